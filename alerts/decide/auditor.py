@@ -142,7 +142,7 @@ def _step(incident: Incident, notices: Sequence[Notice], now: datetime) -> Overd
 
 
 def _waits(notices: Sequence[Notice]) -> bool:
-    """Whether staff are about to be told by an earlier notice: a step adds none of its own to one that a budget holds."""
+    """Whether staff are about to be told by an earlier notice: a step adds none of its own to one that a brake holds."""
     return any(n.state is NoticeState.PENDING for n in _to_staff(notices))
 
 

@@ -10,9 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from types import MappingProxyType
 
 from alerts.model.channel import Channel
+
+
+class Brake(StrEnum):
+    """What holds a notice back for a while."""
+
+    #: The person has had many lately.
+    CONTACT = "contact"
+    #: The gateway takes only so many a minute.
+    GATEWAY = "gateway"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from alerts.model.urgency import Urgency
 
 #: For how long others are gathered after a person was told of one (GoAlert bundles by cycle, Alertmanager by group).
 GROUP_INTERVAL = timedelta(seconds=120)
-#: How far back to look: a budget holds a notice for three hours at most.
+#: How far back to look: a brake holds a notice for three hours at most.
 REACH = timedelta(hours=4)
 
 
@@ -62,7 +62,7 @@ class Join:
 
 @dataclass(frozen=True, slots=True)
 class Covered:
-    """A notice about this incident still waits to go there (a budget holds it): a second one would say the same."""
+    """A notice about this incident still waits to go there (a brake holds it): a second one would say the same."""
 
 
 Bundling = AtOnce | Begin | Join | Covered

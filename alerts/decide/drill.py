@@ -1,7 +1,7 @@
 """Decide what a drill exercises, when, and whether a person was reached. Pure: the caller passes the time.
 
 A drill is a test of people's numbers and of the gateways, marked as one in every text. Its notices are no notices of an
-incident: they are kept apart from those, have no part in budgets, bundles or escalations, and give way to anything
+incident: they are kept apart from those, have no part in brakes, bundles or escalations, and give way to anything
 real. None is ever sent a second time: what went wrong is the result.
 """
 

@@ -218,7 +218,7 @@ def _calls_due(incident: Incident, notices: Sequence[Notice]) -> Iterator[tuple[
     latest: dict[str, list[Notice]] = {}
     for notice in _of_step(incident, notices):
         latest.setdefault(notice.person, []).append(notice)
-    # One of an earlier step that a budget holds will ring soon enough.
+    # One of an earlier step that a brake holds will ring soon enough.
     held = {n.person for n in notices if n.plan is Plan.ESCALATION and n.state is NoticeState.PENDING}
     for person in (person for person in latest if person not in held):
         calls = latest[person]

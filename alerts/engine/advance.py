@@ -5,21 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 
+from alerts.decide.brake import Brake
 from alerts.engine.gateway_call import GatewayCall
 from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
 from alerts.model.notice import Matter, Purpose
-
-
-class Brake(StrEnum):
-    """What holds a notice back for a while."""
-
-    #: The person has had many lately.
-    CONTACT = "contact"
-    #: The gateway takes only so many a minute.
-    GATEWAY = "gateway"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +53,7 @@ class Advance:
     deserted: Counter[str] = field(default_factory=Counter)
     #: Notices that were bundled into others.
     bundled: Counter[Channel] = field(default_factory=Counter)
-    #: Notices that budgets hold back.
+    #: Notices that a brake holds back.
     held: Counter[tuple[Channel, Brake]] = field(default_factory=Counter)
     #: Other incidents that share a notice whose state has changed.
     stirred: set[int] = field(default_factory=set)

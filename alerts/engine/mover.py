@@ -1,4 +1,4 @@
-"""Make the moves of notices, inside a transaction: write what follows, keep within budgets, leave the calls of gateways."""
+"""Make the moves of notices, inside a transaction: write what follows, heed the brakes, leave the calls of gateways."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from alerts.decide.budget import CONTACT_LIMITS, free_at, minute_limit
+from alerts.decide.brake import CONTACT_LIMITS, Brake, free_at, minute_limit
 from alerts.decide.move import (
     AskForReceipt,
     DeliveryPolicy,
@@ -19,7 +19,7 @@ from alerts.decide.move import (
     shown_state,
 )
 from alerts.decide.response import printed
-from alerts.engine.advance import Advance, Brake, Entered
+from alerts.engine.advance import Advance, Entered
 from alerts.engine.gateway_call import CallKind, GatewayCall
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.model.channel import ON_PAPER, Channel
@@ -145,7 +145,7 @@ class Mover:
         return printed(await self._ledger.responses.code_for(address.number, whole, self._now))
 
     async def _is_held(self, notice: Notice, gateway: str) -> bool:
-        """Whether a budget keeps a notice back. Counted is what the store says was taken: nothing in memory."""
+        """Whether a brake holds a notice back. Counted is what the store says was taken: nothing in memory."""
         address, now = notice.deliveries[-1].address, self._now
         until, brake = now, Brake.CONTACT
         limits = () if notice.urgency in NEVER_TOO_MANY else CONTACT_LIMITS.get(address.channel, ())
@@ -245,7 +245,7 @@ class Mover:
 
 
 def _settled(notice: Notice, state: NoticeState) -> NoticeState:
-    """Return where a notice that has come to its end belongs: what only a budget kept back too long has not failed."""
+    """Return where a notice that has come to its end belongs: what only a brake held too long has not failed."""
     held = notice.not_before is not None and notice.urgency not in ALWAYS_GOES
     if state is NoticeState.FAILED and held and notice.last_attempt is None:
         return NoticeState.WITHDRAWN

@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Protocol
 
+from alerts.decide.brake import Brake
 from alerts.decide.telling import Telling
-from alerts.engine.advance import Brake, OpenIncident
+from alerts.engine.advance import OpenIncident
 from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
 from alerts.model.notice import Matter, Purpose
@@ -29,7 +30,7 @@ class Observer(Protocol):
         """Count notices that were joined to others instead of being sent by themselves."""
 
     def notices_held(self, channel: Channel, brake: Brake, notices: int) -> None:
-        """Count notices that a budget has begun to hold back."""
+        """Count notices that a brake has begun to hold back."""
 
     def gateway_judged(self, channel: Channel, gateway: str, *, up: bool) -> None:
         """Note that a gateway answered, or did not."""

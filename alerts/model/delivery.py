@@ -156,7 +156,7 @@ class Notice:
     tells_of: int = 1
     #: Whether its first part is the bundle's first: that incident looks after it, so that nothing is done twice.
     leads: bool = True
-    #: Gathering more, or held by a budget: no attempt begins earlier.
+    #: Gathering more, or held by a brake: no attempt begins earlier.
     not_before: datetime | None = None
 
     @property

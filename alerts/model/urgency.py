@@ -31,9 +31,9 @@ class Urgency(StrEnum):
 
 RANK = MappingProxyType({urgency: rank for rank, urgency in enumerate(Urgency)})
 
-#: What a budget never holds back: else somebody would not hear at all, or act on what is known to be wrong.
+#: What a brake never holds back: else somebody would not hear at all, or act on what is known to be wrong.
 ALWAYS_GOES = frozenset({Urgency.FIRST, Urgency.ANNOUNCEMENT})
-#: What the budget of a person does not hold back, only that of a gateway: they are gathered, so they come every two minutes
+#: What the brake of a person does not hold back, only that of a gateway: they are gathered, so they come every two minutes
 #: at the most, and whoever was told that mail fails must not be the last to hear that it works.
 NEVER_TOO_MANY = ALWAYS_GOES | {Urgency.RECOVERY}
 

@@ -17,8 +17,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from alerts.decide.auditor import Lapse, Unheard
+from alerts.decide.brake import Brake
 from alerts.decide.drill import ExerciseState
-from alerts.engine.advance import Brake
 from alerts.model.alert import News
 from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
@@ -152,7 +152,7 @@ class Definitions:
         meaning = "Notices that were joined to others instead of being sent by themselves."
         self.notices_bundled = counter("notices_bundled", meaning, "channel")
         start_at_zero(self.notices_bundled, Channel)
-        meaning = "Notices that a budget began to hold back."
+        meaning = "Notices that a brake began to hold back."
         self.notices_held = counter("notices_held", meaning, "channel", "brake")
         start_at_zero(self.notices_held, Channel, Brake)
         meaning = (

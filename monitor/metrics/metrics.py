@@ -14,9 +14,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
+from alerts.decide.brake import Brake
 from alerts.decide.paper import WAITING, LetterStep
 from alerts.decide.telling import Milestone, Telling
-from alerts.engine.advance import Brake, OpenIncident
+from alerts.engine.advance import OpenIncident
 from alerts.model.alert import News
 from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
@@ -395,7 +396,7 @@ class Metrics:
         self._all.notices_bundled.labels(channel).inc(notices)
 
     def notices_held(self, channel: Channel, brake: Brake, notices: int) -> None:
-        """Count notices that a budget has begun to hold back."""
+        """Count notices that a brake has begun to hold back."""
         self._all.notices_held.labels(channel, brake).inc(notices)
 
     def letters_known(self, steps: Mapping[LetterStep, int] | None, *, overdue: int) -> None:

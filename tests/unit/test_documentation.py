@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 from alerts.decide.auditor import Lapse, Unheard
+from alerts.decide.brake import Brake
 from alerts.decide.drill import ExerciseState
 from alerts.decide.paper import LetterStep
-from alerts.engine.advance import Brake
 from alerts.model.channel import Channel
 from alerts.model.delivery import AttemptState, NoticeState
 from alerts.model.gateway import ErrorClass

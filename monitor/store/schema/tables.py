@@ -298,7 +298,7 @@ notice = Table(
     Column("urgency", String(16), nullable=False, server_default="first"),
     #: What it may be bundled with (`alerts.decide.bundle`).
     Column("gathering", String(120)),
-    #: It is gathering more, or a budget holds it.
+    #: It is gathering more, or a brake holds it.
     Column("not_before", Moment),
     Column("created_at", Moment, nullable=False),
     Column("expires_at", Moment, nullable=False),

@@ -1,4 +1,4 @@
-"""Quiet when it should be: bundles, budgets, silences, and whose turn it is. On a real store, with a clock."""
+"""Quiet when it should be: bundles, brakes, silences, and whose turn it is. On a real store, with a clock."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from alerts.decide.brake import Brake
 from alerts.decide.bundle import GROUP_INTERVAL
-from alerts.engine.advance import Brake
 from alerts.engine.gateway_pool import Line
 from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy
 from alerts.model.channel import Channel
@@ -192,7 +192,7 @@ async def test_an_office_gets_one_list_by_fax_and_a_letter_for_each_agency(stati
 
 
 async def test_a_first_notice_that_was_gathered_and_never_got_a_gateway_has_failed(station: Station) -> None:
-    """It is no repeat that a budget kept back too long: nobody was told, and the next step begins at once."""
+    """It is no repeat that a brake kept back too long: nobody was told, and the next step begins at once."""
     await outage(station, "A")
     for line in station.lines():
         for _ in range(line.slots if line.channel is Channel.SMS else 0):
@@ -206,10 +206,10 @@ async def test_a_first_notice_that_was_gathered_and_never_got_a_gateway_has_fail
     assert texts(station.voice) == ["outage both B-01"]
 
 
-# -- budgets ---------------------------------------------------------------------------------------------------------
+# -- brakes ---------------------------------------------------------------------------------------------------------
 
 
-async def test_repeats_wait_for_the_budget_and_the_first_notice_of_an_incident_never_does(station: Station) -> None:
+async def test_repeats_wait_for_the_brake_and_the_first_notice_of_an_incident_never_does(station: Station) -> None:
     every_minute = replace(ONCE, rounds=20, repeat_after=3 * MINUTE)
     await station.submit(trigger(brief=replace(BRIEF, escalation=every_minute)))
     await station.advance(14 * MINUTE)
@@ -228,7 +228,7 @@ async def test_repeats_wait_for_the_budget_and_the_first_notice_of_an_incident_n
     assert station.watcher.held[Brake.CONTACT] > 0
 
 
-async def test_of_a_mass_outage_all_releases_are_offered_in_two_calls_and_held_by_no_budget(station: Station) -> None:
+async def test_of_a_mass_outage_all_releases_are_offered_in_two_calls_and_held_by_no_brake(station: Station) -> None:
     plan = AnnouncementPlan(recipients=(MINISTRY,), offered_after=30 * MINUTE)
     agencies = [f"A{n}" for n in range(8)]
     for gateway in (station.sms, station.voice):
@@ -244,7 +244,7 @@ async def test_of_a_mass_outage_all_releases_are_offered_in_two_calls_and_held_b
     assert station.watcher.held[Brake.CONTACT] == 0
 
 
-async def test_people_behind_one_switchboard_have_a_budget_each(station: Station) -> None:
+async def test_people_behind_one_switchboard_have_a_brake_each(station: Station) -> None:
     def calls(person: Contact, extension: str, times: int) -> EscalationPolicy:
         desk = replace(VOICE_SITI, number="+60300000100", extension=extension)
         steps = (replace(STAFF.steps[1], after=timedelta(0), contacts=(replace(person, addresses=(desk,)),)),)

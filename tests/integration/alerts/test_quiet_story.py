@@ -213,10 +213,10 @@ async def test_a_mass_outage_that_was_over_before_it_was_told_is_told_in_one_sms
     await town.later(HOUR)
 
 
-# -- budgets ---------------------------------------------------------------------------------------------------------
+# -- brakes ---------------------------------------------------------------------------------------------------------
 
 
-async def test_repeats_wait_for_a_persons_budget_and_the_first_notice_of_an_incident_never_does(town: Town) -> None:
+async def test_repeats_wait_for_a_persons_brake_and_the_first_notice_of_an_incident_never_does(town: Town) -> None:
     await outage(town, of("JCM", BY_SMS, rounds=8, repeat_after=2 * MINUTE))
     for _ in range(5):
         await town.siti.gets("JCM-01")
@@ -245,14 +245,14 @@ async def told_five_times(town: Town) -> int:
     return number
 
 
-async def test_a_recovery_waits_for_no_budget(town: Town) -> None:
+async def test_a_recovery_waits_for_no_brake(town: Town) -> None:
     await told_five_times(town)
     await town.resolve()
     await town.siti.gets("PULIH", "JCM-01")
     await town.later(HOUR)
 
 
-async def test_a_correction_waits_for_no_budget(town: Town) -> None:
+async def test_a_correction_waits_for_no_brake(town: Town) -> None:
     number = await told_five_times(town)
     at = town.clock.now()
     await town.submit(Correct(incident_id=number, at=at, by="Siti Contoh", why="rujukan silap"))

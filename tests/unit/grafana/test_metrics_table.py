@@ -10,10 +10,10 @@ import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
 from alerts.decide.auditor import Lapse, Unheard
+from alerts.decide.brake import Brake
 from alerts.decide.drill import ExerciseState
 from alerts.decide.paper import WAITING
 from alerts.decide.telling import Milestone
-from alerts.engine.advance import Brake
 from alerts.model.alert import News
 from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState

@@ -11,8 +11,8 @@ import pytest
 
 import alerts
 from alerts.decide.auditor import Lapse
+from alerts.decide.brake import Brake
 from alerts.documents import phrase
-from alerts.engine.advance import Brake
 from alerts.engine.gateway_call import CallKind
 from alerts.model.channel import Channel
 from alerts.model.delivery import AttemptState, NoticeState

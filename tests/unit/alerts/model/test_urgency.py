@@ -47,5 +47,5 @@ def test_the_order_is_first_notices_escalations_announcements_repeats_recoveries
     assert sorted([*wanted[3:], *wanted[:3]]) == wanted
 
 
-def test_no_budget_holds_what_somebody_has_not_heard() -> None:
+def test_no_brake_holds_what_somebody_has_not_heard() -> None:
     assert {Urgency.FIRST, Urgency.ANNOUNCEMENT} == ALWAYS_GOES
