@@ -14,6 +14,7 @@ from alerts.decide.announcement import Announce, announce
 from alerts.decide.paper import WAITING, LetterStep
 from alerts.decide.silence import Silence
 from alerts.engine.settling import Ruling
+from alerts.model.channel import Channel
 from alerts.model.delivery import Draft, NoticeState
 from alerts.model.event import Event, Release
 from alerts.model.gateway import CallbackAnswer, Content, Incoming, SmsContent
@@ -43,7 +44,7 @@ from monitor.views.overview import (
     view_notice,
     view_route,
 )
-from monitor.views.own_health import OwnPart, PartView
+from monitor.views.own_health import GatewayStanding, OwnPart, PartView, ReferenceView
 from probes.model.check import Finding, Premises, Verdict
 from probes.model.result import Outcome, Phase
 from tests.unit.alerts.people import T0, incident, written
@@ -111,6 +112,13 @@ class Service(Front, Noticeboard, Letters):
 
     def own(self) -> Sequence[PartView]:
         return [replace(PartView(part=part, health=Health.UP), **self.ills.get(part, {})) for part in OwnPart]
+
+    def gateways(self) -> Sequence[GatewayStanding]:
+        return [GatewayStanding(channel=Channel.SMS, gateway="sms-contoh")]
+
+    def references(self) -> Sequence[ReferenceView]:
+        control = view_route("control/a/b", Direction.CONTROL, Health.UP, None)
+        return [ReferenceView(name="a", health=Health.UP, controls=[control])]
 
     async def agencies(self) -> Sequence[AgencyView]:
         internal = agency_routes("JCM")[0]
