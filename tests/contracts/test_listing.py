@@ -9,14 +9,17 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from sqlalchemy import delete
 
 from alerts.model.delivery import NoticeState
 from alerts.model.event import Acknowledge, Resolve
 from alerts.model.incident import Incident, IncidentState, apply
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.order import Unknown
+from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlLedger, SqlStore
 from monitor.store.engine.listing import IncidentFilter, NoticeFilter
+from monitor.store.schema.tables import notice, notice_incident
 from tests.contracts.test_store import draft
 from tests.unit.alerts.people import BRIEF, SMS_SITI, T0, trigger
 
@@ -197,3 +200,29 @@ async def test_one_notice_tells_of_all_its_incidents_and_attempts_and_of_no_numb
     assert SMS_SITI.number not in repr(found)
     with pytest.raises(Unknown, match="there is no notice 99"):
         await board(store).notice(99)
+
+
+@pytest.mark.parametrize("gone", [(), (1,), (3, 4), (6,), (1, 2, 3, 4, 5, 6)])
+async def test_notices_are_found_by_when_they_were_written_also_where_others_were_purged(
+    store: SqlStore, database: Database, gone: Sequence[int]
+) -> None:
+    async with store.transaction() as ledger:
+        found = await opened(ledger, "JCM")
+        # Two at the same moment, each hour.
+        for number in range(6):
+            assert await ledger.add_notice(found, draft(found, f"k{number}"), T0 + number // 2 * HOUR)
+    async with database.write() as connection:
+        await connection.execute(delete(notice_incident).where(notice_incident.c.notice_id.in_(gone)))
+        await connection.execute(delete(notice).where(notice.c.id.in_(gone)))
+    there = [each for each in (6, 5, 4, 3, 2, 1) if each not in gone]
+
+    async def listed(since: datetime | None = None, until: datetime | None = None) -> list[int]:
+        page = await board(store).notice_page(NoticeFilter(since=since, until=until))
+        return [each.id for each in page.rows]
+
+    assert await listed(since=T0 + HOUR) == [each for each in there if each > 2]
+    assert await listed(until=T0 + HOUR) == [each for each in there if each < 3]
+    assert await listed(since=T0 + HOUR, until=T0 + 2 * HOUR) == [each for each in there if each in {3, 4}]
+    assert await listed(since=T0 - HOUR, until=T0 + 9 * HOUR) == there
+    assert await listed(since=T0 + 9 * HOUR) == []
+    assert await listed(until=T0) == []

@@ -254,6 +254,7 @@ async def ask_for_lists(listing: Any, incident_id: int) -> None:
         NoticeFilter(agencies=codes),
         NoticeFilter(incident_id=incident_id),
         NoticeFilter(states=bad),
+        NoticeFilter(since=since, until=until),
         NoticeFilter(agencies=codes, incident_id=incident_id, states=bad),
     ):
         await listing.notices(told, most=2)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 
 from alerts.model.delivery import NoticeState
 from alerts.model.incident import IncidentState
@@ -56,6 +56,9 @@ class NoticeFilter:
     #: Those that tell of this incident.
     incident_id: int | None = None
     states: AbstractSet[NoticeState] = frozenset()
+    #: Written then or later, and before then.
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 class SqlListing(InTransaction):
@@ -94,6 +97,10 @@ class SqlListing(InTransaction):
         query = select(notice.c.id).where(notice.c.id < before).order_by(notice.c.id.desc()).limit(most)
         if wanted.agencies or wanted.incident_id is not None:
             query = query.where(notice.c.id.in_(_telling(wanted)))
+        if wanted.since is not None:
+            query = query.where(notice.c.id >= await self._first_notice_since(wanted.since))
+        if wanted.until is not None:
+            query = query.where(notice.c.id < await self._first_notice_since(wanted.until))
         if not wanted.states:
             return (await self._connection.execute(query)).scalars().all()
         # One state after the other: each has its place in an index, newest first, and several together have not.
@@ -101,6 +108,22 @@ class SqlListing(InTransaction):
         for state in wanted.states:
             found += (await self._connection.execute(query.where(notice.c.state == state))).scalars()
         return sorted(found, reverse=True)[:most]
+
+    async def _first_notice_since(self, at: datetime) -> int:
+        """Return from which id on notices were written then or later.
+
+        Times of notices have no index, and ids grow as time does: twenty looks find one among a million.
+        """
+        low, high = 1, (await self._connection.execute(select(func.max(notice.c.id)))).scalar() or 0
+        while low <= high:
+            middle = (low + high) // 2
+            query = select(notice.c.id, notice.c.created_at).where(notice.c.id >= middle).order_by(notice.c.id).limit(1)
+            row = (await self._connection.execute(query)).one()
+            if row.created_at >= at:
+                high = middle - 1
+            else:
+                low = row.id + 1
+        return low
 
     async def numbers(self, incident_ids: Collection[int]) -> Mapping[int, str]:
         """Return the numbers of incidents."""

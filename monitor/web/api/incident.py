@@ -35,8 +35,8 @@ _IncidentStates = Annotated[
 ]
 _NoticeStates = Annotated[list[NoticeState] | None, Query(description="Only those that stand so.")]
 _Number = Annotated[str | None, Query(description="Only those that tell of this incident, by its number.")]
-_Since = Annotated[Moment | None, Query(description="Only those that opened then or later.")]
-_Until = Annotated[Moment | None, Query(description="Only those that opened before.")]
+_Since = Annotated[Moment | None, Query(description="Only those that opened, or were written, then or later.")]
+_Until = Annotated[Moment | None, Query(description="Only those that opened, or were written, before.")]
 
 
 def records(source: Front) -> APIRouter:
@@ -79,6 +79,8 @@ def records(source: Front) -> APIRouter:
         agency: Agencies = None,
         incident: _Number = None,
         state: _NoticeStates = None,
+        since: _Since = None,
+        until: _Until = None,
         limit: Limit = USUAL,
         cursor: Cursor = None,
     ) -> Response:
@@ -86,6 +88,8 @@ def records(source: Front) -> APIRouter:
             agencies=await known(agency or ()),
             incident_id=None if incident is None else await numbered(incident),
             states=set(state or ()),
+            since=since,
+            until=_later(until, since),
         )
         page = await board.notice_page(wanted, most=limit, after=read_id("notices", cursor))
         return _page(await listed(_NOTICE, page.rows), next_page(request, "notices", page.after))

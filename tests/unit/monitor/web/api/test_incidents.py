@@ -35,6 +35,7 @@ ACKNOWLEDGED, RESOLVED, TRIGGERED = IncidentState.ACKNOWLEDGED, IncidentState.RE
         ("notices", NoticeFilter(), 200),
         ("notices?incident=JCM-01&limit=5", NoticeFilter(incident_id=1), 5),
         ("notices?state=unknown&state=failed", NoticeFilter(states={NoticeState.FAILED, NoticeState.UNKNOWN}), 200),
+        ("notices?since=2026-11-24T12:00:00Z", NoticeFilter(since=NOON), 200),
         ("notices?agency=JCM", NoticeFilter(agencies={"JCM"}), 200),
     ],
 )
