@@ -105,7 +105,7 @@ class Definitions:
         self.last_success = many("gauge", last("success"), "When a run was last delivered.", "route")
         self.last_run = many("gauge", last("run"), "When a run last ended, however it did.", "route")
         meaning = "How long each finished phase of the last conclusive run took."
-        # Most lines of a scrape: a route's name is unique, so the agency is left out of them.
+        # Seven lines a route, whose name is unique: the agency is left out of them, and most routes are.
         self.phase = self._define_many("gauge", "probe_phase_seconds", meaning, "route", "phase")
         meaning = "Runs by how they were judged: each once, when that was final."
         self.runs = many("counter", "probe_runs_total", meaning, "direction", "verdict")
