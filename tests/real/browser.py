@@ -37,3 +37,26 @@ async def page_after(url: str, span: timedelta, directory: Path) -> str:
             browser.kill()
             await browser.wait()
     return document.decode()
+
+
+async def picture(url: str, image: Path, size: tuple[int, int], directory: Path) -> None:
+    """Write how a page looks in a window of this size, as PNG."""
+    browser = await asyncio.create_subprocess_exec(
+        *("setpriv", "--pdeathsig", "KILL", "chromium"),
+        *_ALONE,
+        f"--user-data-dir={directory / 'profile'}",
+        f"--window-size={size[0]},{size[1]}",
+        "--hide-scrollbars",
+        f"--screenshot={image}",
+        url,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            await browser.wait()
+    finally:
+        if browser.returncode is None:
+            browser.kill()
+            await browser.wait()

@@ -37,6 +37,12 @@ class Prometheus:
         data = await self._get("query", query=expr)
         return [{"metric": {}, "value": data["result"]}] if data["resultType"] == "scalar" else list(data["result"])
 
+    async def query_range(self, expr: str, *, start: float, end: float, step: float) -> list[dict[str, Any]]:
+        """Return each series of an expression over time: `values` are pairs of Unix time and a number as text."""
+        return list(
+            (await self._get("query_range", query=expr, start=f"{start}", end=f"{end}", step=f"{step}"))["result"]
+        )
+
     async def label_values(self, label: str, selector: str) -> list[str]:
         """Return the values of a label among the series that match."""
         return list(await self._get(f"label/{label}/values", **{"match[]": selector}))
