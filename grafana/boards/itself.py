@@ -187,6 +187,28 @@ ITSELF: Final = Board(
             ),
         ),
         Section(
+            title="Queues and budgets · Baris gilir dan had",
+            panels=(
+                lines(
+                    "What waits · Perkara yang menunggu",
+                    "How long the oldest notice that is due has been waiting to be sent, and how long somebody has been due to be "
+                    "told. 0 when nothing waits.",
+                    ("max(pantau_notice_oldest_pending_seconds)", "notice · notis"),
+                    ("max(pantau_escalation_overdue_seconds)", "overdue · melepasi tempoh"),
+                    size=(12, 6),
+                    unit="s",
+                ),
+                lines(
+                    "Held back per hour · Ditahan sejam",
+                    "Notices that a budget began to hold back: a person's, so that nobody's telephone rings without end, or a "
+                    "gateway's.",
+                    ("sum by (channel, brake) (increase(pantau_notices_held_total[1h]))", "{{channel}}, {{brake}}"),
+                    size=(12, 6),
+                    stacked=True,
+                ),
+            ),
+        ),
+        Section(
             title="Watched itself · Pantau juga dipantau",
             panels=(
                 bars(

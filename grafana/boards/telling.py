@@ -100,7 +100,21 @@ TELLING: Final = Board(
                         ),
                         "{{channel}} {{gateway}}: {{milestone}}",
                     ),
-                    size=(24, 8),
+                    size=(14, 8),
+                    unit="s",
+                ),
+                bars(
+                    "Usual time to tell · Tempoh pemakluman biasa",
+                    "How long it took for half of the notices in the time shown on this dashboard, by channel: accepted by a "
+                    "gateway, delivered, and acknowledged by one of the staff.",
+                    (
+                        (
+                            "histogram_quantile(0.5, sum by (channel, milestone, le)"
+                            " (increase(pantau_telling_seconds_bucket[$__range]))) > 0"
+                        ),
+                        "{{channel}}: {{milestone}}",
+                    ),
+                    size=(10, 8),
                     unit="s",
                 ),
                 bars(
