@@ -6,7 +6,7 @@ from typing import Final
 
 from grafana.boards.ask import LIVES, first
 from grafana.boards.board import Board, Section, agency_link
-from grafana.boards.panel import ORANGE_FROM_ONE, PLAIN, RED_FROM_ONE, bars, lines, stat
+from grafana.boards.panel import GREEN_FROM_ONE, ORANGE_FROM_ONE, PLAIN, RED_FROM_ONE, bars, lines, stat
 
 _DAY: Final = 86400
 
@@ -151,17 +151,11 @@ TELLING: Final = Board(
                 lines(
                     "Refused callbacks per hour · Panggilan balik ditolak sejam",
                     "Callbacks that were not trusted or understood. untrusted for a gateway of ours: a wrong key or public "
-                    "address, or somebody who pretends. And what Alertmanager brought: fires opens an incident, is_over ends one.",
+                    "address, or somebody who pretends.",
                     (
                         "sum by (gateway, reason) (increase(pantau_callbacks_refused_total[1h]))",
                         "{{gateway}} {{reason}}",
                     ),
-                    (
-                        "sum by (reason) (increase(pantau_alert_webhooks_refused_total[1h]))",
-                        "Alertmanager refused: {{reason}}",
-                    ),
-                    ("sum by (news) (increase(pantau_alerts_received_total[1h]))", "Alertmanager: {{news}}"),
-                    ("count by (member) (pantau_alertmanager_up == 0)", "Alertmanager does not answer: {{member}}"),
                     size=(6, 6),
                 ),
             ),
@@ -194,6 +188,35 @@ TELLING: Final = Board(
                     size=(8, 6),
                     steps=ORANGE_FROM_ONE,
                     links=agency_link("${__field.labels.agency}"),
+                ),
+            ),
+        ),
+        Section(
+            title="Alertmanager · Alertmanager",
+            panels=(
+                stat(
+                    "Our incidents reach it · Insiden sampai kepadanya",
+                    "Whether each Alertmanager that is told of our incidents has answered the last time.",
+                    (f"min by (member) (pantau_alertmanager_up) or on () 0 * {LIVES} - 1", "{{member}}"),
+                    size=(8, 6),
+                    unit="none",
+                    steps=GREEN_FROM_ONE,
+                    words={
+                        -1: ("none is told · tiada", "blue"),
+                        0: ("does not answer · tidak menjawab", "red"),
+                        1: ("works · berfungsi", "green"),
+                    },
+                    text="value_and_name",
+                ),
+                lines(
+                    "Alerts that it brings, per hour · Amaran yang diterima sejam",
+                    "What Alertmanager brought: fires opens an incident, is_over ends one; and what was refused of it.",
+                    ("sum by (news) (increase(pantau_alerts_received_total[1h]))", "{{news}}"),
+                    (
+                        "sum by (reason) (increase(pantau_alert_webhooks_refused_total[1h]))",
+                        "refused · ditolak: {{reason}}",
+                    ),
+                    size=(16, 6),
                 ),
             ),
         ),
