@@ -22,7 +22,7 @@ def run(directory: Path, stories: Sequence[Mapping[str, Any]], *rules: Mapping[s
     told = {"rule_files": ["rules.yml"], "evaluation_interval": every, "tests": stories}
     (directory / "stories.yml").write_text(json.dumps(told))
     words = ("promtool", "test", "rules", "stories.yml")
-    done = subprocess.run(words, cwd=directory, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(words, cwd=directory, capture_output=True, text=True, check=False, timeout=900)
     return done.stdout + done.stderr if done.returncode else ""
 
 
