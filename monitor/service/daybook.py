@@ -98,7 +98,9 @@ class Daybook:
             yield Marked(state=closed, begins=since if code in self._closed else now, until=now)
             self._closed.add(code)
         elif (seen := watch.judge.sight(code)) is not None:
-            yield from continuity.follow(*seen)
+            sight, within = seen
+            # What is probed every few seconds is looked at less often than that.
+            yield from continuity.follow(sight, max(within, 2 * LOOKS))
         if closed is None:
             self._closed.discard(code)
         yield from self._of_people(code, now)

@@ -27,6 +27,7 @@ from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.processes import Processes
+from probes.model.probe import Patience
 from tests.unit.alerts.people import BRIEF
 from tests.unit.monitor.trial import MINUTE, REFUSED, T0, World, agency_routes, controls
 
@@ -145,6 +146,18 @@ async def test_what_goes_on_over_midnight_is_a_part_of_two_days(database: Databa
     begins = MINUTES - NINE - 20
     assert await service.kept() == [(WELL, begins + 5, MINUTES - NINE)]
     assert await service.kept(TODAY + timedelta(days=1)) == [(WELL, -NINE, -NINE + 21)]
+
+
+async def test_what_is_probed_more_often_than_it_is_looked_at_is_watched_without_gaps(database: Database) -> None:
+    patience = Patience(session=BEAT / 3, arrival=BEAT)
+    service = Service(database, probing=replace(Probing(), interval=BEAT, patience=patience))
+    for _ in range(12):
+        service.world.now = service.now
+        service.world.rounds(1)
+        # A busy machine looks a little later than it should.
+        service.now += 5 * BEAT
+        await service.book.look()
+    assert await service.kept() == [(WELL, 1, 14)]
 
 
 # -- absence ---------------------------------------------------------------------------------------------------------
