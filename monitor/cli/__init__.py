@@ -66,9 +66,12 @@ class _Commands(TyperGroup):
         super().__init__(**attributes)
         self.commands = {name: TyperCommand(name=name, help=text) for name, text in COMMANDS.items()}
 
-    def resolve_command(self, *args: Any) -> Any:
-        name, known, rest = super().resolve_command(*args)
-        return name, known and command(known.name or ""), rest
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, known, rest = super().resolve_command(ctx, args)
+        found = known and command(known.name or "")
+        if ctx.obj is not None:
+            ctx.obj()
+        return name, found, rest
 
 
 def command(name: str) -> TyperCommand | TyperGroup:
@@ -124,6 +127,5 @@ def pantau(
 
 def main() -> None:
     """Run the command line."""
-    # Before anything else: what a library's default log shows of a failure may hold a password.
-    log_to_stderr()
-    app()
+    # Before a command does anything: what a library's default log shows of a failure may hold a password.
+    app(obj=log_to_stderr)

@@ -28,6 +28,7 @@ HEAVY = (
     "uvicorn",
     "jinja2",
     "reportlab",
+    "structlog",
     "monitor.app",
     "monitor.web",
     "monitor.store",
@@ -75,6 +76,22 @@ def test_what_asks_the_service_imports_nothing_of_it() -> None:
     there = imported(*ASKING)
 
     assert [m for m in there if m in HEAVY or m.startswith(tuple(f"{heavy}." for heavy in HEAVY))] == []
+
+
+@pytest.mark.parametrize(("name", "is_ours"), [("ack", "None"), ("probe", "True"), ("demo", "True")])
+def test_whatever_has_events_has_them_written_as_ours_before_it_does_anything(name: str, is_ours: str) -> None:
+    program = f"""
+import sys
+from monitor.cli import main
+sys.argv = ["pantau", "{name}", "--help"]
+try:
+    main()
+finally:
+    structlog = sys.modules.get("structlog")
+    print(None if structlog is None else structlog.is_configured(), file=sys.stderr)
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True, timeout=60)
+    assert found.stderr.splitlines()[-1] == is_ours
 
 
 @pytest.mark.parametrize("name", ["ack", "incidents"])
