@@ -155,7 +155,8 @@ class Tray:
             for place in LetterPlace:
                 directory = self._directory / place
                 for path in directory.iterdir() if directory.is_dir() else ():
-                    if path.name[10:].startswith(f"_{reference}_") and path.suffix == ".pdf":
+                    # A clerk may have written something before or behind it: "dipos 2026-11-24_d42-1_gangguan.PDF".
+                    if f"_{reference}_" in path.name and path.suffix.lower() == ".pdf":
                         return place, path
         except OSError as error:
             raise _unusable(error) from None

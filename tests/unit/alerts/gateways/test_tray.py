@@ -124,6 +124,20 @@ async def test_a_letter_that_has_gone_by_hand_is_not_called_lost(tray: Tray, tmp
     assert (raised.value.error, raised.value.code) == (ErrorClass.UNKNOWN, "missing")
 
 
+@pytest.mark.parametrize("name", ["dipos {}", "{} (salinan)", "sudah pos - {} - Devi"])
+@pytest.mark.parametrize("ending", [".pdf", ".PDF"])
+async def test_a_letter_to_whose_name_a_clerk_has_written_something_is_known_still(
+    tray: Tray, tmp_path: Path, name: str, ending: str
+) -> None:
+    await tray.send(order())
+    dispatched = tmp_path / "letters" / "dispatched"
+    dispatched.mkdir()
+    lying = tmp_path / "letters" / NAME
+    lying.rename(dispatched / f"{name.format(lying.stem)}{ending}")
+    assert (await tray.check(order(), "d42-1")).progress is Progress.SENT
+    assert await tray.find(order("d42-2")) == Absent(certain=True)
+
+
 async def test_a_tray_that_cannot_be_written_names_the_reason_and_nobody(tray: Tray, tmp_path: Path) -> None:
     (tmp_path / "letters").write_text("a file where the tray should be")
     with pytest.raises(DeliveryError) as raised:
