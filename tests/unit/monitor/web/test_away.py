@@ -34,13 +34,20 @@ class AwayService(Service):
         raise StoreAway(WHY)
 
 
-@pytest.mark.parametrize("path", ["/api/v1/agencies", "/api/v1/incidents"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/api/v1/agencies", "/api/v1/agencies?state=down", "/api/v1/agencies/JCM"),
+        *("/api/v1/incidents", "/api/v1/incidents?state=open&limit=1"),
+    ],
+)
 async def test_a_list_says_why_it_cannot_be_shown(path: str) -> None:
     async with client(portal(AwayService(), ["localhost", "127.0.0.1"])) as web:
         answer = await web.get(path)
 
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
     assert WHY in answer.json()["detail"]
+    assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["cache-control"] == "no-store"
 
 
