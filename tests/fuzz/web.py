@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from functools import cache
 from html.parser import HTMLParser
 from typing import Any
@@ -11,10 +13,16 @@ import httpx
 
 from alerts.documents.printable import printable
 from alerts.gateways.tray import _slug
+from alerts.inbound.alertmanager import WebhookRefused, read_webhook
+from alerts.model.alert import KnownAlert, heed
+from monitor.web.api.alertmanager import LARGEST_WEBHOOK
 from monitor.web.command.control import control
 from monitor.web.letters import letter_orders
 from monitor.web.portal import portal
 from tests.fuzz.target import TURN, Target
+from tests.unit.alerts.inbound.test_alertmanager import ALERT
+from tests.unit.alerts.inbound.test_alertmanager import octets as webhook_octets
+from tests.unit.alerts.people import T0
 from tests.unit.monitor.web.source import TOKEN, Service
 
 _HOSTS = ("localhost",)
@@ -101,7 +109,61 @@ def _paper(octets: bytes) -> None:
     assert not set(slug) & set("/\\.\0 ")
 
 
+def _webhook(octets: bytes) -> None:
+    """What Alertmanager brings is read or refused in a short line; of its words nothing but letters and digits is told."""
+    try:
+        webhook = read_webhook(octets, T0)
+    except WebhookRefused as refused:
+        assert str(refused).isprintable()
+        assert len(str(refused)) < 400
+        return
+    known: KnownAlert | None = None
+    for alert in webhook.alerts:
+        _, known = heed(alert, known, T0)
+        assert _TOLD.fullmatch(alert.subject)
+        assert all(text.isprintable() and len(text) <= 1000 for text in alert.told().values())
+
+
+_TOLD = re.compile(r"[A-Za-z0-9._ ()-]{0,57}", re.ASCII)
+
+
+def _alerts(size: int) -> bytes:
+    one = json.dumps(ALERT).encode()
+    return b'{"version": "4", "alerts": [' + b", ".join([one] * (size // (len(one) + 2) or 1)) + b"]}"
+
+
 TARGETS = (
+    Target(
+        name="webhook",
+        run=_webhook,
+        seeds={
+            "an alert that fires": webhook_octets(),
+            "one that is over": webhook_octets(
+                alerts=[{**ALERT, "status": "resolved", "endsAt": "2026-11-24T06:20:00Z"}]
+            ),
+            "a name that a text would take for its own": webhook_octets(
+                alerts=[{**ALERT, "labels": {"alertname": "{number} [a|b] <b>&\x1b[2J\u202e\0", "instance": "(x)"}}]
+            ),
+            "a beginning that no clock shows": webhook_octets(
+                alerts=[{**ALERT, "startsAt": "0001-01-01T00:00:00+08:00"}]
+            ),
+            "a form of somebody's own making": b'{"text": "Cakera penuh"}',
+            "half a character": b'{"version": "4", "groupKey": "\\ud800", "alerts": []}',
+            "nested without end": b'{"version": "4", "alerts": ' + b"[" * 20_000,
+            "not UTF-8": b'{"version": "4", "alerts": ["\xff"]}',
+        },
+        swollen={
+            "alerts": _alerts,
+            "one long name": lambda size: webhook_octets(
+                alerts=[{**ALERT, "labels": {"alertname": "a b" * (size // 3)}}]
+            ),
+            "labels without number": lambda size: webhook_octets(
+                alerts=[{**ALERT, "labels": {f"l{n}": "x" for n in range(size // 14)}}]
+            ),
+            "nested": lambda size: b'{"version": "4", "alerts": ' + b"[" * size,
+        },
+        largest=LARGEST_WEBHOOK,
+    ),
     Target(
         name="order",
         run=_order,
