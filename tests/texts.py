@@ -107,11 +107,6 @@ _IN_CODE: tuple[tuple[str, Mapping[Any, str]], ...] = (
     ("page.channel", phrase.CHANNELS),
     ("page.purpose", phrase.PURPOSES),
     ("page.incident", phrase.INCIDENT_STATES),
-    ("page.announcement", page.ANNOUNCEMENTS),
-    ("page.matter", page.MATTERS),
-    ("page.verdict", page.VERDICTS),
-    ("page.check", page.CHECKS),
-    ("page.health", page.HEALTHS),
 )
 
 
@@ -280,10 +275,10 @@ def _in_code() -> Iterator[Text]:
         channel, _, about = place.partition(".")
         for key, text in told.items():
             yield _malay(channel, f"{about}.{key}", text)
-    for part, (malay, _) in page.PARTS.items():
-        yield _malay("page", f"part.{part}", malay)
-    for ill, (malay, _) in page.ILLS.items():
-        yield _malay("page", f"ill.{ill}", malay)
+    for section in page.WORDS:
+        if not section.startswith("english."):
+            for key, text in page.words(section, page.Tongue.MALAY).items():
+                yield _malay("page", f"{section}.{key}", text)
     for blame, (malay, _) in briefs.WORDS.items():
         yield _malay("page", f"subject.{blame}", malay)
 

@@ -87,6 +87,18 @@ class AgencyMail:
         """Return the routes that are judged to be in trouble, by name."""
         return [route.name for route, subject in self.routes if subject.health in _IN_TROUBLE]
 
+    def troubled_since(self) -> datetime | None:
+        """Return since when the oldest of what is in trouble is; `None` if nothing is."""
+        troubled = [s for s in self._with_a_say() if s.health in _IN_TROUBLE]
+        return min((at for s in troubled if (at := s.trouble_since())), default=None)
+
+    def unseen(self) -> Sequence[Direction]:
+        """Return the directions of which no route has told anything for a streak of runs, for a fault of ours."""
+        # Asked of every agency for every page, and nearly always none.
+        if not any(s.is_mute for _, s in self.routes):
+            return ()
+        return [each for each, subjects in self._by_direction().items() if all(s.is_mute for s in subjects)]
+
     def spreading_until(self, now: datetime) -> datetime | None:
         """Return until when it is waited for a route that is failing and not judged yet, beside one that is down.
 

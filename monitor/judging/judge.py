@@ -442,6 +442,16 @@ class Judge:
         mail = self._agencies.get(agency)
         return None if mail is None else (mail.sight(), mail.seen_within())
 
+    def troubled_since(self, agency: str) -> datetime | None:
+        """Return since when the oldest of what is wrong with an agency's mail is; `None` if nothing is."""
+        mail = self._agencies.get(agency)
+        return mail.troubled_since() if mail else None
+
+    def unseen(self, agency: str) -> Sequence[Direction]:
+        """Return the directions of an agency of which, for a fault of ours, nothing is known now."""
+        mail = self._agencies.get(agency)
+        return mail.unseen() if mail else ()
+
     def trouble(self, agency: str, now: datetime) -> Trouble | None:
         """Return what is wrong with an agency's mail, once it is clear how much; `None` if nothing is.
 

@@ -16,6 +16,7 @@ from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
 from monitor.metrics import NO_AGENCY
 from monitor.model.day import day_of
+from monitor.model.health import Health
 from monitor.model.route import WatchedRoute
 from monitor.model.window import Stretch
 from monitor.planning.inspection import Inspection
@@ -56,6 +57,8 @@ from probes.model.result import ProbeResult
 #: So many incidents and notices are listed for programs, and so many on the page.
 _LISTED = 200
 _INCIDENTS, _NOTICES = 20, 40
+#: So many open incidents are on the page: those that nobody has taken on first. All have their agency's card or tile.
+_OPEN = 6
 #: What failed, or may have, is on the page for longer than what went well.
 _ATTENTION = 20
 #: The journal tells of all that changes; what it should not tell of is seen after this, all the same.
@@ -79,6 +82,9 @@ class Overview:
     agencies: Sequence[AgencyView]
     #: What the checks found at our own reference mailboxes.
     own_checks: Sequence[CheckView]
+    #: Of the open ones those that nobody has taken on, the oldest first, then the others; and how many are open in all.
+    open: Sequence[IncidentView]
+    open_count: int
     #: The newest first.
     incidents: Sequence[IncidentView]
     notices: Sequence[NoticeView]
@@ -100,6 +106,7 @@ class _Recorded:
     #: Numbers of open incidents, by what they are about.
     open: Mapping[str, OpenNumber] = field(default_factory=dict)
     silences: Mapping[str, Silence] = field(default_factory=dict)
+    open_first: Sequence[IncidentView] = ()
     incidents: Sequence[IncidentView] = ()
     notices: Sequence[NoticeView] = ()
     attention: Sequence[NoticeView] = ()
@@ -145,6 +152,8 @@ class Noticeboard:
             own=self.own(),
             agencies=await self._agencies(recorded),
             own_checks=self.own_checks(),
+            open=recorded.open_first,
+            open_count=len(recorded.open),
             incidents=recorded.incidents,
             notices=recorded.notices,
             attention=recorded.attention,
@@ -326,6 +335,7 @@ class Noticeboard:
             if journal == known.journal and timedelta(0) <= now - known.at < _READ_AGAIN:
                 return known
             orders = await self._standing_orders(ledger)
+            open_first = await ledger.open_incidents_first(_OPEN)
             incidents = await ledger.recent_incidents(_INCIDENTS)
             notices = await ledger.recent_notices(_NOTICES)
             bad = (NoticeState.UNKNOWN, NoticeState.FAILED)
@@ -335,6 +345,7 @@ class Noticeboard:
                 journal=journal,
                 open=orders.open,
                 silences=orders.silences,
+                open_first=[view_incident(i) for i in open_first],
                 incidents=[view_incident(i) for i in incidents],
                 notices=await _viewed(ledger, notices),
                 attention=await _viewed(ledger, attention),
@@ -372,8 +383,13 @@ class Noticeboard:
         silence = next((silences[key] for key in (code, *(r.name for r in routes)) if key in silences), None)
         incident, health = recorded.open.get(code), dict(watch.judge.directions(code))
         ended = None if incident else watch.pipeline.ended_by_hand.get(code)
+        # As people were told, where they were.
+        troubled = Health.DOWN in health.values() or Health.DEGRADED in health.values()
+        since = incident.began_at if incident else watch.judge.troubled_since(code) if troubled else None
+        unseen = watch.judge.unseen(code)
         # Equal objects are compared at a glance, and nearly all are the same as the last time.
-        made_of = (agency.name, agency.domains[0], health, shown, inspections, maintenance, silence, incident, ended)
+        orders = (maintenance, silence, incident, ended)
+        made_of = (agency.name, agency.domains[0], health, shown, inspections, orders, since, unseen)
         known = self._made.get(code)
         if known is not None and known[0] == made_of:
             return known[1]
@@ -390,6 +406,8 @@ class Noticeboard:
             declared=incident.declared if incident else None,
             declared_by=incident.declared_by if incident else "",
             ended=view_incident(ended) if ended else None,
+            since=since,
+            unseen=unseen,
         )
         self._made[code] = made_of, view
         return view

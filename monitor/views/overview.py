@@ -78,6 +78,10 @@ class AgencyView:
     declared_by: str = ""
     #: The incident that a person has ended by hand, while the probes see it still; or `None`.
     ended: IncidentView | None = None
+    #: Since when it is as bad as that; `None`: it is not, or nobody knows.
+    since: datetime | None = None
+    #: The directions of which, for a fault of ours, nothing is known now; `health` has what was judged last.
+    unseen: Sequence[Direction] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -13,10 +14,12 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from monitor.runtime.slices import Slices
-from monitor.service.noticeboard import Noticeboard
+from monitor.service.noticeboard import Noticeboard, Overview
 from monitor.views.overview import AgencyView
 from monitor.views.own_health import worst
-from monitor.web.page import Card, card_of
+from monitor.views.standing import AgencyStanding, place
+from monitor.web.ask import Ask
+from monitor.web.page import Card, Tongue, card_of
 
 #: In seconds. So old may be what is shown; however many look, they are looked for no more often than that.
 _FRESH = 2.0
@@ -24,6 +27,10 @@ _FRESH = 2.0
 _EFFORT = 6
 #: So many complaints of a part are on the page.
 _COMPLAINTS = 5
+#: So many agencies have a card, the worst first; the others have a tile. A thousand cards were seventy screens.
+_CARDS = 8
+#: So many different pages are kept: two languages, a wall, and what people look for. Each is half a megabyte.
+_KEPT = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +43,7 @@ class PageBody:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendering:
-    """The page as it stands."""
+    """A page as it stands."""
 
     #: Another with every change, also over a restart.
     etag: str
@@ -45,76 +52,203 @@ class Rendering:
     state: PageBody
 
 
+@dataclass(slots=True, kw_only=True)
+class _Entry:
+    """An agency: the view that was last seen, what of it is shown, and how: by language, as a card or as a tile."""
+
+    view: AgencyView
+    card: Card
+    made: dict[tuple[Tongue, str], str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Shown:
+    """What all pages show until something changes."""
+
+    overview: Overview
+    #: The worst first.
+    entries: Sequence[_Entry]
+    counts: Mapping[AgencyStanding, int]
+
+
 class Board:
     """Renders how things stand: each agency by itself, the compression in a thread, a few milliseconds at a time."""
 
-    def __init__(self, board: Noticeboard, templates: Environment, *, version: str, fresh: float = _FRESH) -> None:
+    def __init__(
+        self, board: Noticeboard, templates: Mapping[Tongue, Environment], *, version: str, fresh: float = _FRESH
+    ) -> None:
         self._board = board
         self._fresh = fresh
-        self._own = templates.get_template("own.html")
-        self._card = templates.get_template("agency.html")
-        self._rest = templates.get_template("rest.html")
-        self._shell = templates.get_template("status.html")
+        self._templates = templates
         self._version = version
         self._looking = asyncio.Lock()
         self._looked_at = 0.0
-        self._rendering: Rendering | None = None
-        #: By code: the view that was last seen, what of it is shown, and how.
-        self._cards: dict[str, tuple[AgencyView, Card, str]] = {}
-        #: The other parts: what each was made of, and how it is shown.
-        self._parts: dict[str, tuple[Any, str]] = {}
+        self._shown: _Shown | None = None
+        self._entries: dict[str, _Entry] = {}
+        #: By what is asked for: what was shown then, and how; the one that was asked for last stands last.
+        self._renderings: dict[Ask, tuple[_Shown, Rendering]] = {}
+        #: The other parts, by template and language: what each was made of, and how it is shown.
+        self._parts: dict[tuple[str, Tongue], tuple[Any, str]] = {}
 
-    async def rendering(self) -> Rendering:
+    async def rendering(self, ask: Ask = Ask()) -> Rendering:  # noqa: B008 - a value
         """Return the page as it was a moment ago. Whoever asks while it is made gets the same."""
-        loop = asyncio.get_running_loop()
         async with self._looking:
-            if self._rendering is None or loop.time() - self._looked_at >= self._fresh:
-                self._rendering = await self._look(self._rendering)
-                self._looked_at = loop.time()
-            return self._rendering
+            shown = await self._look()
+            known = self._renderings.pop(ask, None)
+            if known is None or known[0] is not shown:
+                known = shown, await self._render(shown, ask, known[1] if known else None)
+            self._renderings[ask] = known
+            while len(self._renderings) > _KEPT:
+                del self._renderings[next(iter(self._renderings))]
+            return known[1]
 
-    async def _look(self, before: Rendering | None) -> Rendering:
-        shown = await self._board.overview()
-        facts = {"parts": shown.own, "health": worst(shown.own), "most": _COMPLAINTS}
-        pieces = [self._part("own", facts, self._own.render), '<section aria-label="Agensi">\n']
-        slices = Slices()
-        for view in shown.agencies:
-            pieces.append(self._agency(view))
+    async def agency(self, code: str, ask: Ask) -> Rendering | None:
+        """Return the page of one agency; `None`: there is none of this code."""
+        async with self._looking:
+            shown = await self._look()
+            entry = self._entries.get(code)
+            if entry is None:
+                return None
+            overview = shown.overview
+            facts = {
+                "view": entry.view,
+                "card": entry.card,
+                "incidents": list(
+                    {i.id: i for i in (*overview.open, *overview.incidents) if i.agency == code}.values()
+                ),
+                "notices": [notice for notice in overview.notices if notice.agency == code],
+                "was_read": overview.was_read,
+                "recorded_at": overview.recorded_at,
+            }
+            # Not narrowed: the way back is to all.
+            ask = replace(Ask(), tongue=ask.tongue)
+            pieces = [self._own(shown, ask.tongue), self._template(ask, "detail.html").render(facts)]
+            return await asyncio.to_thread(self._packed, pieces, ask, None, f"/agencies/{code}")
+
+    async def _look(self) -> _Shown:
+        """Return how things stand, looked for no longer ago than is fresh; the same object if nothing has changed."""
+        loop = asyncio.get_running_loop()
+        if self._shown is not None and loop.time() - self._looked_at < self._fresh:
+            return self._shown
+        overview = await self._board.overview()
+        before, slices, entries = self._entries, Slices(), dict[str, _Entry]()
+        for view in overview.agencies:
+            entries[view.agency] = _entry(view, before.get(view.agency))
             await slices.pause()
-        if not shown.agencies:
-            pieces.append('<p>Tiada agensi. <span lang="en">No agencies are configured.</span></p>\n')
-        pieces.append("</section>\n")
-        told = ("own_checks", "incidents", "notices", "attention", "recorded_at", "was_read")
-        pieces.append(self._part("rest", {name: getattr(shown, name) for name in told}, self._rest.render))
-        for gone in self._cards.keys() - {view.agency for view in shown.agencies}:
-            del self._cards[gone]
-        # What is joined and compressed is a megabyte: not here.
-        return await asyncio.to_thread(self._packed, pieces, before)
+        self._entries = entries
+        same = self._shown is not None and _same(self._shown.overview, overview)
+        if self._shown is None or not same or [*before.values()] != [*entries.values()]:
+            in_order = sorted(entries.values(), key=lambda each: place(each.view, each.card.standing))
+            counts = Counter(each.card.standing for each in in_order)
+            self._shown = _Shown(overview=overview, entries=in_order, counts=counts)
+        self._looked_at = loop.time()
+        return self._shown
 
-    def _part(self, name: str, facts: Mapping[str, Any], render: Callable[..., str]) -> str:
-        known = self._parts.get(name)
+    async def _render(self, shown: _Shown, ask: Ask, before: Rendering | None) -> Rendering:
+        overview, choice, slices = shown.overview, ask.choice, Slices()
+        chosen = shown.entries
+        if choice.is_narrow:
+            chosen = [each for each in chosen if choice.takes(each.view, each.card.standing)]
+        few = choice.is_narrow or (ask.is_wall and len(chosen) <= _CARDS)
+        ill = [each for each in chosen if few or each.card.standing is not AgencyStanding.WELL]
+        cards = ill[:_CARDS]
+        facts = {
+            "ask": ask,
+            "counts": [(each, shown.counts.get(each, 0)) for each in AgencyStanding],
+            "all": len(shown.entries),
+            "found": len(chosen),
+        }
+        pieces = [
+            self._own(shown, ask.tongue),
+            self._template(ask, "counts.html").render(facts),
+            self._part("open.html", ask, overview, "open", "open_count", "recorded_at", "was_read"),
+            '<section id="agencies" class="cards" tabindex="-1" aria-labelledby="agencies-name">\n',
+            f'<h2 id="agencies-name" class="unseen">{self._say(ask, "agencies")}</h2>\n',
+        ]
+        for each in cards:
+            pieces.append(self._agency(each, ask, "agency.html"))
+            await slices.pause()
+        pieces.append("</section>\n")
+        if ask.is_wall:
+            pieces.append(self._template(ask, "beyond.html").render(count=len(ill) - len(cards)))
+        else:
+            for standing in AgencyStanding:
+                tiles = [each for each in chosen[len(cards) :] if each.card.standing is standing]
+                pieces.append(
+                    self._template(ask, "tiles.html").render(standing=standing, count=len(tiles)) if tiles else ""
+                )
+                for each in tiles:
+                    pieces.append(self._agency(each, ask, "tile.html"))
+                    await slices.pause()
+                pieces.append("</ul></section>\n" if tiles else "")
+            told = ("own_checks", "incidents", "notices", "attention", "was_read")
+            pieces.append(self._part("rest.html", ask, overview, *told))
+        # What is joined and compressed is hundreds of kilobytes: not here.
+        return await asyncio.to_thread(self._packed, pieces, ask, before, "/")
+
+    def _template(self, ask: Ask, name: str) -> Any:
+        return self._templates[ask.tongue].get_template(name)
+
+    def _say(self, ask: Ask, key: str) -> str:
+        return str(self._templates[ask.tongue].filters["say"](key))
+
+    def _own(self, shown: _Shown, tongue: Tongue) -> str:
+        own = shown.overview.own
+        facts = {"parts": own, "health": worst(own), "most": _COMPLAINTS}
+        return self._made("own.html", tongue, facts)
+
+    def _part(self, name: str, ask: Ask, overview: Overview, *told: str) -> str:
+        return self._made(name, ask.tongue, {each: getattr(overview, each) for each in told})
+
+    def _made(self, name: str, tongue: Tongue, facts: Mapping[str, Any]) -> str:
+        known = self._parts.get((name, tongue))
         if known is None or known[0] != facts:
-            known = self._parts[name] = facts, render(facts)
+            render: Callable[..., str] = self._templates[tongue].get_template(name).render
+            known = self._parts[name, tongue] = facts, render(facts)
         return known[1]
 
-    def _agency(self, view: AgencyView) -> str:
-        known = self._cards.get(view.agency)
-        if known is not None and known[0] is view:
-            return known[2]
-        card = card_of(view)
-        text = known[2] if known is not None and known[1] == card else self._card.render(card=card)
-        self._cards[view.agency] = view, card, text
-        return text
+    def _agency(self, entry: _Entry, ask: Ask, name: str) -> str:
+        how = ask.tongue, name
+        if how not in entry.made:
+            entry.made[how] = self._template(ask, name).render(card=entry.card)
+        return entry.made[how]
 
-    def _packed(self, pieces: Sequence[str], before: Rendering | None) -> Rendering:
+    def _packed(self, pieces: Sequence[str], ask: Ask, before: Rendering | None, path: str) -> Rendering:
         text = "".join(pieces)
         plain = text.encode()
         etag = f'"{blake2b(plain, digest_size=12).hexdigest()}"'
         if before is not None and before.etag == etag:
             return before
-        # Every piece was escaped by its own template.
-        page = self._shell.render(state=Markup(text), etag=etag, version=self._version)  # noqa: S704
+        page = self._template(ask, "status.html").render(
+            # Every piece was escaped by its own template.
+            state=Markup(text),  # noqa: S704
+            etag=etag,
+            version=self._version,
+            ask=ask,
+            path=path,
+            fragment=ask.address("/fragment" if path == "/" else f"{path}/fragment", tongue=ask.tongue),
+            tongues=list(Tongue),
+            standings=list(AgencyStanding),
+        )
         return Rendering(etag=etag, page=_body(page.encode()), state=_body(plain))
+
+
+def _entry(view: AgencyView, known: _Entry | None) -> _Entry:
+    """Return an agency's entry: the one that is known unless something that is shown has changed."""
+    if known is not None:
+        if known.view is view:
+            return known
+        card = card_of(view)
+        if known.card == card:
+            known.view = view
+            return known
+        return _Entry(view=view, card=card)
+    return _Entry(view=view, card=card_of(view))
+
+
+def _same(before: Overview, now: Overview) -> bool:
+    """Whether what is shown beside the agencies is the same."""
+    return replace(before, agencies=()) == replace(now, agencies=())
 
 
 def _body(plain: bytes) -> PageBody:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import assert_never
 
-from fastapi import APIRouter, HTTPException, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 
 from alerts.model.gateway import PageContent, SmsContent, VoiceContent
 from monitor.service.front import Front
+from monitor.web.ask import asked, remember
+from monitor.web.page import Tongue
 from monitor.web.word import Id
 
 
-def notice_pages(source: Front, templates: Environment) -> APIRouter:
+def notice_pages(source: Front, templates: Mapping[Tongue, Environment]) -> APIRouter:
     """Build the pages of single notices. They are composed again from the stored facts, so they say what was sent."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/notices/{notice_id}")
-    async def notice(notice_id: Id) -> HTMLResponse:
+    async def notice(request: Request, notice_id: Id) -> Response:
         found = await source.content(notice_id)
         if found is None:
             raise HTTPException(404, f"there is no notice {notice_id}")
@@ -32,8 +35,9 @@ def notice_pages(source: Front, templates: Environment) -> APIRouter:
                 said = [title]
             case _:
                 assert_never(content)
-        page = templates.get_template("notice.html")
-        return HTMLResponse(page.render(notice=view, said=said, is_page=isinstance(content, PageContent)))
+        page = templates[asked(request).tongue].get_template("notice.html")
+        shown = HTMLResponse(page.render(notice=view, said=said, is_page=isinstance(content, PageContent)))
+        return remember(request, shown)
 
     @router.get("/notices/{notice_id}/page.pdf")
     async def page(notice_id: Id) -> Response:

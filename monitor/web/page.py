@@ -1,4 +1,4 @@
-"""How the status page says things: times in Malaysia, words for states (`page.yaml`), and what is on an agency's card.
+"""How the status page says things: words in two languages (`page.yaml`), times in Malaysia, and what is on an agency's card.
 
 Every time is an absolute one. How long ago it is the browser reckons, or the page would be another every second.
 """
@@ -8,33 +8,42 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from alerts.decide.silence import Silence
-from alerts.documents.phrase import CHANNELS, INCIDENT_STATES, PURPOSES, STATES
+from alerts.documents import phrase
 from alerts.model.notice import Matter
 from alerts.wording.source import sections
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.model.window import Stretch
-from monitor.views.overview import AgencyView, CheckView, IncidentView, RouteView, health_of
+from monitor.views.overview import AgencyView, IncidentView, RouteView
+from monitor.views.standing import AgencyStanding, standing
 from probes.model.check import Verdict
 
 _ZONE = ZoneInfo("Asia/Kuala_Lumpur")
 
 _DIRECTIONS = (Direction.OUTBOUND, Direction.INBOUND, Direction.INTERNAL)
 
-_WORDS = sections(Path(__file__).with_suffix(".yaml"))
-MATTERS: Mapping[str, str] = _WORDS["matters"]
-VERDICTS: Mapping[str, str] = _WORDS["verdicts"]
-CHECKS: Mapping[str, str] = _WORDS["checks"]
-HEALTHS: Mapping[str, str] = _WORDS["healths"]
-ANNOUNCEMENTS: Mapping[str, str] = _WORDS["announcements"]
-#: In Malay and in English.
-PARTS: Mapping[str, tuple[str, str]] = _WORDS["parts"]
-ILLS: Mapping[str, tuple[str, str]] = _WORDS["ills"]
+#: Of each section by what it stands for: the Malay and the English.
+WORDS: Mapping[str, Mapping[str, tuple[str, str]]] = sections(Path(__file__).with_suffix(".yaml"))
+#: What a dossier says, too, in Malay.
+_MALAY: Mapping[str, Mapping[str, str]] = {
+    "channels": phrase.CHANNELS,
+    "purposes": phrase.PURPOSES,
+    "states": phrase.STATES,
+    "incident_states": phrase.INCIDENT_STATES,
+}
+
+
+class Tongue(StrEnum):
+    """The languages of the page, as `lang` and its cookie have them; Malay is the first."""
+
+    MALAY = "ms"
+    ENGLISH = "en"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +52,8 @@ class Card:
 
     agency: str
     name: str
-    health: Health
+    standing: AgencyStanding
+    since: datetime | None
     #: Direction, and how mail flows in it.
     directions: Sequence[tuple[str, Health]]
     maintenance: Stretch | None
@@ -56,11 +66,18 @@ class Card:
     ended: IncidentView | None
     #: Route, and why its last run failed, or how long its mail takes.
     lines: Sequence[tuple[str, str]]
-    checks: Sequence[CheckView]
+    #: The kinds of checks that found something amiss, and what the gravest of it is.
+    amiss: Sequence[tuple[str, Verdict]]
 
 
 def _data(route: RouteView) -> str:
     return "" if route.data_seconds is None else f" · DATA {route.data_seconds:.1f} s"
+
+
+def _seen(agency: AgencyView, direction: Direction) -> Health:
+    """Return how a direction is shown: what was well when it could last be seen is not known to be."""
+    health = agency.health[direction]
+    return Health.UNKNOWN if health is Health.UP and direction in agency.unseen else health
 
 
 def card_of(agency: AgencyView) -> Card:
@@ -74,8 +91,9 @@ def card_of(agency: AgencyView) -> Card:
     return Card(
         agency=agency.agency,
         name=agency.name,
-        health=health_of(agency),
-        directions=[(each, agency.health[each]) for each in _DIRECTIONS if each in agency.health],
+        standing=standing(agency),
+        since=agency.since,
+        directions=[(each, _seen(agency, each)) for each in _DIRECTIONS if each in agency.health],
         maintenance=agency.maintenance,
         silence=agency.silence,
         incident=agency.incident,
@@ -83,11 +101,11 @@ def card_of(agency: AgencyView) -> Card:
         declared_by=agency.declared_by,
         ended=agency.ended,
         lines=[*failed, *slow],
-        checks=agency.checks,
+        amiss=[(c.kind, c.verdict) for c in agency.checks if c.verdict in {Verdict.WARN, Verdict.FAIL}],
     )
 
 
-def _clock(moment: datetime | None) -> str:
+def clock(moment: datetime | None) -> str:
     """Return Malaysian time, as in 24/11 14:05:09."""
     return moment.astimezone(_ZONE).strftime("%d/%m %H:%M:%S") if moment else ""
 
@@ -97,26 +115,52 @@ def _minute(moment: datetime) -> str:
     return moment.astimezone(_ZONE).strftime("%d/%m/%Y %H:%M")
 
 
-def _verdict(verdict: Verdict | None) -> str:
-    return VERDICTS[verdict or "unseen"]
+def _short(moment: datetime) -> str:
+    """Return Malaysian time, as in 24/11 14:05."""
+    return moment.astimezone(_ZONE).strftime("%d/%m %H:%M")
 
 
-def _check(kind: str) -> str:
-    return CHECKS.get(kind, "")
+def words(section: str, tongue: Tongue) -> Mapping[str, str]:
+    """Return a section's words in one language."""
+    if section in _MALAY:
+        return _MALAY[section] if tongue is Tongue.MALAY else _english(section)
+    at = list(Tongue).index(tongue)
+    return {key: pair[at] for key, pair in WORDS[section].items()}
 
 
-FILTERS: dict[str, Callable[..., Any]] = {
-    "clock": _clock,
-    "minute": _minute,
-    "matter": MATTERS.__getitem__,
-    "verdict": _verdict,
-    "check": _check,
-    "health": HEALTHS.__getitem__,
-    "part": PARTS.__getitem__,
-    "ill": ILLS.__getitem__,
-    "channel": CHANNELS.__getitem__,
-    "purpose": PURPOSES.__getitem__,
-    "notice_state": STATES.__getitem__,
-    "incident_state": INCIDENT_STATES.__getitem__,
-    "announcement": ANNOUNCEMENTS.__getitem__,
-}
+def _english(section: str) -> Mapping[str, str]:
+    return {key: str(text) for key, text in WORDS[f"english.{section}"].items()}
+
+
+def filters_of(tongue: Tongue) -> dict[str, Callable[..., Any]]:
+    """Return the filters of a language's templates. What has no word is not known, and never well."""
+    said, verdicts = words("say", tongue), words("verdicts", tongue)
+    healths, standings = words("healths", tongue), words("standings", tongue)
+    checks = words("checks", tongue)
+
+    def say(key: str, **values: object) -> str:
+        return said[key].format(**values)
+
+    def among(section: str) -> Callable[[str], str]:
+        known = words(section, tongue)
+        return lambda value: known.get(value, str(value))
+
+    return {
+        "say": say,
+        "clock": clock,
+        "short": _short,
+        "minute": _minute,
+        "health": lambda health: healths.get(health, healths["unknown"]),
+        "standing": lambda each: standings.get(each, standings["unproven"]),
+        "verdict": lambda verdict: verdicts.get(verdict or "unseen", verdicts["unknown"]),
+        "check": lambda kind: checks.get(kind, kind),
+        "matter": among("matters"),
+        "direction": among("directions"),
+        "part": among("parts"),
+        "ill": among("ills"),
+        "announcement": among("announcements"),
+        "channel": among("channels"),
+        "purpose": among("purposes"),
+        "notice_state": among("states"),
+        "incident_state": among("incident_states"),
+    }

@@ -7,11 +7,11 @@ Alertmanager brings, and takes a clerk's word for a letter.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -32,16 +32,17 @@ from monitor.web.api.duty import on_call
 from monitor.web.api.incident import records
 from monitor.web.api.orders import orders
 from monitor.web.api.state import states
-from monitor.web.board import Board, PageBody
+from monitor.web.ask import asked, remember
+from monitor.web.board import Board, PageBody, Rendering
 from monitor.web.letters import letter_pages
 from monitor.web.notice import notice_pages
-from monitor.web.page import FILTERS
+from monitor.web.page import Tongue, filters_of
 from monitor.web.problem import answer_with_problems, describe_problems
 
 #: Everything comes from here; nothing may be loaded from or sent to anywhere else.
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
-    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
@@ -84,7 +85,8 @@ def portal(
     app.include_router(_pages(source.board, templates))
     app.include_router(notice_pages(source, templates))
     if tray is not None:
-        app.include_router(letter_pages(tray, templates))
+        # The clerk's page has both languages beside each other.
+        app.include_router(letter_pages(tray, templates[Tongue.MALAY]))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     return app
 
@@ -171,34 +173,58 @@ async def reload_response(source: Front, by: str) -> Response:
     )
 
 
-def page_templates() -> Environment:
-    """Return the templates of the pages; what is put into them is text, and never markup."""
-    templates = Environment(
-        loader=PackageLoader("monitor.web"), autoescape=select_autoescape(), undefined=StrictUndefined
-    )
-    templates.filters |= FILTERS
-    return templates
+def page_templates() -> Mapping[Tongue, Environment]:
+    """Return the templates of the pages by language; what is put into them is text, and never markup."""
+    found: dict[Tongue, Environment] = {}
+    for tongue in Tongue:
+        found[tongue] = Environment(
+            loader=PackageLoader("monitor.web"),
+            autoescape=select_autoescape(),
+            undefined=StrictUndefined,
+            # What only indents is a tenth of a page of a thousand agencies.
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        found[tongue].filters |= filters_of(tongue)
+        found[tongue].globals["tongue"] = tongue
+    return found
 
 
-def _pages(noticeboard: Noticeboard, templates: Environment) -> APIRouter:
+def _pages(noticeboard: Noticeboard, templates: Mapping[Tongue, Environment]) -> APIRouter:
     router = APIRouter(include_in_schema=False)
     board = Board(noticeboard, templates, version=version("pantau"))
 
     @router.get("/")
     async def status(request: Request) -> Response:
-        rendering = await board.rendering()
-        return _page(request, rendering.etag, rendering.page)
+        rendering = await board.rendering(asked(request))
+        return remember(request, _page(request, rendering.etag, rendering.page))
 
     @router.get("/fragment")
     async def fragment(request: Request) -> Response:
-        rendering = await board.rendering()
+        rendering = await board.rendering(asked(request))
         return _page(request, rendering.etag, rendering.state)
+
+    @router.get("/agencies/{code}")
+    async def agency(request: Request, code: str) -> Response:
+        rendering = await of_agency(request, code)
+        return remember(request, _page(request, rendering.etag, rendering.page))
+
+    @router.get("/agencies/{code}/fragment")
+    async def agency_fragment(request: Request, code: str) -> Response:
+        rendering = await of_agency(request, code)
+        return _page(request, rendering.etag, rendering.state)
+
+    async def of_agency(request: Request, code: str) -> Rendering:
+        rendering = await board.agency(code, asked(request))
+        if rendering is None:
+            raise HTTPException(404, f"there is no agency {code[:40]!r}")
+        return rendering
 
     return router
 
 
 def _page(request: Request, etag: str, body: PageBody) -> Response:
-    headers = {"ETag": etag, "Vary": "Accept-Encoding"}
+    headers = {"ETag": etag, "Vary": "Accept-Encoding, Cookie"}
     if knows(request, etag):
         return Response(status_code=304, headers=headers)
     if "gzip" not in request.headers.get("accept-encoding", ""):

@@ -201,6 +201,7 @@ async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incide
                 "open_incidents",
                 "measured_keys",
                 "open_numbers",
+                "open_incidents_first",
                 "recent_incidents",
                 "recent_notices",
             ),

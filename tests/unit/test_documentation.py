@@ -31,6 +31,7 @@ from monitor.judging.ringing import LifelineTrouble
 from monitor.model.day import MinuteState
 from monitor.model.health import Health
 from monitor.views.own_health import Ill, OwnPart
+from monitor.views.standing import AgencyStanding
 from pantau_lab.faultlab.order import USAGE
 from pantau_lab.faultlab.symptom import SYMPTOMS
 from pantau_lab.mail import Fault
@@ -48,6 +49,7 @@ CLOSED_SETS: dict[str, type[StrEnum]] = {
     "Phase": Phase,
     "Health": Health,
     "MinuteState": MinuteState,
+    "AgencyStanding": AgencyStanding,
     "Matter": Matter,
     "Cause": Cause,
     "Plan": Plan,

@@ -27,6 +27,7 @@ class OpenNumber:
     """The number of an incident that is open, and what a person says of it."""
 
     number: str
+    began_at: datetime
     #: What is declared and not yet said to be over, and by whom.
     declared: Matter | None = None
     declared_by: str = ""
@@ -46,9 +47,10 @@ class FalseAlarm:
 
 def _open_number(row: Row[Any]) -> OpenNumber:
     if row.declared_matter is None or row.declared_over_at is not None:
-        return OpenNumber(number=row.number)
+        return OpenNumber(number=row.number, began_at=row.began_at)
     return OpenNumber(
         number=row.number,
+        began_at=row.began_at,
         declared=Matter(row.declared_matter),
         declared_by=row.declared_by,
         declared_since=row.began_at if row.declared_at <= row.opened_at else row.declared_at,
@@ -134,6 +136,13 @@ class SqlIncidents(InTransaction):
         query = select(incident.c.dedup_key, incident.c.opened_at).where(incident.c.opened_at > since, was)
         query = query.order_by(incident.c.opened_at, incident.c.id)
         return [(row.dedup_key, row.opened_at) for row in await self._connection.execute(query)]
+
+    async def open_incidents_first(self, limit: int = 6) -> Sequence[Incident]:
+        """Return the open incidents that most want a person: those that nobody has taken on, the oldest first."""
+        taken = incident.c.acknowledged_at.is_not(None)
+        query = select(incident).where(incident.c.resolved_at.is_(None))
+        query = query.order_by(taken, incident.c.began_at, incident.c.id).limit(limit)
+        return [to_incident(row) for row in await self._connection.execute(query)]
 
     async def recent_incidents(self, limit: int = 200) -> Sequence[Incident]:
         """Return the newest incidents, newest first."""

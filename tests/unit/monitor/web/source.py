@@ -98,12 +98,14 @@ class Service(Front, Noticeboard, Letters):
 
     async def overview(self) -> Overview:
         self.looks += 1
-        notices = await self.notices()
+        notices, incidents = await self.notices(), await self.incidents()
         return Overview(
             own=self.own(),
             agencies=await self.agencies(),
             own_checks=self.own_checks(),
-            incidents=await self.incidents(),
+            open=[each for each in incidents if each.resolved_at is None][:6],
+            open_count=sum(each.resolved_at is None for each in incidents),
+            incidents=incidents,
             notices=notices,
             attention=notices,
             recorded_at=self.recorded_at,

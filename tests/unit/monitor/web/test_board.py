@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -14,18 +15,25 @@ from typing import Any, cast
 import pytest
 from jinja2 import Environment
 
-from alerts.model.notice import Matter
+from alerts.model.channel import Channel
+from alerts.model.delivery import NoticeState
+from alerts.model.incident import IncidentState
+from alerts.model.notice import Matter, Purpose
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.views.overview import AgencyView, IncidentView, NoticeView, RouteView
 from monitor.views.own_health import Complaint, Ill, OwnPart
+from monitor.views.standing import AgencyFilter, AgencyStanding
 from monitor.web import page
 from monitor.web.api.state import AgencyList
+from monitor.web.ask import Ask
 from monitor.web.board import Board
-from monitor.web.page import card_of
+from monitor.web.page import Tongue, card_of, words
 from monitor.web.portal import page_templates, portal
+from probes.model.check import Verdict
 from probes.model.result import Outcome
 from tests.unit.alerts.people import T0
+from tests.unit.monitor.web import country as weather
 from tests.unit.monitor.web.source import Service, client
 
 HOSTS = ["localhost", "127.0.0.1"]
@@ -46,6 +54,11 @@ def view(code: str, *, outcome: Outcome = Outcome.DELIVERED, minutes: int = 0, w
     )
 
 
+def down(code: str, why: str) -> AgencyView:
+    failing = view(code, outcome=Outcome.REJECTED, why=why)
+    return replace(failing, health={Direction.INTERNAL: Health.DOWN}, since=T0)
+
+
 @dataclass
 class Country(Service):
     """Many agencies, and who is asked for them."""
@@ -61,7 +74,8 @@ class Counting:
 
     def __init__(self) -> None:
         self.rendered: list[str] = []
-        self._templates = page_templates()
+        self._templates = page_templates()[Tongue.MALAY]
+        self.filters = self._templates.filters
 
     def get_template(self, name: str) -> Any:
         template = self._templates.get_template(name)
@@ -76,7 +90,7 @@ class Counting:
 
 
 def board(source: Service, templates: Counting, *, fresh: float = 0) -> Board:
-    return Board(source, cast(Environment, templates), version="1", fresh=fresh)
+    return Board(source, {Tongue.MALAY: cast(Environment, templates)}, version="1", fresh=fresh)
 
 
 @pytest.mark.blind
@@ -86,7 +100,7 @@ async def test_however_many_look_at_once_the_page_is_made_once() -> None:
     found = await asyncio.gather(*(shared.rendering() for _ in range(50)))
 
     assert source.looks == 1
-    assert templates.rendered.count("agency.html") == 30
+    assert templates.rendered.count("tile.html") == 30
     assert all(each is found[0] for each in found)
 
 
@@ -101,9 +115,9 @@ async def test_only_the_agency_that_changed_is_rendered_again_and_a_run_that_wen
     assert await shared.rendering() is first
     assert templates.rendered == []
 
-    source.views[7] = view("A007", outcome=Outcome.REJECTED, why="submit (sender) 554: sesuatu")
+    source.views[7] = down("A007", "submit (sender) 554: sesuatu")
     second = await shared.rendering()
-    assert templates.rendered == ["agency.html", "status.html"]
+    assert [each for each in templates.rendered if each in {"agency.html", "tile.html", "rest.html"}] == ["agency.html"]
     assert second.etag != first.etag
     assert b"554: sesuatu" in second.state.plain
     del source.views[7]
@@ -121,11 +135,11 @@ async def test_who_has_the_page_already_is_sent_nothing_and_who_can_unpack_it_a_
 
     assert "content-encoding" not in plain.headers
     assert packed.headers["content-encoding"] == "gzip"
-    assert int(packed.headers["content-length"]) < len(plain.content) / 5
+    assert int(packed.headers["content-length"]) < len(plain.content) / 3
     assert packed.text == plain.text == old.text
     assert (again.status_code, again.content) == (304, b"")
     assert again.headers["etag"] == plain.headers["etag"] == packed.headers["etag"]
-    assert packed.headers["vary"] == "Accept-Encoding"
+    assert packed.headers["vary"] == "Accept-Encoding, Cookie"
     assert plain.text in whole.text
     assert f'data-etag="{plain.headers["etag"].replace(chr(34), "&#34;")}"' in whole.text
 
@@ -146,8 +160,17 @@ async def test_the_list_for_programs_is_written_anew_only_for_agencies_that_chan
 
 
 @pytest.mark.blind
-@pytest.mark.parametrize("path", ["/", "/fragment"])
-async def test_what_is_wrong_with_pantau_stands_before_every_agency_in_malay_and_in_english(path: str) -> None:
+@pytest.mark.parametrize(
+    ("tongue", "said"),
+    [
+        ("ms", ("Data tidak dapat disimpan", "Ujian antara peti mel rujukan gagal", "Simpanan data", "setakat")),
+        ("en", ("The store is away", "A control run failed", "Store", "as of")),
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/fragment", "/agencies/JCM", "/?wall=1", "/?q=tiada"])
+async def test_what_is_wrong_with_pantau_stands_before_every_agency(
+    path: str, tongue: str, said: tuple[str, ...]
+) -> None:
     away = Complaint(ill=Ill.STORE_AWAY, health=Health.DOWN, why="database is locked", since=T0)
     refusing = Complaint(ill=Ill.CONTROL, health=Health.DEGRADED, about="control/a/b", why="submit (sender) 554: tutup")
     ills = {
@@ -155,21 +178,13 @@ async def test_what_is_wrong_with_pantau_stands_before_every_agency_in_malay_and
         OwnPart.REFERENCE: {"health": Health.DEGRADED, "complaints": (refusing,)},
     }
     async with client(portal(Service(ills=ills, recorded_at=T0), HOSTS)) as web:
-        text = (await web.get(path)).text
-    top, _, below = text.partition('<section aria-label="Agensi">')
+        text = (await web.get(path, headers={"Cookie": f"bahasa={tongue}"})).text
+    top, _, _ = text.partition('<section id="agencies"')
 
-    assert '<section class="own-health down"' in top
-    for said in (
-        "Data tidak dapat disimpan",
-        "the store is away",
-        "database is locked",
-        "24/11 14:15:00",
-        "Ujian antara peti mel rujukan gagal",
-        "control/a/b",
-        "554: tutup",
-    ):
-        assert said in top
-    assert "setakat" in below, "what the store says is as old as it is"
+    assert 'class="own-health down"' in top
+    for each in (*said[:3], "database is locked", "24/11 14:15:00", "control/a/b", "554: tutup"):
+        assert each in top
+    assert f"{said[3]} 24/11 14:15:00" in text, "what the store says is as old as it is"
 
 
 class NothingRead(Service):
@@ -186,14 +201,19 @@ class NothingRead(Service):
 @pytest.mark.parametrize("path", ["/", "/fragment"])
 async def test_before_the_store_was_ever_read_nobody_is_told_that_there_is_no_incident(path: str) -> None:
     async with client(portal(NothingRead(recorded_at=T0, was_read=False), HOSTS)) as web:
-        unread = (await web.get(path)).text.partition("<h2>Insiden")
+        unread = (await web.get(path)).text
     async with client(portal(NothingRead(), HOSTS)) as web:
-        read = (await web.get(path)).text.partition("<h2>Insiden")
+        read = (await web.get(path)).text
 
-    assert "Insiden dan notis tidak diketahui" in unread[0]
-    assert "Insiden dan notis tidak diketahui" not in read[0]
-    assert (unread[2].count("Tidak diketahui"), unread[2].count("Tiada <span")) == (2, 0)
-    assert (read[2].count("Tidak diketahui"), read[2].count("Tiada <span")) == (0, 2)
+    assert "Insiden dan notis tidak diketahui" in unread
+    assert "Insiden dan notis tidak diketahui" not in read
+    # What is open, and twice a table and the line that unfolds it.
+    assert (unread.count("Tidak diketahui"), unread.count(">Tiada<"), unread.count("Tiada insiden terbuka")) == (
+        5,
+        0,
+        0,
+    )
+    assert (read.count("Tidak diketahui"), read.count(">Tiada<"), read.count("Tiada insiden terbuka")) == (0, 2, 1)
 
 
 @pytest.mark.parametrize("part", list(OwnPart))
@@ -201,37 +221,203 @@ async def test_each_part_of_pantau_is_always_on_the_page_by_its_malay_name(part:
     async with client(portal(Service(ills={part: {"health": Health.UNKNOWN}}), HOSTS)) as web:
         text = (await web.get("/fragment")).text
 
-    assert re.search(
-        rf'<li class="unknown">{page.PARTS[part][0]} <span lang="en">[\w ]+</span> <strong>BELUM PASTI', text
+    own = text[: text.index("</section>")]
+    name = page.WORDS["parts"][part][0]
+    assert re.search(rf'<li id="p-{part}" class="unknown" data-news="[^"]+">{name} <strong>BELUM PASTI', own)
+    assert own.count('class="up"') == len(OwnPart) - 1
+
+
+def test_there_are_words_in_both_languages_for_all_that_there_is() -> None:
+    closed = {
+        "ills": Ill,
+        "healths": Health,
+        "standings": AgencyStanding,
+        "parts": OwnPart,
+        "matters": Matter,
+        "channels": Channel,
+        "purposes": Purpose,
+        "incident_states": IncidentState,
+    }
+    for tongue in Tongue:
+        for section, members in closed.items():
+            assert words(section, tongue).keys() == set(members), section
+        assert words("states", tongue).keys() >= set(NoticeState)
+        assert words("verdicts", tongue).keys() == {*Verdict, "unseen"}
+        assert words("directions", tongue).keys() == set(Direction) - {Direction.CONTROL}
+    assert all(
+        all(pair) and len(pair) == 2
+        for name in page.WORDS
+        if "english" not in name
+        for pair in page.WORDS[name].values()
     )
-    assert text.count('<li class="up">') == len(OwnPart) - 1
-
-
-def test_there_are_words_for_all_that_can_be_wrong() -> None:
-    assert page.ILLS.keys() == set(Ill)
-    assert page.HEALTHS.keys() == set(Health)
-    assert all(malay and english for malay, english in page.ILLS.values())
 
 
 @pytest.mark.blind
 def test_an_agency_of_which_nothing_is_known_is_not_green() -> None:
-    assert card_of(replace(view("A001"), health={})).health is Health.UNKNOWN
-    assert card_of(view("A001")).health is Health.UP
+    assert card_of(replace(view("A001"), health={})).standing is AgencyStanding.UNPROVEN
+    assert card_of(view("A001")).standing is AgencyStanding.WELL
+
+
+@pytest.mark.blind
+async def test_a_state_that_the_page_does_not_know_is_unproven_and_never_green() -> None:
+    invented = cast(Health, "splendid")
+    odd = replace(view("A001"), health={Direction.INTERNAL: invented})
+    ills = {OwnPart.ENGINE: {"health": invented}}
+    async with client(portal(Country(views=[odd, view("A002")], ills=ills), HOSTS)) as web:
+        text = (await web.get("/")).text
+    assert '<article id="a-A001" class="agency unproven"' in text
+    assert "<dd>BELUM PASTI</dd>" in text
+    assert re.search(r'<li id="p-engine" class="splendid"[^>]*>Enjin notis <strong>BELUM PASTI', text)
+    assert re.search(r'id="n-well"[^>]*><b>1</b>', text)
+
+
+@pytest.mark.blind
+async def test_what_was_well_when_it_could_last_be_seen_is_not_green_while_a_fault_of_ours_hides_it() -> None:
+    unseen = replace(view("A001"), unseen=[Direction.INTERNAL])
+    async with client(portal(Country(views=[unseen]), HOSTS)) as web:
+        text = (await web.get("/")).text
+    assert '<article id="a-A001" class="agency own_fault"' in text
+    assert "<dd>BELUM PASTI</dd>" in text
+    assert re.search(r'id="n-own_fault"[^>]*><b>1</b>', text)
 
 
 @pytest.mark.blind
 async def test_an_agency_that_people_have_declared_deaf_is_not_green_because_its_probes_are() -> None:
     deaf = replace(view("A001"), incident="A001-01", declared=Matter.RECEIVING, declared_by="Aminah <Contoh>")
     card = card_of(deaf)
-    assert (card.health, card.directions) == (Health.DOWN, [(Direction.INTERNAL, Health.UP)]), "measured as ever"
+    assert (card.standing, card.directions) == (AgencyStanding.DOWN, [(Direction.INTERNAL, Health.UP)]), (
+        "measured as ever"
+    )
     async with client(portal(Country(views=[deaf, view("A002")]), HOSTS)) as web:
         text = (await web.get("/")).text
-    assert '<article class="agency down">\n    <h2>A001' in text
-    assert (
-        "Insiden A001-01 · e-mel tidak dapat diterima (cannot be received) · diisytiharkan oleh Aminah &lt;Contoh&gt;"
-        in text
-    )
-    assert '<article class="agency up">\n    <h2>A002' in text
+        english = (await web.get("/?lang=en")).text
+    assert '<article id="a-A001" class="agency down"' in text
+    assert "Insiden A001-01 · e-mel tidak dapat diterima · diisytiharkan oleh Aminah &lt;Contoh&gt;" in text
+    assert "Incident A001-01 · mail: cannot be received · declared by Aminah &lt;Contoh&gt;" in english
+    assert '<li id="a-A002"><a href="/agencies/A002" title="A002">A002</a></li>' in text
+
+
+async def test_the_worst_have_cards_in_order_and_the_others_tiles_below_by_state() -> None:
+    source = weather.Country(size=100, weather=weather.Weather.MASS)
+    async with client(portal(source, HOSTS)) as web:
+        text = (await web.get("/")).text
+    cards = re.findall(r'<article id="a-(\w+)" class="agency (\w+)"', text)
+    # The oldest first.
+    assert cards == [(f"A{number:03}", "down") for number in range(97, 97 - 3 * 8, -3)]
+    groups = re.findall(r'<ul id="l-(\w+)"(.*?)</ul>', text, re.DOTALL)
+    assert [name for name, _ in groups] == ["down", "unproven", "degraded", "maintenance", "silenced", "well"]
+    assert sum(tiles.count("<li ") for _, tiles in groups) == 100 - 8
+    counted = dict(re.findall(r'id="n-(\w+)"[^>]*><b>(\d+)</b>', text))
+    assert counted["down"] == "33"
+    assert sum(int(count) for name, count in counted.items() if name != "all") == int(counted["all"]) == 100
+    assert text.index('id="open"') < text.index('id="agencies"') < text.index('id="l-down"')
+
+
+async def test_a_country_is_seen_in_three_screens_worth_of_octets() -> None:
+    source = weather.Country(size=1000, weather=weather.Weather.MASS)
+    async with client(portal(source, HOSTS)) as web:
+        sizes = [
+            (await web.get(path, headers={"Accept-Encoding": "gzip"})).headers["content-length"]
+            for path in ("/", "/fragment")
+        ]
+    assert all(int(size) < 100_000 for size in sizes)
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("q=a01", {"A010", "A011", "A012", "A013", "A014", "A015", "A016", "A017", "A018", "A019"}),
+        ("q=a015.jabatan", {"A015"}),
+        ("q=malaysia+CONTOH+a016", {"A016"}),
+        ("state=down", {"A001", "A004", "A007", "A010", "A013", "A016", "A019"}),
+        ("state=down&state=silenced&q=A01", {"A010", "A013", "A016", "A019"}),
+        ("q=tiada", set()),
+        ("state=", {f"A{number:03}" for number in range(20)}),
+    ],
+)
+async def test_a_filter_is_in_the_address_and_says_how_much_it_has_left_out(query: str, found: set[str]) -> None:
+    source = weather.Country(size=20, weather=weather.Weather.MASS)
+    async with client(portal(source, HOSTS)) as web:
+        text = (await web.get(f"/?{query}")).text
+        fragment = re.search(r'data-from="([^"]+)"', text)
+        assert fragment
+        again = (await web.get(html.unescape(fragment[1]))).text
+    assert set(re.findall(r'id="a-(\w+)"', text)) == found
+    # Counted are all, whatever is shown: a filter hides no outage.
+    assert re.search(r'id="n-down"[^>]*><b>7</b>', text)
+    if query != "state=":
+        assert (f"{len(found)} daripada 20 agensi sepadan" in text) is bool(found)
+        assert ("Tiada agensi yang sepadan dengan tapisan" in text) is (not found)
+    assert again in text
+
+
+async def test_a_state_that_there_is_not_is_said_and_hides_nothing() -> None:
+    async with client(portal(weather.Country(size=20, weather=weather.Weather.MASS), HOSTS)) as web:
+        text = (await web.get("/?state=%3Cdwon%3E")).text
+    assert "Keadaan &#34;&lt;dwon&gt;&#34; tidak dikenali" in text
+    assert len(re.findall(r'id="a-(\w+)"', text)) == 20
+
+
+async def test_one_switch_makes_every_word_english_and_is_remembered() -> None:
+    source = weather.Country(size=60, weather=weather.Weather.OUTAGE)
+    async with client(portal(source, HOSTS)) as web:
+        malay = await web.get("/?q=a0")
+        english = await web.get("/?q=a0&lang=en")
+        later = await web.get("/agencies/A001")
+        odd = await web.get("/", headers={"Cookie": "bahasa=<b>"})
+    assert malay.text.startswith('<!doctype html>\n<html lang="ms">')
+    assert english.text.startswith('<!doctype html>\n<html lang="en">')
+    assert '<a class="kept" href="/?q=a0&amp;lang=en" lang="en" hreflang="en">English</a>' in malay.text
+    assert "set-cookie" not in malay.headers
+    assert "SameSite=lax" in english.headers["set-cookie"]
+    assert "<h2>Routes" in later.text
+    assert '<html lang="ms">' in odd.text
+    # What is neither the name of somebody, nor a word of both languages.
+    told = {
+        key: words(section, Tongue.MALAY)[key]
+        for section in ("say", "standings", "healths", "parts")
+        for key in words(section, Tongue.MALAY)
+    }
+    both = set(words("say", Tongue.ENGLISH).values()) | set(words("parts", Tongue.ENGLISH).values())
+    for text in {each for each in told.values() if "{" not in each and len(each) > 3} - both:
+        assert f">{text}<" not in english.text, text
+
+
+async def test_an_agencys_own_page_has_all_that_is_known_of_it_and_a_strange_code_none() -> None:
+    source = weather.Country(size=8, weather=weather.Weather.OUTAGE)
+    async with client(portal(source, HOSTS)) as web:
+        text = (await web.get("/agencies/A001")).text
+        fragment = await web.get("/agencies/A001/fragment?lang=ms")
+        assert (await web.get("/agencies/TIADA")).status_code == 404
+        assert (await web.get("/agencies/%3Cb%3E/fragment")).status_code == 404
+    assert 'data-from="/agencies/A001/fragment?lang=ms"' in text
+    assert fragment.text in text
+    for told in ("A001-01", "554: refused", "A001/outbound/a", "A001/inbound/a", "24/11 14:15:00", "1.7 s"):
+        assert told in text
+    again = await Board(source, page_templates(), version="1").agency("A001", Ask())
+    assert again
+    assert gzip.decompress(again.page.packed) == again.page.plain
+
+
+async def test_a_wall_shows_the_worst_how_many_more_and_no_table() -> None:
+    async with client(portal(weather.Country(size=100, weather=weather.Weather.MASS), HOSTS)) as web:
+        many = (await web.get("/?wall=1")).text
+    async with client(portal(weather.Country(size=3), HOSTS)) as web:
+        few = (await web.get("/?wall")).text
+    assert '<html lang="ms" class="wall">' in many
+    assert many.count("<article ") == 8
+    ill = 100 - int(re.search(r'id="n-well"[^>]*><b>(\d+)</b>', many)[1])  # type: ignore[index]
+    assert f'<p class="beyond">dan {ill - 8} lagi</p>' in many
+    assert "<table" not in many
+    assert few.count("<article ") == 3, "of so few the well have their cards, too"
+    assert 'class="beyond"' not in few
+
+
+async def test_however_many_filters_people_try_few_pages_are_kept() -> None:
+    shared = board(Country(), Counting(), fresh=3600)
+    for number in range(50):
+        await shared.rendering(Ask(choice=AgencyFilter(text=f"A{number:03}")))
+    assert len(shared._renderings) <= 8
 
 
 @pytest.mark.blind

@@ -163,7 +163,8 @@ async def test_the_page_says_what_the_checks_found_and_when() -> None:
     gone = finding("mel.gov.my:993", Verdict.FAIL, "expired 3 days ago", "certificate")
     found = {"certificate": [gone, good], "posture": [good, weak, weak], "roof": [good], "mx": None}
     async with client(portal(Service(found=found, found_at_ours={"certificate": [gone]}), HOSTS)) as web:
-        lines = lines_of((await web.get("/")).text)
+        lines = lines_of((await web.get("/agencies/JCM")).text)[2:]
+        card = (await web.get("/")).text
         [agency] = (await web.get("/api/v1/agencies")).json()
         [own] = (await web.get("/api/v1/own-checks")).json()
 
@@ -179,7 +180,8 @@ async def test_the_page_says_what_the_checks_found_and_when() -> None:
         f"roof LULUS {when}",
         "Pelayan MX mx BELUM DILIHAT",
     ]
-    assert lines[7:9] == [f"Sijil certificate TIDAK LULUS {when}", broken]
+    assert 'Sijil <b class="verdict-fail">TIDAK LULUS</b> Domain <b class="verdict-warn">AWAS</b></p>' in card
+    assert lines_of(card)[-2:] == [f"Sijil certificate TIDAK LULUS {when}", broken], "at our own mailboxes"
     assert [(check["kind"], check["verdict"]) for check in agency["checks"]] == [
         ("certificate", "fail"),
         ("posture", "warn"),
@@ -222,7 +224,7 @@ async def test_an_agency_that_nobody_is_told_about_says_so_until_when_why_and_by
 
 async def test_a_check_that_finds_much_does_not_bury_the_page() -> None:
     listed = [finding(f"list{n}.example", Verdict.FAIL) for n in range(20)]
-    async with client(portal(Service(found={"posture": listed}), HOSTS)) as web:
+    async with client(portal(Service(found_at_ours={"posture": listed}), HOSTS)) as web:
         page = (await web.get("/")).text
 
     assert page.count("list") < 20

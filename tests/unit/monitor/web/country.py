@@ -1,0 +1,158 @@
+"""A country of agencies as the page may have to show it: well, in an outage, in a mass outage, unseen for a fault of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from enum import StrEnum
+
+from alerts.decide.silence import Silence
+from alerts.model.incident import IncidentState
+from monitor.model.health import Health
+from monitor.model.route import Direction
+from monitor.model.window import Stretch
+from monitor.views.overview import AgencyView, CheckView, IncidentView, NoticeView, RouteView, view_incident
+from monitor.views.own_health import Complaint, Ill, OwnPart
+from probes.model.check import Verdict
+from probes.model.result import Outcome
+from tests.unit.alerts.people import T0, incident
+from tests.unit.monitor.web.source import Service, finding
+
+_DIRECTIONS = (Direction.OUTBOUND, Direction.INBOUND, Direction.INTERNAL)
+
+
+class Weather(StrEnum):
+    """What the country goes through."""
+
+    WELL = "well"
+    #: A few agencies are down, slow, in maintenance, silenced.
+    OUTAGE = "outage"
+    #: A third of them is down.
+    MASS = "mass"
+    #: A reference mailbox is broken, and nothing can be seen of some.
+    OWN_FAULT = "own_fault"
+    #: The store cannot be read nor written, and there is an outage.
+    AWAY = "away"
+    #: Pantau has just started.
+    START = "start"
+
+
+@dataclass
+class Country(Service):
+    """Many agencies, in some weather."""
+
+    size: int = 3
+    weather: Weather = Weather.WELL
+    #: By code: what is otherwise.
+    otherwise: dict[str, AgencyView] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.weather is Weather.AWAY:
+            away = Complaint(ill=Ill.STORE_AWAY, health=Health.DOWN, why="database is locked", since=T0)
+            self.ills = {OwnPart.STORE: {"health": Health.DOWN, "complaints": (away,)}}
+            self.recorded_at = T0
+        if self.weather is Weather.OWN_FAULT:
+            broken = Complaint(ill=Ill.REFERENCE, health=Health.DOWN, about="rujukan-a", since=T0)
+            down = Complaint(ill=Ill.GATEWAY_DOWN, health=Health.DEGRADED, about="sms: sms-contoh")
+            self.ills = {
+                OwnPart.REFERENCE: {"health": Health.DOWN, "complaints": (broken,)},
+                OwnPart.GATEWAY: {"health": Health.DEGRADED, "complaints": (down,)},
+            }
+        if self.weather is Weather.START:
+            self.ills = {part: {"health": Health.UNKNOWN} for part in OwnPart}
+            self.was_read = False
+
+    async def agencies(self) -> Sequence[AgencyView]:
+        codes = [f"A{number:03}" for number in range(self.size)]
+        return [self.otherwise.get(code) or self._under_it(number, code) for number, code in enumerate(codes)]
+
+    def _under_it(self, number: int, code: str) -> AgencyView:
+        view = agency(code)
+        if self.weather is Weather.START:
+            return replace(view, health=dict.fromkeys(_DIRECTIONS, Health.UNKNOWN))
+        if self.weather is Weather.WELL:
+            return view
+        if self.weather is Weather.OWN_FAULT:
+            return replace(view, unseen=[Direction.INBOUND]) if number % 4 == 1 else view
+        few = 3 if self.weather is Weather.MASS else max(3, self.size // 20)
+        if number % few == 1:
+            return down(view, number)
+        match number % 50:
+            case 2:
+                health = {**view.health, Direction.INBOUND: Health.DEGRADED}
+                return replace(view, health=health, since=T0 - timedelta(minutes=number))
+            case 3:
+                work = Stretch(T0 - timedelta(hours=1), T0 + timedelta(hours=2), "Naik taraf pelayan")
+                return replace(view, maintenance=work)
+            case 5:
+                ends = T0 + timedelta(hours=2)
+                return replace(
+                    view,
+                    silence=Silence(id=1, about=code, begins=T0, ends=ends, why="Kerja rangkaian", by="Siti Contoh"),
+                )
+            case 6:
+                return replace(view, health={**view.health, Direction.INBOUND: Health.UNKNOWN})
+        return view
+
+    async def incidents(self) -> Sequence[IncidentView]:
+        if self.weather is Weather.START:
+            return []
+        shown = [each for each in await self.agencies() if each.incident]
+        found = [
+            replace(
+                view_incident(incident()),
+                id=10 + number,
+                number=each.incident or "",
+                agency=each.agency,
+                subject=each.name,
+                began_at=each.since or T0,
+            )
+            for number, each in enumerate(shown)
+        ]
+        over = replace(view_incident(incident()), number="A000-00", id=1, state=IncidentState.RESOLVED, resolved_at=T0)
+        return [*found, over]
+
+    async def notices(self) -> Sequence[NoticeView]:
+        if self.weather in {Weather.WELL, Weather.START}:
+            return []
+        notices = await super().notices()
+        return [replace(notices[0], id=number) for number in range(1, 9)]
+
+
+def agency(code: str) -> AgencyView:
+    """Return an agency that is well, whose certificate is about to expire if its code ends with 7."""
+    amiss = [finding(f"mel.{code.lower()}.gov.my:993", Verdict.WARN, "expires in 9 days", "certificate")]
+    found = CheckView(kind="certificate", verdict=Verdict.WARN, looked_at=T0, amiss=amiss)
+    return AgencyView(
+        agency=code,
+        name=f"Jabatan Contoh {code} Malaysia",
+        domain=f"{code.lower()}.jabatan-contoh.gov.my",
+        health=dict.fromkeys(_DIRECTIONS, Health.UP),
+        routes=[
+            RouteView(
+                name=f"{code}/{direction}/a",
+                direction=direction,
+                health=Health.UP,
+                last_run_at=T0,
+                outcome=Outcome.DELIVERED,
+                data_seconds=0.4,
+                transit_seconds=1.7,
+            )
+            for direction in _DIRECTIONS
+        ],
+        checks=[found] if code.endswith("7") else [],
+    )
+
+
+def down(view: AgencyView, number: int) -> AgencyView:
+    """Return an agency that cannot send."""
+    why = "submit (sender) 554: refused: 5.7.1 Service unavailable; client host blocked"
+    first = replace(view.routes[0], health=Health.DOWN, outcome=Outcome.REJECTED, why=why, transit_seconds=None)
+    return replace(
+        view,
+        health={**view.health, Direction.OUTBOUND: Health.DOWN},
+        routes=[first, *view.routes[1:]],
+        incident=f"{view.agency}-01",
+        since=T0 - timedelta(minutes=10 + number),
+    )
