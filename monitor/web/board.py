@@ -19,7 +19,7 @@ from monitor.views.overview import AgencyView
 from monitor.views.own_health import worst
 from monitor.views.standing import AgencyStanding, place
 from monitor.web.ask import Ask
-from monitor.web.page import Card, Tongue, card_of
+from monitor.web.page import Card, Tongue, card_of, words
 
 #: In seconds. So old may be what is shown; however many look, they are looked for no more often than that.
 _FRESH = 2.0
@@ -190,7 +190,7 @@ class Board:
         return self._templates[ask.tongue].get_template(name)
 
     def _say(self, ask: Ask, key: str) -> str:
-        return str(self._templates[ask.tongue].filters["say"](key))
+        return words("say", ask.tongue)[key]
 
     def _own(self, shown: _Shown, tongue: Tongue) -> str:
         own = shown.overview.own

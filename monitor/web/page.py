@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from jinja2 import pass_context
+
 from alerts.decide.silence import Silence
 from alerts.documents import phrase
 from alerts.model.notice import Matter
@@ -138,7 +140,9 @@ def filters_of(tongue: Tongue) -> dict[str, Callable[..., Any]]:
     healths, standings = words("healths", tongue), words("standings", tongue)
     checks = words("checks", tongue)
 
-    def say(key: str, **values: object) -> str:
+    @pass_context
+    def say(_context: object, key: str, **values: object) -> str:
+        # With the context, or it would be compiled into templates that all languages share.
         return said[key].format(**values)
 
     def among(section: str) -> Callable[[str], str]:

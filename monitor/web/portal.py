@@ -14,7 +14,8 @@ from pathlib import Path
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import BytecodeCache, Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2.bccache import Bucket
 from starlette.datastructures import MutableHeaders
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -173,6 +174,23 @@ async def reload_response(source: Front, by: str) -> Response:
     )
 
 
+class _Compiled(BytecodeCache):
+    """What templates were compiled to: the same in each language."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if (known := self._known.get(bucket.key)) is not None:
+            bucket.bytecode_from_string(known)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._known[bucket.key] = bucket.bytecode_to_string()
+
+
+_COMPILED = _Compiled()
+
+
 def page_templates() -> Mapping[Tongue, Environment]:
     """Return the templates of the pages by language; what is put into them is text, and never markup."""
     found: dict[Tongue, Environment] = {}
@@ -184,9 +202,13 @@ def page_templates() -> Mapping[Tongue, Environment]:
             # What only indents is a tenth of a page of a thousand agencies.
             trim_blocks=True,
             lstrip_blocks=True,
+            bytecode_cache=_COMPILED,
         )
         found[tongue].filters |= filters_of(tongue)
         found[tongue].globals["tongue"] = tongue
+        # Now, and not while somebody looks and the probes wait.
+        for name in found[tongue].list_templates():
+            found[tongue].get_template(name)
     return found
 
 
