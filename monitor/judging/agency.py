@@ -97,7 +97,7 @@ class AgencyMail:
         # Asked of every agency for every page, and nearly always none.
         if not any(s.is_mute for _, s in self.routes):
             return ()
-        return [each for each, subjects in self._by_direction().items() if all(s.is_mute for s in subjects)]
+        return tuple(each for each, subjects in self._by_direction().items() if all(s.is_mute for s in subjects))
 
     def spreading_until(self, now: datetime) -> datetime | None:
         """Return until when it is waited for a route that is failing and not judged yet, beside one that is down.

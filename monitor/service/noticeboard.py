@@ -58,7 +58,7 @@ from probes.model.result import ProbeResult
 _LISTED = 200
 _INCIDENTS, _NOTICES = 20, 40
 #: So many open incidents are on the page: those that nobody has taken on first. All have their agency's card or tile.
-_OPEN = 6
+_OPEN = 5
 #: What failed, or may have, is on the page for longer than what went well.
 _ATTENTION = 20
 #: The journal tells of all that changes; what it should not tell of is seen after this, all the same.

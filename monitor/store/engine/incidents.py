@@ -137,7 +137,7 @@ class SqlIncidents(InTransaction):
         query = query.order_by(incident.c.opened_at, incident.c.id)
         return [(row.dedup_key, row.opened_at) for row in await self._connection.execute(query)]
 
-    async def open_incidents_first(self, limit: int = 6) -> Sequence[Incident]:
+    async def open_incidents_first(self, limit: int = 5) -> Sequence[Incident]:
         """Return the open incidents that most want a person: those that nobody has taken on, the oldest first."""
         taken = incident.c.acknowledged_at.is_not(None)
         query = select(incident).where(incident.c.resolved_at.is_(None))

@@ -76,8 +76,17 @@ function become(old, fresh) {
       old.insertBefore(child, at);
       continue;
     }
-    if (here === at) at = at.nextSibling;
-    else if (old.moveBefore) old.moveBefore(here, at);
+    // What stands before it and has no name goes; to move it would undo what is selected in it.
+    let ahead = at;
+    while (ahead !== null && ahead !== here && !ahead.id) ahead = ahead.nextSibling;
+    if (ahead === here) {
+      while (at !== here) {
+        const gone = at;
+        at = at.nextSibling;
+        gone.remove();
+      }
+      at = at.nextSibling;
+    } else if (old.moveBefore) old.moveBefore(here, at);
     else old.insertBefore(here, at);
     if (here.nodeType === Node.ELEMENT_NODE) become(here, child);
     else if (here.data !== child.data) here.data = child.data;
@@ -110,11 +119,13 @@ function show(text, narrowed) {
   for (const { name, value } of state.attributes) fresh.setAttribute(name, value);
   const before = told();
   const focused = state.contains(document.activeElement) ? document.activeElement : null;
+  const home = focused?.closest("[id]")?.id ?? "";
   become(state, fresh);
   entitle();
   if (focused !== null && document.activeElement !== focused) {
     // A card that has become a tile is another element.
-    const again = focused.isConnected ? focused : [...state.querySelectorAll("a")].find((each) => each.getAttribute("href") === focused.getAttribute("href"));
+    const there = document.getElementById(home);
+    const again = focused.isConnected ? focused : there?.matches("a") ? there : there?.querySelector("a");
     again?.focus({ preventScroll: true });
   }
   // Who narrows the page down asks for what comes and goes; only how much it is is said.

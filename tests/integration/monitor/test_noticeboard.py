@@ -122,6 +122,8 @@ async def test_a_look_at_the_page_asks_the_store_for_one_line_unless_something_w
     third = await service.board.overview()
     assert [(i.agency, i.matter) for i in third.incidents] == [(BRIEF.agency, Matter.BOTH)]
     assert [agency.incident for agency in third.agencies] == [third.incidents[0].number, None]
+    assert ([i.id for i in third.open], third.open_count) == ([third.incidents[0].id], 1)
+    assert [agency.since for agency in third.agencies] == [T0, None], "as people were told"
     asked.clear()
     # Whatever the journal does not tell of is seen in the end.
     service.time += timedelta(seconds=15)

@@ -24,6 +24,19 @@ def test_a_direction_that_cannot_see_is_waited_for_if_it_was_ever_judged(blind: 
         Subject(policy=policy, health=blind, changed_at=T0, silent=policy.failures_to_down),
     )
     assert mail.well_since() == (T0 if is_well else None)
+    assert mail.unseen() == (Direction.INBOUND,)
+
+
+def test_a_direction_is_seen_while_one_of_its_routes_is_and_trouble_began_with_the_oldest() -> None:
+    mail, policy = AgencyMail(FlappingPolicy()), HealthPolicy()
+    first, second = agency_routes("JCM", ("a", "b"), (Direction.INBOUND,))
+    mail.judge_by(first, Subject(policy=policy, health=Health.DOWN, changed_at=T0 + MINUTE, silent=99))
+    mail.judge_by(second, Subject(policy=policy, health=Health.DEGRADED, changed_at=T0))
+    assert (mail.unseen(), mail.troubled_since()) == ((), T0)
+    mail.release(second.name)
+    assert mail.unseen() == (Direction.INBOUND,)
+    mail.judge_by(first, Subject(policy=policy, health=Health.UP, changed_at=T0))
+    assert (mail.unseen(), mail.troubled_since()) == ((), None)
 
 
 @pytest.mark.parametrize(

@@ -102,13 +102,13 @@ class Country(Service):
         found = [
             replace(
                 view_incident(incident()),
-                id=10 + number,
+                id=10 + int(each.agency[1:]),
                 number=each.incident or "",
                 agency=each.agency,
                 subject=each.name,
                 began_at=each.since or T0,
             )
-            for number, each in enumerate(shown)
+            for each in shown
         ]
         over = replace(view_incident(incident()), number="A000-00", id=1, state=IncidentState.RESOLVED, resolved_at=T0)
         return [*found, over]
