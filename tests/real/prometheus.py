@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -136,9 +136,14 @@ class Alertmanager:
         """Return what it takes for firing, with its labels, annotations and what mutes it."""
         return list((await self._client.get("/api/v2/alerts")).raise_for_status().json())
 
-    async def take(self, *labels: Mapping[str, str]) -> None:
-        """Tell it of alerts that fire, each by its labels."""
-        await self._client.post("/api/v2/alerts", json=[{"labels": each} for each in labels])
+    async def take(
+        self, *labels: Mapping[str, str], starts_at: datetime | None = None, ended_at: datetime | None = None
+    ) -> None:
+        """Tell it of alerts that fire, each by its labels, since now if not since *starts_at*; or that they are over."""
+        times = {"startsAt": starts_at, "endsAt": ended_at}
+        told = {name: at.isoformat() for name, at in times.items() if at is not None}
+        answer = await self._client.post("/api/v2/alerts", json=[{"labels": each, **told} for each in labels])
+        answer.raise_for_status()
 
 
 @asynccontextmanager

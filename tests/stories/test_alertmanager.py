@@ -63,7 +63,7 @@ async def test_an_alert_rings_until_somebody_has_it_and_is_over_when_alertmanage
     async with theatre(tmp_path, prepare=receiving) as play:
         place = tmp_path / "alertmanager"
         async with alertmanager(place, webhook=webhook(play), token=TOKEN) as server:
-            await server.tell(DISK, starts_at=began)
+            await server.take(DISK, starts_at=began)
             alarm = await play.noc.expect_sms("AMARAN pemantauan NOC", "CakeraPenuh (web01)", "Bukan gangguan e-mel")
             assert "Ruj NOC-01" in alarm.text
             await stand(play, ("CakeraPenuh (web01)", "triggered"))
@@ -76,18 +76,18 @@ async def test_an_alert_rings_until_somebody_has_it_and_is_over_when_alertmanage
         # Alertmanager starts anew, and has forgotten all; Pantau is killed as well.
         await play.kill()
         async with alertmanager(place, webhook=webhook(play), token=TOKEN) as server:
-            await server.tell(DISK, starts_at=began)
+            await server.take(DISK, starts_at=began)
             await play.start()
             await asyncio.sleep(3)
             assert await states(play) == [("CakeraPenuh (web01)", "acknowledged")]
 
-            await server.tell(DISK, starts_at=began, ended_at=datetime.now(UTC))
+            await server.take(DISK, starts_at=began, ended_at=datetime.now(UTC))
             await play.noc.expect_sms("SELESAI", "NOC-01")
             await stand(play, ("CakeraPenuh (web01)", "resolved"))
             # A new beginning is another incident.
-            await server.tell(LINK, starts_at=datetime.now(UTC))
+            await server.take(LINK, starts_at=datetime.now(UTC))
             await play.noc.expect_sms("AMARAN pemantauan NOC", "TalianPutus (wan02)")
-            await server.tell(LINK, starts_at=datetime.now(UTC), ended_at=datetime.now(UTC))
+            await server.take(LINK, starts_at=datetime.now(UTC), ended_at=datetime.now(UTC))
             await stand(play, ("CakeraPenuh (web01)", "resolved"), ("TalianPutus (wan02)", "resolved"))
 
 
@@ -98,7 +98,7 @@ async def test_while_the_store_is_away_alertmanager_is_told_to_come_again_and_do
         refused = await post(play, fires(1, datetime.now(UTC)))
         assert refused.status_code == 503, refused.text
         async with alertmanager(tmp_path / "alertmanager", webhook=webhook(play), token=TOKEN) as server:
-            await server.tell(DISK, starts_at=datetime.now(UTC))
+            await server.take(DISK, starts_at=datetime.now(UTC))
             await asyncio.sleep(2)
             locked.rollback()
             locked.close()

@@ -119,10 +119,10 @@ async def test_an_incident_is_an_alert_there_until_it_is_over_whoever_starts_ane
         await office.look()
         assert [each["labels"] for each in await server.alerts()] == [labels("both")]
         assert office.shown() == ["1.0", "1.0"]
-        port = int(server.url.rpartition(":")[2])
 
     # One has started anew and knows nothing, and the other is gone.
-    async with alertmanager(tmp_path / "three", port=port) as server:
+    async with alertmanager(tmp_path / "one") as server:
+        office.to = (server.url, other.url)
         await office.look()
         assert await server.alerts() == [], "told a moment ago"
         office.ahead, office.away = EVERY, True
