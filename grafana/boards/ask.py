@@ -47,10 +47,11 @@ def at_least_zero(expr: str) -> str:
     return f"{expr} or 0 * {LIVES}"
 
 
-def first(expr: str) -> str:
-    """Return the ten greatest of *expr* above 0, or a 0 with "none" for a name while there is a Pantau to say so.
+def or_none(expr: str, label: str) -> str:
+    """Return *expr*, or a 0 that is called none while there is a Pantau to say that it found nothing."""
+    return f'{expr} or on () label_replace(0 * {LIVES}, "{label}", "none · tiada", "", "")'
 
-    What belongs to no agency is the operations centre's.
-    """
-    named = f'label_replace(topk(10, {expr} > 0), "agency", "NOC", "agency", "")'
-    return f'{named} or on () label_replace(0 * {LIVES}, "agency", "none · tiada", "", "")'
+
+def first(expr: str) -> str:
+    """Return the ten greatest of *expr* above 0, or none; what belongs to no agency is the operations centre's."""
+    return or_none(f'label_replace(topk(10, {expr} > 0), "agency", "NOC", "agency", "")', "agency")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from grafana.boards.ask import LIVES, first
+from grafana.boards.ask import LIVES, first, or_none
 from grafana.boards.board import Board, Section, agency_link
 from grafana.boards.panel import GREEN_FROM_ONE, ORANGE_FROM_ONE, PLAIN, RED_FROM_ONE, bars, lines, stat
 
@@ -73,7 +73,10 @@ TELLING: Final = Board(
                     "Notices by channel and state · Notis mengikut saluran dan status",
                     "Notices that entered each state in the time shown on this dashboard. sent is not delivered, and delivered "
                     "is not acknowledged.",
-                    ("sum by (channel, state) (increase(pantau_notices_total[$__range]) > 0)", "{{channel}} {{state}}"),
+                    (
+                        or_none("sum by (channel, state) (increase(pantau_notices_total[$__range]) > 0)", "channel"),
+                        "{{channel}} {{state}}",
+                    ),
                     size=(10, 8),
                 ),
                 lines(
@@ -81,7 +84,10 @@ TELLING: Final = Board(
                     "Notices that were sent in the hour before, by channel and purpose; those that were joined to others, and "
                     "those that a budget held back.",
                     (
-                        'sum by (channel, purpose) (increase(pantau_notices_total{state="sent"}[1h]) > 0)',
+                        or_none(
+                            'sum by (channel, purpose) (increase(pantau_notices_total{state="sent"}[1h]) > 0)',
+                            "channel",
+                        ),
                         "{{channel}} {{purpose}}",
                     ),
                     ("sum(increase(pantau_notices_bundled_total[1h]))", "joined · digabung"),
@@ -108,9 +114,10 @@ TELLING: Final = Board(
                     "How long it took for half of the notices in the time shown on this dashboard, by channel: accepted by a "
                     "gateway, delivered, and acknowledged by one of the staff.",
                     (
-                        (
+                        or_none(
                             "histogram_quantile(0.5, sum by (channel, milestone, le)"
-                            " (increase(pantau_telling_seconds_bucket[$__range]))) > 0"
+                            " (increase(pantau_telling_seconds_bucket[$__range]))) > 0",
+                            "channel",
                         ),
                         "{{channel}}: {{milestone}}",
                     ),
@@ -235,7 +242,10 @@ TELLING: Final = Board(
                 lines(
                     "Drills by result · Latihan mengikut hasil",
                     "Notices of drills by how they ended, per day.",
-                    ("sum by (channel, result) (increase(pantau_exercises_total[1d]) > 0)", "{{channel}} {{result}}"),
+                    (
+                        or_none("sum by (channel, result) (increase(pantau_exercises_total[1d]) > 0)", "channel"),
+                        "{{channel}} {{result}}",
+                    ),
                     size=(7, 6),
                 ),
                 bars(

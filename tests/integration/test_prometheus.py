@@ -51,7 +51,6 @@ EMPTY = {
     "pantau-agency: Access tokens expire in-A",
     "pantau-agency: Not reached for-A",
     "pantau-telling: Not reached for-A",
-    "pantau-telling: Drills by result-A",
     "pantau-telling: Gateways-B",
 }
 #: An agency whose outage only a person knows of.
