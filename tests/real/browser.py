@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 #: None of it is about the page: no sandbox for root, and no word to anybody but the page's own server.
-_ALONE = (
+ALONE = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 )
@@ -20,7 +20,7 @@ async def page_after(url: str, span: timedelta, directory: Path) -> str:
     browser = await asyncio.create_subprocess_exec(
         # Ends with us, even if we are killed.
         *("setpriv", "--pdeathsig", "KILL", "chromium"),
-        *_ALONE,
+        *ALONE,
         f"--user-data-dir={directory / 'profile'}",
         f"--virtual-time-budget={span / timedelta(milliseconds=1):.0f}",
         "--dump-dom",
@@ -43,7 +43,7 @@ async def picture(url: str, image: Path, size: tuple[int, int], directory: Path)
     """Write how a page looks in a window of this size, as PNG."""
     browser = await asyncio.create_subprocess_exec(
         *("setpriv", "--pdeathsig", "KILL", "chromium"),
-        *_ALONE,
+        *ALONE,
         f"--user-data-dir={directory / 'profile'}",
         f"--window-size={size[0]},{size[1]}",
         "--hide-scrollbars",

@@ -1,0 +1,196 @@
+"""The status page under somebody's hands in a real browser: nothing of theirs is lost when it changes, and all can use it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, Page
+
+from monitor.web.portal import portal
+from monitor.web.serving import open_port, serve, url_of
+from tests.real.visitor import opened_browser
+from tests.unit.monitor.web.country import Country, Weather, agency, down
+
+pytestmark = pytest.mark.real
+
+#: Of the axe rules those of WCAG 2.2, levels A and AA.
+_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+_SCREEN = {"width": 1400, "height": 900}
+
+
+@asynccontextmanager
+async def served(country: Country) -> AsyncIterator[str]:
+    listener = open_port("127.0.0.1", 0)
+    async with serve(portal(country, ["127.0.0.1"]), listener):
+        yield url_of(listener)
+
+
+@asynccontextmanager
+async def page_of(browser: Browser, country: Country, path: str = "/", **how: object) -> AsyncIterator[Page]:
+    """Open a page, which must not complain to its console."""
+    complaints: list[str] = []
+    async with served(country) as url:
+        context = await browser.new_context(**{"viewport": _SCREEN, **how})  # type: ignore[arg-type]
+        page = await context.new_page()
+        page.on("console", lambda said: complaints.append(said.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        await page.goto(url + path)
+        await page.wait_for_selector("#asof:not([hidden])")
+        yield page
+        await context.close()
+    assert complaints == []
+
+
+async def serious(page: Page) -> Sequence[str]:
+    found = await Axe().run(page, options={"runOnly": _RULES})
+    return [
+        f"{each['id']}: {node['html'][:120]}"
+        for each in found.response["violations"]
+        if each["impact"] in {"serious", "critical"}
+        for node in each["nodes"]
+    ]
+
+
+async def test_nobody_is_shut_out_of_the_page_whatever_it_shows() -> None:
+    async with opened_browser() as browser:
+        for scheme in ("light", "dark"):
+            for weather in Weather:
+                async with page_of(browser, Country(size=60, weather=weather), color_scheme=scheme) as page:
+                    assert await serious(page) == [], (scheme, weather)
+        for path in ("/?wall=1", "/agencies/A001?lang=en", "/?q=A01&lang=en"):
+            async with page_of(browser, Country(size=60, weather=Weather.MASS), path) as page:
+                assert await serious(page) == [], path
+
+
+async def test_a_country_takes_three_screens_and_a_telephone_loses_nothing_of_it() -> None:
+    tall = "[document.documentElement.scrollHeight, document.documentElement.scrollWidth]"
+    async with opened_browser() as browser:
+        for weather in Weather:
+            country = Country(size=1000, weather=weather)
+            async with page_of(browser, country) as page:
+                height, width = await page.evaluate(tall)
+                assert (height <= 3 * _SCREEN["height"], width) == (True, _SCREEN["width"]), (weather, height)
+            async with page_of(browser, country, viewport={"width": 400, "height": 800}) as page:
+                assert (await page.evaluate(tall))[1] == 400, weather
+        async with page_of(
+            browser, Country(size=1000, weather=Weather.AWAY), "/?wall=1", viewport={"width": 1920, "height": 1080}
+        ) as page:
+            assert await page.evaluate(tall) == [1080, 1920], "on a wall nobody scrolls"
+
+
+async def test_what_has_the_focus_is_selected_scrolled_to_or_unfolded_stays_so_when_something_changes() -> None:
+    country = Country(size=300, weather=Weather.OUTAGE)
+    async with opened_browser() as browser, page_of(browser, country) as page:
+        await page.evaluate(
+            """() => {
+              document.getElementById("d-notices").open = true;
+              document.querySelector("#a-A100 a").focus();
+              window.getSelection().selectAllChildren(document.querySelector("#a-A200"));
+              window.scrollTo(0, 300);
+              window.kept = [...document.querySelectorAll("[id]")];
+              window.touched = new Set();
+              new MutationObserver((all) => all.forEach((each) => window.touched.add((each.target.closest?.("[id]") ?? each.target.parentElement.closest("[id]")).id)))
+                .observe(document.getElementById("state"), { subtree: true, childList: true, attributes: true, characterData: true });
+            }"""
+        )
+        country.otherwise["A010"] = down(agency("A010"), -9)
+        await page.wait_for_selector("ul.down #a-A010, article#a-A010")
+        told = await page.text_content("#news")
+        kept = await page.evaluate(
+            """() => ({
+              open: document.getElementById("d-notices").open,
+              focus: document.activeElement.getAttribute("href"),
+              selected: window.getSelection().toString(),
+              // What comes in above it may be added to it: what is looked at stays where it is.
+              scroll: window.scrollY >= 300 && window.scrollY < 360,
+              gone: window.kept.filter((each) => !each.isConnected && each.id.startsWith("a-")).map((each) => each.id),
+              touched: [...window.touched].filter((id) => id.startsWith("a-")),
+            })"""
+        )
+    assert told
+    assert "A010: Terganggu" in told
+    assert (kept["open"], kept["focus"], kept["selected"].strip(), kept["scroll"]) == (
+        True,
+        "/agencies/A100",
+        "A200",
+        True,
+    )
+    # It was a tile of the well, and is one of the ill.
+    assert kept["gone"] == ["a-A010"]
+    assert [each for each in kept["touched"] if each != "a-A010"] == []
+
+
+async def test_who_reads_of_an_agency_that_goes_down_stays_with_it() -> None:
+    country = Country(size=20)
+    async with opened_browser() as browser, page_of(browser, country) as page:
+        await page.focus("#a-A010 a")
+        country.otherwise["A010"] = down(agency("A010"), 1)
+        await page.wait_for_selector("article#a-A010")
+        assert await page.evaluate("document.activeElement.closest('article').id") == "a-A010"
+        assert await page.title() == "(1) Pantau"
+
+
+async def test_a_filter_takes_hold_while_it_is_written_and_can_be_sent_on() -> None:
+    country = Country(size=300, weather=Weather.OUTAGE)
+    async with opened_browser() as browser, page_of(browser, country) as page:
+        await page.fill("input[name=q]", "a015.jabatan")
+        await page.wait_for_selector("#found")
+        shown = await page.eval_on_selector_all("[id^=a-]", "all => all.map((each) => each.id)")
+        address = page.url
+        english = await page.get_attribute("a[hreflang=en]", "href")
+        told = await page.text_content("#news")
+        await page.fill("input[name=q]", "")
+        await page.wait_for_selector("#a-A299")
+        assert page.url.endswith("/")
+        await page.goto(address)
+        assert await page.eval_on_selector_all("[id^=a-]", "all => all.map((each) => each.id)") == shown
+        assert await page.input_value("input[name=q]") == "a015.jabatan"
+    assert shown == ["a-A015"]
+    assert address.endswith("/?q=a015.jabatan")
+    assert english == "/?q=a015.jabatan&lang=en"
+    assert told == "1 daripada 300 agensi sepadan", "nothing of what came and went"
+
+
+async def test_the_filter_and_the_languages_need_no_script() -> None:
+    country = Country(size=60, weather=Weather.OUTAGE)
+    async with opened_browser() as browser, served(country) as url:
+        context = await browser.new_context(java_script_enabled=False)
+        page = await context.new_page()
+        await page.goto(url)
+        await page.select_option("select[name=state]", "down")
+        async with page.expect_navigation():
+            await page.click("#filter button")
+        shown = await page.locator("[id^=a-]").count()
+        async with page.expect_navigation():
+            await page.click("a[hreflang=en]")
+        assert "Show all agencies" in await page.content()
+        assert await page.locator("[id^=a-]").count() == shown
+        async with page.expect_navigation():
+            await page.click("#found a")
+        assert "Works as usual" in await page.content(), "the language is remembered"
+    assert 0 < shown < 60
+
+
+async def test_a_keyboard_reaches_everything_and_shows_where_it_is() -> None:
+    country = Country(size=12, weather=Weather.OUTAGE)
+    async with opened_browser() as browser, page_of(browser, country) as page:
+        wanted = await page.evaluate(
+            "[...document.querySelectorAll('a[href], input, select, button, summary')].filter((each) => each.checkVisibility()).length"
+        )
+        reached: set[str] = set()
+        for _ in range(wanted + 3):
+            await page.keyboard.press("Tab")
+            found = await page.evaluate(
+                """() => {
+                  const at = document.activeElement;
+                  const style = getComputedStyle(at);
+                  return [[...document.querySelectorAll("*")].indexOf(at), at.tagName, parseFloat(style.outlineWidth), style.outlineStyle];
+                }"""
+            )
+            if found[1] != "BODY":
+                assert (found[2] >= 2, found[3]) == (True, "solid"), found
+                reached.add(str(found[0]))
+    assert len(reached) >= wanted
