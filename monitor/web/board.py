@@ -20,6 +20,7 @@ from monitor.views.own_health import worst
 from monitor.views.standing import AgencyStanding, place
 from monitor.web.ask import Ask
 from monitor.web.page import Card, Tongue, card_of, words
+from monitor.web.strip import strip_of
 
 #: In seconds. So old may be what is shown; however many look, they are looked for no more often than that.
 _FRESH = 2.0
@@ -110,7 +111,10 @@ class Board:
             if entry is None:
                 return None
             overview = shown.overview
+            history = (await self._board.histories([code])).get(code)
             facts = {
+                # Nothing where the store could not be asked yet: an empty strip would look as if nobody had watched.
+                "history": history and strip_of(history, ask.tongue),
                 "view": entry.view,
                 "card": entry.card,
                 "incidents": list(

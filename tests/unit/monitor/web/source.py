@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -149,6 +149,9 @@ class Service(Front, Noticeboard, Letters):
 
     async def days(self, quoted: str, count: int) -> AgencyDays:
         return view_days(self.called(quoted), self.sheets, self.moment, count)
+
+    async def histories(self, codes: Iterable[str]) -> Mapping[str, AgencyDays]:
+        return {code: view_days(code, self.sheets, self.moment, 90) for code in codes if self.sheets}
 
     def called(self, quoted: str) -> str:
         return agency_called(quoted, self.codes)

@@ -14,9 +14,11 @@ from alerts.wording.source import sections
 from monitor.model.day import DaySheet, MinuteState
 from monitor.views.days import AgencyDays, DayView, view_days
 from monitor.web import strip
-from monitor.web.portal import page_templates
+from monitor.web.page import Tongue
+from monitor.web.portal import page_templates, portal
 from monitor.web.strip import Shade, percent_of, strip_of
 from tests.unit.monitor.trial import T0
+from tests.unit.monitor.web.source import Service, client
 
 YESTERDAY = date(2026, 11, 23)
 DAY = timedelta(days=1)
@@ -125,7 +127,7 @@ def test_both_languages_say_the_same() -> None:
 
 
 def drawn(written: str = "b75w1000") -> str:
-    macro = page_templates().get_template("strip.html").module.strip  # type: ignore[attr-defined]
+    macro = page_templates()[Tongue.MALAY].get_template("strip.html").module.strip  # type: ignore[attr-defined]
     return str(macro(strip_of(days(written), "ms")))
 
 
@@ -153,3 +155,18 @@ def test_every_shade_has_a_colour_and_but_for_two_that_are_plain_a_mark(shade: S
     # A day that is not watched is hatched as one that is hardly watched.
     has_mark = f'bar.shade == "{shade}"' in (web / "templates/strip.html").read_text()
     assert has_mark == (shade not in {Shade.WELL, Shade.UNWATCHED})
+
+
+@pytest.mark.parametrize(("tongue", "says"), [("ms", "gangguan 6 j"), ("en", "down 6 h")])
+async def test_the_page_of_an_agency_shows_its_days_and_none_while_the_store_was_never_read(
+    tongue: str, says: str
+) -> None:
+    service = Service(sheets={YESTERDAY: DaySheet("w1080b360")})
+    async with client(portal(service, ["localhost"])) as web:
+        shown = (await web.get(f"/agencies/JCM?lang={tongue}")).text
+        service.sheets = {}
+        unread = (await web.get(f"/agencies/JCM?lang={tongue}")).text
+
+    assert f"<title>23/11/2026: {says}</title>" in shown
+    assert "75%" in shown
+    assert 'class="strip"' not in unread
