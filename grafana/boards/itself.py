@@ -200,7 +200,7 @@ ITSELF: Final = Board(
                 ),
                 lines(
                     "Held back per hour · Ditahan sejam",
-                    "Notices that a budget began to hold back: a person's, so that nobody's telephone rings without end, or a "
+                    "Notices that a brake began to hold back: a person's, so that nobody's telephone rings without end, or a "
                     "gateway's.",
                     ("sum by (channel, brake) (increase(pantau_notices_held_total[1h]))", "{{channel}}, {{brake}}"),
                     size=(12, 6),

@@ -82,7 +82,7 @@ TELLING: Final = Board(
                 lines(
                     "Notices sent per hour · Notis dihantar sejam",
                     "Notices that were sent in the hour before, by channel and purpose; those that were joined to others, and "
-                    "those that a budget held back.",
+                    "those that a brake held back.",
                     (
                         or_none(
                             'sum by (channel, purpose) (increase(pantau_notices_total{state="sent"}[1h]) > 0)',
