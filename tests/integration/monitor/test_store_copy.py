@@ -248,7 +248,10 @@ def value(table: Table, name: str, n: int) -> st.SearchStrategy[Any]:
             drawn = NUMBERS
         case JSON():
             drawn = st.dictionaries(
-                TEXTS, TEXTS | st.lists(NUMBERS) | st.none() | st.floats(allow_nan=False), max_size=3
+                # JSON has no infinity; Python's would be written all the same.
+                TEXTS,
+                TEXTS | st.lists(NUMBERS) | st.none() | st.floats(allow_nan=False, allow_infinity=False),
+                max_size=3,
             )
         case String():
             # Short enough for any column, and no two alike: many are keys.
