@@ -124,7 +124,7 @@ async def test_pages_hold_each_once_and_nothing_is_left_out_while_others_open_an
         (IncidentFilter(since=T0 + HOUR, until=T0 + 3 * HOUR, states=OPEN), ["JCM-02"]),
         (IncidentFilter(since=T0 + 9 * HOUR), []),
         (IncidentFilter(until=T0), []),
-        (IncidentFilter(agencies={"XXX"}), []),
+        (IncidentFilter(agencies={"TIADA"}), []),
     ],
 )
 async def test_incidents_are_found_by_agency_state_and_when_they_opened(
