@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from monitor.runtime.slices import Slices
 from monitor.service.noticeboard import Noticeboard, Overview
+from monitor.views.days import AgencyDays
 from monitor.views.overview import AgencyView
 from monitor.views.own_health import worst
 from monitor.views.standing import AgencyStanding, place
@@ -59,7 +60,8 @@ class _Entry:
 
     view: AgencyView
     card: Card
-    made: dict[tuple[Tongue, str], str] = field(default_factory=dict)
+    #: With the days that a card shows.
+    made: dict[tuple[Tongue, str], tuple[AgencyDays | None, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,6 +72,16 @@ class _Shown:
     #: The worst first.
     entries: Sequence[_Entry]
     counts: Mapping[AgencyStanding, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    """A page that was made, and of what."""
+
+    shown: _Shown
+    #: By code, of the agencies that have a card.
+    histories: Mapping[str, AgencyDays]
+    rendering: Rendering
 
 
 class Board:
@@ -86,8 +98,8 @@ class Board:
         self._looked_at = 0.0
         self._shown: _Shown | None = None
         self._entries: dict[str, _Entry] = {}
-        #: By what is asked for: what was shown then, and how; the one that was asked for last stands last.
-        self._renderings: dict[Ask, tuple[_Shown, Rendering]] = {}
+        #: By what is asked for; the one that was asked for last stands last.
+        self._renderings: dict[Ask, _Kept] = {}
         #: The other parts, by template and language: what each was made of, and how it is shown.
         self._parts: dict[tuple[str, Tongue], tuple[Any, str]] = {}
 
@@ -95,13 +107,17 @@ class Board:
         """Return the page as it was a moment ago. Whoever asks while it is made gets the same."""
         async with self._looking:
             shown = await self._look()
+            # From five metres nobody reads bars.
+            codes = [] if ask.is_wall else [each.card.agency for each in _cards(shown, ask)]
+            histories = await self._board.histories(codes)
             known = self._renderings.pop(ask, None)
-            if known is None or known[0] is not shown:
-                known = shown, await self._render(shown, ask, known[1] if known else None)
+            if known is None or known.shown is not shown or known.histories != histories:
+                rendering = await self._render(shown, histories, ask, known.rendering if known else None)
+                known = _Kept(shown=shown, histories=histories, rendering=rendering)
             self._renderings[ask] = known
             while len(self._renderings) > _KEPT:
                 del self._renderings[next(iter(self._renderings))]
-            return known[1]
+            return known.rendering
 
     async def agency(self, code: str, ask: Ask) -> Rendering | None:
         """Return the page of one agency; `None`: there is none of this code."""
@@ -148,13 +164,12 @@ class Board:
         self._looked_at = loop.time()
         return self._shown
 
-    async def _render(self, shown: _Shown, ask: Ask, before: Rendering | None) -> Rendering:
-        overview, choice, slices = shown.overview, ask.choice, Slices()
-        chosen = shown.entries
-        if choice.is_narrow:
-            chosen = [each for each in chosen if choice.takes(each.view, each.card.standing)]
-        few = choice.is_narrow or (ask.is_wall and len(chosen) <= _CARDS)
-        ill = [each for each in chosen if few or each.card.standing is not AgencyStanding.WELL]
+    async def _render(
+        self, shown: _Shown, histories: Mapping[str, AgencyDays], ask: Ask, before: Rendering | None
+    ) -> Rendering:
+        overview, slices = shown.overview, Slices()
+        chosen = _chosen(shown, ask)
+        ill = _ill(chosen, ask)
         cards = ill[:_CARDS]
         facts = {
             "ask": ask,
@@ -170,7 +185,7 @@ class Board:
             f'<h2 id="agencies-name" class="unseen">{self._say(ask, "agencies")}</h2>\n',
         ]
         for each in cards:
-            pieces.append(self._agency(each, ask, "agency.html"))
+            pieces.append(self._agency(each, ask, "agency.html", histories.get(each.card.agency)))
             await slices.pause()
         pieces.append("</section>\n")
         if ask.is_wall:
@@ -211,11 +226,13 @@ class Board:
             known = self._parts[name, tongue] = facts, render(facts)
         return known[1]
 
-    def _agency(self, entry: _Entry, ask: Ask, name: str) -> str:
+    def _agency(self, entry: _Entry, ask: Ask, name: str, days: AgencyDays | None = None) -> str:
         how = ask.tongue, name
-        if how not in entry.made:
-            entry.made[how] = self._template(ask, name).render(card=entry.card)
-        return entry.made[how]
+        known = entry.made.get(how)
+        if known is None or known[0] != days:
+            history = days and strip_of(days, ask.tongue)
+            known = entry.made[how] = days, self._template(ask, name).render(card=entry.card, history=history)
+        return known[1]
 
     def _packed(self, pieces: Sequence[str], ask: Ask, before: Rendering | None, path: str) -> Rendering:
         text = "".join(pieces)
@@ -235,6 +252,24 @@ class Board:
             standings=list(AgencyStanding),
         )
         return Rendering(etag=etag, page=_body(page.encode()), state=_body(plain))
+
+
+def _chosen(shown: _Shown, ask: Ask) -> Sequence[_Entry]:
+    """Return the agencies that somebody has asked for, the worst first."""
+    choice = ask.choice
+    if not choice.is_narrow:
+        return shown.entries
+    return [each for each in shown.entries if choice.takes(each.view, each.card.standing)]
+
+
+def _ill(chosen: Sequence[_Entry], ask: Ask) -> Sequence[_Entry]:
+    """Return those of *chosen* of which more is to be seen than a tile; where there are few these are all."""
+    few = ask.choice.is_narrow or (ask.is_wall and len(chosen) <= _CARDS)
+    return chosen if few else [each for each in chosen if each.card.standing is not AgencyStanding.WELL]
+
+
+def _cards(shown: _Shown, ask: Ask) -> Sequence[_Entry]:
+    return _ill(_chosen(shown, ask), ask)[:_CARDS]
 
 
 def _entry(view: AgencyView, known: _Entry | None) -> _Entry:

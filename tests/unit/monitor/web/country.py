@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from alerts.decide.silence import Silence
 from alerts.model.incident import IncidentState
+from monitor.model.day import DaySheet
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.model.window import Stretch
@@ -48,6 +49,7 @@ class Country(Service):
     otherwise: dict[str, AgencyView] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.sheets = {T0.date() - timedelta(days=ago): DaySheet("b75w1365") for ago in range(1, 90)}
         if self.weather is Weather.AWAY:
             away = Complaint(ill=Ill.STORE_AWAY, health=Health.DOWN, why="database is locked", since=T0)
             self.ills = {OwnPart.STORE: {"health": Health.DOWN, "complaints": (away,)}}

@@ -19,6 +19,7 @@ from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
 from alerts.model.incident import IncidentState
 from alerts.model.notice import Matter, Purpose
+from monitor.model.day import DaySheet
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.views.overview import AgencyView, IncidentView, NoticeView, RouteView
@@ -411,6 +412,25 @@ async def test_a_wall_shows_the_worst_how_many_more_and_no_table() -> None:
     assert "<table" not in many
     assert few.count("<article ") == 3, "of so few the well have their cards, too"
     assert 'class="beyond"' not in few
+
+
+async def test_the_worst_have_bars_of_their_days_which_a_wall_has_not_and_a_day_that_goes_on_is_drawn_again() -> None:
+    source = weather.Country(size=100, weather=weather.Weather.MASS)
+    async with client(portal(source, HOSTS)) as web:
+        seen, wall = [(await web.get(path)).text for path in ("/", "/?wall=1")]
+    assert (seen.count('<svg class="strip"'), wall.count('<svg class="strip"')) == (8, 0)
+    assert "<title>23/11/2026: gangguan 1 j 15 min" in seen
+
+    templates = Counting()
+    shared = board(source, templates)
+    first = await shared.rendering()
+    templates.rendered.clear()
+    assert await shared.rendering() is first
+    source.sheets = {**source.sheets, T0.date(): DaySheet("b90")}
+    second = await shared.rendering()
+    assert {*templates.rendered} == {"agency.html", "counts.html", "tiles.html", "status.html"}
+    assert b"24/11/2026: gangguan 1 j 30 min" in second.state.plain
+    assert second.etag != first.etag
 
 
 async def test_however_many_filters_people_try_few_pages_are_kept() -> None:
