@@ -24,9 +24,9 @@ def tell(settings: Path) -> None:
 
 
 def told(play: Theatre) -> int:
-    """Return how much has been handed over: what the carrier has taken reaches a telephone a little later."""
-    carrier = play.world.carrier
-    return len(carrier.messages) + len(carrier.calls) + len(play.faxes()) + len(play.letters())
+    """Return how much has been handed over: what the providers have taken reaches people a little later."""
+    carrier, faxes = play.world.carrier, play.world.fax_service.faxes
+    return len(carrier.messages) + len(carrier.calls) + len(faxes) + len(play.letters())
 
 
 async def text_at(play: Theatre, path: str) -> str:
