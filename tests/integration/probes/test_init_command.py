@@ -58,7 +58,9 @@ class Terminal:
         os.write(self._terminal, (text if isinstance(text, bytes) else text.encode()) + b"\n")
 
     def interrupt(self) -> None:
-        """Press Ctrl-C."""
+        """Press Ctrl-C, once the question is waited at: what comes a moment earlier readline hears with the next key only."""
+        while Path(f"/proc/{self._child}/stat").read_text().rpartition(")")[2].split()[0] != "S":
+            time.sleep(0.01)
         os.write(self._terminal, b"\x03")
 
     def end(self) -> int:
