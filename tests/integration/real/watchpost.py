@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import patch
 
 from alerts.model.event import Event, Resolve, Trigger
 from alerts.model.incident import Incident
@@ -51,11 +52,17 @@ class Ear:
 
     def __init__(self) -> None:
         self.heard: list[str] = []
+        self._open: set[str] = set()
+
+    async def open_keys(self, _: SqlStore) -> Collection[str]:
+        """Return what is open, as the store would know: the watch asks once a minute, and tells again what is not."""
+        return {*self._open}
 
     async def submit(self, event: Event) -> Incident | None:
         assert isinstance(event, Trigger | Resolve)
         what = event.matter if isinstance(event, Trigger) else "over"
         self.heard.append(f"{event.dedup_key}: {what}")
+        (self._open.add if isinstance(event, Trigger) else self._open.discard)(event.dedup_key)
         return None
 
 
@@ -145,7 +152,8 @@ async def watchpost(
             metrics=Metrics(version="0", now=clock.now),
             clock=clock,
         )
-        watch = await make_watch(configuration, around)
+        with patch("monitor.service.watch._measured_keys", ear.open_keys):
+            watch = await make_watch(configuration, around)
         async with asyncio.TaskGroup() as tasks:
             probing = tasks.create_task(watch.prober.run())
             yield Watchpost(watch=watch, history=around.history, metrics=around.metrics, ear=ear)
