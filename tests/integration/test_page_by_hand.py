@@ -92,7 +92,9 @@ async def test_what_has_the_focus_is_selected_scrolled_to_or_unfolded_stays_so_w
               window.scrollTo(0, 300);
               window.kept = [...document.querySelectorAll("[id]")];
               window.touched = new Set();
-              new MutationObserver((all) => all.forEach((each) => window.touched.add((each.target.closest?.("[id]") ?? each.target.parentElement.closest("[id]")).id)))
+              const place = ({ target }) => (target.nodeType === Node.ELEMENT_NODE ? target : target.parentElement);
+              // How long ago something was goes on by itself, whenever a minute is over.
+              new MutationObserver((all) => all.map(place).filter((each) => !each.closest(".age")).forEach((each) => window.touched.add(each.closest("[id]").id)))
                 .observe(document.getElementById("state"), { subtree: true, childList: true, attributes: true, characterData: true });
             }"""
         )
