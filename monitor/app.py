@@ -41,8 +41,8 @@ from monitor.runtime.keeping import keep_doing
 from monitor.runtime.key import token_key
 from monitor.runtime.place import CONTROL_SOCKET, signpost
 from monitor.runtime.systemd import ServiceManager
-from monitor.service.alert_receiver import AlertReceiver
-from monitor.service.alert_teller import AlertTeller
+from monitor.service.alertmanager.receiver import AlertReceiver
+from monitor.service.alertmanager.teller import AlertTeller
 from monitor.service.daybook import LOOKS, Daybook
 from monitor.service.declarer import Declarer
 from monitor.service.derived import Derived, pin_book

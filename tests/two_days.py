@@ -18,7 +18,7 @@ from pathlib import Path
 
 import structlog
 
-from alerts.decide.move import DeliveryPolicy
+from alerts.decide.gateway.move import DeliveryPolicy
 from alerts.decide.paper import LetterStep
 from alerts.gateways.tray import LetterPlace
 from alerts.hours.calendar import Calendar

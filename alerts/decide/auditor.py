@@ -16,7 +16,7 @@ from alerts.decide.announcement import OFFERED_ANEW_AFTER, Announce, ReleaseNow,
 from alerts.decide.bundle import GROUP_INTERVAL
 from alerts.decide.escalation import calls_again
 from alerts.decide.followup import follow_up
-from alerts.decide.move import DeliveryPolicy, Wait, decisive, next_move
+from alerts.decide.gateway.move import DeliveryPolicy, Wait, decisive, next_move
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.delivery import Notice, NoticeState
 from alerts.model.incident import Incident, IncidentState, release_is_offered
@@ -94,7 +94,7 @@ def examine(
 ) -> Examination:
     """Return what is overdue about *incident*, and in what way its notices came to nothing.
 
-    *gateways* as for `alerts.decide.move.next_move`. *held*: nothing of it may leave now, because somebody wants it so;
+    *gateways* as for `alerts.decide.gateway.move.next_move`. *held*: nothing of it may leave now, because somebody wants it so;
     *paper_held*: nothing on paper, until somebody has confirmed that the store is an older copy.
     """
     doubtful = tuple(n.id for n in notices if n.plan is Plan.ANNOUNCEMENT and n.state is NoticeState.UNKNOWN)

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from alerts.decide.announcement import expiry
 from alerts.decide.escalation import facts, staff_addresses
 from alerts.decide.followup import is_known, next_enclosure, to_reader
-from alerts.decide.move import CAME_TO_NOTHING, decisive
+from alerts.decide.gateway.move import CAME_TO_NOTHING, decisive
 from alerts.model.channel import Channel
 from alerts.model.delivery import SETTLED, Attempt, AttemptState, Draft, Notice, NoticeState
 from alerts.model.event import AUTOMATIC

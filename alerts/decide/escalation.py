@@ -1,7 +1,7 @@
 """Decide whom of the staff to tell next, and when, and whom to call again. Pure: the caller passes the time.
 
 Only recovery ends an escalation; an acknowledgement stops it for as long as that stands (`alerts.decide.promise`). That
-a delivery failed is another matter (`alerts.decide.move` falls back to the person's next address); but when every
+a delivery failed is another matter (`alerts.decide.gateway.move` falls back to the person's next address); but when every
 contact of a step has failed for good, waiting helps nobody and the next step starts at once. So it does when a step has
 nobody to tell. A step that calls again has failed when it has called as often as it may.
 

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from alerts.decide.brake import Brake
+from alerts.decide.gateway.brake import Brake
 from alerts.engine.gateway_call import GatewayCall
 from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState

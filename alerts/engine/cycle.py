@@ -33,8 +33,8 @@ from alerts.decide.escalation import (
     put_back,
 )
 from alerts.decide.followup import follow_up
+from alerts.decide.gateway.move import decisive
 from alerts.decide.handover import LOOKS_BACK, come_on_duty, rotas_of
-from alerts.decide.move import decisive
 from alerts.decide.promise import LetExpire, NothingPromised, Remind, Stands, promise
 from alerts.decide.silence import Hush, Silence
 from alerts.engine.advance import Advance, Entered, OpenIncident

@@ -15,10 +15,10 @@ from functools import partial
 
 import structlog
 
-from alerts.decide.move import DeliveryPolicy
+from alerts.decide.gateway.move import DeliveryPolicy
+from alerts.decide.gateway.telling import Telling
 from alerts.decide.paper import Handling, LetterStep
 from alerts.decide.silence import Hush, silence_over
-from alerts.decide.telling import Telling
 from alerts.engine.advance import Advance
 from alerts.engine.agenda import Agenda, LastLook
 from alerts.engine.alert_intake import AlertsTaken, take_alerts

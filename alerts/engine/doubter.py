@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from alerts.decide.receipt import LATEST, Doubt, Habit, doubt, habit
+from alerts.decide.gateway.receipt import LATEST, Doubt, Habit, doubt, habit
 from alerts.engine.gateway_pool import GatewayPool, Line
 from alerts.engine.observer import Observer
 from alerts.model.channel import Channel

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 import structlog
 
-from alerts.decide.move import DeliveryPolicy, retry_at
+from alerts.decide.gateway.move import DeliveryPolicy, retry_at
 from alerts.engine.composer import Composer
 from alerts.engine.gateway_pool import Line
 from alerts.model.channel import ON_PAPER, Channel

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import structlog
 
-from alerts.decide.move import DeliveryPolicy
+from alerts.decide.gateway.move import DeliveryPolicy
 from alerts.engine.composer import Composer
 from alerts.engine.gateway_call import CallKind, CallResult, GatewayCall, make_call
 from alerts.engine.gateway_pool import GatewayPool

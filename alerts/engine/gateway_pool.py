@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from alerts.decide.receipt import TRY_AGAIN, Doubt
+from alerts.decide.gateway.receipt import TRY_AGAIN, Doubt
 from alerts.model.channel import Channel
 from alerts.model.gateway import Gateway, Listens
 from alerts.model.urgency import Priority

@@ -13,8 +13,8 @@ from typing import assert_never
 import structlog
 
 from alerts.decide.escalation import go_on
-from alerts.decide.move import DeliveryPolicy
-from alerts.decide.telling import Milestone, Telling, due_at, is_first, reached
+from alerts.decide.gateway.move import DeliveryPolicy
+from alerts.decide.gateway.telling import Milestone, Telling, due_at, is_first, reached
 from alerts.engine.gateway_call import reported, told_by
 from alerts.model.channel import Channel
 from alerts.model.delivery import Attempt, AttemptState, Notice, Part

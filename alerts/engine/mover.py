@@ -6,8 +6,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from alerts.decide.brake import CONTACT_LIMITS, Brake, free_at, minute_limit
-from alerts.decide.move import (
+from alerts.decide.gateway.brake import CONTACT_LIMITS, Brake, free_at, minute_limit
+from alerts.decide.gateway.move import (
     AskForReceipt,
     DeliveryPolicy,
     FallBack,

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Protocol
 
-from alerts.decide.brake import Brake
-from alerts.decide.telling import Telling
+from alerts.decide.gateway.brake import Brake
+from alerts.decide.gateway.telling import Telling
 from alerts.engine.advance import OpenIncident
 from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState

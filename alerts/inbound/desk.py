@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from alerts.decide.telling import Milestone, Telling
+from alerts.decide.gateway.telling import Milestone, Telling
 from alerts.engine.dispatcher import Dispatcher
 from alerts.inbound.hearing import receive
 from alerts.inbound.pin import PinBook

@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from alerts.decide.bundle import Gathered
+from alerts.decide.gateway.receipt import Answered, Unanswered
 from alerts.decide.paper import Handling, LetterStep
-from alerts.decide.receipt import Answered, Unanswered
 from alerts.decide.silence import Silence
 from alerts.model.alert import KnownAlert
 from alerts.model.contact import Address

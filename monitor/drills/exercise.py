@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from alerts.decide.drill import ENDED, ExerciseState, standing
-from alerts.decide.move import DeliveryPolicy
+from alerts.decide.gateway.move import DeliveryPolicy
 from alerts.engine.composer import WordingComposer
 from alerts.engine.gateway_call import CallKind, CallResult, GatewayCall, make_call, reported
 from alerts.engine.gateway_caller import GatewayCaller

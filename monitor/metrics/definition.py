@@ -17,8 +17,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from alerts.decide.auditor import Lapse, Unheard
-from alerts.decide.brake import Brake
 from alerts.decide.drill import ExerciseState
+from alerts.decide.gateway.brake import Brake
 from alerts.model.alert import News
 from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState

@@ -14,9 +14,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from alerts.decide.brake import Brake
+from alerts.decide.gateway.brake import Brake
+from alerts.decide.gateway.telling import Milestone, Telling
 from alerts.decide.paper import WAITING, LetterStep
-from alerts.decide.telling import Milestone, Telling
 from alerts.engine.advance import OpenIncident
 from alerts.model.alert import News
 from alerts.model.channel import Channel

@@ -1,6 +1,6 @@
 """Decide how many messages an account may send: what a configuration would need, and what is left while it runs. Pure.
 
-It is about probes. How often a telephone rings is limited in `alerts.decide.brake`.
+It is about probes. How often a telephone rings is limited in `alerts.decide.gateway.brake`.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import structlog
 
 from alerts.decide.announcement import offered_from
 from alerts.decide.auditor import GRACE, Examination, Overdue, Unheard, deserves_own_incident, examine
-from alerts.decide.move import DeliveryPolicy
+from alerts.decide.gateway.move import DeliveryPolicy
 from alerts.decide.silence import Hush, silence_over
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.model.brief import Brief

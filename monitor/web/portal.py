@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from monitor.config.files.problem import Severity
 from monitor.metrics import CONTENT_TYPE, OPEN_METRICS, accepts_open_metrics
-from monitor.service.alert_receiver import AlertReceiver
+from monitor.service.alertmanager.receiver import AlertReceiver
 from monitor.service.duty import Duty
 from monitor.service.front import Front
 from monitor.service.noticeboard import Noticeboard

@@ -20,8 +20,8 @@ from statistics import quantiles
 
 import structlog
 
-from alerts.decide.brake import Brake
 from alerts.decide.bundle import GROUP_INTERVAL
+from alerts.decide.gateway.brake import Brake
 from alerts.engine.composer import WordingComposer
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import GatewayPool, Line

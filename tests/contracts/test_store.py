@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from alerts.decide.escalation import facts
-from alerts.decide.receipt import Answered
+from alerts.decide.gateway.receipt import Answered
 from alerts.model.brief import AnnouncementPlan
 from alerts.model.channel import Channel
 from alerts.model.contact import Address

@@ -50,8 +50,8 @@ from monitor.store.engine.drills import Drills
 from monitor.store.engine.duty import SqlDuty
 from monitor.store.engine.ledger import SqlLedger, SqlStore
 from monitor.store.engine.listing import IncidentFilter, NoticeFilter, SqlListing
+from monitor.store.engine.paper.restorations import SqlRestorations
 from monitor.store.engine.responses import SqlResponses
-from monitor.store.engine.restorations import SqlRestorations
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
 from monitor.store.probing.hours import run_values

@@ -11,7 +11,7 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from alerts.decide.drill import Exercise, ExerciseState, Trainee, facts
-from alerts.decide.receipt import Answered
+from alerts.decide.gateway.receipt import Answered
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
 from alerts.model.notice import Language

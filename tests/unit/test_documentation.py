@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from alerts.decide.auditor import Lapse, Unheard
-from alerts.decide.brake import Brake
 from alerts.decide.drill import ExerciseState
+from alerts.decide.gateway.brake import Brake
 from alerts.decide.paper import LetterStep
 from alerts.model.channel import Channel
 from alerts.model.delivery import AttemptState, NoticeState

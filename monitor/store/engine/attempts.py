@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
-from alerts.decide.receipt import Answered, Unanswered
+from alerts.decide.gateway.receipt import Answered, Unanswered
 from alerts.model.contact import Address
 from alerts.model.delivery import LEFT, RANK, Attempt, AttemptState, Delivery, Notice
 from monitor.store.engine.notices import SqlNotices

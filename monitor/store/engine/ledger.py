@@ -18,10 +18,10 @@ from monitor.store.engine.attempts import SqlAttempts
 from monitor.store.engine.claims import SqlClaims
 from monitor.store.engine.duty import SqlDuty
 from monitor.store.engine.incidents import SqlIncidents
-from monitor.store.engine.letters import SqlLetters
 from monitor.store.engine.listing import SqlListing
+from monitor.store.engine.paper.letters import SqlLetters
+from monitor.store.engine.paper.restorations import SqlRestorations
 from monitor.store.engine.responses import SqlResponses
-from monitor.store.engine.restorations import SqlRestorations
 from monitor.store.engine.set_back import SqlSetBack
 from monitor.store.engine.silences import SqlSilences
 from monitor.store.schema.tables import clean

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 
 from alerts.inbound.alertmanager import WebhookRefused
 from alerts.model.alert import News
-from monitor.service.alert_receiver import AlertReceiver
+from monitor.service.alertmanager.receiver import AlertReceiver
 from monitor.web.problem import problems
 
 #: Some eight thousand alerts. Alertmanager itself knows no limit.

@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import cast
 
-from alerts.decide.brake import Brake
-from alerts.decide.move import DeliveryPolicy
-from alerts.decide.telling import Telling
+from alerts.decide.gateway.brake import Brake
+from alerts.decide.gateway.move import DeliveryPolicy
+from alerts.decide.gateway.telling import Telling
 from alerts.engine.advance import OpenIncident
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import GatewayPool, Line

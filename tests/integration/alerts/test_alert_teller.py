@@ -21,7 +21,7 @@ from alerts.record.store import StoreAway
 from monitor.config.model.alertmanager import AlertmanagerSettings, SendSettings
 from monitor.config.model.settings import NocSettings, ServiceMode, Settings
 from monitor.metrics import Metrics
-from monitor.service.alert_teller import EVERY, OVER_FOR, AlertTeller
+from monitor.service.alertmanager.teller import EVERY, OVER_FOR, AlertTeller
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from tests.real.alertmanager import alertmanager

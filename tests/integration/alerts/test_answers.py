@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from alerts.decide.telling import Milestone
+from alerts.decide.gateway.telling import Milestone
 from alerts.engine.gateway_pool import Line
 from alerts.inbound.desk import Desks, ServiceDesk
 from alerts.inbound.hearing import MOST_PUZZLED

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from alerts.decide.move import DeliveryPolicy
+from alerts.decide.gateway.move import DeliveryPolicy
 from alerts.decide.paper import LetterStep
 from alerts.engine.gateway_pool import Line
 from alerts.model.brief import AnnouncementPlan, Brief, Step

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from alerts.decide.receipt import ENOUGH, OVERDUE, TRY_AGAIN
+from alerts.decide.gateway.receipt import ENOUGH, OVERDUE, TRY_AGAIN
 from alerts.engine.dispatcher import Dispatcher
 from alerts.model.event import Resolve
 from alerts.model.gateway import ErrorClass, Heard, Progress, Report

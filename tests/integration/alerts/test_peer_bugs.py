@@ -15,7 +15,7 @@ import pytest
 from pydantic import SecretStr
 from twilio.request_validator import RequestValidator
 
-from alerts.decide.move import DeliveryPolicy
+from alerts.decide.gateway.move import DeliveryPolicy
 from alerts.gateways.twilio.sms import TwilioSms, TwilioSmsSettings
 from alerts.gateways.twilio.voice import TwilioVoice, TwilioVoiceSettings
 from alerts.model.brief import Step

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from alerts.decide.brake import Brake
 from alerts.decide.bundle import GROUP_INTERVAL
+from alerts.decide.gateway.brake import Brake
 from alerts.engine.gateway_pool import Line
 from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy
 from alerts.model.channel import Channel

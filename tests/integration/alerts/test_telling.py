@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from alerts.decide.gateway.telling import Milestone
 from alerts.decide.paper import LetterStep
-from alerts.decide.telling import Milestone
 from alerts.model.gateway import AckResult, Heard, Progress, Report
 from tests.integration.alerts.station import LOST_ANSWER, Station, station_at
 from tests.unit.alerts.people import MINUTE, SECOND, trigger

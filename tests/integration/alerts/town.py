@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import select
 
 from alerts.decide.drill import Trainee
-from alerts.decide.move import DeliveryPolicy
+from alerts.decide.gateway.move import DeliveryPolicy
 from alerts.decide.paper import LetterStep
 from alerts.engine.composer import WordingComposer
 from alerts.engine.dispatcher import Dispatcher

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from alerts.decide.telling import Milestone, Telling
+from alerts.decide.gateway.telling import Milestone, Telling
 from alerts.model.channel import Channel
 from monitor.metrics import Metrics
 from monitor.service.front import Front

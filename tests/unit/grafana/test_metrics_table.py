@@ -10,10 +10,10 @@ import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
 from alerts.decide.auditor import Lapse, Unheard
-from alerts.decide.brake import Brake
 from alerts.decide.drill import ExerciseState
+from alerts.decide.gateway.brake import Brake
+from alerts.decide.gateway.telling import Milestone
 from alerts.decide.paper import WAITING
-from alerts.decide.telling import Milestone
 from alerts.model.alert import News
 from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState

@@ -26,7 +26,7 @@ from alerts.decide.bundle import GROUP_INTERVAL
 from alerts.decide.conclusion import Tell, conclude
 from alerts.decide.escalation import StartStep, WaitUntil, escalate
 from alerts.decide.followup import follow_up
-from alerts.decide.move import DeliveryPolicy
+from alerts.decide.gateway.move import DeliveryPolicy
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.brief import AnnouncementPlan

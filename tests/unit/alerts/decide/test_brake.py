@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.decide.brake import CONTACT_LIMITS, free_at, minute_limit
+from alerts.decide.gateway.brake import CONTACT_LIMITS, free_at, minute_limit
 from alerts.model.channel import Channel
 from tests.unit.alerts.people import MINUTE, SECOND, T0
 

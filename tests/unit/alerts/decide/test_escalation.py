@@ -11,7 +11,7 @@ import pytest
 
 from alerts.decide.auditor import Lapse, examine
 from alerts.decide.escalation import AtRest, Exhausted, StartStep, TellAgain, WaitUntil, escalate, facts, put_back
-from alerts.decide.move import DeliveryPolicy
+from alerts.decide.gateway.move import DeliveryPolicy
 from alerts.model.brief import CallAgain, EscalationPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact

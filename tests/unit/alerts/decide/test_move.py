@@ -11,7 +11,7 @@ import pytest
 
 from alerts.decide.announcement import expiry
 from alerts.decide.escalation import facts
-from alerts.decide.move import (
+from alerts.decide.gateway.move import (
     AskForReceipt,
     DeliveryPolicy,
     FallBack,

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.decide.receipt import (
+from alerts.decide.gateway.receipt import (
     AT_LEAST,
     OVERDUE_TO_ONE,
     PATIENCE,

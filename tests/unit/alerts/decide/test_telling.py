@@ -10,8 +10,8 @@ from itertools import pairwise
 import pytest
 
 from alerts.decide.escalation import StartStep, escalate
+from alerts.decide.gateway.telling import Milestone, due_at, reached
 from alerts.decide.silence import Silence
-from alerts.decide.telling import Milestone, due_at, reached
 from alerts.model.channel import Channel
 from alerts.model.delivery import RANK, AttemptState, Notice
 from tests.unit.alerts.people import MINUTE, T0, incident, written

@@ -11,7 +11,7 @@ import pytest
 
 import alerts
 from alerts.decide.auditor import Lapse
-from alerts.decide.brake import Brake
+from alerts.decide.gateway.brake import Brake
 from alerts.documents import phrase
 from alerts.engine.gateway_call import CallKind
 from alerts.model.channel import Channel

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from alerts.decide.escalation import facts
-from alerts.decide.move import DeliveryPolicy
+from alerts.decide.gateway.move import DeliveryPolicy
 from alerts.engine.gateway_call import CallKind, CallResult, GatewayCall, make_call
 from alerts.engine.gateway_pool import Line
 from alerts.model.channel import Channel

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from alerts.decide.receipt import TRY_AGAIN, Doubt
+from alerts.decide.gateway.receipt import TRY_AGAIN, Doubt
 from alerts.engine.gateway_pool import GatewayPool, Line
 from alerts.model.channel import Channel
 from alerts.model.gateway import Gateway

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.decide.telling import Milestone, Telling
+from alerts.decide.gateway.telling import Milestone, Telling
 from alerts.model.channel import Channel
 from monitor.judging.agency import PresentCause
 from monitor.judging.attribution import RunVerdict

@@ -30,7 +30,7 @@ from monitor.service.paper.restorer import PaperOrder, Restorer
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine.ledger import SqlStore
-from monitor.store.engine.restorations import SqlRestorations
+from monitor.store.engine.paper.restorations import SqlRestorations
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import T0, incident, trigger
 

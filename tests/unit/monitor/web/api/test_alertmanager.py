@@ -20,7 +20,7 @@ from monitor.config.agency.escalation import EscalationSettings
 from monitor.config.model.alertmanager import AlertmanagerSettings, ReceiveSettings, TellSettings
 from monitor.config.model.settings import NocSettings, ServiceMode, Settings
 from monitor.metrics import Metrics
-from monitor.service.alert_receiver import AlertReceiver
+from monitor.service.alertmanager.receiver import AlertReceiver
 from monitor.web.api.alertmanager import LARGEST_WEBHOOK
 from monitor.web.portal import portal
 from tests.unit.alerts.inbound.test_alertmanager import ALERT, octets

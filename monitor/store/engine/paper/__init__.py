@@ -1,0 +1,1 @@
+"""What is on paper, in the database: letters from the tray to the post, and the numbers that an older copy must not give again."""
