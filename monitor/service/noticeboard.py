@@ -137,6 +137,8 @@ class Noticeboard:
         self._recorded: _Recorded | None = None
         #: By code: when its days were last read, and which they were.
         self._histories: dict[str, tuple[datetime, AgencyDays]] = {}
+        #: When the store last did not tell of days: it is not asked for a while, or every reader would wait for it again.
+        self._no_days_at: datetime | None = None
         #: By code: all that an agency's view was made of, and the view.
         self._made: dict[str, tuple[Any, AgencyView]] = {}
         #: By name: a route's health and last run, and its view.
@@ -233,7 +235,9 @@ class Noticeboard:
 
         Of what was never read nothing is returned. For a page: a few, and each the same object until it is read again.
         """
-        now, found, is_away = self._clock.now(), dict[str, AgencyDays](), self._signs().away is not None
+        now, found = self._clock.now(), dict[str, AgencyDays]()
+        hangs = self._no_days_at is not None and timedelta(0) <= now - self._no_days_at < _READ_AGAIN
+        is_away = hangs or self._signs().away is not None
         for code in codes:
             known = self._histories.pop(code, None)
             is_old = known is None or not timedelta(0) <= now - known[0] < _HISTORY_FOR
@@ -244,7 +248,7 @@ class Noticeboard:
                 except Unknown:
                     continue  # It has left meanwhile.
                 except (StoreAway, TimeoutError):
-                    is_away = True  # The next one is not waited for.
+                    is_away, self._no_days_at = True, now  # The next one is not waited for.
             if known is not None:
                 self._histories[code] = known
                 found[code] = known[1]

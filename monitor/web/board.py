@@ -81,6 +81,8 @@ class _Kept:
     shown: _Shown
     #: By code, of the agencies that have a card.
     histories: Mapping[str, AgencyDays]
+    #: When they were asked for.
+    asked_at: float
     rendering: Rendering
 
 
@@ -107,17 +109,23 @@ class Board:
         """Return the page as it was a moment ago. Whoever asks while it is made gets the same."""
         async with self._looking:
             shown = await self._look()
-            # From five metres nobody reads bars.
-            codes = [] if ask.is_wall else [each.card.agency for each in _cards(shown, ask)]
-            histories = await self._board.histories(codes)
-            known = self._renderings.pop(ask, None)
-            if known is None or known.shown is not shown or known.histories != histories:
-                rendering = await self._render(shown, histories, ask, known.rendering if known else None)
-                known = _Kept(shown=shown, histories=histories, rendering=rendering)
+            known, now = self._renderings.pop(ask, None), asyncio.get_running_loop().time()
+            if known is None or known.shown is not shown or now - known.asked_at >= self._fresh:
+                known = await self._again(shown, ask, known, now)
             self._renderings[ask] = known
             while len(self._renderings) > _KEPT:
                 del self._renderings[next(iter(self._renderings))]
             return known.rendering
+
+    async def _again(self, shown: _Shown, ask: Ask, known: _Kept | None, now: float) -> _Kept:
+        """Return a page as things are now: as it was made before, unless something has changed."""
+        # From five metres nobody reads bars.
+        codes = [] if ask.is_wall else [each.card.agency for each in _cards(shown, ask)]
+        histories = await self._board.histories(codes)
+        if known is not None and known.shown is shown and known.histories == histories:
+            return replace(known, asked_at=now)
+        rendering = await self._render(shown, histories, ask, known.rendering if known else None)
+        return _Kept(shown=shown, histories=histories, asked_at=now, rendering=rendering)
 
     async def agency(self, code: str, ask: Ask) -> Rendering | None:
         """Return the page of one agency; `None`: there is none of this code."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -17,7 +17,7 @@ from alerts.engine.intake import take_in
 from alerts.model.event import Close, Declare, Trigger
 from alerts.model.notice import Matter
 from alerts.record.clock import Clock
-from alerts.record.store import Entry
+from alerts.record.store import Entry, StoreAway
 from monitor.config.model.registry import Agency, Registry
 from monitor.judging.judge import Judge
 from monitor.model.day import DaySheet, MinuteState, day_of
@@ -249,3 +249,22 @@ async def test_the_histories_of_a_page_are_read_once_a_minute_and_are_the_last_k
     assert (await service.board.histories(["JCM"]))["JCM"] is first["JCM"]
     service.signs = Signs()
     assert (await service.board.histories(["JCM"]))["JCM"] is not first["JCM"]
+
+
+async def test_a_store_that_tells_of_no_days_keeps_one_reader_waiting_and_not_all_of_them(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, waited = await service.board.histories(["JCM"]), list[str]()
+
+    async def hang(code: str, _: date) -> Mapping[date, DaySheet]:
+        waited.append(code)
+        raise StoreAway
+
+    service.time += MINUTE
+    with monkeypatch.context() as hanging:
+        hanging.setattr(service.days, "since", hang)
+        for _ in range(5):
+            assert await service.board.histories(["JCM", "MDC"]) == first
+        assert waited == ["JCM"]
+    service.time += timedelta(seconds=15)
+    assert list(await service.board.histories(["JCM", "MDC"])) == ["JCM", "MDC"]
