@@ -37,8 +37,8 @@ _BEFORE = {SENDING: {DEGRADED}, RECEIVING: {DEGRADED}, BOTH: {DEGRADED, SENDING,
 _PROBING = Probing(
     interval=timedelta(seconds=1),
     confirmation=timedelta(seconds=0.4),
-    patience=Patience(session=timedelta(seconds=2), arrival=timedelta(seconds=1.5)),
-    slow_after=timedelta(seconds=1.5),
+    patience=Patience(session=timedelta(seconds=4), arrival=timedelta(seconds=3)),
+    slow_after=timedelta(seconds=3),
     deferred_budget=timedelta(seconds=0.5),
     health=HealthPolicy(failures_to_down=2, successes_to_up=2),
 )
