@@ -29,7 +29,7 @@ from alerts.model.notice import Office
 from alerts.model.number import number_prefix
 from alerts.record.clock import Clock, SystemClock
 from alerts.record.store import StoreAway
-from monitor.config.agency.office import load_crest
+from monitor.config.agency.letterhead import load_crest
 from monitor.config.loading import BadConfiguration, Configuration, Memory
 from monitor.config.model.settings import Settings
 from monitor.metrics import NO_AGENCY, Metrics

@@ -13,8 +13,8 @@ from alerts.model.gateway import GatewayKind
 from monitor.config.agency.calendar import check_gazette, check_office_hours
 from monitor.config.agency.checks import ChecksSettings, ServiceChecksSettings, read_checks
 from monitor.config.agency.contact import check_contacts
+from monitor.config.agency.letterhead import check_glyphs, check_letterhead
 from monitor.config.agency.mailbox import MailboxSettings, check_servers
-from monitor.config.agency.office import check_glyphs, check_office
 from monitor.config.agency.probing import check_maintenance, check_probing
 from monitor.config.agency.rota import check_rotas
 from monitor.config.fields.circular import check_address, check_domains, check_reference
@@ -254,7 +254,7 @@ def _check_noc(settings: Settings, provision: Provision, findings: Findings, cla
             at = findings["alertmanager", "receive", "tell", key, "escalation"]
             check_escalation(tell.escalation, staff, provision, at)
     used = {channel for policy in policies for step in policy.steps for channel in step.channels}
-    check_office(noc.office, used, there["office"])
+    check_letterhead(noc.office, used, there["office"])
 
 
 def _is_there(section: Section, key: str, provision: Provision, findings: Findings) -> bool:
@@ -335,6 +335,6 @@ def _check_people(agency: Agency, provision: Provision, findings: Findings, clai
     check_announcement(agency.announcement, first, provision, findings["announcement"])
     used = {channel for recipient in agency.announcement.recipients.values() for channel in recipient.channels}
     used |= {channel for step in agency.escalation.steps for channel in step.channels}
-    check_office(agency.office, used, findings["office"])
+    check_letterhead(agency.office, used, findings["office"])
     if {Channel.FAX, Channel.LETTER} & used:
         check_glyphs(agency.name, findings["name"])

@@ -15,7 +15,7 @@ from alerts.wording.key import FOR_STAFF
 from monitor.cli.configured import configuration
 from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.cli.service import fail
-from monitor.config.agency.office import load_crest
+from monitor.config.agency.letterhead import load_crest
 
 
 def letter(

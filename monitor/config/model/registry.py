@@ -19,8 +19,8 @@ from monitor.config.agency.calendar import CalendarOverrides, CalendarSettings
 from monitor.config.agency.checks import ChecksSettings
 from monitor.config.agency.contact import Contacts
 from monitor.config.agency.escalation import NOBODY, EscalationSettings
+from monitor.config.agency.letterhead import LetterheadSettings
 from monitor.config.agency.mailbox import MailboxSettings
-from monitor.config.agency.office import OfficeSettings
 from monitor.config.agency.probing import MaintenanceSettings, ProbingOverrides, build_maintenance
 from monitor.config.agency.rota import Rotas
 from monitor.config.agency.route import Leg, RouteSettings, control_legs, default_routes, leg
@@ -42,7 +42,7 @@ class Agency(Section):
     name: Line = Field(examples=["Jabatan Contoh Malaysia"])
     domains: tuple[Domain, ...] = Field(examples=["[jabatan-contoh.gov.my]"])
     """Its registered mail domains; subdomains are included. Notices quote the first."""
-    office: OfficeSettings = OfficeSettings()
+    office: LetterheadSettings = LetterheadSettings()
     mailboxes: Mapping[Slug, MailboxSettings] = Field(default_factory=dict)
     """Mailboxes that are probed; the first is the one that routes without `mailbox` mean. None: all routes `arrives_in`."""
     routes: tuple[RouteSettings, ...] | None = None

@@ -19,8 +19,8 @@ from monitor.config.agency.calendar import CalendarSettings
 from monitor.config.agency.checks import ServiceChecksSettings
 from monitor.config.agency.contact import Contacts, ContactSettings
 from monitor.config.agency.escalation import NOBODY, EscalationSettings
+from monitor.config.agency.letterhead import LetterheadSettings
 from monitor.config.agency.mailbox import MailboxSettings
-from monitor.config.agency.office import OfficeSettings
 from monitor.config.agency.probing import FlappingSettings, MaintenanceSettings, ProbingSettings
 from monitor.config.agency.rota import Rotas, RotaSettings
 from monitor.config.fields.circular import OFFICIAL_SUFFIXES, PRIVATE_PROVIDERS
@@ -86,7 +86,7 @@ class NocSettings(Section):
     short: Code = "PANTAU"
     """What an SMS calls us."""
     name: Line = Field(examples=["Pusat Operasi Rangkaian Kementerian Contoh"])
-    office: OfficeSettings = OfficeSettings()
+    office: LetterheadSettings = LetterheadSettings()
     contacts: Contacts = Field(default_factory=dict)
     escalation: EscalationSettings = NOBODY
     """Not to be left out, unless nobody is told (`mode: watch`)."""

@@ -12,7 +12,7 @@ from alerts.model.channel import Channel
 from monitor.config.agency.announcement import AnnouncementSettings, RecipientSettings, ReleaseMode
 from monitor.config.agency.contact import ContactSettings
 from monitor.config.agency.escalation import EscalationSettings, StepSettings
-from monitor.config.agency.office import check_glyphs, check_postal
+from monitor.config.agency.letterhead import check_glyphs, check_postal
 from monitor.config.agency.rota import RotaSettings
 from monitor.config.fields.phone import check_extension, check_number
 from monitor.config.files.duration import format_duration

@@ -10,7 +10,7 @@ import pytest
 
 from alerts.documents.crest import LARGEST, BadCrest, Crest, CrestFormat, read_crest
 from alerts.documents.render import draw, letter
-from monitor.config.agency.office import load_crest
+from monitor.config.agency.letterhead import load_crest
 from tests.unit.alerts.documents.pages import FACTS, LONG, LONG_ADDRESSEE, MINISTRY, boxes
 from tests.unit.alerts.wording.situations import WORDING
 

@@ -1,4 +1,4 @@
-"""An office as it speaks in notices: its letterhead, its crest, and who signs."""
+"""A letterhead as it is configured: the office whose it is, its crest, and who signs what is printed under it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ContactOfficer(Section):
     """As printed: "03-1234 5678"."""
 
 
-class OfficeSettings(Section):
+class LetterheadSettings(Section):
     """What letters and fax pages print. SMS and calls need none of it."""
 
     address: tuple[Line, ...] = ()
@@ -124,30 +124,30 @@ _NEEDED = {
 _LAST_LINE = re.compile(r"\d{5} \S.*", re.ASCII)
 
 
-def check_office(office: OfficeSettings, used: Iterable[Channel], findings: Findings) -> None:
+def check_letterhead(letterhead: LetterheadSettings, used: Iterable[Channel], findings: Findings) -> None:
     """Note what the pages on the *used* channels would lack, and numbers that could not be dialled as printed."""
     pages = set(used) & {Channel.FAX, Channel.LETTER}
     for field, (example, channels) in _NEEDED.items():
-        if (wanting := pages & channels) and not getattr(office, field):
+        if (wanting := pages & channels) and not getattr(letterhead, field):
             for_pages = " and ".join(sorted(wanting))
             findings[field].error(f"is missing, and the {for_pages} of this office prints it", example)
     if pages:
-        check_glyphs(office, findings)
-    if pages and not office.fax:
+        check_glyphs(letterhead, findings)
+    if pages and not letterhead.fax:
         findings["fax"].warning("is missing: recipients are told of no fax number", "fax: 03-1234 5678")
-    if office.crest is not None:
+    if letterhead.crest is not None:
         try:
-            load_crest(office.crest)
+            load_crest(letterhead.crest)
         except BadCrest as bad:
             findings["crest"].error(str(bad), "the path of a plain SVG or a PNG file, or leave the key out")
-    check_postal(office.address, findings["address"])
-    if office.reference and ENCLOSURE.search(office.reference):
+    check_postal(letterhead.address, findings["address"])
+    if letterhead.reference and ENCLOSURE.search(letterhead.reference):
         findings["reference"].warning(
             "ends with the enclosure number of one letter; each letter bears one of its own",
-            f"reference: {ENCLOSURE.sub('', office.reference)}",
+            f"reference: {ENCLOSURE.sub('', letterhead.reference)}",
         )
     for field in ("telephone", "fax"):
-        if (number := getattr(office, field)) and not is_possible(number):
+        if (number := getattr(letterhead, field)) and not is_possible(number):
             findings[field].warning(f"'{number}' is not possible as a telephone number", "03-1234 5678")
 
 
