@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 
 from probes.model.mailbox import Mailbox, OAuth, Security, Server
 from probes.model.probe import Route
@@ -14,23 +13,15 @@ from probes.model.result import Failure, Party, ProbeResult
 #: What each protocol is called by, and its two ports: TLS from the first byte, and STARTTLS.
 _SERVICES = {"smtp": ("SMTP", 465, 587), "imap": ("IMAP", 993, 143), "pop3": ("POP3", 995, 110)}
 
-
-class Provider(StrEnum):
-    """Whose service a server is, where its name tells."""
-
-    GOOGLE = "Google"
-    MICROSOFT = "Microsoft"
-    YAHOO = "Yahoo"
-
-
-_PROVIDERS = {
-    "gmail.com": Provider.GOOGLE,
-    "googlemail.com": Provider.GOOGLE,
-    "google.com": Provider.GOOGLE,
-    "office365.com": Provider.MICROSOFT,
-    "office.com": Provider.MICROSOFT,
-    "outlook.com": Provider.MICROSOFT,
-    "yahoo.com": Provider.YAHOO,
+#: Whose service a server is, where its name tells; subdomains, too.
+_MAIL_PROVIDERS = {
+    "gmail.com": "Google",
+    "googlemail.com": "Google",
+    "google.com": "Google",
+    "office365.com": "Microsoft",
+    "office.com": "Microsoft",
+    "outlook.com": "Microsoft",
+    "yahoo.com": "Yahoo",
 }
 
 #: Behind `openssl s_client`: what a certificate says of itself.
@@ -73,10 +64,10 @@ class Case:
         return {"smtp": self.mailbox.smtp, "imap": self.mailbox.imap, "pop3": self.mailbox.pop3}[self.protocol]
 
     @property
-    def provider(self) -> Provider | None:
+    def mail_provider(self) -> str | None:
         """Whose service it is, as far as the name of the server tells."""
         host = "" if self.server is None else self.server.host.lower().rstrip(".")
-        return next((who for name, who in _PROVIDERS.items() if host == name or host.endswith(f".{name}")), None)
+        return next((who for name, who in _MAIL_PROVIDERS.items() if host == name or host.endswith(f".{name}")), None)
 
     def with_token(self) -> bool:
         """Whether the sign-in is by an access token."""
@@ -138,7 +129,7 @@ class Case:
 
     @property
     def words(self) -> dict[str, str]:
-        """What its texts may name, beside what is said of every route; `detail` and `provider` may be empty."""
+        """What its texts may name, beside what is said of every route; `detail` and `mail_provider` may be empty."""
         server, protocol = self.server, self.protocol
         name, implicit, starttls = _SERVICES[protocol]
         upgraded = server is not None and server.security is Security.STARTTLS
@@ -163,7 +154,7 @@ class Case:
             "username": self.mailbox.login.username,
             "section": section,
             "setting": f"{section}.{protocol}",
-            "provider": self.provider or "",
+            "mail_provider": self.mail_provider or "",
             "openssl": openssl,
             "certificate": f"{openssl} {_SHOW}",
             "detail": self.failure.detail,

@@ -27,7 +27,7 @@ _FAILED = _RUN | {
     *("openssl", "certificate", "phase"),
 }
 #: where these may be empty.
-_FAILED_MAYBE = frozenset({"provider", "detail", "reason"})
+_FAILED_MAYBE = frozenset({"mail_provider", "detail", "reason"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 
-from monitor.advice.case import Case, Provider
+from monitor.advice.case import Case
 from probes.model.mailbox import Security
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Phase
@@ -123,15 +123,15 @@ USUAL: Mapping[str, Mapping[str, Callable[[Case], bool]]] = {
         "refresh token": lambda case: case.says("aadsts700082", "aadsts50173", "aadsts70008", "invalid_grant"),
     },
     Reason.CREDENTIALS_REFUSED: {
-        "Google's token": lambda case: case.with_token() and case.provider is Provider.GOOGLE,
+        "Google's token": lambda case: case.with_token() and case.mail_provider == "Google",
         "token": Case.with_token,
         "password to be shown": lambda case: case.has_status("4.7.12"),
         "account disabled": lambda case: case.failure.code == 525 or case.has_status("5.7.13"),
         "SMTP AUTH off": lambda case: case.has_status("5.7.30", "5.7.139") or case.says(*_SMTP_AUTH_OFF),
         "app password": lambda case: case.failure.code == 534 or case.says(*_APP_PASSWORD),
-        "at Yahoo": lambda case: case.provider is Provider.YAHOO,
-        "at Google": lambda case: case.provider is Provider.GOOGLE,
-        "at Microsoft": lambda case: case.provider is Provider.MICROSOFT,
+        "at Yahoo": lambda case: case.mail_provider == "Yahoo",
+        "at Google": lambda case: case.mail_provider == "Google",
+        "at Microsoft": lambda case: case.mail_provider == "Microsoft",
     },
     Reason.SIGN_IN_UNAVAILABLE: {
         "too many": lambda case: _is_busy(case) or case.says("[inuse]"),

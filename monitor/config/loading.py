@@ -42,7 +42,7 @@ from monitor.config.sense.reach import check_rotas_used
 from monitor.config.sense.texts import check_texts, read_texts
 from monitor.config.service.drill import check_drilled, check_room
 from monitor.config.service.gateway import gateway_kinds
-from monitor.config.service.provider import build_providers
+from monitor.config.service.mail_provider import build_mail_providers
 from monitor.runtime.kinds import check_kinds
 from probes.model.check import CheckKind
 
@@ -224,7 +224,7 @@ def _load(path: Path, environ: Mapping[str, str], memory: Memory, known: _Known)
         return loaded
     registry = build_registry({agency.agency: agency for agency in agencies}, settings, memory.trust, memory.in_force)
     found_in = {agency.agency: each for agency, each in zip(agencies, others, strict=True)}
-    check_timetable(registry, build_providers(settings.providers), {"": findings, **found_in})
+    check_timetable(registry, build_mail_providers(settings.providers), {"": findings, **found_in})
     check_shared_domains(registry.agencies, found_in)
     check_neighbours(settings, registry.agencies, findings)
     check_rotas_used(settings, registry.agencies, {"": findings, **found_in})

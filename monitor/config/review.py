@@ -37,7 +37,7 @@ from monitor.config.service.drill import check_drills
 from monitor.config.service.gateway import GatewayReader, configured_channels
 from monitor.config.service.heartbeat import check_heartbeat
 from monitor.config.service.lifeline import check_lifeline
-from monitor.config.service.provider import check_providers
+from monitor.config.service.mail_provider import check_mail_providers
 from monitor.config.service.store import check_keep, check_store
 from probes.model.check import CheckKind
 
@@ -83,7 +83,7 @@ def provision_of(settings: Settings | None, findings: Findings) -> Provision:
         unsure=frozenset(key for key in settings.contacts if findings["contacts", key].is_broken),
         rotas=None if findings["rotas"].is_blank else settings.rotas,
         suffixes=settings.official_suffixes,
-        providers=settings.private_providers,
+        private_providers=settings.private_providers,
         probing=None if findings["probing"].is_broken else settings.probing,
         time_zone=settings.time_zone,
     )
@@ -103,10 +103,10 @@ def check_settings(
     check_probing(settings.probing, settings.probing, findings["probing"])
     check_maintenance(settings.maintenance, settings.time_zone, findings["maintenance"])
     check_keep(settings.keep_results, findings["keep_results"])
-    check_providers(settings.providers, findings["providers"])
+    check_mail_providers(settings.providers, findings["providers"])
     for name, mailbox in settings.references.items():
         there = findings["references", name]
-        check_reference(mailbox.address, provision.suffixes, provision.providers, there["address"])
+        check_reference(mailbox.address, provision.suffixes, provision.private_providers, there["address"])
         check_mailbox(mailbox, there, claims, trust)
     check_independence(settings.references, findings["references"])
     check_ends(settings.references, findings["references"])
@@ -292,14 +292,14 @@ def check_agency(agency: Agency, provision: Provision, findings: Findings, claim
 def _check_mail(agency: Agency, provision: Provision, findings: Findings, claims: list[Claim], trust: Trust) -> None:
     if not agency.domains:
         findings["domains"].error("no domain is registered", "[jabatan-contoh.gov.my]")
-    check_domains(agency.domains, provision.suffixes, provision.providers, findings["domains"])
+    check_domains(agency.domains, provision.suffixes, provision.private_providers, findings["domains"])
     forwarded = bool(agency.routes) and all(route.arrives_in is not None for route in agency.routes or ())
     if not agency.mailboxes and not forwarded and not findings["mailboxes"].is_broken:
         findings["mailboxes"].error("there is no mailbox to probe", "a key for the mailbox and its settings below it")
     for key, mailbox in agency.mailboxes.items():
         there = findings["mailboxes", key]
         if agency.domains and not findings["domains"].is_broken:
-            check_address(mailbox.address, agency.domains, provision.providers, there["address"])
+            check_address(mailbox.address, agency.domains, provision.private_providers, there["address"])
         check_mailbox(mailbox, there, claims, trust)
     if agency.routes is None:
         check_ends(agency.mailboxes, findings["mailboxes"], ", or routes: with those that there are")
@@ -308,7 +308,7 @@ def _check_mail(agency: Agency, provision: Provision, findings: Findings, claims
             findings["routes"].error("no route is probed", "at least one route, or leave the key out")
         for number, route in enumerate(agency.routes):
             if route.to is not None and agency.domains and not findings["domains"].is_broken:
-                check_address(route.to, agency.domains, provision.providers, findings["routes", number, "to"])
+                check_address(route.to, agency.domains, provision.private_providers, findings["routes", number, "to"])
         domain = next(iter(agency.domains), "")
         check_routes(agency.routes, agency.agency, agency.mailboxes, provision.references, findings, domain=domain)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from monitor.model.provider import MailProvider, MailProviders
+from monitor.model.mail_provider import MailProvider, MailProviders
 from monitor.model.route import WatchedRoute
 from probes.model.mailbox import Mailbox
 
@@ -31,7 +31,7 @@ class Overdraft:
     """An account that would have to send more than it may."""
 
     sender: Mailbox
-    provider: MailProvider
+    mail_provider: MailProvider
     #: On the busiest day, in whole messages.
     messages_per_day: int
     #: With this interval on all routes that it sends on, it would not.
@@ -40,36 +40,38 @@ class Overdraft:
     @property
     def allowed(self) -> str:
         """What the provider allows, in words."""
-        a_day, a_minute = self.provider.messages_per_day, self.provider.messages_per_minute
+        a_day, a_minute = self.mail_provider.messages_per_day, self.mail_provider.messages_per_minute
         limits = [f"{a_day} a day" if a_day else "", f"{a_minute} a minute" if a_minute else ""]
         return " and ".join(filter(None, limits))
 
 
-def overdrafts(routes: Iterable[WatchedRoute], providers: MailProviders) -> list[Overdraft]:
+def overdrafts(routes: Iterable[WatchedRoute], mail_providers: MailProviders) -> list[Overdraft]:
     """Return the accounts that the runs of *routes* would overdraw."""
     by_sender: dict[str, list[WatchedRoute]] = {}
     for route in routes:
         by_sender.setdefault(route.route.sender.name, []).append(route)
-    return [found for each in by_sender.values() if (found := _overdraft(each, providers)) is not None]
+    return [found for each in by_sender.values() if (found := _overdraft(each, mail_providers)) is not None]
 
 
-def _overdraft(routes: list[WatchedRoute], providers: MailProviders) -> Overdraft | None:
+def _overdraft(routes: list[WatchedRoute], mail_providers: MailProviders) -> Overdraft | None:
     sender = routes[0].route.sender
-    provider = providers.of(sender)
-    if provider is None:
+    mail_provider = mail_providers.of(sender)
+    if mail_provider is None:
         return None
     busy = [each.probing.hours.busiest_day(_SOME_DAY) for each in routes]
     intervals = [each.probing.interval for each in routes]
     a_day = _messages(span / interval for span, interval in zip(busy, intervals, strict=True))
     a_minute = _messages(_MINUTE / interval for interval in intervals)
     least = timedelta(0)
-    if provider.messages_per_day is not None and a_day > provider.messages_per_day:
-        least = sum(busy, timedelta(0)) * CONFIRMATIONS / provider.messages_per_day
-    if provider.messages_per_minute is not None and a_minute > provider.messages_per_minute:
-        least = max(least, len(routes) * _MINUTE * CONFIRMATIONS / provider.messages_per_minute)
+    if mail_provider.messages_per_day is not None and a_day > mail_provider.messages_per_day:
+        least = sum(busy, timedelta(0)) * CONFIRMATIONS / mail_provider.messages_per_day
+    if mail_provider.messages_per_minute is not None and a_minute > mail_provider.messages_per_minute:
+        least = max(least, len(routes) * _MINUTE * CONFIRMATIONS / mail_provider.messages_per_minute)
     if not least:
         return None
-    return Overdraft(sender=sender, provider=provider, messages_per_day=math.ceil(a_day), interval=_rounded(least))
+    return Overdraft(
+        sender=sender, mail_provider=mail_provider, messages_per_day=math.ceil(a_day), interval=_rounded(least)
+    )
 
 
 def _messages(runs: Iterable[float]) -> float:
@@ -101,24 +103,24 @@ class Budget:
     _accounts: dict[str, _Account] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, senders: Iterable[Mailbox], providers: MailProviders) -> Budget:
+    def of(cls, senders: Iterable[Mailbox], mail_providers: MailProviders) -> Budget:
         """Open an account for each of *senders* whose provider has a limit."""
         budget = cls()
-        budget.follow(senders, providers)
+        budget.follow(senders, mail_providers)
         return budget
 
-    def follow(self, senders: Iterable[Mailbox], providers: MailProviders) -> None:
+    def follow(self, senders: Iterable[Mailbox], mail_providers: MailProviders) -> None:
         """Keep an account for each of *senders* whose provider has a limit; what one has sent is not forgotten."""
         before, self._accounts = self._accounts, {}
         for sender in senders:
-            provider = providers.of(sender)
-            if provider is None or not (provider.messages_per_day or provider.messages_per_minute):
+            mail_provider = mail_providers.of(sender)
+            if mail_provider is None or not (mail_provider.messages_per_day or mail_provider.messages_per_minute):
                 continue
             account = before.get(sender.name)
             if account is None or account.address != sender.address:
                 account = _Account(address=sender.address, a_day=math.inf, a_minute=math.inf)
-            account.a_day = provider.messages_per_day or math.inf
-            account.a_minute = provider.messages_per_minute or math.inf
+            account.a_day = mail_provider.messages_per_day or math.inf
+            account.a_minute = mail_provider.messages_per_minute or math.inf
             self._accounts[sender.name] = account
 
     def spent(self, sender: str, at: datetime) -> None:

@@ -3,7 +3,7 @@
 A run takes all of its lanes at once or waits for them, in the order in which it asked. It waits only for a lane that is
 full, so a provider that is slow or full delays nobody who does not need it.
 
-Only submission has lanes (`monitor.model.provider`). A mailbox is read over one connection, whatever is sent to it, and
+Only submission has lanes (`monitor.model.mail_provider`). A mailbox is read over one connection, whatever is sent to it, and
 nothing counts how many mailboxes of a server are read.
 """
 

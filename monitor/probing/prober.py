@@ -18,7 +18,7 @@ from monitor.judging.judge import Judge
 from monitor.metrics import Metrics
 from monitor.model.budget import Budget
 from monitor.model.difference import goes_elsewhere
-from monitor.model.provider import MailProviders
+from monitor.model.mail_provider import MailProviders
 from monitor.model.route import Direction, WatchedRoute
 from monitor.model.window import Hours
 from monitor.planning.lane import Lanes
@@ -59,7 +59,7 @@ class Prober:
         metrics: Metrics,
         clock: Clock,
         known_tokens: Mapping[str, SentToken],
-        providers: MailProviders | None = None,
+        mail_providers: MailProviders | None = None,
         specimens: MutableMapping[str, bytes] | None = None,
         lag: LagMeter | None = None,
     ) -> None:
@@ -72,7 +72,7 @@ class Prober:
         self._history = history
         self._metrics = metrics
         self._clock = clock
-        self._providers = providers or MailProviders()
+        self._mail_providers = mail_providers or MailProviders()
         #: By the name of the mailbox; and those that are at work.
         self._watchers: dict[str, MailboxWatcher] = {}
         self._watching: dict[str, asyncio.Task[None]] = {}
@@ -142,9 +142,9 @@ class Prober:
             self._schedule.look_again(name, now)
         self._ticker.poke()
 
-    def allow(self, providers: MailProviders) -> None:
-        """Keep within what *providers* allow from now on."""
-        self._providers = providers
+    def allow(self, mail_providers: MailProviders) -> None:
+        """Keep within what *mail_providers* allow from now on."""
+        self._mail_providers = mail_providers
         self._keep_books()
 
     @asynccontextmanager
@@ -207,9 +207,9 @@ class Prober:
     def _keep_books(self) -> None:
         """Let the accounts and the lanes be those of the routes."""
         senders = {route.route.sender.name: route.route.sender for route in self._routes.values()}
-        self._budget.follow(senders.values(), self._providers)
-        self._turns.resize(self._providers.room(senders.values()))
-        self._lanes = {name: self._providers.lanes(sender) for name, sender in senders.items()}
+        self._budget.follow(senders.values(), self._mail_providers)
+        self._turns.resize(self._mail_providers.room(senders.values()))
+        self._lanes = {name: self._mail_providers.lanes(sender) for name, sender in senders.items()}
 
     def _keep_times(self) -> None:
         """Let the hours, and the patience of the watchers, be those of the routes."""
@@ -301,7 +301,7 @@ class Prober:
         if room_at - now > timedelta(minutes=1) and sender.name not in self._exhausted:
             self._exhausted.add(sender.name)
             log.warning(
-                "an account has sent all that its provider allows; its routes wait",
+                "an account has sent all that its mail provider allows; its routes wait",
                 account=sender.name,
                 until=room_at.isoformat(),
             )

@@ -25,7 +25,7 @@ from monitor.config.files.problem import Problem, Severity
 from monitor.config.loading import Configuration
 from monitor.config.model.registry import Agency, premises
 from monitor.config.model.settings import Settings
-from monitor.config.service.provider import build_providers
+from monitor.config.service.mail_provider import build_mail_providers
 from monitor.judging.flapping import FlappingPolicy
 from monitor.judging.judge import Judge
 from monitor.judging.matter import can_end
@@ -142,7 +142,7 @@ async def make_watch(configuration: Configuration, around: WatchSurroundings) ->
         metrics=around.metrics,
         clock=around.clock,
         known_tokens=past.tokens,
-        providers=build_providers(settings.providers),
+        mail_providers=build_mail_providers(settings.providers),
         specimens=specimens,
         lag=around.lag,
     )
@@ -188,7 +188,7 @@ async def take_up(watch: Watch, change: ConfigurationChange, around: WatchSurrou
         await prober.release(found.released)
         judge.release(found.released)
     if before.settings.providers != after.settings.providers:
-        prober.allow(build_providers(after.settings.providers))
+        prober.allow(build_mail_providers(after.settings.providers))
     if found.altered:
         # What their runs under way have said until now was still said of them as they were.
         await prober.alter(found.altered)

@@ -19,19 +19,19 @@ _MARGIN = timedelta(minutes=5)
 _UNSAID = timedelta(minutes=5)
 #: A token that is refused this soon is not refused for its age: a new one would be refused, too.
 _NEW = timedelta(minutes=2)
-#: How long nothing is asked after a failure, so that a provider is not hammered; a refusal may count towards a lock.
+#: How long nothing is asked after a failure: no authorization server is hammered, and refusals may count towards a lock.
 _AFTER_REFUSAL = timedelta(seconds=60)
 _AFTER_SILENCE = timedelta(seconds=5)
-#: For one answer. Less than a session may take, so that a slow provider is not taken for a slow mail server.
+#: For one answer. Less than a session may take: a slow authorization server is not to pass for a slow mail server.
 _ANSWER = timedelta(seconds=10)
 
 
 class NoAccessToken(Exception):
-    """No access token could be had. The message is the provider's reason, or what broke; it holds no secret."""
+    """No access token could be had. The message is the authorization server's reason, or what broke; it holds no secret."""
 
     def __init__(self, message: str, *, refused: bool = False) -> None:
         super().__init__(message)
-        #: The provider has refused us in words; otherwise nobody can say anything about our account.
+        #: The authorization server has refused us in words; otherwise nobody can say anything about our account.
         self.refused = refused
 
 

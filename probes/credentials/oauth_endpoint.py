@@ -1,4 +1,4 @@
-"""A provider's token endpoint (RFC 6749 3.2). Authlib speaks; what it raises is put into words without secrets."""
+"""The token endpoint (RFC 6749 3.2). Authlib speaks; what it raises is put into words without secrets."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Rotation:
-    """The refresh token to use next: the configured one until the provider gives another (RFC 6749 6, RFC 9700 4.14.2).
+    """The refresh token to use next: the configured one until it is exchanged for another (RFC 6749 6, RFC 9700 4.14.2).
 
     Without *file* the other one is kept in memory only: after a restart, or a change of the mailbox, the configured one
-    is used again, which a provider that rotates strictly takes for theft. *file* belongs to Pantau; it says which configured token it
+    is used again, which is taken for theft where they rotate strictly. *file* belongs to Pantau; it says which configured token it
     followed, so that one that is configured anew is used at once.
     """
 
@@ -87,7 +87,7 @@ class Rotation:
 #: RFC 6749 4.1.2.1 and RFC 8628 3.5: it is not about us, come again.
 _PASSING = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
 _LONGEST = timedelta(days=365)
-#: Tokens of the large providers have 2 to 4 KiB.
+#: Tokens of Google and Microsoft have 2 to 4 KiB.
 _ANSWER_AT_MOST = 64 * 1024
 
 
@@ -103,7 +103,7 @@ class Client:
     client_id: str
     #: `None` for a public client: a desktop application's refresh token needs none.
     client_secret: str | None = field(default=None, repr=False)
-    #: Separated by spaces; `None` leaves it to the provider.
+    #: Separated by spaces; `None` leaves it to the authorization server.
     scope: str | None = None
     tls: ssl.SSLContext = field(repr=False, compare=False)
 
@@ -207,7 +207,7 @@ async def _answer(asked: Awaitable[Any], client: Client, *secrets: str) -> Mappi
 def _token(answer: Mapping[str, Any], now: datetime) -> AccessToken:
     secret = answer.get("access_token")
     if not isinstance(secret, str) or not is_token(secret):
-        raise NoAccessToken("the provider's answer holds no access token")
+        raise NoAccessToken("the authorization server's answer holds no access token")
     return AccessToken(secret=secret, expires_at=_end(answer.get("expires_in"), now))
 
 

@@ -53,7 +53,7 @@ async def with_key(
 ) -> T:
     """Return what *attempt* does, which opens a connection of its own and signs in with what it is given.
 
-    A token is had before the connection is opened: servers allow little time between the two, and a provider that is
+    A token is had before the connection is opened: servers allow little time between the two, and a token endpoint that is
     slow must not pass for a mail server that is. It takes no more than half of *within*, the patience of those who wait.
     A token that is refused may have been revoked since it was issued: then one more *attempt* is made, with another
     token. Passwords are tried once, or the account gets locked.
@@ -118,7 +118,7 @@ async def _token(login: OAuth, party: Party, within: timedelta | None) -> Access
 def _without_token(missing: NoAccessToken, party: Party) -> ProbeFailure:
     """Say what it means for the run: a refusal is about our account, anything else about nobody.
 
-    A provider that does not answer may be out of our reach only, so it is held against no mail server.
+    An authorization server that does not answer may be out of our reach only, so it is held against no mail server.
     """
     if missing.refused:
         return failed(Outcome.AUTH, Reason.TOKEN_REFUSED, Phase.AUTH, party, str(missing), credentials_refused=True)

@@ -46,7 +46,7 @@ class Password:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessToken:
-    """What a provider lets us in with for a while (RFC 6749 1.4)."""
+    """What we are let in with for a while (RFC 6749 1.4)."""
 
     secret: str = field(repr=False)
     #: `None` when whoever issued it does not say.
@@ -54,7 +54,7 @@ class AccessToken:
 
 
 class AccessTokens(Protocol):
-    """Where access tokens come from: a provider's token endpoint, a file, a command."""
+    """Where access tokens come from: a token endpoint, a file, a command."""
 
     @property
     def expires_at(self) -> datetime | None:
@@ -63,7 +63,7 @@ class AccessTokens(Protocol):
     async def get(self) -> AccessToken:
         """Return a token that is good for the next minutes. Shared by all who sign in to one mailbox.
 
-        Raise `probes.credentials.oauth.NoAccessToken`, with the provider's reason and no secret.
+        Raise `probes.credentials.oauth.NoAccessToken`, with the authorization server's reason and no secret.
         """
 
     def reject(self, token: AccessToken) -> bool:
@@ -94,7 +94,7 @@ class Mailbox:
     pop3: Server | None = None
     #: The IMAP folder where mail arrives: another's inbox where the login may read that one ("shared/pro").
     inbox: str = "INBOX"
-    #: Folders beside the SPECIAL-USE \Junk one (RFC 6154) where this provider puts suspected junk.
+    #: Folders beside the SPECIAL-USE \Junk one (RFC 6154) where this mail provider puts suspected junk.
     junk_folders: tuple[str, ...] = ()
 
     @property

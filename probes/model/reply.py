@@ -66,9 +66,9 @@ class Reason(StrEnum):
     CREDENTIALS_REFUSED = "credentials refused"
     SIGN_IN_UNAVAILABLE = "sign-in not available"
     SIGN_IN_NOT_OFFERED = "sign-in not offered"
-    #: The provider gives us no access token (RFC 6749 5.2).
+    #: The authorization server gives us no access token (RFC 6749 5.2).
     TOKEN_REFUSED = "access token refused"  # noqa: S105 - a reason, not a token
-    #: None could be had: the provider does not answer, a file is missing, a command fails. Nothing was asked of the
+    #: None could be had: that server does not answer, a file is missing, a command fails. Nothing was asked of the
     #: mail server.
     NO_TOKEN = "no access token"  # noqa: S105 - a reason, not a token
     #: In the greeting, before anything was asked.

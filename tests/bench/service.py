@@ -17,7 +17,7 @@ from monitor.bridge.pipeline import Briefs, Pipeline
 from monitor.judging.judge import Judge
 from monitor.metrics import Metrics
 from monitor.model.health import HealthPolicy
-from monitor.model.provider import MailProvider, MailProviders
+from monitor.model.mail_provider import MailProvider, MailProviders
 from monitor.model.route import WatchedRoute
 from monitor.probing.lag import LagMeter
 from monitor.probing.prober import Prober
@@ -30,7 +30,7 @@ from tests.bench.trip import SIGNER
 from tests.unit.alerts.people import BRIEF
 
 #: One provider runs all of it: the usual room of a single server would be what is measured.
-_PROVIDERS = MailProviders(
+_MAIL_PROVIDERS = MailProviders(
     (MailProvider(name="ringan", hosts=("127.0.0.1",), concurrency=1000, account_concurrency=1000),)
 )
 
@@ -116,7 +116,7 @@ async def service(routes: Mapping[str, WatchedRoute], state: Path, metrics: Metr
             metrics=metrics,
             clock=clock,
             known_tokens={},
-            providers=_PROVIDERS,
+            mail_providers=_MAIL_PROVIDERS,
             lag=lag,
         )
         beside = [asyncio.create_task(lag.keep_measuring(metrics)), asyncio.create_task(keep_setting_aside())]

@@ -1,6 +1,6 @@
-"""A stand-in for a provider that issues access tokens, as RFC 6749 has it and as Google and Microsoft answer."""
+"""A stand-in for an authorization server, which issues access tokens, as RFC 6749 has it and as Google and Microsoft answer."""
 
 from pantau_lab.oauth.api import app
-from pantau_lab.oauth.provider import Grant, OAuthError, OAuthProvider, TokenEndpointFault
+from pantau_lab.oauth.authorization_server import AuthorizationServer, Grant, OAuthError, TokenEndpointFault
 
-__all__ = ["Grant", "OAuthError", "OAuthProvider", "TokenEndpointFault", "app"]
+__all__ = ["AuthorizationServer", "Grant", "OAuthError", "TokenEndpointFault", "app"]

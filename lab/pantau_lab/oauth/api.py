@@ -1,4 +1,4 @@
-"""The provider's HTTP face: a token endpoint (RFC 6749 5) and an introspection endpoint (RFC 7662), for mail servers."""
+"""The HTTP face of an authorization server: a token endpoint (RFC 6749 5) and an introspection endpoint (RFC 7662), for mail servers."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from pantau_lab.oauth.provider import OAuthError, OAuthProvider, TokenEndpointFault
+from pantau_lab.oauth.authorization_server import AuthorizationServer, OAuthError, TokenEndpointFault
 
 #: RFC 6749 5.1.
 _NOT_KEPT = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
-def app(provider: OAuthProvider) -> Starlette:
-    """Return the ASGI app of *provider*: "/token" and "/introspect"."""
-    face = _Face(provider)
+def app(server: AuthorizationServer) -> Starlette:
+    """Return the ASGI app of *server*: "/token" and "/introspect"."""
+    face = _Face(server)
     return Starlette(
         routes=[
             Route("/token", face.token, methods=["POST"]),
@@ -28,13 +28,13 @@ def app(provider: OAuthProvider) -> Starlette:
 
 
 class _Face:
-    def __init__(self, provider: OAuthProvider) -> None:
-        self._provider = provider
+    def __init__(self, server: AuthorizationServer) -> None:
+        self._server = server
 
     async def token(self, request: Request) -> Response:
         form = await _form(request)
-        self._provider.asked.append(form)
-        match self._provider.trouble:
+        self._server.asked.append(form)
+        match self._server.trouble:
             case TokenEndpointFault.ERROR:
                 return PlainTextResponse("<h1>Internal Server Error</h1>", 500)
             case TokenEndpointFault.PORTAL:
@@ -47,7 +47,7 @@ class _Face:
                     await asyncio.sleep(0.01)
                 return Response()
         try:
-            grant = self._provider.issue(form)
+            grant = self._server.issue(form)
         except OAuthError as refusal:
             answer = {"error": refusal.error, "error_description": refusal.description}
             return JSONResponse(answer, refusal.status, _NOT_KEPT)
@@ -55,14 +55,14 @@ class _Face:
             "access_token": grant.access_token,
             "token_type": "Bearer",
             # As Microsoft: a number; others send it as text, which the client takes, too.
-            "expires_in": int(self._provider.lifetime.total_seconds()),
+            "expires_in": int(self._server.lifetime.total_seconds()),
         }
         if grant.refresh_token is not None:
             granted["refresh_token"] = grant.refresh_token
         return JSONResponse(granted, 200, _NOT_KEPT)
 
     async def introspect(self, request: Request) -> Response:
-        username = self._provider.holder((await _form(request)).get("token", ""))
+        username = self._server.holder((await _form(request)).get("token", ""))
         answer = {"active": False} if username is None else {"active": True, "username": username}
         return JSONResponse(answer)
 

@@ -14,7 +14,7 @@ from monitor.config.fields.trust import Trust, check_authorities
 from monitor.config.files.findings import Findings
 from monitor.config.files.reading import by_source, sources
 from monitor.config.files.section import File, Host, KeptFile, Line, MailAddress, Port, Section
-from monitor.model.provider import KNOWN
+from monitor.model.mail_provider import KNOWN
 from probes.credentials.oauth import KeptTokens
 from probes.credentials.oauth_local import TokenCommand, TokenFile
 from probes.model.mailbox import Mailbox, OAuth, Password, Security, Server

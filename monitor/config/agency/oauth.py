@@ -18,8 +18,8 @@ from probes.credentials.oauth_endpoint import Client, ClientCredentials, Refresh
 _MICROSOFT_SCOPE = "https://outlook.office365.com/.default"
 
 
-class TokenProvider(StrEnum):
-    """A provider whose endpoint and scope need not be written."""
+class KnownAuthorizationServer(StrEnum):
+    """An authorization server (RFC 6749 1.1) whose endpoint and scope need not be written."""
 
     MICROSOFT = "microsoft"
     GOOGLE = "google"
@@ -37,42 +37,42 @@ class Flow(StrEnum):
 class OAuthSettings(Section):
     """How access tokens are asked for."""
 
-    provider: TokenProvider | None = None
+    provider: KnownAuthorizationServer | None = None
     """microsoft (with `tenant`) or google: fills in `token_url` and `scope`."""
     tenant: Line | None = Field(default=None, examples=["jabatan-contoh.gov.my"])
     """Microsoft's: the tenant's domain or id."""
     flow: Flow
     """client_credentials: the client's own; refresh_token: a person's consent."""
     token_url: Line | None = Field(default=None, examples=["https://log-masuk.jabatan-contoh.gov.my/token"])
-    """The token endpoint, of a provider that is not named."""
+    """The token endpoint, where no `provider` is named."""
     client_id: Line = Field(examples=["00000000-0000-0000-0000-000000000000"])
     client_secret: SecretStr | None = None
     """By `client_secret_file:` or `client_secret_env:`."""
     scope: Line | None = None
-    """Separated by spaces; default: the provider's."""
+    """Separated by spaces; default: that of `provider`."""
     refresh_token: SecretStr | None = None
     """By `refresh_token_file:` or `refresh_token_env:`; with the flow of that name."""
     rotation_file: KeptFile | None = None
-    """Where Pantau keeps the refresh token that came in exchange, for a provider that takes each only once."""
+    """Where Pantau keeps the refresh token that came in exchange, where each is taken only once."""
     ca_file: File | None = None
     """Certificate authorities of the token endpoint, as PEM; default: those this machine trusts."""
 
     @property
     def endpoint(self) -> str | None:
-        """The token endpoint: as written, or the provider's."""
+        """The token endpoint: as written, or that of `provider`."""
         if self.token_url is not None:
             return self.token_url
         match self.provider:
-            case TokenProvider.MICROSOFT if self.tenant is not None:
+            case KnownAuthorizationServer.MICROSOFT if self.tenant is not None:
                 return f"https://login.microsoftonline.com/{self.tenant}/oauth2/v2.0/token"
-            case TokenProvider.GOOGLE:
+            case KnownAuthorizationServer.GOOGLE:
                 return "https://oauth2.googleapis.com/token"
             case _:
                 return None
 
     def build(self, trust: Trust) -> ClientCredentials | RefreshToken:
         """Return who asks for tokens. Raise `NoTrust` when `ca_file` cannot be used."""
-        ours = self.provider is TokenProvider.MICROSOFT and self.flow is Flow.CLIENT_CREDENTIALS
+        ours = self.provider is KnownAuthorizationServer.MICROSOFT and self.flow is Flow.CLIENT_CREDENTIALS
         client = Client(
             token_url=self.endpoint or "",
             client_id=self.client_id,
@@ -100,7 +100,7 @@ def is_faulty(findings: Findings, key: str) -> bool:
 
 
 def _of_provider(oauth: OAuthSettings) -> Iterator[tuple[str, str, str]]:
-    microsoft = oauth.provider is TokenProvider.MICROSOFT
+    microsoft = oauth.provider is KnownAuthorizationServer.MICROSOFT
     if microsoft and oauth.tenant is None and oauth.token_url is None:
         yield "tenant", "is missing", "tenant: jabatan-contoh.gov.my, or the id of the tenant"
     elif not microsoft and oauth.tenant is not None:
@@ -122,7 +122,7 @@ def _of_flow(oauth: OAuthSettings) -> Iterator[tuple[str, str, str]]:
         if oauth.refresh_token is None:
             yield "refresh_token", "is missing", by_source("refresh_token")
         return
-    if oauth.provider is TokenProvider.GOOGLE:
+    if oauth.provider is KnownAuthorizationServer.GOOGLE:
         yield (
             "flow",
             "Google opens no mailbox to a client by itself",

@@ -46,7 +46,7 @@ def parent_of(domain: str, parents: Iterable[str]) -> str | None:
 
 
 def check_domains(
-    domains: Iterable[str], suffixes: Collection[str], providers: Collection[str], findings: Findings
+    domains: Iterable[str], suffixes: Collection[str], private_providers: Collection[str], findings: Findings
 ) -> None:
     """Note registered domains that are no agency's."""
     written = list(domains)
@@ -55,7 +55,7 @@ def check_domains(
         if domain in written[:number]:
             there.warning(f"'{domain}' is named twice", "it once")
         instead = "a domain of the agency below " + " or ".join(suffixes)
-        if is_within(domain, providers):
+        if is_within(domain, private_providers):
             there.error(f"'{domain}' is a private provider's domain (circular, 3f)", instead)
         elif normal_domain(domain) in OFFICIAL_SUFFIXES:
             there.error(f"'{domain}' is no domain of one agency", f"jabatan-contoh.{domain}")
@@ -66,10 +66,10 @@ def check_domains(
             )
 
 
-def check_address(address: str, domains: Iterable[str], providers: Collection[str], findings: Findings) -> None:
+def check_address(address: str, domains: Iterable[str], private_providers: Collection[str], findings: Findings) -> None:
     """Note an address of an agency that is not at one of its registered *domains*."""
     domain, registered = domain_of(address), list(domains)
-    if is_within(domain, providers):
+    if is_within(domain, private_providers):
         findings.error(
             f"'{address}' is at a private provider (circular, 3f)", "an address at " + " or ".join(registered)
         )
@@ -80,10 +80,12 @@ def check_address(address: str, domains: Iterable[str], providers: Collection[st
         )
 
 
-def check_reference(address: str, suffixes: Collection[str], providers: Collection[str], findings: Findings) -> None:
+def check_reference(
+    address: str, suffixes: Collection[str], private_providers: Collection[str], findings: Findings
+) -> None:
     """Note a reference mailbox that auditors would ask about; it belongs to no agency that is probed."""
     domain = domain_of(address)
-    if is_within(domain, providers):
+    if is_within(domain, private_providers):
         findings.error(f"'{address}' is at a private provider (circular, 3f)", "an address of a partner agency")
     elif parent_of(domain, suffixes) is None:
         findings.warning(

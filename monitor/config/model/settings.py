@@ -34,7 +34,7 @@ from monitor.config.service.exposition import MetricsSettings
 from monitor.config.service.gateway import GatewaySettings
 from monitor.config.service.heartbeat import HeartbeatSettings
 from monitor.config.service.lifeline import LifelineSettings
-from monitor.config.service.provider import ProviderSettings
+from monitor.config.service.mail_provider import MailProviderSettings
 from monitor.config.service.store import KeepSettings, StoreSettings
 from monitor.runtime.place import STATE
 
@@ -130,7 +130,7 @@ class Settings(Section):
     """When nothing is probed, because somebody works on what is our own."""
     flapping: FlappingSettings = FlappingSettings()
     """When an agency that goes down and up again and again is held to be unsteady."""
-    providers: Mapping[Slug, ProviderSettings] = {}
+    providers: Mapping[Slug, MailProviderSettings] = {}
     """What mail providers take, where that is not the usual: by gmail, google, microsoft, or a name of your own."""
     metrics: MetricsSettings = MetricsSettings()
     """How much Prometheus is told."""
@@ -216,6 +216,6 @@ class Provision:
     #: Rotas that every agency may name.
     rotas: Mapping[str, RotaSettings] | None = None
     suffixes: tuple[str, ...] = OFFICIAL_SUFFIXES
-    providers: tuple[str, ...] = PRIVATE_PROVIDERS
+    private_providers: tuple[str, ...] = PRIVATE_PROVIDERS
     probing: ProbingSettings | None = None
     time_zone: ZoneInfo = MALAYSIA

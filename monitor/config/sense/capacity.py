@@ -13,7 +13,7 @@ from monitor.config.files.findings import Findings
 from monitor.config.model.registry import Registry
 from monitor.config.model.settings import Settings
 from monitor.model.budget import Overdraft, overdrafts
-from monitor.model.provider import MailProviders
+from monitor.model.mail_provider import MailProviders
 from monitor.model.route import WatchedRoute
 from monitor.store.probing.retention import Keep
 
@@ -21,7 +21,7 @@ from monitor.store.probing.retention import Keep
 _SOME_DAY = datetime(2026, 1, 5, tzinfo=UTC)
 
 
-def check_timetable(registry: Registry, providers: MailProviders, files: Mapping[str, Findings]) -> None:
+def check_timetable(registry: Registry, mail_providers: MailProviders, files: Mapping[str, Findings]) -> None:
     """Note what cannot be run as it is configured.
 
     *files*: the findings of each agency's file by its short code, those of the settings file by "".
@@ -31,7 +31,7 @@ def check_timetable(registry: Registry, providers: MailProviders, files: Mapping
     closed = {code for code, routes in of_agencies if routes and routes[0].probing.hours.opens(_SOME_DAY) is None}
     for code in closed:
         _note_closed(files[code])
-    for overdraft in overdrafts((route for route in registry.routes if route.agency not in closed), providers):
+    for overdraft in overdrafts((route for route in registry.routes if route.agency not in closed), mail_providers):
         _note_overdraft(overdraft, files)
 
 
@@ -43,14 +43,14 @@ def _note_closed(findings: Findings) -> None:
 
 def _note_overdraft(overdraft: Overdraft, files: Mapping[str, Findings]) -> None:
     code, _, key = overdraft.sender.name.rpartition("/")
-    findings, provider = files[code], overdraft.provider
+    findings, mail_provider = files[code], overdraft.mail_provider
     there = findings["probing", "interval"]
     if not code or not there.is_written:
         # What a reference has to send depends on all agencies: it is told where the account is.
         there = findings["mailboxes" if code else "references", key]
     there.error(
         f"{overdraft.sender.address} would send up to {overdraft.messages_per_day} messages a day, and "
-        f"{provider.name} allows an account {overdraft.allowed}",
+        f"{mail_provider.name} allows an account {overdraft.allowed}",
         f"an interval of {format_duration(overdraft.interval)} or longer on all routes from it, or another account for "
         "some of them",
     )

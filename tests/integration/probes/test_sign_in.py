@@ -1,4 +1,4 @@
-"""Access tokens with real servers: Dovecot asks the provider about each (RFC 7662), and Postfix asks Dovecot."""
+"""Access tokens with real servers: Dovecot asks who issued it about each (RFC 7662), and Postfix asks Dovecot."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pantau_lab.oauth import OAuthProvider, TokenEndpointFault, app
+from pantau_lab.oauth import AuthorizationServer, TokenEndpointFault, app
 from pantau_lab.serving import serve
 from probes.credentials.oauth import KeptTokens
 from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, Rotation
@@ -34,9 +34,9 @@ class Wall:
 
 @dataclass(slots=True)
 class Office:
-    """A provider, and a mailbox whose tokens it issues."""
+    """An authorization server, and a mailbox whose tokens it issues."""
 
-    provider: OAuthProvider
+    authorization: AuthorizationServer
     client: Client
     mailbox: Mailbox
     wall: Wall
@@ -47,17 +47,17 @@ async def office(
     server: MailServer, name: str, *, refreshing: bool = False, pop3: Door | None = None
 ) -> AsyncIterator[Office]:
     address = server.address(name)
-    provider, wall = OAuthProvider(username=address, rotates=refreshing), Wall()
-    async with serve(app(provider), port=server.ports[Door.INTROSPECTION]) as url:
+    authorization, wall = AuthorizationServer(username=address, rotates=refreshing), Wall()
+    async with serve(app(authorization), port=server.ports[Door.INTROSPECTION]) as url:
         client = Client(
             token_url=f"{url}/token",
-            client_id=provider.client_id,
-            client_secret=provider.client_secret,
+            client_id=authorization.client_id,
+            client_secret=authorization.client_secret,
             tls=server.trust,
         )
         issuer = RefreshToken(client, Rotation("segar-0")) if refreshing else ClientCredentials(client)
         login = OAuth(username=address, tokens=KeptTokens(issuer, clock=wall))
-        yield Office(provider, client, server.mailbox(name, login=login, pop3=pop3), wall)
+        yield Office(authorization, client, server.mailbox(name, login=login, pop3=pop3), wall)
 
 
 @pytest.mark.parametrize("refreshing", [False, True])
@@ -76,9 +76,9 @@ async def test_a_message_goes_round_with_access_tokens_only(
         dialogue = "\n".join(trips.recorder.dialogue)
     assert result.outcome is Outcome.DELIVERED, result
     # One token for sending and reading.
-    assert len(of.provider.asked) == 1
+    assert len(of.authorization.asked) == 1
     assert "C: AUTH XOAUTH2 ***" in dialogue
-    assert not any(token in dialogue for token in of.provider.grants)
+    assert not any(token in dialogue for token in of.authorization.grants)
 
 
 @pytest.mark.pitfall
@@ -86,7 +86,7 @@ async def test_a_refused_token_ends_the_run_at_once_with_the_servers_reason(mail
     async with office(mail_server, "tanda-ditolak") as of:
         elsewhere = mail_server.mailbox("semakan", domain=REFERENCE)
         await tokens(of).get()
-        of.provider.revoke()
+        of.authorization.revoke()
         async with between(of.mailbox, elsewhere) as trips:
             sending = await trips.run()
         async with between(elsewhere, of.mailbox) as trips:
@@ -103,15 +103,15 @@ async def test_a_refused_token_ends_the_run_at_once_with_the_servers_reason(mail
 async def test_a_token_that_was_revoked_is_renewed_without_anybody_noticing(mail_server: MailServer) -> None:
     async with office(mail_server, "tanda-dibaharui") as of, between(of.mailbox, of.mailbox) as trips:
         assert (await trips.run()).outcome is Outcome.DELIVERED
-        of.provider.revoke()
+        of.authorization.revoke()
         of.wall.ahead = timedelta(minutes=10)
         assert (await trips.run()).outcome is Outcome.DELIVERED
-    assert len(of.provider.asked) == 2
+    assert len(of.authorization.asked) == 2
 
 
-async def test_a_provider_that_refuses_the_client_is_about_our_account(mail_server: MailServer) -> None:
+async def test_an_authorization_server_that_refuses_the_client_is_about_our_account(mail_server: MailServer) -> None:
     async with office(mail_server, "tanda-tamat") as of:
-        of.provider.trouble = TokenEndpointFault.INVALID_CLIENT
+        of.authorization.trouble = TokenEndpointFault.INVALID_CLIENT
         async with between(of.mailbox, mail_server.mailbox("semakan", domain=REFERENCE)) as trips:
             for _ in range(3):
                 result = await trips.run()
@@ -120,10 +120,10 @@ async def test_a_provider_that_refuses_the_client_is_about_our_account(mail_serv
     assert (result.failure.phase, result.failure.reason) == (Phase.AUTH, Reason.TOKEN_REFUSED)
     assert "AADSTS7000222" in result.failure.detail
     # Three runs and a watcher, one question.
-    assert len(of.provider.asked) == 1
+    assert len(of.authorization.asked) == 1
 
 
-async def test_a_provider_that_is_down_is_no_fault_of_the_mail_server(mail_server: MailServer) -> None:
+async def test_an_authorization_server_that_is_down_is_no_fault_of_the_mail_server(mail_server: MailServer) -> None:
     async with office(mail_server, "tanda-tiada") as of:
         nowhere = ClientCredentials(replace(of.client, token_url="http://127.0.0.1:1/token"))
         box = replace(of.mailbox, login=OAuth(username=of.mailbox.address, tokens=KeptTokens(nowhere)))

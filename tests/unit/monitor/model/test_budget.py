@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from monitor.model.budget import Budget, overdrafts
-from monitor.model.provider import KNOWN, MailProvider, MailProviders
+from monitor.model.mail_provider import KNOWN, MailProvider, MailProviders
 from monitor.model.route import Direction, Probing, WatchedRoute
 from monitor.model.window import Hours, Recurring
 from probes.model.mailbox import Mailbox
@@ -37,7 +37,7 @@ def routes(sender: Mailbox, count: int, interval: timedelta, hours: Hours | None
 
 
 @pytest.mark.parametrize(
-    ("host", "address", "provider"),
+    ("host", "address", "mail_provider"),
     [
         ("smtp.gmail.com", "pantau@jabatan-contoh.gov.my", "google"),
         ("SMTP.Gmail.com.", "pantau@jabatan-contoh.gov.my", "google"),
@@ -49,9 +49,9 @@ def routes(sender: Mailbox, count: int, interval: timedelta, hours: Hours | None
         ("notsmtp.office365.com", "pantau@jabatan-contoh.gov.my", None),
     ],
 )
-def test_a_provider_is_known_by_its_servers_and_the_address(host: str, address: str, provider: str | None) -> None:
+def test_a_provider_is_known_by_its_servers_and_the_address(host: str, address: str, mail_provider: str | None) -> None:
     found = MailProviders().of(at(host, address=address))
-    assert (found.name if found else None) == provider
+    assert (found.name if found else None) == mail_provider
 
 
 def test_a_mailbox_that_only_reads_has_no_provider_and_needs_no_lane() -> None:
@@ -137,8 +137,8 @@ TIGHT = MailProvider(name="ketat", hosts=("mel.contoh.gov.my",), messages_per_da
 BRISK = MailProvider(name="deras", hosts=("mel.contoh.gov.my",), messages_per_minute=3, concurrency=1)
 
 
-def budget(provider: MailProvider) -> Budget:
-    return Budget.of([at("mel.contoh.gov.my")], MailProviders([provider, *KNOWN]))
+def budget(mail_provider: MailProvider) -> Budget:
+    return Budget.of([at("mel.contoh.gov.my")], MailProviders([mail_provider, *KNOWN]))
 
 
 def test_who_has_sent_all_that_is_allowed_waits_until_the_first_is_a_day_old() -> None:

@@ -19,7 +19,7 @@ from monitor.bridge.pipeline import Pipeline
 from monitor.judging.judge import Judge
 from monitor.metrics import Metrics
 from monitor.model.health import Health, HealthPolicy
-from monitor.model.provider import MailProvider, MailProviders
+from monitor.model.mail_provider import MailProvider, MailProviders
 from monitor.model.route import Direction, Probing, WatchedRoute
 from monitor.model.window import Hours, Once, Stretch
 from monitor.planning.admission import LEAST
@@ -181,7 +181,7 @@ async def probing(
     routes: Sequence[WatchedRoute],
     script: Script = quick,
     *,
-    providers: MailProviders | None = None,
+    mail_providers: MailProviders | None = None,
     known: Mapping[str, SentToken] | None = None,
     books: Books | None = None,
 ) -> AsyncIterator[Scene]:
@@ -200,7 +200,7 @@ async def probing(
         metrics=metrics,
         clock=CLOCK,
         known_tokens=known or {},
-        providers=providers,
+        mail_providers=mail_providers,
         specimens=specimens,
     )
     async with asyncio.TaskGroup() as tasks:
@@ -233,13 +233,13 @@ async def test_so_many_are_at_a_server_at_a_time_and_all_get_there() -> None:
 
 async def test_an_account_at_a_big_provider_has_few_sessions_at_a_time() -> None:
     routes = [route(box("JCM"), box("rujukan-a"), n) for n in range(20)]
-    provider = MailProvider(name="besar", hosts=("127.0.0.1",), concurrency=5, account_concurrency=3)
+    mail_provider = MailProvider(name="besar", hosts=("127.0.0.1",), concurrency=5, account_concurrency=3)
 
     async def slowly(name: str, trace: Trace) -> Outcome:
         await asyncio.sleep(0.05)
         return await quick(name, trace)
 
-    async with probing(routes, slowly, providers=MailProviders([provider])) as scene:
+    async with probing(routes, slowly, mail_providers=MailProviders([mail_provider])) as scene:
         await scene.play.until(lambda play: set(play.started) == {each.name for each in routes})
         assert scene.play.most["JCM"] == 3
 
@@ -307,7 +307,7 @@ THREE_A_DAY = MailProviders([MailProvider(name="ketat", hosts=("127.0.0.1",), me
 async def test_an_account_that_has_sent_all_that_it_may_waits_and_that_is_said_once(logs: list[Any]) -> None:
     routes = [route(box("JCM"), box("rujukan-a"), n) for n in range(4)]
     other = route(replace(box("MDC"), smtp=None), box("rujukan-a"))
-    async with probing([*routes, other], providers=THREE_A_DAY) as scene:
+    async with probing([*routes, other], mail_providers=THREE_A_DAY) as scene:
         await scene.play.until(lambda play: play.started.count(other.name) >= 5)
         assert len([name for name in scene.play.started if name.startswith("JCM")]) == 3
     said = [line for line in logs if "sent all" in line["event"]]
@@ -318,7 +318,7 @@ async def test_what_was_sent_before_a_restart_counts() -> None:
     each = route(box("JCM"), box("rujukan-a"))
     other = route(replace(box("MDC"), smtp=None), box("rujukan-a"))
     known = {f"{n:016x}": SentToken(route=each.name, at=CLOCK.now() - 60 * SECOND, came=True) for n in range(3)}
-    async with probing([each, other], providers=THREE_A_DAY, known=known) as scene:
+    async with probing([each, other], mail_providers=THREE_A_DAY, known=known) as scene:
         await scene.play.until(lambda play: play.started.count(other.name) >= 3)
         assert each.name not in scene.play.started
 
@@ -327,7 +327,7 @@ async def test_an_account_that_may_send_no_more_takes_no_room_from_others_and_sa
     spent = [route(box("JCM"), box("rujukan-a"), n) for n in range(200)]
     others = [route(replace(box("MDC"), smtp=None), box("rujukan-a"), n) for n in range(20)]
     known = {f"{n:016x}": SentToken(route=spent[0].name, at=CLOCK.now() - 60 * SECOND, came=True) for n in range(3)}
-    async with probing([*spent, *others], providers=THREE_A_DAY, known=known) as scene:
+    async with probing([*spent, *others], mail_providers=THREE_A_DAY, known=known) as scene:
         scene.prober._lag.share = 1.0  # The machine has no time for us.
         await scene.play.until(lambda play: len(play.started) >= 2 * LEAST, seconds=20)
         assert scene.prober._ticker._admission.rate == LEAST  # Though hundreds are refused a second.
@@ -574,7 +574,7 @@ async def test_an_agency_that_leaves_while_it_waits_for_its_turn_keeps_nobody_wa
 
 async def test_what_an_account_has_sent_is_not_forgotten_when_its_password_changes() -> None:
     each = route(box("JCM"), box("rujukan-a"))
-    async with probing([each], providers=THREE_A_DAY) as scene:
+    async with probing([each], mail_providers=THREE_A_DAY) as scene:
         await scene.play.until(lambda play: len(play.started) == 3)
         sender = replace(each.route.sender, login=Password(username="JCM", secret="kata-laluan-baharu"))
         await scene.prober.alter([replace(each, route=replace(each.route, sender=sender))])

@@ -120,7 +120,7 @@ async def test_after_a_failure_nothing_is_asked_for_a_while(*, refused: bool, ho
     assert (await tokens.get()).secret == "tanda-3"
 
 
-async def test_a_provider_that_fails_early_costs_nothing_while_the_old_token_is_good() -> None:
+async def test_an_authorization_server_that_fails_early_costs_nothing_while_the_old_token_is_good() -> None:
     desk = Desk()
     tokens = kept(desk)
     first = await tokens.get()
@@ -134,7 +134,7 @@ async def test_a_provider_that_fails_early_costs_nothing_while_the_old_token_is_
         await tokens.get()
 
 
-async def test_a_provider_that_does_not_answer_is_given_up() -> None:
+async def test_an_authorization_server_that_does_not_answer_is_given_up() -> None:
     desk = Desk()
     desk.open.clear()
     with pytest.raises(NoAccessToken, match="no answer") as caught:

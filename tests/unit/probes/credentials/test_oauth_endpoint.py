@@ -1,4 +1,4 @@
-"""A provider's token endpoint, over real sockets: what it answers becomes a token or a reason, and never a leak."""
+"""A token endpoint, over real sockets: what it answers becomes a token or a reason, and never a leak."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pantau_lab.oauth import OAuthProvider, TokenEndpointFault, app
+from pantau_lab.oauth import AuthorizationServer, TokenEndpointFault, app
 from pantau_lab.serving import serve
 from probes.credentials.oauth import KeptTokens, NoAccessToken
 from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, Rotation
@@ -22,17 +22,17 @@ USER = "semakan@jabatan-contoh.gov.my"
 
 
 @asynccontextmanager
-async def provider(**settings: object) -> AsyncIterator[tuple[OAuthProvider, Client]]:
-    provider = OAuthProvider(username=USER, **settings)  # type: ignore[arg-type]
-    async with serve(app(provider)) as url:
+async def authorization_server(**settings: object) -> AsyncIterator[tuple[AuthorizationServer, Client]]:
+    authorization_server = AuthorizationServer(username=USER, **settings)  # type: ignore[arg-type]
+    async with serve(app(authorization_server)) as url:
         client = Client(
             token_url=f"{url}/token",
-            client_id=provider.client_id,
-            client_secret=provider.client_secret,
+            client_id=authorization_server.client_id,
+            client_secret=authorization_server.client_secret,
             scope="https://outlook.office365.com/.default",
             tls=ssl.create_default_context(),
         )
-        yield provider, client
+        yield authorization_server, client
 
 
 def names(directory: Path) -> list[str]:
@@ -46,7 +46,7 @@ async def failure_of(issuer: ClientCredentials | RefreshToken) -> NoAccessToken:
 
 
 async def test_the_client_signs_in_for_itself() -> None:
-    async with provider() as (desk, client):
+    async with authorization_server() as (desk, client):
         before = datetime.now(UTC)
         token = await ClientCredentials(client).issue()
         assert desk.holder(token.secret) == USER
@@ -65,14 +65,14 @@ async def test_the_client_signs_in_for_itself() -> None:
 
 
 async def test_a_refresh_token_is_turned_into_an_access_token() -> None:
-    async with provider() as (desk, client):
+    async with authorization_server() as (desk, client):
         token = await RefreshToken(client, Rotation("segar-0")).issue()
         assert desk.holder(token.secret) == USER
     assert (desk.asked[0]["grant_type"], desk.asked[0]["refresh_token"]) == ("refresh_token", "segar-0")
 
 
 async def test_a_rotated_refresh_token_is_used_from_then_on() -> None:
-    async with provider(rotates=True) as (desk, client):
+    async with authorization_server(rotates=True) as (desk, client):
         issuer = RefreshToken(client, Rotation("segar-0"))
         for _ in range(3):
             await issuer.issue()
@@ -81,7 +81,7 @@ async def test_a_rotated_refresh_token_is_used_from_then_on() -> None:
 
 async def test_a_rotated_refresh_token_outlives_a_restart_in_a_file_of_its_own(tmp_path: Path) -> None:
     file = tmp_path / "putaran"
-    async with provider(rotates=True) as (desk, client):
+    async with authorization_server(rotates=True) as (desk, client):
         await RefreshToken(client, Rotation("segar-0", file)).issue()
         await RefreshToken(client, Rotation("segar-0", file)).issue()
         assert desk.refresh_token == "segar-2"
@@ -93,7 +93,7 @@ async def test_a_rotated_refresh_token_outlives_a_restart_in_a_file_of_its_own(t
 
 
 async def test_a_file_that_cannot_be_written_costs_no_token(tmp_path: Path) -> None:
-    async with provider(rotates=True) as (_, client):
+    async with authorization_server(rotates=True) as (_, client):
         issuer = RefreshToken(client, Rotation("segar-0", tmp_path / "tiada" / "putaran"))
         await issuer.issue()
         await issuer.issue()
@@ -112,7 +112,7 @@ async def test_a_file_that_cannot_be_written_costs_no_token(tmp_path: Path) -> N
     ],
 )
 async def test_a_failure_says_whether_it_is_about_us(*, trouble: TokenEndpointFault, refused: bool, words: str) -> None:
-    async with provider(trouble=trouble) as (_, client):
+    async with authorization_server(trouble=trouble) as (_, client):
         failure = await failure_of(ClientCredentials(client))
     assert words in str(failure)
     assert failure.refused is refused
@@ -120,7 +120,7 @@ async def test_a_failure_says_whether_it_is_about_us(*, trouble: TokenEndpointFa
 
 
 async def test_an_endpoint_out_of_reach_is_nobodys_refusal() -> None:
-    async with provider() as (_, client):
+    async with authorization_server() as (_, client):
         pass
     for url in (client.token_url, "https://log-masuk.tiada.invalid/token"):
         failure = await failure_of(ClientCredentials(replace(client, token_url=url)))
@@ -128,7 +128,7 @@ async def test_an_endpoint_out_of_reach_is_nobodys_refusal() -> None:
 
 
 async def test_the_wrong_path_is_a_refusal_in_words() -> None:
-    async with provider() as (_, client):
+    async with authorization_server() as (_, client):
         failure = await failure_of(ClientCredentials(replace(client, token_url=f"{client.token_url}/lain")))
     assert failure.refused
     assert "HTTP status 404" in str(failure)
@@ -136,12 +136,12 @@ async def test_the_wrong_path_is_a_refusal_in_words() -> None:
 
 async def test_no_secret_gets_into_an_error_or_a_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    async with provider() as (desk, client):
+    async with authorization_server() as (desk, client):
         await ClientCredentials(client).issue()
         await RefreshToken(client, Rotation("segar-0")).issue()
         desk.refresh_token = "segar-lain"
         first = await failure_of(RefreshToken(client, Rotation("segar-0")))
-        # A provider that repeats what it was shown.
+        # One that repeats what it was shown.
         desk.client_id = client.client_secret or ""
         second = await failure_of(ClientCredentials(client))
         assert "for app '***'" in str(second)

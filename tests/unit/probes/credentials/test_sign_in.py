@@ -255,7 +255,7 @@ async def test_without_a_token_the_server_is_not_even_called(way: Way) -> None:
 
 
 @WAYS
-async def test_a_provider_that_refuses_us_is_about_our_account(way: Way) -> None:
+async def test_an_authorization_server_that_refuses_us_is_about_our_account(way: Way) -> None:
     refused = Purse([NoAccessToken("invalid_client: AADSTS7000222", refused=True)])
     failure = await failure_at(Gate(), refused, way)
     assert (failure.outcome, failure.failure.reason) == (Outcome.AUTH, Reason.TOKEN_REFUSED)
@@ -265,7 +265,7 @@ async def test_a_provider_that_refuses_us_is_about_our_account(way: Way) -> None
 
 @pytest.mark.pitfall
 @WAYS
-async def test_a_slow_provider_is_not_taken_for_a_slow_mail_server(way: Way) -> None:
+async def test_a_slow_authorization_server_is_not_taken_for_a_slow_mail_server(way: Way) -> None:
     failure = await failure_at(Gate(), Purse(silent=True), way)
     assert (failure.outcome, failure.failure.reason) == (Outcome.INCONCLUSIVE, Reason.NO_TOKEN)
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import nearest
 from monitor.config.files.section import Blank, Host, Section
-from monitor.model.provider import KNOWN, MailProvider, MailProviders
+from monitor.model.mail_provider import KNOWN, MailProvider, MailProviders
 
 _KNOWN = {provider.name: provider for provider in KNOWN}
 
@@ -22,7 +22,7 @@ def _lower(host: str) -> str:
     return host.lower()
 
 
-class ProviderSettings(Section):
+class MailProviderSettings(Section):
     """What a provider takes. Of gmail, google and microsoft the usual values are known; others need `hosts`."""
 
     hosts: tuple[Annotated[Host, AfterValidator(_lower)], ...] = ()
@@ -50,14 +50,14 @@ class ProviderSettings(Section):
         )
 
 
-def build_providers(settings: Mapping[str, ProviderSettings]) -> MailProviders:
+def build_mail_providers(settings: Mapping[str, MailProviderSettings]) -> MailProviders:
     """Return all providers: those that are only configured first, then the known ones."""
     own = {name: provider.build(name) for name, provider in settings.items()}
     others = [provider for name, provider in own.items() if name not in _KNOWN]
     return MailProviders([*others, *(own.get(name, provider) for name, provider in _KNOWN.items())])
 
 
-def check_providers(settings: Mapping[str, ProviderSettings], findings: Findings) -> None:
+def check_mail_providers(settings: Mapping[str, MailProviderSettings], findings: Findings) -> None:
     """Note providers that nothing is known of."""
     for name, provider in settings.items():
         if name not in _KNOWN and not provider.hosts:

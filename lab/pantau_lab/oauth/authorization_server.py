@@ -1,4 +1,4 @@
-"""What the provider knows: who may have tokens, which ones are out, and how it misbehaves at the moment."""
+"""What an authorization server knows: who may have tokens, which are out, and how it misbehaves at the moment."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _utc_now() -> datetime:
 
 
 @dataclass(slots=True, kw_only=True)
-class OAuthProvider:
+class AuthorizationServer:
     """One client, and the mailbox that its tokens let it into."""
 
     username: str
