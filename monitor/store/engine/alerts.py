@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 
 from sqlalchemy import delete, insert, select
 
 from alerts.model.alert import KnownAlert
 from monitor.store.backend.transaction import InTransaction
-from monitor.store.schema.rows import named
+from monitor.store.schema.rows import from_row
 from monitor.store.schema.tables import alert, incident
-
-_COLUMNS = ("fingerprint", "starts_at", "ended_at", "heard_at")
 
 
 class SqlAlerts(InTransaction):
@@ -21,14 +20,14 @@ class SqlAlerts(InTransaction):
         """Return what is known of the alerts with these fingerprints, a hundred or two."""
         query = select(alert).where(alert.c.fingerprint.in_(fingerprints))
         found = await self._connection.execute(query)
-        return {row.fingerprint: KnownAlert(**named(row, _COLUMNS)) for row in found}
+        return {row.fingerprint: from_row(KnownAlert, row) for row in found}
 
     async def save_alerts(self, known: Sequence[KnownAlert]) -> None:
         """Write what is known of alerts now, each once."""
         if known:
             mine = [each.fingerprint for each in known]
             await self._connection.execute(delete(alert).where(alert.c.fingerprint.in_(mine)))
-            await self._connection.execute(insert(alert), [named(each, _COLUMNS) for each in known])
+            await self._connection.execute(insert(alert), [asdict(each) for each in known])
 
     async def open_among(self, keys: Collection[str]) -> Collection[str]:
         """Return those of some dedup keys, a hundred or two, that have an open incident."""

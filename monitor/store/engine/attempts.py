@@ -22,7 +22,7 @@ from monitor.store.engine.statements import (
     CHANGE_ATTEMPT,
     UNANSWERED,
 )
-from monitor.store.schema.rows import named, new_id
+from monitor.store.schema.rows import from_row, named, new_id
 from monitor.store.schema.tables import attempt, clean, delivery, heard
 
 
@@ -120,14 +120,14 @@ class SqlAttempts(SqlNotices):
     async def answered(self, gateway: str, at_most: int) -> Sequence[Answered]:
         """Return the latest messages that arrived by a gateway, notices and exercises of drills."""
         rows = await self._connection.execute(ANSWERED, {"gateway": gateway, "at_most": at_most})
-        found = (Answered(taken_at=row.taken_at, heard_at=row.heard_at) for row in rows)
+        found = (from_row(Answered, row) for row in rows)
         return sorted(found, key=lambda answered: answered.taken_at)[-at_most:]
 
     async def unanswered(self, gateway: str, after: datetime, until: datetime, at_most: int) -> Sequence[Unanswered]:
         """Return the latest messages sent by a gateway after one time and until another of which nothing was heard."""
         between = {"after": after, "until": until, "gateway": gateway, "at_most": at_most}
         rows = await self._connection.execute(UNANSWERED, between)
-        found = (Unanswered(taken_at=row.taken_at, number=row.number) for row in rows)
+        found = (from_row(Unanswered, row) for row in rows)
         return sorted(found, key=lambda unanswered: unanswered.taken_at)[-at_most:]
 
     async def first_heard(self, gateway: str, event_id: str, now: datetime) -> bool:

@@ -18,12 +18,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from alerts.record.audit import CHECKPOINT, Head, Sealed, Verifier, checkpoint, seal
 from alerts.record.store import Entry
 from monitor.store.backend.postgres import PostgresServer
+from monitor.store.schema.rows import from_row, named
 from monitor.store.schema.tables import journal, journal_head, notice_incident
 
 #: Read and hashed in one go, five milliseconds' work: others want the loop, too.
 BATCH = 200
 
-_THE_HEAD = 1
+_IS_HEAD = journal_head.c.id == 1
+_HEAD = select(journal_head.c.number, journal_head.c.hash).where(_IS_HEAD)
 
 #: Gives a consistent view of the store.
 Reading = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
@@ -43,24 +45,21 @@ async def append(connection: AsyncConnection, entries: Sequence[Entry]) -> Seque
         sealed.append(seal(entry, before))
         before = Head(number=sealed[-1].number, hash=sealed[-1].hash)
     await connection.execute(insert(journal), [entry_values(each) for each in sealed])
-    moved = update(journal_head).where(journal_head.c.id == _THE_HEAD).values(number=before.number, hash=before.hash)
+    moved = update(journal_head).where(_IS_HEAD).values(number=before.number, hash=before.hash)
     await connection.execute(moved)
     return sealed
 
 
 async def _locked_head(connection: AsyncConnection) -> Head:
-    locked = select(journal_head.c.number, journal_head.c.hash).where(journal_head.c.id == _THE_HEAD).with_for_update()
-    row = (await connection.execute(locked)).one()
-    return Head(number=row.number, hash=row.hash)
+    return from_row(Head, (await connection.execute(_HEAD.with_for_update())).one())
 
 
 async def head(connection: AsyncConnection) -> Head:
     """Return the journal's last entry, as the store keeps it apart."""
     # Whatever rows somebody has put beside it.
-    the_head = select(journal_head.c.number, journal_head.c.hash).where(journal_head.c.id == _THE_HEAD)
-    row = (await connection.execute(the_head)).one_or_none()
+    row = (await connection.execute(_HEAD)).one_or_none()
     # Taken away by somebody: then no chain ends where it should.
-    return Head(number=0, hash="") if row is None else Head(number=row.number, hash=row.hash)
+    return Head(number=0, hash="") if row is None else from_row(Head, row)
 
 
 async def entries(connection: AsyncConnection, after: int = 0, limit: int = BATCH) -> Sequence[Sealed | int]:
@@ -250,32 +249,10 @@ def to_sealed(row: Row[Any]) -> Sealed:
         isinstance(number, int | None) for number in (row.incident_id, row.notice_id, row.purged_by)
     ):
         raise TypeError(f"entry {row.id} holds what it cannot")
-    return Sealed(
-        number=row.id,
-        at=row.at,
-        actor=row.actor,
-        event=row.event,
-        incident_id=row.incident_id,
-        notice_id=row.notice_id,
-        detail=row.detail,
-        previous=row.previous,
-        content=row.content,
-        hash=row.hash,
-        purged_by=row.purged_by,
-    )
+    return from_row(Sealed, row, number=row.id)
 
 
 def entry_values(entry: Sealed) -> dict[str, Any]:
     """Return the columns of an entry."""
-    return {
-        "id": entry.number,
-        "at": entry.at,
-        "actor": entry.actor,
-        "event": entry.event,
-        "incident_id": entry.incident_id,
-        "notice_id": entry.notice_id,
-        "detail": entry.detail,
-        "previous": entry.previous,
-        "content": entry.content,
-        "hash": entry.hash,
-    }
+    columns = ("at", "actor", "event", "incident_id", "notice_id", "detail", "previous", "content", "hash")
+    return {"id": entry.number, **named(entry, columns)}

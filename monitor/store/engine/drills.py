@@ -18,7 +18,7 @@ from alerts.model.notice import Facts, Language
 from alerts.record.store import Entry
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
-from monitor.store.schema.rows import FACTS, by_id, named
+from monitor.store.schema.rows import FACTS, by_id, from_row
 from monitor.store.schema.skip_scan import distinct
 from monitor.store.schema.tables import drill, exercise, incident, notice, notice_incident
 
@@ -261,13 +261,13 @@ class Drills:
 
 
 def _to_drill(row: Row[Any]) -> Drill:
-    return Drill(**named(row, ("id", "number", "asked_by", "contact", "begins_at", "ends_at")))
+    return from_row(Drill, row)
 
 
 def _to_record(row: Row[Any]) -> Record:
-    return Record(
-        **named(row, ("id", "drill_id", "agency", "contact", "name", "number", "extension", "gateway", "reference")),
-        **named(row, ("why", "provider_id", "begun_at", "look_at", "confirmed_at")),
+    return from_row(
+        Record,
+        row,
         key=row.key.partition("/")[2],
         channel=Channel(row.channel),
         language=Language(row.language),

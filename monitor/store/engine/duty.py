@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.model.contact import Contact
 from alerts.model.oncall import Override
-from monitor.store.schema.rows import by_id
+from monitor.store.schema.rows import by_id, from_row
 from monitor.store.schema.skip_scan import distinct
 from monitor.store.schema.tables import exercise, override
 
@@ -73,12 +73,4 @@ class SqlDuty:
 
 
 def _to_override(row: Row[Any]) -> Override:
-    return Override(
-        id=row.id,
-        rota=row.rota,
-        contact=_CONTACT.validate_json(row.contact),
-        begins=row.begins,
-        ends=row.ends,
-        by=row.made_by,
-        made_at=row.made_at,
-    )
+    return from_row(Override, row, contact=_CONTACT.validate_json(row.contact), by=row.made_by)

@@ -15,7 +15,7 @@ from alerts.model.notice import Matter
 from alerts.model.number import incident_number, is_quoted, number_quoted
 from monitor.store.backend.transaction import InTransaction
 from monitor.store.engine.statements import ADD_INCIDENT, CHANGE_INCIDENT, INCIDENT, LAST_INCIDENT, NEXT_NUMBER
-from monitor.store.schema.rows import BRIEF, by_id, incident_values, new_id, to_incident
+from monitor.store.schema.rows import BRIEF, by_id, from_row, incident_values, new_id, to_incident
 from monitor.store.schema.tables import counter, incident
 
 #: A brief is some 5 kB of JSON that is validated when it is read: a tenth of a millisecond each.
@@ -106,12 +106,7 @@ class SqlIncidents(InTransaction):
         columns = (incident.c.id, incident.c.agency, incident.c.began_at, incident.c.ended_at, incident.c.resolved_at)
         query = select(*columns).where(incident.c.resolved_at >= since, incident.c.corrected_at.is_not(None))
         return [
-            FalseAlarm(
-                id=row.id,
-                agency=row.agency,
-                began_at=row.began_at,
-                ended_at=max(filter(None, (row.ended_at, row.resolved_at))),
-            )
+            from_row(FalseAlarm, row, ended_at=max(filter(None, (row.ended_at, row.resolved_at))))
             for row in await self._connection.execute(query)
         ]
 

@@ -28,7 +28,7 @@ from monitor.store.engine.statements import (
     NOTICES_OF,
     SETTLE,
 )
-from monitor.store.schema.rows import ADDRESSEE, ADDRESSES, FACTS, PART, named, new_id, to_attempt, to_notice
+from monitor.store.schema.rows import ADDRESSEE, ADDRESSES, FACTS, PART, from_row, named, new_id, to_attempt, to_notice
 from monitor.store.schema.tables import notice, notice_incident
 
 #: The facts of each are JSON that is validated when it is read.
@@ -160,13 +160,12 @@ class SqlNotices(InTransaction):
         """Return the notices that were gathered under a key since then, oldest first, for a decision on an incident."""
         values = {"key": gathering, "since": since, "incident_id": incident_id}
         return [
-            Gathered(
+            from_row(
+                Gathered,
+                row,
                 notice_id=row.id,
                 due_at=max(row.created_at, row.not_before or row.created_at),
                 state=NoticeState(row.state),
-                begun=row.begun,
-                of_this=row.of_this,
-                was_of_this=row.was_of_this,
             )
             for row in await self._connection.execute(GATHERED, values)
         ]

@@ -7,6 +7,7 @@ written.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 
 from sqlalchemy import exists, insert, select, update
@@ -15,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from alerts.model.channel import Channel
 from alerts.model.delivery import Notice
 from alerts.record.store import PinEntry, SmsNumber, Told
+from monitor.store.schema.rows import from_row
 from monitor.store.schema.tables import delivery, incident, notice_incident, pin_entry, response_code, sms_number
 
 #: A code that was given in this time is not given to something else: whoever finds the SMS in the morning and answers
@@ -66,7 +68,7 @@ class SqlResponses:
             .limit(50)
         )
         rows = (await self._connection.execute(query)).all()
-        return [Told(code=row.code, notice_id=row.notice_id, given_at=row.given_at) for row in rows]
+        return [from_row(Told, row) for row in rows]
 
     async def knows(self, number: str) -> bool:
         """Whether an SMS was ever meant for this number."""
@@ -76,35 +78,24 @@ class SqlResponses:
     async def sms_number(self, number: str) -> SmsNumber:
         """Return what is known of a number."""
         row = (await self._connection.execute(select(sms_number).where(sms_number.c.number == number))).one_or_none()
-        if row is None:
-            return SmsNumber()
-        return SmsNumber(stopped_at=row.stopped_at, puzzled=row.puzzled)
+        return SmsNumber() if row is None else from_row(SmsNumber, row)
 
     async def save_sms_number(self, number: str, known: SmsNumber) -> None:
         """Write what is known of a number."""
-        values = {"stopped_at": known.stopped_at, "puzzled": known.puzzled}
-        written = await self._connection.execute(
-            update(sms_number).where(sms_number.c.number == number).values(**values)
-        )
+        of_it = update(sms_number).where(sms_number.c.number == number)
+        written = await self._connection.execute(of_it.values(**asdict(known)))
         if not written.rowcount:
-            await self._connection.execute(insert(sms_number).values(number=number, **values))
+            await self._connection.execute(insert(sms_number).values(number=number, **asdict(known)))
 
     async def add_pin_entry(self, entry: PinEntry) -> None:
         """Note that a PIN was typed."""
-        await self._connection.execute(
-            insert(pin_entry).values(
-                reference=entry.reference, agency=entry.agency, person=entry.person, at=entry.at, proven=entry.proven
-            )
-        )
+        await self._connection.execute(insert(pin_entry).values(**asdict(entry)))
 
     async def pin_entries(self, agencies: Collection[str], person: str, since: datetime) -> Sequence[PinEntry]:
         """Return the PINs typed for a person of any of these agencies since then, oldest first."""
         theirs = pin_entry.c.agency.in_(agencies) & (pin_entry.c.person == person)
         query = select(pin_entry).where(theirs, pin_entry.c.at > since).order_by(pin_entry.c.id)
-        return [
-            PinEntry(reference=row.reference, agency=row.agency, person=row.person, at=row.at, proven=row.proven)
-            for row in await self._connection.execute(query)
-        ]
+        return [from_row(PinEntry, row) for row in await self._connection.execute(query)]
 
 
 def _about(notice: Notice) -> str:

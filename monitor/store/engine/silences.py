@@ -9,7 +9,7 @@ from sqlalchemy import insert, select, update
 
 from alerts.decide.silence import Silence
 from monitor.store.backend.transaction import InTransaction
-from monitor.store.schema.rows import by_id, new_id, to_silence
+from monitor.store.schema.rows import by_id, from_row, new_id
 from monitor.store.schema.tables import silence
 
 
@@ -19,7 +19,7 @@ class SqlSilences(InTransaction):
     async def silences(self, now: datetime) -> Sequence[Silence]:
         """Return the silences that have not ended, oldest first."""
         query = select(silence).where(silence.c.ends > now)
-        return by_id(map(to_silence, await self._connection.execute(query)))
+        return by_id(from_row(Silence, row) for row in await self._connection.execute(query))
 
     async def add_silence(self, about: str, begins: datetime, ends: datetime, why: str, by: str) -> Silence:
         """Let nobody be told about something for a while."""

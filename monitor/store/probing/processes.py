@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy import delete, insert, select, update
 
 from monitor.store.backend.database import Database
+from monitor.store.schema.rows import from_row
 from monitor.store.schema.tables import process
 
 
@@ -44,10 +45,7 @@ class Processes:
                 await connection.execute(delete(process).where(others))
                 return []
             rows = (await connection.execute(select(process).where(others).order_by(process.c.name))).all()
-        return [
-            Process(name=row.name, started_at=row.started_at, beat_at=row.beat_at, stopped_at=row.stopped_at)
-            for row in rows
-        ]
+        return [from_row(Process, row) for row in rows]
 
     async def last_beat(self) -> datetime | None:
         """Return when a process of this name last wrote that it runs; `None`: there was none."""

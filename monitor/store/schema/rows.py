@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from typing import Any, Protocol, TypeVar
 
 from pydantic import TypeAdapter
 from sqlalchemy import CursorResult, Row
 
-from alerts.decide.silence import Silence
 from alerts.model.brief import Brief
 from alerts.model.contact import Address
 from alerts.model.delivery import Attempt, AttemptState, Delivery, Notice, NoticeState, Part
@@ -22,19 +22,9 @@ FACTS = TypeAdapter(Facts)
 ADDRESSES = TypeAdapter(tuple[Address, ...])
 ADDRESSEE = TypeAdapter(Addressee | None)
 
-#: What is in a column as it is in the value: of an incident, a declaration, a closing, the place in an escalation, an attempt.
-_INCIDENT = (
-    *("began_at", "opened_at", "since", "unsteady", "acknowledged_at", "acknowledged_by", "heard_at", "reminded_at"),
-    *("had_by", "handed_on", "released_at", "released_by", "resolved_at", "ended_at"),
-    *("corrected_at", "corrected_by", "corrected_why", "pages_left_out"),
-)
-_DECLARATION = ("at", "by", "why", "over_at", "over_by")
-_CLOSING = ("at", "by", "why", "recovered")
+#: Of an incident, what never changes, is written by itself (the brief), or has several columns.
+_ELSEWHERE = frozenset({"id", "dedup_key", "number", "brief", "position", "declared", "closed"})
 _PLACE = ("wave", "round", "step")
-_ATTEMPT = (
-    *("id", "n", "reference", "gateway", "started_at", "look_at", "asked", "provider_id", "code", "detail"),
-    *("ended_at", "response"),
-)
 #: To whom a part of a notice goes, and where in its incident's plan.
 PART = ("person", *_PLACE)
 #: Of what a notice tells of one incident.
@@ -47,6 +37,7 @@ class _Numbered(Protocol):
 
 
 N = TypeVar("N", bound=_Numbered)
+T = TypeVar("T")
 
 
 def by_id(found: Iterable[N]) -> list[N]:
@@ -71,12 +62,24 @@ def named(of: Any, names: Iterable[str]) -> dict[str, Any]:
     return {name: getattr(of, name) for name in names}
 
 
+def _fields(kind: Any) -> list[str]:
+    return [each.name for each in fields(kind)]
+
+
+def from_row(kind: type[T], row: Any, prefix: str = "", **given: Any) -> T:
+    """Return the dataclass that a row holds: what is not *given* of it is in columns that are called like its fields.
+
+    *prefix*: what stands before the names of those columns.
+    """
+    return kind(**given, **{name: getattr(row, f"{prefix}{name}") for name in _fields(kind) if name not in given})
+
+
 def incident_values(of: Incident) -> dict[str, Any]:
     """Return the columns of an incident that change."""
     return {
-        **named(of, (*_INCIDENT, "matter", "state", "present", "present_since", "measured")),
-        **{f"declared_{name}": of.declared and getattr(of.declared, name) for name in ("matter", *_DECLARATION)},
-        **{f"closed_{name}": of.closed and getattr(of.closed, name) for name in _CLOSING},
+        **named(of, (name for name in _fields(Incident) if name not in _ELSEWHERE)),
+        **{f"declared_{name}": of.declared and getattr(of.declared, name) for name in _fields(Declaration)},
+        **{f"closed_{name}": of.closed and getattr(of.closed, name) for name in _fields(Closing)},
         **named(of.position, _PLACE),
         "step_since": of.position.since,
     }
@@ -84,8 +87,9 @@ def incident_values(of: Incident) -> dict[str, Any]:
 
 def to_incident(row: Row[Any]) -> Incident:
     """Return the incident of a row."""
-    return Incident(
-        **named(row, ("id", "dedup_key", "number", *_INCIDENT)),
+    return from_row(
+        Incident,
+        row,
         matter=Matter(row.matter),
         state=IncidentState(row.state),
         brief=BRIEF.validate_json(row.brief),
@@ -93,16 +97,15 @@ def to_incident(row: Row[Any]) -> Incident:
         present_since=row.present_since or row.since,
         measured=None if row.measured is None else Matter(row.measured),
         declared=_to_declaration(row),
-        closed=None if row.closed_at is None else Closing(**{n: getattr(row, f"closed_{n}") for n in _CLOSING}),
-        position=Position(since=row.step_since, **named(row, _PLACE)),
+        closed=None if row.closed_at is None else from_row(Closing, row, "closed_"),
+        position=from_row(Position, row, since=row.step_since),
     )
 
 
 def _to_declaration(row: Row[Any]) -> Declaration | None:
     if row.declared_matter is None:
         return None
-    rest = {name: getattr(row, f"declared_{name}") for name in _DECLARATION}
-    return Declaration(matter=Matter(row.declared_matter), **rest)
+    return from_row(Declaration, row, "declared_", matter=Matter(row.declared_matter))
 
 
 def to_notice(rows: Sequence[Row[Any]], deliveries: tuple[Delivery, ...]) -> Notice:
@@ -126,16 +129,10 @@ def to_notice(rows: Sequence[Row[Any]], deliveries: tuple[Delivery, ...]) -> Not
 
 
 def _to_part(row: Row[Any]) -> Part:
-    rest = {name: getattr(row, f"part_{name}") for name in PART}
-    return Part(incident_id=row.part_incident_id, facts=FACTS.validate_json(row.part_facts), **rest)
+    return from_row(Part, row, "part_", facts=FACTS.validate_json(row.part_facts))
 
 
 def to_attempt(row: Row[Any]) -> Attempt:
     """Return the attempt of a row."""
     error = ErrorClass(row.error) if row.error else None
-    return Attempt(**named(row, _ATTEMPT), state=AttemptState(row.state), error=error)
-
-
-def to_silence(row: Row[Any]) -> Silence:
-    """Return the silence of a row."""
-    return Silence(id=row.id, about=row.about, begins=row.begins, ends=row.ends, why=row.why, by=row.by)
+    return from_row(Attempt, row, state=AttemptState(row.state), error=error)

@@ -15,7 +15,7 @@ from alerts.model.notice import Plan
 from alerts.record.restoration import SEE_FIRST, How, Restoration, Standing, StoreMark, highest, pages_left_out
 from monitor.store.backend.transaction import InTransaction
 from monitor.store.engine import audit
-from monitor.store.schema.rows import FACTS, named
+from monitor.store.schema.rows import FACTS, from_row
 from monitor.store.schema.tables import (
     attempt,
     counter,
@@ -180,5 +180,4 @@ def _active() -> Any:
 
 def _of(row: Row[Any]) -> Restoration:
     left = None if row.left_out is None else {prefix: (both[0], both[1]) for prefix, both in row.left_out.items()}
-    rest = named(row, ("id", "noticed_at", "since", "by", "numbers", "pages", "confirmed_at", "confirmed_by", "why"))
-    return Restoration(how=How(row.how), left_out=left, **rest)
+    return from_row(Restoration, row, how=How(row.how), left_out=left)
