@@ -11,9 +11,11 @@ import base64
 import ipaddress
 import json as codec
 import re
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -112,6 +114,12 @@ class Received:
         return 200 <= self.status < 300
 
 
+@cache
+def _trust() -> ssl.SSLContext:
+    """Read the authorities that are trusted, once for all gateways: it takes milliseconds and half a megabyte."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
 class HttpClient:
     """Carries one request at a time to a provider, and brings the answer, or the reason why there is none."""
 
@@ -123,6 +131,7 @@ class HttpClient:
         # No kept connections: one that the provider has closed meanwhile would turn a clean send into an ambiguous one.
         # The environment decides nothing: a proxy is named in the configuration or not used.
         self._transport = httpx.AsyncHTTPTransport(
+            verify=_trust(),
             trust_env=False,
             proxy=None if proxy is None else httpx.Proxy(proxy.get_secret_value()),
             limits=httpx.Limits(max_keepalive_connections=0),

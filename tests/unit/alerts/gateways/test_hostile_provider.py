@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import ssl
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,7 +26,7 @@ from alerts.model.gateway import (
     SmsContent,
     Surroundings,
 )
-from alerts.provider import read_json
+from alerts.provider import HttpClient, read_json
 
 NUMBER = "+60100000101"
 AROUND = Surroundings(callback_base=None, directory="/nonexistent")
@@ -62,6 +63,12 @@ def fax(line: Line) -> SinchFax:
     gateway = SinchFax(settings, AROUND)
     gateway._provider._client._transport = line  # type: ignore[assignment]
     return gateway
+
+
+def test_all_gateways_trust_by_one_reading_of_the_authorities_and_look_at_the_name() -> None:
+    clients = [HttpClient(proxy=proxy, deadline=1) for proxy in (None, SecretStr("http://192.0.2.1:3128"))]
+    [context] = {client._transport._pool._ssl_context for client in clients}
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
 
 
 def order(content: SmsContent | PageContent) -> Order:
