@@ -20,6 +20,7 @@ from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.model.window import Stretch
 from monitor.planning.inspection import Inspection, amiss, worst
+from monitor.views.standing import AgencyStanding, standing
 from probes.model.check import Finding, Verdict
 from probes.model.result import Outcome, Phase, ProbeResult
 
@@ -82,6 +83,19 @@ class AgencyView:
     since: datetime | None = None
     #: The directions of which, for a fault of ours, nothing is known now; `health` has what was judged last.
     unseen: Sequence[Direction] = ()
+    #: All of that in one word, by which agencies are counted, sorted and asked for. It is found; what is given is not heeded.
+    state: AgencyStanding = AgencyStanding.UNPROVEN
+
+    def __post_init__(self) -> None:
+        """Find the state: whoever shows an agency shows the same."""
+        state = standing(
+            self.health.values(),
+            is_declared=self.declared is not None,
+            is_hidden=bool(self.unseen),
+            in_maintenance=self.maintenance is not None,
+            is_silenced=self.silence is not None,
+        )
+        object.__setattr__(self, "state", state)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,17 +188,6 @@ class ListPage(Generic[_Row]):
     rows: Sequence[_Row]
     #: After which id the next page begins; `None`: this is the last.
     after: int | None = None
-
-
-def health_of(view: AgencyView) -> Health:
-    """Return how an agency's mail stands as a whole: as its worst direction does."""
-    found = set(view.health.values())
-    if view.declared is not None:
-        # The directions stay as they are measured; the agency is not well because its probes are.
-        found.add(Health.DOWN)
-    # Without a direction nothing is proven.
-    order = (Health.DOWN, Health.DEGRADED, Health.UNKNOWN, Health.UP)
-    return next((health for health in order if health in found), Health.UNKNOWN)
 
 
 def view_incident(incident: Incident) -> IncidentView:

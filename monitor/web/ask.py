@@ -7,7 +7,8 @@ from urllib.parse import urlencode
 
 from fastapi import Request, Response
 
-from monitor.views.standing import AgencyFilter, AgencyStanding
+from monitor.views.agency_filter import AgencyFilter
+from monitor.views.standing import AgencyStanding
 from monitor.web.page import Tongue
 
 #: Remembers the language for a year. It says nothing of who somebody is.

@@ -15,10 +15,11 @@ from markupsafe import Markup
 
 from monitor.runtime.slices import Slices
 from monitor.service.noticeboard import Noticeboard, Overview
+from monitor.views.agency_filter import place
 from monitor.views.days import AgencyDays
 from monitor.views.overview import AgencyView
 from monitor.views.own_health import worst
-from monitor.views.standing import AgencyStanding, place
+from monitor.views.standing import AgencyStanding
 from monitor.web.ask import Ask
 from monitor.web.page import Card, Tongue, card_of, words
 from monitor.web.strip import strip_of
@@ -166,7 +167,7 @@ class Board:
         self._entries = entries
         same = self._shown is not None and _same(self._shown.overview, overview)
         if self._shown is None or not same or [*before.values()] != [*entries.values()]:
-            in_order = sorted(entries.values(), key=lambda each: place(each.view, each.card.standing))
+            in_order = sorted(entries.values(), key=lambda each: place(each.view))
             counts = Counter(each.card.standing for each in in_order)
             self._shown = _Shown(overview=overview, entries=in_order, counts=counts)
         self._looked_at = loop.time()
@@ -267,7 +268,7 @@ def _chosen(shown: _Shown, ask: Ask) -> Sequence[_Entry]:
     choice = ask.choice
     if not choice.is_narrow:
         return shown.entries
-    return [each for each in shown.entries if choice.takes(each.view, each.card.standing)]
+    return [each for each in shown.entries if choice.takes(each.view)]
 
 
 def _ill(chosen: Sequence[_Entry], ask: Ask) -> Sequence[_Entry]:

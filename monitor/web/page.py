@@ -23,7 +23,7 @@ from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.model.window import Stretch
 from monitor.views.overview import AgencyView, IncidentView, RouteView
-from monitor.views.standing import AgencyStanding, standing
+from monitor.views.standing import AgencyStanding
 from probes.model.check import Verdict
 
 _ZONE = ZoneInfo("Asia/Kuala_Lumpur")
@@ -93,7 +93,7 @@ def card_of(agency: AgencyView) -> Card:
     return Card(
         agency=agency.agency,
         name=agency.name,
-        standing=standing(agency),
+        standing=agency.state,
         since=agency.since,
         directions=[(each, _seen(agency, each)) for each in _DIRECTIONS if each in agency.health],
         maintenance=agency.maintenance,

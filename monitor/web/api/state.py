@@ -10,14 +10,15 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import TypeAdapter
 
 from alerts.model.channel import Channel
-from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.runtime.slices import Slices
 from monitor.service.front import Front
 from monitor.service.paper.letters import Letters, LetterView
+from monitor.views.agency_filter import state_in
 from monitor.views.days import AgencyDays
-from monitor.views.overview import AgencyView, CheckView, health_of
+from monitor.views.overview import AgencyView, CheckView
 from monitor.views.own_health import GatewayStanding, PartView, ReferenceView
+from monitor.views.standing import AgencyStanding
 from monitor.web.api.answer import NOT_FOUND, called, etag_of, joined, questions
 from monitor.web.api.parameter import MOST, Agencies, Cursor, next_page, read_cursor
 
@@ -27,7 +28,7 @@ _Directions = Annotated[
     list[Literal["internal", "outbound", "inbound"]] | None,
     Query(description="Only those whose mail is probed in one of these; `state` is then asked of these alone."),
 ]
-_Healths = Annotated[list[Health] | None, Query(description="Only those whose mail stands so.")]
+_States = Annotated[list[AgencyStanding] | None, Query(description="Only those that are in one of these.")]
 _Channels = Annotated[list[Channel] | None, Query(description="Only those of these channels.")]
 #: How many are configured does not grow with time: all, unless fewer are asked for.
 _Few = Annotated[int | None, Query(ge=1, le=MOST, description="How many there are on a page; all, if it is not said.")]
@@ -50,7 +51,7 @@ def states(source: Front, tray: Letters | None) -> APIRouter:
         request: Request,
         *,
         agency: Agencies = None,
-        state: _Healths = None,
+        state: _States = None,
         direction: _Directions = None,
         limit: _Few = None,
         cursor: Cursor = None,
@@ -100,11 +101,9 @@ def states(source: Front, tray: Letters | None) -> APIRouter:
     return router
 
 
-def _stands(view: AgencyView, states: Sequence[Health] | None, directions: Sequence[str] | None) -> bool:
-    if directions is None:
-        return states is None or health_of(view) in states
-    found = [view.health[each] for each in map(Direction, directions) if each in view.health]
-    return any(states is None or health in states for health in found)
+def _stands(view: AgencyView, states: Sequence[AgencyStanding] | None, directions: Sequence[str] | None) -> bool:
+    state = view.state if directions is None else state_in(view, [Direction(each) for each in directions])
+    return state is not None and (states is None or state in states)
 
 
 class AgencyList:

@@ -22,9 +22,10 @@ from alerts.model.notice import Matter, Purpose
 from monitor.model.day import DaySheet
 from monitor.model.health import Health
 from monitor.model.route import Direction
+from monitor.views.agency_filter import AgencyFilter
 from monitor.views.overview import AgencyView, IncidentView, NoticeView, RouteView
 from monitor.views.own_health import Complaint, Ill, OwnPart
-from monitor.views.standing import AgencyFilter, AgencyStanding
+from monitor.views.standing import AgencyStanding
 from monitor.web import page
 from monitor.web.api.state import AgencyList
 from monitor.web.ask import Ask

@@ -59,14 +59,16 @@ async def codes(web: httpx.AsyncClient, query: str) -> list[str]:
     [
         ("", "AAA BBB CCC DDD EEE"),
         ("agency=bbb&agency=AAA", "AAA BBB"),
-        ("state=up", "AAA"),
+        ("state=well", "AAA"),
         ("state=down", "BBB DDD"),
         ("state=down&state=degraded", "BBB CCC DDD"),
-        ("state=unknown", "EEE"),
+        ("state=unproven", "EEE"),
         ("direction=inbound", "AAA BBB DDD"),
-        ("direction=inbound&state=down", "BBB"),
-        ("direction=outbound&state=up", "AAA BBB DDD"),
-        ("direction=outbound&direction=inbound&state=degraded&state=down", "BBB CCC"),
+        ("direction=inbound&state=down", "BBB DDD"),
+        ("direction=outbound&state=well", "AAA BBB"),
+        ("direction=outbound&state=down", "DDD"),
+        ("direction=internal", ""),
+        ("direction=outbound&direction=inbound&state=degraded&state=down", "BBB CCC DDD"),
         ("agency=AAA&state=down", ""),
     ],
 )
@@ -78,7 +80,7 @@ async def test_agencies_are_filtered_by_code_and_by_how_their_mail_stands(query:
 async def test_pages_hold_each_agency_once_though_others_come_and_go_between_them() -> None:
     service = Five()
     async with client(portal(service, HOSTS)) as web:
-        first = await web.get("/api/v1/agencies?limit=2&state=up&state=down&state=unknown&state=degraded")
+        first = await web.get("/api/v1/agencies?limit=2&state=well&state=down&state=unproven&state=degraded")
         assert [each["agency"] for each in first.json()] == ["AAA", "BBB"]
         service.views = [standing("AAB", {OUT: UP}), *(each for each in VIEWS if each.agency not in {"AAA", "BBB"})]
         second = await web.get(first.links["next"]["url"])
@@ -108,7 +110,11 @@ async def test_one_agency_is_found_however_its_code_is_written() -> None:
         ("own-health?" + "x" * 500, "x" * 60, "is no parameter here; there is none"),
         ("own-checks?%ff=%00", "\ufffd", "is no parameter here; there is none"),
         ("agencies?agency=JCN", "agency", "there is no agency 'JCN'; did you mean JCM?"),
-        ("agencies?state=dwon", "state", "Input should be 'unknown', 'up', 'degraded' or 'down'"),
+        (
+            "agencies?state=dwon",
+            "state",
+            "Input should be 'down', 'own_fault', 'unproven', 'degraded', 'maintenance', 'silenced' or 'well'",
+        ),
         ("agencies?direction=control", "direction", "Input should be 'internal', 'outbound' or 'inbound'"),
         ("agencies?limit=0", "limit", "Input should be greater than or equal to 1"),
         ("agencies?limit=1001", "limit", "Input should be less than or equal to 1000"),

@@ -1,0 +1,56 @@
+"""Which agencies somebody has asked for, and which of them come first. No clock, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from monitor.judging.matter import WAYS
+from monitor.model.route import Direction
+from monitor.views.overview import AgencyView
+from monitor.views.standing import AgencyStanding
+
+_ORDER = {standing: place for place, standing in enumerate(AgencyStanding)}
+_LAST = datetime.max.replace(tzinfo=UTC)
+
+
+def place(agency: AgencyView) -> tuple[int, datetime, str]:
+    """Return by what an agency is sorted: the worst first, then the oldest; else by code, so that none jumps."""
+    return _ORDER[agency.state], agency.since or _LAST, agency.agency
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgencyFilter:
+    """Which agencies somebody wants to see."""
+
+    #: In the code, the name or the domain; "": all.
+    text: str = ""
+    #: In one of these states; none: in any.
+    standings: AbstractSet[AgencyStanding] = frozenset()
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether it leaves any out."""
+        return bool(self.text or self.standings)
+
+    def takes(self, agency: AgencyView) -> bool:
+        """Whether an agency is among them."""
+        if self.standings and agency.state not in self.standings:
+            return False
+        words: Sequence[str] = self.text.casefold().split()
+        told = f"{agency.agency} {agency.name} {agency.domain}".casefold()
+        return all(word in told for word in words)
+
+
+def state_in(agency: AgencyView, directions: Collection[Direction]) -> AgencyStanding | None:
+    """Return the state of an agency as far as it is about these directions; `None`: none of them is probed."""
+    found = {each: health for each, health in agency.health.items() if each in directions}
+    if not found:
+        return None
+    declared = agency.declared
+    if declared is not None and not set(WAYS.get(declared, ())).intersection(directions):
+        declared = None
+    unseen = [each for each in agency.unseen if each in directions]
+    return replace(agency, health=found, declared=declared, unseen=unseen).state
