@@ -7,7 +7,9 @@ Alertmanager brings, and takes a clerk's word for a letter.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,8 +18,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Str
 from fastapi.staticfiles import StaticFiles
 from jinja2 import BytecodeCache, Environment, PackageLoader, StrictUndefined, select_autoescape
 from jinja2.bccache import Bucket
-from starlette.datastructures import MutableHeaders
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from monitor.config.files.problem import Severity
@@ -38,7 +39,7 @@ from monitor.web.board import Board, PageBody, Rendering
 from monitor.web.letters import letter_pages
 from monitor.web.notice import notice_pages
 from monitor.web.page import Tongue, filters_of
-from monitor.web.problem import answer_with_problems, describe_problems
+from monitor.web.problem import answer_with_problems, describe_problems, problem, problems
 
 #: Everything comes from here; nothing may be loaded from or sent to anywhere else.
 SECURITY_HEADERS = {
@@ -61,7 +62,7 @@ def portal(
 
     *tray*: the letters, for their clerk's page. *duty*: who is on call. *receiver*: takes what Alertmanager brings.
     """
-    app = FastAPI(
+    app = _Portal(
         title="Pantau",
         version=version("pantau"),
         description="How government agencies' mail stands, and who was told. Read-only.",
@@ -71,9 +72,7 @@ def portal(
     )
     answer_with_problems(app)
     describe_problems(app)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
-    app.add_middleware(_Head)
-    app.add_middleware(_Secure)
+    app.add_middleware(_Named, hosts=hosts)
     app.include_router(states(source, tray))
     app.include_router(records(source))
     if duty is not None:
@@ -90,6 +89,30 @@ def portal(
         app.include_router(letter_pages(tray, templates[Tongue.MALAY]))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     return app
+
+
+class _Portal(FastAPI):
+    """Has its headers on every answer. What is added to an application stands inside of where an error of ours is answered."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return _Secure(_Head(super().build_middleware_stack()))
+
+
+class _Named:
+    """Answers to some names only: a page of a stranger's, whose name leads here, is not to read us (DNS rebinding)."""
+
+    def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
+        self._app = app
+        self._hosts = frozenset(each.lower() for each in hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            name = re.sub(r":\d*$", "", Headers(scope=scope).get("host", "")).lower()
+            if name not in self._hosts:
+                why = "asked by a name that Pantau does not answer to; ask for it as 127.0.0.1 or localhost"
+                await problem(HTTPStatus.BAD_REQUEST, why)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 class _Head:
@@ -141,17 +164,26 @@ def _service(source: Front) -> APIRouter:
     async def healthy() -> str:
         return "healthy\n"
 
-    @router.get("/-/ready", response_class=PlainTextResponse, summary="It probes, its engine runs, the store is there")
+    @router.get(
+        "/-/ready",
+        response_class=PlainTextResponse,
+        summary="It probes, its engine runs, the store is there",
+        responses=problems(HTTPStatus.SERVICE_UNAVAILABLE),
+    )
     async def ready() -> Response:
         if (why := source.unready()) is None:
             return PlainTextResponse("ready\n")
-        return PlainTextResponse(f"{why}\n", status_code=503)
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, why)
 
-    @router.post("/-/reload", summary="Read the configuration again; a bad one changes nothing")
+    @router.post(
+        "/-/reload",
+        summary="Read the configuration again; a bad one changes nothing",
+        responses=problems(HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN),
+    )
     async def reload(request: Request) -> Response:
         # A page of a stranger's, open in an operator's browser, can send a POST here too; curl sends no such header.
         if request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"} or "origin" in request.headers:
-            return PlainTextResponse("only from this machine's own tools\n", status_code=403)
+            return problem(HTTPStatus.FORBIDDEN, "only from this machine's own tools, and not from a browser's page")
         return await reload_response(source, "portal")
 
     return router
@@ -167,11 +199,12 @@ async def _in_turns(first: bytes, rest: Iterator[bytes]) -> AsyncIterator[bytes]
 
 async def reload_response(source: Front, by: str) -> Response:
     """Read the configuration again and answer with its problems; 400 if it was not taken. *by* asked for it."""
-    problems = await source.reload(by)
-    refused = any(p.severity is Severity.ERROR for p in problems)
-    return JSONResponse(
-        {"taken": not refused, "problems": [str(p) for p in problems]}, status_code=400 if refused else 200
-    )
+    found = await source.reload(by)
+    taken = not any(each.severity is Severity.ERROR for each in found)
+    told = {"taken": taken, "problems": [str(each) for each in found]}
+    if taken:
+        return JSONResponse(told)
+    return problem(HTTPStatus.BAD_REQUEST, "refused: the old configuration stays in force; see `problems`", more=told)
 
 
 class _Compiled(BytecodeCache):

@@ -77,9 +77,14 @@ def problems(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
 
 
 def problem(
-    status: int, detail: str, *, errors: Sequence[WrongPart] = (), headers: Mapping[str, str] | None = None
+    status: int,
+    detail: str,
+    *,
+    errors: Sequence[WrongPart] = (),
+    more: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return the answer for a problem."""
+    """Return the answer for a problem. *more*: members of its own (RFC 9457, 3.2)."""
     said: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -88,6 +93,7 @@ def problem(
     }
     if errors:
         said["errors"] = [each.model_dump(exclude_none=True) for each in errors]
+    said |= more or {}
     # As ASCII: what was sent may be nothing that can be written otherwise.
     return Response(json.dumps(said), status_code=status, media_type=MEDIA_TYPE, headers=headers)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from monitor.config.files.problem import Problem, Severity
 from monitor.web.command.control import control
-from monitor.web.portal import portal
+from monitor.web.portal import SECURITY_HEADERS, portal
 from tests.unit.monitor.web.source import TOKEN, Service, client
 
 HOSTS = ["localhost"]
@@ -83,12 +84,46 @@ async def test_an_error_of_ours_is_a_problem_too_and_tells_nothing_of_it() -> No
         def own(self) -> list[object]:  # type: ignore[override]  # it fails
             raise RuntimeError("secret")
 
-    for app in (portal(Broken(), HOSTS), control(Broken())):
+    for app, status in ((portal(Broken(), HOSTS), 500), (control(Broken()), 404)):
         async with client(app) as web:
             answer = await web.get("/api/v1/own-health")
         assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.status_code == status
         assert "secret" not in answer.text
-    assert answer.status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("GET", "/api/v1/own-health", {}, 500),
+        ("HEAD", "/api/v1/own-health", {}, 500),
+        ("GET", "/", {}, 500),
+        ("GET", "/api/v1/incidents", {"Host": "pantau.penyerang.example"}, 400),
+        ("GET", "/-/ready", {"Host": ""}, 400),
+        ("GET", "/-/ready", {}, 503),
+        ("POST", "/-/reload", {}, 400),
+        ("POST", "/-/reload", {"Sec-Fetch-Site": "cross-site"}, 403),
+        ("POST", "/-/healthy", {}, 405),
+        ("POST", "/api/v1/alertmanager", {}, 404),
+        ("POST", ORDER, {}, 401),
+        ("GET", "/nothing", {}, 404),
+    ],
+)
+async def test_every_error_is_a_problem_and_bears_the_headers_that_forbid_the_rest(
+    method: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    class Broken(Service):
+        def own(self) -> list[object]:  # type: ignore[override]  # it fails
+            raise RuntimeError("secret")
+
+    refused = Problem(file="pantau.yaml", message="is no known key", severity=Severity.ERROR)
+    async with client(portal(Broken(why_unready="starting", problems=[refused]), HOSTS)) as web:
+        answer = await web.request(method, path, headers=headers)
+
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert {name: answer.headers.get(name) for name in SECURITY_HEADERS} == SECURITY_HEADERS
+    assert method == "HEAD" or answer.json()["status"] == status
 
 
 @pytest.mark.parametrize("path", GETS)
