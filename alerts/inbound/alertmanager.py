@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, ValidationError
 from pydantic.alias_generators import to_camel
@@ -54,6 +54,15 @@ class _Alert(_Payload):
 class _Webhook(_Payload):
     alerts: list[_Alert]
     truncated_alerts: int = 0
+
+
+def webhook_schema() -> dict[str, Any]:
+    """Return as JSON Schema what `read_webhook` reads."""
+    schema = _Webhook.model_json_schema()
+    alert = schema.pop("$defs")[_Alert.__name__]
+    schema["properties"] |= {"alerts": {"type": "array", "items": alert}, "version": {"const": VERSION}}
+    schema["required"] = ["version", "alerts"]
+    return schema
 
 
 def read_webhook(body: bytes, now: datetime) -> Webhook:

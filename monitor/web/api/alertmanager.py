@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import ClientDisconnect
 
-from alerts.inbound.alertmanager import WebhookRefused
+from alerts.inbound.alertmanager import WebhookRefused, webhook_schema
 from alerts.model.alert import News
 from monitor.service.alertmanager.receiver import AlertReceiver
 from monitor.web.problem import problems
@@ -66,6 +66,10 @@ def alertmanager(receiver: AlertReceiver) -> APIRouter:
         summary="Take in a webhook of Alertmanager, version 4; needs the token of `alertmanager.receive`",
         dependencies=[Depends(admitted)],
         responses=problems(*_REFUSALS),
+        # It is read by us: what is larger than any is refused before.
+        openapi_extra={
+            "requestBody": {"required": True, "content": {"application/json": {"schema": webhook_schema()}}}
+        },
     )
     async def take(request: Request) -> dict[News, int]:
         try:

@@ -25,10 +25,9 @@ from monitor.web.api.alertmanager import LARGEST_WEBHOOK
 from monitor.web.portal import portal
 from tests.unit.alerts.inbound.test_alertmanager import ALERT, octets
 from tests.unit.alerts.people import T0
-from tests.unit.monitor.web.source import Service, client
+from tests.unit.monitor.web.source import TOKEN, Service, client
 
 PATH = "/api/v1/alertmanager"
-TOKEN = "rahsia-olok-olok-alertmanager"
 NOC = NocSettings.model_validate(
     {
         "name": "Pusat Operasi Contoh",
@@ -68,11 +67,13 @@ class Door:
     def now(self) -> datetime:
         return T0
 
-    async def post(self, body: bytes = b"", token: str | None = TOKEN) -> tuple[int, Any]:
+    def receiver(self) -> AlertReceiver:
         engine: Any = self.engine
-        receiver = AlertReceiver(dispatcher=engine, metrics=self.metrics, clock=self, settings=lambda: self.settings)
+        return AlertReceiver(dispatcher=engine, metrics=self.metrics, clock=self, settings=lambda: self.settings)
+
+    async def post(self, body: bytes = b"", token: str | None = TOKEN) -> tuple[int, Any]:
         known = [] if token is None else [(b"Authorization", f"Bearer {token}".encode())]
-        async with client(portal(Service(), ["localhost"], receiver=receiver)) as web:
+        async with client(portal(Service(), ["localhost"], receiver=self.receiver())) as web:
             answer = await web.post(PATH, content=body, headers=known)
         return answer.status_code, answer.json()
 
@@ -176,9 +177,7 @@ async def test_a_thousand_alerts_are_taken_at_once(door: Door) -> None:
 
 
 async def test_a_get_and_a_page_of_a_strangers_bring_nothing(door: Door) -> None:
-    engine: Any = door.engine
-    receiver = AlertReceiver(dispatcher=engine, metrics=door.metrics, clock=door, settings=lambda: door.settings)
-    async with client(portal(Service(), ["localhost"], receiver=receiver)) as web:
+    async with client(portal(Service(), ["localhost"], receiver=door.receiver())) as web:
         assert (await web.get(PATH)).status_code == 405
         form = await web.post(PATH, content=json.dumps({}), headers={"Origin": "https://contoh.example"})
         assert form.status_code == 401

@@ -12,10 +12,12 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 
 from monitor.web.portal import portal
+from tests.unit.monitor.web.api.test_alertmanager import Door
 from tests.unit.monitor.web.source import LETTERS, TOKEN, Service
 
 SERVICE = Service(in_the_tray=LETTERS)
-SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", portal(SERVICE, ["testserver"], SERVICE))
+PORTAL = portal(SERVICE, ["testserver"], SERVICE, receiver=Door().receiver())
+SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", PORTAL)
 OPERATIONS = [cast(Any, found).ok() for found in SCHEMA.get_all_operations()]
 
 
