@@ -59,7 +59,8 @@ class Board:
             "links": [
                 _others(),
                 _outside("Page · Laman", f"${{page}}{self.page}"),
-                _outside("Runbooks · Panduan", "${runbooks}/"),
+                # A web server lists no directory.
+                _outside("Runbooks · Panduan", "${runbooks}/README.md"),
             ],
             "templating": {"list": [*_variables(self.choices)]},
             "panels": list(placed(self.sections)),

@@ -333,15 +333,26 @@ def alert_rules() -> dict[str, str]:
     }
 
 
+#: The page that lists them is none.
+RUNBOOKS = [path for path in (ROOT / "docs" / "runbooks").glob("*.md") if path.name != "README.md"]
+
+
 def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
-    written = {path.stem: path for path in (ROOT / "docs" / "runbooks").glob("*.md")}
+    written = {path.stem: path for path in RUNBOOKS}
     assert set(written) == set(alert_rules().values())
     for alert, runbook in alert_rules().items():
         assert f"`{alert}`" in written[runbook].read_text(encoding="utf-8"), alert
 
 
+def test_every_alert_is_in_the_list_of_runbooks_by_the_title_of_its_own() -> None:
+    listed = re.findall(r"^- \[(.+)\]\((.+)\.md\): (.+)$", read("docs/runbooks/README.md"), re.MULTILINE)
+    assert {alert: stem for _, stem, alerts in listed for alert in re.findall(r"`(\w+)`", alerts)} == alert_rules()
+    titles = {path.stem: path.read_text(encoding="utf-8").partition("\n")[0] for path in RUNBOOKS}
+    assert {stem: f"# {title}" for title, stem, _ in listed} == titles
+
+
 def test_every_runbook_has_a_malay_summary_and_says_what_to_do() -> None:
-    for path in (ROOT / "docs" / "runbooks").glob("*.md"):
+    for path in RUNBOOKS:
         text = path.read_text(encoding="utf-8")
         parts = ["**Ringkasan:** ", "\n## What it means\n", "\n## Look first\n\n1. ", "\n## Do\n\n1. "]
         assert [part for part in parts if part not in text] == [], path.name
@@ -351,7 +362,7 @@ def test_the_lines_of_the_log_that_a_runbook_names_are_written_by_the_code() -> 
     code = "".join(path.read_text(encoding="utf-8") for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
     named = {
         event
-        for path in (ROOT / "docs" / "runbooks").glob("*.md")
+        for path in RUNBOOKS
         for line in path.read_text(encoding="utf-8").splitlines()
         if re.match(r"\d\. The log\b", line)
         for event in re.findall(r"`([a-z][a-z ;]* [a-z ;]*)`", line)

@@ -14,8 +14,10 @@ import yaml
 from grafana.boards.__main__ import files
 from grafana.boards.panel import NOTHING
 from monitor.metrics import Metrics
+from monitor.web.portal import portal
 from tests.unit.grafana import promql, promtool, shown
 from tests.unit.grafana.shown import BOARDS, GRAFANA, asked, filled, panels
+from tests.unit.monitor.web.source import Service, client
 
 WALL, AGENCY, TELLING, ITSELF = "pantau-wall", "pantau-agency", "pantau-telling", "pantau-itself"
 PANELS = [pytest.param(panel, id=f"{board}: {panel['title']}") for board in BOARDS for panel in panels(board)]
@@ -123,6 +125,22 @@ def test_every_row_of_the_wall_leads_to_a_runbook_that_exists() -> None:
     named = set(re.findall(r'"runbook", "([^"]+)"', asked(WALL, "Worst first")))
     assert len(named) > 4
     assert not [name for name in named if not (GRAFANA.parent / "docs/runbooks" / f"{name}.md").exists()]
+
+
+async def test_every_link_out_of_grafana_leads_to_a_runbook_or_page_that_exists_and_to_a_part_that_it_has() -> None:
+    led = set(re.findall(r'"url": "\$\{(page|runbooks)\}([^"]*)"', json.dumps(list(BOARDS.values()))))
+    # What a row names is looked at where rows are made.
+    runbooks = {path.removeprefix("/") for where, path in led if where == "runbooks" and "__data" not in path}
+    assert [name for name in runbooks if not (GRAFANA.parent / "docs/runbooks" / name).is_file()] == []
+    pages = {re.sub(r"\$\{__data\.fields\.agency\}|\$agency", "JCM", path) for where, path in led if where == "page"}
+    assert runbooks
+    assert len(pages) > 2
+    async with client(portal(Service(), ["localhost"])) as web:
+        for page in pages:
+            path, _, part = page.partition("#")
+            answer = await web.get(path)
+            assert answer.status_code == 200, page
+            assert not part or f'id="{part}"' in answer.text, page
 
 
 def test_the_wall_says_of_each_row_why_and_since_when_whatever_several_sites_say(tmp_path: Path) -> None:
