@@ -68,6 +68,7 @@ def fax(line: Line) -> SinchFax:
 def test_all_gateways_trust_by_one_reading_of_the_authorities_and_look_at_the_name() -> None:
     clients = [HttpClient(proxy=proxy, deadline=1) for proxy in (None, SecretStr("http://192.0.2.1:3128"))]
     [context] = {client._transport._pool._ssl_context for client in clients}
+    assert context is not None
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
 
 
