@@ -12,26 +12,25 @@ DOWN: Final = 'min by (agency) (pantau_mail_up{agency!=""}) == 0 or max by (agen
 DEGRADED: Final = f'max by (agency) (pantau_mail_degraded{{agency!=""}}) == 1 unless on (agency) ({DOWN})'
 #: It may fail for a while, or is not probed at this hour.
 PLANNED: Final = "max by (agency) (pantau_maintenance) == 1 or max by (agency) (pantau_off_hours) == 1"
-#: As the alert PantauMailUnproven has it: runs end, and prove nothing.
-UNPROVEN: Final = (
-    'max by (agency) (max by (agency, route) (pantau_probe_last_run_timestamp_seconds{agency!=""}) > time() - 1800'
-    " unless on (agency, route)"
-    " max by (agency, route) (pantau_probe_last_success_timestamp_seconds) > time() - 1800)"
-    f" unless on (agency) ({DOWN} or max by (agency) (pantau_mail_degraded) == 1 or {PLANNED})"
-)
-#: As PantauProbingStopped has it: a route has not been run for as long, or none ever.
+#: A run of one of its routes should have ended by now, or none is waited for at all.
+_OVERDUE: Final = 'max by (agency) (pantau_probe_overdue_timestamp_seconds{agency!=""}) < time()'
+#: As PantauProbingStopped has it: a route has not been run when it should have been, or none ever.
 SILENT: Final = (
-    '(max by (agency) (max by (agency, route) (pantau_probe_last_run_timestamp_seconds{agency!=""}) < time() - 1800)'
-    ' or max by (agency) (pantau_incidents_open{agency!=""})'
-    " unless on (agency) max by (agency) (pantau_probe_last_run_timestamp_seconds))"
+    f'({_OVERDUE} or max by (agency) (pantau_incidents_open{{agency!=""}})'
+    " unless on (agency) max by (agency) (pantau_probe_overdue_timestamp_seconds))"
     f" unless on (agency) ({PLANNED})"
 )
+#: As the alert PantauMailUnproven has it: runs end, and prove nothing.
+UNPROVEN: Final = (
+    'max by (agency) (pantau_proof_overdue_timestamp_seconds{agency!=""}) < time()'
+    f" unless on (agency) ({_OVERDUE} or {DOWN} or max by (agency) (pantau_mail_degraded) == 1 or {PLANNED})"
+)
 
-#: Something that is due is probed, and nothing has been heard of any mail for half an hour.
+_DUE: Final = f'max by (agency) (pantau_incidents_open{{agency!=""}}) unless on (agency) ({PLANNED})'
+#: Something is overdue, and no mail at all has been heard to arrive for ten minutes; or none has since the start.
 _DEAF: Final = (
-    f'(max by (agency) (pantau_incidents_open{{agency!=""}}) unless on (agency) ({PLANNED}))'
-    " unless on () (max(pantau_probe_last_success_timestamp_seconds) > time() - 1800"
-    " or min(pantau_mail_up) == 0 or max(pantau_mail_degraded) == 1)"
+    f"({UNPROVEN} or {SILENT}) unless on () max(pantau_probe_last_success_timestamp_seconds) > time() - 600"
+    f" or {_DUE} unless on () (max(pantau_probe_last_success_timestamp_seconds) or min(pantau_mail_up) == 0)"
 )
 #: 0 while a Pantau tells of mail, and hears it arrive.
 NOBODY: Final = f"0 * count(pantau_mail_up) unless on () ({_DEAF})"

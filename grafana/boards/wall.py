@@ -74,15 +74,15 @@ WALL: Final = Board(
                 ),
                 stat(
                     "Unproven · Belum terbukti",
-                    "Agencies of which a route is probed, and nothing has been proved for half an hour: what is said of it "
-                    "is old.",
+                    "Agencies of which a route is probed, and nothing has been proved for half an hour, or for as long as its "
+                    "interval and a run take: what is said of it is old.",
                     number_of(UNPROVEN),
                     size=(5, 6),
                     steps=ORANGE_FROM_ONE,
                 ),
                 stat(
                     "Not probed · Tidak diuji",
-                    "Agencies of which a route has not been probed for half an hour, or none ever, though they should be.",
+                    "Agencies of which a run should have ended by now, by their intervals and hours, and none has.",
                     number_of(SILENT),
                     size=(4, 6),
                 ),

@@ -104,6 +104,10 @@ class Definitions:
         self.success = many("gauge", "probe_success", meaning, "route", "direction", "site")
         self.last_success = many("gauge", last("success"), "When a run was last delivered.", "route")
         self.last_run = many("gauge", last("run"), "When a run last ended, however it did.", "route")
+        meaning = "From when on a run of one of an agency's routes is overdue, unless it has ended by then."
+        self.run_overdue = many("gauge", "probe_overdue_timestamp_seconds", meaning)
+        meaning = "From when on it is overdue to have proven mail on one of its routes again."
+        self.proof_overdue = many("gauge", "proof_overdue_timestamp_seconds", meaning)
         meaning = "How long each finished phase of the last conclusive run took."
         # Seven lines a route, whose name is unique: the agency is left out of them, and most routes are.
         self.phase = self._define_many("gauge", "probe_phase_seconds", meaning, "route", "phase")

@@ -221,6 +221,17 @@ class Metrics:
         spans = [(phase, span) for phase in Phase if (span := told.get(phase)) is not None]
         self._all.phase.put(agency, route, [((route, phase), span.total_seconds()) for phase, span in spans])
 
+    def expected(self, agency: str, *, run_by: datetime, proof_by: datetime) -> None:
+        """Show by when a run of an agency's next route must have ended, and by when its mail must be proven again."""
+        if agency in self._routes:
+            self._all.run_overdue.put(agency, _WHOLE, [((agency,), int(run_by.timestamp()))])
+            self._all.proof_overdue.put(agency, _WHOLE, [((agency,), int(proof_by.timestamp()))])
+
+    def nothing_expected(self, agency: str) -> None:
+        """Show that no run of an agency is waited for."""
+        self._all.run_overdue.drop(agency)
+        self._all.proof_overdue.drop(agency)
+
     def runs_judged(self, agency: str, direction: str, verdict: RunVerdict, runs: int) -> None:
         """Count runs by what they were judged to be: our own faults are no failures of an agency's."""
         if (judged := self._judged.get((agency, _one_of(DIRECTIONS, direction)))) is not None:

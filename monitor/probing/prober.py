@@ -23,6 +23,7 @@ from monitor.model.route import Direction, WatchedRoute
 from monitor.model.window import Hours
 from monitor.planning.lane import Lanes
 from monitor.planning.lateness import is_believable, of_our_own
+from monitor.planning.overdue import Expectations
 from monitor.planning.schedule import Schedule
 from monitor.probing.arrival import Arrivals
 from monitor.probing.lag import LagMeter, Mark
@@ -34,7 +35,7 @@ from probes.arrival.watcher import MailboxWatcher
 from probes.mail.token import Token, TokenSigner
 from probes.model.mailbox import Mailbox
 from probes.model.probe import Patience, ProbeKind
-from probes.model.result import Arrival, Party, ProbeResult
+from probes.model.result import Arrival, Outcome, Party, ProbeResult
 from probes.run.runner import run_probe
 from probes.run.trace import Recorder
 
@@ -92,6 +93,7 @@ class Prober:
         #: By the name of the sender.
         self._lanes: dict[str, Sequence[str]] = {}
         self._schedule = Schedule(seed=signer.prober)
+        self._expectations = Expectations()
         #: Whoever runs the loop keeps it measuring.
         self._lag = lag or LagMeter()
         self._ticker = Ticker(self._schedule, clock, self._lag)
@@ -115,9 +117,11 @@ class Prober:
         """Probe *routes* no more, before the judge releases them: their runs under way come to nothing."""
         names = {route.name for route in routes}
         async with self._holding(names):
-            for name in names:
-                del self._routes[name]
-                self._schedule.remove(name)
+            for route in routes:
+                del self._routes[route.name]
+                self._schedule.remove(route.name)
+                self._expectations.forget(route)
+                self._show_overdue(route.agency)
             await self._follow()
         for agency in {route.agency for route in routes} - self._hours.keys():
             self._specimens.pop(agency, None)
@@ -133,6 +137,8 @@ class Prober:
             for route in routes:
                 self._routes[route.name] = route
                 self._schedule.change(route.name, route.probing.interval, now, route.probing.hours)
+                self._expectations.change(route, now)
+                self._show_overdue(route.agency)
             self._keep_times()
             if elsewhere:
                 await self._follow()
@@ -243,6 +249,8 @@ class Prober:
             if (route := self._routes.get(name)) is not None:
                 now = self._clock.now()
                 self._schedule.add(route.name, route.probing.interval, now, route.probing.hours)
+                self._expectations.begin(route, now)
+                self._show_overdue(route.agency)
                 if self._judge.is_suspicious(name):
                     # Somebody was about to look again when the service ended.
                     self._schedule.look_again(name, now + route.probing.confirmation)
@@ -332,7 +340,17 @@ class Prober:
             self._arrivals.came(token.id)
         if recorder.content is not None and route.direction is Direction.OUTBOUND:
             self._specimens[route.agency] = recorder.content
-        await self._take(self._believed(result, route, began), route)
+        result = self._believed(result, route, began)
+        await self._take(result, route)
+        self._expectations.ended(route, self._clock.now(), proven=result.outcome is Outcome.DELIVERED)
+        self._show_overdue(route.agency)
+
+    def _show_overdue(self, agency: str) -> None:
+        overdue = self._expectations.of(agency)
+        if overdue is None:
+            self._metrics.nothing_expected(agency)
+        else:
+            self._metrics.expected(agency, run_by=overdue.run, proof_by=overdue.proof)
 
     def _believed(self, result: ProbeResult, route: WatchedRoute, began: Mark) -> ProbeResult:
         """Return *result*, or that it is not known how the run ended because we stood still meanwhile."""

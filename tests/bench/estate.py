@@ -102,6 +102,7 @@ def fill(metrics: Metrics, watched: Mapping[str, WatchedRoute]) -> None:
             metrics.mail_judged(code, direction, up=False)
             metrics.cause_known(code, direction, PresentCause(Outcome.INCONCLUSIVE, Party.RECIPIENT))
             metrics.path_known(code, direction, _PATH)
+        metrics.expected(code, run_by=NOON, proof_by=NOON)
         metrics.maintenance(code, active=False)
         metrics.token_known(f"{code}/utama", NOON)
         for kind, found in findings(f"jabatan-{code.lower()}.gov.my").items():

@@ -62,6 +62,7 @@ def scrape() -> Iterator[tuple[str, str]]:
     metrics = Metrics(version="1", now=lambda: NOON)
     metrics.watch_agency("JCM", routes=["JCM/internal"])
     metrics.probe_finished(delivered("JCM/internal"), agency="JCM", direction="internal", site="putrajaya")
+    metrics.expected("JCM", run_by=NOON, proof_by=NOON)
     metrics.mail_judged("JCM", "internal", up=True)
     metrics.cycle_finished(NOON, None, ())
     metrics.reload_finished(ok=True, now=datetime(2026, 3, 2, tzinfo=UTC))

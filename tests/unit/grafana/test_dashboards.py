@@ -230,40 +230,93 @@ def test_no_panel_shows_a_number_for_a_dead_pantau_after_seconds_minutes_or_hour
     assert not promtool.run(tmp_path, [promtool.story("death", series, story)], recorded)
 
 
-@pytest.mark.blind
-def test_a_deaf_pantau_says_of_nothing_that_it_is_zero_and_names_who_is_unproven(tmp_path: Path) -> None:
-    """Runs go on and prove nothing any more from the third minute on; its judgement of two agencies was that they are well."""
-    series = {
-        'pantau_build_info{instance="a"}': "1x60",
-        'pantau_config_routes{instance="a"}': "2x60",
-    }
-    for agency in ("JCM", "MDC"):
+def counted() -> dict[str, str]:
+    return {title: asked(WALL, title) for title in ("Down", "Degraded", "Not probed", "Unproven")}
+
+
+def probed(*agencies: str, run: str, success: str, run_by: str, proof_by: str) -> dict[str, str]:
+    """Return the series of agencies that are judged to be well, for an hour."""
+    series = {'pantau_build_info{instance="a"}': "1x60", 'pantau_config_routes{instance="a"}': "2x60"}
+    for agency in agencies:
         of, route = f'agency="{agency}"', f'agency="{agency}",route="{agency}/inbound"'
         series |= {
             f'pantau_incidents_open{{{of},instance="a"}}': "0x60",
             f'pantau_mail_up{{{of},direction="inbound",instance="a"}}': "1x60",
             f'pantau_mail_degraded{{{of},direction="inbound",instance="a"}}': "0x60",
-            f'pantau_probe_last_run_timestamp_seconds{{{route},instance="a"}}': "0+60x60",
-            f'pantau_probe_last_success_timestamp_seconds{{{route},instance="a"}}': "0+60x3 180x57",
+            f'pantau_probe_last_run_timestamp_seconds{{{route},instance="a"}}': run,
+            f'pantau_probe_last_success_timestamp_seconds{{{route},instance="a"}}': success,
+            f'pantau_probe_overdue_timestamp_seconds{{{of},instance="a"}}': run_by,
+            f'pantau_proof_overdue_timestamp_seconds{{{of},instance="a"}}': proof_by,
         }
-    counts = {title: asked(WALL, title) for title in ("Down", "Degraded", "Not probed", "Unproven")}
-    rows = asked(WALL, "Worst first")
-    none = [("{}", 0)]
+    return series
+
+
+@pytest.mark.blind
+def test_a_deaf_pantau_says_of_nothing_that_it_is_zero_and_names_who_is_unproven(tmp_path: Path) -> None:
+    """Runs go on and prove nothing any more from the third minute on; its judgement of two agencies was that they are well."""
+    series = probed(
+        "JCM", "MDC", run="0+60x60", success="0+60x3 180x57", run_by="660+60x60", proof_by="2280+60x3 2460x57"
+    )
+    counts, rows, none = counted(), asked(WALL, "Worst first"), [("{}", 0)]
+    unproven = [(f'{{agency="{code}",runbook="mail-unproven"}}', 3) for code in ("JCM", "MDC")]
     told = [
         promtool.ask(rows, "10m", [('{agency="nobody · tiada"}', 0)]),
         *(promtool.ask(expr, "10m", none) for expr in counts.values()),
         *(promtool.ask(counts[title], "50m", []) for title in ("Down", "Degraded", "Not probed")),
         promtool.ask(counts["Unproven"], "50m", [("{}", 2)]),
-        promtool.ask(rows, "50m", [(f'{{agency="{code}",runbook="mail-unproven"}}', 3) for code in ("JCM", "MDC")]),
+        promtool.ask(rows, "50m", unproven),
     ]
-    assert not promtool.run(tmp_path, [promtool.story("deaf", series, told)], UNUSED)
+    # One that has been down for long has nothing to do with it.
+    down = {'pantau_mail_up{agency="PPC",direction="inbound",instance="a"}': "0x60"}
+    still = [
+        promtool.ask(counts["Degraded"], "50m", []),
+        promtool.ask(counts["Down"], "50m", [("{}", 1)]),
+        promtool.ask(counts["Unproven"], "50m", [("{}", 2)]),
+    ]
     # At night nothing is due, and nobody is deaf who need not listen.
     night = series | {f'pantau_off_hours{{agency="{code}",instance="a"}}': "1x60" for code in ("JCM", "MDC")}
-    told = [
+    quiet = [
         *(promtool.ask(expr, "50m", none) for expr in counts.values()),
         promtool.ask(asked(WALL, "In maintenance"), "50m", [("{}", 2)]),
     ]
-    assert not promtool.run(tmp_path, [promtool.story("night", night, told)], UNUSED)
+    stories = [
+        promtool.story("deaf", series, told),
+        promtool.story("deaf, and one is down", series | down, still),
+        promtool.story("night", night, quiet),
+    ]
+    assert not promtool.run(tmp_path, stories, UNUSED)
+
+
+@pytest.mark.blind
+def test_a_pantau_that_answers_and_probes_no_more_is_not_green_for_long(tmp_path: Path) -> None:
+    """Two agencies are probed each minute, and from the third minute on not any more; a third is every six hours."""
+    often = probed(
+        "JCM",
+        "MDC",
+        run="0+60x3 180x57",
+        success="0+60x3 180x57",
+        run_by="660+60x3 840x57",
+        proof_by="2280+60x3 2460x57",
+    )
+    rarely = probed("PPC", run="0x60", success="0x60", run_by="22740x60", proof_by="22740x60")
+    counts, none = counted(), [("{}", 0)]
+    told = [
+        *(promtool.ask(expr, "10m", none) for expr in counts.values()),
+        promtool.ask(counts["Not probed"], "15m", [("{}", 2)]),
+        *(promtool.ask(counts[title], "15m", []) for title in ("Down", "Degraded", "Unproven")),
+    ]
+    # Who is probed that rarely is well for as long, though nothing is heard meanwhile.
+    alone = [*(promtool.ask(expr, "55m", none) for expr in counts.values())]
+    stories = [promtool.story("hangs", often | rarely, told), promtool.story("every six hours", rarely, alone)]
+    assert not promtool.run(tmp_path, stories, UNUSED)
+
+
+@pytest.mark.blind
+def test_what_is_remembered_over_a_start_is_no_zero_before_the_first_mail_is_heard(tmp_path: Path) -> None:
+    series = probed("JCM", run="_x60", success="_x60", run_by="660x60", proof_by="2280x60")
+    del series['pantau_probe_last_success_timestamp_seconds{agency="JCM",route="JCM/inbound",instance="a"}']
+    told = [promtool.ask(expr, "5m", []) for expr in counted().values()]
+    assert not promtool.run(tmp_path, [promtool.story("start", series, told)], UNUSED)
 
 
 @pytest.mark.blind

@@ -366,6 +366,33 @@ async def test_it_is_shown_who_is_outside_of_their_hours() -> None:
         assert scene.value("maintenance", agency="JCM") == 0
 
 
+async def test_it_is_shown_by_when_a_run_and_a_proof_are_overdue_until_the_route_leaves() -> None:
+    def overdue(scene: Scene, agency: str) -> list[float | None]:
+        names = ("probe_overdue_timestamp_seconds", "proof_overdue_timestamp_seconds")
+        return [scene.value(name, agency=agency) for name in names]
+
+    async def fails_at_one(name: str, trace: Trace) -> Outcome:
+        return await (refused if "MDC" in name else quick)(name, trace)
+
+    each, other = route(box("JCM"), box("rujukan-a")), route(box("MDC"), box("rujukan-a"))
+    async with probing([each, other], fails_at_one) as scene:
+        await scene.play.until(lambda play: {each.name, other.name} <= set(play.started))
+        first = {agency: overdue(scene, agency) for agency in ("JCM", "MDC")}
+        run, proof = first["MDC"]
+        assert run is not None
+        assert proof is not None
+        assert CLOCK.now().timestamp() < run < proof
+        so_far = len(scene.play.started)
+        # Whole seconds are told.
+        await scene.play.until(lambda play: len(play.started) >= so_far + 16)
+        then = {agency: overdue(scene, agency) for agency in ("JCM", "MDC")}
+        assert [a != b for a, b in zip(first["JCM"], then["JCM"], strict=True)] == [True, True]
+        assert [a != b for a, b in zip(first["MDC"], then["MDC"], strict=True)] == [True, False]
+        await scene.prober.release([other])
+        assert overdue(scene, "MDC") == [None, None]
+        assert None not in overdue(scene, "JCM")
+
+
 @pytest.mark.parametrize(("script", "counts"), [(refused, False), (quick, True)])
 async def test_what_fails_in_maintenance_is_held_against_nobody(script: Script, *, counts: bool) -> None:
     begins = CLOCK.now() + 0.5 * SECOND

@@ -1,0 +1,142 @@
+"""By when a run, and a proof, is overdue: never while all is well, and soon when nothing is run any more."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from random import Random
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from monitor.model.route import Direction, Probing, WatchedRoute
+from monitor.model.window import ALWAYS, Hours, Once, Recurring, Stretch
+from monitor.planning.overdue import Expectations, proof_by, run_by
+from monitor.planning.schedule import TOLERANCE, Schedule
+from probes.model.probe import Patience, Route
+from tests.unit.monitor.trial import MINUTE, SECOND, T0, mailbox
+
+HOUR = timedelta(hours=1)
+KL = ZoneInfo("Asia/Kuala_Lumpur")
+OFFICE = Recurring("0 7 * * mon-fri", 12 * HOUR, KL)
+#: A few minutes, twice a day.
+GLANCES = Recurring("0 8,14 * * *", 10 * MINUTE, KL)
+NIGHTLY = Recurring("0 2 * * *", 2 * HOUR, KL)
+WORKS = Once(Stretch(T0 + 5 * HOUR, T0 + 31 * HOUR))
+
+
+def watched(name: str, probing: Probing, agency: str = "JCM") -> WatchedRoute:
+    ends = Route(name=name, sender=mailbox("a"), recipient=mailbox("b"))
+    return WatchedRoute(route=ends, agency=agency, direction=Direction.INBOUND, probing=probing)
+
+
+@pytest.mark.parametrize("interval", [MINUTE, 5 * MINUTE, 6 * HOUR, 36 * HOUR], ids=str)
+@pytest.mark.parametrize(
+    "hours",
+    [
+        ALWAYS,
+        Hours(when=(OFFICE,)),
+        Hours(when=(GLANCES,)),
+        Hours(maintenance=(NIGHTLY, WORKS)),
+        Hours(when=(OFFICE,), maintenance=(WORKS,)),
+    ],
+    ids=["always", "office hours", "twice a day", "maintenance", "office hours and maintenance"],
+)
+@pytest.mark.parametrize("patience", [Patience(), Patience(session=2 * MINUTE, arrival=HOUR)], ids=["usual", "long"])
+def test_nothing_is_overdue_while_every_run_is_begun_and_delivered(
+    interval: timedelta, hours: Hours, patience: Patience
+) -> None:
+    """Runs take anything up to all their time, and now and then a time is let go."""
+    chance = Random(f"{interval}{hours}{patience}")
+    route = watched("JCM/inbound/a", Probing(interval=interval, hours=hours, patience=patience))
+    schedule, expected = Schedule(seed="utama"), Expectations()
+    schedule.add(route.name, interval, T0, hours)
+    expected.begin(route, T0)
+    runs, was_let_go = 0, False
+    while runs < 100:
+        at = schedule.wake()
+        assert at is not None
+        if not was_let_go and chance.random() < 0.2:
+            # Nobody looks in time.
+            assert not schedule.due(at + TOLERANCE + SECOND)
+            was_let_go = True
+            continue
+        if not schedule.due(at):
+            continue
+        runs, was_let_go = runs + 1, False
+        ends = at + chance.random() * (patience.session + patience.whole)
+        overdue = expected.of("JCM")
+        assert overdue is not None
+        if hours.opens(ends) == ends:
+            assert ends < min(overdue.run, overdue.proof)
+        expected.ended(route, ends, proven=True)
+        schedule.finished(route.name, ends)
+
+
+@pytest.mark.parametrize(
+    ("interval", "at_most"), [(MINUTE, 12 * MINUTE), (5 * MINUTE, 20 * MINUTE), (6 * HOUR, 6 * HOUR + 20 * MINUTE)]
+)
+def test_soon_after_the_last_run_the_next_is_overdue(interval: timedelta, at_most: timedelta) -> None:
+    last = run_by(Probing(interval=interval), T0)
+    assert last is not None
+    assert interval < last - T0 < at_most
+
+
+def test_a_proof_is_waited_for_half_an_hour_or_as_long_as_a_run() -> None:
+    often, rarely = Probing(interval=MINUTE), Probing(interval=6 * HOUR)
+    found = proof_by(often, T0)
+    assert found is not None
+    assert 30 * MINUTE < found - T0 < 45 * MINUTE
+    assert proof_by(rarely, T0) == run_by(rarely, T0)
+
+
+def test_nothing_is_overdue_outside_of_hours_but_soon_after_they_begin_again() -> None:
+    evening = datetime(2026, 3, 2, 18, 55, tzinfo=KL)
+    for interval, at_most in ((5 * MINUTE, 20 * MINUTE), (6 * HOUR, 25 * MINUTE)):
+        found = run_by(Probing(interval=interval, hours=Hours(when=(OFFICE,))), evening)
+        assert found is not None
+        assert MINUTE < found - datetime(2026, 3, 3, 7, tzinfo=KL) < at_most
+
+
+def test_of_several_routes_the_first_counts_and_of_nothing_nothing() -> None:
+    often, rarely = watched("a", Probing(interval=MINUTE)), watched("b", Probing(interval=HOUR))
+    expected = Expectations()
+    assert expected.of("JCM") is None
+    for route in (often, rarely):
+        expected.begin(route, T0)
+    expected.ended(often, T0 + 2 * HOUR, proven=False)
+    overdue = expected.of("JCM")
+    assert overdue is not None
+    assert (overdue.run, overdue.proof) == (run_by(rarely.probing, T0), proof_by(often.probing, T0))
+    expected.forget(rarely)
+    overdue = expected.of("JCM")
+    assert overdue is not None
+    assert overdue.run == run_by(often.probing, T0 + 2 * HOUR)
+    expected.forget(often)
+    assert expected.of("JCM") is None
+    # Its last run ends after it has left.
+    expected.ended(often, T0 + HOUR, proven=True)
+    assert expected.of("JCM") is None
+
+
+def test_who_is_to_be_probed_more_often_from_now_on_is_not_late_at_once_and_who_is_not_changed_has_no_time_anew() -> (
+    None
+):
+    route = watched("a", Probing(interval=12 * HOUR))
+    expected, later = Expectations(), T0 + 11 * HOUR
+    expected.begin(route, T0)
+    expected.change(route, later)
+    overdue = expected.of("JCM")
+    assert overdue is not None
+    assert overdue.run == run_by(route.probing, T0)
+    oftener = replace(route, probing=replace(route.probing, interval=HOUR))
+    expected.change(oftener, later)
+    overdue = expected.of("JCM")
+    assert overdue is not None
+    assert overdue.run == run_by(oftener.probing, later)
+
+
+def test_who_has_hours_that_never_come_again_is_not_waited_for() -> None:
+    expected = Expectations()
+    expected.begin(watched("a", Probing(hours=Hours(when=(Once(Stretch(T0 - HOUR, T0)),)))), T0)
+    assert expected.of("JCM") is None
