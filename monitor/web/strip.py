@@ -1,6 +1,6 @@
 """The bars of an agency's latest days: what each looks like, and what it says in words (`strip.yaml`).
 
-Colour is never alone: whatever is not well has a mark of its own, and all of it is in words.
+Colour is never alone: the worse, the taller, which is seen where a bar is two pixels wide; and all of it is in words.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _CLOSED = (MinuteState.MAINTENANCE, MinuteState.OFF_HOURS)
 
 
 class Shade(StrEnum):
-    """What the bar of a day looks like: the name of its class in strip.css and of its mark in strip.html."""
+    """What the bar of a day looks like: the name of its class in strip.css."""
 
     #: Down for an hour and more.
     LONG = "long"
@@ -44,6 +44,18 @@ class Shade(StrEnum):
     UNWATCHED = "unwatched"
 
 
+#: Of 32. What is not known is as tall as what is worst: nobody may take it for well.
+_HEIGHTS: Mapping[Shade, int] = {
+    Shade.LONG: 32,
+    Shade.SOME: 25,
+    Shade.BRIEF: 12,
+    Shade.SLOW: 18,
+    Shade.WELL: 12,
+    Shade.CLOSED: 12,
+    Shade.UNWATCHED: 32,
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DayBar:
     """A day."""
@@ -53,6 +65,11 @@ class DayBar:
     is_thin: bool
     #: The day and what it was, in words.
     says: str
+
+    @property
+    def height(self) -> int:
+        """How tall it is, of 32."""
+        return _HEIGHTS[self.shade]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,7 +85,7 @@ async def test_a_page_that_reaches_the_service_shows_what_changed_and_as_of_when
     assert re.search(r'<span id="asof">Setakat <time>\d\d:\d\d:\d\d</time>', document)
     assert "<title>(1) Pantau</title>" in document
     # The clock of an open incident goes on by itself.
-    assert re.search(r'<time datetime="[^"]+" class="age" data-age="\d+ j \d+ min">', document)
+    assert re.search(r'<time datetime="[^"]+" class="age" data-age="\d+ hari \d+ j">', document)
 
 
 @pytest.mark.blind

@@ -174,8 +174,8 @@ function ages() {
   for (const time of state.querySelectorAll("time.age")) {
     const seconds = Math.max(0, Math.floor((now - Date.parse(time.dateTime)) / 1000));
     const minutes = Math.floor(seconds / 60);
-    const hours = document.documentElement.lang === "ms" ? "j" : "h";
-    const age = seconds < 90 ? `${seconds} s` : minutes < 90 ? `${minutes} min` : `${Math.floor(minutes / 60)} ${hours} ${minutes % 60} min`;
+    const [days, hours] = document.documentElement.lang === "ms" ? ["hari", "j"] : ["d", "h"];
+    const age = seconds < 90 ? `${seconds} s` : minutes < 90 ? `${minutes} min` : minutes < 2 * 1440 ? `${Math.floor(minutes / 60)} ${hours} ${minutes % 60} min` : `${Math.floor(minutes / 1440)} ${days} ${Math.floor((minutes % 1440) / 60)} ${hours}`;
     if (time.dataset.age !== age) time.dataset.age = age;
   }
 }

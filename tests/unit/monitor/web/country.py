@@ -49,7 +49,9 @@ class Country(Service):
     otherwise: dict[str, AgencyView] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.sheets = {T0.date() - timedelta(days=ago): DaySheet("b75w1365") for ago in range(1, 90)}
+        days = {9: "b75w1365", 10: "s3w1437", 11: "d90w1350", 12: "h1440", 13: "-1440", 20: "r20w1420", 40: "w300b90"}
+        always = "b75w1365" if self.weather is Weather.MASS else "w1440"
+        self.sheets = {T0.date() - timedelta(days=ago): DaySheet(days.get(ago, always)) for ago in range(1, 90)}
         if self.weather is Weather.AWAY:
             away = Complaint(ill=Ill.STORE_AWAY, health=Health.DOWN, why="database is locked", since=T0)
             self.ills = {OwnPart.STORE: {"health": Health.DOWN, "complaints": (away,)}}

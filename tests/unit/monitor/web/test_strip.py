@@ -16,7 +16,7 @@ from monitor.views.days import AgencyDays, DayView, view_days
 from monitor.web import strip
 from monitor.web.page import Tongue
 from monitor.web.portal import page_templates, portal
-from monitor.web.strip import Shade, percent_of, strip_of
+from monitor.web.strip import DayBar, Shade, percent_of, strip_of
 from tests.unit.monitor.trial import T0
 from tests.unit.monitor.web.source import Service, client
 
@@ -149,12 +149,12 @@ def test_it_needs_no_style_of_its_own_and_no_identifiers_which_the_policy_and_ot
 
 
 @pytest.mark.parametrize("shade", Shade)
-def test_every_shade_has_a_colour_and_but_for_two_that_are_plain_a_mark(shade: Shade) -> None:
+def test_every_shade_has_a_colour_and_is_known_without_it_from_one_that_is_well(shade: Shade) -> None:
     web = Path(strip.__file__).parent
     assert f".strip .{shade} rect" in (web / "static/strip.css").read_text()
-    # A day that is not watched is hatched as one that is hardly watched.
-    has_mark = f'bar.shade == "{shade}"' in (web / "templates/strip.html").read_text()
-    assert has_mark == (shade not in {Shade.WELL, Shade.UNWATCHED})
+    bar, well = (DayBar(shade=each, is_thin=False, says="") for each in (shade, Shade.WELL))
+    marked = f'bar.shade == "{shade}"' in (web / "templates/strip.html").read_text()
+    assert (bar.height > well.height or marked) == (shade not in {Shade.WELL, Shade.CLOSED}), "taller, or capped"
 
 
 @pytest.mark.parametrize(("tongue", "says"), [("ms", "gangguan 6 j"), ("en", "down 6 h")])
