@@ -13,6 +13,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from secrets import token_hex
+from typing import NoReturn
 
 import structlog
 
@@ -46,6 +47,7 @@ from monitor.service.alertmanager.teller import AlertTeller
 from monitor.service.daybook import LOOKS, Daybook
 from monitor.service.declarer import Declarer
 from monitor.service.derived import Derived, pin_book
+from monitor.service.documents import DocumentWriter
 from monitor.service.duty import Duty
 from monitor.service.front import Front
 from monitor.service.housekeeping import keep_house
@@ -65,12 +67,14 @@ from monitor.store.probing.history import History
 from monitor.store.probing.processes import Processes
 from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.probing.retention import Keep, Retention
+from monitor.store.upkeep.documents import Documents, DocumentsAwayError
 from monitor.store.upkeep.renames import Renames
 from monitor.views.own_health import Signs
 from monitor.views.status_line import status_line
 from monitor.watchdog.watchdog import Watchdog, store_opening
 from monitor.web.callbacks import callbacks
 from monitor.web.command.control import control, declarations
+from monitor.web.command.documents import documents
 from monitor.web.command.drills import drills
 from monitor.web.command.duty import duties
 from monitor.web.command.paper import paper
@@ -130,6 +134,8 @@ class App:
                 except BadConfiguration:
                     self._manager.status("The configuration cannot be used; `pantau check` lists what is wrong with it")
                     raise
+                except DocumentsAwayError as away:
+                    await self._give_up(away)
                 await life.enter_async_context(self._built(configuration))
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(loop) for loop in self._loops()]
@@ -142,6 +148,15 @@ class App:
         log.info("stopped")
         if self._ousted is not None:
             raise self._ousted
+
+    async def _give_up(self, away: DocumentsAwayError) -> NoReturn:
+        """Let the lifeline look, and end: which agencies there are only the store knows, and it is away."""
+        try:
+            settings_alone = await read(self._path, self._environ, Memory(), ())
+        except BadConfiguration:  # They name what an agency has: its contacts in a drill.
+            raise StoreUnusableError(str(away)) from None
+        async with store_opening(settings_alone, self._path.parent, self._metrics.watchdog, self._clock):
+            raise StoreUnusableError(str(away)) from None
 
     def _loops(self) -> Iterable[Coroutine[object, object, object]]:
         history = self._around.history
@@ -316,11 +331,13 @@ class App:
         await self._lifecycle.started(version=version("pantau"), user=f"uid {os.getuid()}")
         # Before anybody asks for it: it is set aside with all else that stays, or the collector would hold the loop for it.
         await history.latest()
+        self._documents = Documents(database)
         self._reloader = Reloader(
             self._path,
             self._environ,
             around=self._around,
             records=ConfigurationRecords(database),
+            documents=self._documents,
             lifecycle=self._lifecycle,
             pool=self._pool,
             dispatcher=self._dispatcher,
@@ -386,6 +403,7 @@ class App:
             declarations(declarer),
             letter_orders(self._letters),
             paper(self._restorer),
+            documents(DocumentWriter(self._path, self._environ, self._documents, self._clock), self._reloader.reload),
             renames(
                 Renamer(
                     renames=Renames(self._database),

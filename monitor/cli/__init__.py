@@ -44,6 +44,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "override": "Let somebody take a duty over for a while.",
     "silence": "Let nobody be told about an agency or a route for a while.",
     "reload": "Let the running service read its configuration again. A bad one changes nothing; exit code 2.",
+    "apply": "Write the agency files of a directory into the store, all or none, and show what becomes different.",
+    "export": "Write the store's agency documents as files into a directory, each as it was written.",
     "rename": "Let an agency or a mailbox be called otherwise, without losing its history. Write the new name into the files first.",
     "audit": "The journal: whether it is as it was written, and all of it for an auditor.",
     "purge": "Show which incidents, notices and entries of the journal would be disposed of, and with --confirm do it.",
@@ -56,6 +58,7 @@ _TOGETHER: Final[Mapping[str, tuple[str, ...]]] = {
     "incident": ("incidents", "ack", "hand-on", "remark", "release", "declare", "close", "correct"),
     "notice": ("notices", "settle"),
     "record": ("dossier", "purge"),
+    "documents": ("apply", "export"),
 }
 
 

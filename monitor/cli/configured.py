@@ -14,6 +14,7 @@ from monitor.config.files.secret import Vault
 from monitor.config.loading import BadConfiguration, Configuration, load
 from monitor.config.service.store import StoreSettings
 from monitor.store.backend.postgres import PostgresServer
+from monitor.store.upkeep.documents import DocumentsAwayError
 
 
 def configuration(path: Path) -> Configuration:
@@ -22,6 +23,8 @@ def configuration(path: Path) -> Configuration:
         return load(path, os.environ).accepted()
     except BadConfiguration as bad:
         fail("\n".join(str(problem) for problem in bad.problems), 2)
+    except DocumentsAwayError as away:
+        fail(str(away))
 
 
 def store_server(path: Path) -> PostgresServer | None:

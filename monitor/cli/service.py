@@ -71,7 +71,7 @@ LONG = 3600.0
 
 
 def request(
-    socket: Path, method: str, path: str, word: Mapping[str, str | bool | None] | None = None, *, within: float = USUAL
+    socket: Path, method: str, path: str, word: Mapping[str, Any] | None = None, *, within: float = USUAL
 ) -> httpx.Response:
     """Send one request over a Unix socket. Raise `httpx.HTTPError` or `OSError` when nobody answers."""
     with reachable(socket) as name:
@@ -109,7 +109,7 @@ def ask(
     given: Path | None,
     method: str,
     path: str,
-    word: Mapping[str, str | bool | None] | None = None,
+    word: Mapping[str, Any] | None = None,
     *,
     within: float = USUAL,
 ) -> Any:

@@ -19,7 +19,7 @@ def show(columns: Sequence[str], rows: Iterable[Sequence[str]], *, nothing: str)
     """Print a table, or *nothing* when it has no rows. Piped, it is as wide as it needs to be."""
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        table.add_row(*map(_legible, row))
+        table.add_row(*map(legible, row))
     # A piece of an IPv6 address may be the name of a picture: "2001:db8:a:1".
     console = Console(emoji=False)
     if not console.is_terminal:
@@ -41,6 +41,6 @@ def _local(text: str) -> datetime:
     return datetime.fromisoformat(text).astimezone(MALAYSIA)
 
 
-def _legible(text: str) -> str:
-    # What a mail server or a provider said stands in some cells: nothing in it may move the cursor.
+def legible(text: str) -> str:
+    """Return *text* without what would move the cursor: some of it was said by a mail server, or by a provider."""
     return "".join(each if each.isprintable() else " " for each in text)

@@ -19,10 +19,11 @@ from alerts.wording.texts import Wording
 from monitor.config.agency.calendar import check_gazette, read_gazette
 from monitor.config.agency.route import RouteDirection
 from monitor.config.fields.trust import NoTrust, Trust
-from monitor.config.files.document import read_document
+from monitor.config.files.document import ENDINGS, Document, agency_files, document_of, read_document
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.files.secret import SecretSighting, Vault
+from monitor.config.files.section import IN_THE_STORE
 from monitor.config.model.registry import Agency, Registry, build_registry
 from monitor.config.model.settings import Provision, Settings
 from monitor.config.review import (
@@ -43,7 +44,9 @@ from monitor.config.sense.texts import check_texts, read_texts
 from monitor.config.service.drill import check_drilled, check_room
 from monitor.config.service.gateway import gateway_kinds
 from monitor.config.service.mail_provider import build_mail_providers
+from monitor.model.document import WrittenDocument
 from monitor.runtime.kinds import check_kinds
+from monitor.store.upkeep.documents import DocumentsAwayError, read_documents
 from probes.model.check import CheckKind
 
 
@@ -88,7 +91,7 @@ class Memory:
     """What outlives one reading of the configuration. For one reading at a time: hold `lock`."""
 
     trust: Trust = field(default_factory=Trust)
-    files: dict[Path, Filed] = field(default_factory=dict)
+    files: dict[str, Filed] = field(default_factory=dict)
     #: The same objects for as long as they say the same.
     provision: Provision = field(default_factory=Provision)
     wording: Wording | None = None
@@ -134,6 +137,26 @@ class Configuration:
     #: force.
     digest: str = ""
     files: int = 0
+    #: What each agency's file holds, as it was read.
+    documents: tuple[WrittenDocument, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgencySource:
+    """Where an agency's document is read from: a file, or a text."""
+
+    #: As problems call it.
+    called: str
+    #: What its file is called, or would be.
+    name: str
+    file: Path | None = None
+    text: str = field(default="", repr=False)
+
+    def read(self, known: Document | None = None) -> Document:
+        """Read it; *known* is returned when it holds the same as when that was read."""
+        if self.file is not None:
+            return read_document(self.file, known)
+        return document_of(self.text, self.called, known)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +171,8 @@ class Loaded:
     digest: str
     #: There when there is no error.
     configuration: Configuration | None = None
+    #: Why the documents in the store could not be read.
+    away: DocumentsAwayError | None = None
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -160,7 +185,12 @@ class Loaded:
         return tuple(problem for problem in self.problems if problem.severity is Severity.WARNING)
 
     def accepted(self) -> Configuration:
-        """Return the configuration. Raise `BadConfiguration` when it cannot be used."""
+        """Return the configuration. Raise `BadConfiguration` when it cannot be used.
+
+        Raise `DocumentsAwayError` when nobody can know that, because the store is away that has a part of it.
+        """
+        if self.away is not None:
+            raise self.away
         if self.configuration is None:
             raise BadConfiguration(self.problems)
         return self.configuration
@@ -174,18 +204,19 @@ def load(
     checks: Mapping[str, CheckKind] | None = None,
     now: datetime | None = None,
     memory: Memory | None = None,
+    documents: Sequence[AgencySource] | None = None,
 ) -> Loaded:
     """Read the settings file at *path* and the agencies it names; never raises for what files hold.
 
     *kinds* are the gateways that may be configured, *checks* the checks; default: those that ship. With *now* it is also
     noted what is going to be wrong; that makes no configuration unusable. Raise `TypeError` when one of the kinds is
     not what it should be. *memory*: of earlier readings with the same kinds, for one who reads again and again; what
-    comes of it is the same as without.
+    comes of it is the same as without. *documents*: those of all agencies, whatever there are where the settings say.
     """
     memory = memory or Memory()
     with memory.lock:
         kinds, checks = gateway_kinds() if kinds is None else kinds, check_kinds() if checks is None else checks
-        return _load(path, environ, memory, _Known(kinds=kinds, checks=checks, now=now))
+        return _load(path, environ, memory, _Known(kinds=kinds, checks=checks, now=now), documents)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +228,9 @@ class _Known:
     now: datetime | None
 
 
-def _load(path: Path, environ: Mapping[str, str], memory: Memory, known: _Known) -> Loaded:
+def _load(
+    path: Path, environ: Mapping[str, str], memory: Memory, known: _Known, documents: Sequence[AgencySource] | None
+) -> Loaded:
     vault, uniques, claims = Vault(directory=path.parent, environ=environ), Uniques(), list[Claim]()
     memory.trust.look_again()
     findings = Findings(read_document(path))
@@ -208,9 +241,15 @@ def _load(path: Path, environ: Mapping[str, str], memory: Memory, known: _Known)
         uniques.settle(claims, findings)
     settings, days = _with_gazette(settings, vault, findings)
 
-    files = _agency_files(path, settings, findings)
+    away = None
+    if documents is None:
+        try:
+            documents = _sources(path, settings, findings)
+        except DocumentsAwayError as error:
+            findings["agencies"].error(str(error), "the same, once it can be read again")
+            away, documents = error, ()
     wording = memory.same_wording(read_texts(settings, findings))
-    filed = _read_agencies(files, vault, provision, known.checks, memory)
+    filed = _read_agencies(documents, vault, provision, known.checks, memory)
     others = [each.checked.copy() for each in filed]
     for each, found in zip(filed, others, strict=True):
         uniques.settle(each.claims, found)
@@ -221,7 +260,7 @@ def _load(path: Path, environ: Mapping[str, str], memory: Memory, known: _Known)
 
     loaded = _loaded((findings, *others, *days), environ)
     if loaded.errors or settings is None or wording is None:
-        return loaded
+        return replace(loaded, away=away)
     registry = build_registry({agency.agency: agency for agency in agencies}, settings, memory.trust, memory.in_force)
     found_in = {agency.agency: each for agency, each in zip(agencies, others, strict=True)}
     check_timetable(registry, build_mail_providers(settings.providers), {"": findings, **found_in})
@@ -237,8 +276,18 @@ def _load(path: Path, environ: Mapping[str, str], memory: Memory, known: _Known)
         check_storage(settings, registry.routes, findings)
         loaded = _loaded((findings, *others, *days), environ)
     settings = with_environment(settings, environ)
+    written = [
+        WrittenDocument(agency=each.agency.agency, name=source.name, text=each.read.document.text)
+        for source, each in zip(documents, filed, strict=True)
+        if each.agency is not None
+    ]
     accepted = Configuration(
-        settings=settings, registry=registry, wording=wording, digest=loaded.digest, files=loaded.files
+        settings=settings,
+        registry=registry,
+        wording=wording,
+        digest=loaded.digest,
+        files=loaded.files,
+        documents=tuple(written),
     )
     return replace(loaded, configuration=accepted)
 
@@ -270,16 +319,39 @@ def _loaded(findings: tuple[Findings, ...], environ: Mapping[str, str]) -> Loade
     )
 
 
+def _sources(path: Path, settings: Settings | None, findings: Findings) -> Sequence[AgencySource]:
+    if settings is not None and settings.agencies == IN_THE_STORE and not findings["agencies"].is_broken:
+        return _stored(settings, findings)
+    files = _agency_files(path, settings, findings)
+    return [AgencySource(called=str(file), name=file.name, file=file) for file in files]
+
+
+def _stored(settings: Settings, findings: Findings) -> Sequence[AgencySource]:
+    server = None if settings.store is None else settings.store.build()
+    latest = (each.document for each in read_documents(settings.state, server).values())
+    written = [each for each in latest if each is not None]
+    if not written:
+        # A service that watches nothing would look healthy for ever.
+        instead = "the same, after `pantau apply DIRECTORY` with the agency files"
+        findings["agencies"].error("the store holds no agency", instead)
+    return [stored_source(each) for each in written]
+
+
+def stored_source(document: WrittenDocument) -> AgencySource:
+    """Return where a document of the store is read from."""
+    return AgencySource(called=f"{document.agency} in the store", name=document.name, text=document.text)
+
+
 def _agency_files(path: Path, settings: Settings | None, findings: Findings) -> list[Path]:
     known = settings is not None and not findings["agencies"].is_broken
     directory = settings.agencies if settings is not None and known else path.parent / _USUAL_DIRECTORY
     try:
-        there = sorted(file for file in directory.iterdir() if not file.name.startswith("."))
-        files = [file for file in there if file.suffix in _ENDINGS]
-        overlooked = [file for file in there if file.suffix not in _ENDINGS and _is_meant(file)]
+        files = agency_files(directory)
+        overlooked = sorted(each for each in directory.iterdir() if each not in files and _is_meant(each))
     except (OSError, ValueError):
         if known:
-            findings["agencies"].error(f"{directory} is no directory that can be read", "the directory of agency files")
+            instead = f"the directory of agency files, or: {IN_THE_STORE}"
+            findings["agencies"].error(f"{directory} is no directory that can be read", instead)
         return []
     for file in overlooked if known else ():
         message = f"{file} is not read: agency files are called *.yaml and lie in {directory} itself"
@@ -290,32 +362,34 @@ def _agency_files(path: Path, settings: Settings | None, findings: Findings) -> 
     return files
 
 
-#: What the names of agency files end with.
-_ENDINGS = (".yaml", ".yml")
-
-
 def _is_meant(file: Path) -> bool:
     """Whether somebody would think that a file, or what is in a directory, is read: ".YAML", ".yaml.txt"."""
+    if file.name.startswith("."):
+        return False
     if file.is_dir():
-        return any(each.suffix in _ENDINGS for each in file.glob("*"))
-    return file.name.lower().strip().removesuffix(".txt").endswith(_ENDINGS)
+        return any(each.suffix in ENDINGS for each in file.glob("*"))
+    return file.name.lower().strip().removesuffix(".txt").endswith(ENDINGS)
 
 
 def _read_agencies(
-    files: Sequence[Path], vault: Vault, provision: Provision, checks: Mapping[str, CheckKind], memory: Memory
+    sources: Sequence[AgencySource],
+    vault: Vault,
+    provision: Provision,
+    checks: Mapping[str, CheckKind],
+    memory: Memory,
 ) -> Sequence[Filed]:
-    """Return what each file holds, read and checked by itself, as far as that has not been done before."""
+    """Return what each source holds, read and checked by itself, as far as that has not been done before."""
     filed = {}
-    for file in files:
-        known = memory.files.get(file)
-        document = read_document(file, known.read.document if known else None)
+    for source in sources:
+        known = memory.files.get(source.called)
+        document = source.read(known.read.document if known else None)
         if known is None or document is not known.read.document:
             known = _read_agency(Findings(document), vault.apart(), checks)
         elif not known.is_read_from(vault):
-            known = _read_agency(Findings(read_document(file)), vault.apart(), checks)
+            known = _read_agency(Findings(source.read()), vault.apart(), checks)
         if not known.is_checked_by(provision, memory.trust):
             _check_agency(known, provision, memory.trust)
-        filed[file] = known
+        filed[source.called] = known
     memory.files = filed
     return list(filed.values())
 

@@ -8,9 +8,6 @@ from alerts.record.clock import Clock
 from alerts.record.store import Entry, Store
 from monitor.store.probing.records import Applied
 
-#: Codes of agencies that one entry names; more are counted.
-_NAMED = 50
-
 
 class Lifecycle:
     """Writes into the journal. A store that is away raises, as everywhere: what is not written down is not done."""
@@ -35,11 +32,7 @@ class Lifecycle:
         Not *tells*: by it nobody is told of anything.
         """
         detail = {"sha256": digest, "files": str(files)} | ({} if tells else {"mode": "watch"})
-        for what, codes in (("added", applied.added), ("changed", applied.changed), ("removed", applied.removed)):
-            if codes:
-                more = f" and {len(codes) - _NAMED} more" if len(codes) > _NAMED else ""
-                detail[what] = " ".join(codes[:_NAMED]) + more
-        await self.told(by, "configuration taken up", detail)
+        await self.told(by, "configuration taken up", detail | applied.detail())
 
     async def refused(self, by: str, errors: Sequence[str]) -> None:
         """Tell that a configuration was not taken up, and how many errors it has."""

@@ -15,7 +15,8 @@ from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import GatewayPool, Line
 from alerts.record.store import StoreAway
 from monitor.config.files.problem import Problem, Severity
-from monitor.config.loading import BadConfiguration, Configuration, Memory, load
+from monitor.config.files.section import IN_THE_STORE
+from monitor.config.loading import AgencySource, BadConfiguration, Configuration, Memory, load
 from monitor.config.model.settings import Settings
 from monitor.config.sense.duplicate import perhaps_renamed
 from monitor.proof.lifecycle import Lifecycle
@@ -25,6 +26,7 @@ from monitor.runtime.systemd import ServiceManager
 from monitor.service.lines import Retirement, build_lines, close_lines
 from monitor.service.watch import Watch, WatchSurroundings, abandoned, make_watch, prepare, take_up
 from monitor.store.probing.records import ConfigurationRecords
+from monitor.store.upkeep.documents import Documents
 
 log = structlog.get_logger()
 
@@ -33,10 +35,15 @@ _NO_QUIET_END = "a reload does not end the telling: people are told as before, a
 _BY_RESTART = "mode: tell; or stop the service and start it, if nobody is to be told any more"
 
 
-async def read(path: Path, environ: Mapping[str, str], memory: Memory) -> Configuration:
-    """Read the configuration; raise `BadConfiguration` when it cannot be used. *memory*: of earlier readings."""
+async def read(
+    path: Path, environ: Mapping[str, str], memory: Memory, documents: Sequence[AgencySource] | None = None
+) -> Configuration:
+    """Read the configuration; raise `BadConfiguration` when it cannot be used. *memory*: of earlier readings.
+
+    *documents*: those of all agencies, wherever the settings say they are. Raise `StoreAway` when they cannot be read.
+    """
     with spared():
-        loaded = await asyncio.to_thread(partial(load, path, environ, memory=memory))
+        loaded = await asyncio.to_thread(partial(load, path, environ, memory=memory, documents=documents))
     return loaded.accepted()
 
 
@@ -50,6 +57,7 @@ class Reloader:
         *,
         around: WatchSurroundings,
         records: ConfigurationRecords,
+        documents: Documents,
         lifecycle: Lifecycle,
         pool: GatewayPool,
         dispatcher: Dispatcher,
@@ -63,6 +71,7 @@ class Reloader:
         self._metrics = around.metrics
         self._clock = around.clock
         self._records = records
+        self._documents = documents
         self._lifecycle = lifecycle
         self._pool = pool
         self._dispatcher = dispatcher
@@ -218,6 +227,8 @@ class Reloader:
         kept = {code for code, agency in agencies.items() if recorded.get(code) is agency}
         documents = {code: (agency.model_dump_json(), "file") for code, agency in agencies.items() if code not in kept}
         applied = await self._records.apply("agency", documents, self._clock.now(), kept=kept)
+        if configuration.settings.agencies != IN_THE_STORE:
+            await self._documents.follow(configuration.documents, by=by, now=self._clock.now())
         await self._lifecycle.configured(
             by, configuration.digest, configuration.files, applied, tells=configuration.settings.tells
         )

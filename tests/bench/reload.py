@@ -21,6 +21,7 @@ from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
 from monitor.store.probing.records import ConfigurationRecords
+from monitor.store.upkeep.documents import Documents
 from tests.bench.apart import apart
 from tests.bench.estate import files
 from tests.bench.goal import Measured
@@ -107,6 +108,7 @@ def _reloader(database: Database, settings: Path, memory: Memory) -> Reloader:
         ENVIRON,
         around=around,
         records=ConfigurationRecords(database),
+        documents=Documents(database),
         lifecycle=Lifecycle(store, clock, "pantau@bangku"),
         pool=station.pool,
         dispatcher=station.dispatcher,

@@ -89,8 +89,17 @@ class _Places(Mapping[Path, Place]):
         return len(self._found)
 
 
+#: What the names of agency files end with.
+ENDINGS = (".yaml", ".yml")
+
+
+def agency_files(directory: FilePath) -> list[FilePath]:
+    """Return the agency files of a directory, in their order. Raise `OSError` or `ValueError` when it is none."""
+    return sorted(each for each in directory.iterdir() if each.suffix in ENDINGS and not each.name.startswith("."))
+
+
 #: An agency's file has a few KiB; this one is something else.
-_LARGEST = 512 * 1024
+LARGEST = 512 * 1024
 
 
 def read_document(file: FilePath, known: Document | None = None) -> Document:
@@ -100,11 +109,11 @@ def read_document(file: FilePath, known: Document | None = None) -> Document:
     """
     name = str(file)
     try:
-        octets = read_regular(file, _LARGEST)
+        octets = read_regular(file, LARGEST)
         digest = hashlib.sha256(octets).hexdigest()
         if known is not None and known.digest == digest:
             return known
-        text = io.TextIOWrapper(io.BytesIO(octets), encoding="utf-8-sig").read()
+        text = text_of(octets)
     except UnicodeDecodeError as error:
         line = octets.count(b"\n", 0, error.start) + 1
         return _unreadable(name, "is not UTF-8 text", instead="the same, saved as UTF-8", line=line)
@@ -112,6 +121,19 @@ def read_document(file: FilePath, known: Document | None = None) -> Document:
         return _unreadable(name, str(error), instead="a file of text")
     except (OSError, ValueError) as error:
         return _unreadable(name, f"cannot be read: {why(error)}")
+    return replace(parse_document(text, name), digest=digest, text=text)
+
+
+def text_of(octets: bytes) -> str:
+    """Return the text of a file: without the mark of its order of octets, its lines ended in one way. Raise `ValueError`."""
+    return io.TextIOWrapper(io.BytesIO(octets), encoding="utf-8-sig").read()
+
+
+def document_of(text: str, name: str, known: Document | None = None) -> Document:
+    """Read *text* as a file of it is read. *known* is returned when it holds the same."""
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    if known is not None and known.digest == digest:
+        return known
     return replace(parse_document(text, name), digest=digest, text=text)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
@@ -124,6 +124,10 @@ def _placed(file: Path, info: ValidationInfo) -> Path:
     return file if info.context is None else info.context / file
 
 
+def _kept(place: Path, info: ValidationInfo) -> Path:
+    return place if place == IN_THE_STORE else _placed(place, info)
+
+
 def _meant(file: Path, info: ValidationInfo) -> Path:
     """Return where *file* leads. Something else keeps it, and it may not be there yet; a token in its place never will be."""
     if info.context is not None and not may_be_path(info.context / file, info.context):
@@ -191,6 +195,12 @@ Span = Annotated[Duration, AfterValidator(_positive)]
 
 #: A file or a directory.
 File = Annotated[Path, AfterValidator(_placed)]
+
+#: What is written in the place of a directory where the documents in the store are meant.
+IN_THE_STORE: Final = Path("in the store")
+
+#: A directory of files, or `IN_THE_STORE`.
+DocumentsPlace = Annotated[Path, AfterValidator(_kept)]
 
 #: A file with a secret that another program, or Pantau itself, keeps fresh.
 KeptFile = Annotated[Path, AfterValidator(_meant)]

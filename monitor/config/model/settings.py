@@ -27,7 +27,7 @@ from monitor.config.fields.circular import OFFICIAL_SUFFIXES, PRIVATE_PROVIDERS
 from monitor.config.fields.listen import Listen, ListenAddress, PublicUrl
 from monitor.config.fields.token import Token
 from monitor.config.fields.window import MALAYSIA, Zone
-from monitor.config.files.section import Code, Domain, File, Line, Section, Slug, Span
+from monitor.config.files.section import Code, DocumentsPlace, Domain, File, Line, Section, Slug, Span
 from monitor.config.model.alertmanager import AlertmanagerSettings
 from monitor.config.service.drill import DrillSettings
 from monitor.config.service.exposition import MetricsSettings
@@ -113,8 +113,8 @@ class Settings(Section):
     """A directory of our own: the store and its lock, the control socket, the key that signs tokens."""
     store: StoreSettings | None = None
     """A PostgreSQL that several engines share; default: a file in `state`, for one engine alone."""
-    agencies: File = Field(examples=["agencies/"])
-    """The directory of the agency files."""
+    agencies: DocumentsPlace = Field(examples=["agencies/"])
+    """The directory of the agency files; or `in the store`, which `pantau apply` writes them into."""
     wording: File | None = None
     """A directory with wordings that replace those that ship."""
     site: Slug = "utama"

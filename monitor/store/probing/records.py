@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,6 +10,9 @@ from sqlalchemy import delete, select
 
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import record
+
+#: Keys that are named; more are counted.
+_NAMED = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +22,16 @@ class Applied:
     added: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+
+    def detail(self) -> dict[str, str]:
+        """Return it as an entry of the journal has it."""
+        found = {"added": self.added, "changed": self.changed, "removed": self.removed}
+        return {what: _named(keys) for what, keys in found.items() if keys}
+
+
+def _named(keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
+    return " ".join(keys[:_NAMED]) + more
 
 
 class ConfigurationRecords:

@@ -82,6 +82,29 @@ record = Table(
     Column("applied_at", Moment, nullable=False),
 )
 
+#: Every version of every agency's document (`monitor.model.document`).
+document = Table(
+    "document",
+    metadata,
+    Column("agency", String(64), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("name", String(255), nullable=False),
+    #: NULL: by this version the agency is watched no more.
+    Column("text", Text),
+    Column("pen", String(16), nullable=False),
+    Column("written_by", String(200), nullable=False),
+    Column("written_at", Moment, nullable=False),
+    #: NULL: the latest one.
+    Column("replaced_at", Moment),
+    Index(
+        "uq_document_latest",
+        "agency",
+        unique=True,
+        sqlite_where=text("replaced_at IS NULL"),
+        postgresql_where=text("replaced_at IS NULL"),
+    ),
+)
+
 #: Counted in days and not in years where there are ten thousand routes: more than fit 32 bits.
 _Many = BigInteger().with_variant(Integer(), "sqlite")
 

@@ -1,1 +1,1 @@
-"""What people do to records that stand: let them follow a new name, or take them out on an authority."""
+"""What people do to records that stand: write agencies' documents anew, let records follow a name, take them out."""

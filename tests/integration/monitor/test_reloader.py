@@ -32,6 +32,7 @@ from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
 from monitor.store.probing.records import ConfigurationRecords
+from monitor.store.upkeep.documents import Documents
 from probes.arrival.watcher import MailboxWatcher
 from probes.mail.token import TokenSigner
 from probes.model.mailbox import Password
@@ -86,6 +87,7 @@ async def _in_force(config: Path, environ: Mapping[str, str], store: Path) -> As
             environ,
             around=around,
             records=ConfigurationRecords(database),
+            documents=Documents(database),
             lifecycle=Lifecycle(ledger, clock, "pantau@test"),
             pool=station.pool,
             dispatcher=station.dispatcher,

@@ -28,6 +28,7 @@ from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
 from monitor.store.probing.records import ConfigurationRecords
+from monitor.store.upkeep.documents import Documents
 from monitor.store.upkeep.renames import Renames
 from probes.mail.token import TokenSigner
 from probes.model.result import Outcome, Phase
@@ -91,6 +92,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
                 ENVIRON,
                 around=around,
                 records=ConfigurationRecords(database),
+                documents=Documents(database),
                 lifecycle=Lifecycle(store, clock, "pantau@test"),
                 pool=station.pool,
                 dispatcher=station.dispatcher,

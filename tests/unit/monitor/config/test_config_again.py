@@ -119,8 +119,8 @@ def test_a_file_that_did_not_change_is_neither_read_nor_checked_again(ministry: 
         loaded = load(ministry.path("pantau"), ministry.environ, kinds=KINDS, memory=memory)
         memory.in_force = loaded.accepted().registry
         nothing = (None, None)
-        read = {f.stem for f, each in memory.files.items() if each.read is not before.get(f, nothing)[0]}
-        return read, {f.stem for f, each in memory.files.items() if each.checked is not before.get(f, nothing)[1]}
+        read = {Path(f).stem for f, each in memory.files.items() if each.read is not before.get(f, nothing)[0]}
+        return read, {Path(f).stem for f, each in memory.files.items() if each.checked is not before.get(f, nothing)[1]}
 
     ministry.write("majlis", second_agency(("secrets/mail", "secrets/majlis")))
     ministry.put_secret("majlis", SECRET)

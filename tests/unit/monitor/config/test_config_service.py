@@ -30,7 +30,7 @@ MISTAKES = [
     ),
     (
         ("pantau", "agencies: agencies/", "agencies: tiada/"),
-        "pantau.yaml:1: agencies: tiada is no directory that can be read; write instead: the directory of agency files",
+        "pantau.yaml:1: agencies: tiada is no directory that can be read; write instead: the directory of agency files, or: in the store",
     ),
     (
         ("pantau", "state: state", "wording: kata"),

@@ -1,0 +1,45 @@
+"""What a command does to the store itself while no service is running."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from alerts.record.clock import SystemClock
+from alerts.record.store import StoreAway
+from monitor.cli.configured import store_server
+from monitor.cli.service import fail
+from monitor.service.documents import DocumentWriter
+from monitor.service.order import NotDone
+from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
+from monitor.store.schema.migrations import StoreBarredError, StoreTooNewError
+from monitor.store.upkeep.documents import Documents, DocumentsAwayError, read_documents
+from monitor.web.command.documents import ApplyOrder, view_version, write
+
+
+def write_documents(config: Path, state: Path, order: Mapping[str, Any]) -> Any:
+    """Do what the service would do with `POST /documents`, but for taking it up; end the command when it cannot."""
+    return asyncio.run(_written(config, state, order))
+
+
+async def _written(config: Path, state: Path, order: Mapping[str, Any]) -> Any:
+    name = f"apply@{socket.gethostname()}/{os.getpid()}"
+    try:
+        async with Database.open(state, store_server(config), name=name) as database:
+            writer = DocumentWriter(config, os.environ, Documents(database), SystemClock())
+            return (await write(writer, ApplyOrder.model_validate(order))).model_dump(mode="json")
+    except (StoreInUseError, StoreUnusableError, StoreTooNewError, StoreBarredError, StoreAway, NotDone) as error:
+        fail(str(error))
+
+
+def stored_documents(config: Path, state: Path) -> Sequence[Mapping[str, Any]]:
+    """Return what the service would answer to `GET /documents`; end the command when the store cannot be read."""
+    try:
+        versions = read_documents(state, store_server(config))
+    except DocumentsAwayError as away:
+        fail(str(away))
+    return [view_version(each).model_dump(mode="json") for each in versions.values()]

@@ -1,0 +1,146 @@
+"""Writes agencies' documents into the store: what a pen brings is compared with what is there, checked as a whole, and kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from alerts.record.clock import Clock
+from monitor.config.files.problem import Problem
+from monitor.config.loading import AgencySource, Memory, load, stored_source
+from monitor.model.document import (
+    DocumentDifference,
+    DocumentEdit,
+    DocumentVersion,
+    Pen,
+    WrittenDocument,
+    document_difference,
+    edited,
+)
+from monitor.store.upkeep.documents import Documents, DocumentsMovedOnError
+
+#: How often it is begun anew when others write meanwhile.
+_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentsBrought:
+    """What a pen brings, before anybody has looked at it."""
+
+    #: By the agency's code, as `DocumentEdit` has them.
+    started_from: Mapping[str, str]
+    over: Mapping[str, int]
+    prune: bool
+    sources: Sequence[AgencySource]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentsAnswer:
+    """What became of what a pen has brought."""
+
+    #: What is wrong. With an error in it nothing is written.
+    problems: tuple[Problem, ...] = ()
+    difference: DocumentDifference = field(default_factory=DocumentDifference)
+    #: By agency, the digest of what the pen has seen from now on; "": that there is none.
+    seen: Mapping[str, str] | None = None
+    #: By agency, for each clash, the text that both have started from, where that is known.
+    common: Mapping[str, str] | None = None
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether nothing was written, though something was to be."""
+        return self.seen is None
+
+
+class DocumentWriter:
+    """Takes one edit at a time. The settings are read where they stand; the agencies are those of the store."""
+
+    def __init__(self, path: Path, environ: Mapping[str, str], documents: Documents, clock: Clock) -> None:
+        """*path*: the settings file."""
+        self._path = path
+        self._environ = environ
+        self._documents = documents
+        self._clock = clock
+        self._writing = asyncio.Lock()
+
+    async def latest(self) -> Mapping[str, DocumentVersion]:
+        """Return the latest version of each, by agency."""
+        return await self._documents.latest()
+
+    async def write(self, brought: DocumentsBrought, *, pen: Pen, by: str, dry: bool = False) -> DocumentsAnswer:
+        """Write what is new in what is *brought*, all or none; only look when it is *dry*.
+
+        Raise `StoreAway`, or `DocumentsMovedOnError` when others write again and again meanwhile.
+        """
+        async with self._writing:
+            memory = Memory()
+            problems, documents = await self._checked(brought.sources, memory)
+            if documents is None:
+                return DocumentsAnswer(problems=problems)
+            edit = DocumentEdit(
+                documents=documents, started_from=brought.started_from, prune=brought.prune, over=brought.over
+            )
+            for _ in range(_TRIES):
+                present = await self._documents.latest()
+                difference = document_difference(present, edit)
+                if difference.clashes:
+                    return DocumentsAnswer(difference=difference, common=await self._common(difference, edit))
+                wanted = edited(present, difference)
+                if difference and wanted != documents:
+                    problems, beside = await self._checked(_sources(wanted, brought.sources), memory)
+                    if beside is None:
+                        return DocumentsAnswer(problems=problems, difference=difference)
+                if dry:
+                    return DocumentsAnswer(problems=problems, difference=difference, seen={})
+                try:
+                    await self._write(present, difference, pen, by)
+                except DocumentsMovedOnError:
+                    continue
+                return DocumentsAnswer(problems=problems, difference=difference, seen=_seen(edit, difference))
+            raise DocumentsMovedOnError(f"others have written {_TRIES} times meanwhile; repeat it")
+
+    async def _write(
+        self, present: Mapping[str, DocumentVersion], difference: DocumentDifference, pen: Pen, by: str
+    ) -> None:
+        if difference:
+            wanted = (*difference.added, *(ours for _, ours in difference.changed))
+            gone = [each.agency for each in difference.removed]
+            await self._documents.write(present, wanted, gone, pen=pen, by=by, now=self._clock.now())
+
+    async def _checked(
+        self, sources: Sequence[AgencySource], memory: Memory
+    ) -> tuple[tuple[Problem, ...], Mapping[str, WrittenDocument] | None]:
+        """Return what is wrong with documents as a whole, and what they are by agency; `None` when they cannot be used."""
+        reading = partial(load, self._path, self._environ, memory=memory, documents=sources)
+        loaded = await asyncio.to_thread(reading)
+        if loaded.configuration is None:
+            return loaded.problems, None
+        return loaded.problems, {each.agency: each for each in loaded.configuration.documents}
+
+    async def _common(self, difference: DocumentDifference, edit: DocumentEdit) -> Mapping[str, str]:
+        found = {}
+        for clash in difference.clashes:
+            agency = clash.theirs.agency
+            seen = edit.started_from.get(agency)
+            if seen and (text := await self._documents.text(agency, seen)) is not None:
+                found[agency] = text
+        return found
+
+
+def _sources(wanted: Mapping[str, WrittenDocument], brought: Sequence[AgencySource]) -> Sequence[AgencySource]:
+    """Return the documents as they are to be read; what the pen brings is called as the pen calls it."""
+    called = {(each.name, each.text): each for each in brought}
+    return [
+        called.get((each.name, each.text)) or stored_source(each)
+        for each in sorted(wanted.values(), key=lambda each: each.agency)
+    ]
+
+
+def _seen(edit: DocumentEdit, difference: DocumentDifference) -> Mapping[str, str]:
+    left = {theirs.agency for theirs in difference.newer}
+    return {agency: ours.digest for agency, ours in edit.documents.items() if agency not in left} | {
+        gone.agency: "" for gone in difference.removed
+    }

@@ -1,0 +1,182 @@
+"""The agencies' documents: every version is kept, and one is written only over what its writer has seen."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, NullPool, Row, Select, create_engine, insert, inspect, select, update
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from alerts.record.store import Entry, StoreAway
+from monitor.model.document import DocumentVersion, Pen, WrittenDocument, digest_of
+from monitor.store.backend.database import Database
+from monitor.store.backend.postgres import PostgresServer
+from monitor.store.engine import audit
+from monitor.store.probing.records import Applied
+from monitor.store.schema.rows import from_row
+from monitor.store.schema.tables import document
+
+
+class DocumentsMovedOnError(Exception):
+    """Somebody has written a document meanwhile. Nothing of what was to be written is."""
+
+
+class DocumentsAwayError(StoreAway):
+    """The documents cannot be read now. The message says why, and holds no secret."""
+
+
+class Documents:
+    """Reads and writes them. Raises `StoreAway` when the store is."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def latest(self) -> Mapping[str, DocumentVersion]:
+        """Return the latest version of each, by agency; that may say that the agency is watched no more."""
+        async with self._database.read() as connection:
+            return _by_agency((await connection.execute(_latest())).all())
+
+    async def text(self, agency: str, digest: str) -> str | None:
+        """Return the text of an agency's document that has this digest, if there ever was one."""
+        query = select(document.c.text).where(document.c.agency == agency, document.c.text.is_not(None))
+        async with self._database.read() as connection:
+            texts = (await connection.execute(query.order_by(document.c.number.desc()))).scalars().all()
+        return next((text for text in texts if digest_of(text) == digest), None)
+
+    async def write(
+        self,
+        present: Mapping[str, DocumentVersion],
+        wanted: Iterable[WrittenDocument],
+        gone: Iterable[str],
+        *,
+        pen: Pen,
+        by: str,
+        now: datetime,
+    ) -> Applied:
+        """Write a new version of each that is *wanted*, and of the agencies that are *gone*, all or none.
+
+        They were checked beside all others as they were at *present*. Raise `DocumentsMovedOnError` when one of all is
+        another by now.
+        """
+        async with self._database.exclusive() as connection:
+            query = select(document.c.agency, document.c.number).where(document.c.replaced_at.is_(None))
+            numbers = {row.agency: row.number for row in await connection.execute(query)}
+            if numbers != {agency: version.number for agency, version in present.items()}:
+                raise DocumentsMovedOnError
+            return await _replace(connection, present, wanted, gone, pen=pen, by=by, now=now)
+
+    async def follow(self, documents: Iterable[WrittenDocument], *, by: str, now: datetime) -> Applied:
+        """Write what the files say where they are what counts: a new version of each that has changed."""
+        wanted = {each.agency: each for each in documents}
+        async with self._database.exclusive() as connection:
+            present = _by_agency((await connection.execute(_latest())).all())
+            there = {agency: (each.name, each.text) for agency, each in present.items() if each.text is not None}
+            changed = [each for agency, each in wanted.items() if there.get(agency) != (each.name, each.text)]
+            gone = [agency for agency in there if agency not in wanted]
+            return await _replace(connection, present, changed, gone, pen=Pen.FILES, by=by, now=now)
+
+
+async def _replace(
+    connection: AsyncConnection,
+    present: Mapping[str, DocumentVersion],
+    wanted: Iterable[WrittenDocument],
+    gone: Iterable[str],
+    *,
+    pen: Pen,
+    by: str,
+    now: datetime,
+) -> Applied:
+    texts = {each.agency: each for each in wanted}
+    changed = [*texts, *gone]
+    for some in _portions([agency for agency in changed if agency in present]):
+        old = document.c.agency.in_(some) & document.c.replaced_at.is_(None)
+        await connection.execute(update(document).where(old).values(replaced_at=now))
+    rows = [
+        {
+            "agency": agency,
+            "number": present[agency].number + 1 if agency in present else 1,
+            "name": texts[agency].name if agency in texts else present[agency].name,
+            "text": texts[agency].text if agency in texts else None,
+            "pen": str(pen),
+            "written_by": by,
+            "written_at": now,
+        }
+        for agency in changed
+    ]
+    watched = {agency for agency, each in present.items() if each.text is not None}
+    written = Applied(
+        added=tuple(agency for agency in texts if agency not in watched),
+        changed=tuple(agency for agency in texts if agency in watched),
+        removed=tuple(gone),
+    )
+    if rows:
+        await connection.execute(insert(document), rows)
+        await audit.append(connection, [_entry(written, pen, by, now)])
+    return written
+
+
+def read_documents(directory: Path, server: PostgresServer | None) -> Mapping[str, DocumentVersion]:
+    """Return the latest version of each, by agency, from a store that this process need not have opened.
+
+    It is the file in *directory*, or *server*. A store that is not there, or of before there were documents, has none.
+    Raise `DocumentsAwayError`.
+    """
+    file = directory / "pantau.sqlite"
+    try:
+        if server is None and not file.exists():
+            return {}
+        engine = _reading(file) if server is None else _asking(server)
+        try:
+            with engine.connect() as connection:
+                return _by_agency(_all(connection))
+        finally:
+            engine.dispose()
+    except (DBAPIError, OSError) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        where = f"the file {file}" if server is None else str(server)
+        why = " ".join(str(cause).split())
+        raise DocumentsAwayError(f"the store, {where}, cannot be read: {why}") from None
+
+
+def _reading(file: Path) -> Engine:
+    # Nothing is written beside a store that is at rest.
+    at_rest = "" if file.with_name(f"{file.name}-wal").exists() else "&immutable=1"
+    uri = f"{file.absolute().as_uri()}?mode=ro{at_rest}"
+    return create_engine("sqlite://", creator=lambda: sqlite3.connect(uri, uri=True, timeout=10), poolclass=NullPool)
+
+
+def _asking(server: PostgresServer) -> Engine:
+    return create_engine(server.url(), connect_args=server.arguments(), poolclass=NullPool, hide_parameters=True)
+
+
+def _all(connection: Connection) -> Sequence[Row[Any]]:
+    if not inspect(connection).has_table(document.name):
+        return ()
+    return connection.execute(_latest()).all()
+
+
+def _latest() -> Select[Any]:
+    return select(document).where(document.c.replaced_at.is_(None)).order_by(document.c.agency)
+
+
+def _by_agency(rows: Iterable[Row[Any]]) -> Mapping[str, DocumentVersion]:
+    return {row.agency: _version(row) for row in rows}
+
+
+def _version(row: Row[Any]) -> DocumentVersion:
+    return from_row(DocumentVersion, row, pen=Pen(row.pen), by=row.written_by, at=row.written_at)
+
+
+def _portions(agencies: Sequence[str]) -> Iterable[Sequence[str]]:
+    # Fewer than the parameters of a statement.
+    return (agencies[first : first + 500] for first in range(0, len(agencies), 500))
+
+
+def _entry(written: Applied, pen: Pen, by: str, now: datetime) -> Entry:
+    detail = {"pen": str(pen), **written.detail()}
+    return Entry(at=now, actor=by, event="documents written", incident_id=None, detail=detail)

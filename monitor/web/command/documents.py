@@ -1,0 +1,152 @@
+"""Agencies' documents for the command line: written from files into the store, and taken out of it again."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from monitor.config.files.problem import Problem, Severity
+from monitor.config.loading import AgencySource
+from monitor.model.document import FILE_NAME, DocumentVersion, Pen
+from monitor.service.documents import DocumentsAnswer, DocumentsBrought, DocumentWriter
+from monitor.service.order import NotDone
+from monitor.store.upkeep.documents import DocumentsMovedOnError
+from monitor.web.word import Word
+
+
+class FileView(BaseModel):
+    """A file of a directory."""
+
+    #: As whoever reads the answer knows it: with its directory.
+    called: str = Field(max_length=4096)
+    name: str = Field(pattern=FILE_NAME, max_length=255)
+    text: str = Field(repr=False)
+
+
+class ApplyOrder(Word):
+    """What the documents are to be; see `monitor.model.document.DocumentEdit`."""
+
+    files: Sequence[FileView]
+    started_from: Mapping[str, str] = {}
+    over: Mapping[str, int] = {}
+    prune: bool = False
+    #: Only look what would be done.
+    dry: bool = False
+    #: Write, and take it up with the next reload.
+    later: bool = False
+
+
+class VersionView(BaseModel):
+    """A version of an agency's document."""
+
+    agency: str
+    name: str
+    #: `None`: by this version the agency is watched no more.
+    text: str | None = Field(repr=False)
+    number: int
+    pen: Pen
+    by: str
+    at: datetime
+
+
+class ChangedView(BaseModel):
+    """A version and the text that replaces it."""
+
+    before: VersionView
+    text: str
+
+
+class ClashView(BaseModel):
+    """What another pen has written meanwhile."""
+
+    theirs: VersionView
+    #: What would be written over it; `None`: it would be taken out.
+    ours: str | None
+    #: What both have started from, where that is known.
+    common: str | None
+
+
+class AppliedView(BaseModel):
+    """What became of an `ApplyOrder`."""
+
+    refused: bool
+    problems: Sequence[str]
+    added: Sequence[str]
+    changed: Sequence[ChangedView]
+    removed: Sequence[str]
+    newer: Sequence[VersionView]
+    missing: Sequence[str]
+    clashes: Sequence[ClashView]
+    seen: Mapping[str, str]
+    #: Whether the service has taken it up; `None`: it was not asked to, or is not running.
+    taken: bool | None = None
+
+
+def documents(writer: DocumentWriter, reload: Callable[[str], Awaitable[Sequence[Problem]]]) -> APIRouter:
+    """Build the part of the control application that keeps documents; *reload* takes them up."""
+    router = APIRouter()
+
+    @router.get("/documents")
+    async def export() -> list[VersionView]:
+        return [view_version(each) for each in (await writer.latest()).values()]
+
+    @router.post("/documents")
+    async def apply(order: ApplyOrder) -> AppliedView:
+        answer = await write(writer, order)
+        if answer.refused or order.dry or order.later or not (answer.added or answer.changed or answer.removed):
+            return answer
+        problems = await reload(order.by)
+        said = [*answer.problems, *map(str, problems)]
+        taken = all(problem.severity is not Severity.ERROR for problem in problems)
+        return answer.model_copy(update={"taken": taken, "problems": list(dict.fromkeys(said))})
+
+    return router
+
+
+async def write(writer: DocumentWriter, order: ApplyOrder) -> AppliedView:
+    """Carry out what does not need a running service. Raise `NotDone` or `StoreAway`."""
+    sources = [AgencySource(called=each.called, name=each.name, text=each.text) for each in order.files]
+    brought = DocumentsBrought(started_from=order.started_from, over=order.over, prune=order.prune, sources=sources)
+    try:
+        answer = await writer.write(brought, pen=Pen.FILES, by=order.by, dry=order.dry)
+    except DocumentsMovedOnError as moved:
+        raise NotDone(str(moved)) from None
+    return _view(answer)
+
+
+def view_version(version: DocumentVersion) -> VersionView:
+    """Return a version as it is shown."""
+    return VersionView(
+        agency=version.agency,
+        name=version.name,
+        text=version.text,
+        number=version.number,
+        pen=version.pen,
+        by=version.by,
+        at=version.at,
+    )
+
+
+def _view(answer: DocumentsAnswer) -> AppliedView:
+    difference, common = answer.difference, answer.common or {}
+    return AppliedView(
+        refused=answer.is_refused,
+        problems=[str(problem) for problem in answer.problems],
+        added=[each.agency for each in difference.added],
+        changed=[ChangedView(before=view_version(was), text=ours.text) for was, ours in difference.changed],
+        removed=[each.agency for each in difference.removed],
+        newer=[view_version(each) for each in difference.newer],
+        missing=[each.agency for each in difference.missing],
+        clashes=[
+            ClashView(
+                theirs=view_version(clash.theirs),
+                ours=None if clash.ours is None else clash.ours.text,
+                common=common.get(clash.theirs.agency),
+            )
+            for clash in difference.clashes
+        ],
+        seen=answer.seen or {},
+    )

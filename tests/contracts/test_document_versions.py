@@ -1,0 +1,128 @@
+"""What every store promises about agencies' documents."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from monitor.model.document import Pen, WrittenDocument, digest_of
+from monitor.store.backend.database import Database
+from monitor.store.backend.postgres import PostgresServer
+from monitor.store.probing.records import Applied
+from monitor.store.schema.tables import journal
+from monitor.store.upkeep.documents import Documents, DocumentsAwayError, DocumentsMovedOnError, read_documents
+from tests.unit.alerts.people import MINUTE, T0
+
+Open = Callable[[], AbstractAsyncContextManager[Database]]
+
+
+def written(agency: str, text: str = "") -> WrittenDocument:
+    return WrittenDocument(agency=agency, name=f"{agency.lower()}.yaml", text=text or f"agency: {agency}\n")
+
+
+async def write(documents: Documents, *wanted: WrittenDocument, gone: tuple[str, ...] = ()) -> Applied:
+    present = await documents.latest()
+    return await documents.write(present, wanted, gone, pen=Pen.FILES, by="Siti", now=T0)
+
+
+async def test_every_version_is_kept_and_the_latest_is_what_there_is(database: Database) -> None:
+    documents = Documents(database)
+    assert await write(documents, written("JCM"), written("MDC")) == Applied(added=("JCM", "MDC"))
+    assert await write(documents, written("JCM", "second")) == Applied(changed=("JCM",))
+    assert await write(documents, gone=("MDC",)) == Applied(removed=("MDC",))
+    assert await write(documents, written("MDC", "again")) == Applied(added=("MDC",))
+
+    latest = await documents.latest()
+    assert {code: (each.number, each.text, each.pen, each.by, each.at) for code, each in latest.items()} == {
+        "JCM": (2, "second", Pen.FILES, "Siti", T0),
+        "MDC": (3, "again", Pen.FILES, "Siti", T0),
+    }
+    for text in ("agency: JCM\n", "second"):
+        assert await documents.text("JCM", digest_of(text)) == text
+    assert await documents.text("JCM", digest_of("never")) is None
+
+
+async def test_an_agency_that_was_taken_out_is_known_to_be(database: Database) -> None:
+    documents = Documents(database)
+    await write(documents, written("JCM"))
+    await write(documents, gone=("JCM",))
+    (gone,) = (await documents.latest()).values()
+    assert (gone.number, gone.name, gone.text, gone.document, gone.digest) == (2, "jcm.yaml", None, None, "")
+
+
+async def test_nothing_is_written_when_any_document_has_moved_on(database: Database) -> None:
+    documents = Documents(database)
+    await write(documents, written("JCM"))
+    before = await documents.latest()
+    await write(documents, written("MDC"))
+    with pytest.raises(DocumentsMovedOnError):
+        await documents.write(before, [written("JCM", "late")], [], pen=Pen.API, by="Ravi", now=T0)
+    assert {code: each.number for code, each in (await documents.latest()).items()} == {"JCM": 1, "MDC": 1}
+
+
+async def test_of_many_that_write_at_once_one_wins_and_the_others_know(database: Database) -> None:
+    documents = Documents(database)
+    before = await documents.latest()
+
+    async def try_to(number: int) -> bool:
+        try:
+            await documents.write(before, [written("JCM", f"{number}")], [], pen=Pen.API, by="Ravi", now=T0)
+        except DocumentsMovedOnError:
+            return False
+        return True
+
+    assert sum(await asyncio.gather(*map(try_to, range(8)))) == 1
+    (only,) = (await documents.latest()).values()
+    assert only.number == 1
+
+
+async def test_more_than_a_statement_holds_are_written_at_once(database: Database) -> None:
+    documents = Documents(database)
+    many = [written(f"A{number:04}") for number in range(1200)]
+    await write(documents, *many)
+    await write(documents, *(written(each.agency, "second") for each in many))
+    assert {each.number for each in (await documents.latest()).values()} == {2}
+
+
+async def test_where_files_count_the_store_follows_them(database: Database) -> None:
+    documents = Documents(database)
+    files = [written("JCM"), written("MDC")]
+    assert await documents.follow(files, by="start", now=T0) == Applied(added=("JCM", "MDC"))
+    assert await documents.follow(files, by="start", now=T0 + MINUTE) == Applied()
+    followed = await documents.follow([written("JCM", "second")], by="Siti", now=T0 + MINUTE)
+    assert followed == Applied(changed=("JCM",), removed=("MDC",))
+    assert {code: each.number for code, each in (await documents.latest()).items()} == {"JCM": 2, "MDC": 2}
+
+
+async def test_who_wrote_what_with_which_pen_is_in_the_journal_and_no_text(database: Database) -> None:
+    documents = Documents(database)
+    await write(documents, written("JCM", "a text"))
+    await documents.follow([written("JCM", "a text")], by="start", now=T0)
+    async with database.read() as connection:
+        (entry,) = (await connection.execute(select(journal))).all()
+    assert (entry.actor, entry.event, entry.detail) == ("Siti", "documents written", {"pen": "files", "added": "JCM"})
+
+
+async def test_they_are_read_without_the_store_being_opened_while_it_is_in_use_and_afterwards(
+    open_database: Open, server: PostgresServer | None, tmp_path: Path
+) -> None:
+    async with open_database() as database:
+        await write(Documents(database), written("JCM"))
+        there = await Documents(database).latest()
+        assert await asyncio.to_thread(read_documents, tmp_path, server) == there
+    assert await asyncio.to_thread(read_documents, tmp_path, server) == there
+
+
+def test_a_store_that_is_not_there_or_of_before_has_none(server: PostgresServer | None, tmp_path: Path) -> None:
+    assert read_documents(tmp_path, server) == {}
+
+
+def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+    (tmp_path / "pantau.sqlite").write_bytes(b"rubbish" * 100)
+    with pytest.raises(DocumentsAwayError, match=r"pantau\.sqlite, cannot be read: file is not a database"):
+        read_documents(tmp_path, None)

@@ -1,0 +1,300 @@
+"""`pantau apply` and `pantau export`: agency files into the store and out of it, with a service and without one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sqlite3
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from monitor.app import App
+from monitor.cli.operation.documents import apply, export
+from monitor.config.loading import load
+from monitor.model.document import Pen, WrittenDocument
+from monitor.runtime.place import CONTROL_SOCKET
+from monitor.store.backend.database import Database
+from monitor.store.upkeep.documents import Documents, read_documents
+from tests.unit.alerts.people import T0
+
+SETTINGS = """\
+mode: watch
+agencies: in the store
+state: state
+listen: 127.0.0.1:0
+callbacks: {listen: 127.0.0.1:0}
+references:
+"""
+REFERENCE = """\
+  rujukan-{which}:
+    address: pantau@rujukan-{which}.{ending}
+    smtp: {{host: 127.0.0.1, port: {port}}}
+    imap: {{host: 127.0.0.1, port: {port}}}
+    login: {{username: pantau, password_file: secrets/mail}}
+"""
+AGENCY = """\
+# Whatever somebody has remarked stays.
+agency: {code}
+name: Jabatan {code}
+domains: [{domain}]
+mailboxes:
+  utama:
+    address: pantau@{domain}
+    smtp: {{host: 127.0.0.1, port: 3}}
+    imap: {{host: 127.0.0.1, port: 3}}
+    login: {{username: {code}, password_file: secrets/mail}}
+"""
+
+app = typer.Typer()
+app.command("apply")(apply)
+app.command("export")(export)
+
+
+def agency(code: str, domain: str = "") -> str:
+    return AGENCY.format(code=code, domain=domain or f"{code.lower()}.gov.my")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Lay out a service that only watches, with two agency files that nobody has applied."""
+    written = SETTINGS + REFERENCE.format(which="a", ending="gov.my", port=1)
+    (tmp_path / "pantau.yaml").write_text(written + REFERENCE.format(which="b", ending="edu.my", port=2))
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "mail").write_text("kata-laluan-contoh")
+    (tmp_path / "secrets" / "mail").chmod(0o600)
+    files = tmp_path / "agencies"
+    files.mkdir()
+    for code in ("JCM", "MDC"):
+        (files / f"{code.lower()}.yaml").write_text(agency(code))
+    return tmp_path
+
+
+def run(place: Path, command: str, directory: str = "agencies", *words: str) -> tuple[int, list[str]]:
+    """Return with what the command ended, and its lines without directories."""
+    config = ["--config", str(place / "pantau.yaml"), "--by", "Siti"][: 4 if command == "apply" else 2]
+    result = CliRunner().invoke(app, [command, str(place / directory), *words, *config])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.output.replace(f"{place}/", "").splitlines()
+
+
+def stored(place: Path) -> dict[str, str | None]:
+    return {code: each.text for code, each in read_documents(place / "state", None).items()}
+
+
+def taken_up(place: Path) -> Mapping[str, str]:
+    """Return the names of the agencies that the service has in force."""
+    with closing(sqlite3.connect(place / "state" / "pantau.sqlite")) as store:
+        rows = store.execute("SELECT key, document FROM record WHERE kind = 'agency'").fetchall()
+    return {key: json.loads(document)["name"] for key, document in rows}
+
+
+async def by_the_portal(place: Path, code: str, text: str | None) -> None:
+    """Write as another pen does."""
+    async with Database.open(place / "state") as database:
+        documents = Documents(database)
+        wanted = [] if text is None else [WrittenDocument(agency=code, name=f"{code.lower()}.yaml", text=text)]
+        gone = [code] if text is None else []
+        await documents.write(await documents.latest(), wanted, gone, pen=Pen.PORTAL, by="Ravi", now=T0)
+
+
+def test_files_are_applied_and_exported_as_they_were(place: Path) -> None:
+    assert run(place, "apply") == (
+        0,
+        ["+ JCM: new", "+ MDC: new", "2 written. A service takes it up when it starts, or with `pantau reload`."],
+    )
+    assert run(place, "apply") == (0, ["The store has all of it already."])
+    assert run(place, "export", "out") == (
+        0,
+        ["out/jcm.yaml: version 1", "out/mdc.yaml: version 1", "2 agencies in out: 2 files written, 0 left as edited."],
+    )
+    for file in ("jcm.yaml", "mdc.yaml"):
+        assert (place / "out" / file).read_bytes() == (place / "agencies" / file).read_bytes()
+    assert run(place, "apply", "out") == (0, ["The store has all of it already."])
+    accepted = load(place / "pantau.yaml", {}).accepted()
+    assert set(accepted.registry.agencies) == {"JCM", "MDC"}
+
+
+def test_what_becomes_different_is_shown_and_a_dry_run_writes_nothing(place: Path) -> None:
+    run(place, "apply")
+    file = place / "agencies" / "jcm.yaml"
+    file.write_text(file.read_text().replace("Jabatan JCM", "Jabatan Contoh"))
+    code, lines = run(place, "apply", "agencies", "--dry-run")
+    assert code == 0
+    assert re.fullmatch(r"--- JCM version 1 \(by Siti, \d\d/\d\d/\d{4} \d\d:\d\d, files\)", lines[0])
+    assert lines[1] == "+++ jcm.yaml"
+    assert [line for line in lines if line[0] in "+-"][2:] == ["-name: Jabatan JCM", "+name: Jabatan Contoh"]
+    assert lines[-1] == "Nothing is written: 1 would be."
+    assert stored(place)["JCM"] == agency("JCM")
+
+
+def test_one_bad_file_keeps_all_of_them_out_and_is_told_as_check_tells_it(place: Path) -> None:
+    (place / "agencies" / "mdc.yaml").write_text(agency("MDC").replace("domains", "domain"))
+    code, lines = run(place, "apply")
+    assert code == 2
+    assert lines[0].startswith("agencies/mdc.yaml:1: domains: is missing")
+    assert lines[-1] == "Nothing is written."
+    assert stored(place) == {}
+
+
+def test_what_does_not_go_together_with_an_agency_in_the_store_is_refused(place: Path) -> None:
+    run(place, "apply")
+    (place / "more").mkdir()
+    (place / "more" / "x.yaml").write_text(agency("X", "jcm.gov.my"))
+    code, lines = run(place, "apply", "more")
+    assert code == 2
+    assert lines[0].startswith(
+        "more/x.yaml:7: mailboxes.utama.address: the mailbox address 'pantau@jcm.gov.my' is also at JCM in the store:7"
+    )
+    assert "X" not in stored(place)
+
+
+def test_what_somebody_else_wrote_meanwhile_is_shown_and_written_over_by_number_only(place: Path) -> None:
+    run(place, "apply")
+    asyncio.run(by_the_portal(place, "JCM", agency("JCM").replace("Jabatan JCM", "Theirs")))
+    file = place / "agencies" / "jcm.yaml"
+    file.write_text(file.read_text().replace("Jabatan JCM", "Ours"))
+
+    code, lines = run(place, "apply")
+    assert code == 1
+    assert lines[0] == "! JCM: somebody else wrote it meanwhile: version 2, by Ravi, 24/11/2026 14:15, portal."
+    assert [line for line in lines if re.match(r"[+-]\w", line)] == [
+        "-name: Jabatan JCM",
+        "+name: Theirs",
+        "-name: Jabatan JCM",
+        "+name: Ours",
+    ]
+    assert lines[-2].endswith("pantau apply agencies --over JCM=2")
+    assert run(place, "apply", "agencies", "--over", "JCM=1")[0] == 1
+    assert "name: Theirs" in (stored(place)["JCM"] or "")
+    assert run(place, "apply", "agencies", "--over", "jcm=2")[0] == 0
+    assert "name: Ours" in (stored(place)["JCM"] or "")
+
+
+def test_a_file_that_was_not_touched_undoes_nothing_and_export_fetches_what_is_newer(place: Path) -> None:
+    run(place, "apply")
+    asyncio.run(by_the_portal(place, "JCM", agency("JCM").replace("Jabatan JCM", "Theirs")))
+    code, lines = run(place, "apply")
+    assert (code, lines[-1]) == (0, "The store has all of it already.")
+    assert lines[0].startswith("  JCM: version 2 in the store is newer (by Ravi,")
+    assert run(place, "export")[0] == 0
+    assert "Theirs" in (place / "agencies" / "jcm.yaml").read_text()
+
+
+def test_an_export_leaves_what_was_edited(place: Path) -> None:
+    run(place, "apply")
+    asyncio.run(by_the_portal(place, "JCM", agency("JCM").replace("Jabatan JCM", "Theirs")))
+    file = place / "agencies" / "jcm.yaml"
+    file.write_text("agency: JCM\n")
+    code, lines = run(place, "export")
+    assert code == 1
+    assert lines[0].startswith("agencies/jcm.yaml: was edited here since")
+    assert file.read_text() == "agency: JCM\n"
+
+
+def test_an_agency_leaves_with_prune_and_its_file_with_the_export_elsewhere(place: Path) -> None:
+    run(place, "apply")
+    run(place, "export", "out")
+    (place / "agencies" / "mdc.yaml").unlink()
+    assert run(place, "apply") == (
+        0,
+        ["  MDC: is in the store only, and stays; --prune takes it out", "The store has all of it already."],
+    )
+    assert run(place, "apply", "agencies", "--prune")[1][0] == "- MDC: is watched no more"
+    code, lines = run(place, "apply", "out")
+    assert code == 1
+    assert lines[0].startswith("! MDC: somebody else took it out meanwhile: version 2, by Siti")
+    run(place, "export", "out")
+    assert not (place / "out" / "mdc.yaml").exists()
+    assert stored(place) == {"JCM": agency("JCM"), "MDC": None}
+
+
+def test_where_files_count_nothing_is_applied(place: Path) -> None:
+    settings = place / "pantau.yaml"
+    settings.write_text(settings.read_text().replace("in the store", "agencies/"))
+    code, lines = run(place, "apply")
+    assert code == 2
+    assert lines[0].endswith("write instead: agencies: in the store")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--over", "JCM"], "'JCM' is no version; write JCONTOH=7"),
+        (["--over", "JCM=x"], "'JCM=x' is no version; write JCONTOH=7"),
+    ],
+)
+def test_who_mistypes_is_told_what_to_write(place: Path, words: Sequence[str], says: str) -> None:
+    code, lines = run(place, "apply", "agencies", *words)
+    assert code == 2
+    assert says in " ".join(" ".join(lines).replace("│", " ").split())
+
+
+@pytest.mark.parametrize("directory", ["nowhere", "secrets"])
+def test_a_directory_without_agencies_is_named(place: Path, directory: str) -> None:
+    code, (line, *_) = run(place, "apply", directory)
+    assert code == 2
+    assert line.startswith(directory)
+
+
+def test_marks_that_cannot_be_read_are_named_and_nothing_is_written(place: Path) -> None:
+    (place / "agencies" / ".pantau-documents.json").write_text("{")
+    code, lines = run(place, "apply")
+    assert code == 2
+    assert lines[0].startswith("agencies/.pantau-documents.json cannot be read; move it away")
+    assert stored(place) == {}
+
+
+def test_a_file_that_is_no_text_is_told_as_check_tells_it(place: Path) -> None:
+    (place / "agencies" / "mdc.yaml").write_bytes(b"agency: \xff\n")
+    code, lines = run(place, "apply")
+    assert code == 2
+    assert lines[0] == "agencies/mdc.yaml:1: is not UTF-8 text; write instead: the same, saved as UTF-8"
+
+
+@asynccontextmanager
+async def service(place: Path) -> AsyncIterator[None]:
+    app = App(place / "pantau.yaml", {})
+    running = asyncio.create_task(app.run())
+    try:
+        async with asyncio.timeout(60):
+            while not (place / "state" / CONTROL_SOCKET).exists():
+                assert not running.done(), running
+                await asyncio.sleep(0.05)
+        yield
+    finally:
+        app.stop()
+        await running
+
+
+async def test_a_running_service_writes_and_takes_up_what_is_applied(place: Path) -> None:
+    await asyncio.to_thread(run, place, "apply")
+    async with service(place):
+        file = place / "agencies" / "jcm.yaml"
+        file.write_text(file.read_text().replace("Jabatan JCM", "Jabatan Contoh"))
+        code, lines = await asyncio.to_thread(run, place, "apply")
+        assert (code, lines[-1]) == (0, "1 written. The service has taken it up.")
+        assert taken_up(place)["JCM"] == "Jabatan Contoh"
+        (place / "agencies" / "mdc.yaml").unlink()
+        code, lines = await asyncio.to_thread(run, place, "apply", "agencies", "--prune", "--later")
+        assert lines[-1] == "1 written. A service takes it up when it starts, or with `pantau reload`."
+        assert set(taken_up(place)) == {"JCM", "MDC"}
+        assert (await asyncio.to_thread(run, place, "export", "out"))[0] == 0
+    assert sorted(each.name for each in (place / "out").iterdir()) == [".pantau-documents.json", "jcm.yaml"]
+
+
+async def test_what_the_files_held_is_in_the_store_when_the_settings_turn_to_it(place: Path) -> None:
+    settings = place / "pantau.yaml"
+    there = settings.read_text()
+    settings.write_text(there.replace("in the store", "agencies/"))
+    async with service(place):
+        pass
+    settings.write_text(there)
+    assert stored(place) == {code: agency(code) for code in ("JCM", "MDC")}
+    assert run(place, "export")[0] == 0
+    assert set(load(settings, {}).accepted().registry.agencies) == {"JCM", "MDC"}
