@@ -111,7 +111,11 @@ def test_files_are_applied_and_exported_as_they_were(place: Path) -> None:
     assert run(place, "apply") == (0, ["The store has all of it already."])
     assert run(place, "export", "out") == (
         0,
-        ["out/jcm.yaml: version 1", "out/mdc.yaml: version 1", "2 agencies in out: 2 files written, 0 left as edited."],
+        [
+            "out/jcm.yaml: version 1",
+            "out/mdc.yaml: version 1",
+            "Of 2 in the store: 2 written to out, 0 left there as edited.",
+        ],
     )
     for file in ("jcm.yaml", "mdc.yaml"):
         assert (place / "out" / file).read_bytes() == (place / "agencies" / file).read_bytes()
@@ -255,6 +259,14 @@ def test_a_file_that_is_no_text_is_told_as_check_tells_it(place: Path) -> None:
     code, lines = run(place, "apply")
     assert code == 2
     assert lines[0] == "agencies/mdc.yaml:1: is not UTF-8 text; write instead: the same, saved as UTF-8"
+
+
+def test_a_file_whose_name_nobody_can_write_down_is_told(place: Path) -> None:
+    (place / "agencies" / "b\udcff.yaml").write_text(agency("B"))
+    code, lines = run(place, "apply")
+    assert code == 2
+    assert lines[0].endswith("write instead: a name in plain letters")
+    assert stored(place) == {}
 
 
 @asynccontextmanager

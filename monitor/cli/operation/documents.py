@@ -128,7 +128,9 @@ def export(
     for line in (*_some(written), *edited):
         typer.echo(legible(line))
     agencies = sum(1 for version in versions if version["text"] is not None)
-    typer.echo(f"{agencies} agencies in {directory}: {len(written)} files written, {len(edited)} left as edited.")
+    typer.echo(
+        f"Of {agencies} in the store: {len(written)} written to {directory}, {len(edited)} left there as edited."
+    )
     if edited:
         raise typer.Exit(1)
 
@@ -184,6 +186,9 @@ def _files(directory: Path) -> Sequence[Mapping[str, str]]:
         fail(f"{directory} holds no agency file (*.yaml)", 2)
     found, wrong = list[Mapping[str, str]](), list[str]()
     for file in files:
+        if not str(file).isprintable():
+            wrong.append(f"{str(file)!a}: holds what cannot be written down; write instead: a name in plain letters")
+            continue
         try:
             text = text_of(read_regular(file, LARGEST))
         except (OSError, ValueError, NotRegular):
