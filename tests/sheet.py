@@ -21,7 +21,7 @@ from tests.integration.test_prometheus import DECLARED, RULES, outage
 from tests.real.browser import picture
 from tests.real.prometheus import Prometheus, prometheus
 from tests.stories.theatre import JCM
-from tests.unit.grafana.shown import BOARDS, filled
+from tests.unit.grafana.shown import BOARDS, filled, spelled, worded
 
 Series = dict[str, Any]
 CAPTION = (
@@ -57,35 +57,6 @@ table { border-collapse: collapse; width: 100% } td, th { text-align: left; padd
 """
 
 
-def shown(value: float, defaults: Mapping[str, Any]) -> tuple[str, str]:
-    """Return in which words and colour a panel says a value, as Grafana finds them: by its mappings, else by its steps."""
-    colour = "text"
-    for step in defaults.get("thresholds", {}).get("steps", ()):
-        if step["value"] is None or value >= step["value"]:
-            colour = step["color"]
-    for mapping in defaults.get("mappings", ()):
-        options = mapping["options"]
-        if mapping["type"] == "range" and options["from"] <= value <= options["to"]:
-            return options["result"]["text"], options["result"]["color"]
-        if mapping["type"] == "value" and f"{value:g}" in options:
-            return options[f"{value:g}"]["text"], options[f"{value:g}"]["color"]
-    return spelled(value, defaults.get("unit", "short")), colour
-
-
-def spelled(value: float, unit: str) -> str:
-    if unit == "percentunit":
-        return f"{value:.1%}"
-    if unit == "dateTimeFromNow":
-        return f"{spelled(time.time() - value / 1000, 's')} ago"
-    if unit == "s":
-        size, name = next(
-            ((size, name) for size, name in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")) if abs(value) >= size),
-            (0.001, "ms"),
-        )
-        return f"{value / size:.3g} {name}"
-    return f"{value:.3g} MB" if unit == "bytes" and (value := value / 1e6) else f"{value:.15g}"
-
-
 def name_of(sample: Series, legend: str) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda label: sample["metric"].get(label[1], ""), legend)
 
@@ -103,7 +74,7 @@ def drawn(panel: Mapping[str, Any], answers: Sequence[Sequence[Series]], marks: 
         for sample in samples
     ]
     if kind == "stat":
-        tiles = [(name, *shown(float(sample["value"][1]), defaults)) for name, sample in named]
+        tiles = [(name, *worded(float(sample["value"][1]), defaults)) for name, sample in named]
         size = min(64, panel["gridPos"]["h"] * 12, panel["gridPos"]["w"] * COLUMN // (7 * max(1, len(tiles)))) + 8
         return '<div class="tiles">{}</div>'.format(
             "".join(
@@ -118,7 +89,7 @@ def drawn(panel: Mapping[str, Any], answers: Sequence[Sequence[Series]], marks: 
             f'<div class="bar"><u style="width:{max(0, min(100, 100 * value / most)):.0f}%;background:{COLOURS[colour]}"></u>'
             f"<s>{html.escape(name)}: {text}</s></div>"
             for name, value, text, colour in (
-                (name, float(s["value"][1]), *shown(float(s["value"][1]), defaults)) for name, s in named
+                (name, float(s["value"][1]), *worded(float(s["value"][1]), defaults)) for name, s in named
             )
         )
     return timed(kind, defaults, named, marks)
@@ -152,7 +123,7 @@ def table(panel: Mapping[str, Any], answers: Sequence[Sequence[Series]]) -> str:
 def cell(value: str, column: str, style: Mapping[str, Any]) -> str:
     colour = ""
     if column.startswith("Value") and value:
-        value, name = shown(float(value), {"mappings": style.get("mappings", ()), "unit": style.get("unit", "short")})
+        value, name = worded(float(value), {"mappings": style.get("mappings", ()), "unit": style.get("unit", "short")})
         colour = f'style="background:{COLOURS[name]}"' if "custom.cellOptions" in style else ""
     return f"<td {colour}>{f'<u>{html.escape(value)}</u>' if style.get('links') else html.escape(value)}</td>"
 
@@ -188,7 +159,7 @@ def _shapes(
         if kind == "state-timeline":
             high = 100 / len(points)
             for x, value in values:
-                state = COLOURS[shown(value, defaults)[1]]
+                state = COLOURS[worded(value, defaults)[1]]
                 yield f'<rect x="{x:.0f}" y="{place * high:.1f}" width="8" height="{high * 0.9:.1f}" fill="{state}"/>'
         elif kind == "heatmap":
             for x, value in values:

@@ -22,7 +22,7 @@ _HEALTH_WORDS: Final = {
 }
 _SINCE: Final = (
     f"1000 * min by (incident) (pantau_incident_opened_timestamp_seconds{{{_ONE}}})"
-    f" or on () 0 * max(pantau_incidents_open{{{_ONE}}})"
+    f" or on () (0 * max(pantau_incidents_open{{{_ONE}}}) unless on () max(pantau_store_up) == 0)"
 )
 _CAUSE: Final = f"max by (direction, outcome, party) (pantau_agency_cause{{{_ONE}}})"
 #: The share of runs that may fail within thirty days.
@@ -87,7 +87,8 @@ AGENCY: Final = Board(
                 ),
                 stat(
                     "Open incidents · Insiden terbuka",
-                    "Since when each incident of this agency is open, by its number.",
+                    "Since when each incident of this agency is open, by its number. While the store is away none is opened, and none "
+                    "is not said.",
                     (_SINCE, "{{incident}}"),
                     size=(6, 5),
                     unit="dateTimeFromNow",

@@ -46,6 +46,16 @@ def at_least_zero(expr: str) -> str:
     return f"{expr} or 0 * {LIVES}"
 
 
+def nobody_is_told(by: str = "") -> str:
+    """Return 1 while nobody is told of what is found out: people want it so, or it cannot be written."""
+    return f"clamp_max(max {by}(pantau_watch_only) + 1 - max {by}(pantau_store_up), 1)"
+
+
+def none_if_written(expr: str) -> str:
+    """Return *expr*; it is 0 only while that is written down: what comes while the store is away is not known to anybody."""
+    return f"{expr} > 0 or {expr} unless on () max(pantau_store_up) == 0"
+
+
 def or_none(expr: str, label: str) -> str:
     """Return *expr*, or a 0 that is called none while there is a Pantau to say that it found nothing."""
     return f'{expr} or on () label_replace(0 * {LIVES}, "{label}", "none · tiada", "", "")'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from grafana.boards.ask import LIVES, first, or_none
+from grafana.boards.ask import LIVES, first, nobody_is_told, none_if_written, or_none
 from grafana.boards.board import Board, Section, agency_link
 from grafana.boards.panel import GREEN_FROM_ONE, ORANGE_FROM_ONE, PLAIN, RED_FROM_ONE, bars, lines, stat
 
@@ -21,8 +21,8 @@ TELLING: Final = Board(
                 stat(
                     "People are told · Makluman",
                     "Whether anybody is told of what is found out. With mode: watch mail is watched and shown, and nobody "
-                    "is told.",
-                    ("max by (instance) (pantau_watch_only)", "{{instance}}"),
+                    "is told; nor while the store is away.",
+                    (nobody_is_told("by (instance) "), "{{instance}}"),
                     size=(4, 4),
                     unit="none",
                     steps=("red",),
@@ -31,8 +31,8 @@ TELLING: Final = Board(
                 ),
                 stat(
                     "Oldest pending notice · Notis tertunggak",
-                    "How long the oldest notice that is due has been waiting to be sent. 0 when none waits.",
-                    "max(pantau_notice_oldest_pending_seconds)",
+                    "How long the oldest notice that is due has been waiting to be sent. 0 when none waits, and it would be known.",
+                    none_if_written("max(pantau_notice_oldest_pending_seconds)"),
                     size=(4, 4),
                     unit="s",
                     steps=("green", (120, "orange"), (600, "red")),
@@ -40,14 +40,14 @@ TELLING: Final = Board(
                 stat(
                     "Overdue · Melepasi tempoh",
                     "How long somebody has been due to be told, and has not been.",
-                    "max(pantau_escalation_overdue_seconds)",
+                    none_if_written("max(pantau_escalation_overdue_seconds)"),
                     size=(4, 4),
                     unit="s",
                 ),
                 stat(
                     "Told in vain · Notis sia-sia",
                     "Open incidents whose notices came to nothing, though all was done that can be.",
-                    "sum(max by (unheard) (pantau_incidents_unheard))",
+                    none_if_written("sum(max by (unheard) (pantau_incidents_unheard))"),
                     size=(4, 4),
                 ),
                 stat(
@@ -58,8 +58,9 @@ TELLING: Final = Board(
                 ),
                 stat(
                     "Paper waits · Surat dan faks ditahan",
-                    "Since when letters and faxes wait for a person, because the store may be an older copy. OUT: they go out.",
-                    "max(pantau_paper_held_since_timestamp_seconds) * 1000",
+                    "Since when letters and faxes wait for a person, because the store may be an older copy. OUT: they go out, which "
+                    "they do not while the store is away.",
+                    none_if_written("max(pantau_paper_held_since_timestamp_seconds) * 1000"),
                     size=(4, 4),
                     unit="dateTimeFromNow",
                     words={0: ("OUT · KELUAR", "green")},
@@ -127,7 +128,7 @@ TELLING: Final = Board(
                 bars(
                     "What is overdue · Perkara yang melepasi tempoh",
                     "Lapses of escalations, by what should have happened.",
-                    ("max by (lapse) (pantau_escalation_overdue)", "{{lapse}}"),
+                    (none_if_written("max by (lapse) (pantau_escalation_overdue)"), "{{lapse}}"),
                     size=(6, 6),
                     steps=RED_FROM_ONE,
                 ),
@@ -135,7 +136,7 @@ TELLING: Final = Board(
                     "Who was not reached · Siapa tidak dihubungi",
                     "Open incidents whose notices came to nothing, by how; and those whose agency has left the configuration, "
                     "which are closed.",
-                    ("max by (unheard) (pantau_incidents_unheard)", "{{unheard}}"),
+                    (none_if_written("max by (unheard) (pantau_incidents_unheard)"), "{{unheard}}"),
                     ("max(pantau_incidents_departed)", "agency left · agensi keluar"),
                     size=(6, 6),
                     steps=RED_FROM_ONE,

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from grafana.boards.ask import DEGRADED, DOWN, NOBODY, PLANNED, SILENT, UNPROVEN, at_least_zero, number_of
+from grafana.boards.ask import (
+    DEGRADED,
+    DOWN,
+    NOBODY,
+    PLANNED,
+    SILENT,
+    UNPROVEN,
+    at_least_zero,
+    nobody_is_told,
+    none_if_written,
+    number_of,
+)
 from grafana.boards.board import Board, Section, agency_link, runbook_link
 from grafana.boards.finding import findings
 from grafana.boards.panel import GREEN_FROM_ONE, ORANGE_FROM_ONE, bars, lines, stat, table
@@ -152,8 +163,8 @@ WALL: Final = Board(
                 stat(
                     "People are told · Makluman",
                     "Whether anybody is told of what is found out. With mode: watch mail is watched and shown, and nobody "
-                    "is told.",
-                    "max(pantau_watch_only)",
+                    "is told; nor while the store is away.",
+                    nobody_is_told(),
                     size=(3, 3),
                     unit="none",
                     steps=("red",),
@@ -194,15 +205,15 @@ WALL: Final = Board(
                 ),
                 stat(
                     "Open incidents · Insiden terbuka",
-                    "Incidents that are open: agencies' and our own.",
-                    "sum(max by (agency) (pantau_incidents_open))",
+                    "Incidents that are open: agencies' and our own. While the store is away none is opened, and 0 is not said.",
+                    none_if_written("sum(max by (agency) (pantau_incidents_open))"),
                     size=(3, 4),
                     steps=ORANGE_FROM_ONE,
                 ),
                 stat(
                     "Notice waits · Notis menunggu",
-                    "How long the oldest notice that is due has been waiting to be sent. 0 when none waits.",
-                    "max(pantau_notice_oldest_pending_seconds)",
+                    "How long the oldest notice that is due has been waiting to be sent. 0 when none waits, and it would be known.",
+                    none_if_written("max(pantau_notice_oldest_pending_seconds)"),
                     size=(3, 4),
                     unit="s",
                     steps=("green", (120, "orange"), (600, "red")),

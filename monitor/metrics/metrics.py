@@ -93,6 +93,7 @@ class Metrics:
         self.watchdog = WatchdogSeries(self._all)
         #: When a configuration was refused; `None`: the one that was last read was accepted.
         self.refused_at: datetime | None = None
+        self._letters_are_late = False
         self._all.oldest_pending.set_function(self._pending_age)
         self._all.build_info.labels(version, platform.python_version()).set(1)
         self.watch_agency(NO_AGENCY, routes=())
@@ -412,10 +413,12 @@ class Metrics:
 
     def letters_known(self, steps: Mapping[LetterStep, int] | None, *, overdue: int) -> None:
         """Show how many letters wait in the trays, and how many are late; `None`: nobody knows."""
-        if steps is None:
-            self._all.letters_overdue.set(math.nan)
-        else:
+        if steps is not None:
+            self._letters_are_late = overdue > 0
             self._all.letters_overdue.set(overdue)
+        elif not self._letters_are_late:
+            # What was late is late until somebody can write down that it was posted.
+            self._all.letters_overdue.set(math.nan)
         for step in WAITING:
             if steps is None:
                 self._all.letters.remove(step)

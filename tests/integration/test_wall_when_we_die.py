@@ -1,12 +1,13 @@
-"""Pantau dies, hangs or cannot be scraped while an agency is down: what a real Prometheus then makes of wall and alerts."""
+"""Pantau dies, hangs, cannot be scraped or write while an agency is down: what a real Prometheus then makes of wall and alerts."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import signal
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 
 import pytest
 import pytest_asyncio
@@ -14,7 +15,7 @@ import pytest_asyncio
 from pantau_lab.mail import Fault
 from tests.real.prometheus import Alertmanager, Prometheus, alertmanager, prometheus
 from tests.stories.theatre import JCM, Theatre, theatre
-from tests.unit.grafana.shown import GRAFANA, panels
+from tests.unit.grafana.shown import GRAFANA, panels, worded
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 
@@ -185,6 +186,28 @@ async def test_nothing_turns_green_and_no_alert_is_resolved_when_pantau_dies_in_
     assert alert["annotations"]["details"].startswith("Pantau cannot be read")
     back = await lab.server.query(STATS[DOWN])
     assert [sample["value"][1] for sample in back] == ["1"]
+
+
+@pytest.mark.blind
+async def test_while_the_store_is_locked_the_outage_stays_and_the_wall_says_what_does_not_work(lab: Lab) -> None:
+    path = lab.play.directory / "state" / "pantau.sqlite"
+    panel = {each["title"]: each for each in panels("pantau-wall") if each["type"] == "stat"}
+
+    async def says_so() -> bool:
+        said = {
+            title.partition(" ·")[0]: worded(float(sample["value"][1]), each["fieldConfig"]["defaults"])
+            for title, each in panel.items()
+            for sample in await lab.server.query(STATS[title])
+        }
+        told = {"Down": "1", "Store": "away · tiada", "People are told": "NOBODY · TIADA"}
+        return said.items() >= {title: (words, "red") for title, words in told.items()}.items()
+
+    async with lab.never_resolved():
+        with closing(sqlite3.connect(path, isolation_level=None)) as somebody:
+            somebody.execute("BEGIN EXCLUSIVE")
+            await lab.until('ALERTS{alertname="PantauStoreAway",alertstate="firing"}')
+            await lab.wait_for(says_so, "the wall says that it is down, and that nobody can be told")
+        await lab.until("pantau_store_up == 1")
 
 
 @pytest.mark.blind

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,3 +38,32 @@ def filled(expr: str, values: Mapping[str, str]) -> str:
     for name, value in values.items():
         expr = expr.replace(f"${name}", value)
     return expr
+
+
+def worded(value: float, defaults: Mapping[str, Any]) -> tuple[str, str]:
+    """Return in which words and colour a panel says a value, as Grafana finds them: by its mappings, else by its steps."""
+    colour = "text"
+    for step in defaults.get("thresholds", {}).get("steps", ()):
+        if step["value"] is None or value >= step["value"]:
+            colour = step["color"]
+    for mapping in defaults.get("mappings", ()):
+        options = mapping["options"]
+        if mapping["type"] == "range" and options["from"] <= value <= options["to"]:
+            return options["result"]["text"], options["result"]["color"]
+        if mapping["type"] == "value" and f"{value:g}" in options:
+            return options[f"{value:g}"]["text"], options[f"{value:g}"]["color"]
+    return spelled(value, defaults.get("unit", "short")), colour
+
+
+def spelled(value: float, unit: str) -> str:
+    if unit == "percentunit":
+        return f"{value:.1%}"
+    if unit == "dateTimeFromNow":
+        return f"{spelled(time.time() - value / 1000, 's')} ago"
+    if unit == "s":
+        size, name = next(
+            ((size, name) for size, name in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")) if abs(value) >= size),
+            (0.001, "ms"),
+        )
+        return f"{value / size:.3g} {name}"
+    return f"{value:.3g} MB" if unit == "bytes" and (value := value / 1e6) else f"{value:.15g}"

@@ -230,6 +230,38 @@ def test_no_panel_shows_a_number_for_a_dead_pantau_after_seconds_minutes_or_hour
     assert not promtool.run(tmp_path, [promtool.story("death", series, story)], recorded)
 
 
+@pytest.mark.blind
+def test_no_panel_says_that_nothing_waits_or_that_people_are_told_while_the_store_is_away(tmp_path: Path) -> None:
+    """It is away from the third minute on; what was found before stays, and a zero is no proof any more."""
+    counts = {
+        (WALL, "Open incidents"): 'pantau_incidents_open{agency="JCM"}',
+        (WALL, "Notice waits"): "pantau_notice_oldest_pending_seconds",
+        (TELLING, "Oldest pending notice"): "pantau_notice_oldest_pending_seconds",
+        (TELLING, "Overdue"): "pantau_escalation_overdue_seconds",
+        (TELLING, "Told in vain"): 'pantau_incidents_unheard{unheard="nobody_reached"}',
+        (TELLING, "Paper waits"): "pantau_paper_held_since_timestamp_seconds",
+        (TELLING, "What is overdue"): 'pantau_escalation_overdue{lapse="step"}',
+        (TELLING, "Who was not reached"): 'pantau_incidents_unheard{unheard="nobody_reached"}',
+    }
+    away = {"pantau_store_up": "1x2 0x7", "pantau_build_info": "1x9", "pantau_watch_only": "0x9"}
+    shown = {place: f"count({asked(*place)})" for place in counts}
+    there, gone = [("{}", 1)], list[tuple[str, float]]()
+    none = [promtool.ask(expr, at, found) for expr in shown.values() for at, found in (("2m", there), ("5m", gone))]
+    some = [promtool.ask(expr, "5m", there) for expr in shown.values()]
+    incident = filled(asked(AGENCY, "Open incidents"), CHOSEN)
+    none += [promtool.ask(incident, "2m", [("{}", 0)]), promtool.ask(incident, "5m", [])]
+    none += [
+        promtool.ask(asked(board, "People are told"), at, [("{}", said)])
+        for board in (WALL, TELLING)
+        for at, said in (("2m", 0), ("5m", 1))
+    ]
+    stories = [
+        promtool.story("nothing", away | dict.fromkeys(counts.values(), "0x9"), none),
+        promtool.story("something", away | dict.fromkeys(counts.values(), "7x9"), some),
+    ]
+    assert not promtool.run(tmp_path, stories, UNUSED)
+
+
 def counted() -> dict[str, str]:
     return {title: asked(WALL, title) for title in ("Down", "Degraded", "Not probed", "Unproven")}
 

@@ -62,6 +62,15 @@ def test_it_is_not_said_that_nothing_waits_to_be_sent_before_the_engine_has_look
     assert Scrape(metrics).value("notice_oldest_pending_seconds") == 0
 
 
+@pytest.mark.blind
+def test_letters_that_were_late_are_late_while_the_store_is_away_and_that_none_is_late_is_not_said(metrics: Metrics) -> None:
+    told = []
+    for overdue in (2, None, 0, None):
+        metrics.letters_known(None if overdue is None else {}, overdue=overdue or 0)
+        told.append(Scrape(metrics).value("letters_overdue"))
+    assert told == [2, 2, 0, None]
+
+
 def test_a_delivered_run_is_a_success_with_its_phases(metrics: Metrics) -> None:
     finish(metrics, run(Outcome.DELIVERED, connect=0.25, transit=1.5))
     scrape = Scrape(metrics)
