@@ -84,6 +84,10 @@ AGENCY: Final = Board(
                     steps=("red", (1, "orange"), (2, "green")),
                     words=_HEALTH_WORDS,
                     text="value_and_name",
+                    links={
+                        "Down: what to do · Terganggu: tindakan": "${runbooks}/mail-down.md",
+                        "Degraded: what to do · Merosot: tindakan": "${runbooks}/mail-degraded.md",
+                    },
                 ),
                 stat(
                     "Open incidents · Insiden terbuka",
@@ -95,6 +99,7 @@ AGENCY: Final = Board(
                     steps=("red",),
                     words={0: ("none · tiada", "green")},
                     text="value_and_name",
+                    links={"Who was told · Siapa yang dimaklumkan": "${page}/agencies/$agency#notices"},
                 ),
                 stat(
                     "Closed by hand · Ditutup oleh pegawai",

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from grafana.boards.panel import SOURCE, Json, Links
+from grafana.boards.panel import SOURCE, Json
 
 _WIDTH: Final = 24
 #: All of ours have it; by it they are found in the menu of each other.
@@ -67,12 +67,12 @@ class Board:
         }
 
 
-def agency_link(agency: str) -> Links:
+def agency_link(agency: str) -> dict[str, str]:
     """Return the link to the dashboard of one agency; *agency* is where its name is found, as `${__field.labels.agency}`."""
     return {"Agency · Agensi": f"/d/pantau-agency?var-agency={agency}&${{__url_time_range}}"}
 
 
-def runbook_link(runbook: str) -> Links:
+def runbook_link(runbook: str) -> dict[str, str]:
     """Return the link to a runbook; *runbook* is where its name is found."""
     return {"Runbook · Panduan": f"${{runbooks}}/{runbook}.md"}
 

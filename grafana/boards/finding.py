@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from grafana.boards.ask import first
-from grafana.boards.board import agency_link
+from grafana.boards.board import agency_link, runbook_link
 from grafana.boards.panel import Json, bars, lines, table
 
 _WEEK: Final = 7 * 86400
@@ -48,6 +48,7 @@ def findings(agencies: str) -> Sequence[Json]:
             size=(6, 8),
             unit="s",
             steps=("red", (_WEEK, "orange"), (3 * _WEEK, "green")),
+            links=agency_link("${__field.labels.agency}") | runbook_link("certificate-expiring"),
         ),
         bars(
             "Access tokens expire in · Token akses tamat dalam",
@@ -59,6 +60,7 @@ def findings(agencies: str) -> Sequence[Json]:
             size=(6, 8),
             unit="s",
             steps=("red", (300, "green")),
+            links=agency_link("${__field.labels.agency}") | runbook_link("token-expired"),
         ),
         lines(
             "Could not look · Tidak dapat disemak",
@@ -96,5 +98,6 @@ def findings(agencies: str) -> Sequence[Json]:
             (first(f"max by (agency, mailbox) (pantau_own_mail_undeleted{{{agencies}}})"), "{{agency}} {{mailbox}}"),
             size=(6, 6),
             steps=("green", (1, "orange")),
+            links=runbook_link("own-mail-undeleted"),
         ),
     )

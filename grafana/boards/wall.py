@@ -56,6 +56,15 @@ _CAUSE: Final = "max by (agency, direction, outcome, party) (pantau_agency_cause
 _NONE: Final = f'label_replace({NOBODY}, "agency", "nobody · tiada", "", "")'
 
 
+_ITSELF: Final = {"Itself · Pantau sendiri": "/d/pantau-itself?${__url_time_range}"}
+_TELLING: Final = {"Telling people · Makluman": "/d/pantau-telling?${__url_time_range}"}
+
+
+def _all_that_are(state: str) -> dict[str, str]:
+    """Return the link to all agencies of a state on Pantau's page: the table has room for the worst."""
+    return {"All of them · Semuanya": f"${{page}}/?state={state}"}
+
+
 def _with(same: str, told: str, expr: str) -> str:
     """Return the rows with what *expr* tells of each: of several that have the *same* labels, one."""
     return f"(0 * {_WORST} + 1) * on ({same}) group_left ({told}) bottomk by ({same}) (1, {expr})"
@@ -75,6 +84,7 @@ WALL: Final = Board(
                     "counts once. 0 only while Pantau tells that mail of some agency flows.",
                     number_of(DOWN),
                     size=(6, 6),
+                    links=_all_that_are("down") | runbook_link("mail-down"),
                 ),
                 stat(
                     "Degraded · Merosot",
@@ -82,6 +92,7 @@ WALL: Final = Board(
                     number_of(DEGRADED),
                     size=(5, 6),
                     steps=ORANGE_FROM_ONE,
+                    links=_all_that_are("degraded") | runbook_link("mail-degraded"),
                 ),
                 stat(
                     "Unproven · Belum terbukti",
@@ -90,12 +101,14 @@ WALL: Final = Board(
                     number_of(UNPROVEN),
                     size=(5, 6),
                     steps=ORANGE_FROM_ONE,
+                    links=_all_that_are("unproven") | runbook_link("mail-unproven"),
                 ),
                 stat(
                     "Not probed · Tidak diuji",
                     "Agencies of which a run should have ended by now, by their intervals and hours, and none has.",
                     number_of(SILENT),
                     size=(4, 6),
+                    links=runbook_link("probing-stopped"),
                 ),
                 stat(
                     "In maintenance · Dalam penyelenggaraan",
@@ -104,6 +117,7 @@ WALL: Final = Board(
                     at_least_zero(f"count({PLANNED})"),
                     size=(4, 6),
                     steps=("green", (1, "blue")),
+                    links=_all_that_are("maintenance"),
                 ),
                 stat(
                     "Scraped · Dibaca",
@@ -111,6 +125,7 @@ WALL: Final = Board(
                     'count(up{job="pantau"} == 0) or 0 * count(up{job="pantau"})',
                     size=(3, 3),
                     words={0: ("yes · ya", "green")},
+                    links=_ITSELF | runbook_link("pantau-down"),
                 ),
                 stat(
                     "Store · Stor",
@@ -120,6 +135,7 @@ WALL: Final = Board(
                     unit="none",
                     steps=GREEN_FROM_ONE,
                     words={0: ("away · tiada", "red"), 1: ("there · ada", "green")},
+                    links=_ITSELF | runbook_link("store-away"),
                 ),
                 stat(
                     "Engine · Enjin",
@@ -129,6 +145,7 @@ WALL: Final = Board(
                     size=(3, 3),
                     unit="s",
                     steps=("green", (60, "orange"), (180, "red")),
+                    links=_ITSELF | runbook_link("engine-stopped"),
                 ),
                 stat(
                     "References · Peti mel rujukan",
@@ -138,19 +155,21 @@ WALL: Final = Board(
                     size=(3, 3),
                     unit="none",
                     words={0: ("well · baik", "green"), 1: ("broken · rosak", "red")},
+                    links=_ITSELF | runbook_link("own-fault"),
                 ),
                 stat(
                     "Own faults · Kerosakan kita",
                     "Faults on our side. While there is one, agencies are not blamed and their outages may be missed.",
                     "sum(max by (cause, reference) (pantau_own_fault))",
                     size=(3, 3),
+                    links=_ITSELF | runbook_link("own-fault"),
                 ),
                 stat(
                     "Gateways down · Get laluan rosak",
                     "Gateways that did not take or answer the last thing asked of them. 0 only while Pantau can be read.",
                     at_least_zero("count(min by (channel, gateway) (pantau_gateway_up) == 0)"),
                     size=(3, 3),
-                    links={"Telling people · Makluman": "/d/pantau-telling?${__url_time_range}"},
+                    links=_TELLING | runbook_link("gateway-down"),
                 ),
                 stat(
                     "Rota gaps · Jurang jadual",
@@ -158,7 +177,7 @@ WALL: Final = Board(
                     at_least_zero("count(max by (agency, rota) (pantau_on_call_gap_seconds) > 0)"),
                     size=(3, 3),
                     steps=ORANGE_FROM_ONE,
-                    links={"Telling people · Makluman": "/d/pantau-telling?${__url_time_range}"},
+                    links=_TELLING | runbook_link("on-call-gap"),
                 ),
                 stat(
                     "People are told · Makluman",
@@ -169,7 +188,7 @@ WALL: Final = Board(
                     unit="none",
                     steps=("red",),
                     words={0: ("yes · ya", "green"), 1: ("NOBODY · TIADA", "red")},
-                    links={"Telling people · Makluman": "/d/pantau-telling?${__url_time_range}"},
+                    links=_TELLING | runbook_link("watch-only"),
                 ),
                 table(
                     "Worst first · Yang paling teruk dahulu",
@@ -209,6 +228,7 @@ WALL: Final = Board(
                     none_if_written("sum(max by (agency) (pantau_incidents_open))"),
                     size=(3, 4),
                     steps=ORANGE_FROM_ONE,
+                    links={"Page · Laman": "${page}/#open"},
                 ),
                 stat(
                     "Notice waits · Notis menunggu",
@@ -217,7 +237,7 @@ WALL: Final = Board(
                     size=(3, 4),
                     unit="s",
                     steps=("green", (120, "orange"), (600, "red")),
-                    links={"Telling people · Makluman": "/d/pantau-telling?${__url_time_range}"},
+                    links=_TELLING | runbook_link("notices-pending"),
                 ),
                 lines(
                     "Agencies by state · Agensi mengikut keadaan",

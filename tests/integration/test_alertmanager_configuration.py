@@ -61,6 +61,13 @@ def test_an_alert_goes_where_it_should(labels: dict[str, str], receiver: str) ->
     assert amtool("config", "routes", "test", f"--config.file={SHIPPED}", *words) == receiver
 
 
+def test_budgets_that_burn_at_many_agencies_at_once_are_one_notice() -> None:
+    routes = yaml.safe_load(SHIPPED.read_text())["route"]["routes"]
+    [burns] = [each for each in routes if "BudgetBurns" in each["matchers"][0]]
+    assert "agency" not in burns["group_by"]
+    assert routes.index(burns) < [each["matchers"] for each in routes].index(['alertname=~"Pantau.*"'])
+
+
 @pytest.mark.real
 async def test_a_mass_outage_mutes_the_single_ones_of_its_installation_and_faults_of_our_own_mute_nothing(
     tmp_path: Path,

@@ -127,6 +127,11 @@ def test_every_row_of_the_wall_leads_to_a_runbook_that_exists() -> None:
     assert not [name for name in named if not (GRAFANA.parent / "docs/runbooks" / f"{name}.md").exists()]
 
 
+def test_every_number_of_the_wall_leads_on() -> None:
+    numbers = [panel for panel in panels(WALL) if panel["type"] == "stat"]
+    assert [panel["title"] for panel in numbers if not panel["fieldConfig"]["defaults"]["links"]] == []
+
+
 async def test_every_link_out_of_grafana_leads_to_a_runbook_or_page_that_exists_and_to_a_part_that_it_has() -> None:
     led = set(re.findall(r'"url": "\$\{(page|runbooks)\}([^"]*)"', json.dumps(list(BOARDS.values()))))
     # What a row names is looked at where rows are made.
