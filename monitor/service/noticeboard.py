@@ -57,7 +57,7 @@ from probes.model.result import ProbeResult
 #: So many incidents and notices are listed for programs, and so many on the page.
 _LISTED = 200
 _INCIDENTS, _NOTICES = 20, 40
-#: So many open incidents are on the page: those that nobody has taken on first. All have their agency's card or tile.
+#: So many open incidents are on the page: those that nobody has taken on first, outages before what is slow. All have their agency's card or tile.
 _OPEN = 5
 #: What failed, or may have, is on the page for longer than what went well.
 _ATTENTION = 20
@@ -82,7 +82,7 @@ class Overview:
     agencies: Sequence[AgencyView]
     #: What the checks found at our own reference mailboxes.
     own_checks: Sequence[CheckView]
-    #: Of the open ones those that nobody has taken on, the oldest first, then the others; and how many are open in all.
+    #: Of the open ones those that nobody has taken on, outages and then the oldest first, then the others; and how many in all.
     open: Sequence[IncidentView]
     open_count: int
     #: The newest first.

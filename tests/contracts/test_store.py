@@ -573,6 +573,16 @@ async def test_an_incident_is_active_until_nothing_more_is_owed(store: SqlStore)
         assert (await ledger.incident(ids[1])) is not None
 
 
+async def test_of_the_open_incidents_a_new_outage_goes_before_what_has_been_slow_for_long(store: SqlStore) -> None:
+    async with store.transaction() as ledger:
+        slow = [
+            await ledger.add_incident(replace(trigger(Matter.DEGRADED, T0 - n * MINUTE), dedup_key=f"slow/{n}"))
+            for n in range(6)
+        ]
+        outage = await ledger.add_incident(replace(trigger(Matter.RECEIVING), dedup_key="outage"))
+        assert [i.id for i in await ledger.open_incidents_first(3)] == [outage.id, slow[5].id, slow[4].id]
+
+
 async def test_what_waits_for_its_release_is_found_by_agency_however_much_it_is(store: SqlStore) -> None:
     async with store.transaction() as ledger:
         opened = [

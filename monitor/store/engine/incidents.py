@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, insert, select, update
+from sqlalchemy import Row, Select, func, insert, select, update
 
 from alerts.model.event import Declare, Trigger
-from alerts.model.incident import Incident, open_incident
+from alerts.model.incident import OUTAGES, Incident, open_incident
 from alerts.model.notice import Matter
 from alerts.model.number import incident_number, is_quoted, number_quoted
 from monitor.store.backend.transaction import InTransaction
@@ -133,10 +133,11 @@ class SqlIncidents(InTransaction):
         return [(row.dedup_key, row.opened_at) for row in await self._connection.execute(query)]
 
     async def open_incidents_first(self, limit: int = 5) -> Sequence[Incident]:
-        """Return the open incidents that most want a person: those that nobody has taken on, the oldest first."""
+        """Return the open incidents that most want a person: those that nobody has taken on, outages first, then the oldest."""
         taken = incident.c.acknowledged_at.is_not(None)
+        no_outage = func.coalesce(incident.c.present, incident.c.matter).not_in(OUTAGES)
         query = select(incident).where(incident.c.resolved_at.is_(None))
-        query = query.order_by(taken, incident.c.began_at, incident.c.id).limit(limit)
+        query = query.order_by(taken, no_outage, incident.c.began_at, incident.c.id).limit(limit)
         return [to_incident(row) for row in await self._connection.execute(query)]
 
     async def recent_incidents(self, limit: int = 200) -> Sequence[Incident]:
