@@ -21,7 +21,7 @@ from alerts.model.notice import Facts
 from alerts.record.clock import Clock
 from monitor.drills.exercise import ASK_EVERY, ASK_FOR, Exerciser
 from monitor.metrics import Metrics
-from monitor.model.window import Stretch
+from monitor.model.window import Stretch, next_to_begin
 from monitor.runtime.keeping import keep_doing
 from monitor.store.engine.drills import Drill, Drills, Record
 from monitor.store.engine.ledger import SqlStore
@@ -31,6 +31,8 @@ log = structlog.get_logger()
 _EVERY = timedelta(seconds=5)
 #: A call that has not come back by then was cut off by a stop.
 _CALLING_AT_MOST = timedelta(minutes=2)
+#: A drill has come to its end so long after its time, whatever it gave way to and whoever was asked about it.
+_OVER_WITHIN = timedelta(days=1)
 #: It goes through all exercises that there ever were.
 _SHOWN_EVERY = timedelta(minutes=1)
 
@@ -46,6 +48,8 @@ class Roster:
     stretch: Callable[[datetime], Stretch | None]
     #: Whether a contact takes part in those.
     concerns: Callable[[str], bool]
+    #: What is another one when those times are others.
+    schedule: object = None
 
 
 class Driller:
@@ -77,6 +81,8 @@ class Driller:
         #: The open incidents when last looked at, and whom their policies name, by key and by number.
         self._named: tuple[Sequence[int], frozenset[str]] = ((), frozenset())
         self._shown_at: datetime | None = None
+        #: The schedule in force, and from when on it is gone by; `None`: it was not looked at yet.
+        self._expected: tuple[object, datetime] | None = None
 
     async def run(self) -> NoReturn:
         """Hold drills until cancelled. Calls of gateways are tasks of this one's group."""
@@ -121,9 +127,24 @@ class Driller:
                 at = (confirmed if rings else delivered).get((trainee.agency, trainee.key))
                 reached.setdefault(trainee.agency, {})[trainee.key] = at
         self._metrics.watchdog.reached(reached)
+        now = self._clock.now()
         # Where none comes by itself, none is late.
-        is_planned = roster.stretch(self._clock.now()) is not None
-        self._metrics.watchdog.drill_ended(await self._drills.last_ended() if is_planned else None)
+        is_planned = roster.stretch(now) is not None
+        last = await self._drills.last_ended() if is_planned else None
+        self._metrics.watchdog.drill_ended(last, overdue_at=self._overdue_at(roster, last, now))
+
+    def _overdue_at(self, roster: Roster, last: datetime | None, now: datetime) -> datetime | None:
+        """Return from when on the drill after the *last* is overdue; `None`: none is planned.
+
+        By a schedule that has just become another no drill was missed.
+        """
+        if self._expected is None:
+            self._expected = (roster.schedule, last or now)
+        elif self._expected[0] != roster.schedule:
+            self._expected = (roster.schedule, now)
+        since = max(self._expected[1], last or self._expected[1])
+        following = next_to_begin(roster.stretch, since)
+        return None if following is None else following.ends + _OVER_WITHIN
 
     # -- a drill -------------------------------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ def roster(configuration: Configuration) -> Roster:
         trainees=tuple(_trainees(configuration)),
         pace=drills.pace if drills else _PACE,
         stretch=stretch,
+        schedule=drills.when if drills else None,
         concerns=drills.concerns if drills else lambda _: True,
     )
 

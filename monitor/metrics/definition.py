@@ -209,6 +209,8 @@ class Definitions:
         meaning = "When a contact was last reached in a drill; 0 when never."
         self.reached_at = self._many("gauge", "contact_reached_timestamp_seconds", meaning, "contact")
         self.drilled_at = gauge("drill_last_timestamp_seconds", "When a drill of all contacts last came to its end.")
+        meaning = "From when on it is overdue that the drill after it has come to its end, as they are planned."
+        self.drill_overdue = gauge("drill_overdue_timestamp_seconds", meaning)
         self.exercises = self._counter("exercises", "Notices of drills by how they ended.", "channel", "result")
         start_at_zero(self.exercises, Channel, ExerciseState)
 

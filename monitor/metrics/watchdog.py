@@ -85,9 +85,13 @@ class WatchdogSeries:
         """Count a notice of a drill by how it ended."""
         self._all.exercises.labels(channel, state).inc()
 
-    def drill_ended(self, at: datetime | None) -> None:
-        """Show when a drill of everybody last came to its end; `None`: none has, or none is planned."""
+    def drill_ended(self, at: datetime | None, *, overdue_at: datetime | None) -> None:
+        """Show when a drill of everybody last came to its end, and from when on the next is overdue.
+
+        `None`: none has, or none is planned.
+        """
         self._all.drilled_at.set(math.nan if at is None else at.timestamp())
+        self._all.drill_overdue.set(math.nan if overdue_at is None else overdue_at.timestamp())
 
     def reached(self, contacts: Mapping[str, Mapping[str, datetime | None]]) -> None:
         """Show when each contact was last reached in a drill, by agency ("" for those of all) and key; `None`: never.

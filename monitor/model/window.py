@@ -5,7 +5,7 @@ A window is a stretch of time that comes once, or again and again by a cron expr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -133,6 +133,12 @@ class Hours:
 
 #: At any time.
 ALWAYS = Hours()
+
+
+def next_to_begin(following: Callable[[datetime], Stretch | None], after: datetime) -> Stretch | None:
+    """Return the first stretch that begins later than *after*; *following* is `Window.following`, of non-overlapping ones."""
+    found = following(after)
+    return following(found.ends) if found is not None and found.begins <= after else found
 
 
 def _covered(windows: Sequence[Window], begins: datetime, ends: datetime) -> timedelta:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import structlog
@@ -32,7 +34,7 @@ from alerts.wording.texts import load
 from monitor.drills.driller import Driller, Roster
 from monitor.drills.exercise import Exerciser
 from monitor.metrics import Metrics
-from monitor.model.window import Stretch
+from monitor.model.window import Recurring, Stretch
 from monitor.store.backend.database import Database
 from monitor.store.engine.drills import Drill, Drills, Record
 from monitor.store.engine.ledger import SqlStore
@@ -86,6 +88,7 @@ class School:
         self.drills = Drills(database)
         self.trainees: list[Trainee] = [trainee("siti", sms(SITI), voice(SITI))]
         self.stretch: Callable[[datetime], Stretch | None] = lambda _: None
+        self.schedule: object = None
         self.left_out: set[str] = set()
         self.exerciser = Exerciser(
             drills=self.drills, pool=self.pool, wording=WORDING, metrics=self.metrics, clock=self.clock
@@ -105,7 +108,11 @@ class School:
 
     def _roster(self) -> Roster:
         return Roster(
-            trainees=self.trainees, pace=PACE, stretch=self.stretch, concerns=lambda key: key not in self.left_out
+            trainees=self.trainees,
+            pace=PACE,
+            stretch=self.stretch,
+            concerns=lambda key: key not in self.left_out,
+            schedule=self.schedule,
         )
 
     async def ask(self, contact: str = "all") -> Drill:
@@ -368,6 +375,44 @@ async def test_where_no_drill_is_planned_none_is_late_and_who_takes_no_part_is_n
     at.stretch = lambda _: None
     await at.driller.show()
     assert b"pantau_drill_last_timestamp_seconds 1" not in at.metrics.render()
+
+
+@pytest.mark.parametrize("cron", ["0 10 * * *", "0 10 * * tue", "0 10 1 * *"], ids=["daily", "weekly", "monthly"])
+async def test_a_drill_is_overdue_a_day_after_its_time_whatever_the_schedule(at: School, cron: str) -> None:
+    window = Recurring(cron, timedelta(hours=4), ZoneInfo("Asia/Kuala_Lumpur"))
+    times: list[Stretch] = []
+    while len(times) < 3:
+        found = window.following(times[-1].ends if times else WORKING + timedelta(days=1))
+        assert found is not None
+        times.append(found)
+    first, second, third = times
+    day = timedelta(days=1)
+
+    async def overdue_at() -> datetime | None:
+        await at.driller.show()
+        told = re.search(rb"^pantau_drill_overdue_timestamp_seconds (\S+)", at.metrics.render(), re.MULTILINE)
+        return datetime.fromtimestamp(float(told[1]), UTC) if told else None
+
+    at.stretch, at.schedule = lambda _: None, None
+    assert await overdue_at() is None
+    # It is known since just before the first: none was missed.
+    at.clock.moment = first.begins - MINUTE
+    at.stretch, at.schedule = window.following, cron
+    assert await overdue_at() == first.ends + day
+    at.clock.moment = first.begins
+    await at.hold()
+    assert await overdue_at() == second.ends + day
+    # Nothing is held any more: it stays, whatever time it is, and over a restart.
+    at.clock.moment = third.ends + timedelta(hours=1)
+    assert await overdue_at() == second.ends + day
+    at.restart()
+    assert await overdue_at() == second.ends + day
+    # By another schedule nothing has been missed yet.
+    often = Recurring("0 * * * *", timedelta(minutes=30), ZoneInfo("Asia/Kuala_Lumpur"))
+    at.stretch, at.schedule = often.following, "often"
+    overdue = await overdue_at()
+    assert overdue is not None
+    assert overdue > at.clock.moment + day
 
 
 async def test_two_processes_hold_one_drill(at: School) -> None:
