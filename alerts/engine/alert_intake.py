@@ -5,15 +5,14 @@ What they mean is decided in `alerts.model.alert`, and what becomes of their inc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from alerts.engine.intake import take_in
+from alerts.engine.intake import take_in_all
 from alerts.model.alert import KnownAlert, News, ReceivedAlert, heed
 from alerts.model.brief import Brief
 from alerts.model.event import Resolve, Trigger
-from alerts.model.incident import Incident
 from alerts.model.notice import Matter
 from alerts.record.store import Entry, Ledger
 
@@ -34,46 +33,62 @@ async def take_alerts(
     ledger: Ledger, alerts: Sequence[ReceivedAlert], brief: Callable[[ReceivedAlert], Brief], now: datetime
 ) -> AlertsTaken:
     """Take in what Alertmanager says of some alerts, a hundred or two. *brief*: whom one tells that opens an incident now."""
-    known = dict(await ledger.known_alerts({each.fingerprint for each in alerts}))
-    were_open = set(await ledger.open_among({each.dedup_key for each in alerts}))
-    changed, news, concerned = dict[str, KnownAlert](), list[News](), list[int]()
-    for alert in alerts:
-        before = known.get(alert.fingerprint)
-        said, after = heed(alert, before, now)
-        incident = await _tell(ledger, alert, said, brief, now, is_open=alert.dedup_key in were_open)
-        if incident is not None:
-            concerned.append(incident.id)
-            (were_open.add if incident.is_open else were_open.discard)(alert.dedup_key)
-        if after is not before:
-            known[alert.fingerprint] = changed[alert.fingerprint] = after
-        news.append(said)
-    await ledger.save_alerts(list(changed.values()))
+    news, concerned = list[News](), list[int]()
+    for part in _apart(alerts):
+        taken = await _take_part(ledger, part, brief, now)
+        news += taken.news
+        concerned += taken.concerned
     return AlertsTaken(news=news, concerned=concerned)
 
 
-async def _tell(
-    ledger: Ledger,
-    alert: ReceivedAlert,
-    news: News,
-    brief: Callable[[ReceivedAlert], Brief],
-    now: datetime,
-    *,
-    is_open: bool,
-) -> Incident | None:
-    """Open or end the incident about an alert; return it where anything may have changed."""
+def _apart(alerts: Sequence[ReceivedAlert]) -> Iterator[Sequence[ReceivedAlert]]:
+    """Return alerts in their order, in parts in which none comes twice: as a rule all of them."""
+    part: dict[str, ReceivedAlert] = {}
+    for alert in alerts:
+        if alert.fingerprint in part:
+            yield list(part.values())
+            part = {}
+        part[alert.fingerprint] = alert
+    yield list(part.values())
+
+
+async def _take_part(
+    ledger: Ledger, alerts: Sequence[ReceivedAlert], brief: Callable[[ReceivedAlert], Brief], now: datetime
+) -> AlertsTaken:
+    known = await ledger.known_alerts({each.fingerprint for each in alerts})
+    are_open = await ledger.open_among({each.dedup_key for each in alerts})
+    news, changed, events = list[News](), list[KnownAlert](), dict[str, Trigger | Resolve]()
+    for alert in alerts:
+        before = known.get(alert.fingerprint)
+        said, after = heed(alert, before, now)
+        news.append(said)
+        if after is not before:
+            changed.append(after)
+        event = _event(alert, said, brief, now, is_open=alert.dedup_key in are_open)
+        if event is not None:
+            events[alert.dedup_key] = event
+    concerned = await take_in_all(ledger, list(events.values()))
+    told = {each.dedup_key: each for each in alerts}
+    for incident in concerned:
+        if incident.is_open:
+            detail = told[incident.dedup_key].told()
+            await ledger.journal(
+                Entry(at=now, actor=ACTOR, event="alert received", incident_id=incident.id, detail=detail)
+            )
+    await ledger.save_alerts(changed)
+    return AlertsTaken(news=news, concerned=[each.id for each in concerned])
+
+
+def _event(
+    alert: ReceivedAlert, news: News, brief: Callable[[ReceivedAlert], Brief], now: datetime, *, is_open: bool
+) -> Trigger | Resolve | None:
+    """Return what opens or ends the incident about an alert, where its word does."""
     key, began_at = alert.dedup_key, min(alert.starts_at, now)
     if news in {News.FIRES, News.GOES_ON} and not is_open:
         # What goes on and is not open was closed by a person: that holds for a while.
         told = replace(brief(alert), subject=alert.subject, subject_en=alert.subject)
-        event = Trigger(dedup_key=key, at=now, matter=Matter.ALERT, began_at=began_at, brief=told)
-        incident = await take_in(ledger, event)
-        if incident is not None and incident.is_open:
-            await ledger.journal(
-                Entry(at=now, actor=ACTOR, event="alert received", incident_id=incident.id, detail=alert.told())
-            )
-        return incident
+        return Trigger(dedup_key=key, at=now, matter=Matter.ALERT, began_at=began_at, brief=told)
     # Also one of which nothing is known any more.
     if alert.ended_at is not None and (news is News.IS_OVER or (news is News.WAS_OVER and is_open)):
-        ended_at = max(min(alert.ended_at, now), began_at)
-        return await take_in(ledger, Resolve(dedup_key=key, at=now, ended_at=ended_at))
+        return Resolve(dedup_key=key, at=now, ended_at=max(min(alert.ended_at, now), began_at))
     return None

@@ -54,7 +54,7 @@ class Dispatcher:
     BATCH = 16
     AT_A_TIME = 512
     #: Alerts of one webhook that are taken in in one transaction: others write meanwhile.
-    ALERTS_AT_ONCE = 50
+    ALERTS_AT_ONCE = 250
     #: After something that should not happen, before it is tried again.
     AFTER_A_FAULT = timedelta(seconds=5)
     #: How long an incident is an engine's that does not say again that it lives, where several share a store.

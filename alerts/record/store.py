@@ -120,10 +120,19 @@ class Ledger(Protocol):
     async def last_incident(self, dedup_key: str) -> Incident | None:
         """Return the newest incident about *dedup_key*, open or over. At most one is open, and that is the newest."""
 
+    async def last_incidents(self, dedup_keys: Collection[str]) -> Mapping[str, Incident]:
+        """Return the newest incident about each of some dedup keys, a hundred or two, where there is one."""
+
     async def add_incident(self, event: Trigger | Declare) -> Incident:
         """Open an incident and give it the agency's next number."""
 
+    async def add_incidents(self, events: Sequence[Trigger | Declare]) -> Sequence[Incident]:
+        """Open incidents, a hundred or two, and give each its agency's next number; return them in the same order."""
+
     async def save_incident(self, incident: Incident) -> None: ...
+
+    async def save_incidents(self, incidents: Sequence[Incident]) -> None:
+        """Write the states of some, a hundred or two."""
 
     async def known_alerts(self, fingerprints: Collection[str]) -> Mapping[str, KnownAlert]:
         """Return what is known of the NOC's alerts with these fingerprints, a hundred or two."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import Engine, event, func, select
 
 from alerts.engine.alert_intake import take_alerts
 from alerts.engine.intake import take_in
@@ -36,6 +36,25 @@ def brief(_: ReceivedAlert) -> Brief:
 async def take(store: SqlStore, *alerts: ReceivedAlert, at: datetime = T0 + MINUTE) -> Sequence[News]:
     async with store.transaction() as ledger:
         return (await take_alerts(ledger, alerts, brief, at)).news
+
+
+@dataclass
+class Statements:
+    count: int = 0
+
+    def hear(self, *_: object) -> None:
+        self.count += 1
+
+
+@contextmanager
+def counting() -> Iterator[Statements]:
+    """Count what is said to the database: many rows at once are one."""
+    statements = Statements()
+    event.listen(Engine, "before_cursor_execute", statements.hear)
+    try:
+        yield statements
+    finally:
+        event.remove(Engine, "before_cursor_execute", statements.hear)
 
 
 async def incidents(store: SqlStore) -> list[tuple[str, IncidentState]]:
@@ -133,6 +152,20 @@ async def test_a_webhook_that_comes_to_two_at_once_opens_each_incident_once(stor
     news = await asyncio.gather(*(take(store, *alerts) for alerts in (many, many[::-1])))
     assert sorted(each for all_ in news for each in all_) == [News.FIRES] * 20 + [News.GOES_ON] * 20
     assert len(await incidents(store)) == 20
+
+
+async def test_a_storm_takes_few_statements_and_says_what_one_by_one_would(store: SqlStore) -> None:
+    """In one webhook come as many as a failed link silences: what they cost is what the loop and the database do."""
+    many = [replace(FIRES, fingerprint=f"{number:016x}") for number in range(200)]
+    ended = [replace(each, ended_at=T0 + 10 * MINUTE) for each in many]
+    for alerts, news, at_most in ((many, News.FIRES, 16), (many, News.GOES_ON, 8), (ended, News.IS_OVER, 30)):
+        with counting() as statements:
+            assert await take(store, *alerts, at=T0 + 11 * MINUTE) == [news] * len(many)
+        assert statements.count <= at_most
+    async with store.reading() as ledger:
+        found = await ledger.last_incidents([each.dedup_key for each in many])
+    assert [found[each.dedup_key].number for each in many] == [f"NOC-{number:02}" for number in range(1, 201)]
+    assert {(each.state, each.ended_at) for each in found.values()} == {(SHUT, T0 + 10 * MINUTE)}
 
 
 async def test_what_was_not_heard_of_for_a_season_is_forgotten_and_what_fires_is_not(

@@ -167,7 +167,8 @@ async def ask_everything(database: Database, asked: set[str]) -> None:
 async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incident], list[Notice]]:
     async with store.transaction() as own:
         ledger: Any = Noted(own, asked)
-        incidents = [await ledger.add_incident(replace(trigger(), dedup_key=key)) for key in ("a", "b", "c")]
+        incidents = [await ledger.add_incident(replace(trigger(), dedup_key="a"))]
+        incidents += await ledger.add_incidents([replace(trigger(), dedup_key=key) for key in ("b", "c")])
         first, second, third = incidents
         notice = await ledger.add_notice(first, draft(first, "a"), T0, gathering="g", not_before=T0 + MINUTE)
         assert await ledger.join_notice(notice.id, second, draft(second, "b"))
@@ -193,7 +194,7 @@ async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incide
             await ledger.taken_since(T0, **narrowed)
         await ledger.answered("sms", 20)
         await ledger.unanswered("sms", T0 - DAY, T0, 20)
-        await ledger.last_incident("a")
+        _ = await ledger.last_incident("a"), await ledger.last_incidents(["a", "b"])
         await ledger.incident_numbered("JCM-01")
         for asking in (
             *(
@@ -225,6 +226,7 @@ async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incide
         for each in incidents:
             await ledger.save_incident(apply(each, Resolve(dedup_key=each.dedup_key, at=T0, ended_at=T0)))
             await ledger.put_to_rest(each.id)
+        await ledger.save_incidents([apply(each, Resolve(dedup_key="x", at=T0, ended_at=T0)) for each in incidents])
         await ledger.journal(Entry(at=T0, actor="x", event="x", incident_id=first.id, notice_id=notice.id))
         await ledger.journal(Entry(at=T0, actor="x", event="x"))
         asked.add("SqlLedger.seal_journal")

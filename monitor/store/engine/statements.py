@@ -70,11 +70,11 @@ INCIDENT = select(incident).where(incident.c.id == bindparam("incident_id"))
 _NEWEST = select(func.max(incident.c.id)).where(incident.c.dedup_key == bindparam("dedup_key"))
 #: *dedup_key*
 LAST_INCIDENT = select(incident).where(incident.c.id == _NEWEST.scalar_subquery())
-#: *prefix*. Returns the number after the one that is taken by it.
+#: *prefix*, *times*. Returns the number after the ones that are taken by it.
 NEXT_NUMBER = (
     update(counter)
     .where(counter.c.name == bindparam("prefix"))
-    .values(next=counter.c.next + 1)
+    .values(next=counter.c.next + bindparam("times"))
     .returning(counter.c.next)
 )
 #: Columns.
