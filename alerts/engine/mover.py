@@ -229,8 +229,8 @@ class Mover:
         """Take this incident out of a bundle that still has others to tell of."""
         await self._ledger.leave_notice(notice.id, self._incident_id, self._now)
         await self._write(notice, "left a bundle", person=notice.person, purpose=notice.purpose)
-        # Another of them looks after it from now on.
-        self._advance.stirred.add((await self._ledger.notice(notice.id)).incident_id)
+        if notice.leads and (other := await self._ledger.lead_of(notice.id)) is not None:
+            self._advance.stirred.add(other)  # It looks after the notice from now on.
 
     async def _write(self, notice: Notice, event: str, **detail: str) -> None:
         entry = Entry(

@@ -184,6 +184,9 @@ class Ledger(Protocol):
     async def leave_notice(self, notice_id: int, incident_id: int, now: datetime) -> None:
         """Let a notice tell no more of an incident."""
 
+    async def lead_of(self, notice_id: int) -> int | None:
+        """Return the incident that looks after a notice: the first of those that it tells of; `None`: of none any more."""
+
     async def gathered(self, gathering: str, since: datetime, incident_id: int) -> Sequence[Gathered]:
         """Return the notices that were gathered under a key since then, oldest first, for a decision on an incident."""
 

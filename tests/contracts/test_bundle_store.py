@@ -58,6 +58,7 @@ async def test_an_incident_that_leaves_is_not_told_and_the_next_looks_after_the_
     async with store.transaction() as ledger:
         notice_id, (first, second, third) = await bundled(ledger, "a", "b", "c")
         await ledger.leave_notice(notice_id, first.id, T0)
+        assert await ledger.lead_of(notice_id) == second.id
 
         assert await ledger.notices(first.id) == []
         assert (await ledger.notice(notice_id)).incident_ids == (second.id, third.id)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import Select, func, select, update
 
 from alerts.decide.bundle import Gathered
 from alerts.model.channel import Channel
@@ -155,6 +155,14 @@ class SqlNotices(InTransaction):
         """Let a notice tell no more of an incident."""
         this = (notice_incident.c.notice_id == notice_id) & (notice_incident.c.incident_id == incident_id)
         await self._connection.execute(update(notice_incident).where(this).values(left_at=now))
+
+    async def lead_of(self, notice_id: int) -> int | None:
+        """Return the incident that looks after a notice: the first of those that it tells of; `None`: of none any more."""
+        # And not the notice, whose facts are read with each of a thousand others.
+        this = (notice_incident.c.notice_id == notice_id) & notice_incident.c.left_at.is_(None)
+        lead = select(func.min(notice_incident.c.incident_id)).where(this)
+        found: int | None = (await self._connection.execute(lead)).scalar_one_or_none()
+        return found
 
     async def gathered(self, gathering: str, since: datetime, incident_id: int) -> Sequence[Gathered]:
         """Return the notices that were gathered under a key since then, oldest first, for a decision on an incident."""
