@@ -29,7 +29,7 @@ from alerts.engine.gateway_call import CallKind, CallResult, GatewayCall, told_b
 from alerts.engine.gateway_caller import GatewayCaller, NotePage, no_notes
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.engine.group_commit import with_ledger
-from alerts.engine.intake import ReportResult, come_to, take_in, take_report
+from alerts.engine.intake import ReportResult, come_to, take_report, take_word
 from alerts.engine.mover import Mover
 from alerts.engine.observer import Observer
 from alerts.engine.settling import Settlement, settle
@@ -119,7 +119,9 @@ class Dispatcher:
 
         Committed when this returns. Repeating an event changes nothing.
         """
-        incident: Incident | None = await self._events.write(lambda ledger: take_in(ledger, event))
+        incident: Incident | None
+        incident, tellings = await self._events.write(lambda ledger: take_word(ledger, event))
+        self.note_told(tellings)
         if incident is not None:
             self.stir(incident.id)
         return incident
@@ -212,10 +214,11 @@ class Dispatcher:
     async def settle(self, settlement: Settlement) -> str | None:
         """Take in what a person says became of a notice; return why that cannot be said, or `None`."""
         async with self._store.transaction() as ledger:
-            concerned = await settle(ledger, settlement)
-        if isinstance(concerned, str):
-            return concerned
-        self.stir(*concerned)
+            settled = await settle(ledger, settlement)
+        if isinstance(settled, str):
+            return settled
+        self.note_told(settled.tellings)
+        self.stir(*settled.concerned)
         return None
 
     async def content(self, reference: str) -> Content | None:

@@ -14,7 +14,7 @@ import structlog
 
 from alerts.decide.escalation import go_on
 from alerts.decide.gateway.move import DeliveryPolicy
-from alerts.decide.gateway.telling import Milestone, Telling, due_at, is_first, reached
+from alerts.decide.gateway.telling import Milestone, Telling, due_at, is_first, reached, told_last
 from alerts.engine.gateway_call import reported, told_by
 from alerts.model.channel import Channel
 from alerts.model.delivery import Attempt, AttemptState, Notice, Part
@@ -115,6 +115,26 @@ async def _change(ledger: Ledger, changes: Sequence[tuple[Event, Incident, Incid
                 log.info(what, incident=after.number, state=after.state)
     if len(changes) > _LOGGED_EACH:
         log.info("incidents changed", incidents=len(changes), first=changes[0][2].number, last=changes[-1][2].number)
+
+
+async def take_word(ledger: Ledger, event: Event) -> tuple[Incident | None, Sequence[Telling]]:
+    """Take in what a person or a program says without a gateway; return the incident after it, and what was come to by it."""
+    if not isinstance(event, Acknowledge):
+        return await take_in(ledger, event), ()
+    before = await ledger.incident(event.incident_id)
+    after = await take_in(ledger, event)
+    if before is None or after is None or (before.state, after.state) != _TAKEN_ON:
+        return after, ()
+    person = after.brief.escalation.named(event.by)
+    told = told_last(await ledger.notices(after.id), person.key if person else "")
+    if told is None:
+        return after, ()  # Nobody was told: they saw it themselves.
+    notice, attempt = told
+    channel, took = notice.delivery_of(attempt).address.channel, event.at - await _due_at(ledger, notice)
+    return after, [_telling(notice, channel, attempt.gateway, Milestone.ACKNOWLEDGED, took)]
+
+
+_TAKEN_ON = (IncidentState.TRIGGERED, IncidentState.ACKNOWLEDGED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from alerts.decide.conclusion import is_concluded
+from alerts.decide.gateway.telling import Telling
+from alerts.engine.intake import come_to
 from alerts.model.channel import ON_PAPER
 from alerts.model.delivery import Attempt, AttemptState, Notice, NoticeState
 from alerts.model.gateway import ErrorClass
@@ -85,8 +87,18 @@ async def _posted_before(ledger: Ledger, notice: Notice, settlement: Settlement)
     await ledger.save_attempt(posted)
 
 
-async def settle(ledger: Ledger, settlement: Settlement) -> Sequence[int] | str:
-    """Write a person's word down, and what follows from it; return the incidents concerned, or why it cannot be said."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What came of a person's word."""
+
+    #: The incidents that it changes something for.
+    concerned: Sequence[int]
+    #: The milestones that were come to by it.
+    tellings: Sequence[Telling]
+
+
+async def settle(ledger: Ledger, settlement: Settlement) -> Settled | str:
+    """Write a person's word down, and what follows from it; return that, or why it cannot be said."""
     try:
         notice = await ledger.notice(settlement.notice_id)
     except LookupError:
@@ -99,8 +111,10 @@ async def settle(ledger: Ledger, settlement: Settlement) -> Sequence[int] | str:
         return problem
     if is_held and settlement.ruling is Ruling.ARRIVED:
         await _posted_before(ledger, notice, settlement)
+    tellings, before = list[Telling](), {a.id: a.state for d in notice.deliveries for a in d.attempts}
     for attempt in settled(notice, settlement.ruling, settlement.at):
         await ledger.save_attempt(attempt)
+        tellings += await come_to(ledger, notice, attempt, before[attempt.id], settlement.at)
     match settlement.ruling:
         case Ruling.ARRIVED:
             await ledger.settle(notice.id, NoticeState.DELIVERED)
@@ -122,4 +136,4 @@ async def settle(ledger: Ledger, settlement: Settlement) -> Sequence[int] | str:
     for incident_id in notice.incident_ids:
         # It may have been put to rest.
         await ledger.rouse(incident_id)
-    return notice.incident_ids
+    return Settled(concerned=notice.incident_ids, tellings=tellings)

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from alerts.decide.silence import Silence
 from alerts.model.channel import Channel
-from alerts.model.delivery import LEFT, AttemptState, Notice
+from alerts.model.delivery import LEFT, Attempt, AttemptState, Notice
 from alerts.model.incident import Incident
 from alerts.model.notice import Plan, Purpose
 
@@ -25,7 +25,7 @@ class Milestone(StrEnum):
     ACCEPTED = "accepted"
     #: The handset, the fax machine or the post has it.
     DELIVERED = "delivered"
-    #: One of the staff has taken on what it tells of, by a key or by SMS.
+    #: One of the staff has taken on what it tells of: by a key, by SMS, or by a command; then it is by how they were told.
     ACKNOWLEDGED = "acknowledged"
 
 
@@ -72,3 +72,20 @@ def due_at(notice: Notice, incident: Incident | None, silences: Iterable[Silence
         return notice.created_at
     over = (s.ends for s in silences if s.about == incident.dedup_key and s.begins <= s.ends <= notice.created_at)
     return min(notice.created_at, max([incident.opened_at, *over]))
+
+
+def told_last(notices: Iterable[Notice], person: str) -> tuple[Notice, Attempt] | None:
+    """Return which of an incident's notices moved *person* to take it on, and how it came; `None`: nobody was told.
+
+    The last that a gateway took: of those to them, or else to anybody of the staff.
+    """
+    left = [
+        (notice, attempt)
+        for notice in notices
+        if notice.plan is Plan.ESCALATION and notice.purpose is Purpose.OUTAGE
+        for delivery in notice.deliveries
+        for attempt in delivery.attempts
+        if attempt.state in LEFT
+    ]
+    theirs = [(notice, attempt) for notice, attempt in left if notice.person == person]
+    return max(theirs or left, key=lambda each: each[1].started_at, default=None)

@@ -9,6 +9,9 @@ import pytest
 
 from alerts.decide.gateway.telling import Milestone
 from alerts.decide.paper import LetterStep
+from alerts.engine.settling import Ruling, Settlement
+from alerts.model.delivery import NoticeState
+from alerts.model.event import Acknowledge
 from alerts.model.gateway import AckResult, Heard, Progress, Report
 from tests.integration.alerts.station import LOST_ANSWER, Station, station_at
 from tests.unit.alerts.people import MINUTE, SECOND, trigger
@@ -124,7 +127,33 @@ async def test_a_letter_is_accepted_by_the_tray_and_delivered_when_the_clerk_has
     assert by_tray == [("JCM-01", "tray", "accepted", 0), ("JCM-01", "tray", "delivered", 90 * 60)]
 
 
-async def test_an_acknowledgement_at_a_keyboard_has_no_gateway_and_is_not_counted(station: Station) -> None:
+async def test_an_acknowledgement_at_a_keyboard_counts_for_the_gateway_that_told_them_once(station: Station) -> None:
     await station.submit(trigger())
-    await station.acknowledge()
-    assert Milestone.ACKNOWLEDGED not in {t.milestone for t in station.watcher.tellings}
+    station.clock.moment += 2 * MINUTE
+    for _ in range(2):
+        await station.acknowledge()
+    assert told(station)[1:] == [("JCM-01", "sms", "acknowledged", 2 * 60)]
+
+
+async def test_who_saw_it_on_the_page_before_anybody_was_told_counts_for_no_gateway(station: Station) -> None:
+    station.sms.reachable = False
+    opened = await station.dispatcher.submit(trigger())
+    assert opened is not None
+    now = station.clock.now()
+    await station.dispatcher.submit(Acknowledge(incident_id=opened.id, at=now, by="Siti Contoh"))
+    assert not told(station)
+
+
+async def test_what_a_person_says_has_arrived_is_delivered_from_then_on(station: Station) -> None:
+    await station.submit(trigger())
+    station.fax.happens.append(LOST_ANSWER)
+    station.fax.reachable = False
+    await station.release()
+    station.pool.replace([line for line in station.lines() if line.name != "fax"])
+    await station.advance(5 * MINUTE)
+    [unknown] = [n for n in await station.notices() if n.state is NoticeState.UNKNOWN]
+    now = station.clock.now()
+    word = Settlement(notice_id=unknown.id, ruling=Ruling.ARRIVED, by="Kerani Contoh", why="saya bertanya", at=now)
+    assert await station.dispatcher.settle(word) is None
+    assert await station.dispatcher.settle(word) is not None, "said before"
+    assert [each[2] for each in told(station) if each[1] == "fax"] == ["accepted", "delivered"]
