@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import httpx
 import yaml
 
 from pantau_lab.world import AGENCIES
@@ -28,7 +27,7 @@ async def _name_servers_are_gone(play: Theatre) -> None:
 
 
 async def text(play: Theatre, path: str) -> str:
-    async with httpx.AsyncClient(base_url=play.url, trust_env=False) as client:
+    async with play.web() as client:
         return (await client.get(path)).text
 
 

@@ -77,7 +77,7 @@ async def test_when_nobody_is_on_call_the_fallback_is_told_and_prometheus_hears_
         await ali.expect_call("telah disahkan")
 
         assert play.duty.unexpected() == []
-        async with httpx.AsyncClient(base_url=play.url, trust_env=False) as client:
+        async with play.web() as client:
             metrics = (await client.get("/metrics")).text
         assert 'pantau_nobody_on_call_total{agency="JCM"} 1' in metrics
         [duty] = await ask(play, "/oncall?agency=JCM")

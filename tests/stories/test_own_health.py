@@ -8,7 +8,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 
@@ -23,12 +22,12 @@ async def ills(play: Theatre) -> Mapping[str, set[str]]:
 
 
 async def page(play: Theatre) -> str:
-    async with httpx.AsyncClient(base_url=play.url, trust_env=False) as web:
+    async with play.web() as web:
         return (await web.get("/fragment")).raise_for_status().text
 
 
 async def readiness(play: Theatre) -> tuple[int, str]:
-    async with httpx.AsyncClient(base_url=play.url, trust_env=False) as web:
+    async with play.web() as web:
         answer = await web.get("/-/ready")
     return answer.status_code, answer.text
 

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from itertools import cycle
 from pathlib import Path
 
-import httpx
 import pytest
 import yaml
 
@@ -21,7 +20,7 @@ LINE = "pantau_config_reload_success"
 
 
 async def reload_success(play: Theatre) -> str:
-    async with httpx.AsyncClient(base_url=play.url, trust_env=False) as client:
+    async with play.web() as client:
         lines = (await client.get("/metrics")).text.splitlines()
     return next(line.split()[-1] for line in lines if line.startswith(LINE))
 
@@ -42,7 +41,7 @@ async def test_a_bad_file_keeps_the_old_configuration_and_says_so(tmp_path: Path
         assert set((await play.health()).values()) == {"up"}, "the old one stays in force"
 
         file.write_text(good)
-        async with httpx.AsyncClient(base_url=play.url, trust_env=False) as client:
+        async with play.web() as client:
             answer = await client.post("/-/reload")
         assert answer.json()["taken"] is True
         assert await reload_success(play) == "1.0"
@@ -60,7 +59,7 @@ async def test_an_agency_that_leaves_is_forgotten_and_the_others_go_on(tmp_path:
         assert (await play.control("/reload")).json()["taken"] is True
 
         assert [a["agency"] for a in await play.get("/agencies")] == ["MDC", "UCM"]
-        async with httpx.AsyncClient(base_url=play.url, trust_env=False) as client:
+        async with play.web() as client:
             text = (await client.get("/metrics")).text
         assert f'agency="{JCM.code}"' not in text
         assert 'agency="MDC"' in text

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import httpx
 import psycopg
 import pytest
 import yaml
@@ -136,8 +135,8 @@ async def playing(directory: Path, shelf: Shelf) -> AsyncIterator[Theatre]:
 
 async def scraped(play: Theatre, pattern: str) -> float:
     """Return the sum of the series that match, as Prometheus would see them; the answer must come at once."""
-    async with httpx.AsyncClient(trust_env=False, timeout=SCRAPE) as client:
-        text = (await client.get(f"{play.url}/metrics")).raise_for_status().text
+    async with play.web() as client:
+        text = (await client.get("/metrics", timeout=SCRAPE)).raise_for_status().text
     return sum(float(value) for value in re.findall(rf"^{pattern}(?:\{{.*\}})? (\S+)$", text, re.MULTILINE))
 
 

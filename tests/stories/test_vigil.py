@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psycopg
 import pytest
 
@@ -45,7 +44,7 @@ async def command(play: Theatre, *words: str) -> str:
 
 
 async def value(play: Theatre, series: str) -> float | None:
-    async with httpx.AsyncClient(base_url=play.url, trust_env=False) as client:
+    async with play.web() as client:
         lines = (await client.get("/metrics")).text.splitlines()
     return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{series} ")), None)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import httpx
-
 from monitor.cli.service import request
 from monitor.runtime.place import CONTROL_SOCKET
 from pantau_lab.mail import Fault
@@ -30,7 +28,7 @@ def told(play: Theatre) -> int:
 
 
 async def text_at(play: Theatre, path: str) -> str:
-    async with httpx.AsyncClient(base_url=play.url, trust_env=False) as client:
+    async with play.web() as client:
         return (await client.get(path)).text
 
 
