@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,11 +33,15 @@ async def incident(play: Theatre) -> tuple[str, str | None]:
     return one["state"], one["acknowledged_by"]
 
 
-@pytest.mark.parametrize("replies", ["webhook", "poll"])
+#: How answers come, and what runs the service.
+WAYS = [("webhook", ("monitor.cli",)), ("poll", ("tests.stories.impatient", "poller"))]
+
+
+@pytest.mark.parametrize(("replies", "program"), WAYS, ids=["webhook", "poll"])
 async def test_an_sms_with_the_code_acknowledges_and_is_thanked_whether_or_not_the_provider_reaches_us(
-    tmp_path: Path, replies: str
+    tmp_path: Path, replies: str, program: Sequence[str]
 ) -> None:
-    async with theatre(tmp_path, replace(BY_SMS, replies=replies)) as play:
+    async with theatre(tmp_path, replace(BY_SMS, replies=replies), program=program) as play:
         await play.everybody_is_up()
         carrier = play.world.carrier
         await play.world.network.systems[JCM.code].break_(Fault.REFUSE)

@@ -23,8 +23,8 @@ from tests.stories.theatre import JCM, Theatre, theatre
 
 pytestmark = pytest.mark.story
 
-#: The second outage's pages would else wait two minutes for more of their kind.
-UNGATHERED = ("tests.stories.ungathered",)
+#: The second outage's pages would else wait two minutes for more of their kind, and the NOC half a minute for the auditor.
+IMPATIENT = ("tests.stories.impatient", "gathering,auditor")
 
 
 def pantau(play: Theatre, *words: str) -> str:
@@ -130,7 +130,7 @@ WAYS: list[tuple[Callable[[Theatre, Path], None], str]] = [
 async def test_an_older_copy_of_the_store_sends_nothing_on_paper_unseen_and_gives_no_number_twice(
     tmp_path: Path, put_back: Callable[[Theatre, Path], None], number: str
 ) -> None:
-    async with theatre(tmp_path, program=UNGATHERED) as play:
+    async with theatre(tmp_path, program=IMPATIENT) as play:
         await one_outage_to_its_end(play)
         copy = tmp_path / "copy.sqlite"
         assert "is a whole copy of" in await asyncio.to_thread(pantau, play, "backup", str(copy))
@@ -188,7 +188,7 @@ async def test_a_database_that_was_put_back_by_its_administrator_is_noticed_by_t
     tmp_path: Path, postgres: Postgres
 ) -> None:
     server = postgres.database()
-    async with theatre(tmp_path, store=server, program=UNGATHERED) as play:
+    async with theatre(tmp_path, store=server, program=IMPATIENT) as play:
         await one_outage_to_its_end(play)
         copy = tmp_path / "copy.dump"
         await asyncio.to_thread(pantau, play, "backup", str(copy))

@@ -21,6 +21,9 @@ from pantau_lab.world import NOC
 from tests.real.postgres import Postgres
 from tests.stories.theatre import JCM, Theatre, theatre
 
+#: What is told outside is told every quarter of a minute in earnest.
+IMPATIENT = ("tests.stories.impatient", "pulse")
+
 
 async def configure(play: Theatre, **sections: Mapping[str, Any]) -> None:
     """Add sections to the settings and have them taken up."""
@@ -51,7 +54,7 @@ async def value(play: Theatre, series: str) -> float | None:
 
 async def test_a_switch_outside_hears_the_service_and_hears_it_again_after_a_crash(tmp_path: Path) -> None:
     switch = DeadMansSwitch()
-    async with serve(switch.app()) as url, theatre(tmp_path) as play:
+    async with serve(switch.app()) as url, theatre(tmp_path, program=IMPATIENT) as play:
         await configure(play, heartbeat={"url": f"{url}/pantau", "every": "10s", "file": str(tmp_path / "denyut")})
 
         async def heard() -> bool:
@@ -107,7 +110,7 @@ async def test_a_drill_reaches_everybody_and_no_incident_comes_of_it(tmp_path: P
 async def test_when_nothing_can_be_written_the_noc_is_rung_and_told_when_it_is_over(tmp_path: Path) -> None:
     numbers = tmp_path / "nombor"
     numbers.write_text(f"{NOC.number}  # pusat operasi\n")
-    async with theatre(tmp_path) as play:
+    async with theatre(tmp_path, program=IMPATIENT) as play:
         await play.everybody_is_up()
         lifeline = {"numbers_file": str(numbers), "gateways": ["suara", "sms"], "store_away": "5s"}
         await configure(play, lifeline=lifeline)
