@@ -22,7 +22,8 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
-from alerts.model.gateway import DeliveryError, ErrorClass
+from alerts.model.answering import Said
+from alerts.model.gateway import DeliveryError, Desk, ErrorClass, SmsContent
 
 #: When the Internet is down the local gateway must get its turn within seconds.
 CONNECT_DEADLINE = timedelta(seconds=5)
@@ -233,6 +234,28 @@ class JsonApi:
         if received.is_success and isinstance(body, dict):
             return body
         raise refusal(received, self._read_error(body) if isinstance(body, dict) else None, ambiguous)
+
+
+class Polled:
+    """What people have sent, as it is fetched from a provider's inbox again and again. Each SMS is handed in once."""
+
+    def __init__(self) -> None:
+        #: So that each look does not ask the store about all of them again.
+        self._handed_in: set[str] = set()
+
+    async def hand_in(self, said: Sequence[Said], desk: Desk) -> Sequence[tuple[str, SmsContent]]:
+        """Hand *desk* those of the SMS in the inbox that are new; return the answers that are owed for them, by number.
+
+        To be sent when all are taken in: an answer may take as long as the deadline, and people are called meanwhile.
+        """
+        self._handed_in &= {one.event_id for one in said}
+        owed: list[tuple[str, SmsContent]] = []
+        for one in said:
+            if one.event_id not in self._handed_in:
+                answer = await desk.receive(one)
+                self._handed_in.add(one.event_id)
+                owed += [] if answer is None else [(one.sender, answer)]
+        return owed
 
 
 async def _body(response: httpx.Response) -> bytes:

@@ -105,9 +105,7 @@ class SinchFax:
         self._callback_login = f"{_CALLBACK_USER}:{secret.get_secret_value()}" if secret else ""
 
     async def send(self, order: Order) -> Report:
-        content = order.content
-        if not isinstance(content, PageContent):
-            raise TypeError(f"a fax gateway cannot carry {type(content).__name__}")
+        content = order.carried(PageContent)
         fax: dict[str, Any] = {
             "to": order.address,
             "from": self._from,
@@ -178,7 +176,7 @@ class SinchFax:
         await self._provider.close()
 
     def _authenticate(self, incoming: Incoming) -> None:
-        given = next((v for k, v in incoming.headers.items() if k.lower() == "authorization"), "")
+        given = incoming.header("authorization")
         expected = "Basic " + base64.b64encode(self._callback_login.encode()).decode()
         if not self._callback_login or not hmac.compare_digest(given.encode(), expected.encode()):
             raise CallbackRefused(403, "the callback's password is missing or wrong")
@@ -191,7 +189,7 @@ def _with_login(url: str, login: str) -> str:
 
 def _event(incoming: Incoming) -> Mapping[str, Any]:
     """Read a callback in either form: JSON as asked for, or the multipart form that is Sinch's default."""
-    kind = next((v for k, v in incoming.headers.items() if k.lower() == "content-type"), "")
+    kind = incoming.header("content-type")
     try:
         if kind.lower().startswith("multipart/"):
             parts = _parts(kind, incoming.body)

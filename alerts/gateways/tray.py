@@ -71,10 +71,7 @@ class Tray:
         return self._directory
 
     async def send(self, order: Order) -> Report:
-        content = order.content
-        if not isinstance(content, PageContent):
-            raise TypeError(f"a letter gateway cannot carry {type(content).__name__}")
-        return await asyncio.to_thread(self._lay, order, content)
+        return await asyncio.to_thread(self._lay, order, order.carried(PageContent))
 
     async def find(self, order: Order) -> Report | Absent:
         found = await asyncio.to_thread(self._look, order.reference)

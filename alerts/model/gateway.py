@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -82,6 +82,7 @@ class PageContent:
 
 
 Content = SmsContent | VoiceContent | PageContent
+C = TypeVar("C", bound=Content)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +102,12 @@ class Order:
     expires_at: datetime
     #: When the attempt row was written: the start of the window to search in when reconciling.
     created_at: datetime
+
+    def carried(self, kind: type[C]) -> C:
+        """Return the content, which is of the *kind* that its gateway sends. Raise `TypeError` if it is not: a bug of ours."""
+        if not isinstance(self.content, kind):
+            raise TypeError(f"a gateway of {kind.__name__} cannot carry {type(self.content).__name__}")
+        return self.content
 
 
 class Progress(StrEnum):
@@ -185,6 +192,14 @@ class Incoming:
     body: bytes = field(repr=False)
     #: The address that it came from; behind a proxy on this machine the one that the proxy names. "": not known.
     peer: str = field(default="", repr=False)
+
+    def field(self, name: str) -> str:
+        """Return a form field's first value, or ""."""
+        return next(iter(self.form.get(name, ())), "")
+
+    def header(self, name: str) -> str:
+        """Return a header's value, or ""."""
+        return next((value for each, value in self.headers.items() if each.lower() == name.lower()), "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,7 @@ from alerts.model.gateway import (
     SmsContent,
     Surroundings,
 )
-from alerts.provider import ErrorMeaning, HttpClient, Received, is_id, read_json, refusal
+from alerts.provider import ErrorMeaning, HttpClient, Polled, Received, is_id, read_json, refusal
 
 _PREFIX = "RM0 "
 _E164 = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)
@@ -53,14 +53,11 @@ class HttpSms:
         self._callback_base = surroundings.callback_base
         self._credentials = credentials(settings)
         self._client = HttpClient(proxy=settings.proxy, deadline=settings.deadline_seconds)
-        #: Messages that were handed to the desk, so that each look does not ask the store about all of them again.
-        self._handed_in: set[str] = set()
+        self._polled = Polled()
 
     async def send(self, order: Order) -> Report:
-        if not isinstance(order.content, SmsContent):
-            raise TypeError(f"an SMS gateway cannot carry {type(order.content).__name__}")
         validity = order.expires_at - order.created_at
-        id_ = await self._submit(order.address, order.content.text, order.reference, validity)
+        id_ = await self._submit(order.address, order.carried(SmsContent).text, order.reference, validity)
         return Report(progress=Progress.ACCEPTED, provider_id=id_)
 
     async def find(self, order: Order) -> Report | Absent:
@@ -118,17 +115,7 @@ class HttpSms:
         if not isinstance(listed, list):
             raise refusal(received, None, ErrorClass.TRANSIENT)
         said = [one for item in listed if (one := _said(item, inbox.sender, inbox.text, inbox.id)) is not None]
-        self._handed_in &= {one.event_id for one in said}
-        owed: list[tuple[str, SmsContent]] = []
-        for one in said:
-            if one.event_id in self._handed_in:
-                continue
-            answer = await desk.receive(one)
-            self._handed_in.add(one.event_id)
-            if answer is not None:
-                owed.append((one.sender, answer))
-        # After all are taken in: an answer may take as long as the deadline, and people are called meanwhile.
-        for sender, answer in owed:
+        for sender, answer in await self._polled.hand_in(said, desk):
             await self._answer(sender, answer)
 
     async def close(self) -> None:
@@ -246,14 +233,13 @@ class _Brought:
         secret = callback.secret.get_secret_value().encode()
         if callback.signature_header is not None:
             digest = hmac.digest(secret, self._incoming.body, "sha256")
-            if not hmac.compare_digest(_octets(self._header(callback.signature_header)), digest):
+            if not hmac.compare_digest(_octets(self._incoming.header(callback.signature_header)), digest):
                 raise CallbackRefused(403, "the signature is missing or wrong")
             return
         given = (
-            self._header(callback.secret_header)
+            self._incoming.header(callback.secret_header)
             if callback.secret_header is not None
-            else self._query.get(callback.secret_field or "", "")
-            or next(iter(self._incoming.form.get(callback.secret_field or "", ())), "")
+            else self._query.get(callback.secret_field or "", "") or self._incoming.field(callback.secret_field or "")
         )
         if not hmac.compare_digest(given.encode(), secret):
             raise CallbackRefused(403, "the callback's secret is missing or wrong")
@@ -267,9 +253,6 @@ class _Brought:
             return read_json(self._incoming.body)
         except ValueError:
             raise CallbackRefused(400, "not JSON") from None
-
-    def _header(self, name: str) -> str:
-        return next((v for k, v in self._incoming.headers.items() if k.lower() == name.lower()), "")
 
     def _comes_from(self, networks: tuple[str, ...]) -> bool:
         try:

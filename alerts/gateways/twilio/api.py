@@ -143,7 +143,7 @@ class Twilio:
 
     def authenticate(self, incoming: Incoming) -> None:
         """Raise `CallbackRefused` unless Twilio signed the request (X-Twilio-Signature)."""
-        signature = next((v for k, v in incoming.headers.items() if k.lower() == "x-twilio-signature"), "")
+        signature = incoming.header("x-twilio-signature")
         if not signature:
             raise CallbackRefused(403, "no signature")
         form = _Form(incoming.form)
@@ -163,14 +163,9 @@ def failure(code: object) -> ErrorMeaning:
     return ErrorMeaning(error=error, code=text if is_id(text) else "", detail=detail)
 
 
-def field(incoming: Incoming, name: str) -> str:
-    """Return a form field's first value, or ""."""
-    return next(iter(incoming.form.get(name, ())), "")
-
-
 def sid_in(incoming: Incoming, name: str) -> str:
     """Return a form field that holds Twilio's id of a message or call. Raise `CallbackRefused` when it is none."""
-    if not is_id(sid := field(incoming, name)):
+    if not is_id(sid := incoming.field(name)):
         raise CallbackRefused(400, "without a sid")
     return sid
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, model_validator
 from twilio.twiml.messaging_response import MessagingResponse
 
-from alerts.gateways.twilio.api import Twilio, TwilioSettings, count, failure, field, sid_in
+from alerts.gateways.twilio.api import Twilio, TwilioSettings, count, failure, sid_in
 from alerts.model.answering import Said
 from alerts.model.channel import Channel
 from alerts.model.gateway import (
@@ -30,6 +30,7 @@ from alerts.model.gateway import (
     SmsContent,
     Surroundings,
 )
+from alerts.provider import Polled
 
 #: Statuses of the Message resource. A Malaysian carrier blocks silently after "sent" (malaysia.md 3.2), so only
 #: "delivered" counts as delivered.
@@ -90,14 +91,13 @@ class TwilioSms:
         self._callback_base = surroundings.callback_base
         self._replies = settings.replies
         self._twilio = Twilio(settings)
-        #: Messages that were handed to the desk, so that each look does not ask the store about all of them again.
-        self._handed_in: set[str] = set()
+        self._polled = Polled()
 
     async def send(self, order: Order) -> Report:
         form = {
             "To": order.address,
             "From": self._from,
-            "Body": _text(order),
+            "Body": order.carried(SmsContent).text,
             # A notice that reaches the phone after its use only frightens.
             "ValidityPeriod": str(_validity(order)),
             # Twilio's guard against SMS pumping takes a burst of equal texts for fraud.
@@ -111,7 +111,7 @@ class TwilioSms:
         return _report(await self._twilio.create("Messages", form))
 
     async def find(self, order: Order) -> Report | Absent:
-        text = _text(order)
+        text = order.carried(SmsContent).text
         for message in await self._twilio.sent_to(order.address, "Messages", order.created_at):
             if message.get("body") == text:
                 return _report(message)
@@ -128,22 +128,22 @@ class TwilioSms:
         self._twilio.authenticate(incoming)
         match incoming.path.split("/"):
             case ["status", reference]:
-                sid, status = sid_in(incoming, "MessageSid"), field(incoming, "MessageStatus")
+                sid, status = sid_in(incoming, "MessageSid"), incoming.field("MessageStatus")
             case ["sms"]:
                 return await self._hear_person(incoming, desk)
             case _:
                 raise CallbackRefused(404, "no such callback")
         if status not in _PROGRESS:
             raise CallbackRefused(400, "not a status of a sent message")
-        report = _report({"sid": sid, "status": status, "error_code": field(incoming, "ErrorCode")})
+        report = _report({"sid": sid, "status": status, "error_code": incoming.field("ErrorCode")})
         await desk.record(Heard(reference=reference, event_id=f"{sid}/{status}", report=report))
         return CallbackAnswer()
 
     async def _hear_person(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:
-        sid, sender = sid_in(incoming, "MessageSid"), field(incoming, "From")
-        if not sender or field(incoming, "To") != self._from:
+        sid, sender = sid_in(incoming, "MessageSid"), incoming.field("From")
+        if not sender or incoming.field("To") != self._from:
             raise CallbackRefused(400, "not an SMS to our number")
-        answer = await desk.receive(Said(sender=sender, text=field(incoming, "Body"), event_id=f"{sid}/received"))
+        answer = await desk.receive(_said(sid, sender, incoming.field("Body")))
         return CallbackAnswer(status=200, body=_reply(answer), media_type="text/xml")
 
     @property
@@ -157,18 +157,8 @@ class TwilioSms:
         if self._replies is not Replies.POLL:
             return
         messages = await self._twilio.received_by(self._from, since)
-        self._handed_in &= {str(message["sid"]) for message in messages}
-        owed: list[tuple[str, SmsContent]] = []
-        for message in messages:
-            if (sid := str(message["sid"])) in self._handed_in:
-                continue
-            sender, text = str(message.get("from")), str(message.get("body") or "")
-            answer = await desk.receive(Said(sender=sender, text=text, event_id=f"{sid}/received"))
-            self._handed_in.add(sid)
-            if answer is not None:
-                owed.append((sender, answer))
-        # After all are taken in: an answer may take as long as the deadline, and people are called meanwhile.
-        for sender, answer in owed:
+        said = [_said(str(each["sid"]), str(each.get("from")), str(each.get("body") or "")) for each in messages]
+        for sender, answer in await self._polled.hand_in(said, desk):
             await self._answer(sender, answer)
 
     async def _answer(self, number: str, answer: SmsContent) -> None:
@@ -188,10 +178,8 @@ def _reply(answer: SmsContent | None) -> str:
     return str(response)
 
 
-def _text(order: Order) -> str:
-    if not isinstance(order.content, SmsContent):
-        raise TypeError(f"an SMS gateway cannot carry {type(order.content).__name__}")
-    return order.content.text
+def _said(sid: str, sender: str, text: str) -> Said:
+    return Said(sender=sender, text=text, event_id=f"{sid}/received")
 
 
 def _validity(order: Order) -> int:

@@ -76,11 +76,6 @@ def question(text: str, language: str, voices: Voices, *, action: str, whole: bo
     return str(response)
 
 
-def closing(script: Script, text: str, voices: Voices) -> str:
-    """Speak one last sentence and hang up."""
-    return farewell(text, script.language, voices)
-
-
 def farewell(text: str, language: str, voices: Voices) -> str:
     """Speak one last sentence in *language* and hang up."""
     response = VoiceResponse()

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, StringConstraints
 
 from alerts.gateways.twilio import twiml
-from alerts.gateways.twilio.api import Twilio, TwilioSettings, count, field, sid_in
+from alerts.gateways.twilio.api import Twilio, TwilioSettings, count, sid_in
 from alerts.gateways.twilio.call import PROGRESS, report_of
 from alerts.model.answering import ReleaseAnswer, ReleaseStage
 from alerts.model.channel import Channel
@@ -142,7 +142,7 @@ class TwilioVoice:
         await self._twilio.close()
 
     def _speech(self, order: Order) -> Mapping[str, str | Sequence[str]]:
-        scripts = _scripts(order.content)
+        scripts = order.carried(VoiceContent).scripts
         if self._base is None:
             document = twiml.recital(scripts, self._voices)
             if document is None:
@@ -164,19 +164,19 @@ class TwilioVoice:
         return twiml.menu(scripts, index, self._voices, action=f"{self._base}/key/{reference}/{index}/{silent}")
 
     async def _status(self, reference: str, incoming: Incoming, desk: Desk) -> CallbackAnswer:
-        sid, status = sid_in(incoming, "CallSid"), field(incoming, "CallStatus")
+        sid, status = sid_in(incoming, "CallSid"), incoming.field("CallStatus")
         if status not in PROGRESS:
             raise CallbackRefused(400, "not a status of a call")
         report = self._read(
             {
                 "sid": sid,
                 "status": status,
-                "duration": field(incoming, "CallDuration"),
-                "sip": field(incoming, "SipResponseCode"),
+                "duration": incoming.field("CallDuration"),
+                "sip": incoming.field("SipResponseCode"),
             }
         )
         # Calls are told of in order; a number that is none tells no two apart.
-        sequence = count(field(incoming, "SequenceNumber"))
+        sequence = count(incoming.field("SequenceNumber"))
         event_id = f"{sid}/{status if sequence is None else sequence}"
         await desk.record(Heard(reference=reference, event_id=event_id, report=report))
         return CallbackAnswer()
@@ -188,7 +188,7 @@ class TwilioVoice:
         return _answer(self._menu(reference, scripts, index=index, silent=silent))
 
     async def _key(self, reference: str, incoming: Incoming, desk: Desk, *, index: int, silent: int) -> CallbackAnswer:
-        key = field(incoming, "Digits")
+        key = incoming.field("Digits")
         if key and key != ACKNOWLEDGE:
             await _note_person(reference, incoming, desk)
         match key:
@@ -206,7 +206,9 @@ class TwilioVoice:
                 return await self._speak(reference, desk, index=index, silent=silent + 1)
             case _:
                 script = await _script(reference, desk, index)
-                return _answer(twiml.closing(script, script.goodbye, self._voices) if script else twiml.silence())
+                return _answer(
+                    twiml.farewell(script.goodbye, script.language, self._voices) if script else twiml.silence()
+                )
 
     async def _acknowledge(
         self, reference: str, incoming: Incoming, desk: Desk, index: int, *, hands_on: bool = False
@@ -229,19 +231,20 @@ class TwilioVoice:
         words[AckResult.ALREADY] = script.already
         words[AckResult.HANDED_ON] = script.handed_on
         words[AckResult.WORSE] = script.worse or script.thanks
-        return _answer(twiml.closing(script, words.get(result, script.over or script.goodbye), self._voices))
+        text = words.get(result, script.over or script.goodbye)
+        return _answer(twiml.farewell(text, script.language, self._voices))
 
     def _read(self, call: Mapping[str, Any]) -> Report:
         return report_of(call, keys=self._base is not None)
 
     async def _pin(self, reference: str, incoming: Incoming, desk: Desk, index: int) -> CallbackAnswer:
-        pin = field(incoming, "Digits")
+        pin = incoming.field("Digits")
         # Silence is no wrong PIN: nobody is locked out for having put the telephone down.
         answer = await (desk.prove_release(reference, pin) if pin else desk.begin_release(reference))
         return await self._ask_release(reference, answer, desk, index, typed=bool(pin))
 
     async def _confirm(self, reference: str, incoming: Incoming, desk: Desk, index: int) -> CallbackAnswer:
-        if field(incoming, "Digits") == ACKNOWLEDGE:
+        if incoming.field("Digits") == ACKNOWLEDGE:
             return await self._ask_release(reference, await desk.release(reference), desk, index)
         answer = await desk.begin_release(reference)
         return await self._ask_release(reference, answer, desk, index, typed=False)
@@ -254,11 +257,11 @@ class TwilioVoice:
         if script is None:
             return _answer(twiml.silence())
         if not typed and answer.otherwise:
-            return _answer(twiml.closing(script, answer.otherwise[script.language], self._voices))
+            return _answer(twiml.farewell(answer.otherwise[script.language], script.language, self._voices))
         text = answer.words[script.language]
         step = {ReleaseStage.PIN: "pin", ReleaseStage.CONFIRM: "confirm"}.get(answer.stage)
         if step is None:
-            return _answer(twiml.closing(script, text, self._voices))
+            return _answer(twiml.farewell(text, script.language, self._voices))
         action, whole = f"{self._base}/{step}/{reference}/{index}", answer.stage is ReleaseStage.PIN
         return _answer(twiml.question(text, script.language, self._voices, action=action, whole=whole))
 
@@ -292,12 +295,6 @@ async def _told(reference: str, desk: Desk) -> Sequence[Script] | None:
         return None
     if not isinstance(content, VoiceContent):
         raise CallbackRefused(404, "not a call of ours")
-    return content.scripts
-
-
-def _scripts(content: object) -> Sequence[Script]:
-    if not isinstance(content, VoiceContent):
-        raise TypeError(f"a voice gateway cannot carry {type(content).__name__}")
     return content.scripts
 
 

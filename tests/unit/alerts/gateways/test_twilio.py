@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from alerts.gateways.twilio.api import ERRORS, failure
 from alerts.gateways.twilio.sms import TwilioSmsSettings
-from alerts.gateways.twilio.twiml import LONGEST_INLINE, Voices, closing, menu, recital, silence
+from alerts.gateways.twilio.twiml import LONGEST_INLINE, Voices, farewell, menu, recital, silence
 from alerts.gateways.twilio.voice import TwilioVoiceSettings
 from alerts.model.gateway import ErrorClass, Script, VoiceContent
 from alerts.model.notice import Facts, Language
@@ -92,13 +92,13 @@ def test_the_notice_of_malaysia_md_fits_inline() -> None:
 
 def test_a_malay_voice_speaks_malay_and_a_british_one_english() -> None:
     for language in ("ms-MY", "en-GB"):
-        (say,) = ET.fromstring(closing(script(language), "Sekian.", VOICES)).iter("Say")
+        (say,) = ET.fromstring(farewell("Sekian.", script(language).language, VOICES)).iter("Say")
         assert say.get("language") == language
         assert (say.get("voice") or "").startswith(f"Google.{language}-")
 
 
-def test_a_closing_and_a_silence_hang_up() -> None:
-    assert [verb.tag for verb in ET.fromstring(closing(script(), "Sekian.", VOICES))] == ["Say", "Hangup"]
+def test_a_farewell_and_a_silence_hang_up() -> None:
+    assert [verb.tag for verb in ET.fromstring(farewell("Sekian.", script().language, VOICES))] == ["Say", "Hangup"]
     assert [verb.tag for verb in ET.fromstring(silence())] == ["Hangup"]
 
 
