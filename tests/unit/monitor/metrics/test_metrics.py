@@ -63,7 +63,9 @@ def test_it_is_not_said_that_nothing_waits_to_be_sent_before_the_engine_has_look
 
 
 @pytest.mark.blind
-def test_letters_that_were_late_are_late_while_the_store_is_away_and_that_none_is_late_is_not_said(metrics: Metrics) -> None:
+def test_letters_that_were_late_are_late_while_the_store_is_away_and_that_none_is_late_is_not_said(
+    metrics: Metrics,
+) -> None:
     told = []
     for overdue in (2, None, 0, None):
         metrics.letters_known(None if overdue is None else {}, overdue=overdue or 0)
