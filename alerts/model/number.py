@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _MORE_DIGITS = re.compile(r"(?<=\d\d)\d+$")
 #: With the hyphen. The code may hold others: "PPD-01-01".
@@ -25,11 +26,15 @@ def incident_number(prefix: str, count: int) -> str:
     return f"{prefix}-{count:02d}"
 
 
-def number_quoted(quoted: str) -> str:
-    """Return the number that *quoted* may stand for: "JCONT-01" of "jcontoh-1". Whose it is, `is_quoted` says."""
+def numbers_quoted(quoted: str) -> Sequence[str]:
+    """Return the numbers that *quoted* may stand for: JCONT-01 of "jcontoh-1". Whose it is, `is_quoted` says.
+
+    NOC-01, too: the SMS about it begins with what the centre calls itself, and people put that before the number.
+    """
     if not (found := _QUOTED.fullmatch(quoted.upper())):
-        return quoted.upper()
-    return incident_number(number_prefix(found[1].replace("-", "")), int(found[2]))
+        return [quoted.upper()]
+    codes = dict.fromkeys((found[1].replace("-", ""), ""))
+    return [incident_number(number_prefix(code), int(found[2])) for code in codes]
 
 
 def is_quoted(quoted: str, number: str, agency: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alerts.model.notice import Facts, Matter, Plan, Purpose
+from alerts.model.notice import OF_TELLING, Facts, Matter, Plan, Purpose
 
 #: What is announced to people outside; slowness and our own faults never are.
 ANNOUNCED = frozenset({Matter.BOTH, Matter.SENDING, Matter.RECEIVING})
@@ -42,6 +42,10 @@ def key(facts: Facts) -> str:
             return f"escalation.{news(facts)}.{'mail' if facts.matter in ANNOUNCED else facts.matter}"
         case ((Purpose.CLOSED | Purpose.CORRECTION), Plan.ESCALATION) if facts.matter is Matter.ALERT:
             return f"escalation.{facts.purpose}_alert"
+        case ((Purpose.CLOSED | Purpose.CORRECTION), Plan.ESCALATION) if facts.matter in OF_TELLING | {
+            Matter.OWN_FAULT
+        }:
+            return f"escalation.{facts.purpose}_ours"
         case Purpose.CLOSED, _ if not facts.by:
             return "escalation.unwatched"
         case purpose, plan:

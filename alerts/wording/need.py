@@ -52,7 +52,8 @@ def _situations() -> Iterator[tuple[str, bool]]:
     yield "escalation.closed", False
     yield "escalation.unwatched", False
     for purpose in (Purpose.CLOSED, Purpose.CORRECTION):
-        yield f"escalation.{purpose}_alert", False
+        for of in ("alert", "ours"):
+            yield f"escalation.{purpose}_{of}", False
     yield "escalation.reminder", False
     for matter in Matter:
         yield f"escalation.lapsed.{matter}", False
@@ -82,7 +83,7 @@ def _short() -> Iterator[tuple[str, Need]]:
                 sms_maybe | more | {"heard"},
                 call_maybe | more | {"cause", "declared"} | _moments("heard"),
             )
-        elif situation in {"escalation.taken", "escalation.closed", "escalation.closed_alert"}:
+        elif situation in {"escalation.taken", *(f"escalation.closed{of}" for of in ("", "_alert", "_ours"))}:
             sms_maybe = call_maybe = frozenset({"by"})
         elif situation == "escalation.reminder":
             sms_end, call_end = frozenset({"until"}), _moments("until")

@@ -25,7 +25,7 @@ from alerts.record.store import Entry, Ledger
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine.ledger import SqlStore
-from tests.unit.alerts.people import BRIEF, FAX, LETTER, MINUTE, SMS_SITI, T0, VOICE_SITI, trigger
+from tests.unit.alerts.people import BRIEF, FAX, LETTER, MINUTE, OFFICE, SMS_SITI, T0, VOICE_SITI, trigger
 
 
 def draft(of: Incident, key: str = "k", *addresses: Address) -> Draft:
@@ -292,6 +292,15 @@ async def test_an_incident_is_found_by_its_agencys_whole_code(store: SqlStore) -
         *("JBA10-01", "JBA10-01", "JBA10-02", "JCONT-01", "JCONT-01"),
         *(None, None),
     ]
+
+
+async def test_an_incident_of_the_centre_is_found_by_what_its_sms_begins_with(store: SqlStore) -> None:
+    async with store.transaction() as ledger:
+        ours = replace(BRIEF, agency="", office=replace(OFFICE, short="PANTAU"))
+        await ledger.add_incident(replace(trigger(brief=ours), dedup_key="ours/network"))
+        await open_and_end(ledger, "JCM")
+        found = [await ledger.incident_numbered(each) for each in ("NOC-01", "pantau-1", "JCM-01", "PANTA-01", "JKR-1")]
+    assert [each and each.number for each in found] == ["NOC-01", "NOC-01", "JCM-01", None, None]
 
 
 async def test_the_hundredth_incident_has_three_digits(store: SqlStore) -> None:

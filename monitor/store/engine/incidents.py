@@ -13,7 +13,7 @@ from sqlalchemy import Row, Select, func, insert, select, update
 from alerts.model.event import Declare, Trigger
 from alerts.model.incident import OUTAGES, Incident, open_incident
 from alerts.model.notice import Matter
-from alerts.model.number import incident_number, is_quoted, number_quoted
+from alerts.model.number import incident_number, is_quoted, numbers_quoted
 from monitor.store.backend.transaction import InTransaction
 from monitor.store.engine.statements import ADD_INCIDENT, CHANGE_INCIDENT, INCIDENT, LAST_INCIDENT, NEXT_NUMBER
 from monitor.store.schema.rows import BRIEF, by_id, from_row, incident_values, to_incident
@@ -84,8 +84,11 @@ class SqlIncidents(InTransaction):
 
     async def incident_numbered(self, quoted: str) -> Incident | None:
         """Return the incident whose number people quote so: "jcontoh-1" is JCONT-01, if that is JCONTOH's."""
-        found = await self._one_incident(select(incident).where(incident.c.number == number_quoted(quoted)))
-        return found if found is not None and is_quoted(quoted, found.number, found.brief.agency) else None
+        query = select(incident).where(incident.c.number.in_(numbers_quoted(quoted)))
+        found = [to_incident(row) for row in await self._connection.execute(query)]
+        # An agency's own first: a centre may be called like one.
+        found.sort(key=lambda each: not each.brief.agency)
+        return next((i for i in found if is_quoted(quoted, i.number, i.brief.agency or i.brief.office.short)), None)
 
     async def _one_incident(self, query: Select[Any], **values: int | str) -> Incident | None:
         row = (await self._connection.execute(query, values)).one_or_none()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.model.number import incident_number, is_quoted, number_prefix, number_quoted
+from alerts.model.number import incident_number, is_quoted, number_prefix, numbers_quoted
 
 CODES = st.from_regex(r"[A-Z0-9]{0,4}[A-Z][A-Z0-9]{0,6}", fullmatch=True)
 
@@ -81,10 +81,10 @@ def test_a_number_is_found_by_itself_and_by_the_whole_code(agency: str, count: i
     number = incident_number(number_prefix(agency), count)
 
     for quoted in (number, f"{agency}-{count}", number.lower()):
-        assert number_quoted(quoted) == number
+        assert numbers_quoted(quoted)[0] == number
         assert is_quoted(quoted, number, agency)
 
 
 @given(st.text(max_size=20))
 def test_any_text_may_be_asked_for(text: str) -> None:
-    assert isinstance(number_quoted(text), str)
+    assert all(isinstance(number, str) for number in numbers_quoted(text))

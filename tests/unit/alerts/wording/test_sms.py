@@ -1,5 +1,6 @@
 """What an SMS says in every situation, and that it always arrives."""
 
+import re
 from dataclasses import replace
 from unittest.mock import patch
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from alerts.model.incident import OUTAGES
 from alerts.model.notice import Cause, Facts, Language, Matter, Office, Plan, Purpose
 from alerts.wording import sms
 from alerts.wording.lint import COMFORTABLE, Rule, errors, lint, septets, substance
@@ -151,6 +153,19 @@ def test_no_sms_about_an_alert_of_the_noc_says_that_mail_fails(purpose: Purpose,
     )
     assert "e-mel" not in text
     assert "e-mail" not in text
+
+
+@pytest.mark.parametrize("purpose", [Purpose.CLOSED, Purpose.CORRECTION])
+@pytest.mark.parametrize("by", ["", "Siti Contoh"])
+@pytest.mark.parametrize("language", Language)
+@pytest.mark.parametrize("matter", sorted(set(Matter) - OUTAGES - {Matter.DEGRADED}))
+def test_who_closes_or_withdraws_what_is_no_trouble_of_mail_is_not_told_to_check_mail(
+    matter: Matter, language: Language, by: str, purpose: Purpose
+) -> None:
+    facts = replace(OUTAGE, plan=Plan.ESCALATION, matter=matter, purpose=purpose, by=by, number="NOC-01")
+    text = compose(facts, language, WORDING).text
+    assert not re.search(r"\be-(?:mel|mail)\b", text), text
+    assert "NOC-01" in text
 
 
 @pytest.mark.parametrize("matter", [Matter.DEGRADED, Matter.OWN_FAULT, Matter.ALERT])
