@@ -3,7 +3,7 @@
 Never red for our own fault: what might be our network, a reference mailbox or our account is held against an agency
 only after we have proven ourselves *since* the run began. Until then it is pending; if the proof fails, it counts
 for nothing and the NOC is told instead. What was blamed in the agency's place is judged in `monitor.judging.suspect` and
-shown by `monitor.views.own_health`; the route shows how its run ended, and not whether that counts.
+shown by `monitor.views.own_health`; the route shows how its run ended, and what it is counted as (`Judge.counted_as`).
 """
 
 from __future__ import annotations

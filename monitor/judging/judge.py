@@ -422,6 +422,11 @@ class Judge:
         """Return how a route is judged."""
         return self._subjects[route_name].health
 
+    def counted_as(self, route_name: str, token_id: str) -> RunVerdict | None:
+        """Return what a route's latest run is counted as; `None`: it waits for a proof, or ended before a restart."""
+        latest = self._subjects[route_name].latest
+        return latest[2] if latest is not None and latest[0] == token_id else None
+
     def directions(self, agency: str) -> Mapping[Direction, Health]:
         """Return how an agency's mail is judged in each direction that is probed."""
         mail = self._agencies.get(agency)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 
-from monitor.judging.attribution import Attribution, Blame
+from monitor.judging.attribution import Attribution, Blame, RunVerdict
 from monitor.judging.evidence import ARRIVED
 from monitor.judging.health import assess, has_just_failed, is_steady, is_suspicious
 from monitor.model.health import Grade, Health, HealthPolicy
@@ -74,6 +74,8 @@ class Subject:
     #: Start of the last run that counted, and how many have come to nothing since.
     spoke_at: datetime | None = None
     silent: int = 0
+    #: Token of the latest run that ended here, when that began, and what it is counted as.
+    latest: tuple[str, datetime, RunVerdict | None] | None = None
 
     @property
     def is_mute(self) -> bool:
@@ -109,6 +111,8 @@ class Subject:
 
     def note(self, result: ProbeResult, verdict: Attribution) -> None:
         """Remember the end of a run."""
+        if self.latest is None or self.latest[1] <= result.started_at:
+            self.latest = result.token_id, result.started_at, verdict.verdict
         if verdict.grade is Grade.NONE:
             self.silent += verdict.blame is not Blame.NOBODY
             return
@@ -141,7 +145,9 @@ class Subject:
         return settled
 
     def replace(self, before: Graded, after: Graded) -> None:
-        """Remember a run otherwise."""
+        """Remember a run otherwise: it has come late."""
+        if self.latest is not None and self.latest[0] == before.token_id:
+            self.latest = *self.latest[:2], RunVerdict.SLOW
         self.recent[self.recent.index(before)] = after
 
     def settle(self, now: datetime) -> bool:

@@ -141,7 +141,7 @@ class Noticeboard:
         self._no_days_at: datetime | None = None
         #: By code: all that an agency's view was made of, and the view.
         self._made: dict[str, tuple[Any, AgencyView]] = {}
-        #: By name: a route's health and last run, and its view.
+        #: By name: a route's health, last run and what that is counted as, and its view.
         self._routes: dict[str, tuple[Any, RouteView]] = {}
 
     async def overview(self) -> Overview:
@@ -418,10 +418,11 @@ class Noticeboard:
 
     def _route(self, watch: Watch, route: WatchedRoute, last: ProbeResult | None) -> RouteView:
         health, known = watch.judge.route_health(route.name), self._routes.get(route.name)
-        if known is not None and known[0][0] is health and known[0][1] is last:
+        verdict = None if last is None else watch.judge.counted_as(route.name, last.token_id)
+        if known is not None and known[0][0] is health and known[0][1] is last and known[0][2] is verdict:
             return known[1]
-        view = view_route(route.name, route.direction, health, last)
-        self._routes[route.name] = (health, last), view
+        view = view_route(route.name, route.direction, health, last, verdict)
+        self._routes[route.name] = (health, last, verdict), view
         return view
 
 

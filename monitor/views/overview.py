@@ -16,15 +16,19 @@ from alerts.model.delivery import Attempt, AttemptState, Notice, NoticeState
 from alerts.model.event import AUTOMATIC
 from alerts.model.incident import HOLDS_FOR, OUTAGES, Incident, IncidentState
 from alerts.model.notice import Matter, Plan, Purpose
+from monitor.judging.attribution import RunVerdict
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.model.window import Stretch
 from monitor.planning.inspection import Inspection, amiss, worst
 from monitor.views.standing import AgencyStanding, standing
 from probes.model.check import Finding, Verdict
-from probes.model.result import Outcome, Phase, ProbeResult
+from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
 
 _Row = TypeVar("_Row")
+
+#: Of a run that arrived whole, and whose sender was left without a word.
+TAKEN_UNANSWERED = "no answer, though it was taken"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +40,12 @@ class RouteView:
     health: Health
     last_run_at: datetime | None = None
     outcome: Outcome | None = None
+    #: What the last run is counted as; `None`: it waits for a proof, or ended before Pantau was started.
+    verdict: RunVerdict | None = None
     #: Where and why the last run failed, in words for an operator; empty if it did not.
     why: str = ""
+    #: The same in its parts.
+    failure: Failure | None = None
     #: How long the sender's server took to answer for the message.
     data_seconds: float | None = None
     transit_seconds: float | None = None
@@ -285,7 +293,9 @@ def _name(notice: Notice, incident: Incident) -> str:
     return contact.name if contact else notice.person
 
 
-def view_route(name: str, direction: Direction, health: Health, last: ProbeResult | None) -> RouteView:
+def view_route(
+    name: str, direction: Direction, health: Health, last: ProbeResult | None, verdict: RunVerdict | None = None
+) -> RouteView:
     """Return what people are shown of a route."""
     if last is None:
         return RouteView(name=name, direction=direction, health=health)
@@ -296,7 +306,9 @@ def view_route(name: str, direction: Direction, health: Health, last: ProbeResul
         health=health,
         last_run_at=last.started_at + last.duration,
         outcome=last.outcome,
+        verdict=verdict,
         why=why_failed(last),
+        failure=_failure_of(last),
         data_seconds=None if data is None else round(data.total_seconds(), 3),
         transit_seconds=None if transit is None else round(transit.total_seconds(), 3),
     )
@@ -304,12 +316,18 @@ def view_route(name: str, direction: Direction, health: Health, last: ProbeResul
 
 def why_failed(result: ProbeResult) -> str:
     """Return where and why a run failed, in words for an operator; "" if it did not."""
-    failure = result.failure
+    failure = _failure_of(result)
     if failure is None:
-        return "data (sender): no answer, though it was taken" if result.uncertain else ""
+        return ""
     code = f" {failure.code}" if failure.code else ""
     detail = f": {failure.detail}" if failure.detail else ""
     return f"{failure.phase} ({failure.party}){code}: {failure.reason}{detail}"
+
+
+def _failure_of(result: ProbeResult) -> Failure | None:
+    if result.failure is None and result.uncertain:
+        return Failure(phase=Phase.DATA, party=Party.SENDER, reason=TAKEN_UNANSWERED)
+    return result.failure
 
 
 def view_checks(latest: Mapping[str, Inspection | None]) -> Sequence[CheckView]:

@@ -6,7 +6,7 @@ Every time is an absolute one. How long ago it is the browser reckons, or the pa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -19,10 +19,12 @@ from alerts.decide.silence import Silence
 from alerts.documents import phrase
 from alerts.model.notice import Matter
 from alerts.wording.source import sections
+from monitor.judging.attribution import RunVerdict
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.model.window import Stretch
-from monitor.views.overview import AgencyView, IncidentView, RouteView
+from monitor.proof import dossier
+from monitor.views.overview import TAKEN_UNANSWERED, AgencyView, IncidentView, RouteView
 from monitor.views.standing import AgencyStanding
 from probes.model.check import Verdict
 
@@ -38,6 +40,9 @@ _MALAY: Mapping[str, Mapping[str, str]] = {
     "purposes": phrase.PURPOSES,
     "states": phrase.STATES,
     "incident_states": phrase.INCIDENT_STATES,
+    "outcomes": dossier.OUTCOMES,
+    "phases": dossier.PHASES,
+    "parties": dossier.PARTIES,
 }
 
 
@@ -66,14 +71,10 @@ class Card:
     declared_by: str
     #: The incident that a person has ended by hand, while the probes see it still.
     ended: IncidentView | None
-    #: Route, and why its last run failed, or how long its mail takes.
-    lines: Sequence[tuple[str, str]]
+    #: The routes whose last run failed, or whose mail is slow: those that count first.
+    lines: Sequence[RouteView]
     #: The kinds of checks that found something amiss, and what the gravest of it is.
     amiss: Sequence[tuple[str, Verdict]]
-
-
-def _data(route: RouteView) -> str:
-    return "" if route.data_seconds is None else f" · DATA {route.data_seconds:.1f} s"
 
 
 def _seen(agency: AgencyView, direction: Direction) -> Health:
@@ -82,14 +83,24 @@ def _seen(agency: AgencyView, direction: Direction) -> Health:
     return Health.UNKNOWN if health is Health.UP and direction in agency.unseen else health
 
 
+def tally_of(route: RouteView) -> str | None:
+    """Return why a failed run of a route is not held against the agency, or not as such; `None`: it is.
+
+    What is returned is a key of `tallies` in page.yaml.
+    """
+    if route.failure is None or route.verdict is RunVerdict.FAILED:
+        return None
+    if route.verdict is None:
+        # Of one that is down it hardly matters, and after a restart nobody remembers that it was.
+        return None if route.health is Health.DOWN else "pending"
+    # One that has come, and whose sender was shown an error, is slow by itself.
+    return None if route.failure.reason == TAKEN_UNANSWERED and route.verdict is RunVerdict.SLOW else str(route.verdict)
+
+
 def card_of(agency: AgencyView) -> Card:
     """Return what the page shows of an agency."""
-    failed = [(r.name, f"{r.outcome} · {r.direction} · {r.why}") for r in agency.routes if r.why]
-    slow = [
-        (r.name, f"{r.outcome} · {r.direction}{_data(r)} · {r.transit_seconds:.1f} s")
-        for r in agency.routes
-        if r.health is Health.DEGRADED and r.transit_seconds is not None
-    ]
+    failed = sorted((r for r in agency.routes if r.failure), key=lambda route: tally_of(route) is not None)
+    slow = [r for r in agency.routes if not r.failure and r.health is Health.DEGRADED and r.transit_seconds is not None]
     return Card(
         agency=agency.agency,
         name=agency.name,
@@ -102,7 +113,8 @@ def card_of(agency: AgencyView) -> Card:
         declared=agency.declared,
         declared_by=agency.declared_by,
         ended=agency.ended,
-        lines=[*failed, *slow],
+        # When each was run changes with every run, and is not shown.
+        lines=[replace(each, last_run_at=None) for each in (*failed, *slow)],
         amiss=[(c.kind, c.verdict) for c in agency.checks if c.verdict in {Verdict.WARN, Verdict.FAIL}],
     )
 
@@ -167,4 +179,10 @@ def filters_of(tongue: Tongue) -> dict[str, Callable[..., Any]]:
         "purpose": among("purposes"),
         "notice_state": among("states"),
         "incident_state": among("incident_states"),
+        "outcome": among("outcomes"),
+        "phase": among("phases"),
+        "party": among("parties"),
+        "reason": among("reasons"),
+        "tally": tally_of,
+        "tally_words": among("tallies"),
     }

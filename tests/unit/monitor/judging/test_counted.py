@@ -23,6 +23,7 @@ from tests.unit.monitor.trial import (
     T0,
     WRONG_PASSWORD,
     Fault,
+    arrived,
     failed,
     slow,
     smtp,
@@ -94,6 +95,20 @@ def test_a_message_that_comes_after_it_was_given_up_is_not_counted_twice() -> No
     here.judge.take_in(lost, here.now)
     here.judge.came_late(internal.name, lost.token_id, 9 * MINUTE, here.now + 9 * MINUTE)
     assert here.judge.counted() == {("JCM", Direction.INTERNAL, RunVerdict.FAILED): 1}
+    # People who look at it are told that it has come.
+    assert here.judge.counted_as(internal.name, lost.token_id) is RunVerdict.SLOW
+    assert here.judge.counted_as(internal.name, "00000000000000bb") is None, "of another run"
+
+
+def test_of_the_latest_run_it_is_known_what_it_is_counted_as_as_soon_as_that_is() -> None:
+    here = world("JCM").rounds(3)
+    outbound = next(r for r in here.routes if r.direction is Direction.OUTBOUND)
+    lost = failed(outbound, here.now, Outcome.LOST, Phase.TRANSIT, token="00000000000000aa")
+    here.judge.take_in(lost, here.now)
+    assert here.judge.counted_as(outbound.name, lost.token_id) is None, "it waits for a proof"
+    long_after = here.now + 60 * MINUTE
+    here.judge.take_in(arrived(here.routes[0], long_after), long_after)
+    assert here.judge.counted_as(outbound.name, lost.token_id) is RunVerdict.UNPROVEN
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, len(ENDS) - 1), st.integers(0, 9)), max_size=80))

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from alerts.decide.silence import Silence
 from alerts.model.incident import IncidentState
+from monitor.judging.attribution import RunVerdict
 from monitor.model.day import DaySheet
 from monitor.model.health import Health
 from monitor.model.route import Direction
@@ -16,7 +17,8 @@ from monitor.model.window import Stretch
 from monitor.views.overview import AgencyView, CheckView, IncidentView, NoticeView, RouteView, view_incident
 from monitor.views.own_health import Complaint, Ill, OwnPart
 from probes.model.check import Verdict
-from probes.model.result import Outcome
+from probes.model.reply import Reason
+from probes.model.result import Failure, Outcome, Party, Phase
 from tests.unit.alerts.people import T0, incident
 from tests.unit.monitor.web.source import Service, finding
 
@@ -78,7 +80,10 @@ class Country(Service):
         if self.weather is Weather.WELL:
             return view
         if self.weather is Weather.OWN_FAULT:
-            return replace(view, unseen=[Direction.INBOUND]) if number % 4 == 1 else view
+            if number % 4 != 1:
+                return view
+            lost = replace(_failed(view.routes[1]), verdict=RunVerdict.OURS)
+            return replace(view, unseen=[Direction.INBOUND], routes=[view.routes[0], lost, view.routes[2]])
         few = 3 if self.weather is Weather.MASS else max(3, self.size // 20)
         if number % few == 1:
             return down(view, number)
@@ -149,10 +154,21 @@ def agency(code: str) -> AgencyView:
     )
 
 
+def _failed(route: RouteView) -> RouteView:
+    failure = Failure(
+        phase=Phase.SUBMIT,
+        party=Party.SENDER,
+        code=554,
+        reason=Reason.SENDER_REFUSED,
+        detail="5.7.1 Service unavailable; client host blocked",
+    )
+    why = "submit (sender) 554: sender refused: 5.7.1 Service unavailable; client host blocked"
+    return replace(route, outcome=Outcome.REJECTED, why=why, failure=failure, transit_seconds=None)
+
+
 def down(view: AgencyView, number: int) -> AgencyView:
     """Return an agency that cannot send."""
-    why = "submit (sender) 554: refused: 5.7.1 Service unavailable; client host blocked"
-    first = replace(view.routes[0], health=Health.DOWN, outcome=Outcome.REJECTED, why=why, transit_seconds=None)
+    first = replace(_failed(view.routes[0]), health=Health.DOWN, verdict=RunVerdict.FAILED)
     return replace(
         view,
         health={**view.health, Direction.OUTBOUND: Health.DOWN},

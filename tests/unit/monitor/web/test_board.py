@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -19,21 +19,23 @@ from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
 from alerts.model.incident import IncidentState
 from alerts.model.notice import Matter, Purpose
+from monitor.judging.attribution import RunVerdict
 from monitor.model.day import DaySheet
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.views.agency_filter import AgencyFilter
-from monitor.views.overview import AgencyView, IncidentView, NoticeView, RouteView
+from monitor.views.overview import TAKEN_UNANSWERED, AgencyView, IncidentView, NoticeView, RouteView
 from monitor.views.own_health import Complaint, Ill, OwnPart
 from monitor.views.standing import AgencyStanding
 from monitor.web import page
 from monitor.web.api.state import AgencyList
 from monitor.web.ask import Ask
 from monitor.web.board import Board
-from monitor.web.page import Tongue, card_of, words
+from monitor.web.page import Tongue, card_of, tally_of, words
 from monitor.web.portal import page_templates, portal
 from probes.model.check import Verdict
-from probes.model.result import Outcome
+from probes.model.reply import Reason
+from probes.model.result import Failure, Outcome, Party, Phase
 from tests.unit.alerts.people import T0
 from tests.unit.monitor.web import country as weather
 from tests.unit.monitor.web.source import Service, client
@@ -50,6 +52,7 @@ def view(code: str, *, outcome: Outcome = Outcome.DELIVERED, minutes: int = 0, w
         last_run_at=T0 + timedelta(minutes=minutes),
         outcome=outcome,
         why=why,
+        failure=Failure(phase=Phase.SUBMIT, party=Party.SENDER, reason=why) if why else None,
     )
     return AgencyView(
         agency=code, name=code, domain="contoh.gov.my", health={Direction.INTERNAL: Health.UP}, routes=[route]
@@ -230,7 +233,7 @@ async def test_each_part_of_pantau_is_always_on_the_page_by_its_malay_name(part:
 
 
 def test_there_are_words_in_both_languages_for_all_that_there_is() -> None:
-    closed = {
+    closed: dict[str, Iterable[str]] = {
         "ills": Ill,
         "healths": Health,
         "standings": AgencyStanding,
@@ -239,6 +242,11 @@ def test_there_are_words_in_both_languages_for_all_that_there_is() -> None:
         "channels": Channel,
         "purposes": Purpose,
         "incident_states": IncidentState,
+        "outcomes": Outcome,
+        "phases": Phase,
+        "parties": Party,
+        "reasons": {*Reason, TAKEN_UNANSWERED},
+        "tallies": {*RunVerdict, "pending"} - {RunVerdict.FAILED},
     }
     for tongue in Tongue:
         for section, members in closed.items():
@@ -252,6 +260,46 @@ def test_there_are_words_in_both_languages_for_all_that_there_is() -> None:
         if "english" not in name
         for pair in page.WORDS[name].values()
     )
+
+
+@pytest.mark.parametrize(
+    ("of", "verdict", "tally"),
+    [
+        (down("A001", "sender refused"), RunVerdict.FAILED, None),
+        (down("A001", "sender refused"), RunVerdict.OURS, "ours"),
+        (down("A001", "not arrived"), RunVerdict.SLOW, "slow"),
+        (down("A001", "not arrived"), RunVerdict.UNPROVEN, "unproven"),
+        (down("A001", "not arrived"), None, "pending"),
+        (down("A001", TAKEN_UNANSWERED), RunVerdict.SLOW, None),
+        (down("A001", TAKEN_UNANSWERED), RunVerdict.OURS, "ours"),
+        (view("A001"), RunVerdict.GOOD, None),
+    ],
+)
+def test_a_failed_run_says_whether_it_is_held_against_the_agency(
+    of: AgencyView, verdict: RunVerdict | None, tally: str | None
+) -> None:
+    route = replace(of.routes[0], verdict=verdict)
+    assert tally_of(route) == tally
+    assert tally_of(replace(route, health=Health.DOWN)) == (None if verdict is None else tally)
+
+
+@pytest.mark.parametrize(("path", "tag"), [("/", "p"), ("/agencies/A001", "td")])
+async def test_why_a_run_failed_and_whether_it_counts_is_said_in_the_language_of_the_page(path: str, tag: str) -> None:
+    ours = weather.Country(weather=weather.Weather.OWN_FAULT)
+    theirs = weather.Country(weather=weather.Weather.OUTAGE)
+    said = 'penghantaran (pelayan pengirim) 554: pengirim ditolak: <span lang="en">5.7.1 Service unavailable'
+    async with client(portal(ours, HOSTS)) as web:
+        uncounted, counted = [(await web.get(f"{path}?lang={tongue}")).text for tongue in Tongue]
+    async with client(portal(theirs, HOSTS)) as web:
+        failed = (await web.get(path)).text
+    assert re.search(
+        rf'<{tag} class="why uncounted"[^>]*>(Masuk · ditolak · )?<b class="tally">tidak dikira', uncounted
+    )
+    assert said in " ".join(uncounted.split())
+    assert "not counted: a fault on Pantau's side" in html.unescape(counted)
+    assert "submission (sender's server) 554: sender refused: " in html.unescape(counted)
+    assert said in " ".join(failed.split())
+    assert 'class="tally"' not in failed
 
 
 @pytest.mark.blind
@@ -394,7 +442,7 @@ async def test_an_agencys_own_page_has_all_that_is_known_of_it_and_a_strange_cod
         assert (await web.get("/agencies/%3Cb%3E/fragment")).status_code == 404
     assert 'data-from="/agencies/A001/fragment?lang=ms"' in text
     assert fragment.text in text
-    for told in ("A001-01", "554: refused", "A001/outbound/a", "A001/inbound/a", "24/11 14:15:00", "1.7 s"):
+    for told in ("A001-01", "554: pengirim ditolak", "A001/outbound/a", "A001/inbound/a", "24/11 14:15:00", "1.7 s"):
         assert told in text
     again = await Board(source, page_templates(), version="1").agency("A001", Ask())
     assert again
