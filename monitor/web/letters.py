@@ -6,6 +6,7 @@ here too, so what does not come from our own page is refused.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from urllib.parse import parse_qs, urlsplit
 
@@ -17,6 +18,8 @@ from pydantic import ValidationError
 from alerts.decide.paper import WAITING, LetterStep
 from monitor.service.order import NotDone
 from monitor.service.paper.letters import Letters, LetterView, Noted
+from monitor.web.ask import asked, remember
+from monitor.web.page import Tongue
 from monitor.web.word import Id, Word
 
 #: A name and what a browser makes of it.
@@ -57,13 +60,13 @@ def letter_orders(tray: Letters) -> APIRouter:
     return router
 
 
-def letter_pages(tray: Letters, templates: Environment) -> APIRouter:
+def letter_pages(tray: Letters, templates: Mapping[Tongue, Environment]) -> APIRouter:
     """Build the clerk's page."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/letters")
-    async def page() -> Response:
-        return await shown()
+    async def page(request: Request) -> Response:
+        return remember(request, await shown(request))
 
     @router.post("/letters/{notice_id}/{deed}")
     async def handled(notice_id: Id, deed: ClerkDeed, request: Request) -> Response:
@@ -71,23 +74,27 @@ def letter_pages(tray: Letters, templates: Environment) -> APIRouter:
             return PlainTextResponse("only from the page of letters itself\n", status_code=403)
         name = await _name_in(request)
         if name is None:
-            return await shown("Tulis nama tuan/puan dahulu.", "Write your name first.", status=422)
+            return await shown(request, "no_name", status=422)
         try:
             await tray.note(notice_id, deed.step, name, after_all=deed.after_all)
         except NotDone as wrong:
-            return await shown("Surat ini tidak dapat dicatatkan.", str(wrong), status=409)
+            return await shown(request, "not_noted", str(wrong), status=409)
         # So that a page that is loaded again does not order again.
         return RedirectResponse("/letters", status_code=303)
 
-    async def shown(problem: str = "", problem_en: str = "", *, status: int = 200) -> Response:
+    async def shown(request: Request, problem: str = "", why: str = "", *, status: int = 200) -> Response:
         letters = await tray.letters()
         waiting = [each for each in letters if each.step in WAITING]
-        page = templates.get_template("letters.html").render(
-            problem=problem,
-            problem_en=problem_en,
-            waiting=waiting,
-            stopped=[each for each in letters if each.step is LetterStep.TAKEN_BACK],
-            posted=[each for each in letters if each.step is LetterStep.POSTED],
+        page = (
+            templates[asked(request).tongue]
+            .get_template("letters.html")
+            .render(
+                problem=problem,
+                why=why,
+                waiting=waiting,
+                stopped=[each for each in letters if each.step is LetterStep.TAKEN_BACK],
+                posted=[each for each in letters if each.step is LetterStep.POSTED],
+            )
         )
         return HTMLResponse(page, status_code=status, headers=_MAY_SEND_FORMS)
 

@@ -148,21 +148,27 @@ def _english(section: str) -> Mapping[str, str]:
 
 def filters_of(tongue: Tongue) -> dict[str, Callable[..., Any]]:
     """Return the filters of a language's templates. What has no word is not known, and never well."""
-    said, verdicts = words("say", tongue), words("verdicts", tongue)
+    verdicts = words("verdicts", tongue)
     healths, standings = words("healths", tongue), words("standings", tongue)
     checks = words("checks", tongue)
 
-    @pass_context
-    def say(_context: object, key: str, **values: object) -> str:
-        # With the context, or it would be compiled into templates that all languages share.
-        return said[key].format(**values)
+    def saying(section: str) -> Callable[..., str]:
+        said = words(section, tongue)
+
+        @pass_context
+        def say(_context: object, key: str, **values: object) -> str:
+            # With the context, or it would be compiled into templates that all languages share.
+            return said[key].format(**values)
+
+        return say
 
     def among(section: str) -> Callable[[str], str]:
         known = words(section, tongue)
         return lambda value: known.get(value, str(value))
 
     return {
-        "say": say,
+        "say": saying("say"),
+        "letter": saying("letters"),
         "clock": clock,
         "short": _short,
         "minute": _minute,

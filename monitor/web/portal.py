@@ -85,8 +85,7 @@ def portal(
     app.include_router(_pages(source.board, templates))
     app.include_router(notice_pages(source, templates))
     if tray is not None:
-        # The clerk's page has both languages beside each other.
-        app.include_router(letter_pages(tray, templates[Tongue.MALAY]))
+        app.include_router(letter_pages(tray, templates))
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     return app
 

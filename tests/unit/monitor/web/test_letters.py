@@ -47,12 +47,32 @@ async def test_the_page_shows_what_waits_what_is_late_and_what_is_not_to_be_post
     ]
     assert "script" not in found.tags
     assert page.count("LEWAT: sepatutnya dipos sebelum 25/11/2026 17:00") == 2
-    assert "Dicetak oleh Kerani Contoh, 24/11/2026 14:15" in page
+    assert "<p>dicetak oleh Kerani Contoh, 24/11/2026 14:15</p>" in page
     # Of the other nobody has a print.
     assert len(re.findall("ditarik balik 24/11", page)) == 2
     assert page.count("<strong>dicetak oleh Kerani Contoh</strong>, ditarik balik") == 1
     assert answer.headers["content-security-policy"].count("form-action 'self'") == 1
     assert "script-src" not in answer.headers["content-security-policy"]
+
+
+async def test_the_page_has_one_language_by_the_switch_that_all_pages_have() -> None:
+    service = Service(in_the_tray=LETTERS)
+    async with client(portal(service, HOSTS, service)) as web:
+        malay = (await web.get("/letters")).text
+        english = (await web.get("/letters?lang=en")).text
+        remembered = (await web.get("/letters")).text
+        refused = await web.post("/letters/7/posted", content="by=", headers=OURS)
+        notice = (await web.get("/notices/1")).text
+    assert '<html lang="ms">' in malay
+    assert "Do not post" not in malay
+    assert english == remembered
+    assert '<html lang="en">' in english
+    assert "Do not post" in english
+    assert not re.search("Surat|surat|dipos|kerani", re.sub('lang="ms".*?</a>', "", english))
+    assert "Write your name first." in refused.text
+    assert '<a href="/notices/1?lang=ms" lang="ms" hreflang="ms">Bahasa Melayu</a>' in notice
+    for page in (malay, english):
+        assert '<a href="/letters?lang=en" lang="en" hreflang="en"' in page
 
 
 async def test_an_empty_tray_says_so() -> None:
