@@ -81,10 +81,8 @@ class Drills:
             "begins_at": begins_at,
             "ends_at": ends_at,
         }
-        known = select(drill.c.id).where(drill.c.key == key)
-        async with self._database.read() as connection:
-            if (await connection.execute(known)).first() is not None:
-                return None
+        if await self._is_there(drill, key):
+            return None
         async with self._database.write() as connection:
             drill_id = await self._add(connection, drill, {"key": key, "number": "", **values})
             if drill_id is None:
@@ -118,10 +116,8 @@ class Drills:
         """Write that an exercise begins (or is left out), before its gateway is called; `None` if it was before."""
         key = f"{of.id}/{planned.key}"
         trainee, address = planned.trainee, planned.address
-        known = select(exercise.c.id).where(exercise.c.key == key)
-        async with self._database.read() as connection:
-            if (await connection.execute(known)).first() is not None:
-                return None
+        if await self._is_there(exercise, key):
+            return None
         values = {
             "key": key,
             "drill_id": of.id,
@@ -236,6 +232,10 @@ class Drills:
             found = (await connection.execute(ids)).scalars().all()
             people = frozenset((await connection.execute(told)).scalars()) if found else frozenset()
         return found, people
+
+    async def _is_there(self, table: Table, key: str) -> bool:
+        async with self._database.read() as connection:
+            return (await connection.execute(select(table.c.id).where(table.c.key == key))).first() is not None
 
     async def _add(self, connection: AsyncConnection, table: Table, values: Mapping[str, Any]) -> int | None:
         """Write a row and return its id; `None` when another process has just written one with its key."""

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement, Executable, Row, Table, bindparam, case, exists, insert, select
+from sqlalchemy import Executable, Row, Table, bindparam, case, exists, insert, select
 
 from monitor.model.health import Grade
 from monitor.store.backend.database import Database, Upsert
@@ -53,16 +53,16 @@ def _counting(upsert: Callable[[Table], Upsert]) -> Executable:
     given = select(*(bindparam(f"hour_{each.name}", type_=each.type) for each in hour.c)).where(~_IS_STORED)
     counted = upsert(hour).from_select([each.name for each in hour.c], given)
     new = counted.excluded
-    sums = {name: hour.c[name] + new[name] for name in ("runs", "duration", "transit")}
-    most = {name: _greater(hour.c[name], new[name]) for name in ("longest", "slowest")}
     return counted.on_conflict_do_update(
-        index_elements=list(hour.primary_key),
-        set_={**sums, **most, "minutes": hour.c.minutes.bitwise_or(new.minutes), "every": new.every},
+        index_elements=list(hour.primary_key), set_={**with_added(new), "every": new.every}
     )
 
 
-def _greater(one: ColumnElement[float], other: ColumnElement[float]) -> ColumnElement[float]:
-    return case((one > other, one), else_=other)
+def with_added(new: Any) -> dict[str, Any]:
+    """Return what becomes of the columns of an hour when the runs of *new*, the same hour, are added to it."""
+    sums = {name: hour.c[name] + new[name] for name in ("runs", "duration", "transit")}
+    most = {name: case((hour.c[name] > new[name], hour.c[name]), else_=new[name]) for name in ("longest", "slowest")}
+    return {**sums, **most, "minutes": hour.c.minutes.bitwise_or(new.minutes)}
 
 
 def run_values(result: ProbeResult, agency: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Column, Table, case, delete, func, literal, select, update
+from sqlalchemy import Column, Table, delete, func, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.record.store import Entry
@@ -15,6 +15,7 @@ from monitor.model.day import DaySheet
 from monitor.model.renaming import Renamed, Renaming
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
+from monitor.store.probing.hours import with_added
 from monitor.store.schema.rows import BRIEF
 from monitor.store.schema.skip_scan import distinct
 from monitor.store.schema.tables import (
@@ -157,13 +158,8 @@ async def _move_hours(
     old = (hour.c.agency == agency) & (hour.c.route == route)
     columns = [literal(new[each.name]) if each.name in new else each for each in hour.c]
     moved = database.upsert(hour).from_select([each.name for each in hour.c], select(*columns).where(old))
-    added = moved.excluded
-    sums: dict[str, Any] = {name: hour.c[name] + added[name] for name in ("runs", "duration", "transit")}
-    most = {name: _greater(hour.c[name], added[name]) for name in ("longest", "slowest")}
-    minutes = {"minutes": hour.c.minutes.bitwise_or(added.minutes)}
-    await connection.execute(
-        moved.on_conflict_do_update(index_elements=list(hour.primary_key), set_={**sums, **most, **minutes})
-    )
+    key, added = list(hour.primary_key), with_added(moved.excluded)
+    await connection.execute(moved.on_conflict_do_update(index_elements=key, set_=added))
     await connection.execute(delete(hour).where(old))
 
 
@@ -186,10 +182,6 @@ async def _move_days(connection: AsyncConnection, database: Database, renaming: 
             written.on_conflict_do_update(index_elements=list(day.primary_key), set_=minutes), moved
         )
         await connection.execute(delete(day).where(day.c.agency == renaming.old))
-
-
-def _greater(one: Any, other: Any) -> Any:
-    return case((one > other, one), else_=other)
 
 
 async def _move_subjects(connection: AsyncConnection, table: Table, renaming: Renaming) -> None:
