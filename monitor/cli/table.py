@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from rich.console import Console
@@ -14,12 +15,15 @@ _WIDE = 100_000
 
 MALAYSIA = ZoneInfo("Asia/Kuala_Lumpur")
 
+#: By their titles: the key under which a cell is found, or what makes it of all that is to be shown in a row.
+Columns = Mapping[str, str | Callable[[Any], str]]
 
-def show(columns: Sequence[str], rows: Iterable[Sequence[str]], *, nothing: str) -> None:
-    """Print a table, or *nothing* when it has no rows. Piped, it is as wide as it needs to be."""
+
+def show(found: Iterable[Any], columns: Columns, *, nothing: str) -> None:
+    """Print a table with a row for each that was *found*, or *nothing*. Piped, it is as wide as it needs to be."""
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        table.add_row(*map(legible, row))
+    for each in found:
+        table.add_row(*(legible(str(each[of]) if isinstance(of, str) else of(each)) for of in columns.values()))
     # A piece of an IPv6 address may be the name of a picture: "2001:db8:a:1".
     console = Console(emoji=False)
     if not console.is_terminal:

@@ -8,7 +8,7 @@ import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, login_name
 from monitor.cli.service import ask, fail
-from monitor.cli.table import clock, show
+from monitor.cli.table import Columns, clock, show
 
 
 def drill(
@@ -36,21 +36,15 @@ def drill(
 
 
 def _show(config: Config, socket: Socket) -> None:
-    show(
-        ["Drill", "When", "Agency", "Whom", "Channel", "Gateway", "State", "Confirmed", "Why"],
-        (
-            [
-                each["drill"],
-                clock(each["begun_at"]),
-                each["agency"] or "NOC",
-                each["name"],
-                each["channel"],
-                each["gateway"],
-                each["state"],
-                clock(each["confirmed_at"]) if each["confirmed_at"] else "",
-                each["why"],
-            ]
-            for each in ask(config, socket, "GET", "/drills")
-        ),
-        nothing="No drill has been held.",
-    )
+    columns: Columns = {
+        "Drill": "drill",
+        "When": lambda each: clock(each["begun_at"]),
+        "Agency": lambda each: each["agency"] or "NOC",
+        "Whom": "name",
+        "Channel": "channel",
+        "Gateway": "gateway",
+        "State": "state",
+        "Confirmed": lambda each: clock(each["confirmed_at"]),
+        "Why": "why",
+    }
+    show(ask(config, socket, "GET", "/drills"), columns, nothing="No drill has been held.")

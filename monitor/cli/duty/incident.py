@@ -11,7 +11,7 @@ import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, in_path, login_name
 from monitor.cli.service import ask, control_socket, fail
-from monitor.cli.table import clock, day_and_time, show
+from monitor.cli.table import Columns, clock, day_and_time, show
 
 Number = Annotated[str, typer.Argument(help="Its number, as in the notices: JKR-07.")]
 HowYouKnow = Annotated[
@@ -21,23 +21,17 @@ HowYouKnow = Annotated[
 
 def incidents(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """List the newest incidents, newest first. Times are Malaysian."""
-    show(
-        ["No.", "About", "Matter", "State", "Began", "Acknowledged by", "Announcement", "Resolved"],
-        (
-            [
-                each["number"],
-                each["subject"],
-                f"{each['matter']}, declared" if each["declared_by"] else each["matter"],
-                _state(each),
-                clock(each["began_at"]),
-                _who(each),
-                each["announcement"],
-                clock(each["resolved_at"]),
-            ]
-            for each in ask(config, socket, "GET", "/incidents")
-        ),
-        nothing="There have been no incidents.",
-    )
+    columns: Columns = {
+        "No.": "number",
+        "About": "subject",
+        "Matter": lambda each: f"{each['matter']}, declared" if each["declared_by"] else each["matter"],
+        "State": _state,
+        "Began": lambda each: clock(each["began_at"]),
+        "Acknowledged by": _who,
+        "Announcement": "announcement",
+        "Resolved": lambda each: clock(each["resolved_at"]),
+    }
+    show(ask(config, socket, "GET", "/incidents"), columns, nothing="There have been no incidents.")
 
 
 def _state(incident: Mapping[str, Any]) -> str:

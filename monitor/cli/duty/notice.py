@@ -8,29 +8,23 @@ import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, login_name
 from monitor.cli.service import ask
-from monitor.cli.table import clock, show
+from monitor.cli.table import Columns, clock, show
 
 
 def notices(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """List the newest notices, newest first. Times are Malaysian."""
-    show(
-        ["Id", "When", "Incident", "Channel", "Purpose", "To", "State", "Attempts", "Why"],
-        (
-            [
-                str(each["id"]),
-                clock(each["created_at"]),
-                each["incident"],
-                each["channel"],
-                each["purpose"],
-                each["person"],
-                each["state"],
-                str(each["attempts"]),
-                each["why"],
-            ]
-            for each in ask(config, socket, "GET", "/notices")
-        ),
-        nothing="No notices have been sent.",
-    )
+    columns: Columns = {
+        "Id": "id",
+        "When": lambda each: clock(each["created_at"]),
+        "Incident": "incident",
+        "Channel": "channel",
+        "Purpose": "purpose",
+        "To": "person",
+        "State": "state",
+        "Attempts": "attempts",
+        "Why": "why",
+    }
+    show(ask(config, socket, "GET", "/notices"), columns, nothing="No notices have been sent.")
 
 
 #: By ruling (`alerts.engine.settling.Ruling`).

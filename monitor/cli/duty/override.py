@@ -8,7 +8,7 @@ import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, login_name
 from monitor.cli.service import ask
-from monitor.cli.table import day_and_time, show
+from monitor.cli.table import Columns, day_and_time, show
 
 app = typer.Typer(help="Let somebody take a duty over for a while.", no_args_is_help=True)
 
@@ -34,14 +34,16 @@ def add(
 @app.command("list")
 def list_(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """List the overrides that are not over. Times are Malaysian."""
-    show(
-        ["No.", "Rota", "Who", "From", "Until", "By"],
-        (
-            [str(o["id"]), o["rota"], o["person"], _soon(o["begins"]), _soon(o["ends"]), o["by"]]
-            for o in ask(config, socket, "GET", "/overrides")
-        ),
-        nothing="There are no overrides.",
-    )
+    columns: Columns = {
+        "No.": "id",
+        "Rota": "rota",
+        "Who": "person",
+        # Without the year: no override is longer than a quarter, and the list shall fit 80 columns.
+        "From": lambda each: day_and_time(each["begins"], year=False),
+        "Until": lambda each: day_and_time(each["ends"], year=False),
+        "By": "by",
+    }
+    show(ask(config, socket, "GET", "/overrides"), columns, nothing="There are no overrides.")
 
 
 @app.command()
@@ -54,8 +56,3 @@ def remove(
     """Take an override back: whoever is planned is on call again."""
     gone = ask(config, socket, "POST", f"/overrides/{number}/remove", {"by": by or login_name()})
     typer.echo(f"Override {gone['id']} of {gone['rota']} is taken back.")
-
-
-def _soon(text: str) -> str:
-    # Without the year: no override is longer than a quarter, and the list shall fit 80 columns.
-    return day_and_time(text, year=False)

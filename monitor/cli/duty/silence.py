@@ -8,7 +8,7 @@ import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, login_name
 from monitor.cli.service import ask
-from monitor.cli.table import day_and_time, show
+from monitor.cli.table import Columns, day_and_time, show
 
 app = typer.Typer(help="Let nobody be told about an agency or a route for a while.", no_args_is_help=True)
 
@@ -33,14 +33,15 @@ def add(
 @app.command("list")
 def list_(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """List the silences that have not ended. Times are Malaysian."""
-    show(
-        ["No.", "About", "Since", "Until", "Why", "By"],
-        (
-            [str(s["id"]), s["about"], day_and_time(s["begins"]), day_and_time(s["ends"]), s["why"], s["by"]]
-            for s in ask(config, socket, "GET", "/silences")
-        ),
-        nothing="There are no silences.",
-    )
+    columns: Columns = {
+        "No.": "id",
+        "About": "about",
+        "Since": lambda each: day_and_time(each["begins"]),
+        "Until": lambda each: day_and_time(each["ends"]),
+        "Why": "why",
+        "By": "by",
+    }
+    show(ask(config, socket, "GET", "/silences"), columns, nothing="There are no silences.")
 
 
 @app.command()

@@ -18,7 +18,7 @@ from monitor.cli.operation.report import report
 from monitor.cli.operation.trip import own_signer, trip
 from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.cli.service import fail
-from monitor.cli.table import show
+from monitor.cli.table import Columns, show
 from monitor.config.model.registry import premises
 from monitor.judging.evidence import was_taken_well
 from monitor.model.route import WatchedRoute
@@ -124,8 +124,13 @@ def _check(kind: CheckKind, of: Premises) -> NoReturn:
         findings = asyncio.run(run())
     except TimeoutError:
         fail(f"the check did not end within {kind.within.total_seconds():.0f} s", EXIT_CODES[Outcome.INCONCLUSIVE])
-    rows = [(str(each.verdict).upper(), each.aspect, each.subject, each.detail) for each in findings]
-    show(("", "what", "of", "found"), rows, nothing=f"{of.agency} has nothing that this check looks at")
+    columns: Columns = {
+        "": lambda each: each.verdict.upper(),
+        "what": lambda each: each.aspect,
+        "of": lambda each: each.subject,
+        "found": lambda each: each.detail,
+    }
+    show(findings, columns, nothing=f"{of.agency} has nothing that this check looks at")
     verdicts = {each.verdict for each in findings}
     if verdicts == {Verdict.UNKNOWN}:
         # Nothing was seen to be well.

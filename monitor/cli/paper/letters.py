@@ -8,7 +8,7 @@ import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, login_name
 from monitor.cli.service import ask
-from monitor.cli.table import day_and_time, show
+from monitor.cli.table import Columns, day_and_time, show
 
 app = typer.Typer(help="The letters in the tray: print, sign and post them, and record it here.", no_args_is_help=True)
 
@@ -18,22 +18,16 @@ Notice = Annotated[int, typer.Argument(help="As `pantau letters list` shows it."
 @app.command("list")
 def list_(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """List what lies in the tray, oldest first, and what has left it of late. Times are Malaysian."""
-    show(
-        ["Id", "Incident", "Purpose", "To", "Laid", "Post by", "State"],
-        (
-            [
-                str(each["id"]),
-                each["incident"],
-                each["purpose"],
-                each["to"],
-                day_and_time(each["laid_at"]),
-                day_and_time(each["post_by"]),
-                _state(each),
-            ]
-            for each in ask(config, socket, "GET", "/letters")
-        ),
-        nothing="No letter lies in the tray.",
-    )
+    columns: Columns = {
+        "Id": "id",
+        "Incident": "incident",
+        "Purpose": "purpose",
+        "To": "to",
+        "Laid": lambda each: day_and_time(each["laid_at"]),
+        "Post by": lambda each: day_and_time(each["post_by"]),
+        "State": _state,
+    }
+    show(ask(config, socket, "GET", "/letters"), columns, nothing="No letter lies in the tray.")
 
 
 @app.command()

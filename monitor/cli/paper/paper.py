@@ -8,7 +8,7 @@ import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, LettersAfter, Socket, login_name
 from monitor.cli.service import ask
-from monitor.cli.table import day_and_time, show
+from monitor.cli.table import Columns, day_and_time, show
 
 app = typer.Typer(
     help="Letters and faxes that wait because the store may be an older copy, and numbers that are not given.",
@@ -31,30 +31,31 @@ def show_(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     if not found["restorations"]:
         typer.echo("No paper waits: the store was never an older copy.")
         return
-    show(
-        ["Noticed", "What", "It knew until", "Numbers left out", "Confirmed"],
-        (
-            [
-                day_and_time(each["noticed_at"]),
-                HOW[each["how"]].format(by=each["by"]),
-                day_and_time(each["since"]) if each["since"] else "",
-                ", ".join(_range(prefix, *both) for prefix, both in (each["left_out"] or {}).items()),
-                f"{day_and_time(each['confirmed_at'])} by {each['confirmed_by']}" if each["confirmed_at"] else "NO",
-            ]
-            for each in found["restorations"]
+    restorations: Columns = {
+        "Noticed": lambda each: day_and_time(each["noticed_at"]),
+        "What": lambda each: HOW[each["how"]].format(by=each["by"]),
+        "It knew until": lambda each: day_and_time(each["since"]) if each["since"] else "",
+        "Numbers left out": _left_out,
+        "Confirmed": lambda each: (
+            f"{day_and_time(each['confirmed_at'])} by {each['confirmed_by']}" if each["confirmed_at"] else "NO"
         ),
-        nothing="",
-    )
-    show(
-        ["Id", "Incident", "Page", "Channel", "Purpose", "To"],
-        (
-            [str(p["id"]), p["incident"], str(p["page"] or ""), p["channel"], p["purpose"], p["to"]]
-            for p in found["pages"]
-        ),
-        nothing="No page waits.",
-    )
+    }
+    pages: Columns = {
+        "Id": "id",
+        "Incident": "incident",
+        "Page": lambda each: str(each["page"] or ""),
+        "Channel": "channel",
+        "Purpose": "purpose",
+        "To": "to",
+    }
+    show(found["restorations"], restorations, nothing="")
+    show(found["pages"], pages, nothing="No page waits.")
     for unknown in found["unknown"]:
         typer.echo(f"not known to the store: {unknown}")
+
+
+def _left_out(of: dict[str, Any]) -> str:
+    return ", ".join(_range(prefix, *both) for prefix, both in (of["left_out"] or {}).items())
 
 
 def _range(prefix: str, first: int, last: int) -> str:
@@ -77,5 +78,4 @@ def go(
     """Let paper go out again. First settle each page that was posted before: `pantau settle ID --arrived`."""
     word = {"by": by or login_name(), "why": why, "after": " ".join(letters_after or [])}
     done: Any = ask(config, socket, "POST", "/paper/go", word | ({"nothing_lost": "yes"} if nothing_lost else {}))
-    left = ", ".join(_range(prefix, *both) for prefix, both in (done["left_out"] or {}).items())
-    typer.echo(f"Letters and faxes go out again. Numbers that are not given: {left or 'none'}.")
+    typer.echo(f"Letters and faxes go out again. Numbers that are not given: {_left_out(done) or 'none'}.")

@@ -13,7 +13,8 @@ def test_without_a_terminal_nothing_is_cut_or_wrapped(
     monkeypatch.setenv("COLUMNS", "40")
     long = "Ketua Setiausaha, " * 20 + "hujung"
 
-    show(["Id", "To", "Why"], [["7", long, "the handset is switched off (30003)"]], nothing="None.")
+    notice = {"id": 7, "to": long, "why": "the handset is switched off (30003)"}
+    show([notice], {"Id": "id", "To": "to", "Why": lambda each: str(each["why"])}, nothing="None.")
 
     head, row = capsys.readouterr().out.splitlines()
     assert head.split() == ["Id", "To", "Why"]
@@ -23,13 +24,13 @@ def test_without_a_terminal_nothing_is_cut_or_wrapped(
 
 
 def test_a_table_without_rows_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    show(["Id"], [], nothing="No notices have been sent.")
+    show([], {"Id": "id"}, nothing="No notices have been sent.")
 
     assert capsys.readouterr().out == "No notices have been sent.\n"
 
 
 def test_nothing_that_was_said_moves_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
-    show(["Found"], [["550 \x1b[2J\x1b]0;x\x07\r no"]], nothing="None.")
+    show([{"found": "550 \x1b[2J\x1b]0;x\x07\r no"}], {"Found": "found"}, nothing="None.")
 
     assert capsys.readouterr().out.splitlines()[1].rstrip() == "550  [2J ]0;x   no"
 
@@ -37,6 +38,6 @@ def test_nothing_that_was_said_moves_the_cursor(capsys: pytest.CaptureFixture[st
 def test_what_a_server_said_is_shown_as_it_said_it(capsys: pytest.CaptureFixture[str]) -> None:
     said = "mx.contoh.gov.my [2001:db8:a:b::1] 550 [/x] [red]:smile:"
 
-    show(["Found"], [[said]], nothing="None.")
+    show([{"found": said}], {"Found": "found"}, nothing="None.")
 
     assert said in capsys.readouterr().out
