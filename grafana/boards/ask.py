@@ -32,8 +32,8 @@ _DEAF: Final = (
     f"({UNPROVEN} or {SILENT}) unless on () max(pantau_probe_last_success_timestamp_seconds) > time() - 600"
     f" or {_DUE} unless on () (max(pantau_probe_last_success_timestamp_seconds) or min(pantau_mail_up) == 0)"
 )
-#: 0 while a Pantau tells of mail, and hears it arrive.
-NOBODY: Final = f"0 * count(pantau_mail_up) unless on () ({_DEAF})"
+#: 0 while a Pantau tells of mail, and hears it arrive; and every one can be read: of whom only another tells, nobody knows.
+NOBODY: Final = f'0 * count(pantau_mail_up) unless on () ({_DEAF}) unless on () min(up{{job="pantau"}}) == 0'
 
 
 def number_of(agencies: str) -> str:

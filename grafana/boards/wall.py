@@ -140,8 +140,8 @@ WALL: Final = Board(
                 stat(
                     "Engine · Enjin",
                     "Time since the incident engine last finished a cycle, of the process where that is longest; it does at "
-                    "least every 30 s. While it stands still, nobody is told.",
-                    "time() - min(pantau_engine_last_cycle_timestamp_seconds)",
+                    "least every 30 s. While it stands still, nobody is told. Or as far as its clock is from that of Prometheus.",
+                    "max(abs(time() - pantau_engine_last_cycle_timestamp_seconds))",
                     size=(3, 3),
                     unit="s",
                     steps=("green", (60, "orange"), (180, "red")),
@@ -224,8 +224,8 @@ WALL: Final = Board(
                 ),
                 stat(
                     "Open incidents · Insiden terbuka",
-                    "Incidents that are open: agencies' and our own. While the store is away none is opened, and 0 is not said.",
-                    none_if_written("sum(max by (agency) (pantau_incidents_open))"),
+                    "Incidents that are open: agencies', also of those that a reload has removed, and our own. While the store is away none is opened, and 0 is not said.",
+                    none_if_written("(sum(max by (agency) (pantau_incidents_open)) + max(pantau_incidents_departed))"),
                     size=(3, 4),
                     steps=ORANGE_FROM_ONE,
                     links={"Page · Laman": "${page}/#open"},

@@ -236,6 +236,46 @@ def test_no_panel_shows_a_number_for_a_dead_pantau_after_seconds_minutes_or_hour
 
 
 @pytest.mark.blind
+def test_no_zero_is_said_of_all_agencies_while_one_of_several_pantau_cannot_be_read(tmp_path: Path) -> None:
+    """Each watches an agency of its own, and the one whose agency is down dies in the third minute."""
+    series = {'pantau_probe_last_success_timestamp_seconds{agency="MDC",instance="b"}': "0+60x9"}
+    for instance, agency, up, end in (("a", "JCM", 0, "2 stale"), ("b", "MDC", 1, "9")):
+        of = f'agency="{agency}",instance="{instance}"'
+        series |= {
+            f'up{{job="pantau",instance="{instance}"}}': "1x2 0x6" if end != "9" else "1x9",
+            f'pantau_build_info{{instance="{instance}"}}': f"1x{end}",
+            f'pantau_mail_up{{{of},direction="inbound"}}': f"{up}x{end}",
+            f"pantau_incidents_open{{{of}}}": f"{1 - up}x{end}",
+            f"pantau_probe_overdue_timestamp_seconds{{{of}}}": f"9999x{end}",
+            f"pantau_proof_overdue_timestamp_seconds{{{of}}}": f"9999x{end}",
+        }
+    told = [promtool.ask(asked(WALL, "Down"), "2m", [("{}", 1)])]
+    told += [promtool.ask(expr, "5m", []) for expr in counted().values()]
+    told += [
+        promtool.ask(asked(WALL, "Worst first"), "5m", []),
+        promtool.ask(asked(WALL, "Scraped"), "5m", [("{}", 1)]),
+    ]
+    assert not promtool.run(tmp_path, [promtool.story("two", series, told)], UNUSED)
+
+
+def test_incidents_of_agencies_that_a_reload_has_removed_are_still_open_on_the_wall(tmp_path: Path) -> None:
+    series = {
+        'pantau_incidents_open{agency="JCM"}': "1x2 stale",
+        'pantau_incidents_open{agency="MDC"}': "0x9",
+        "pantau_incidents_departed": "0x2 1x6",
+        "pantau_store_up": "1x9",
+    }
+    told = [promtool.ask(asked(WALL, "Open incidents"), at, [("{}", 1)]) for at in ("2m", "5m")]
+    assert not promtool.run(tmp_path, [promtool.story("removed", series, told)], UNUSED)
+
+
+def test_a_clock_that_is_an_hour_ahead_hides_no_engine_that_stands_still(tmp_path: Path) -> None:
+    series = {'pantau_engine_last_cycle_timestamp_seconds{instance="a"}': "3600+60x3 3780x9"}
+    told = [promtool.ask(f"{asked(WALL, 'Engine')} > bool 180", "9m", [("{}", 1)])]
+    assert not promtool.run(tmp_path, [promtool.story("ahead", series, told)], UNUSED)
+
+
+@pytest.mark.blind
 def test_no_panel_says_that_nothing_waits_or_that_people_are_told_while_the_store_is_away(tmp_path: Path) -> None:
     """It is away from the third minute on; what was found before stays, and a zero is no proof any more."""
     counts = {
@@ -249,6 +289,7 @@ def test_no_panel_says_that_nothing_waits_or_that_people_are_told_while_the_stor
         (TELLING, "Who was not reached"): 'pantau_incidents_unheard{unheard="nobody_reached"}',
     }
     away = {"pantau_store_up": "1x2 0x7", "pantau_build_info": "1x9", "pantau_watch_only": "0x9"}
+    away |= {"pantau_incidents_departed": "0x9"}
     shown = {place: f"count({asked(*place)})" for place in counts}
     there, gone = [("{}", 1)], list[tuple[str, float]]()
     none = [promtool.ask(expr, at, found) for expr in shown.values() for at, found in (("2m", there), ("5m", gone))]
