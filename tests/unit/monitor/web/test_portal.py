@@ -156,6 +156,15 @@ async def test_the_page_says_how_things_stand() -> None:
     assert "Perlu tindakan" in page
 
 
+@pytest.mark.parametrize(("tongue", "name"), [("ms", "NAMA"), ("en", "NAME")])
+async def test_the_page_of_an_agency_with_an_open_incident_says_what_to_do(tongue: str, name: str) -> None:
+    async with client(portal(Service(), HOSTS)) as web:
+        page = (await web.get(f"/agencies/JCM?lang={tongue}")).text
+
+    said = re.findall(r"<code>(.*?)</code>", page)
+    assert said[:2] == [f"pantau ack JCM-01 --by {name}", "pantau probe JCM --explain"]
+
+
 def lines_of(page: str) -> list[str]:
     """Return the text of a page as it is read: a line a row of a table."""
     rows = re.findall(r"<tr.*?</tr>", page, re.DOTALL)
