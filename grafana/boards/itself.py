@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from grafana.boards.ask import LIVES
+from grafana.boards.ask import LIVES, none_if_written
 from grafana.boards.board import Board, Section
 from grafana.boards.panel import GREEN_FROM_ONE, RED_FROM_ONE, bars, lines, stat, timeline
 
@@ -260,7 +260,7 @@ ITSELF: Final = Board(
                 stat(
                     "Journal not as written · Jejak audit diubah",
                     "Entries where the journal is not as it was written: `pantau audit verify` names them.",
-                    "max(pantau_audit_flaws)",
+                    none_if_written("max(pantau_audit_flaws)"),
                     size=(6, 5),
                 ),
                 stat(

@@ -137,7 +137,7 @@ TELLING: Final = Board(
                     "Open incidents whose notices came to nothing, by how; and those whose agency has left the configuration, "
                     "which are closed.",
                     (none_if_written("max by (unheard) (pantau_incidents_unheard)"), "{{unheard}}"),
-                    ("max(pantau_incidents_departed)", "agency left · agensi keluar"),
+                    (none_if_written("max(pantau_incidents_departed)"), "agency left · agensi keluar"),
                     size=(6, 6),
                     steps=RED_FROM_ONE,
                 ),

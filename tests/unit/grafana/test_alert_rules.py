@@ -201,14 +201,21 @@ def test_an_alert_about_a_state_goes_on_while_there_is_no_pantau_that_could_say_
     rule = ALERTS[alert]
     expr = " ".join(rule["expr"].split())
     held = re.fullmatch(
-        rf'.+ or max (?:by \(([\w, ]+)\) )?\(ALERTS{{alertname="{alert}", alertstate="firing"}}\) '
-        r"unless on \((instance)?\) pantau_build_info(?: and on \((instance)\) up)?",
+        rf'.+ or max (?:by \(([\w, ]+)\) )?\(ALERTS{{alertname="{alert}", alertstate="firing"}}\) unless (.+)',
         expr.replace("max(ALERTS", "max (ALERTS"),
     )
     assert held, "what is firing must go on"
     labels = set((held[1] or "").split(", "))
-    # An instance that is no target any more was taken down by somebody; of all others it cannot be known.
-    assert (held[2], held[3]) == (("instance", "instance") if "instance" in labels else (None, None))
+    if "agency" in labels:
+        # Who lives speaks for the agencies that it tells of; for the others while all that should live do.
+        assert held[2] == (
+            'on (agency) pantau_incidents_open unless on () (pantau_build_info unless on () up{job="pantau"} == 0)'
+        )
+    elif "instance" in labels:
+        # An instance that is no target any more was taken down by somebody; of all others it cannot be known.
+        assert held[2] == "on (instance) pantau_build_info and on (instance) up"
+    else:
+        assert held[2] == "on () pantau_build_info"
     assert int(re.fullmatch(r"(\d+)[mh]", rule["keep_firing_for"])[1]) >= 1  # type: ignore[index]
     assert "$value" not in str(rule["annotations"]), "the value of what goes on is an old one"
 
@@ -225,6 +232,40 @@ def test_no_alert_is_resolved_by_our_death_but_each_is_when_we_are_back_and_all_
     alert: str, tmp_path: Path
 ) -> None:
     assert not promtool.run(tmp_path, [death(alert)], *needed(alert), ALERTS[alert])
+
+
+@pytest.mark.blind
+def test_an_agency_that_only_a_dead_pantau_watches_is_not_well_because_another_lives(tmp_path: Path) -> None:
+    """JPC and LKC are down. The one that watches JPC dies; both watch LKC, which recovers; a reload removes MDC, and all live."""
+    down, death = "0x4", "0x4 stale"
+    series = {
+        'pantau_mail_up{agency="jpc",direction="inbound",instance="a"}': death,
+        'pantau_incidents_open{agency="jpc",instance="a"}': "1x4 stale",
+        'pantau_mail_up{agency="lkc",direction="inbound",instance="a"}': death,
+        'pantau_incidents_open{agency="lkc",instance="a"}': "1x4 stale",
+        'pantau_mail_up{agency="lkc",direction="inbound",instance="b"}': f"{down} 1x300",
+        'pantau_incidents_open{agency="lkc",instance="b"}': "1x4 0x300",
+        'pantau_build_info{instance="a"}': "1x4 stale _x300 1x60",
+        'pantau_build_info{instance="b"}': "1x400",
+        'up{job="pantau",instance="a"}': "1x4 0x300 1x60",
+        'up{job="pantau",instance="b"}': "1x400",
+    }
+    removed = {
+        'pantau_mail_up{agency="mdc",direction="inbound",instance="b"}': "0x4 stale",
+        'pantau_incidents_open{agency="mdc",instance="b"}': "1x4 stale",
+        'pantau_build_info{instance="b"}': "1x20",
+        'up{job="pantau",instance="b"}': "1x20",
+    }
+    firing = 'max by (agency) (ALERTS{alertname="PantauMailDown",alertstate="firing"})'
+    jpc, lkc, mdc = (('{agency="' + agency + '"}', 1.0) for agency in ("jpc", "lkc", "mdc"))
+    told = [
+        promtool.ask(firing, at, who) for at, who in (("4m", [jpc, lkc]), ("15m", [jpc]), ("5h", [jpc]), ("5h30m", []))
+    ]
+    stories = [
+        promtool.story("two", series, told),
+        promtool.story("removed", removed, [promtool.ask(firing, "4m", [mdc]), promtool.ask(firing, "15m", [])]),
+    ]
+    assert not promtool.run(tmp_path, stories, ALERTS["PantauMailDown"])
 
 
 def needed(alert: str) -> list[dict[str, Any]]:

@@ -287,6 +287,7 @@ def test_no_panel_says_that_nothing_waits_or_that_people_are_told_while_the_stor
         (TELLING, "Paper waits"): "pantau_paper_held_since_timestamp_seconds",
         (TELLING, "What is overdue"): 'pantau_escalation_overdue{lapse="step"}',
         (TELLING, "Who was not reached"): 'pantau_incidents_unheard{unheard="nobody_reached"}',
+        (ITSELF, "Journal not as written"): "pantau_audit_flaws",
     }
     away = {"pantau_store_up": "1x2 0x7", "pantau_build_info": "1x9", "pantau_watch_only": "0x9"}
     away |= {"pantau_incidents_departed": "0x9"}
