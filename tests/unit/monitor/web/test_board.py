@@ -292,9 +292,7 @@ async def test_why_a_run_failed_and_whether_it_counts_is_said_in_the_language_of
         uncounted, counted = [(await web.get(f"{path}?lang={tongue}")).text for tongue in Tongue]
     async with client(portal(theirs, HOSTS)) as web:
         failed = (await web.get(path)).text
-    assert re.search(
-        rf'<{tag} class="why uncounted"[^>]*>(Masuk · )?<b class="tally">tidak dikira', uncounted
-    )
+    assert re.search(rf'<{tag} class="why uncounted"[^>]*>(Masuk · )?<b class="tally">tidak dikira', uncounted)
     assert said in " ".join(uncounted.split())
     assert "not counted: a fault on Pantau's side" in html.unescape(counted)
     assert "submission (sender's server) 554: sender refused: " in html.unescape(counted)
