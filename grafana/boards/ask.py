@@ -41,6 +41,11 @@ def number_of(agencies: str) -> str:
     return f"count({agencies}) or {NOBODY}"
 
 
+def none_counted(expr: str) -> str:
+    """Return *expr* of who is on call, or 0 once that was counted: before, while the store is away, nobody knows."""
+    return f"{expr} or 0 * max(pantau_unverified_numbers)"
+
+
 def at_least_zero(expr: str) -> str:
     """Return *expr*, or 0 while there is a Pantau to say so."""
     return f"{expr} or 0 * {LIVES}"

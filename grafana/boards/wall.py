@@ -13,6 +13,7 @@ from grafana.boards.ask import (
     UNPROVEN,
     at_least_zero,
     nobody_is_told,
+    none_counted,
     none_if_written,
     number_of,
 )
@@ -90,7 +91,7 @@ WALL: Final = Board(
                     "Degraded · Merosot",
                     "Agencies whose mail flows, but slowly, into junk, or with errors for who sends; none that is down.",
                     number_of(DEGRADED),
-                    size=(5, 6),
+                    size=(4, 6),
                     steps=ORANGE_FROM_ONE,
                     links=_all_that_are("degraded") | runbook_link("mail-degraded"),
                 ),
@@ -99,7 +100,7 @@ WALL: Final = Board(
                     "Agencies of which a route is probed, and nothing has been proved for half an hour, or for as long as its "
                     "interval and a run take: what is said of it is old.",
                     number_of(UNPROVEN),
-                    size=(5, 6),
+                    size=(4, 6),
                     steps=ORANGE_FROM_ONE,
                     links=_all_that_are("unproven") | runbook_link("mail-unproven"),
                 ),
@@ -115,9 +116,16 @@ WALL: Final = Board(
                     "Agencies whose mail may fail for a while, as planned, or that are outside of their hours. Alerts about "
                     "them are quiet. 0 only while Pantau can be read.",
                     at_least_zero(f"count({PLANNED})"),
-                    size=(4, 6),
+                    size=(3, 6),
                     steps=("green", (1, "blue")),
                     links=_all_that_are("maintenance"),
+                ),
+                stat(
+                    "Nobody on call · Tiada petugas",
+                    "Rotas by which nobody is on call now, overrides counted: who is told by them is told by the fallback, if there is one.",
+                    none_counted("count(max by (agency, rota) (pantau_on_call) == 0)"),
+                    size=(3, 6),
+                    links={"Telling people · Makluman": "/d/pantau-telling?${__url_time_range}"},
                 ),
                 stat(
                     "Scraped · Dibaca",
@@ -174,7 +182,7 @@ WALL: Final = Board(
                 stat(
                     "Rota gaps · Jurang jadual",
                     "Rotas that have nobody on call for a part of the next seven days, overrides counted.",
-                    at_least_zero("count(max by (agency, rota) (pantau_on_call_gap_seconds) > 0)"),
+                    none_counted("count(max by (agency, rota) (pantau_on_call_gap_seconds) > 0)"),
                     size=(3, 3),
                     steps=ORANGE_FROM_ONE,
                     links=_TELLING | runbook_link("on-call-gap"),

@@ -170,6 +170,7 @@ class Definitions:
         self.letters_overdue = gauge("letters_overdue", meaning)
         meaning = "Rotas that were to tell somebody and had nobody on call."
         self.nobody_on_call = self._many("counter", "nobody_on_call_total", meaning)
+        self.on_call = self._many("gauge", "on_call", "Whether somebody is on call now (1) or nobody is (0).", "rota")
         meaning = "How long nobody is on call in the next seven days."
         self.on_call_gap = self._many("gauge", "on_call_gap_seconds", meaning, "rota")
         meaning = "Numbers of staff where nobody has answered, or not for too long."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Final
 
@@ -31,13 +31,20 @@ class DutySeries:
         count = self._deserted[agency] = rotas if anew else self._deserted[agency] + rotas
         self._all.nobody_on_call.put(agency, _WHOLE, [((agency,), count)])
 
-    def show(self, agency: str, gaps: Mapping[str, timedelta], unverified: int) -> None:
-        """Show for how long each rota (by key) has nobody in the days ahead, and how many numbers are unproven."""
+    def show(
+        self, agency: str, gaps: Mapping[str, timedelta], unverified: int, *, deserted: Collection[str] = ()
+    ) -> None:
+        """Show for how long each rota (by key) has nobody in the days ahead, and how many numbers are unproven.
+
+        *deserted*: those that have nobody now.
+        """
         if agency not in self._deserted:
             return
         for rota, gap in gaps.items():
             self._all.on_call_gap.put(agency, rota, [((agency, rota), gap.total_seconds())])
+            self._all.on_call.put(agency, rota, [((agency, rota), rota not in deserted)])
         self._all.on_call_gap.keep(agency, gaps)
+        self._all.on_call.keep(agency, gaps)
         self._all.unverified.put(agency, _WHOLE, [((agency,), unverified)])
 
     def forget(self, agency: str) -> None:

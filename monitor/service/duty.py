@@ -147,12 +147,13 @@ class Duty:
         day, known = now.astimezone(settings.time_zone).date(), self._roster()
         deserted: list[str] = []
         for agency, rotas in known.rotas.items():
-            deserted += [rota.name for rota in rotas if on_call(rota, overrides, now) is None]
-            missing = {rota.name.rpartition("/")[2]: _length(gaps(rota, overrides, now)) for rota in rotas}
+            empty = [rota.name for rota in rotas if on_call(rota, overrides, now) is None]
+            deserted += empty
+            missing = {_key(rota.name): _length(gaps(rota, overrides, now)) for rota in rotas}
             people = [_verified(person, answered, settings.time_zone) for person in known.staff[agency]]
             numbers = {address.number: address for person in people for address in person.addresses}
             unverified = sum(not a.is_verified(settings.verify_within, day) for a in numbers.values())
-            self._metrics.duty.show(agency, missing, unverified)
+            self._metrics.duty.show(agency, missing, unverified, deserted={_key(name) for name in empty})
             # Hundreds of agencies must not keep a gateway's answer waiting.
             await asyncio.sleep(0)
         self.deserted = tuple(deserted)
@@ -248,6 +249,11 @@ def _view(rota: Rota, overrides: Sequence[Override], at: datetime, known: Callab
         following=known(coming.to) if coming and coming.to else None,
         gaps=gaps(rota, overrides, at, OUTLOOK),
     )
+
+
+def _key(rota: str) -> str:
+    """Return what a rota is called in the file that has it."""
+    return rota.rpartition("/")[2]
 
 
 def _length(found: Sequence[Gap]) -> timedelta:

@@ -391,6 +391,26 @@ def test_a_pantau_that_answers_and_probes_no_more_is_not_green_for_long(tmp_path
 
 
 @pytest.mark.blind
+def test_the_wall_says_that_nobody_is_on_call_now_and_that_somebody_is_only_when_it_was_counted(tmp_path: Path) -> None:
+    """JCM's rota is empty from the third minute on; before the first there was no count, and in the ninth minute Pantau dies."""
+    series = {
+        'pantau_build_info{instance="a"}': "1x8 stale",
+        'pantau_unverified_numbers{agency="JCM",instance="a"}': "_ 0x7 stale",
+        'pantau_on_call{agency="JCM",rota="bertugas",instance="a"}': "_ 1x1 0x5 stale",
+        'pantau_on_call{agency="",rota="malam",instance="a"}': "_ 1x7 stale",
+        'pantau_on_call_gap_seconds{agency="JCM",rota="bertugas",instance="a"}': "_ 0x7 stale",
+    }
+    now, ahead = asked(WALL, "Nobody on call"), asked(WALL, "Rota gaps")
+    told = [
+        *(promtool.ask(expr, "0m", []) for expr in (now, ahead)),
+        *(promtool.ask(expr, "2m", [("{}", 0)]) for expr in (now, ahead)),
+        promtool.ask(now, "5m", [("{}", 1)]),
+        *(promtool.ask(expr, "10m", []) for expr in (now, ahead)),
+    ]
+    assert not promtool.run(tmp_path, [promtool.story("on call", series, told)], UNUSED)
+
+
+@pytest.mark.blind
 def test_what_is_remembered_over_a_start_is_no_zero_before_the_first_mail_is_heard(tmp_path: Path) -> None:
     series = probed("JCM", run="_x60", success="_x60", run_by="660x60", proof_by="2280x60")
     del series['pantau_probe_last_success_timestamp_seconds{agency="JCM",route="JCM/inbound",instance="a"}']

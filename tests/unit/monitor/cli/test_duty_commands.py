@@ -188,6 +188,7 @@ async def test_the_numbers_for_prometheus_follow_an_override_at_once(office: Off
 
     # The other day of the weekend stays.
     assert watch.shown("on_call_gap_seconds") == ['on_call_gap_seconds{agency="JCONTOH",rota="bertugas"} 86400']
+    assert watch.shown("on_call{") == ['on_call{agency="JCONTOH",rota="bertugas"} 1']
 
 
 async def test_numbers_that_nobody_has_verified_are_counted_each_once(office: Office, watch: Watch) -> None:

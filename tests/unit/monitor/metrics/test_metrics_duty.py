@@ -32,6 +32,18 @@ def test_a_gap_is_shown_for_each_rota_and_0_where_there_is_none(metrics: Metrics
     assert Scrape(metrics).value("unverified_numbers", agency=AGENCY) == 3
 
 
+def test_it_is_shown_by_which_rotas_nobody_is_on_call_now(metrics: Metrics) -> None:
+    def now() -> list[float | None]:
+        told = Scrape(metrics)
+        return [told.value("on_call", agency=AGENCY, rota=rota) for rota in ("bertugas", "malam")]
+
+    assert now() == [None, None]
+    metrics.duty.show(AGENCY, {"bertugas": 2 * DAY, "malam": DAY}, 0, deserted={"malam"})
+    assert now() == [1, 0]
+    metrics.duty.show(AGENCY, {"bertugas": DAY}, 0, deserted={"bertugas"})
+    assert now() == [0, None]
+
+
 def test_a_rota_that_has_left_has_no_series(metrics: Metrics) -> None:
     metrics.duty.show(AGENCY, {"bertugas": DAY, "malam": DAY}, 0)
     metrics.duty.show(AGENCY, {"malam": DAY}, 0)
