@@ -128,6 +128,8 @@ def table(
     size: Size,
     columns: Mapping[str, str],
     words: Words | None = None,
+    whole: bool = True,
+    texts: Mapping[str, Mapping[int, str]] | None = None,
     units: Mapping[str, str] | None = None,
     links: Mapping[str, Links] | None = None,
     large: bool = False,
@@ -143,11 +145,12 @@ def table(
     panel["fieldConfig"]["defaults"]["custom"] = {"cellOptions": {"type": "auto"}}
     coloured: Json = {
         "custom.cellOptions": {"type": "color-background"},
-        "mappings": _mappings(words or {}),
+        "mappings": _mappings(words or {}) if whole else _ranges_of(words or {}),
         "noValue": NOTHING,
     }
     panel["fieldConfig"]["overrides"] = [
         _override(columns[value], coloured),
+        *(_override(name, {"mappings": _texts(each)}) for name, each in (texts or {}).items()),
         *(_override(name, {"unit": unit}) for name, unit in (units or {}).items()),
         *(_override(name, {"links": _links(each)}) for name, each in (links or {}).items()),
     ]
@@ -196,6 +199,27 @@ def _mappings(words: Words) -> list[Json]:
     return [
         {"type": "value", "options": {str(value): {"text": text, "color": colour, "index": place}}}
         for place, (value, (text, colour)) in enumerate(words.items())
+    ]
+
+
+def _ranges_of(words: Words) -> list[Json]:
+    return [
+        {
+            "type": "range",
+            "options": {
+                "from": value,
+                "to": value + 0.999999,
+                "result": {"text": text, "color": colour, "index": place},
+            },
+        }
+        for place, (value, (text, colour)) in enumerate(words.items())
+    ]
+
+
+def _texts(words: Mapping[int, str]) -> list[Json]:
+    return [
+        {"type": "value", "options": {str(value): {"text": text, "index": place}}}
+        for place, (value, text) in enumerate(words.items())
     ]
 
 

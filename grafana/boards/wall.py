@@ -32,29 +32,47 @@ _STATES: Final = {
     0: ("nobody · tiada", "green"),
 }
 
-_DOWN_BY_DIRECTION: Final = 'min by (agency, direction) (pantau_mail_up{agency!=""}) == 0'
+#: Of each agency the worst; what an agency has twice over is told once.
 _WORTH_A_ROW: Final = (
-    (6, "mail-down", _DOWN_BY_DIRECTION),
-    (
-        5,
-        "mail-declared-down",
-        f"max by (agency, direction) (pantau_outage_declared) == 1 unless on (agency, direction) {_DOWN_BY_DIRECTION}",
-    ),
+    (6, "mail-down", 'min by (agency) (pantau_mail_up{agency!=""}) == 0'),
+    (5, "mail-declared-down", "max by (agency) (pantau_outage_declared) == 1"),
     (4, "mail-down", "max by (agency) (pantau_outage_ended_by_hand) == 1"),
     (3, "mail-unproven", UNPROVEN),
-    (
-        2,
-        "mail-degraded",
-        f'max by (agency, direction) (pantau_mail_degraded{{agency!=""}}) == 1 unless on (agency) ({DOWN})',
-    ),
+    (2, "mail-degraded", f'max by (agency) (pantau_mail_degraded{{agency!=""}}) == 1 unless on (agency) ({DOWN})'),
     (1, "probing-stopped", SILENT),
 )
-_ROWS: Final = " or ".join(
-    f'label_replace({state} + 0 * ({expr}), "runbook", "{runbook}", "", "")' for state, runbook, expr in _WORTH_A_ROW
+_STATE: Final = "topk by (agency) (1, {})".format(
+    " or ".join(
+        f'label_replace({state} + 0 * ({expr}), "runbook", "{runbook}", "", "")'
+        for state, runbook, expr in _WORTH_A_ROW
+    )
 )
-_WORST: Final = f"topk(20, {_ROWS})"
-_CAUSE: Final = "max by (agency, direction, outcome, party) (pantau_agency_cause)"
+_OPENED: Final = 'min by (agency, incident) (pantau_incident_opened_timestamp_seconds{agency!=""})'
+#: Of who has no incident: when it became too late.
+_TOO_LATE: Final = (
+    'min by (agency) (pantau_proof_overdue_timestamp_seconds{agency!=""} < time()'
+    ' or pantau_probe_overdue_timestamp_seconds{agency!=""} < time())'
+)
+#: Since when, one an agency; `incident` is that of several that was opened first.
+_SINCE: Final = f"(bottomk by (agency) (1, {_OPENED}) or {_TOO_LATE} unless on (agency) {_OPENED})"
+#: From nothing to less than one, the longer it has lasted the more: half after a day. What has no beginning stays 0.
+_AGE: Final = f"1 - 86400 / (86400 + clamp_min(time() - max by (agency) ({_SINCE}), 0))"
+#: The state before the point, the age behind it.
+_WORST: Final = f"topk(20, {_STATE} + on (agency) group_left () ({_AGE}) or {_STATE})"
+_CAUSE: Final = "max by (agency, outcome, party) (pantau_agency_cause)"
 _NONE: Final = f'label_replace({NOBODY}, "agency", "nobody · tiada", "", "")'
+_WEIGHTS: Final = {"internal": 1, "outbound": 2, "inbound": 4}
+#: Which directions are ill: the sum of their weights.
+_DIRECTIONS: Final = "sum by (agency) ({})".format(
+    " or ".join(
+        f'{weight} * max by (agency, direction) (1 + 0 * (pantau_mail_up{{agency!="", direction="{direction}"}} == 0)'
+        f' or pantau_outage_declared{{direction="{direction}"}} == 1 or pantau_mail_degraded{{direction="{direction}"}} == 1)'
+        for direction, weight in _WEIGHTS.items()
+    )
+)
+_DIRECTION_WORDS: Final = {
+    number: ", ".join(direction for direction, weight in _WEIGHTS.items() if number & weight) for number in range(1, 8)
+}
 
 
 _ITSELF: Final = {"Itself · Pantau sendiri": "/d/pantau-itself?${__url_time_range}"}
@@ -66,9 +84,9 @@ def _all_that_are(state: str) -> dict[str, str]:
     return {"All of them · Semuanya": f"${{page}}/?state={state}"}
 
 
-def _with(same: str, told: str, expr: str) -> str:
-    """Return the rows with what *expr* tells of each: of several that have the *same* labels, one."""
-    return f"(0 * {_WORST} + 1) * on ({same}) group_left ({told}) bottomk by ({same}) (1, {expr})"
+def _with(told: str, expr: str) -> str:
+    """Return the rows with what *expr* tells of each agency: of several that it has, one."""
+    return f"(0 * {_WORST} + 1) * on (agency) group_left ({told}) bottomk by (agency) (1, {expr})"
 
 
 WALL: Final = Board(
@@ -200,21 +218,19 @@ WALL: Final = Board(
                 ),
                 table(
                     "Worst first · Yang paling teruk dahulu",
-                    "The twenty agencies and directions to look at first, with the cause and at which end of the route somebody "
+                    "The twenty agencies to look at first: by their state, and then those where it has lasted longest. With the "
+                    "directions that are ill, the cause and at which end of the route somebody "
                     'must act. A click opens the agency, its incidents, or what to do. "nobody" is said by a Pantau that can be '
                     "read and hears mail arrive, and never by silence.",
                     f"{_WORST} or on () {_NONE}",
-                    _with(
-                        "agency",
-                        "incident",
-                        "1000 * min by (agency, incident) (pantau_incident_opened_timestamp_seconds)",
-                    ),
-                    _with("agency, direction", "outcome, party", _CAUSE),
+                    _with("incident", f"1000 * {_SINCE}"),
+                    _with("outcome, party", _CAUSE),
+                    _with("", _DIRECTIONS),
                     size=(18, 14),
                     columns={
                         "agency": "Agency · Agensi",
                         "Value #A": "State · Keadaan",
-                        "direction": "Direction · Arah",
+                        "Value #D": "Directions · Arah",
                         "Value #B": "Since · Sejak",
                         "outcome": "Cause · Punca",
                         "party": "Who must act · Pihak",
@@ -222,6 +238,9 @@ WALL: Final = Board(
                         "runbook": "What to do · Tindakan",
                     },
                     words=_STATES,
+                    # Behind the point is how long it has lasted.
+                    whole=False,
+                    texts={"Directions · Arah": _DIRECTION_WORDS},
                     units={"Since · Sejak": "dateTimeFromNow"},
                     links={
                         "Agency · Agensi": agency_link("${__data.fields.agency}"),

@@ -184,7 +184,7 @@ async def test_what_people_have_declared_counts_on_the_wall_and_is_alerted_where
     [count] = await server.query(asked("pantau-wall", "Down"))
     assert count["value"][1] == "2"
     listed = await server.query(asked("pantau-wall", "Worst first"))
-    told = {(s["metric"]["agency"], s["metric"]["runbook"], s["value"][1]) for s in listed}
-    assert told == {(JCM.code, "mail-down", "6"), (DECLARED, "mail-declared-down", "5")}
+    told = {(s["metric"]["agency"], s["metric"]["runbook"], int(float(s["value"][1]))) for s in listed}
+    assert told == {(JCM.code, "mail-down", 6), (DECLARED, "mail-declared-down", 5)}
     found = await server.query('ALERTS{alertname="PantauMailDeclaredDown"}')
     assert [sample["metric"]["agency"] for sample in found] == [DECLARED]

@@ -149,24 +149,74 @@ async def test_every_link_out_of_grafana_leads_to_a_runbook_or_page_that_exists_
 
 
 def test_the_wall_says_of_each_row_why_and_since_when_whatever_several_sites_say(tmp_path: Path) -> None:
-    """Two sites tell of MDC, and of different causes."""
-    mdc, key = 'agency="MDC",direction="inbound"', '{agency="MDC",direction="inbound",runbook="mail-down"'
+    """Two sites tell of MDC, and of different causes. PPC is unproven and has no incident, SPC has one and no cause."""
+    mdc = 'agency="MDC",direction="inbound"'
     series = {
         'pantau_build_info{instance="a"}': "1x9",
         f'pantau_mail_up{{{mdc},instance="a"}}': "0x9",
+        'pantau_mail_up{agency="MDC",direction="internal",instance="a"}': "0x9",
+        'pantau_outage_declared{agency="MDC",direction="outbound",instance="b"}': "1x9",
         f'pantau_agency_cause{{{mdc},outcome="lost",party="recipient",instance="a"}}': "1x9",
         f'pantau_agency_cause{{{mdc},outcome="lost",party="recipient",instance="b"}}': "1x9",
         'pantau_incident_opened_timestamp_seconds{agency="MDC",incident="2026-7",instance="a"}': "60x9",
         'pantau_incident_opened_timestamp_seconds{agency="MDC",incident="2026-9",instance="a"}': "90x9",
+        'pantau_proof_overdue_timestamp_seconds{agency="PPC",instance="a"}': "30x9",
+        'pantau_mail_up{agency="SPC",direction="inbound",instance="a"}': "0x9",
+        'pantau_incident_opened_timestamp_seconds{agency="SPC",incident="2026-8",instance="a"}': "120x9",
     }
     two = series | {f'pantau_agency_cause{{{mdc},outcome="tls",party="recipient",instance="c"}}': "1x9"}
-    _, since, cause = (target["expr"] for target in shown.panel(WALL, "Worst first")["targets"])
+    rows, since, cause, directions = (target["expr"] for target in shown.panel(WALL, "Worst first")["targets"])
+    down = 'runbook="mail-down"'
     told = [
-        promtool.ask(since, "5m", [(f'{key},incident="2026-7"}}', 60_000)]),
-        promtool.ask(cause, "5m", [(f'{key},outcome="lost",party="recipient"}}', 1)]),
+        promtool.ask(f"count({rows})", "5m", [("{}", 3)]),
+        promtool.ask(
+            since,
+            "5m",
+            [
+                (f'{{agency="MDC",{down},incident="2026-7"}}', 60_000),
+                (f'{{agency="SPC",{down},incident="2026-8"}}', 120_000),
+                ('{agency="PPC",runbook="mail-unproven"}', 30_000),
+            ],
+        ),
+        promtool.ask(cause, "5m", [(f'{{agency="MDC",{down},outcome="lost",party="recipient"}}', 1)]),
+        promtool.ask(directions, "5m", [(f'{{agency="MDC",{down}}}', 7), (f'{{agency="SPC",{down}}}', 4)]),
     ]
     both = [promtool.ask(f"count({cause})", "5m", [("{}", 1)])]
     assert not promtool.run(tmp_path, [promtool.story("why", series, told), promtool.story("two", two, both)], UNUSED)
+
+
+def test_of_a_mass_outage_the_wall_shows_each_agency_once_by_state_and_then_the_longest_first(tmp_path: Path) -> None:
+    """Forty are down in all directions, and each fell a minute after the next; one that is degraded has been for months."""
+    series = {'pantau_build_info{instance="a"}': "1x60"}
+    for number in range(40):
+        for direction in ("internal", "outbound", "inbound"):
+            series[f'pantau_mail_up{{agency="A{number:02}",direction="{direction}",instance="a"}}'] = "0x60"
+        if number != 39:  # Its incident is not told of yet.
+            opened = f'agency="A{number:02}",incident="A{number:02}-1",instance="a"'
+            series[f"pantau_incident_opened_timestamp_seconds{{{opened}}}"] = f"{60 * (39 - number)}x60"
+    series['pantau_mail_degraded{agency="SLOW",direction="inbound",instance="a"}'] = "1x60"
+    series['pantau_incident_opened_timestamp_seconds{agency="SLOW",incident="S-1",instance="a"}'] = "-9000000x60"
+    rows = asked(WALL, "Worst first")
+    longest = [f"A{number:02}" for number in range(38, 18, -1)]
+    told = [
+        promtool.ask(f"count({rows})", "50m", [("{}", 20)]),
+        promtool.ask(f"count(({rows}) > 6 < 7)", "50m", [("{}", 20)]),
+        promtool.ask(f"count({rows.replace('topk(20,', 'topk(40,')})", "50m", [("{}", 40)]),
+        promtool.ask(
+            f"floor(({rows.replace('topk(20,', 'bottomk(1,')}))",
+            "50m",
+            [('{agency="SLOW",runbook="mail-degraded"}', 2)],
+        ),
+        *(
+            promtool.ask(
+                f'count(({rows.replace("topk(20,", f"topk({place},")}) and on (agency) pantau_mail_up{{agency="{code}"}})',
+                "50m",
+                [("{}", 1)],
+            )
+            for place, code in enumerate(longest[:3], 1)
+        ),
+    ]
+    assert not promtool.run(tmp_path, [promtool.story("mass outage", series, told)], UNUSED)
 
 
 def test_every_link_leads_to_a_dashboard_and_a_variable_that_exist_and_names_a_label_that_is_there() -> None:
@@ -338,12 +388,13 @@ def test_a_deaf_pantau_says_of_nothing_that_it_is_zero_and_names_who_is_unproven
     )
     counts, rows, none = counted(), asked(WALL, "Worst first"), [("{}", 0)]
     unproven = [(f'{{agency="{code}",runbook="mail-unproven"}}', 3) for code in ("JCM", "MDC")]
+    state = f"floor({rows})"
     told = [
         promtool.ask(rows, "10m", [('{agency="nobody · tiada"}', 0)]),
         *(promtool.ask(expr, "10m", none) for expr in counts.values()),
         *(promtool.ask(counts[title], "50m", []) for title in ("Down", "Degraded", "Not probed")),
         promtool.ask(counts["Unproven"], "50m", [("{}", 2)]),
-        promtool.ask(rows, "50m", unproven),
+        promtool.ask(state, "50m", unproven),
     ]
     # One that has been down for long has nothing to do with it.
     down = {'pantau_mail_up{agency="PPC",direction="inbound",instance="a"}': "0x60"}
@@ -438,11 +489,10 @@ def test_who_is_declared_down_counts_once_with_those_that_are_measured_and_silen
     count, slow, rows = (asked(WALL, title) for title in ("Down", "Degraded", "Worst first"))
     [line] = (p["targets"][0]["expr"] for p in panels(AGENCY) if p["title"].startswith("Mail by direction"))
 
-    def row(agency: str, runbook: str, direction: str = "inbound") -> str:
-        return f'{{agency="{agency}",direction="{direction}",runbook="{runbook}"}}'.replace('direction="",', "")
+    def row(agency: str, runbook: str) -> str:
+        return f'{{agency="{agency}",runbook="{runbook}"}}'
 
-    by_hand = (row("PPC", "mail-down", ""), 4)
-    mdc = [(row("MDC", "mail-down"), 6), (row("MDC", "mail-declared-down", "outbound"), 5), by_hand]
+    mdc = [(row("MDC", "mail-down"), 6), (row("PPC", "mail-down"), 4)]
     story = [
         promtool.ask(count, "2m", [("{}", 1)]),
         promtool.ask(slow, "2m", [("{}", 1)]),
