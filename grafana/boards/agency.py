@@ -25,14 +25,18 @@ _SINCE: Final = (
     f" or on () (0 * max(pantau_incidents_open{{{_ONE}}}) unless on () max(pantau_store_up) == 0)"
 )
 _CAUSE: Final = f"max by (direction, outcome, party) (pantau_agency_cause{{{_ONE}}})"
-#: The share of runs that may fail within thirty days.
-_ALLOWED: Final = 0.01
 
 
-def _runs(verdicts: str) -> str:
-    """Return how many runs of thirty days ended so, by direction; of a Pantau that can be read."""
-    runs = f'increase(pantau_probe_runs_total{{{_ONE}, verdict=~"{verdicts}"}}[30d])'
-    return f"(sum by (direction) ({runs}) and on () pantau_build_info)"
+def _sum30d(runs: str) -> str:
+    """Return how many of these runs there were in thirty days, of what pantau.rules.yml counts, by direction."""
+    return f"sum_over_time(agency_direction:{runs}:increase5m{{{_ONE}}}[30d])"
+
+
+#: What is left of it, by what the alerts about it count and the target that they have.
+_BUDGET_LEFT: Final = (
+    f"clamp_min(1 - {_sum30d('pantau_probe_runs_failed')} / ({_sum30d('pantau_probe_runs')} > 0)"
+    " / (1 - scalar(pantau:mail_objective:ratio)), 0) and on () pantau_build_info"
+)
 
 
 AGENCY: Final = Board(
@@ -155,12 +159,10 @@ AGENCY: Final = Board(
                 ),
                 bars(
                     "Error budget left, 30 days · Baki had gangguan, 30 hari",
-                    "What is left of the hundredth of runs that may fail within thirty days: 100 % is all of it, and at 0 it is "
-                    "used up. Runs that came to nothing through us, or without proof, count on neither side.",
-                    (
-                        f"clamp_min(1 - {_runs('failed')} / {_runs('good|slow|failed')} / {_ALLOWED}, 0)",
-                        "{{direction}}",
-                    ),
+                    "What is left of what may fail within thirty days by your target (1 % of the runs, unless pantau.local.rules.yml says "
+                    "otherwise): 100 % is all of it, and at 0 it is used up. It counts messages, of what the alerts about it count: not what came "
+                    "to nothing through us or without proof, nor what was run in maintenance. Availability counts minutes.",
+                    (_BUDGET_LEFT, "{{direction}}"),
                     size=(8, 7),
                     unit="percentunit",
                     steps=("red", (0.1, "orange"), (0.5, "green")),
@@ -168,8 +170,8 @@ AGENCY: Final = Board(
                 ),
                 bars(
                     "Availability, 1 day · Ketersediaan, 1 hari",
-                    "Share of the last day in which mail was up, of the time that was watched: as measured, whatever was "
-                    "declared. Recorded by pantau.rules.yml; shown only while Pantau can be read.",
+                    "Share of the last day in which mail was up, of the time that was watched (no maintenance, within its hours): as "
+                    "measured, whatever was declared. Recorded by pantau.rules.yml; shown only while Pantau can be read.",
                     (
                         f"agency_direction:pantau_mail_up:avg1d{{{_ONE}}} and on () pantau_build_info",
                         "{{direction}}",

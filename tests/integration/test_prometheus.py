@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date
@@ -114,10 +115,10 @@ def fully_equipped(settings: Path) -> None:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(metrics_target: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Prometheus]:
     directory = tmp_path_factory.mktemp("prometheus")
-    # All of them as often as it is scraped: nobody waits for a minute's turn.
+    # All of them as often as it is scraped: nobody waits for a turn of minutes.
     rules = [directory / path.name for path in RULES]
     for written, path in zip(rules, RULES, strict=True):
-        written.write_text(path.read_text().replace("    interval: 1m\n", ""))
+        written.write_text(re.sub(r"^    interval: \d+m\n", "", path.read_text(), flags=re.MULTILINE))
     async with prometheus(directory, target=metrics_target, rules=rules) as running:
         await running.scraped(5)
         yield running

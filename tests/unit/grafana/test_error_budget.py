@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from tests.unit.grafana import promtool
+from tests.unit.grafana.shown import asked, filled
 
 RULES = Path(__file__).parents[3] / "grafana" / "rules" / "pantau.rules.yml"
 GROUPS: dict[str, list[dict[str, Any]]] = {
@@ -73,7 +74,8 @@ def test_of_thirty_days_each_alert_tells_what_burns_the_budget_and_of_nothing_el
     leaks = ('{agency="leaking",alertname="PantauBudgetBurnsSlowly"}', 1)
     now = f"count by (agency, alertname) (ALERTS{of})"
     stop, leak = 10 * DAY, 5 * DAY
-    asked = [
+    left = f"round({asked('pantau-agency', 'Error budget left, 30 days')}, 0.01)"
+    told = [
         # A full stop spends two per cent of a month's budget in nine minutes. What leaks, leaks all the time.
         promtool.ask(now, f"{stop + 5}m", [leaks]),
         promtool.ask(now, f"{stop + 20}m", [stops, leaks]),
@@ -83,6 +85,14 @@ def test_of_thirty_days_each_alert_tells_what_burns_the_budget_and_of_nothing_el
         promtool.ask(now, f"{leak + 60 * HOUR}m", [leaks]),
         promtool.ask(now, f"{19 * DAY + 8 * HOUR}m", []),
         promtool.ask(f"count by (agency, alertname) (count_over_time(ALERTS{of}[30d]))", f"{END - 5}m", [stops, leaks]),
+        # What is left at their end, by the same count: of a hundredth, a half of a thousandth and seven.
+        *(
+            promtool.ask(
+                filled(left, {"agency": agency}), f"{END - 5}m", [(f'{{agency="{agency}",direction="inbound"}}', share)]
+            )
+            for agency, share in (("stopped", 0.95), ("leaking", 0.3), ("planned", 1), ("ours", 1), ("late", 1))
+        ),
     ]
-    story = promtool.story("thirty days", series, asked)
-    assert promtool.run(tmp_path, [story], *GROUPS["pantau-budget"], every="5m") == ""
+    story = promtool.story("thirty days", series, told)
+    rules = [*GROUPS["pantau-budget"], *GROUPS["pantau-budget-slow"]]
+    assert promtool.run(tmp_path, [story], *rules, every="5m") == ""
