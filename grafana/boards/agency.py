@@ -243,16 +243,18 @@ AGENCY: Final = Board(
                     size=(8, 8),
                 ),
                 lines(
-                    "Time at each relay, 95 %, of all agencies · Masa di setiap geganti, semua agensi",
-                    "How long messages took to each relay on their way, by its place, and until the sender's server answered "
-                    "for them (DATA): a queue that grows shows here. All agencies together.",
+                    "Time at each relay · Masa di setiap geganti",
+                    "Here: at which relay on its way, by its place, the latest message of this agency stayed for ten seconds or more; no line: "
+                    "at none. All: how long 95 % of all agencies' messages took to each relay, and until the sender's server answered for them "
+                    "(DATA). A queue that grows shows here.",
+                    (f"max by (direction, hop) (pantau_slow_hop_seconds{{{_ONE}}})", "here: {{direction}} {{hop}}"),
                     (
                         "histogram_quantile(0.95, sum by (direction, hop, le) (rate(pantau_hop_delay_seconds_bucket[30m])))",
-                        "{{direction}} {{hop}}",
+                        "all: {{direction}} {{hop}}",
                     ),
                     (
                         "histogram_quantile(0.95, sum by (direction, le) (rate(pantau_data_seconds_bucket[30m])))",
-                        "{{direction}} DATA",
+                        "all: {{direction}} DATA",
                     ),
                     size=(8, 8),
                     unit="s",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from itertools import product
 from typing import Final, Literal
 
@@ -57,6 +58,8 @@ TRANSIT_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 30
 DATA_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 15, 30, 60, 100, 600, 3600)
 #: Received headers tell whole seconds.
 HOP_BUCKETS: Final = (1, 2, 5, 10, 30, 60, 300, 900, 3600)
+#: A relay that took so long is told of its agency, too: one for each of them all would be a quarter of a MB of a scrape.
+SLOW_HOP: Final = timedelta(seconds=10)
 #: From an SMS that is taken at once to a letter that waits over a weekend for its clerk.
 TELLING_BUCKETS: Final = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400, 86400, 259200)
 #: From what a loaded loop takes to what an operator must hear of.
@@ -133,6 +136,8 @@ class Definitions:
         start_at_zero(self.data, DIRECTIONS)
         meaning = "How long a message took to each relay on its way, by the Received headers that can be trusted."
         self.hop_delay = histogram("hop_delay_seconds", meaning, HOP_BUCKETS, "direction", "hop")
+        meaning = "How long the latest message took to the relay where it took longest, by its place; only where that was long."
+        self.slow_hop = many("gauge", "slow_hop_seconds", meaning, "direction", "hop")
         self.routes = gauge("config_routes", "Routes that are watched.")
 
     def _define_checks(self) -> None:

@@ -37,6 +37,7 @@ from monitor.metrics.definition import (
     OWN_FAULTS,
     REFUSAL_REASONS,
     REFUSALS,
+    SLOW_HOP,
     Definitions,
     start_at_zero,
 )
@@ -247,12 +248,18 @@ class Metrics:
     def path_known(self, agency: str, direction: str, path: Path) -> None:
         """Show how long a message took from relay to relay, and how far their clocks are from ours.
 
+        Of one agency it is told where its message stayed longest, if that was for long.
         Relays that agree with us, as far as can be told, have a skew of 0; headers that tell nothing change nothing.
         """
         _one_of(DIRECTIONS, direction)
         for place, hop in enumerate(path.hops):
             name = HOPS[min(place, len(HOPS) - 1)]
             self._all.hop_delay.labels(direction, name).observe(hop.delay.total_seconds())
+        if agency in self._routes and path.hops:
+            place, slowest = max(enumerate(path.hops), key=lambda each: each[1].delay)
+            labels = (agency, direction, HOPS[min(place, len(HOPS) - 1)])
+            is_slow = slowest.delay >= SLOW_HOP
+            self._all.slow_hop.put(agency, direction, [(labels, slowest.delay.total_seconds())] if is_slow else [])
         if agency in self._routes and (path.hops or path.skew is not None):
             skew = path.skew.total_seconds() if path.skew is not None else 0.0
             self._all.clock_skew.put(agency, direction, [((agency, direction), skew)])

@@ -44,6 +44,7 @@ NOT_PLAYED = (
     "pantau_off_hours",
     "pantau_own_mail_undeleted",
     "pantau_drill_last_timestamp_seconds",
+    "pantau_slow_hop_seconds",  # No relay keeps a message for long.
     "pantau_gateway_doubted",  # Nor has any gateway given so many receipts that it has a habit.
 )
 #: The panels' queries of that, and nothing else.
@@ -51,6 +52,7 @@ EMPTY = {
     "pantau-wall: Access tokens expire in-A",
     "pantau-agency: Access tokens expire in-A",
     "pantau-agency: Not reached for-A",
+    "pantau-agency: Time at each relay-A",
     "pantau-telling: Not reached for-A",
     "pantau-telling: Gateways-B",
 }

@@ -112,6 +112,24 @@ def test_each_relay_on_the_way_has_its_delay_and_the_far_ones_share_the_last_pla
     assert scrape.value("hop_delay_seconds_count", direction="inbound", hop="8") == 3
 
 
+def test_of_an_agency_it_is_told_at_which_relay_its_latest_message_stayed_if_that_was_for_long(
+    metrics: Metrics,
+) -> None:
+    told = []
+    for way in (path(1, 2), path(3, 90, 40), path(12, 3), path(*range(1, 30)), path(), path(9)):
+        metrics.path_known(AGENCY, "inbound", way)
+        scrape = Scrape(metrics)
+        told.append(
+            {labels["hop"]: scrape.value("slow_hop_seconds", **labels) for labels in scrape.labels("slow_hop_seconds")}
+        )
+    # Headers that tell nothing change nothing.
+    assert told == [{}, {"2": 90}, {"1": 12}, {"8": 29}, {"8": 29}, {}]
+    metrics.path_known("siapa", "inbound", path(60))
+    metrics.path_known(AGENCY, "inbound", path(60))
+    metrics.forget_agency(AGENCY)
+    assert list(Scrape(metrics).labels("slow_hop_seconds")) == []
+
+
 def test_the_skew_of_clocks_is_shown_and_none_is_zero(metrics: Metrics) -> None:
     shown = []
     for way in (path(), path(1, skew=-90), path(), path(1)):
