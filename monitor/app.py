@@ -323,7 +323,11 @@ class App:
         self._daybook = Daybook(records=self._days, store=store, clock=self._clock, watch=self._watch)
         await self._daybook.begin(await Processes(database, _prober(settings)).last_beat())
         self._alert_teller = AlertTeller(
-            store=store, metrics=self._metrics, clock=self._clock, settings=lambda: self._configuration().settings
+            store=store,
+            metrics=self._metrics,
+            clock=self._clock,
+            settings=lambda: self._configuration().settings,
+            hush=self._hush,
         )
         # Before anything is written into it that an older copy has not.
         await self._restorer.look()
@@ -457,9 +461,10 @@ class App:
         """Return whom an incident would tell if it opened now; `None`: its agency is watched no more."""
         configuration, before = self._configuration(), incident.brief
         if not before.agency:
-            return configuration.settings.noc_brief(
+            brief = configuration.settings.noc_brief(
                 subject=before.subject, subject_en=before.subject_en, told_by=before.told_by
             )
+            return replace(brief, of_agency=before.of_agency)
         if before.agency not in configuration.registry.agencies:
             return None
         return replace(self._brief(before.agency), cause=before.cause)

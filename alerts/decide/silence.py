@@ -30,9 +30,14 @@ class Silence:
         return self.begins <= at < self.ends
 
 
+def is_about(silence: Silence, incident: Incident) -> bool:
+    """Whether it is the incident's matter that a silence names, or the agency that an alert of the NOC's monitoring is about."""
+    return silence.about == incident.dedup_key or silence.about.casefold() == incident.brief.of_agency.casefold()
+
+
 def silence_over(incident: Incident, silences: Iterable[Silence], now: datetime) -> Silence | None:
     """Return the silence that an incident falls under, of several the one that ends last; `None` if there is none."""
-    over = [s for s in silences if s.about == incident.dedup_key and s.holds(now)]
+    over = [s for s in silences if is_about(s, incident) and s.holds(now)]
     return max(over, key=lambda silence: silence.ends, default=None)
 
 

@@ -86,7 +86,7 @@ def _event(
     key, began_at = alert.dedup_key, min(alert.starts_at, now)
     if news in {News.FIRES, News.GOES_ON} and not is_open:
         # What goes on and is not open was closed by a person: that holds for a while.
-        told = replace(brief(alert), subject=alert.subject, subject_en=alert.subject)
+        told = replace(brief(alert), subject=alert.subject, subject_en=alert.subject, of_agency=alert.agency)
         return Trigger(dedup_key=key, at=now, matter=Matter.ALERT, began_at=began_at, brief=told)
     # Also one of which nothing is known any more.
     if alert.ended_at is not None and (news is News.IS_OVER or (news is News.WAS_OVER and is_open)):

@@ -29,6 +29,8 @@ _KEY = "alert/"
 #: What strangers call their alerts and machines is quoted in SMS, and spoken: so many characters of it.
 _NAME_ROOM, _INSTANCE_ROOM = 30, 24
 _LABELS_ROOM, _SUMMARY_ROOM = 1000, 300
+#: More than the longest code has.
+_AGENCY_ROOM = 64
 
 
 class News(StrEnum):
@@ -73,6 +75,11 @@ class ReceivedAlert:
         name = _plain(self.labels.get("alertname", ""), _NAME_ROOM)
         instance = _plain(self.labels.get("instance", ""), _INSTANCE_ROOM)
         return f"{name} ({instance})" if name and instance else name or instance
+
+    @property
+    def agency(self) -> str:
+        """The code of the agency that its label of this name is about; "" where that is none's."""
+        return _plain(self.labels.get("agency", ""), _AGENCY_ROOM)
 
     def told(self) -> Mapping[str, str]:
         """Return what the journal keeps of it, on one line and within bounds."""

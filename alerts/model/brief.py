@@ -116,6 +116,8 @@ class Brief:
     subject_en: str = ""
     #: Of an alert: which of several plans of the office it is told by, as the configuration calls it; "": the office's own.
     told_by: str = ""
+    #: Of an alert: the agency that its labels name, whose silence holds for it, too; "": none.
+    of_agency: str = ""
     #: Why mail fails, as far as was seen when it was last told of.
     cause: Cause | None = None
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
+from alerts.decide.silence import Silence
 from alerts.documents import phrase
 from alerts.model.alert import OWN_ALERT
 from alerts.model.incident import OUTAGES, Incident
@@ -43,31 +44,48 @@ def is_told(incident: Incident) -> bool:
 
 
 def labels_of(incident: Incident) -> Mapping[str, str]:
-    """Return what tells its alert from others. It changes only when the incident becomes another matter."""
+    """Return what tells its alert from others. It changes once at most: when slowness becomes an outage.
+
+    Which direction fails is no label: an outage that spreads would be called resolved.
+    """
+    return _labels(incident, incident.matter)
+
+
+def _labels(incident: Incident, matter: Matter) -> Mapping[str, str]:
     return {
         "alertname": OWN_ALERT,
         "agency": incident.brief.agency or OURS,
-        "direction": str(incident.matter) if incident.matter in OUTAGES else "none",
-        "severity": "critical" if incident.matter in _CRITICAL else "warning",
+        "severity": "critical" if matter in _CRITICAL else "warning",
         "incident": incident.number,
     }
 
 
-def alert_of(incident: Incident, now: datetime) -> Mapping[str, Any]:
-    """Return the alert about an incident that is open, or as it stood when it was."""
+def former_alert_of(incident: Incident, now: datetime) -> Mapping[str, Any] | None:
+    """Return the alert that an outage was while it was slowness; `None`: it was none, or none that Alertmanager has still."""
+    if incident.matter not in OUTAGES or incident.since <= incident.opened_at or now - incident.since >= LASTS:
+        return None
+    return {**alert_of(incident, now), "labels": _labels(incident, Matter.DEGRADED)}
+
+
+def alert_of(incident: Incident, now: datetime, silence: Silence | None = None) -> Mapping[str, Any]:
+    """Return the alert about an incident that is open, or as it stood when it was. *silence*: the one that it falls under."""
     brief, by = incident.brief, incident.acknowledged_by
     told = [f"{brief.office.name}, since {incident.began_at.isoformat(timespec='seconds')}."]
     told += [f"Affected: {brief.subject_en or brief.subject}."] if brief.subject or brief.subject_en else []
     told += [f"Cause: {brief.cause}."] if brief.cause else []
     told += [f"Declared by {incident.known_from}."] if incident.known_from else []
     told += [f"Acknowledged by {by}." if by else "Nobody has acknowledged it."]
+    silenced = f"until {silence.ends.isoformat(timespec='seconds')} by {silence.by}: {silence.why}" if silence else ""
+    told += [f"Nobody is told of it {silenced}"] if silenced else []
+    annotations = {
+        "summary": SUMMARIES[incident.matter],
+        "summary_ms": f"{phrase.MATTERS[incident.matter]}.",
+        "direction": str(incident.present) if incident.present in OUTAGES else "none",
+        "description": " ".join(told),
+    }
     return {
         "labels": labels_of(incident),
-        "annotations": {
-            "summary": SUMMARIES[incident.matter],
-            "summary_ms": f"{phrase.MATTERS[incident.matter]}.",
-            "description": " ".join(told),
-        },
+        "annotations": annotations | ({"silenced": silenced} if silenced else {}),
         "startsAt": incident.began_at.isoformat(),
         "endsAt": (now + LASTS).isoformat(),
     }

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from alerts.decide.silence import Silence
+from alerts.decide.silence import Silence, is_about
 from alerts.model.channel import Channel
 from alerts.model.delivery import LEFT, Attempt, AttemptState, Notice
 from alerts.model.incident import Incident
@@ -70,7 +70,7 @@ def due_at(notice: Notice, incident: Incident | None, silences: Iterable[Silence
     """
     if incident is None or not is_first(notice):
         return notice.created_at
-    over = (s.ends for s in silences if s.about == incident.dedup_key and s.begins <= s.ends <= notice.created_at)
+    over = (s.ends for s in silences if is_about(s, incident) and s.begins <= s.ends <= notice.created_at)
     return min(notice.created_at, max([incident.opened_at, *over]))
 
 

@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 import httpx
 import structlog
 
+from alerts.decide.silence import Hush, silence_over
+from alerts.model.incident import Incident
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
 from monitor.config.model.alertmanager import SendSettings
@@ -23,7 +25,7 @@ from monitor.config.model.settings import Settings
 from monitor.metrics import Metrics
 from monitor.runtime.keeping import keep_doing
 from monitor.store.engine.ledger import SqlStore
-from monitor.views.outgoing import LASTS, alert_of, is_told, labels_of
+from monitor.views.outgoing import LASTS, alert_of, former_alert_of, is_told, labels_of
 
 log = structlog.get_logger()
 
@@ -39,9 +41,18 @@ _DEADLINE_SECONDS = 10.0
 class AlertTeller:
     """Tells every member of a cluster by itself: they compare among themselves."""
 
-    def __init__(self, *, store: SqlStore, metrics: Metrics, clock: Clock, settings: Callable[[], Settings]) -> None:
-        """Ask *settings* for those in force."""
+    def __init__(
+        self,
+        *,
+        store: SqlStore,
+        metrics: Metrics,
+        clock: Clock,
+        settings: Callable[[], Settings],
+        hush: Hush = silence_over,
+    ) -> None:
+        """Ask *settings* for those in force, and *hush* which incidents are silent."""
         self._store = store
+        self._hush = hush
         self._metrics = metrics
         self._clock = clock
         self._settings = settings
@@ -50,6 +61,8 @@ class AlertTeller:
         #: What is over, with its end.
         self._over: dict[frozenset[tuple[str, str]], tuple[Mapping[str, Any], datetime]] = {}
         self._journal_number: int | None = None
+        #: Whether any of it is silent.
+        self._has_silent = False
         self._told_at: datetime | None = None
         self._heard: dict[str, bool] = {}
 
@@ -83,23 +96,32 @@ class AlertTeller:
         try:
             async with self._store.reading() as ledger:
                 number = await ledger.journal_number()
-                if number == self._journal_number:
+                # A silence ends without a word, and one of a route depends on what is in trouble.
+                if number == self._journal_number and not self._has_silent:
                     return False
                 found = list(await ledger.open_incidents())
+                silences = await ledger.silences(now)
                 # What has ended while nobody was here.
                 ended = () if self._journal_number is not None else await ledger.recent_incidents()
         except StoreAway:
             return False
         before, self._open = self._open, {}
+        self._has_silent = False
         for incident in filter(is_told, found):
-            self._open[frozenset(labels_of(incident).items())] = alert_of(incident, now)
+            silence = self._hush(incident, silences, now)
+            self._has_silent |= silence is not None
+            self._open[_key(incident)] = alert_of(incident, now, silence)
+            # By who was here before us.
+            if self._journal_number is None and (former := former_alert_of(incident, now)) is not None:
+                self._over[frozenset(former["labels"].items())] = former, now
         for incident in ended:
             if is_told(incident) and incident.resolved_at is not None and now - incident.resolved_at < OVER_FOR:
-                self._over[frozenset(labels_of(incident).items())] = alert_of(incident, now), incident.resolved_at
-        # Also what is another matter by now: that is another alert.
+                self._over[_key(incident)] = alert_of(incident, now), incident.resolved_at
+        # Also what is an outage by now: that is another alert.
         self._over |= {key: (alert, now) for key, alert in before.items() if key not in self._open}
+        is_news = number != self._journal_number or _told(before) != _told(self._open)
         self._journal_number = number
-        return True
+        return is_news
 
     def _alerts(self, now: datetime) -> Sequence[Mapping[str, Any]]:
         self._over = {
@@ -129,6 +151,15 @@ class AlertTeller:
         for member in self._heard.keys() - kept:
             del self._heard[member]
             self._metrics.forget_alertmanager(member)
+
+
+def _key(incident: Incident) -> frozenset[tuple[str, str]]:
+    return frozenset(labels_of(incident).items())
+
+
+def _told(alerts: Mapping[frozenset[tuple[str, str]], Mapping[str, Any]]) -> Mapping[frozenset[tuple[str, str]], Any]:
+    """Return what people read of some alerts."""
+    return {key: alert["annotations"] for key, alert in alerts.items()}
 
 
 def _authorization(send: SendSettings) -> Mapping[str, str]:

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from alerts.engine.intake import take_in
 from alerts.model.event import Resolve, Trigger
 from alerts.model.notice import Matter
-from alerts.record.store import StoreAway
+from alerts.record.store import Entry, StoreAway
 from monitor.config.model.alertmanager import AlertmanagerSettings, SendSettings
 from monitor.config.model.settings import NocSettings, ServiceMode, Settings
 from monitor.metrics import Metrics
@@ -90,11 +90,10 @@ async def office(tmp_path: Path) -> AsyncIterator[Office]:
         yield Office(SqlStore(database))
 
 
-def labels(direction: str, agency: str = "JCM", incident: str = "JCM-01", severity: str = "critical") -> dict[str, str]:
+def labels(agency: str = "JCM", incident: str = "JCM-01", severity: str = "critical") -> dict[str, str]:
     return {
         "alertname": "PantauIncident",
         "agency": agency,
-        "direction": direction,
         "severity": severity,
         "incident": incident,
     }
@@ -110,14 +109,17 @@ async def test_an_incident_is_an_alert_there_until_it_is_over_whoever_starts_ane
         await office.look()
         for each in (server, other):
             [alert] = await each.alerts()
-            assert alert["labels"] == labels("sending"), "what Alertmanager has brought is not told back"
+            assert alert["labels"] == labels(), "what Alertmanager has brought is not told back"
         assert alert["annotations"]["summary"] == "Official e-mail cannot be sent."
         ends = datetime.fromisoformat(alert["endsAt"])
         assert timedelta(minutes=55) < ends - datetime.now(UTC) <= timedelta(hours=1), "our death ends nothing soon"
-        # Worse is another alert, and the former is over.
+        assert alert["annotations"]["direction"] == "sending"
+        # An outage that spreads is the same alert: the former would be called resolved.
         await office.trigger(Matter.BOTH)
         await office.look()
-        assert [each["labels"] for each in await server.alerts()] == [labels("both")]
+        assert [(each["labels"], each["annotations"]["direction"]) for each in await server.alerts()] == [
+            (labels(), "both")
+        ]
         assert office.shown() == ["1.0", "1.0"]
 
     # One has started anew and knows nothing, and the other is gone.
@@ -130,7 +132,7 @@ async def test_an_incident_is_an_alert_there_until_it_is_over_whoever_starts_ane
             await office.look()
             office.ahead = 2 * EVERY
             await office.look()
-        assert [each["labels"] for each in await server.alerts()] == [labels("both")], "also while the store is away"
+        assert [each["labels"] for each in await server.alerts()] == [labels()], "also while the store is away"
         assert [line["event"] for line in lines] == ["an Alertmanager does not take our incidents"], "said once"
         assert sorted(office.shown()) == ["0.0", "1.0"]
 
@@ -149,7 +151,7 @@ async def test_what_ended_while_we_were_not_there_is_told_for_a_quarter_of_an_ho
         office.to = (server.url,)
         await office.look()
         assert [each["labels"] for each in await server.alerts()] == [
-            labels("none", agency="pantau", incident="NOC-01", severity="warning")
+            labels(agency="pantau", incident="NOC-01", severity="warning")
         ]
         await office.resolve("ours/network")
         after_a_start = Office(office.store, office.to)
@@ -158,6 +160,40 @@ async def test_what_ended_while_we_were_not_there_is_told_for_a_quarter_of_an_ho
         after_a_start.ahead = OVER_FOR + MINUTE
         await after_a_start.look()
         assert after_a_start.shown() == ["1.0"], "nothing to tell is told, too: it is known that it listens"
+
+
+async def test_slowness_that_became_an_outage_while_we_were_not_there_is_one_alert_and_not_two(
+    office: Office, tmp_path: Path
+) -> None:
+    await office.trigger(Matter.DEGRADED)
+    async with alertmanager(tmp_path / "alertmanager") as server:
+        office.to = (server.url,)
+        await office.look()
+        assert [each["labels"] for each in await server.alerts()] == [labels(severity="warning")]
+        # Killed before it could be told.
+        await office.trigger(Matter.RECEIVING)
+        await Office(office.store, office.to).look()
+        assert [each["labels"] for each in await server.alerts()] == [labels()]
+
+
+async def test_what_is_silent_is_told_there_with_who_has_ordered_that_until_its_end(
+    office: Office, tmp_path: Path
+) -> None:
+    await office.trigger(Matter.BOTH)
+    began = office.now()
+    async with office.store.transaction() as ledger:
+        await ledger.add_silence("JCM", began, began + 10 * MINUTE, "naik taraf", "Siti Contoh")
+        await ledger.journal(Entry(at=began, actor="Siti Contoh", event="silence begun"))
+    async with alertmanager(tmp_path / "alertmanager") as server:
+        office.to = (server.url,)
+        await office.look()
+        [alert] = await server.alerts()
+        assert alert["labels"] == labels(), "what Alertmanager does with it is its own silences' matter"
+        assert alert["annotations"]["silenced"].endswith("by Siti Contoh: naik taraf")
+        office.ahead = 10 * MINUTE
+        await office.look()
+        [alert] = await server.alerts()
+        assert "silenced" not in alert["annotations"]
 
 
 async def test_while_mail_is_only_watched_nobody_is_told_there_either(office: Office, tmp_path: Path) -> None:

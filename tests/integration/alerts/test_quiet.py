@@ -24,6 +24,7 @@ from alerts.model.incident import IncidentState
 from alerts.model.notice import Matter, Office
 from alerts.record.store import SmsNumber
 from tests.integration.alerts.station import HANG, Scripted, Station, station_at
+from tests.unit.alerts.model.test_alert import FIRES
 from tests.unit.alerts.people import (
     BRIEF,
     FAX,
@@ -333,6 +334,18 @@ async def test_nobody_is_told_of_what_is_silent_until_the_silence_ends(station: 
 
     await station.advance(MINUTE)
     assert texts(station.sms)[1:] == ["outage both A-01"]
+
+
+async def test_a_silence_of_an_agency_holds_for_what_the_centres_own_monitoring_says_of_it(station: Station) -> None:
+    await silence(station, "A", timedelta(hours=1))
+    of_a = replace(FIRES, labels={"alertname": "SambunganPutus", "agency": "A"})
+    other = replace(FIRES, fingerprint="ffffffffffffffff")
+    await station.dispatcher.take_alerts([of_a, other], lambda _: replace(BRIEF, agency=""))
+    await station.settle()
+    await station.advance(timedelta(minutes=59))
+    assert set(texts(station.sms)) == {"outage alert NOC-02"}
+    await station.advance(MINUTE)
+    assert "outage alert NOC-01" in texts(station.sms)
 
 
 async def test_what_is_over_when_the_silence_ends_was_never_told(station: Station) -> None:
