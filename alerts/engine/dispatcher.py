@@ -21,7 +21,7 @@ from alerts.decide.paper import Handling, LetterStep
 from alerts.decide.silence import Hush, silence_over
 from alerts.engine.advance import Advance
 from alerts.engine.agenda import Agenda, LastLook
-from alerts.engine.alert_intake import AlertsTaken, take_alerts
+from alerts.engine.alert_intake import take_alerts
 from alerts.engine.composer import Composer
 from alerts.engine.cycle import Cycle
 from alerts.engine.doubter import Doubter
@@ -136,7 +136,9 @@ class Dispatcher:
         now, news = self._clock.now(), list[News]()
         for begin in range(0, len(alerts), self.ALERTS_AT_ONCE):
             some = alerts[begin : begin + self.ALERTS_AT_ONCE]
-            taken: AlertsTaken = await self._events.write(partial(take_alerts, alerts=some, brief=brief, now=now))
+            # By itself: what is as large would share a commit with fifteen others, and a pressed key wait for all of them.
+            async with self._store.transaction() as ledger:
+                taken = await take_alerts(ledger, some, brief, now)
             self.stir(*taken.concerned)
             news += taken.news
         return news

@@ -86,6 +86,7 @@ def alert_of(incident: Incident, now: datetime, silence: Silence | None = None) 
     return {
         "labels": labels_of(incident),
         "annotations": annotations | ({"silenced": silenced} if silenced else {}),
-        "startsAt": incident.began_at.isoformat(),
+        # An alert that begins after it ends is refused: the clock may have been set back.
+        "startsAt": min(incident.began_at, now).isoformat(),
         "endsAt": (now + LASTS).isoformat(),
     }

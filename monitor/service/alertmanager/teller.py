@@ -127,9 +127,10 @@ class AlertTeller:
         self._over = {
             key: (alert, at)
             for key, (alert, at) in self._over.items()
-            if key not in self._open and timedelta(0) <= now - at < OVER_FOR
+            # Also what ended later than it is now: the clock was set back.
+            if key not in self._open and now - at < OVER_FOR
         }
-        over = [{**alert, "endsAt": at.isoformat()} for alert, at in self._over.values()]
+        over = [_ended(alert, min(at, now)) for alert, at in self._over.values()]
         lasts = (now + LASTS).isoformat()
         return [*({**alert, "endsAt": lasts} for alert in self._open.values()), *over]
 
@@ -155,6 +156,12 @@ class AlertTeller:
 
 def _key(incident: Incident) -> frozenset[tuple[str, str]]:
     return frozenset(labels_of(incident).items())
+
+
+def _ended(alert: Mapping[str, Any], at: datetime) -> Mapping[str, Any]:
+    # One that begins after it ends is refused.
+    began_at = min(datetime.fromisoformat(alert["startsAt"]), at)
+    return {**alert, "startsAt": began_at.isoformat(), "endsAt": at.isoformat()}
 
 
 def _told(alerts: Mapping[frozenset[tuple[str, str]], Mapping[str, Any]]) -> Mapping[frozenset[tuple[str, str]], Any]:

@@ -176,6 +176,19 @@ async def test_slowness_that_became_an_outage_while_we_were_not_there_is_one_ale
         assert [each["labels"] for each in await server.alerts()] == [labels()]
 
 
+async def test_an_end_is_told_also_when_the_clock_was_set_back_meanwhile(office: Office, tmp_path: Path) -> None:
+    await office.trigger(Matter.BOTH)
+    async with alertmanager(tmp_path / "alertmanager") as server:
+        office.to = (server.url,)
+        await office.look()
+        assert len(await server.alerts()) == 1
+        await office.resolve()
+        with capture_logs() as lines:
+            office.ahead = -30 * MINUTE
+            await office.look()
+        assert (await server.alerts(), lines) == ([], [])
+
+
 async def test_what_is_silent_is_told_there_with_who_has_ordered_that_until_its_end(
     office: Office, tmp_path: Path
 ) -> None:

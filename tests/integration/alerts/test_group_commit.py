@@ -15,6 +15,7 @@ from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.engine.group_commit import GroupCommit, LedgerWork, with_ledger
 from alerts.engine.intake import take_in
+from alerts.model.alert import News
 from alerts.model.event import Trigger
 from alerts.model.incident import Incident
 from alerts.record.store import Ledger, StoreAway
@@ -22,6 +23,7 @@ from alerts.wording.texts import load
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from tests.integration.alerts.station import Clock, Watcher
+from tests.unit.alerts.model.test_alert import FIRES
 from tests.unit.alerts.people import BRIEF, trigger
 
 
@@ -60,6 +62,11 @@ def of(agency: str) -> Trigger:
     return trigger(brief=replace(BRIEF, agency=agency))
 
 
+def engine(store: Counting, watcher: Watcher | None = None) -> Dispatcher:
+    words, observer = WordingComposer(load()), watcher or Watcher()
+    return Dispatcher(store=store, pool=GatewayPool([]), composer=words, clock=Clock(), observer=observer)
+
+
 async def submit(together: GroupCommit[LedgerWork], event: Trigger) -> Incident | None:
     incident: Incident | None = await together.write(lambda ledger: take_in(ledger, event))
     return incident
@@ -67,6 +74,15 @@ async def submit(together: GroupCommit[LedgerWork], event: Trigger) -> Incident 
 
 #: No store can write this down: its key has no end.
 BROKEN = replace(of("B"), dedup_key=None)  # type: ignore[arg-type]
+
+
+async def test_nobody_waits_for_more_than_one_part_of_the_webhooks_that_come_at_once(store: Counting) -> None:
+    """Forty receivers of an Alertmanager, each with hundreds of alerts: a pressed key is not to wait for all of them."""
+    dispatcher = engine(store)
+    webhooks = [[replace(FIRES, fingerprint=f"{of:08x}{n:08x}") for n in range(30)] for of in range(40)]
+    bringing = asyncio.gather(*(dispatcher.take_alerts(each, lambda _: replace(BRIEF, agency="")) for each in webhooks))
+    assert [news for each in await bringing for news in each] == [News.FIRES] * 1200
+    assert store.begun == 40
 
 
 async def test_a_hundred_events_at_once_need_few_commits_and_each_gets_its_incident(store: Counting) -> None:
@@ -114,8 +130,8 @@ async def test_a_store_that_is_away_is_asked_once_for_all_who_wait(store: Counti
 
 
 async def test_an_engine_that_stops_waits_for_what_is_being_stored(store: Counting) -> None:
-    watcher, words = Watcher(), WordingComposer(load())
-    dispatcher = Dispatcher(store=store, pool=GatewayPool([]), composer=words, clock=Clock(), observer=watcher)
+    watcher = Watcher()
+    dispatcher = engine(store, watcher)
     life = asyncio.create_task(dispatcher.run())
     await watcher.cycled.wait()
     store.goes_on.clear()
