@@ -120,6 +120,14 @@ def test_what_strangers_call_it_is_quoted_within_bounds(labels: dict[str, str], 
     assert replace(FIRES, labels=labels).subject == subject
 
 
+@pytest.mark.parametrize(
+    ("label", "agency"), [("JCM", "JCM"), ("jcm", "jcm"), ("", ""), ("JCM\n\0" + "x" * 10_000, "JCM " + "x" * 60)]
+)
+def test_which_agency_it_is_about_is_a_label_within_bounds(label: str, agency: str) -> None:
+    assert replace(FIRES, labels={"agency": label}).agency == agency
+    assert not replace(FIRES, labels={}).agency
+
+
 @given(st.text(), st.text())
 def test_no_name_holds_what_a_text_or_a_page_would_take_for_its_own(name: str, instance: str) -> None:
     alert = replace(FIRES, labels={"alertname": name, "instance": instance}, summary=instance)
