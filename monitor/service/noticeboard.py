@@ -21,6 +21,7 @@ from monitor.model.route import WatchedRoute
 from monitor.model.window import Stretch
 from monitor.planning.inspection import Inspection
 from monitor.runtime.slices import Slices
+from monitor.service.availability import AvailabilityBook
 from monitor.service.order import Unknown, agency_called, no_notice
 from monitor.service.watch import Watch
 from monitor.store.engine.incidents import OpenNumber
@@ -28,7 +29,7 @@ from monitor.store.engine.ledger import SqlLedger, SqlStore
 from monitor.store.engine.listing import NEWEST, IncidentFilter, NoticeFilter
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
-from monitor.views.days import SPANS, AgencyDays, view_days
+from monitor.views.days import SPANS, AgencyDays, Availability, view_days
 from monitor.views.overview import (
     AgencyView,
     CheckView,
@@ -130,6 +131,7 @@ class Noticeboard:
         self._store = store
         self._history = history
         self._days = days
+        self._book = AvailabilityBook(days, clock)
         self._pool = pool
         self._clock = clock
         self._watch = watch
@@ -229,6 +231,10 @@ class Noticeboard:
         code, now = self.called(quoted), self._clock.now()
         first = day_of(now) - timedelta(days=max(count, *SPANS) - 1)
         return view_days(code, await self._days.since(code, first), now, count)
+
+    async def availabilities(self) -> Mapping[str, Sequence[Availability]]:
+        """Return how available the mail of all agencies was, by code, as of a minute ago at most. Raise `StoreAway`."""
+        return await self._book.of(sorted(self._watch().configuration.registry.agencies))
 
     async def histories(self, codes: Iterable[str]) -> Mapping[str, AgencyDays]:
         """Return the latest days of some agencies, as they were a minute ago at most; while the store is away, as it last said.

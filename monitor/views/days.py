@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 
 from monitor.model.day import MINUTES, DaySheet, MinuteState, day_of, minute_of
 
@@ -79,6 +80,36 @@ def view_days(agency: str, sheets: Mapping[date, DaySheet], now: datetime, count
         availability=[_over(days[-span:]) for span in SPANS],
         days=days[-count:],
     )
+
+
+def read_days(gathered: str) -> Mapping[date, str]:
+    """Return what stands in a text of days and their minutes, "2026-11-24 w1440 2026-11-25 w60", by day."""
+    words = iter(gathered.split(" ") if gathered else ())
+    return {date.fromisoformat(on): minutes for on, minutes in zip(words, words, strict=True)}
+
+
+def past_minutes(days: Mapping[date, str], today: date) -> Sequence[Mapping[MinuteState, int]]:
+    """Return how many minutes were in each state, over each of `SPANS` without *today*. It holds until one of them changes."""
+    every = [_counted(days.get(today - timedelta(days=ago), "")) for ago in range(1, max(SPANS))]
+    return [_sum(every[: span - 1]) for span in SPANS]
+
+
+def availability_of(
+    past: Sequence[Mapping[MinuteState, int]], today: DaySheet, now: datetime
+) -> Sequence[Availability]:
+    """Return the availability over each of `SPANS`, as `view_days` does, from what `past_minutes` has returned."""
+    minutes = today.counts(_settled(today, now))
+    whole = [_sum((before, minutes)) for before in past]
+    return [
+        Availability(days=span, availability=_share(each), minutes=each)
+        for span, each in zip(SPANS, whole, strict=True)
+    ]
+
+
+@lru_cache(maxsize=4096)
+def _counted(minutes: str) -> Mapping[MinuteState, int]:
+    """Return the minutes of a whole day. Nearly all days are like another: they are counted once."""
+    return DaySheet(minutes).counts()
 
 
 def _view(on: date, sheet: DaySheet, now: datetime) -> DayView:

@@ -21,6 +21,7 @@ from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.model.window import Stretch
 from monitor.planning.inspection import Inspection, amiss, worst
+from monitor.views.days import Availability
 from monitor.views.standing import AgencyStanding, standing
 from probes.model.check import Finding, Verdict
 from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
@@ -93,6 +94,8 @@ class AgencyView:
     unseen: Sequence[Direction] = ()
     #: All of that in one word, by which agencies are counted, sorted and asked for. It is found; what is given is not heeded.
     state: AgencyStanding = AgencyStanding.UNPROVEN
+    #: Over 30 and 90 days; empty where it is not asked for.
+    availability: Sequence[Availability] = ()
 
     def __post_init__(self) -> None:
         """Find the state: whoever shows an agency shows the same."""

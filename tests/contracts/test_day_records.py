@@ -21,6 +21,7 @@ from monitor.store.probing.days import AT_ONCE, DayRecords, Key
 from monitor.store.probing.retention import Keep, Retention
 from monitor.store.schema.tables import day
 from monitor.store.upkeep.renames import Renames
+from monitor.views.days import read_days
 from tests.contracts.test_store_plans import overhearing
 from tests.unit.alerts.people import T0
 
@@ -45,6 +46,19 @@ async def test_what_is_added_joins_what_is_there(database: Database) -> None:
         await records.add(sheets(written))
     assert await kept(database) == {TODAY: "w5b2s1w12"}
     assert await kept(database, "MDC") == {}
+
+
+async def test_the_days_of_many_agencies_come_as_one_text_each(database: Database) -> None:
+    records = DayRecords(database)
+    assert await records.gathered(["JCM"], TODAY) == {}
+    for ago in range(3):
+        await records.add(sheets(f"w{ago + 1}", "JCM", "MDC", on=TODAY - ago * DAY))
+    await records.add(sheets("", "KOSONG"))
+    found = await records.gathered(["JCM", "KOSONG", "LAIN"], TODAY - DAY)
+    assert {code: read_days(text) for code, text in found.items()} == {
+        "JCM": {TODAY: "w1", TODAY - DAY: "w2"},
+        "KOSONG": {TODAY: ""},
+    }
 
 
 async def test_what_is_stored_is_owed_no_more(database: Database) -> None:

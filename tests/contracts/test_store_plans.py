@@ -334,6 +334,7 @@ async def ask_of_probing(database: Database, asked: set[str]) -> None:
         await days.add({("JCM", day_of(T0)): DaySheet("w5"), ("MDC", day_of(T0)): DaySheet("w5")})
     await days.since("JCM", day_of(T0))
     await days.on([day_of(T0), day_of(T0 - DAY)])
+    await days.gathered(["JCM", "MDC"], day_of(T0 - 89 * DAY))
     keep = Keep(delivered=DAY, failed=DAY, hourly=DAY, daily=DAY)
     async with database.write() as connection:
         await connection.execute(insert(run_before), [run_values(ended(9, at=T0 + 30 * DAY), "JCM")])

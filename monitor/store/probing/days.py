@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import date
 
-from sqlalchemy import bindparam, select, tuple_, update
+from sqlalchemy import String, bindparam, cast, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.model.day import DaySheet
@@ -42,6 +42,17 @@ class DayRecords:
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).all()
         return {row.date: DaySheet(row.minutes) for row in rows}
+
+    async def gathered(self, agencies: Sequence[str], first: date) -> Mapping[str, str]:
+        """Return the days of some agencies from *first* on: of each one text, "2026-11-24 w1440 2026-11-25 w60", in any order.
+
+        A row for each of ninety days of a thousand agencies would hold the loop for as long as all else that is asked of it.
+        """
+        one = cast(day.c.date, String) + " " + day.c.minutes
+        query = select(day.c.agency, func.aggregate_strings(one, " ").label("days")).group_by(day.c.agency)
+        query = query.where(day.c.agency.in_(agencies), day.c.date >= first)
+        async with self._database.read() as connection:
+            return {row.agency: row.days for row in await connection.execute(query)}
 
     async def on(self, dates: Sequence[date]) -> Mapping[Key, DaySheet]:
         """Return what is known of all agencies on some days."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -15,7 +16,7 @@ from monitor.runtime.slices import Slices
 from monitor.service.front import Front
 from monitor.service.paper.letters import Letters, LetterView
 from monitor.views.agency_filter import state_in
-from monitor.views.days import AgencyDays
+from monitor.views.days import AgencyDays, Availability
 from monitor.views.overview import AgencyView, CheckView
 from monitor.views.own_health import GatewayStanding, PartView, ReferenceView
 from monitor.views.standing import AgencyStanding
@@ -23,6 +24,9 @@ from monitor.web.api.answer import NOT_FOUND, called, etag_of, joined, questions
 from monitor.web.api.parameter import MOST, Agencies, Cursor, next_page, read_cursor
 
 _AGENCY = TypeAdapter(AgencyView)
+_AVAILABILITY = TypeAdapter(Sequence[Availability])
+#: How an agency ends that is written without it.
+_NOT_ASKED = b'"availability":[]}'
 
 _Directions = Annotated[
     list[Literal["internal", "outbound", "inbound"]] | None,
@@ -60,6 +64,7 @@ def states(source: Front, tray: Letters | None) -> APIRouter:
         codes = None if agency is None else {called(source.board, each) for each in agency}
         # Written by us: checked and written as one, ten thousand routes would hold the loop for a third of a second.
         written = await listed.written(await source.board.agencies())
+        available = await source.board.availabilities()
         wanted = [
             (view.agency, text)
             for view, text in written
@@ -68,13 +73,15 @@ def states(source: Front, tray: Letters | None) -> APIRouter:
         page = wanted[:limit]
         last = page[-1][0] if len(page) < len(wanted) else None
         # Some megabytes: not here.
-        body, etag = await asyncio.to_thread(_marked, [text for _, text in page])
+        body, etag = await asyncio.to_thread(_marked, page, available)
         headers = {"ETag": etag, **next_page(request, "agencies", last)}
         return Response(body, media_type="application/json", headers=headers)
 
     @router.get("/agencies/{code}", summary="One agency", response_model=AgencyView, responses=NOT_FOUND)
     async def agency(code: str) -> Response:
-        return Response(_AGENCY.dump_json(await source.board.agency(code)), media_type="application/json")
+        view = await source.board.agency(code)
+        view = replace(view, availability=(await source.board.days(view.agency, 1)).availability)
+        return Response(_AGENCY.dump_json(view), media_type="application/json")
 
     @router.get("/references", summary="Our own mailboxes, by which the agencies' mail is proven, and how they stand")
     async def references() -> list[ReferenceView]:
@@ -125,7 +132,13 @@ class AgencyList:
         return list(now.values())
 
 
-def _marked(texts: Iterable[bytes]) -> tuple[bytes, str]:
-    """Return a list as JSON, and its mark."""
-    body = joined(texts)
+def _marked(page: Iterable[tuple[str, bytes]], available: Mapping[str, Sequence[Availability]]) -> tuple[bytes, str]:
+    """Return agencies as a list of JSON, and its mark.
+
+    What changes from minute to minute is put in here: what it is put into is written when a route has been run.
+    """
+    body = joined(
+        text.removesuffix(_NOT_ASKED) + b'"availability":' + _AVAILABILITY.dump_json(available.get(code, ())) + b"}"
+        for code, text in page
+    )
     return body, etag_of(body)

@@ -6,8 +6,8 @@ from datetime import date, datetime, timedelta
 
 import pytest
 
-from monitor.model.day import DaySheet, MinuteState
-from monitor.views.days import AgencyDays, outage, view_days, watched
+from monitor.model.day import DaySheet, MinuteState, day_of
+from monitor.views.days import AgencyDays, availability_of, outage, past_minutes, read_days, view_days, watched
 from tests.unit.monitor.trial import MINUTE, T0
 
 TODAY = date(2026, 11, 24)
@@ -41,6 +41,31 @@ def test_availability_is_of_what_was_watched_and_what_was_not_is_beside_it() -> 
     assert thirty.minutes[MinuteState.UNWATCHED] == 27 * 1440 + 1420
     assert ninety.availability == pytest.approx((seen - 30) / (seen + 1440), abs=1e-6)
     assert sum(ninety.minutes.values()) == 89 * 1440 + 540
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {},
+        {"ago0": "w525b15"},
+        {
+            "ago0": "w30",
+            "ago1": "m120w600d720",
+            "ago29": "-1420s10r5x5",
+            "ago30": "b1440",
+            "ago89": "b7w9",
+            "ago90": "b1440",
+        },
+    ],
+    ids=len,
+)
+@pytest.mark.parametrize("now", [T0, T0 + 4 * timedelta(hours=4), T0 - 9 * timedelta(hours=1)], ids=str)
+def test_what_is_said_of_all_agencies_at_once_is_what_is_said_of_one(written: dict[str, str], now: datetime) -> None:
+    told = {TODAY - int(name.removeprefix("ago")) * DAY: text for name, text in written.items()}
+    gathered = read_days(" ".join(f"{on} {minutes}" for on, minutes in told.items()))
+    today = day_of(now)
+    at_once = availability_of(past_minutes(gathered, today), DaySheet(gathered.get(today, "")), now)
+    assert at_once == view_days("JCM", {on: DaySheet(text) for on, text in told.items()}, now, 3).availability
 
 
 def test_what_was_never_watched_is_neither_available_nor_down() -> None:

@@ -31,7 +31,7 @@ from monitor.service.noticeboard import Noticeboard, Overview
 from monitor.service.order import NotDone, agency_called, no_incident, no_notice
 from monitor.service.paper.letters import Letters, LetterView, Noted
 from monitor.store.engine.listing import IncidentFilter, NoticeFilter
-from monitor.views.days import AgencyDays, view_days
+from monitor.views.days import AgencyDays, Availability, view_days
 from monitor.views.overview import (
     AgencyView,
     CheckView,
@@ -149,6 +149,10 @@ class Service(Front, Noticeboard, Letters):
 
     async def days(self, quoted: str, count: int) -> AgencyDays:
         return view_days(self.called(quoted), self.sheets, self.moment, count)
+
+    async def availabilities(self) -> Mapping[str, Sequence[Availability]]:
+        codes = [each.agency for each in await self.agencies()]
+        return {code: view_days(code, self.sheets, self.moment, 1).availability for code in codes}
 
     async def histories(self, codes: Iterable[str]) -> Mapping[str, AgencyDays]:
         return {code: view_days(code, self.sheets, self.moment, 90) for code in codes if self.sheets}

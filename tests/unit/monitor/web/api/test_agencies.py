@@ -173,6 +173,8 @@ async def test_the_days_of_an_agency_and_its_availability_are_told_from_the_same
         answer = await web.get("/api/v1/agencies/jcm/days?days=2")
         usual = await web.get("/api/v1/agencies/JCM/days")
         missing = await web.get("/api/v1/agencies/JCN/days")
+        listed = (await web.get("/api/v1/agencies")).json()
+        one = (await web.get("/api/v1/agencies/JCM")).json()
 
     told = answer.json()
     assert (told["agency"], told["time_zone"]) == ("JCM", "Asia/Kuala_Lumpur")
@@ -181,4 +183,6 @@ async def test_the_days_of_an_agency_and_its_availability_are_told_from_the_same
     assert [(each["days"], each["availability"]) for each in told["availability"]] == [(30, 0.75), (90, 0.75)]
     assert len(usual.json()["days"]) == 90
     assert usual.json()["availability"] == told["availability"]
+    assert listed == [one]
+    assert one["availability"] == told["availability"]
     assert (missing.status_code, missing.json()["detail"]) == (404, "there is no agency 'JCN'; did you mean JCM?")
