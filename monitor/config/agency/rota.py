@@ -8,7 +8,7 @@ from datetime import time
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from alerts.hours.calendar import State
 from alerts.model.contact import Contact
@@ -17,15 +17,13 @@ from monitor.config.agency.calendar import CalendarSettings
 from monitor.config.fields.window import Day, TimeOfDay, Zone
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import one_of
-from monitor.config.files.section import Blank, Section, Slug, wrong
+from monitor.config.files.section import Blank, Section, Slug, as_text, wrong
 
 _SHIFTS = {"daily": 1, "weekly": 7}
 _LONGEST_SHIFT = 92
 
 
-def _shift(text: object) -> object:
-    if not isinstance(text, str):
-        return text
+def _shift(text: str) -> int:
     days = re.fullmatch(r"([0-9]{1,3})d", text.strip(), re.ASCII)
     shift = _SHIFTS.get(text.strip(), int(days[1]) if days else 0)
     if not 1 <= shift <= _LONGEST_SHIFT:
@@ -36,7 +34,7 @@ def _shift(text: object) -> object:
 
 
 #: How many days somebody has duty at a time.
-Shift = Annotated[int, BeforeValidator(_shift), Blank(1)]
+Shift = Annotated[int, as_text(_shift), Blank(1)]
 
 
 class LayerSettings(Section):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator
 
-from monitor.config.files.section import Blank, wrong
+from monitor.config.files.section import Blank, as_text, wrong
 
 _FORM = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})", re.ASCII)
 
@@ -48,9 +48,7 @@ def parse_listen(text: str) -> Listen | None:
     return Listen(match[1] or match[2], int(match[3]))
 
 
-def _listen(written: object) -> object:
-    if not isinstance(written, str):
-        return written
+def _listen(written: str) -> Listen:
     if (listen := parse_listen(written)) is None:
         raise wrong(f"'{written}' is no address with a port", "127.0.0.1:8080")
     return listen
@@ -83,7 +81,7 @@ def _public_url(text: str) -> str:
     return text.rstrip("/")
 
 
-ListenAddress = Annotated[Listen, BeforeValidator(_listen), Blank(Listen("127.0.0.1", 0))]
+ListenAddress = Annotated[Listen, as_text(_listen), Blank(Listen("127.0.0.1", 0))]
 
 #: Where providers reach the callback listener, without a slash at the end; plain http only on this machine (demo, tests).
 PublicUrl = Annotated[str, AfterValidator(_public_url), Blank("https://x.invalid")]

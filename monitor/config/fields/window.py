@@ -6,23 +6,17 @@ from datetime import UTC, date, datetime, time
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 
-from monitor.config.files.section import Blank, Section, Span, wrong
+from monitor.config.files.section import Blank, Section, Span, as_text, wrong
 from monitor.model.window import NoCron, Recurring, check_cron
 
 
-def _day(text: object) -> object:
-    if not isinstance(text, str):
-        return text
+def _day(text: str) -> date:
     try:
         return date.fromisoformat(text.strip())
     except ValueError:
         raise wrong(f"'{text}' is no day", "year-month-day: 2026-12-01") from None
-
-
-def _time(text: object) -> object:
-    return _clock(text) if isinstance(text, str) else text
 
 
 def _clock(text: str) -> time:
@@ -35,9 +29,7 @@ def _clock(text: str) -> time:
     return at
 
 
-def _span(text: object) -> object:
-    if not isinstance(text, str):
-        return text
+def _span(text: str) -> tuple[time, time]:
     begins, dash, ends = text.partition("-")
     if not dash:
         raise wrong(f"'{text}' is no part of a day", "08:00-17:00")
@@ -48,13 +40,13 @@ def _span(text: object) -> object:
 
 
 #: A day of the calendar.
-Day = Annotated[date, BeforeValidator(_day), Blank(date(2026, 1, 1))]
+Day = Annotated[date, as_text(_day), Blank(date(2026, 1, 1))]
 
 #: A time as a clock on the wall shows it, to the minute.
-TimeOfDay = Annotated[time, BeforeValidator(_time), Blank(time(8))]
+TimeOfDay = Annotated[time, as_text(_clock), Blank(time(8))]
 
 #: From one time of a day to a later one.
-DaySpan = Annotated[tuple[time, time], BeforeValidator(_span), Blank((time(8), time(17)))]
+DaySpan = Annotated[tuple[time, time], as_text(_span), Blank((time(8), time(17)))]
 
 
 MALAYSIA = ZoneInfo("Asia/Kuala_Lumpur")
@@ -72,18 +64,14 @@ def _cron(text: str) -> str:
     return text
 
 
-def _zone(text: object) -> object:
-    if not isinstance(text, str):
-        return text
+def _zone(text: str) -> ZoneInfo:
     try:
         return ZoneInfo(text)
     except (KeyError, ValueError, OSError):
         raise wrong(f"'{text}' is no time zone that this machine knows", "Asia/Kuala_Lumpur") from None
 
 
-def _moment(text: object) -> object:
-    if not isinstance(text, str):
-        return text
+def _moment(text: str) -> datetime:
     try:
         at = datetime.fromisoformat(text.strip())
     except ValueError:
@@ -99,10 +87,10 @@ def _moment(text: object) -> object:
 Cron = Annotated[str, AfterValidator(_cron), Blank("0 0 * * *")]
 
 #: A time zone by its name.
-Zone = Annotated[ZoneInfo, BeforeValidator(_zone), Blank(MALAYSIA)]
+Zone = Annotated[ZoneInfo, as_text(_zone), Blank(MALAYSIA)]
 
 #: A date and a time; without an offset it is local.
-Moment = Annotated[datetime, BeforeValidator(_moment), Blank(datetime(2026, 1, 1, tzinfo=UTC))]
+Moment = Annotated[datetime, as_text(_moment), Blank(datetime(2026, 1, 1, tzinfo=UTC))]
 
 
 class WindowSettings(Section):

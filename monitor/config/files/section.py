@@ -42,6 +42,11 @@ def wrong(message: str, instead: str = "") -> PydanticCustomError:
     return PydanticCustomError("shape", "{what}", {"what": message, "instead": instead})
 
 
+def as_text(read: Callable[[str], object]) -> BeforeValidator:
+    """Return what has *read* make a value of what was written; what is no text is left to pydantic."""
+    return BeforeValidator(lambda written: read(written) if isinstance(written, str) else written)
+
+
 def _matching(pattern: str, message: str, instead: str) -> Callable[[str], str]:
     form = re.compile(pattern, re.ASCII)
 
@@ -109,9 +114,7 @@ def _domain(text: str) -> str:
     return domain
 
 
-def _duration(text: object) -> object:
-    if not isinstance(text, str):
-        return text
+def _duration(text: str) -> timedelta:
     try:
         return parse_duration(text)
     except NoDuration as error:
@@ -188,7 +191,7 @@ Port = Annotated[int, Field(ge=1, le=65535), Blank(1)]
 Count = Annotated[int, Field(ge=1, le=100), Blank(1)]
 
 #: A span of time, which may be none.
-Duration = Annotated[timedelta, BeforeValidator(_duration), Blank(timedelta(minutes=1))]
+Duration = Annotated[timedelta, as_text(_duration), Blank(timedelta(minutes=1))]
 
 #: A span of time that is longer than nothing.
 Span = Annotated[Duration, AfterValidator(_positive)]
