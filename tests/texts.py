@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs/texts.md"
 
 _BEGAN = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
-_OFFICE = Office(
+OFFICE = Office(
     short="JCM",
     name="Jabatan Contoh Malaysia",
     domain="jabatan-contoh.gov.my",
@@ -49,7 +49,7 @@ _FACTS = Facts(
     purpose=Purpose.OUTAGE,
     plan=Plan.ESCALATION,
     matter=Matter.BOTH,
-    office=_OFFICE,
+    office=OFFICE,
     number="JCM-01",
     began_at=_BEGAN,
     noticed_at=_BEGAN + timedelta(minutes=15),
@@ -80,7 +80,7 @@ _UPDATES = {
 _AT_MOST = datetime(2026, 12, 22, 4, 58, tzinfo=UTC)
 _LONGEST = replace(
     _FACTS,
-    office=replace(_OFFICE, short="ABCDEFGHIJK"),
+    office=replace(OFFICE, short="ABCDEFGHIJK"),
     number="NNNNN-99",
     began_at=_AT_MOST,
     noticed_at=_AT_MOST,

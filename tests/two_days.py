@@ -28,7 +28,7 @@ from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact, Recipient
 from alerts.model.event import Trigger
-from alerts.model.notice import Addressee, Language, Matter, Office
+from alerts.model.notice import Addressee, Language, Matter
 from alerts.model.oncall import Layer, Rota
 from monitor.config.fields.window import MALAYSIA
 from pantau_lab.carrier.phone import Call, PhoneBehaviour
@@ -36,6 +36,7 @@ from pantau_lab.faxservice.service import Fax
 from tests.integration.alerts.outside import text_of
 from tests.integration.alerts.test_escalation_story import auditor_of
 from tests.integration.alerts.town import NOC, Town, town_at
+from tests.texts import OFFICE
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs/two-days.md"
@@ -72,19 +73,6 @@ MINISTRY = Recipient(
     ),
 )
 DUTY = Rota(name="JCM/bertugas", zone=MALAYSIA, layers=(Layer(people=(SITI, RAVI, MEI), begins=SUNDAY, shift_days=1),))
-OFFICE = Office(
-    short="JCM",
-    name="Jabatan Contoh Malaysia",
-    domain="jabatan-contoh.gov.my",
-    address=("Aras 2, Blok B", "Jalan Contoh", "62000 PUTRAJAYA"),
-    telephone="03-0000 3000",
-    fax="03-0000 3001",
-    hours="8.00 pagi - 5.00 petang, Isnin - Jumaat",
-    hours_en="8.00 am - 5.00 pm, Monday - Friday",
-    reference="JCM.100-1/2/3",
-    contact_name="Puan Siti binti Contoh",
-    contact_post="Penolong Pengarah",
-)
 BRIEF = Brief(
     agency="JCM",
     office=OFFICE,

@@ -1,9 +1,9 @@
-"""Watchers over mailboxes at IMAP servers that stand in, and what they counted."""
+"""Watchers over mailboxes at servers that stand in, and what they counted."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,11 +11,12 @@ from datetime import UTC, datetime, timedelta
 from probes.arrival.watcher import MailboxWatcher
 from probes.mail.message import compose
 from probes.mail.token import Token, TokenSigner
+from probes.model.mailbox import Mailbox
 from probes.model.pace import Pace
 from probes.model.probe import Patience
 from probes.model.result import Arrival
 from tests.hanging import HANGS
-from tests.unit.probes.standin import ImapStandIn, listening, mailbox, server, server_context, until
+from tests.unit.probes.standin import Handler, ImapStandIn, listening, mailbox, server, server_context, until
 
 KEY = b"kunci-untuk-ujian-sahaja"
 SIGNER = TokenSigner(KEY, "putrajaya-1")
@@ -60,17 +61,17 @@ async def running(watcher: MailboxWatcher) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def watching(
-    standin: ImapStandIn,
+    standin: Handler,
     counted: Counted,
     *,
+    box: Callable[[int], Mailbox] = lambda port: mailbox(imap=server(port)),
     pace: Pace = PACE,
     ended: tuple[str, ...] = (),
     arrived: tuple[str, ...] = (),
 ) -> AsyncIterator[MailboxWatcher]:
     async with listening(standin, server_context()) as port:
-        box = mailbox(imap=server(port))
         watcher = MailboxWatcher(
-            box, SIGNER, on_arrival=counted, patience=PATIENCE, pace=pace, ended=ended, arrived=arrived
+            box(port), SIGNER, on_arrival=counted, patience=PATIENCE, pace=pace, ended=ended, arrived=arrived
         )
         async with running(watcher):
             yield watcher

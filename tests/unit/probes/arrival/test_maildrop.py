@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from structlog.testing import capture_logs
@@ -19,8 +19,9 @@ from probes.model.pace import Pace
 from probes.model.probe import ProbeFailure
 from probes.model.reply import Reason
 from probes.model.result import Arrival, Outcome, Party, Phase
+from tests.unit.probes import watch
 from tests.unit.probes.pop3_standin import Pop3StandIn
-from tests.unit.probes.standin import Trick, hang, listening, mailbox, server, server_context, until
+from tests.unit.probes.standin import Trick, hang, mailbox, server, until
 from tests.unit.probes.watch import FOREIGN, PATIENCE, SIGNER, Counted, issue, mail, running
 
 PACE = Pace(
@@ -36,21 +37,7 @@ def box(port: int) -> Mailbox:
     return replace(mailbox(), imap=None, pop3=server(port))
 
 
-@asynccontextmanager
-async def watching(
-    standin: Pop3StandIn,
-    counted: Counted,
-    *,
-    pace: Pace = PACE,
-    ended: tuple[str, ...] = (),
-    arrived: tuple[str, ...] = (),
-) -> AsyncIterator[MailboxWatcher]:
-    async with listening(standin, server_context()) as port:
-        watcher = MailboxWatcher(
-            box(port), SIGNER, on_arrival=counted, patience=PATIENCE, pace=pace, ended=ended, arrived=arrived
-        )
-        async with running(watcher):
-            yield watcher
+watching = partial(watch.watching, box=box, pace=PACE)
 
 
 async def test_the_run_that_waits_gets_its_message_and_it_is_deleted() -> None:
