@@ -1,6 +1,6 @@
-"""The service as a process of its own, started from one that has read its code already.
+"""The service, and commands beside it, as processes of their own, started from one that has read their code already.
 
-Reading it takes longer than most stories let it live, and they start it a hundred times.
+Reading it takes longer than most stories let them live, and they start hundreds.
 """
 
 from __future__ import annotations
@@ -55,6 +55,11 @@ def bring_to_life(words: Sequence[str], log: Path) -> Living:
     process = _CONTEXT.Process(target=_live, args=(list(words), str(log)), daemon=True)
     process.start()
     return Living(process)
+
+
+async def bring_to_its_end(words: Sequence[str], said: Path) -> int:
+    """Run a module that ends by itself with its words, as a person's command; return what it ended with."""
+    return await (await asyncio.to_thread(bring_to_life, words, said)).wait()
 
 
 def _live(words: list[str], log: str) -> None:

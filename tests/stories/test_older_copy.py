@@ -9,8 +9,7 @@ import asyncio
 import re
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -27,12 +26,11 @@ pytestmark = pytest.mark.story
 IMPATIENT = ("tests.stories.impatient", "gathering,auditor")
 
 
-def pantau(play: Theatre, *words: str) -> str:
-    """Run a command as a person does, and return what it says."""
-    command = [sys.executable, "-m", "monitor.cli", *words, "--config", str(play.world.settings)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+async def pantau(play: Theatre, *words: str) -> str:
+    """Run a command that is to go well, and return what it says."""
+    code, said = await play.pantau(*words)
+    assert code == 0, said
+    return said
 
 
 def references(play: Theatre) -> list[str]:
@@ -45,9 +43,10 @@ async def incidents(play: Theatre) -> dict[str, str]:
 
 
 async def waits(play: Theatre) -> set[str]:
-    """Return the channels on which a notice of an outage waits."""
+    """Return the channels on which a notice of the agency's outage waits."""
     notices = await play.get("/notices")
-    return {n["channel"] for n in notices if (n["purpose"], n["state"]) == ("outage", "pending")}
+    ours = (n for n in notices if n["incident"].startswith("JCM"))
+    return {n["channel"] for n in ours if (n["purpose"], n["state"]) == ("outage", "pending")}
 
 
 async def until_paper_waits(play: Theatre) -> None:
@@ -92,33 +91,33 @@ async def a_second_outage(play: Theatre) -> None:
     assert (await play.control(f"/notices/{letter['id']}/posted", by="Kerani Contoh")).status_code == 200
 
 
-def by_command(play: Theatre, copy: Path) -> None:
-    said = pantau(play, "restore", str(copy), "--by", "Siti Contoh")
+async def by_command(play: Theatre, copy: Path) -> None:
+    said = await pantau(play, "restore", str(copy), "--by", "Siti Contoh")
     assert "Letters and faxes wait from now on" in said
 
 
-def by_hand(play: Theatre, copy: Path) -> None:
+async def by_hand(play: Theatre, copy: Path) -> None:
     """Do what somebody does who has never heard of a command."""
     for file in (play.directory / "state").glob("pantau.sqlite*"):
         file.unlink()
     shutil.copy(copy, play.directory / "state" / "pantau.sqlite")
 
 
-def by_hand_on_a_new_machine(play: Theatre, copy: Path) -> None:
+async def by_hand_on_a_new_machine(play: Theatre, copy: Path) -> None:
     """Leave nothing but the tray, which lies on a share."""
-    by_hand(play, copy)
+    await by_hand(play, copy)
     (play.directory / "state" / FILE).unlink()
 
 
-def by_command_with_nothing_left(play: Theatre, copy: Path) -> None:
+async def by_command_with_nothing_left(play: Theatre, copy: Path) -> None:
     shutil.rmtree(play.directory / "state")
     (play.directory / "state").mkdir(mode=0o700)
     (play.directory / "outbox" / "letter" / FILE).unlink()
-    by_command(play, copy)
+    await by_command(play, copy)
 
 
 #: How a copy comes in the store's place, and the number that the outage has then.
-WAYS: list[tuple[Callable[[Theatre, Path], None], str]] = [
+WAYS: list[tuple[Callable[[Theatre, Path], Awaitable[None]], str]] = [
     (by_command, "JCM-03"),
     (by_hand, "JCM-03"),
     (by_hand_on_a_new_machine, "JCM-03"),
@@ -128,16 +127,16 @@ WAYS: list[tuple[Callable[[Theatre, Path], None], str]] = [
 
 @pytest.mark.parametrize(("put_back", "number"), WAYS)
 async def test_an_older_copy_of_the_store_sends_nothing_on_paper_unseen_and_gives_no_number_twice(
-    tmp_path: Path, put_back: Callable[[Theatre, Path], None], number: str
+    tmp_path: Path, put_back: Callable[[Theatre, Path], Awaitable[None]], number: str
 ) -> None:
     async with theatre(tmp_path, program=IMPATIENT) as play:
         await one_outage_to_its_end(play)
         copy = tmp_path / "copy.sqlite"
-        assert "is a whole copy of" in await asyncio.to_thread(pantau, play, "backup", str(copy))
+        assert "is a whole copy of" in await pantau(play, "backup", str(copy))
         await a_second_outage(play)
         await play.kill()
 
-        await asyncio.to_thread(put_back, play, copy)
+        await put_back(play, copy)
         await play.start()
         await it_is_told_again_by_telephone_alone(play, number)
         assert len(play.letters()) == 0
@@ -151,7 +150,7 @@ async def test_an_older_copy_of_the_store_sends_nothing_on_paper_unseen_and_give
 
 
 async def shown(play: Theatre) -> str:
-    return await asyncio.to_thread(pantau, play, "paper", "show")
+    return await pantau(play, "paper", "show")
 
 
 async def it_is_told_again_by_telephone_alone(play: Theatre, number: str) -> None:
@@ -169,9 +168,7 @@ async def it_is_told_again_by_telephone_alone(play: Theatre, number: str) -> Non
 
 
 async def a_person_lets_paper_go(play: Theatre, number: str) -> None:
-    said = await asyncio.to_thread(
-        pantau, play, "paper", "go", "--by", "Siti Contoh", "--why", "looked at all letters with the clerk"
-    )
+    said = await pantau(play, "paper", "go", "--by", "Siti Contoh", "--why", "looked at all letters with the clerk")
     assert said.startswith("Letters and faxes go out again. Numbers that are not given: JCM-02")
     await play.until_notice("fax", "outage", "delivered", 2)
     await play.noc.expect_sms("SELESAI", "Surat dan faks tidak lagi ditahan", within=60)
@@ -191,7 +188,7 @@ async def test_a_database_that_was_put_back_by_its_administrator_is_noticed_by_t
     async with theatre(tmp_path, store=server, program=IMPATIENT) as play:
         await one_outage_to_its_end(play)
         copy = tmp_path / "copy.dump"
-        await asyncio.to_thread(pantau, play, "backup", str(copy))
+        await pantau(play, "backup", str(copy))
         await a_second_outage(play)
         await play.kill()
 

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import hashlib
 import json
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from pantau_lab.mail import Fault
-from tests.stories.theatre import JCM, Theatre, theatre
-
-
-async def pantau(play: Theatre, *words: str) -> tuple[int, str]:
-    """Run a command as a person does; return its exit code and what it said."""
-    command = (sys.executable, "-m", "monitor.cli", *words, "--config", str(play.world.settings))
-    child = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    said, _ = await child.communicate()
-    assert child.returncode is not None
-    return child.returncode, said.decode()
+from tests.stories.theatre import JCM, theatre
 
 
 def check_sums(directory: Path) -> None:
@@ -45,23 +34,23 @@ async def test_an_outage_can_be_proven_from_its_first_run_to_the_posted_letter_a
         await play.start()
         letter = next(n for n in await play.get("/notices") if n["channel"] == "letter")
         (laid,) = play.letters()
-        code, said = await pantau(play, "letters", "posted", str(letter["id"]), "--by", "Kerani Contoh")
+        code, said = await play.pantau("letters", "posted", str(letter["id"]), "--by", "Kerani Contoh")
         assert code == 0, said
         await play.world.network.systems[JCM.code].repair()
         await play.until_notice("letter", "recovery", "sent")
 
-        code, verified = await pantau(play, "audit", "verify")
+        code, verified = await play.pantau("audit", "verify")
         assert code == 0, verified
-        _, head = await pantau(play, "audit", "head")
-        code, said = await pantau(play, "dossier", "jcm-01", "--output", str(tmp_path / "dossier"))
+        _, head = await play.pantau("audit", "head")
+        code, said = await play.pantau("dossier", "jcm-01", "--output", str(tmp_path / "dossier"))
         assert code == 0, said
-        code, said = await pantau(play, "reload", "--by", "Siti Contoh")
+        code, said = await play.pantau("reload", "--by", "Siti Contoh")
         assert code == 0, said
         await play.stop()
         # The service is gone: its file is read.
-        code, verified = await pantau(play, "audit", "verify", "--against", head.strip())
+        code, verified = await play.pantau("audit", "verify", "--against", head.strip())
         assert code == 0, verified
-        _, lines = await pantau(play, "audit", "export")
+        _, lines = await play.pantau("audit", "export")
 
     files = {path.name: path for path in (tmp_path / "dossier").iterdir()}
     assert {stat.S_IMODE(path.stat().st_mode) for path in files.values()} == {0o600}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +16,7 @@ from monitor.cli.service import is_open
 from monitor.store.backend.database import Database
 from pantau_lab.carrier.phone import PATIENCE
 from pantau_lab.stage import Stage, stage
+from tests.stories.living import bring_to_its_end
 from tests.stories.theatre import JCM
 
 
@@ -98,12 +97,13 @@ async def test_a_service_that_cannot_have_the_store_is_never_ready(tmp_path: Pat
         systemd.close()
 
 
-async def run(settings: Path) -> tuple[int | None, str]:
+async def run(settings: Path) -> tuple[int, str]:
     """Run the service as systemd does; return what it ended with, and what it said."""
-    words = [sys.executable, "-m", "monitor.cli", "run", "--config", str(settings)]
-    process = await asyncio.create_subprocess_exec(*words, stderr=subprocess.PIPE)
-    _, said = await asyncio.wait_for(process.communicate(), PATIENCE)
-    return process.returncode, said.decode()
+    said = settings.with_name("said")
+    said.unlink(missing_ok=True)
+    words = ("monitor.cli", "run", "--config", str(settings))
+    code = await asyncio.wait_for(bring_to_its_end(words, said), PATIENCE)
+    return code, said.read_text()
 
 
 async def test_what_only_a_person_can_mend_is_told_apart_from_what_may_pass(tmp_path: Path) -> None:

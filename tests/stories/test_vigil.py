@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from pantau_lab.serving import serve
 from pantau_lab.stage import Stage, stage
 from pantau_lab.world import NOC
 from tests.real.postgres import Postgres
+from tests.stories.living import bring_to_its_end
 from tests.stories.theatre import JCM, Theatre, theatre
 
 #: What is told outside is told every quarter of a minute in earnest.
@@ -36,14 +36,9 @@ async def configure(play: Theatre, **sections: Mapping[str, Any]) -> None:
 
 async def command(play: Theatre, *words: str) -> str:
     """Run the command line beside the service."""
-    done = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "monitor.cli", *words, "--config", str(play.world.settings)),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    said, _ = await done.communicate()
-    assert done.returncode == 0, said.decode() + play.log()[-4000:]
-    return said.decode()
+    code, said = await play.pantau(*words)
+    assert code == 0, said + play.log()[-4000:]
+    return said
 
 
 async def value(play: Theatre, series: str) -> float | None:
@@ -171,13 +166,8 @@ async def test_a_server_that_can_be_read_and_not_written_at_the_start_is_told_to
 
 async def refused(world: Stage) -> str:
     """Start the service, which ends; return what it says."""
-    service = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "monitor.cli", "run", "--config", str(world.settings)),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    _, said = await service.communicate()
-    assert service.returncode == 1
-    assert "Traceback" not in said.decode()
-    return said.decode()
+    said = world.settings.with_name("said")
+    said.unlink(missing_ok=True)
+    assert await bring_to_its_end(("monitor.cli", "run", "--config", str(world.settings)), said) == 1
+    assert "Traceback" not in said.read_text()
+    return said.read_text()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -24,7 +25,7 @@ from pantau_lab.mail import Tempo
 from pantau_lab.scenery import Timing
 from pantau_lab.stage import Stage, stage
 from pantau_lab.world import AGENCIES, NOC, FictionalAgency
-from tests.stories.living import Living, bring_to_life
+from tests.stories.living import Living, bring_to_its_end, bring_to_life
 
 #: Fast enough to watch, slow enough that two busy cores do not make mail look slow.
 BRISK = Timing(
@@ -42,7 +43,7 @@ BRISK = Timing(
     unsteady_for="1s",
 )
 JCM = AGENCIES[0]
-#: The portal is asked in plain text, ten times a second: to read the public authorities for each would take longer than to ask.
+#: The portal is asked in plain text, and often: to read the public authorities for each question would take longer than it.
 _UNREAD = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
@@ -171,6 +172,13 @@ class Theatre:
             return found.count((channel, purpose, state)) >= count
 
         await self.until(there, f"{count} {purpose} notice by {channel} is {state}")
+
+    async def pantau(self, *words: str) -> tuple[int, str]:
+        """Run a command as a person does; return its exit code and what it said, on either of its outputs."""
+        with TemporaryDirectory() as scratch:
+            said = Path(scratch) / "said"
+            code = await bring_to_its_end(("monitor.cli", *words, "--config", str(self.world.settings)), said)
+            return code, said.read_text()
 
     async def control(self, path: str, **word: str) -> httpx.Response:
         """Do what the command line does."""
