@@ -45,6 +45,8 @@ BRISK = Timing(
 JCM = AGENCIES[0]
 #: The portal is asked in plain text, and often: to read the public authorities for each question would take longer than it.
 _UNREAD = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+#: How often it is asked whether something is so, in seconds: each question costs both sides some milliseconds.
+_LOOK = 0.2
 
 
 @dataclass(slots=True, kw_only=True)
@@ -160,7 +162,7 @@ class Theatre:
         try:
             async with asyncio.timeout(PATIENCE):
                 while not await true():  # noqa: ASYNC110 - the service is another process: it can only be asked
-                    await asyncio.sleep(0.1)
+                    await asyncio.sleep(_LOOK)
         except TimeoutError:
             raise AssertionError(f"not within {PATIENCE:.0f} s: {what}\n{self.log()[-4000:]}") from None
 
