@@ -25,22 +25,26 @@ settings.load_profile("pantau")
 
 #: Files whose tests take longest. Begun last, they would keep one process busy while the others have nothing to do.
 LONGEST = (
-    "test_older_copy",
-    "test_vigil",
     "test_attribution_on_three_systems",
     "test_prometheus",
     "test_alert_rules",
     "test_a_thousand_rounds",
+    "test_older_copy",
+    "test_our_own_fault",
+    "test_shared_store",
+    "test_outage",
+    "test_proof",
+    "test_store_away",
+    "test_vigil",
     "test_quiet",
     "test_dispatcher",
     "test_two_engines",
     "test_escalation_story",
     "test_answers",
     "test_init_command",
-    "test_store_away",
-    "test_our_own_fault",
+    "test_watch_only",
+    "test_crash",
     "test_config_again",
-    "test_proof",
 )
 _STORIES = "tests/stories/"
 
