@@ -41,6 +41,11 @@ def number_of(agencies: str) -> str:
     return f"count({agencies}) or {NOBODY}"
 
 
+def number_of_ours(faults: str) -> str:
+    """Return the expression of how many *faults* of ours there are, which only runs find: 0 as for agencies."""
+    return f"{faults} > 0 or {NOBODY}"
+
+
 def none_counted(expr: str) -> str:
     """Return *expr* of who is on call, or 0 once that was counted: before, while the store is away, nobody knows."""
     return f"{expr} or 0 * max(pantau_unverified_numbers)"

@@ -16,6 +16,7 @@ from grafana.boards.ask import (
     none_counted,
     none_if_written,
     number_of,
+    number_of_ours,
 )
 from grafana.boards.board import Board, Section, agency_link, runbook_link
 from grafana.boards.finding import findings
@@ -176,8 +177,10 @@ WALL: Final = Board(
                 stat(
                     "References · Peti mel rujukan",
                     "Whether a reference mailbox of ours is judged to be broken, or the way between two. While one is, "
-                    "what is said of agencies rests on the others.",
-                    'max(pantau_own_fault{cause="reference"} or 1 - min(pantau_mail_up{direction="control"}))',
+                    "what is said of agencies rests on the others. Well is said only by a Pantau that hears mail arrive.",
+                    number_of_ours(
+                        'max(pantau_own_fault{cause="reference"} or 1 - min(pantau_mail_up{direction="control"}))'
+                    ),
                     size=(3, 3),
                     unit="none",
                     words={0: ("well · baik", "green"), 1: ("broken · rosak", "red")},
@@ -185,8 +188,8 @@ WALL: Final = Board(
                 ),
                 stat(
                     "Own faults · Kerosakan kita",
-                    "Faults on our side. While there is one, agencies are not blamed and their outages may be missed.",
-                    "sum(max by (cause, reference) (pantau_own_fault))",
+                    "Faults on our side. While there is one, agencies are not blamed and their outages may be missed. 0 is said only by a Pantau that hears mail arrive.",
+                    number_of_ours("sum(max by (cause, reference) (pantau_own_fault))"),
                     size=(3, 3),
                     links=_ITSELF | runbook_link("own-fault"),
                 ),

@@ -430,8 +430,12 @@ def test_a_pantau_that_answers_and_probes_no_more_is_not_green_for_long(tmp_path
     )
     rarely = probed("PPC", run="0x60", success="0x60", run_by="22740x60", proof_by="22740x60")
     counts, none = counted(), [("{}", 0)]
+    ours = [asked(WALL, title) for title in ("References", "Own faults")]
+    often['pantau_own_fault{cause="reference",reference="a",instance="a"}'] = "0x20 1x40"
     told = [
-        *(promtool.ask(expr, "10m", none) for expr in counts.values()),
+        *(promtool.ask(expr, "10m", none) for expr in (*counts.values(), *ours)),
+        *(promtool.ask(expr, "15m", []) for expr in ours),
+        *(promtool.ask(expr, "30m", [("{}", 1)]) for expr in ours),
         promtool.ask(counts["Not probed"], "15m", [("{}", 2)]),
         *(promtool.ask(counts[title], "15m", []) for title in ("Down", "Degraded", "Unproven")),
     ]
