@@ -33,10 +33,8 @@ def sends_nothing(spf: RecordReading) -> bool:
 
 def judge_spf(spf: RecordReading) -> Judgement:
     """SPF, RFC 7208."""
-    if (open_question := _unanswered(spf)) is not None:
-        return open_question
-    if spf.error:
-        return Verdict.FAIL, f"receivers cannot use the SPF record: {spf.error}"
+    if (unusable := _unusable(spf, "SPF", "receivers")) is not None:
+        return unusable
     if spf.record is None:
         return Verdict.FAIL, 'there is no SPF record; "v=spf1 ... -all" is expected'
     if sends_nothing(spf):
@@ -75,10 +73,8 @@ def _width(network: str) -> int:
 
 def judge_dmarc(dmarc: RecordReading, domain: str) -> Judgement:
     """DMARC, RFC 7489 and RFC 9989."""
-    if (open_question := _unanswered(dmarc)) is not None:
-        return open_question
-    if dmarc.error:
-        return Verdict.FAIL, f"receivers cannot use the DMARC record: {dmarc.error}"
+    if (unusable := _unusable(dmarc, "DMARC", "receivers")) is not None:
+        return unusable
     if dmarc.record is None:
         return Verdict.FAIL, 'there is no DMARC record; "v=DMARC1; p=reject; rua=..." is expected'
     tags = dmarc.meaning["tags"]
@@ -99,10 +95,8 @@ def judge_mta_sts(
     """MTA-STS, RFC 8461: the record and the policy that it announces."""
     if exchangers.null:
         return Verdict.PASS, "the domain takes no mail (null MX)"
-    if (open_question := _unanswered(record)) is not None:
-        return open_question
-    if record.error:
-        return Verdict.FAIL, f"senders cannot use the MTA-STS record: {record.error}"
+    if (unusable := _unusable(record, "MTA-STS", "senders")) is not None:
+        return unusable
     match policy:
         case _ if record.record is None:
             return Verdict.WARN, "there is no MTA-STS record; senders may be led to another server, or to send in clear"
@@ -126,10 +120,8 @@ def judge_tls_rpt(record: RecordReading, exchangers: Exchangers) -> Judgement:
     """TLS-RPT, RFC 8460."""
     if exchangers.null:
         return Verdict.PASS, "the domain takes no mail (null MX)"
-    if (open_question := _unanswered(record)) is not None:
-        return open_question
-    if record.error:
-        return Verdict.FAIL, f"senders cannot use the TLS-RPT record: {record.error}"
+    if (unusable := _unusable(record, "TLS-RPT", "senders")) is not None:
+        return unusable
     if record.record is None:
         return Verdict.WARN, "there is no TLS-RPT record; nobody is told when senders fail to agree on TLS"
     return Verdict.PASS, "failures of TLS are reported"
@@ -200,8 +192,11 @@ def judge_dkim(domain: str, signatures: Sequence[Signature]) -> Judgement:
     return Verdict.PASS, f"signed for {best.domain} with the key {best.selector}"
 
 
-def _unanswered(reading: RecordReading) -> Judgement | None:
+def _unusable(reading: RecordReading, what: str, readers: str) -> Judgement | None:
+    """Return what there is to say of a record that nobody has seen, or that its *readers* cannot use."""
     # A record that could be read is judged, whatever else was not answered about it.
     if reading.unanswered and (reading.error or reading.record is None):
         return Verdict.UNKNOWN, f"no answer about {reading.unanswered}"
+    if reading.error:
+        return Verdict.FAIL, f"{readers} cannot use the {what} record: {reading.error}"
     return None
