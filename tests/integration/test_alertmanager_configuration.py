@@ -6,21 +6,15 @@ import asyncio
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from tests.real.prometheus import alertmanager
+from tests.unit.grafana.rules import ALERTS
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "deploy" / "alertmanager" / "alertmanager.yml"
-RULES: list[dict[str, Any]] = [
-    rule
-    for group in yaml.safe_load((ROOT / "grafana" / "rules" / "pantau.rules.yml").read_text())["groups"]
-    for rule in group["rules"]
-    if "alert" in rule
-]
 
 
 def amtool(*words: str | Path) -> str:
@@ -48,7 +42,7 @@ def test_amtool_accepts_it_and_what_is_commented_out_when_it_is_wanted(tmp_path:
         # What Pantau tells people of is not told back to it.
         *(
             ({"alertname": rule["alert"], "severity": rule["labels"]["severity"], "agency": "JCM"}, "screen")
-            for rule in RULES
+            for rule in ALERTS.values()
             if rule["alert"] not in {"PantauDown", "PantauAbsent"}
         ),
         ({"alertname": "LinkDown", "severity": "critical"}, "pantau"),

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -20,11 +19,10 @@ from pantau_lab.world import AGENCIES, NOC
 from tests.real.prometheus import Prometheus, prometheus
 from tests.stories.theatre import JCM, theatre
 from tests.unit.grafana import promql
-from tests.unit.grafana.shown import BOARDS, GRAFANA, asked, filled, panels
+from tests.unit.grafana.rules import ALL, LOCAL, LOCAL_RULES, RULES
+from tests.unit.grafana.shown import BOARDS, asked, filled, panels
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
-
-RULES = (GRAFANA / "rules" / "pantau.rules.yml", GRAFANA.parent / "deploy" / "prometheus" / "pantau.local.rules.yml")
 
 QUERIES = [
     pytest.param(target["expr"], id=f"{board}: {panel['title'].partition(' · ')[0]}-{target['refId']}")
@@ -32,9 +30,7 @@ QUERIES = [
     for panel in panels(board)
     for target in panel["targets"]
 ]
-RULE_LIST: list[dict[str, Any]] = [
-    rule for path in RULES for group in yaml.safe_load(path.read_text())["groups"] for rule in group["rules"]
-]
+RULE_LIST = [*ALL, *LOCAL.values()]
 #: What is firing already, which a rule reads to go on, is a series only while it is.
 SERIES = sorted({s for rule in RULE_LIST for s in promql.selectors(rule["expr"]) if not s.startswith("ALERTS{")})
 #: What the play has none of: its mailboxes sign in with passwords, are probed at all hours, nothing that the checks look
@@ -118,8 +114,8 @@ def fully_equipped(settings: Path) -> None:
 async def server(metrics_target: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Prometheus]:
     directory = tmp_path_factory.mktemp("prometheus")
     # All of them as often as it is scraped: nobody waits for a turn of minutes.
-    rules = [directory / path.name for path in RULES]
-    for written, path in zip(rules, RULES, strict=True):
+    rules = [directory / path.name for path in (RULES, LOCAL_RULES)]
+    for written, path in zip(rules, (RULES, LOCAL_RULES), strict=True):
         written.write_text(re.sub(r"^    interval: \d+m\n", "", path.read_text(), flags=re.MULTILINE))
     async with prometheus(directory, target=metrics_target, rules=rules) as running:
         await running.scraped(5)

@@ -21,7 +21,12 @@ def run(directory: Path, stories: Sequence[Mapping[str, Any]], *rules: Mapping[s
     (directory / "rules.yml").write_text(json.dumps({"groups": [{"name": "one", "rules": rules}]}))  # JSON is YAML
     told = {"rule_files": ["rules.yml"], "evaluation_interval": every, "tests": stories}
     (directory / "stories.yml").write_text(json.dumps(told))
-    words = ("promtool", "test", "rules", "stories.yml")
+    return complaint(directory, "test", "rules", "stories.yml")
+
+
+def complaint(directory: Path, *arguments: str) -> str:
+    """Return what promtool finds wrong with files of *directory*; nothing when all is well."""
+    words = ("promtool", *arguments)
     done = subprocess.run(words, cwd=directory, capture_output=True, text=True, check=False, timeout=900)
     return done.stdout + done.stderr if done.returncode else ""
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,27 +12,21 @@ import yaml
 from monitor.metrics import Metrics
 from probes.domain.x509 import RENEW_AHEAD
 from tests.unit.grafana import promql, promtool, shown
+from tests.unit.grafana.rules import ALERTS, ALL, LOCAL, RECORDINGS, RULES
+from tests.unit.grafana.shown import GRAFANA
 
-GRAFANA = Path(__file__).parents[3] / "grafana"
-RULES = GRAFANA / "rules" / "pantau.rules.yml"
-STORIES = GRAFANA / "rules" / "pantau.rules.test.yml"
+#: What they do in time, and what those do that wait for a day.
+STORIES = (RULES.with_suffix(".test.yml"), RULES.with_suffix(".days.test.yml"))
 
-ALL: list[dict[str, Any]] = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
-ALERTS = {rule["alert"]: rule for rule in ALL if "alert" in rule}
-RECORDINGS = {rule["record"]: rule for rule in ALL if "record" in rule}
-#: What the operator says of the place, by name.
-LOCAL: dict[str, dict[str, Any]] = {
-    rule["record"]: rule
-    for group in yaml.safe_load((GRAFANA.parent / "deploy/prometheus/pantau.local.rules.yml").read_text())["groups"]
-    for rule in group["rules"]
-}
 #: The recordings of the error budget, in the order in which one reads another.
 BUDGET = [
     rule for name, rule in RECORDINGS.items() if "pantau_probe_runs" in name or name == "pantau:mail_objective:ratio"
 ]
 DASHBOARDS = {"pantau-wall", "pantau-agency", "pantau-telling", "pantau-itself"}
 #: All of it as text: to others than promtool `0x120` is a number.
-TOLD: list[dict[str, Any]] = yaml.load(STORIES.read_text(), yaml.BaseLoader)["tests"]
+TOLD: list[dict[str, Any]] = [
+    story for path in STORIES for story in yaml.load(path.read_text(), yaml.CBaseLoader)["tests"]
+]
 TESTED: list[dict[str, Any]] = [test for story in TOLD for test in story["promql_expr_test"]]
 
 #: What details say then, and nothing else.
@@ -65,19 +58,13 @@ def defined() -> set[str]:
     return {*re.findall(r"^# TYPE (\S+)", text, re.MULTILINE), *RECORDINGS, *LOCAL, "up", "ALERTS"}
 
 
-def checked(*arguments: str) -> str:
-    done = subprocess.run(
-        ["promtool", *arguments], cwd=RULES.parent, capture_output=True, text=True, check=False, timeout=300
-    )
-    return done.stdout + done.stderr if done.returncode else ""
-
-
 def test_promtool_accepts_the_rules() -> None:
-    assert not checked("check", "rules", "--lint=all", "--lint-fatal", RULES.name)
+    assert not promtool.complaint(RULES.parent, "check", "rules", "--lint=all", "--lint-fatal", RULES.name)
 
 
-def test_every_rule_does_what_its_story_tells() -> None:
-    assert not checked("test", "rules", STORIES.name)
+@pytest.mark.parametrize("stories", STORIES, ids=lambda path: path.name)
+def test_every_rule_does_what_its_story_tells(stories: Path) -> None:
+    assert not promtool.complaint(RULES.parent, "test", "rules", stories.name)
 
 
 @pytest.mark.parametrize("alert", ALERTS)

@@ -16,6 +16,7 @@ from grafana.boards.panel import NOTHING
 from monitor.metrics import Metrics
 from monitor.web.portal import portal
 from tests.unit.grafana import promql, promtool, shown
+from tests.unit.grafana.rules import LOCAL, RECORDINGS
 from tests.unit.grafana.shown import BOARDS, GRAFANA, asked, filled, panels
 from tests.unit.monitor.web.source import Service, client
 
@@ -32,10 +33,8 @@ UNUSED = {"record": "agency:unused", "expr": "pantau_build_info"}
 @pytest.fixture(scope="module")
 def known() -> set[str]:
     text = Metrics(version="1", now=lambda: datetime(2026, 3, 2, tzinfo=UTC)).render().decode()
-    rules = yaml.safe_load((GRAFANA / "rules" / "pantau.rules.yml").read_text())
-    recorded = {rule["record"] for group in rules["groups"] for rule in group["rules"] if "record" in rule}
     prometheus_own = {"up", "scrape_duration_seconds", "ALERTS"}
-    return {*re.findall(r"^# TYPE (\S+)", text, re.MULTILINE), *recorded, *prometheus_own}
+    return {*re.findall(r"^# TYPE (\S+)", text, re.MULTILINE), *RECORDINGS, *prometheus_own}
 
 
 @pytest.fixture(scope="module")
@@ -112,9 +111,7 @@ def test_only_variables_that_exist_are_used(board: str) -> None:
 
 
 def test_the_operators_own_rules_have_every_address_that_a_link_begins_with() -> None:
-    rules = yaml.safe_load((GRAFANA.parent / "deploy/prometheus/pantau.local.rules.yml").read_text())
-    addresses = "pantau:addresses:info"
-    [rule] = [rule for group in rules["groups"] for rule in group["rules"] if rule["record"] == addresses]
+    rule = LOCAL["pantau:addresses:info"]
     queries = {v["query"]["query"] for b in BOARDS.values() for v in b["templating"]["list"] if v["type"] == "query"}
     asked_for = {m[1] for q in queries if (m := re.fullmatch(r"label_values\(pantau:addresses:info, (\w+)\)", q))}
     assert asked_for <= rule["labels"].keys()
@@ -552,8 +549,7 @@ def test_no_panel_draws_a_series_for_each_agency(tmp_path: Path) -> None:
 
 
 def test_every_metric_of_ours_that_tells_of_the_world_is_on_a_dashboard(known: set[str]) -> None:
-    rules = yaml.safe_load((GRAFANA / "rules" / "pantau.rules.yml").read_text())
-    recorded = [rule["expr"] for group in rules["groups"] for rule in group["rules"] if "record" in rule]
+    recorded = [rule["expr"] for rule in RECORDINGS.values()]
     shown = {m for expr in (*expressions(), *recorded) for m in promql.metrics(expr)}
     assert {metric for metric in known if metric.startswith("pantau_")} <= shown
 

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from tests.unit.grafana import promtool
+from tests.unit.grafana.rules import GROUPS
 from tests.unit.grafana.shown import asked, filled
 
-RULES = Path(__file__).parents[3] / "grafana" / "rules" / "pantau.rules.yml"
-GROUPS: dict[str, list[dict[str, Any]]] = {
-    group["name"]: group["rules"] for group in yaml.safe_load(RULES.read_text())["groups"]
-}
 HOUR, DAY = 60, 24 * 60
 END = 30 * DAY
 
