@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from operator import itemgetter
 from pathlib import Path
 from unittest.mock import patch
@@ -77,10 +77,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [item for _, scope in sorted(spread, key=itemgetter(0)) for item in scope]
 
 
-def pytest_collection_finish() -> None:
-    """Set thousands of collected tests aside: the collector would go through them again and again, and find nothing."""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Set thousands of tests aside: the collector would go through them again and again, and find nothing.
+
+    Not while they are collected either, which takes a quarter less without it, in each of the processes.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(autouse=True)
