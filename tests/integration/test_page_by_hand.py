@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Literal
 
 import pytest
+import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page
 
@@ -14,11 +16,19 @@ from monitor.web.serving import open_port, serve, url_of
 from tests.real.visitor import opened_browser
 from tests.unit.monitor.web.country import Country, Weather, agency, down
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 
 #: Of the axe rules those of WCAG 2.2, levels A and AA.
 _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 _SCREEN = {"width": 1400, "height": 900}
+_SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """One for all: a visitor's cookies and what is in a page are a context's."""
+    async with opened_browser() as opened:
+        yield opened
 
 
 @asynccontextmanager
@@ -32,20 +42,22 @@ async def served(country: Country) -> AsyncIterator[str]:
 async def page_of(browser: Browser, country: Country, path: str = "/", **how: object) -> AsyncIterator[Page]:
     """Open a page, which must not complain to its console."""
     complaints: list[str] = []
-    async with served(country) as url:
-        context = await browser.new_context(**{"viewport": _SCREEN, **how})  # type: ignore[arg-type]
+    async with (
+        served(country) as url,
+        await browser.new_context(**{"viewport": _SCREEN, **how}) as context,  # type: ignore[arg-type]
+    ):
         page = await context.new_page()
         page.on("console", lambda said: complaints.append(said.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         await page.goto(url + path)
         await page.wait_for_selector("#asof:not([hidden])")
         yield page
-        await context.close()
     assert complaints == []
 
 
 async def serious(page: Page) -> Sequence[str]:
-    found = await Axe().run(page, options={"runOnly": _RULES})
+    # Of what is well it need not list each element, which takes it a third of its time.
+    found = await Axe().run(page, options={"runOnly": _RULES, "resultTypes": ["violations"]})
     return [
         f"{each['id']}: {node['html'][:120]}"
         for each in found.response["violations"]
@@ -54,36 +66,37 @@ async def serious(page: Page) -> Sequence[str]:
     ]
 
 
-async def test_nobody_is_shut_out_of_the_page_whatever_it_shows() -> None:
-    async with opened_browser() as browser:
-        for scheme in ("light", "dark"):
-            for weather in Weather:
-                async with page_of(browser, Country(size=60, weather=weather), color_scheme=scheme) as page:
-                    assert await serious(page) == [], (scheme, weather)
-        for path in ("/?wall=1", "/agencies/A001?lang=en", "/?q=A01&lang=en"):
-            async with page_of(browser, Country(size=60, weather=Weather.MASS), path) as page:
-                assert await serious(page) == [], path
+async def test_nobody_is_shut_out_of_the_page_whatever_it_shows(browser: Browser) -> None:
+    for weather in Weather:
+        async with page_of(browser, Country(size=60, weather=weather)) as page:
+            for scheme in _SCHEMES:
+                await page.emulate_media(color_scheme=scheme)
+                assert await serious(page) == [], (scheme, weather)
+    for path in ("/?wall=1", "/agencies/A001?lang=en", "/?q=A01&lang=en"):
+        async with page_of(browser, Country(size=60, weather=Weather.MASS), path) as page:
+            assert await serious(page) == [], path
 
 
-async def test_a_country_takes_three_screens_and_a_telephone_loses_nothing_of_it() -> None:
+async def test_a_country_takes_three_screens_and_a_telephone_loses_nothing_of_it(browser: Browser) -> None:
     tall = "[document.documentElement.scrollHeight, document.documentElement.scrollWidth]"
-    async with opened_browser() as browser:
-        for weather in Weather:
-            country = Country(size=1000, weather=weather)
-            async with page_of(browser, country) as page:
-                height, width = await page.evaluate(tall)
-                assert (height <= 3 * _SCREEN["height"], width) == (True, _SCREEN["width"]), (weather, height)
-            async with page_of(browser, country, viewport={"width": 400, "height": 800}) as page:
-                assert (await page.evaluate(tall))[1] == 400, weather
-        async with page_of(
-            browser, Country(size=1000, weather=Weather.AWAY), "/?wall=1", viewport={"width": 1920, "height": 1080}
-        ) as page:
-            assert await page.evaluate(tall) == [1080, 1920], "on a wall nobody scrolls"
+    for weather in Weather:
+        async with page_of(browser, Country(size=1000, weather=weather)) as page:
+            height, width = await page.evaluate(tall)
+            assert (height <= 3 * _SCREEN["height"], width) == (True, _SCREEN["width"]), (weather, height)
+            # How wide it is, only the style sheet asks.
+            await page.set_viewport_size({"width": 400, "height": 800})
+            assert (await page.evaluate(tall))[1] == 400, weather
+    async with page_of(
+        browser, Country(size=1000, weather=Weather.AWAY), "/?wall=1", viewport={"width": 1920, "height": 1080}
+    ) as page:
+        assert await page.evaluate(tall) == [1080, 1920], "on a wall nobody scrolls"
 
 
-async def test_what_has_the_focus_is_selected_scrolled_to_or_unfolded_stays_so_when_something_changes() -> None:
+async def test_what_has_the_focus_is_selected_scrolled_to_or_unfolded_stays_so_when_something_changes(
+    browser: Browser,
+) -> None:
     country = Country(size=300, weather=Weather.OUTAGE)
-    async with opened_browser() as browser, page_of(browser, country) as page:
+    async with page_of(browser, country) as page:
         await page.evaluate(
             """() => {
               document.getElementById("d-notices").open = true;
@@ -125,9 +138,9 @@ async def test_what_has_the_focus_is_selected_scrolled_to_or_unfolded_stays_so_w
     assert [each for each in kept["touched"] if each != "a-A010"] == []
 
 
-async def test_who_reads_of_an_agency_that_goes_down_stays_with_it() -> None:
+async def test_who_reads_of_an_agency_that_goes_down_stays_with_it(browser: Browser) -> None:
     country = Country(size=20)
-    async with opened_browser() as browser, page_of(browser, country) as page:
+    async with page_of(browser, country) as page:
         await page.focus("#a-A010 a")
         country.otherwise["A010"] = down(agency("A010"), 1)
         await page.wait_for_selector("article#a-A010")
@@ -135,9 +148,9 @@ async def test_who_reads_of_an_agency_that_goes_down_stays_with_it() -> None:
         assert await page.title() == "(1) Pantau"
 
 
-async def test_a_filter_takes_hold_while_it_is_written_and_can_be_sent_on() -> None:
+async def test_a_filter_takes_hold_while_it_is_written_and_can_be_sent_on(browser: Browser) -> None:
     country = Country(size=300, weather=Weather.OUTAGE)
-    async with opened_browser() as browser, page_of(browser, country) as page:
+    async with page_of(browser, country) as page:
         await page.fill("input[name=q]", "a015.jabatan")
         await page.wait_for_selector("#found")
         shown = await page.eval_on_selector_all("[id^=a-]", "all => all.map((each) => each.id)")
@@ -156,10 +169,9 @@ async def test_a_filter_takes_hold_while_it_is_written_and_can_be_sent_on() -> N
     assert told == "1 daripada 300 agensi sepadan", "nothing of what came and went"
 
 
-async def test_the_filter_and_the_languages_need_no_script() -> None:
+async def test_the_filter_and_the_languages_need_no_script(browser: Browser) -> None:
     country = Country(size=60, weather=Weather.OUTAGE)
-    async with opened_browser() as browser, served(country) as url:
-        context = await browser.new_context(java_script_enabled=False)
+    async with served(country) as url, await browser.new_context(java_script_enabled=False) as context:
         page = await context.new_page()
         await page.goto(url)
         await page.select_option("select[name=state]", "down")
@@ -176,9 +188,9 @@ async def test_the_filter_and_the_languages_need_no_script() -> None:
     assert 0 < shown < 60
 
 
-async def test_a_keyboard_reaches_everything_and_shows_where_it_is() -> None:
+async def test_a_keyboard_reaches_everything_and_shows_where_it_is(browser: Browser) -> None:
     country = Country(size=12, weather=Weather.OUTAGE)
-    async with opened_browser() as browser, page_of(browser, country) as page:
+    async with page_of(browser, country) as page:
         wanted = await page.evaluate(
             "[...document.querySelectorAll('a[href], input, select, button, summary')].filter((each) => each.checkVisibility()).length"
         )
