@@ -41,6 +41,27 @@ async def take_alerts(
     return AlertsTaken(news=news, concerned=concerned)
 
 
+async def known_before(
+    ledger: Ledger, alerts: Sequence[ReceivedAlert], brief: Callable[[ReceivedAlert], Brief], now: datetime
+) -> Sequence[News] | None:
+    """Return what some alerts come to where nothing is to be written for any of them; `None`: something is."""
+    if len({each.fingerprint for each in alerts}) < len(alerts):
+        return None
+    found = await _decide(ledger, alerts, brief, now)
+    return None if found.changed or found.events else found.news
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Decided:
+    """What some alerts come to."""
+
+    news: Sequence[News]
+    #: What is to be written down of them.
+    changed: Sequence[KnownAlert]
+    #: What opens and ends incidents.
+    events: Sequence[Trigger | Resolve]
+
+
 def _apart(alerts: Sequence[ReceivedAlert]) -> Iterator[Sequence[ReceivedAlert]]:
     """Return alerts in their order, in parts in which none comes twice: as a rule all of them."""
     part: dict[str, ReceivedAlert] = {}
@@ -55,9 +76,25 @@ def _apart(alerts: Sequence[ReceivedAlert]) -> Iterator[Sequence[ReceivedAlert]]
 async def _take_part(
     ledger: Ledger, alerts: Sequence[ReceivedAlert], brief: Callable[[ReceivedAlert], Brief], now: datetime
 ) -> AlertsTaken:
+    decided = await _decide(ledger, alerts, brief, now)
+    concerned = await take_in_all(ledger, decided.events)
+    told = {each.dedup_key: each for each in alerts}
+    for incident in concerned:
+        if incident.is_open:
+            detail = told[incident.dedup_key].told()
+            await ledger.journal(
+                Entry(at=now, actor=ACTOR, event="alert received", incident_id=incident.id, detail=detail)
+            )
+    await ledger.save_alerts(decided.changed)
+    return AlertsTaken(news=decided.news, concerned=[each.id for each in concerned])
+
+
+async def _decide(
+    ledger: Ledger, alerts: Sequence[ReceivedAlert], brief: Callable[[ReceivedAlert], Brief], now: datetime
+) -> _Decided:
     known = await ledger.known_alerts({each.fingerprint for each in alerts})
     are_open = await ledger.open_among({each.dedup_key for each in alerts})
-    news, changed, events = list[News](), list[KnownAlert](), dict[str, Trigger | Resolve]()
+    news, changed, events = list[News](), list[KnownAlert](), list[Trigger | Resolve]()
     for alert in alerts:
         before = known.get(alert.fingerprint)
         said, after = heed(alert, before, now)
@@ -66,17 +103,8 @@ async def _take_part(
             changed.append(after)
         event = _event(alert, said, brief, now, is_open=alert.dedup_key in are_open)
         if event is not None:
-            events[alert.dedup_key] = event
-    concerned = await take_in_all(ledger, list(events.values()))
-    told = {each.dedup_key: each for each in alerts}
-    for incident in concerned:
-        if incident.is_open:
-            detail = told[incident.dedup_key].told()
-            await ledger.journal(
-                Entry(at=now, actor=ACTOR, event="alert received", incident_id=incident.id, detail=detail)
-            )
-    await ledger.save_alerts(changed)
-    return AlertsTaken(news=news, concerned=[each.id for each in concerned])
+            events.append(event)
+    return _Decided(news=news, changed=changed, events=events)
 
 
 def _event(

@@ -289,3 +289,6 @@ class Store(Protocol):
 
     def transaction(self) -> AbstractAsyncContextManager[Ledger]:
         """Begin a writing transaction: committed at the end of the block, rolled back on an error."""
+
+    def reading(self) -> AbstractAsyncContextManager[Ledger]:
+        """Give a consistent view, for those who only look: they wait for nobody who writes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -273,6 +273,11 @@ class BreakableStore:
             raise self.trouble from None
         except _Broken as broken:
             raise broken.trouble from None
+
+    def reading(self) -> AbstractAsyncContextManager[Ledger]:
+        if self.is_gone:
+            raise StoreAway("the server restarts")
+        return self._inner.reading()
 
     def _commit(self) -> None:
         if self.away:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from structlog.testing import capture_logs
@@ -589,6 +590,9 @@ async def test_a_store_that_is_away_ends_no_asking_and_fills_no_log(play: Play) 
             ledgers: list[Ledger] = []
             for ledger in ledgers:
                 yield ledger
+            raise StoreAway("disk full")
+
+        def reading(self) -> NoReturn:
             raise StoreAway("disk full")
 
     class Taker(Answerable):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,6 +51,9 @@ class Counting:
         async with self._inner.transaction() as ledger:
             yield ledger
 
+    def reading(self) -> AbstractAsyncContextManager[Ledger]:
+        return self._inner.reading()
+
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Counting]:
@@ -82,6 +85,10 @@ async def test_nobody_waits_for_more_than_one_part_of_the_webhooks_that_come_at_
     webhooks = [[replace(FIRES, fingerprint=f"{of:08x}{n:08x}") for n in range(30)] for of in range(40)]
     bringing = asyncio.gather(*(dispatcher.take_alerts(each, lambda _: replace(BRIEF, agency="")) for each in webhooks))
     assert [news for each in await bringing for news in each] == [News.FIRES] * 1200
+    assert store.begun == 40
+    # Again: nobody waits for who writes, and nothing is written.
+    store.goes_on.clear()
+    assert await dispatcher.take_alerts(webhooks[0], lambda _: BRIEF) == [News.GOES_ON] * 30
     assert store.begun == 40
 
 
