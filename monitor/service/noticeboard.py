@@ -58,8 +58,9 @@ from probes.model.result import ProbeResult
 #: So many incidents and notices are listed for programs, and so many on the page.
 _LISTED = 200
 _INCIDENTS, _NOTICES = 20, 40
-#: So many open incidents are on the page: those that nobody has taken on first, outages before what is slow. All have their agency's card or tile.
-_OPEN = 5
+#: So many open incidents are on the page, most of them folded away: those that nobody has taken on first, outages before what is
+#: slow. All have their agency's card or tile.
+_OPEN = 50
 #: What failed, or may have, is on the page for longer than what went well.
 _ATTENTION = 20
 #: The journal tells of all that changes; what it should not tell of is seen after this, all the same.

@@ -103,7 +103,7 @@ class Service(Front, Noticeboard, Letters):
             own=self.own(),
             agencies=await self.agencies(),
             own_checks=self.own_checks(),
-            open=[each for each in incidents if each.resolved_at is None][:5],
+            open=[each for each in incidents if each.resolved_at is None][:50],
             open_count=sum(each.resolved_at is None for each in incidents),
             incidents=incidents,
             notices=notices,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import html
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -160,7 +161,9 @@ async def test_the_list_for_programs_is_written_anew_only_for_agencies_that_chan
     assert changed[1][1] != two
     async with client(portal(Country(views=views), HOSTS)) as web:
         answer = await web.get("/api/v1/agencies")
-    assert answer.content == b"[" + one + b"," + two + b"]"
+    # How available their mail was changes with every day, and is written beside what is kept.
+    assert [{**each, "availability": []} for each in answer.json()] == [json.loads(one), json.loads(two)]
+    assert all(each["availability"] for each in answer.json())
     assert answer.headers["content-type"] == "application/json"
 
 
@@ -506,3 +509,23 @@ async def test_the_packed_page_is_the_page() -> None:
     made = await Board(Country(), page_templates(), version="1").rendering()
     assert gzip.decompress(made.page.packed) == made.page.plain
     assert gzip.decompress(made.state.packed) == made.state.plain
+
+
+@dataclass
+class ManyOpen(Service):
+    """A service with sixty open incidents."""
+
+    async def incidents(self) -> Sequence[IncidentView]:
+        (one,) = await super().incidents()
+        return [replace(one, id=number, number=f"JCM-{number:02}", resolved_at=None) for number in range(1, 61)]
+
+
+async def test_five_open_incidents_are_seen_forty_five_unfold_and_the_others_are_told_of() -> None:
+    async with client(portal(ManyOpen(), HOSTS)) as web:
+        text = (await web.get("/fragment")).text
+
+    part = text[text.index('id="open"') : text.index('id="agencies"')]
+    seen, folded = part.split('<details id="d-open">')
+    assert (seen.count("<li id="), folded.count("<li id=")) == (5, 45)
+    assert "dan 55 lagi</summary>" in folded
+    assert 'dan 10 lagi dalam <a href="/api/v1/incidents">API</a>' in folded
