@@ -25,6 +25,7 @@ from alerts.model.gateway import (
     Surroundings,
     VoiceContent,
 )
+from alerts.provider import Polled
 from pantau_lab.callbacks import CallbackListener, NotedDesk
 from pantau_lab.carrier.api import app
 from pantau_lab.carrier.carrier import Carrier
@@ -157,7 +158,7 @@ async def test_a_new_process_hands_in_again_under_the_same_id() -> None:
     async with world("poll") as play:
         await play.carrier.answer(play.phone(), "1A")
         await play.look()
-        play.sms._handed_in.clear()
+        play.sms._polled = Polled()
         await play.look()
 
         assert [said.event_id for said in play.desk.said] == play.desk.repeated
