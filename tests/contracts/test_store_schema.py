@@ -11,6 +11,7 @@ from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -25,6 +26,7 @@ from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
 from monitor.store.probing.retention import Keep, Retention
+from monitor.store.schema import migrations
 from monitor.store.schema.migrations import StoreTooNewError, upgrade
 from monitor.store.schema.tables import hour, metadata
 from tests.real.postgres import Postgres
@@ -74,6 +76,17 @@ def test_the_migrations_make_what_the_tables_say(place: Place) -> None:
 def test_an_upgrade_can_be_repeated(place: Place) -> None:
     for _ in range(2):
         upgrade(place.url)
+
+
+def test_the_newest_schema_is_the_last_of_the_migrations() -> None:
+    assert migrations.known()[0] == migrations.NEWEST
+
+
+def test_a_file_that_is_up_to_date_is_opened_without_what_migrates_one(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'pantau.sqlite'}"
+    upgrade(url)
+    with patch.object(migrations, "_migrate", side_effect=AssertionError("is up to date")):
+        upgrade(url)
 
 
 def test_an_upgrade_that_is_broken_off_leaves_nothing_and_can_be_repeated(place: Place) -> None:

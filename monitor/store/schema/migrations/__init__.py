@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-from alembic.script.revision import ResolutionError
-from alembic.util import CommandError
-from sqlalchemy import URL, Engine, create_engine, pool, text
+from sqlalchemy import URL, Engine, create_engine, inspect, pool, text
 
 from monitor.store.schema.bar import Bar
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+#: The schema that this program uses: the last of the migrations.
+NEWEST: Final = max(file.name.partition("_")[0] for file in (Path(__file__).parent / "versions").glob("[0-9]*.py"))
 
 
 class StoreTooNewError(Exception):
@@ -30,16 +31,27 @@ def upgrade(url: str | URL, to: str = "head", *, arguments: Mapping[str, Any] | 
     *arguments*: how it is connected to. Raise `StoreTooNewError` when it has had a migration that is not known here,
     `StoreBarredError` when nobody may use it.
     """
+    engine = create_engine(url, poolclass=pool.NullPool, connect_args=dict(arguments or {}), hide_parameters=True)
+    # A server waits for whoever changes its schema now. A file is ours alone; as a rule it is up to date, and a start need not
+    # read what migrates one.
+    if engine.dialect.name == "sqlite" and to == "head" and _number_of(engine) == NEWEST:
+        return
+    _migrate(engine, to)
+
+
+def _migrate(engine: Engine, to: str) -> None:
+    from alembic import command  # noqa: PLC0415 - a tenth of a second
+    from alembic.script.revision import ResolutionError  # noqa: PLC0415
+    from alembic.util import CommandError  # noqa: PLC0415
+
     config = _config()
-    config.attributes["engine"] = engine = create_engine(
-        url, poolclass=pool.NullPool, connect_args=dict(arguments or {}), hide_parameters=True
-    )
+    config.attributes["engine"] = engine
     try:
         command.upgrade(config, to)
     except CommandError as error:
         if not isinstance(error.__cause__, ResolutionError):
             raise
-        if (bar := _bar_of(engine)) is not None:
+        if (bar := Bar.of(_number_of(engine) or "")) is not None:
             raise StoreBarredError(bar.why) from None
         raise StoreTooNewError(
             "a newer version of Pantau has used this store; install that version again, or put back the copy "
@@ -47,18 +59,25 @@ def upgrade(url: str | URL, to: str = "head", *, arguments: Mapping[str, Any] | 
         ) from None
 
 
-def _bar_of(engine: Engine) -> Bar | None:
+def _number_of(engine: Engine) -> str | None:
+    """Return the number of a database's schema; `None`: it has none yet."""
     with engine.connect() as connection:
-        number = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
-    return Bar.of(number)
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        number: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+        return number
 
 
 def known() -> Sequence[str]:
     """Return the numbers of all schemas that this program can bring up to date, the newest first."""
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 - as above
+
     return [script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()]
 
 
 def _config() -> Config:
+    from alembic.config import Config  # noqa: PLC0415 - as above
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     return config
