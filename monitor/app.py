@@ -59,8 +59,10 @@ from monitor.service.paper.letters import Letters, office_hours
 from monitor.service.paper.restorer import Restorer
 from monitor.service.reloader import Reloader, needs_restart, read
 from monitor.service.renamer import Renamer
+from monitor.service.statements import Statements
 from monitor.service.watch import Watch, WatchSurroundings, keep_showing_mailboxes
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
+from monitor.store.engine.drills import Drills
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
@@ -69,6 +71,7 @@ from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.probing.retention import Keep, Retention
 from monitor.store.upkeep.documents import Documents, DocumentsAwayError
 from monitor.store.upkeep.renames import Renames
+from monitor.views.overview import view_checks
 from monitor.views.own_health import Signs
 from monitor.views.status_line import status_line
 from monitor.watchdog.watchdog import Watchdog, store_opening
@@ -81,6 +84,7 @@ from monitor.web.command.paper import paper
 from monitor.web.command.records import records
 from monitor.web.command.renames import renames
 from monitor.web.command.silences import silences
+from monitor.web.command.statements import statements
 from monitor.web.letters import letter_orders
 from monitor.web.portal import portal
 from monitor.web.serving import open_port, open_unix, serve, url_of
@@ -407,6 +411,17 @@ class App:
             declarations(declarer),
             letter_orders(self._letters),
             paper(self._restorer),
+            statements(
+                Statements(
+                    store=self._around.store,
+                    days=self._days,
+                    drills=Drills(self._database),
+                    lifecycle=self._lifecycle,
+                    clock=self._clock,
+                    configuration=self._configuration,
+                    checks=lambda agency: view_checks(self._watch().inspector.latest(agency)),
+                )
+            ),
             documents(DocumentWriter(self._path, self._environ, self._documents, self._clock), self._reloader.reload),
             renames(
                 Renamer(

@@ -184,7 +184,7 @@ def _evidence(dossier: Dossier) -> dict[str, Json]:
         "columns": ["Dari", "Hingga", "Laluan ujian", "Bilangan", "Keputusan", "Sebab"],
         "widths": [33, 17, 34, 16, 24, 0],
         "rows": [
-            _cells(
+            cells(
                 stamp(streak[0].at),
                 _until(streak[0].at, streak[-1].at),
                 streak[0].subject_ms,
@@ -220,7 +220,7 @@ def _told(dossier: Dossier) -> dict[str, Json]:
         (attempt, delivery, n) for n in dossier.notices for delivery in n.deliveries for attempt in delivery.attempts
     ]
     rows = [
-        _cells(
+        cells(
             stamp(attempt.started_at),
             f"{name_of(notice, dossier.incident)}\n{_purpose(notice)}",
             f"{phrase.CHANNELS[delivery.address.channel]}\n{_address(delivery)}",
@@ -260,7 +260,7 @@ def _story(dossier: Dossier) -> dict[str, Json]:
         "columns": ["Bil.", "Masa", "Oleh", "Peristiwa"],
         "widths": [12, 33, 40, 0],
         "rows": [
-            _cells(
+            cells(
                 str(entry.number),
                 stamp(entry.at),
                 names.get(entry.actor, phrase.person(entry.actor)),
@@ -279,7 +279,7 @@ def _files(digests: Mapping[str, str]) -> dict[str, Json]:
         "notes": [_HOW_TO_VERIFY],
         "columns": ["Fail", "SHA-256"],
         "widths": [34, 0],
-        "rows": [_cells(name, digest) for name, digest in digests.items()],
+        "rows": [cells(name, digest) for name, digest in digests.items()],
     }
 
 
@@ -291,7 +291,7 @@ def _certificate() -> dict[str, Json]:
     }
 
 
-def _cells(*texts: str) -> list[Json]:
+def cells(*texts: str) -> list[Json]:
     """Return the cells of a row, each as its lines."""
     return [text.split("\n") for text in texts]
 

@@ -21,6 +21,7 @@ from alerts.documents.letter import letter_data
 from alerts.documents.list import list_data
 from alerts.documents.printable import Json, printable, printable_all
 from alerts.documents.sender import sender_line
+from alerts.documents.statement import MonthlyStatement, statement_data
 from alerts.model.gateway import PageContent
 from alerts.model.notice import Addressee, Facts, Language, Office
 from alerts.wording.texts import Wording
@@ -84,6 +85,11 @@ def fax(facts: Facts, addressee: Addressee, wording: Wording) -> PageContent:
 def dossier(of: Dossier, digests: Mapping[str, str], wording: Wording) -> PageContent:
     """Return the record of an incident; *digests* are the SHA-256 of the files that go with it, by name."""
     return _Sheet("dossier.typ", dossier_data(of, digests, wording), of.made_at, 0).page()
+
+
+def statement(of: MonthlyStatement, wording: Wording) -> PageContent:
+    """Return an agency's monthly statement."""
+    return _Sheet("statement.typ", statement_data(of, wording), of.made_at, 0).page()
 
 
 def fax_list(facts: Sequence[Facts], addressee: Addressee, wording: Wording, operator: Office) -> PageContent:

@@ -40,6 +40,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "paper": "Letters and faxes that wait because the store may be an older copy, and numbers that are not given.",
     "settle": "Say what became of a notice whose fate is unknown: ask its reader first.",
     "dossier": "Write an incident's dossier: the record as PDF/A, and the data behind it with the journal's hashes.",
+    "report": "Write an agency's monthly statement for its head: a page of PDF/A in Malay, and tables beside it.",
     "drill": "Try a contact's numbers, or everybody's: SMS, calls and faxes that say that they are a drill.",
     "override": "Let somebody take a duty over for a while.",
     "silence": "Let nobody be told about an agency or a route for a while.",
@@ -57,7 +58,7 @@ COMMANDS: Final[Mapping[str, str]] = {
 _TOGETHER: Final[Mapping[str, tuple[str, ...]]] = {
     "incident": ("incidents", "ack", "hand-on", "remark", "release", "declare", "close", "correct"),
     "notice": ("notices", "settle"),
-    "record": ("dossier", "purge"),
+    "record": ("dossier", "report", "purge"),
     "documents": ("apply", "export"),
 }
 

@@ -82,10 +82,10 @@ def files(dossier: Dossier, trail: Trail, wording: Wording) -> Mapping[str, byte
     data = {
         "dossier.json": _json(dossier),
         "journal.jsonl": "".join(f"{compact(as_json(entry))}\n" for entry in dossier.entries),
-        "links.csv": _csv(("number", "content"), trail.links),
+        "links.csv": csv_of(("number", "content"), trail.links),
         "checkpoints.jsonl": "".join(f"{compact(as_json(entry))}\n" for entry in trail.checkpoints),
-        "notices.csv": _csv(_NOTICE_COLUMNS, _tries(dossier)),
-        "evidence.csv": _csv(_EVIDENCE_COLUMNS, (_evidence_row(each) for each in dossier.evidence)),
+        "notices.csv": csv_of(_NOTICE_COLUMNS, _tries(dossier)),
+        "evidence.csv": csv_of(_EVIDENCE_COLUMNS, (_evidence_row(each) for each in dossier.evidence)),
         "BACA-SAYA.txt": _READ_ME.format(
             number=number, before=before, head=f"{dossier.head.number}:{dossier.head.hash}"
         ),
@@ -141,7 +141,8 @@ def _evidence_row(each: Measurement) -> Sequence[object]:
     return moment(each.at), each.subject, each.outcome, transit, each.why, each.reference
 
 
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def csv_of(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table as a file."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(columns)

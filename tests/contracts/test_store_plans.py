@@ -262,6 +262,7 @@ async def ask_for_lists(listing: Any, incident_id: int) -> None:
     ):
         await listing.notices(told, most=2)
     await listing.numbers([incident_id])
+    await listing.during("JCM", T0, T0 + DAY)
 
 
 async def ask_about_claims_and_alerts(ledger: Any, incident_id: int) -> None:
@@ -360,6 +361,7 @@ async def ask_of_drills(drills: Any) -> None:
         await getattr(drills, asking)()
     await drills.exercises(begun.id)
     await drills.latest(2)
+    await drills.during("JCM", T0, T0 + DAY)
     await drills.end(begun, T0 + DAY)
 
 

@@ -6,73 +6,31 @@ import asyncio
 import json
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, closing
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from monitor.app import App
 from monitor.cli.operation.documents import apply, export
 from monitor.config.loading import load
 from monitor.model.document import Pen, WrittenDocument
-from monitor.runtime.place import CONTROL_SOCKET
 from monitor.store.backend.database import Database
 from monitor.store.upkeep.documents import Documents, read_documents
+from tests.integration.watching import agency, laid_out, service
 from tests.unit.alerts.people import T0
-
-SETTINGS = """\
-mode: watch
-agencies: in the store
-state: state
-listen: 127.0.0.1:0
-callbacks: {listen: 127.0.0.1:0}
-references:
-"""
-REFERENCE = """\
-  rujukan-{which}:
-    address: pantau@rujukan-{which}.{ending}
-    smtp: {{host: 127.0.0.1, port: {port}}}
-    imap: {{host: 127.0.0.1, port: {port}}}
-    login: {{username: pantau, password_file: secrets/mail}}
-"""
-AGENCY = """\
-# Whatever somebody has remarked stays.
-agency: {code}
-name: Jabatan {code}
-domains: [{domain}]
-mailboxes:
-  utama:
-    address: pantau@{domain}
-    smtp: {{host: 127.0.0.1, port: 3}}
-    imap: {{host: 127.0.0.1, port: 3}}
-    login: {{username: {code}, password_file: secrets/mail}}
-"""
 
 app = typer.Typer()
 app.command("apply")(apply)
 app.command("export")(export)
 
 
-def agency(code: str, domain: str = "") -> str:
-    return AGENCY.format(code=code, domain=domain or f"{code.lower()}.gov.my")
-
-
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """Lay out a service that only watches, with two agency files that nobody has applied."""
-    written = SETTINGS + REFERENCE.format(which="a", ending="gov.my", port=1)
-    (tmp_path / "pantau.yaml").write_text(written + REFERENCE.format(which="b", ending="edu.my", port=2))
-    (tmp_path / "secrets").mkdir()
-    (tmp_path / "secrets" / "mail").write_text("kata-laluan-contoh")
-    (tmp_path / "secrets" / "mail").chmod(0o600)
-    files = tmp_path / "agencies"
-    files.mkdir()
-    for code in ("JCM", "MDC"):
-        (files / f"{code.lower()}.yaml").write_text(agency(code))
-    return tmp_path
+    return laid_out(tmp_path)
 
 
 def run(place: Path, command: str, directory: str = "agencies", *words: str) -> tuple[int, list[str]]:
@@ -267,21 +225,6 @@ def test_a_file_whose_name_nobody_can_write_down_is_told(place: Path) -> None:
     assert code == 2
     assert lines[0].endswith("write instead: a name in plain letters")
     assert stored(place) == {}
-
-
-@asynccontextmanager
-async def service(place: Path) -> AsyncIterator[None]:
-    app = App(place / "pantau.yaml", {})
-    running = asyncio.create_task(app.run())
-    try:
-        async with asyncio.timeout(60):
-            while not (place / "state" / CONTROL_SOCKET).exists():
-                assert not running.done(), running
-                await asyncio.sleep(0.05)
-        yield
-    finally:
-        app.stop()
-        await running
 
 
 async def test_a_running_service_writes_and_takes_up_what_is_applied(place: Path) -> None:

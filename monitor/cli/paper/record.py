@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -35,6 +36,34 @@ def dossier(
         config, socket, "POST", f"/incidents/{in_path(incident)}/dossier", {"by": by or login_name()}, within=LONG
     )
     directory = output or Path(f"dossier-{incident.strip().upper()}")
+    _write(directory, files)
+    typer.echo(f"{directory}: {', '.join(files)}. TERHAD: keep it where only those may read it who have to.")
+
+
+def report(
+    agency: Annotated[str, typer.Argument(help="Its code: JKR.")],
+    month: Annotated[str, typer.Argument(help="Year and month: 2026-11.", metavar="MONTH")],
+    *,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A directory for the files; default: this one.")
+    ] = None,
+    by: By = "",
+    config: Config = DEFAULT_CONFIG,
+    socket: Socket = None,
+) -> None:
+    """Write an agency's monthly statement for its head: a page of PDF/A in Malay, and tables beside it.
+
+    Availability of sending and receiving, with the time that nobody watched; outages with cause and duration; who was told; drills
+    and checks. It names people and no numbers.
+    """
+    order = {"agency": agency, "month": month, "by": by or login_name()}
+    files = ask(config, socket, "POST", "/statements", order, within=LONG)
+    directory = output or Path()
+    _write(directory, files)
+    typer.echo(f"{directory}: {', '.join(files)}")
+
+
+def _write(directory: Path, files: Mapping[str, str]) -> None:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, content in files.items():
@@ -42,7 +71,6 @@ def dossier(
                 file.write(b64decode(content))
     except OSError as error:
         fail(f"{directory} cannot be written: {error.strerror}")
-    typer.echo(f"{directory}: {', '.join(files)}. TERHAD: keep it where only those may read it who have to.")
 
 
 def purge(

@@ -191,6 +191,11 @@ class Drills:
         """Return what of a drill was begun or left out, the oldest first."""
         return await self._many(exercise.c.drill_id == drill_id)
 
+    async def during(self, agency: str, begin: datetime, end: datetime) -> Sequence[Record]:
+        """Return what was begun with an agency's contacts from *begin* on and before *end*, the oldest first."""
+        at = exercise.c.begun_at
+        return await self._many((exercise.c.agency == agency) & (at >= begin) & (at < end))
+
     async def find(self, reference: str) -> Record | None:
         """Return an exercise by the reference that its gateway knows."""
         return await self._one(exercise.c.reference == reference)

@@ -76,6 +76,12 @@ class SqlListing(InTransaction):
         found: Sequence[int] = (await self._connection.execute(query)).scalars().all()
         return found
 
+    async def during(self, key: str, begin: datetime, end: datetime) -> Sequence[int]:
+        """Return the ids of all about *key* that were open at some time from *begin* on and before *end*, oldest first."""
+        was_open = (end > _OPENED) & (incident.c.resolved_at.is_(None) | (incident.c.resolved_at >= begin))
+        query = select(incident.c.id).where(incident.c.dedup_key == key, was_open).order_by(incident.c.id)
+        return (await self._connection.execute(query)).scalars().all()
+
     async def open_incidents(self, wanted: IncidentFilter, *, before: int = NEWEST) -> Sequence[int]:
         """Return the ids of all that fit and are open, newest first. There is at most one of each thing that is watched."""
         # Without an order in the question: the index of the open ones is small, and the order of all rows is not.

@@ -1,0 +1,73 @@
+"""A service that only watches, in this process: of agencies whose servers refuse, so that nothing is sent to anybody."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from monitor.app import App
+from monitor.runtime.place import CONTROL_SOCKET
+
+SETTINGS = """\
+mode: watch
+agencies: in the store
+state: state
+listen: 127.0.0.1:0
+callbacks: {listen: 127.0.0.1:0}
+references:
+"""
+REFERENCE = """\
+  rujukan-{which}:
+    address: pantau@rujukan-{which}.{ending}
+    smtp: {{host: 127.0.0.1, port: {port}}}
+    imap: {{host: 127.0.0.1, port: {port}}}
+    login: {{username: pantau, password_file: secrets/mail}}
+"""
+AGENCY = """\
+# Whatever somebody has remarked stays.
+agency: {code}
+name: Jabatan {code}
+domains: [{domain}]
+mailboxes:
+  utama:
+    address: pantau@{domain}
+    smtp: {{host: 127.0.0.1, port: 3}}
+    imap: {{host: 127.0.0.1, port: 3}}
+    login: {{username: {code}, password_file: secrets/mail}}
+"""
+
+
+def agency(code: str, domain: str = "") -> str:
+    return AGENCY.format(code=code, domain=domain or f"{code.lower()}.gov.my")
+
+
+def laid_out(place: Path) -> Path:
+    """Write the settings of a service whose agencies are in its store, and the files of two that nobody has applied."""
+    written = SETTINGS + REFERENCE.format(which="a", ending="gov.my", port=1)
+    (place / "pantau.yaml").write_text(written + REFERENCE.format(which="b", ending="edu.my", port=2))
+    (place / "secrets").mkdir()
+    (place / "secrets" / "mail").write_text("kata-laluan-contoh")
+    (place / "secrets" / "mail").chmod(0o600)
+    files = place / "agencies"
+    files.mkdir()
+    for code in ("JCM", "MDC"):
+        (files / f"{code.lower()}.yaml").write_text(agency(code))
+    return place
+
+
+@asynccontextmanager
+async def service(place: Path) -> AsyncIterator[None]:
+    """Run it until the end of the block."""
+    app = App(place / "pantau.yaml", {})
+    running = asyncio.create_task(app.run())
+    try:
+        async with asyncio.timeout(60):
+            while not (place / "state" / CONTROL_SOCKET).exists():
+                assert not running.done(), running
+                await asyncio.sleep(0.05)
+        yield
+    finally:
+        app.stop()
+        await running
