@@ -48,7 +48,7 @@ KINDS: Mapping[DayKind, str] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class StatedLine:
     """Something that was tried with a person, or looked at, in words."""
 
     at: datetime
@@ -82,9 +82,9 @@ class MonthlyStatement:
     days: Sequence[StatementDay]
     #: Those that were open in the month, with their notices.
     incidents: Sequence[tuple[Incident, Sequence[Notice]]]
-    exercises: Sequence[Told]
+    exercises: Sequence[StatedLine]
     #: What the checks last found, of those that are not as they should be.
-    checks: Sequence[Told]
+    checks: Sequence[StatedLine]
     #: Whether the checks have looked.
     was_checked: bool
     made_at: datetime

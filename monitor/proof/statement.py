@@ -12,7 +12,7 @@ from pathlib import Path
 from alerts.documents.dossier import name_of
 from alerts.documents.phrase import CHANNELS
 from alerts.documents.render import statement as render
-from alerts.documents.statement import DayKind, MonthlyStatement, StatementDay, Told
+from alerts.documents.statement import DayKind, MonthlyStatement, StatementDay, StatedLine
 from alerts.record.audit import moment
 from alerts.wording.source import sections
 from alerts.wording.texts import Wording
@@ -106,19 +106,19 @@ def _by_kind(counts: Mapping[MinuteState, int]) -> Mapping[DayKind, int]:
     return kinds
 
 
-def exercised(records: Iterable[Record]) -> Sequence[Told]:
+def exercised(records: Iterable[Record]) -> Sequence[StatedLine]:
     """Return what exercises came to, the oldest first; no number is told."""
     return [
-        Told(at=each.begun_at, what=each.name, how=CHANNELS[each.channel], result=EXERCISES[each.state])
+        StatedLine(at=each.begun_at, what=each.name, how=CHANNELS[each.channel], result=EXERCISES[each.state])
         for each in sorted(records, key=lambda each: each.begun_at)
     ]
 
 
-def checked(views: Iterable[CheckView]) -> tuple[Sequence[Told], bool]:
+def checked(views: Iterable[CheckView]) -> tuple[Sequence[StatedLine], bool]:
     """Return what the checks found that is not as it should be, and whether they have looked at all."""
     views = [each for each in views if each.looked_at is not None]
     told = [
-        Told(
+        StatedLine(
             at=view.looked_at,
             what=finding.subject,
             how=_check(view.kind, finding.aspect),

@@ -73,6 +73,7 @@ async def test_it_says_that_it_ends_before_another_can_have_the_store(tmp_path: 
     # The journal is followed soon after a start; on a slow machine that comes before the end.
     assert [event for event in events if event != "journal followed"] == [
         "service started",
+        "documents written",
         "configuration taken up",
         "service stopped",
     ]
@@ -82,7 +83,7 @@ async def test_it_says_that_it_ends_before_another_can_have_the_store(tmp_path: 
 async def test_a_service_that_ends_for_a_bug_does_not_say_that_it_was_told_to(tmp_path: Path) -> None:
     app, events, has_told = await lived(tmp_path, fails=True)
     assert app.is_alone
-    assert events == ["service started", "configuration taken up"]
+    assert events == ["service started", "documents written", "configuration taken up"]
     assert not has_told
 
 

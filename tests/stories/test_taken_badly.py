@@ -25,7 +25,7 @@ async def test_mail_that_arrives_though_the_server_hung_up_on_its_sender_is_neve
         assert degraded.value("probe_success", route=OUT) == 1
         assert degraded.total("data_seconds_count", direction="outbound") > 0
         page = (await watching.client.get(watching.world.url)).text
-        assert "no answer, though it was taken" in page
+        assert "tiada jawapan walaupun mesej diterima" in page
 
         words = ["monitor.cli", "probe", AGENCY, "outbound/rujukan-a", "--config", str(watching.world.settings)]
         async with asyncio.timeout(PATIENCE):

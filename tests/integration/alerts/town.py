@@ -297,7 +297,8 @@ class Town(Station):
 
     def expect_nothing_more(self) -> None:
         """Fail if anything has come to anybody that the story did not expect."""
-        assert self.outside.unexpected() == []
+        strays = self.outside.unexpected()
+        assert not strays, strays
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ import pytest
 
 from alerts.decide.drill import ExerciseState
 from alerts.documents import render
-from alerts.documents.statement import DayKind, MonthlyStatement, Told, share_text, statement_data
+from alerts.documents.statement import DayKind, MonthlyStatement, StatedLine, share_text, statement_data
 from alerts.model.delivery import AttemptState, Notice
 from alerts.model.incident import Incident
 from alerts.model.notice import Cause
@@ -163,7 +163,7 @@ def test_a_quiet_month_says_so() -> None:
 
 
 def test_what_does_not_fit_on_paper_is_in_the_files() -> None:
-    many = [Told(at=T0, what=f"=Siti {n}", how="SMS", result="diterima") for n in range(70)]
+    many = [StatedLine(at=T0, what=f"=Siti {n}", how="SMS", result="diterima") for n in range(70)]
     made = statement(exercises=many)
     assert "10 lagi ada dalam fail yang disertakan." in printed(made)
     files = statement_files(made, counted({})[0], WORDING)
