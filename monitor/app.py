@@ -42,6 +42,8 @@ from monitor.runtime.keeping import keep_doing
 from monitor.runtime.key import token_key
 from monitor.runtime.place import CONTROL_SOCKET, signpost
 from monitor.runtime.systemd import ServiceManager
+from monitor.service.access.administration import Administration
+from monitor.service.access.authenticator import Authenticator
 from monitor.service.alertmanager.receiver import AlertReceiver
 from monitor.service.alertmanager.teller import AlertTeller
 from monitor.service.daybook import LOOKS, Daybook
@@ -71,10 +73,12 @@ from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.probing.retention import Keep, Retention
 from monitor.store.upkeep.documents import Documents, DocumentsAwayError
 from monitor.store.upkeep.renames import Renames
+from monitor.store.upkeep.users import Users
 from monitor.views.overview import view_checks
 from monitor.views.own_health import Signs
 from monitor.views.status_line import status_line
 from monitor.watchdog.watchdog import Watchdog, store_opening
+from monitor.web.access.gate import Gate
 from monitor.web.callbacks import callbacks
 from monitor.web.command.control import control, declarations
 from monitor.web.command.documents import documents
@@ -85,6 +89,7 @@ from monitor.web.command.records import records
 from monitor.web.command.renames import renames
 from monitor.web.command.silences import silences
 from monitor.web.command.statements import statements
+from monitor.web.command.users import users_of
 from monitor.web.letters import letter_orders
 from monitor.web.portal import portal
 from monitor.web.serving import open_port, open_unix, serve, url_of
@@ -377,7 +382,14 @@ class App:
             reload=self._reloader.reload,
             away=self._watchdog.store_away,
         )
-        hosts = ["localhost", "127.0.0.1", "[::1]", faces[0].getsockname()[0]]
+        door = self._configuration().settings.portal
+        hosts = ["localhost", "127.0.0.1", "[::1]", faces[0].getsockname()[0], *([door.host] if door else [])]
+        users = Users(self._database)
+        authenticator = Authenticator(users, self._clock, agencies=self._agencies) if door else None
+        administration = Administration(
+            users, self._clock, agencies=self._agencies, changed=authenticator.forget if authenticator else _nothing
+        )
+        gate = Gate(authenticator, is_secure=door is not None and door.is_secure)
         archive = Archive(
             database=self._database,
             history=self._around.history,
@@ -397,7 +409,7 @@ class App:
             store=self._around.store,
             dispatcher=self._dispatcher,
             clock=self._clock,
-            known=lambda: list(self._configuration().registry.agencies),
+            known=self._agencies,
             brief=self._brief,
             zone=lambda: self._configuration().settings.time_zone,
             hush=self._hush,
@@ -422,6 +434,7 @@ class App:
                     checks=lambda agency: view_checks(self._watch().inspector.latest(agency)),
                 )
             ),
+            users_of(administration),
             documents(DocumentWriter(self._path, self._environ, self._documents, self._clock), self._reloader.reload),
             renames(
                 Renamer(
@@ -433,10 +446,11 @@ class App:
                 )
             ),
         )
-        for app, listener in zip(
-            (portal(front, hosts, self._letters, self._duty, receiver), callbacks(front)), faces[:2], strict=True
-        ):
-            await stack.enter_async_context(serve(app, listener))
+        seen = portal(front, hosts, self._letters, self._duty, receiver, gate=gate, administration=administration)
+        certificate = (door.certificate, door.key) if door and door.certificate and door.key else None
+        proxies = door.proxies if door else ()
+        await stack.enter_async_context(serve(seen, faces[0], certificate=certificate, proxies=proxies))
+        await stack.enter_async_context(serve(callbacks(front), faces[1]))
         # On our own socket nobody is hung up on: a purge of years of records takes minutes.
         await stack.enter_async_context(serve(orders, faces[2], answering=_OWN_WORK))
 
@@ -465,6 +479,9 @@ class App:
                 tells=self._configuration().settings.tells,
             )
         )
+
+    def _agencies(self) -> Sequence[str]:
+        return list(self._configuration().registry.agencies)
 
     def _brief(self, agency: str) -> Brief:
         """Return whom an incident of an agency tells."""
@@ -553,6 +570,10 @@ class App:
 
     def _keep(self) -> Keep:
         return self._configuration().settings.keep_results.build()
+
+
+def _nothing() -> None:
+    """Tell nobody: there are no sessions."""
 
 
 def _prober(settings: Settings) -> str:

@@ -38,10 +38,11 @@ from monitor.config.service.gateway import GatewayReader, configured_channels
 from monitor.config.service.heartbeat import check_heartbeat
 from monitor.config.service.lifeline import check_lifeline
 from monitor.config.service.mail_provider import check_mail_providers
+from monitor.config.service.portal import check_portal
 from monitor.config.service.store import check_keep, check_store
 from probes.model.check import CheckKind
 
-_LOOPBACK = "127.0.0.1:8080; for other machines put a proxy with sign-in before it"
+_LOOPBACK = "127.0.0.1:8080; another address is written into the settings, with `portal`"
 
 
 def read_settings(
@@ -153,7 +154,7 @@ def listen_problem(environ: Mapping[str, str]) -> Problem | None:
     listen = parse_listen(text)
     if listen is not None and listen.is_loopback:
         return None
-    message = "must be loopback: there is no sign-in yet" if listen else f"'{text}' is no address with a port"
+    message = "must be loopback" if listen else f"'{text}' is no address with a port"
     return Problem(file="environment", key=LISTEN_VARIABLE, message=message, instead=_LOOPBACK)
 
 
@@ -187,8 +188,7 @@ def _check_trays(settings: Settings, findings: Findings) -> None:
 
 
 def _check_listeners(settings: Settings, findings: Findings) -> None:
-    if not settings.listen.is_loopback:
-        findings["listen"].error(f"{settings.listen} is not loopback, and there is no sign-in yet", _LOOPBACK)
+    check_portal(settings.portal, settings.listen, findings)
     if settings.listen == settings.callbacks.listen and settings.listen.port:
         findings["callbacks", "listen"].error("is the same as listen", "another port: 127.0.0.1:8081")
 

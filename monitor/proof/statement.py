@@ -12,7 +12,7 @@ from pathlib import Path
 from alerts.documents.dossier import name_of
 from alerts.documents.phrase import CHANNELS
 from alerts.documents.render import statement as render
-from alerts.documents.statement import DayKind, MonthlyStatement, StatementDay, StatedLine
+from alerts.documents.statement import DayKind, MonthlyStatement, StatedLine, StatementDay
 from alerts.record.audit import moment
 from alerts.wording.source import sections
 from alerts.wording.texts import Wording

@@ -254,6 +254,7 @@ def needs_restart(before: Configuration, after: Configuration, path: Path) -> Se
     old, new = before.settings, after.settings
     fixed: dict[str, tuple[object, object]] = {
         "listen": (old.listen, new.listen),
+        "portal": (old.portal, new.portal),
         "callbacks.listen": (old.callbacks.listen, new.callbacks.listen),
         "state": (old.state, new.state),
         "store": (old.store, new.store),

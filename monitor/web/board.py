@@ -6,6 +6,7 @@ import asyncio
 import gzip
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any
@@ -13,8 +14,12 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup
 
+from alerts.model.incident import IncidentState
+from alerts.record.store import StoreAway
+from monitor.access.role import EVERYTHING, AgencyScope
 from monitor.runtime.slices import Slices
 from monitor.service.noticeboard import Noticeboard, Overview
+from monitor.store.engine.listing import IncidentFilter, NoticeFilter
 from monitor.views.agency_filter import place
 from monitor.views.days import AgencyDays
 from monitor.views.overview import AgencyView
@@ -24,6 +29,8 @@ from monitor.web.ask import Ask
 from monitor.web.page import Card, Tongue, card_of, words
 from monitor.web.strip import strip_of
 
+#: So many incidents and notices of somebody's own agencies are on their page.
+_LISTED = 50
 #: In seconds. So old may be what is shown; however many look, they are looked for no more often than that.
 _FRESH = 2.0
 #: The page is mostly repetition: more effort saves a twentieth and takes twice as long.
@@ -102,18 +109,24 @@ class Board:
         self._shown: _Shown | None = None
         self._entries: dict[str, _Entry] = {}
         #: By what is asked for; the one that was asked for last stands last.
-        self._renderings: dict[Ask, _Kept] = {}
+        self._renderings: dict[tuple[Ask, AgencyScope], _Kept] = {}
+        #: Of what all pages show, by scope: of what it was taken, and the part.
+        self._parted: dict[AgencyScope, tuple[_Shown, _Shown]] = {}
         #: The other parts, by template and language: what each was made of, and how it is shown.
         self._parts: dict[tuple[str, Tongue], tuple[Any, str]] = {}
 
-    async def rendering(self, ask: Ask = Ask()) -> Rendering:  # noqa: B008 - a value
-        """Return the page as it was a moment ago. Whoever asks while it is made gets the same."""
+    async def rendering(self, ask: Ask = Ask(), scope: AgencyScope = EVERYTHING) -> Rendering:  # noqa: B008 - a value
+        """Return the page as it was a moment ago. Whoever asks while it is made gets the same.
+
+        *scope*: what of it the viewer may see.
+        """
         async with self._looking:
-            shown = await self._look()
-            known, now = self._renderings.pop(ask, None), asyncio.get_running_loop().time()
+            shown = await self._within(await self._look(), scope)
+            what = ask, scope
+            known, now = self._renderings.pop(what, None), asyncio.get_running_loop().time()
             if known is None or known.shown is not shown or now - known.asked_at >= self._fresh:
                 known = await self._again(shown, ask, known, now)
-            self._renderings[ask] = known
+            self._renderings[what] = known
             while len(self._renderings) > _KEPT:
                 del self._renderings[next(iter(self._renderings))]
             return known.rendering
@@ -153,6 +166,46 @@ class Board:
             ask = replace(Ask(), tongue=ask.tongue)
             pieces = [self._own(shown, ask.tongue), self._template(ask, "detail.html").render(facts)]
             return await asyncio.to_thread(self._packed, pieces, ask, None, f"/agencies/{code}")
+
+    async def _within(self, shown: _Shown, scope: AgencyScope) -> _Shown:
+        """Return the part of what is shown that is in *scope*; the same object if nothing has changed."""
+        if scope.everything:
+            return shown
+        known = self._parted.pop(scope, None)
+        if known is None or known[0] is not shown:
+            known = shown, await self._part_of(shown, scope)
+        self._parted[scope] = known
+        while len(self._parted) > _KEPT:
+            del self._parted[next(iter(self._parted))]
+        return known[1]
+
+    async def _part_of(self, shown: _Shown, scope: AgencyScope) -> _Shown:
+        overview, codes = shown.overview, set(scope.agencies)
+        entries = [each for each in shown.entries if each.card.agency in scope]
+        opened = [each for each in overview.open if each.agency in scope]
+        incidents = [each for each in overview.incidents if each.agency in scope]
+        notices = [each for each in overview.notices if each.agency in scope]
+        # The newest of all need not be theirs. Of a store that is away there is nothing more to be had.
+        if overview.recorded_at is None:
+            with suppress(StoreAway):
+                wanted = IncidentFilter(agencies=codes, states={IncidentState.TRIGGERED, IncidentState.ACKNOWLEDGED})
+                opened = [*(await self._board.incident_page(wanted, most=_LISTED)).rows]
+                incidents = [*(await self._board.incident_page(IncidentFilter(agencies=codes), most=_LISTED)).rows]
+                notices = [*(await self._board.notice_page(NoticeFilter(agencies=codes), most=_LISTED)).rows]
+        return _Shown(
+            overview=replace(
+                overview,
+                agencies=[each for each in overview.agencies if each.agency in scope],
+                own_checks=(),
+                open=opened,
+                open_count=len(opened),
+                incidents=incidents,
+                notices=notices,
+                attention=[each for each in overview.attention if each.agency in scope],
+            ),
+            entries=entries,
+            counts=Counter(each.card.standing for each in entries),
+        )
 
     async def _look(self) -> _Shown:
         """Return how things stand, looked for no longer ago than is fresh; the same object if nothing has changed."""

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from urllib.parse import parse_qs, urlsplit
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment
 from pydantic import ValidationError
 
 from alerts.decide.paper import WAITING, LetterStep
+from monitor.access.role import Permission
+from monitor.access.visitor import Visitor
 from monitor.service.order import NotDone
 from monitor.service.paper.letters import Letters, LetterView, Noted
+from monitor.web.access.gate import Needs, permit
 from monitor.web.ask import asked, remember
+from monitor.web.form import MAY_SEND_FORMS, form_of
 from monitor.web.page import Tongue
 from monitor.web.word import Id, Word
 
-#: A name and what a browser makes of it.
-_LARGEST_FORM = 4096
+_Clerk = Annotated[Visitor, Depends(Needs(Permission.POST_LETTERS))]
 
 
 class ClerkDeed(StrEnum):
@@ -65,30 +68,43 @@ def letter_pages(tray: Letters, templates: Mapping[Tongue, Environment]) -> APIR
     router = APIRouter(include_in_schema=False)
 
     @router.get("/letters")
-    async def page(request: Request) -> Response:
-        return remember(request, await shown(request))
+    async def page(request: Request, visitor: _Clerk) -> Response:
+        return remember(request, await shown(request, visitor))
 
     @router.post("/letters/{notice_id}/{deed}")
-    async def handled(notice_id: Id, deed: ClerkDeed, request: Request) -> Response:
-        if not _is_from_our_page(request):
-            return PlainTextResponse("only from the page of letters itself\n", status_code=403)
-        name = await _name_in(request)
+    async def handled(notice_id: Id, deed: ClerkDeed, request: Request, visitor: _Clerk) -> Response:
+        form = await form_of(request)
+        name = visitor.by or _name_in(form)
         if name is None:
-            return await shown(request, "no_name", status=422)
+            return await shown(request, visitor, "no_name", status=422)
+        await see_that_it_is_theirs(notice_id, visitor)
         try:
             await tray.note(notice_id, deed.step, name, after_all=deed.after_all)
         except NotDone as wrong:
-            return await shown(request, "not_noted", str(wrong), status=409)
+            return await shown(request, visitor, "not_noted", str(wrong), status=409)
         # So that a page that is loaded again does not order again.
         return RedirectResponse("/letters", status_code=303)
 
-    async def shown(request: Request, problem: str = "", why: str = "", *, status: int = 200) -> Response:
-        letters = await tray.letters()
+    async def see_that_it_is_theirs(notice_id: int, visitor: Visitor) -> None:
+        if visitor.scope(Permission.POST_LETTERS).everything:
+            return
+        letter = next((each for each in await tray.letters() if each.id == notice_id), None)
+        if letter is None:
+            raise HTTPException(404, f"there is no letter {notice_id} in your trays")
+        permit(visitor, Permission.POST_LETTERS, letter.agency)
+
+    async def shown(
+        request: Request, visitor: Visitor, problem: str = "", why: str = "", *, status: int = 200
+    ) -> Response:
+        scope = visitor.scope(Permission.POST_LETTERS)
+        letters = [each for each in await tray.letters() if each.agency in scope]
         waiting = [each for each in letters if each.step in WAITING]
         page = (
             templates[asked(request).tongue]
             .get_template("letters.html")
             .render(
+                visitor=visitor,
+                path="/letters",
                 problem=problem,
                 why=why,
                 waiting=waiting,
@@ -96,35 +112,14 @@ def letter_pages(tray: Letters, templates: Mapping[Tongue, Environment]) -> APIR
                 posted=[each for each in letters if each.step is LetterStep.POSTED],
             )
         )
-        return HTMLResponse(page, status_code=status, headers=_MAY_SEND_FORMS)
+        return HTMLResponse(page, status_code=status, headers=MAY_SEND_FORMS)
 
     return router
 
 
-#: As the portal's, with forms; and with the sender's origin, which tells our own page from a stranger's.
-_MAY_SEND_FORMS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; "
-    "form-action 'self'; frame-ancestors 'none'",
-    "Referrer-Policy": "same-origin",
-}
-
-
-def _is_from_our_page(request: Request) -> bool:
-    """Whether a form was sent by a page of ours: browsers say so, and tools must."""
-    if (site := request.headers.get("sec-fetch-site")) is not None:
-        return site == "same-origin"
-    return urlsplit(request.headers.get("origin", "")).netloc == request.headers.get("host", "")
-
-
-async def _name_in(request: Request) -> str | None:
-    """Return the name that was written into the form; `None`: none, or none that can be read."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _LARGEST_FORM:
-            return None
+def _name_in(form: Mapping[str, str]) -> str | None:
+    """Return the name that was written into a form; `None`: none, or none that can be read."""
     try:
-        fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=10)
-        return Word(by=fields.get("by", [""])[0]).by
-    except (ValidationError, ValueError):
+        return Word(by=form.get("by", "")).by
+    except ValidationError:
         return None

@@ -10,7 +10,9 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 
 from alerts.model.gateway import PageContent, SmsContent, VoiceContent
+from monitor.access.role import Permission
 from monitor.service.front import Front
+from monitor.web.access.gate import needs, notice_in_path
 from monitor.web.ask import asked, remember
 from monitor.web.page import Tongue
 from monitor.web.word import Id
@@ -18,7 +20,7 @@ from monitor.web.word import Id
 
 def notice_pages(source: Front, templates: Mapping[Tongue, Environment]) -> APIRouter:
     """Build the pages of single notices. They are composed again from the stored facts, so they say what was sent."""
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False, dependencies=needs(Permission.READ, notice_in_path(source)))
 
     @router.get("/notices/{notice_id}")
     async def notice(request: Request, notice_id: Id) -> Response:

@@ -32,8 +32,15 @@ _ZONE = ZoneInfo("Asia/Kuala_Lumpur")
 
 _DIRECTIONS = (Direction.OUTBOUND, Direction.INBOUND, Direction.INTERNAL)
 
-#: Of each section by what it stands for: the Malay and the English.
-WORDS: Mapping[str, Mapping[str, tuple[str, str]]] = sections(Path(__file__).with_suffix(".yaml"))
+#: Of each section by what it stands for: the Malay and the English. Those of the signed-in pages are in words/.
+WORDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    **sections(Path(__file__).with_suffix(".yaml")),
+    **{
+        section: said
+        for file in sorted((Path(__file__).parent / "words").glob("*.yaml"))
+        for section, said in sections(file).items()
+    },
+}
 #: What a dossier says, too, in Malay.
 _MALAY: Mapping[str, Mapping[str, str]] = {
     "channels": phrase.CHANNELS,
@@ -169,6 +176,9 @@ def filters_of(tongue: Tongue) -> dict[str, Callable[..., Any]]:
     return {
         "say": saying("say"),
         "letter": saying("letters"),
+        "access": saying("access"),
+        "role": among("roles"),
+        "permission": among("permissions"),
         "clock": clock,
         "short": _short,
         "minute": _minute,

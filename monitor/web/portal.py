@@ -1,7 +1,7 @@
-"""The listener for people and for Prometheus.
+"""The listener for people and for Prometheus: every route stands behind the gate, and says what it asks for.
 
-It changes nothing but the reading of the configuration, acknowledges for programs that have a token, takes in what the NOC's
-Alertmanager brings, and takes a clerk's word for a letter.
+Without users to sign in it shows, and changes nothing but the reading of the configuration; acknowledges for programs that
+have a token, takes in what the NOC's Alertmanager brings, and takes a clerk's word for a letter.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated
 
-from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from jinja2 import BytecodeCache, Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -21,13 +22,19 @@ from jinja2.bccache import Bucket
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from monitor.access.role import Permission
+from monitor.access.visitor import Visitor
 from monitor.config.files.problem import Severity
 from monitor.metrics import CONTENT_TYPE, OPEN_METRICS, accepts_open_metrics
+from monitor.service.access.administration import Administration
 from monitor.service.alertmanager.receiver import AlertReceiver
 from monitor.service.duty import Duty
 from monitor.service.front import Front
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.paper.letters import Letters
+from monitor.web.access.gate import Gate, Needs, agency_in_path, needs, open_to_all, put_gate
+from monitor.web.access.sign_in import sign_in_pages
+from monitor.web.access.users import user_pages
 from monitor.web.api.alertmanager import alertmanager
 from monitor.web.api.answer import knows
 from monitor.web.api.duty import on_call
@@ -48,7 +55,10 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
 }
+#: In seconds: two years.
+_HSTS = {"Strict-Transport-Security": "max-age=63072000"}
 
 
 def portal(
@@ -57,11 +67,16 @@ def portal(
     tray: Letters | None = None,
     duty: Duty | None = None,
     receiver: AlertReceiver | None = None,
+    *,
+    gate: Gate | None = None,
+    administration: Administration | None = None,
 ) -> FastAPI:
     """Build the portal. *hosts*: the Host names it answers to, which keeps strangers' pages from reading it.
 
     *tray*: the letters, for their clerk's page. *duty*: who is on call. *receiver*: takes what Alertmanager brings.
+    *gate*: knows who asks; without it nobody signs in, and what changes something is not here. *administration*: of users.
     """
+    gate = gate or Gate()
     app = _Portal(
         title="Pantau",
         version=version("pantau"),
@@ -69,6 +84,8 @@ def portal(
         # The interactive pages load scripts from a public network that may be what failed; the schema stays.
         docs_url=None,
         redoc_url=None,
+        # A route of our own, which names a permission.
+        openapi_url=None,
     )
     answer_with_problems(app)
     describe_problems(app)
@@ -86,6 +103,12 @@ def portal(
     app.include_router(notice_pages(source, templates))
     if tray is not None:
         app.include_router(letter_pages(tray, templates))
+    if gate.authenticator is not None:
+        app.include_router(sign_in_pages(gate.authenticator, gate, templates))
+        if administration is not None:
+            app.include_router(user_pages(administration, templates))
+    app.include_router(_schema(app))
+    put_gate(app, gate)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     return app
 
@@ -94,7 +117,7 @@ class _Portal(FastAPI):
     """Has its headers on every answer. What is added to an application stands inside of where an error of ours is answered."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        return _Secure(_Head(super().build_middleware_stack()))
+        return _Secure(_Head(super().build_middleware_stack()), self.state.gate.is_secure)
 
 
 class _Named:
@@ -134,14 +157,15 @@ class _Head:
 class _Secure:
     """Adds the headers to every answer. Not by a function around it: that hands on each piece of a scrape by itself."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, is_secure: bool) -> None:  # noqa: FBT001
         self._app = app
+        self._headers = {**SECURITY_HEADERS, **(_HSTS if is_secure else {})}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def secured(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in SECURITY_HEADERS.items():
+                for name, value in self._headers.items():
                     headers.setdefault(name, value)
             await send(message)
 
@@ -150,8 +174,9 @@ class _Secure:
 
 def _service(source: Front) -> APIRouter:
     router = APIRouter(tags=["service"])
+    for_programs = open_to_all("is for Prometheus and for supervisors, which do not sign in")
 
-    @router.get("/metrics", response_class=PlainTextResponse)
+    @router.get("/metrics", response_class=PlainTextResponse, dependencies=for_programs)
     async def metrics(request: Request) -> Response:
         open_metrics = accepts_open_metrics(",".join(request.headers.getlist("accept")))
         pieces = source.metrics(open_metrics=open_metrics)
@@ -159,7 +184,9 @@ def _service(source: Front) -> APIRouter:
         first = await asyncio.to_thread(next, pieces)
         return StreamingResponse(_in_turns(first, pieces), media_type=OPEN_METRICS if open_metrics else CONTENT_TYPE)
 
-    @router.get("/-/healthy", response_class=PlainTextResponse, summary="The process answers")
+    @router.get(
+        "/-/healthy", response_class=PlainTextResponse, summary="The process answers", dependencies=for_programs
+    )
     async def healthy() -> str:
         return "healthy\n"
 
@@ -167,6 +194,7 @@ def _service(source: Front) -> APIRouter:
         "/-/ready",
         response_class=PlainTextResponse,
         summary="It probes, its engine runs, the store is there",
+        dependencies=for_programs,
         responses=problems(HTTPStatus.SERVICE_UNAVAILABLE),
     )
     async def ready() -> Response:
@@ -177,6 +205,7 @@ def _service(source: Front) -> APIRouter:
     @router.post(
         "/-/reload",
         summary="Read the configuration again; a bad one changes nothing",
+        dependencies=needs(Permission.RELOAD),
         responses=problems(HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN),
     )
     async def reload(request: Request) -> Response:
@@ -244,26 +273,41 @@ def page_templates() -> Mapping[Tongue, Environment]:
     return found
 
 
+_Reader = Annotated[Visitor, Depends(Needs(Permission.READ))]
+
+
+def _schema(app: FastAPI) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/openapi.json", dependencies=open_to_all("tells what can be asked, and nothing else"))
+    async def schema() -> Response:
+        return JSONResponse(app.openapi())
+
+    return router
+
+
 def _pages(noticeboard: Noticeboard, templates: Mapping[Tongue, Environment]) -> APIRouter:
     router = APIRouter(include_in_schema=False)
     board = Board(noticeboard, templates, version=version("pantau"))
 
     @router.get("/")
-    async def status(request: Request) -> Response:
-        rendering = await board.rendering(asked(request))
+    async def status(request: Request, visitor: _Reader) -> Response:
+        rendering = await board.rendering(asked(request), visitor.scope(Permission.READ))
         return remember(request, _page(request, rendering.etag, rendering.page))
 
     @router.get("/fragment")
-    async def fragment(request: Request) -> Response:
-        rendering = await board.rendering(asked(request))
+    async def fragment(request: Request, visitor: _Reader) -> Response:
+        rendering = await board.rendering(asked(request), visitor.scope(Permission.READ))
         return _page(request, rendering.etag, rendering.state)
 
-    @router.get("/agencies/{code}")
+    its_readers = needs(Permission.READ, agency_in_path)
+
+    @router.get("/agencies/{code}", dependencies=its_readers)
     async def agency(request: Request, code: str) -> Response:
         rendering = await of_agency(request, code)
         return remember(request, _page(request, rendering.etag, rendering.page))
 
-    @router.get("/agencies/{code}/fragment")
+    @router.get("/agencies/{code}/fragment", dependencies=its_readers)
     async def agency_fragment(request: Request, code: str) -> Response:
         rendering = await of_agency(request, code)
         return _page(request, rendering.etag, rendering.state)

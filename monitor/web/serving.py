@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
+from http import HTTPStatus
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
 import h11
 import uvicorn
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from monitor.runtime.unix import reachable
+from monitor.web.problem import problem
 
 #: What connections are allowed for their goodbye.
 _GOODBYE_SECONDS = 1.0
@@ -54,17 +58,29 @@ def url_of(listener: socket.socket) -> str:
 
 @asynccontextmanager
 async def serve(
-    app: Any, listener: socket.socket, *, asking: timedelta = _ASKING, answering: timedelta = _ANSWERING
+    app: Any,
+    listener: socket.socket,
+    *,
+    asking: timedelta = _ASKING,
+    answering: timedelta = _ANSWERING,
+    certificate: tuple[Path, Path] | None = None,
+    proxies: Sequence[str] = (),
 ) -> AsyncIterator[None]:
     """Serve *app* on *listener* for as long as the block lasts; then cut the requests that still run.
 
+    *certificate*: its file, and that of its key, to speak TLS with. *proxies*: the networks from which alone it is asked, by
+    proxies that say for whom they ask.
     Whoever has not finished a request within *asking*, or not taken the answer within *answering*, is hung up on.
     """
     # Not Server.serve(): it takes the signal handlers from the program around it, and ends up to 0.2 s late.
     protocol: Any = partial(_Prompt, asking=asking, answering=answering)
     config = uvicorn.Config(
-        _Endable(app),
+        _Endable(_Proxied(app, proxies) if proxies else app),
         http=protocol,
+        # Whoever else says for whom he asks may say anything.
+        proxy_headers=False,
+        ssl_certfile=certificate and certificate[0],
+        ssl_keyfile=certificate and certificate[1],
         ws="none",
         log_config=None,
         access_log=False,
@@ -80,6 +96,27 @@ async def serve(
     finally:
         await _stop(server)
         listener.close()
+
+
+class _Proxied:
+    """Asked by proxies only, of which each is believed for whom it asks."""
+
+    def __init__(self, app: Any, proxies: Sequence[str]) -> None:
+        self._app = ProxyHeadersMiddleware(app, trusted_hosts=list(proxies))
+        self._networks = [ip_network(each) for each in proxies]
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and not self._is_proxy((scope.get("client") or ("",))[0]):
+            why = "asked past the proxy that speaks TLS: use the address of `portal` in the settings"
+            await problem(HTTPStatus.FORBIDDEN, why)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _is_proxy(self, address: str) -> bool:
+        try:
+            return any(ip_address(address) in network for network in self._networks)
+        except ValueError:
+            return False
 
 
 class _Endable:

@@ -35,6 +35,7 @@ from monitor.config.service.gateway import GatewaySettings
 from monitor.config.service.heartbeat import HeartbeatSettings
 from monitor.config.service.lifeline import LifelineSettings
 from monitor.config.service.mail_provider import MailProviderSettings
+from monitor.config.service.portal import PortalSettings
 from monitor.config.service.store import KeepSettings, StoreSettings
 from monitor.runtime.place import STATE
 
@@ -107,7 +108,9 @@ class Settings(Section):
     mode: ServiceMode = ServiceMode.TELL
     """Whether people are told, or mail is only watched."""
     listen: ListenAddress = Listen("127.0.0.1", 8080)
-    """The portal, the API and /metrics; PANTAU_LISTEN overrides it. Loopback only: there is no sign-in yet."""
+    """The portal, the API and /metrics; PANTAU_LISTEN overrides it. Loopback only, unless people sign in (`portal`)."""
+    portal: PortalSettings | None = None
+    """People sign in, and see and do what their roles allow (`pantau user`)."""
     callbacks: CallbackSettings = CallbackSettings()
     state: File = STATE
     """A directory of our own: the store and its lock, the control socket, the key that signs tokens."""

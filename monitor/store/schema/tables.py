@@ -633,3 +633,57 @@ override = Table(
     Column("removed_at", Moment),
     Index("ix_override_ends", "ends"),
 )
+
+#: Who may sign in to the portal. Nobody is deleted: the journal and old sessions name them.
+portal_user = Table(
+    "portal_user",
+    metadata,
+    _id(),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("full_name", String(100), nullable=False),
+    #: A PHC string of argon2id; NULL: none was chosen yet.
+    Column("password", Text),
+    #: Failed sign-ins in a row, and when the last was (`monitor.access.lockout`).
+    Column("failures", Integer, nullable=False),
+    Column("failed_at", Moment),
+    Column("made_by", String(200), nullable=False),
+    Column("made_at", Moment, nullable=False),
+    Column("disabled_at", Moment),
+)
+
+#: What a user is, for which agency.
+role_assignment = Table(
+    "role_assignment",
+    metadata,
+    Column("user_id", ForeignKey("portal_user.id"), primary_key=True),
+    Column("role", String(16), primary_key=True),
+    Column("agency", String(64), primary_key=True),
+)
+
+#: Somebody who is signed in with a browser.
+web_session = Table(
+    "web_session",
+    metadata,
+    #: SHA-256 of what the browser shows.
+    Column("digest", String(64), primary_key=True),
+    Column("user_id", ForeignKey("portal_user.id"), nullable=False),
+    Column("begun_at", Moment, nullable=False),
+    #: To the minute.
+    Column("seen_at", Moment, nullable=False),
+    Column("ends_at", Moment, nullable=False),
+    Column("address", String(64), nullable=False),
+    Index("ix_web_session_user_id", "user_id"),
+)
+
+#: The code by which a user may choose a password: the last that was made, until it is used.
+access_code = Table(
+    "access_code",
+    metadata,
+    Column("user_id", ForeignKey("portal_user.id"), primary_key=True),
+    Column("way", String(16), nullable=False),
+    #: A digest, or a PHC string of argon2id of a short one.
+    Column("kept", Text, nullable=False),
+    Column("made_by", String(200), nullable=False),
+    Column("made_at", Moment, nullable=False),
+    Column("ends_at", Moment, nullable=False),
+)

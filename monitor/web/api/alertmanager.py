@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from alerts.inbound.alertmanager import WebhookRefused, webhook_schema
 from alerts.model.alert import News
 from monitor.service.alertmanager.receiver import AlertReceiver
+from monitor.web.access.gate import OpenToAll
 from monitor.web.problem import problems
 
 #: Some eight thousand alerts. Alertmanager itself knows no limit.
@@ -64,7 +65,7 @@ def alertmanager(receiver: AlertReceiver) -> APIRouter:
     @router.post(
         "/alertmanager",
         summary="Take in a webhook of Alertmanager, version 4; needs the token of `alertmanager.receive`",
-        dependencies=[Depends(admitted)],
+        dependencies=[Depends(OpenToAll("has a token of its own")), Depends(admitted)],
         responses=problems(*_REFUSALS),
         # It is read by us: what is larger than any is refused before.
         openapi_extra={

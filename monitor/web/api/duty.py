@@ -5,18 +5,22 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, TypeAdapter
 
 from alerts.model.contact import Contact
 from alerts.model.oncall import Gap
+from monitor.access.role import OURSELVES, Permission
+from monitor.access.visitor import Visitor
 from monitor.service.duty import Duty, DutyView
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.order import NotDone
+from monitor.web.access.gate import Needs, permit
 from monitor.web.api.answer import called, listed, questions
 from monitor.web.api.parameter import USUAL, Cursor, Limit, Moment, next_page, read_cursor, wrong
 
 _Agency = Annotated[str | None, Query(description="Only the rotas that this agency's escalation names.")]
+_Colleague = Annotated[Visitor, Depends(Needs(Permission.READ_PEOPLE))]
 _At = Annotated[Moment | None, Query(description="At this moment; now, if it is not said.")]
 
 
@@ -55,6 +59,7 @@ def on_call(duty: Duty, board: Noticeboard) -> APIRouter:
     )
     async def rotas(
         request: Request,
+        visitor: _Colleague,
         *,
         agency: _Agency = None,
         at: _At = None,
@@ -63,6 +68,8 @@ def on_call(duty: Duty, board: Noticeboard) -> APIRouter:
     ) -> Response:
         after = read_cursor("on-call", cursor) or ""
         code = "" if agency is None else called(board, agency)
+        # Of all agencies, and of Pantau itself.
+        permit(visitor, Permission.READ_PEOPLE, code or OURSELVES)
         names = sorted(name for name in duty.rotas(code) if name > after)
         page = names[:limit]
         try:

@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import TypeAdapter
 
 from alerts.model.delivery import NoticeState
 from alerts.model.incident import IncidentState
+from monitor.access.role import Permission
+from monitor.access.visitor import Visitor
 from monitor.service.front import Front
 from monitor.service.order import Unknown
 from monitor.store.engine.listing import IncidentFilter, NoticeFilter
 from monitor.views.overview import IncidentView, NoticeDetail, NoticeView, view_incident
+from monitor.web.access.gate import Needs, incident_in_path, needs, notice_in_path, permit
 from monitor.web.api.answer import NOT_FOUND, listed, questions
 from monitor.web.api.parameter import USUAL, Agencies, Cursor, Limit, Moment, next_page, read_id, wrong
 from monitor.web.word import Id
@@ -35,6 +38,7 @@ _IncidentStates = Annotated[
 ]
 _NoticeStates = Annotated[list[NoticeState] | None, Query(description="Only those that stand so.")]
 _Number = Annotated[str | None, Query(description="Only those that tell of this incident, by its number.")]
+_Reader = Annotated[Visitor, Depends(Needs(Permission.READ))]
 _Since = Annotated[Moment | None, Query(description="Only those that opened, or were written, then or later.")]
 _Until = Annotated[Moment | None, Query(description="Only those that opened, or were written, before.")]
 
@@ -51,6 +55,7 @@ def records(source: Front) -> APIRouter:
     )
     async def incidents(
         request: Request,
+        visitor: _Reader,
         *,
         agency: Agencies = None,
         state: _IncidentStates = None,
@@ -60,7 +65,7 @@ def records(source: Front) -> APIRouter:
         cursor: Cursor = None,
     ) -> Response:
         wanted = IncidentFilter(
-            agencies=await known(agency or ()),
+            agencies=await known(agency or (), visitor),
             states={each for name in state or () for each in _STATES[name]},
             since=since,
             until=_later(until, since),
@@ -68,13 +73,19 @@ def records(source: Front) -> APIRouter:
         page = await board.incident_page(wanted, most=limit, after=read_id("incidents", cursor))
         return _page(await listed(_INCIDENT, page.rows), next_page(request, "incidents", page.after))
 
-    @router.get("/incidents/{number}", summary="One incident, by the number that people read", responses=NOT_FOUND)
+    @router.get(
+        "/incidents/{number}",
+        summary="One incident, by the number that people read",
+        responses=NOT_FOUND,
+        dependencies=needs(Permission.READ, incident_in_path(source)),
+    )
     async def incident(number: str) -> IncidentView:
         return view_incident(await source.numbered(number))
 
     @router.get("/notices", summary="Notices, newest first", response_model=list[NoticeView])
     async def notices(
         request: Request,
+        visitor: _Reader,
         *,
         agency: Agencies = None,
         incident: _Number = None,
@@ -85,7 +96,7 @@ def records(source: Front) -> APIRouter:
         cursor: Cursor = None,
     ) -> Response:
         wanted = NoticeFilter(
-            agencies=await known(agency or ()),
+            agencies=await known(agency or (), visitor),
             incident_id=None if incident is None else await numbered(incident),
             states=set(state or ()),
             since=since,
@@ -94,13 +105,25 @@ def records(source: Front) -> APIRouter:
         page = await board.notice_page(wanted, most=limit, after=read_id("notices", cursor))
         return _page(await listed(_NOTICE, page.rows), next_page(request, "notices", page.after))
 
-    @router.get("/notices/{notice_id}", summary="One notice, with every attempt to bring it", responses=NOT_FOUND)
+    @router.get(
+        "/notices/{notice_id}",
+        summary="One notice, with every attempt to bring it",
+        responses=NOT_FOUND,
+        dependencies=needs(Permission.READ, notice_in_path(source)),
+    )
     async def notice(notice_id: Id) -> NoticeDetail:
         return await board.notice(notice_id)
 
-    async def known(quoted: Sequence[str]) -> set[str]:
-        """Return the codes of agencies: those that are watched, and those that have left and are remembered."""
-        return {await code(each) for each in quoted}
+    async def known(quoted: Sequence[str], visitor: Visitor) -> set[str]:
+        """Return the codes of agencies: those that are watched, and those that have left and are remembered.
+
+        Nothing was quoted: all that the visitor may see; an empty set stands for every one.
+        """
+        scope = visitor.scope(Permission.READ)
+        wanted = {await code(each) for each in quoted}
+        for each in wanted:
+            permit(visitor, Permission.READ, each)
+        return wanted or (set() if scope.everything else set(scope.agencies))
 
     async def code(quoted: str) -> str:
         try:

@@ -12,6 +12,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from monitor.service.front import Front
 from monitor.views.overview import IncidentView, view_incident
+from monitor.web.access.gate import OpenToAll
 from monitor.web.problem import problems
 from monitor.web.word import Word
 
@@ -47,7 +48,7 @@ def orders(source: Front) -> APIRouter:
     @router.post(
         "/incidents/{number}/acknowledge",
         summary="Take an incident on; needs a token of `api`",
-        dependencies=[Depends(known)],
+        dependencies=[Depends(OpenToAll("has a token of its own")), Depends(known)],
         responses=problems(*_REFUSALS),
     )
     async def acknowledge(number: str, word: Word, bearer: _Bearer) -> IncidentView:

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import TypeAdapter
 
 from alerts.model.channel import Channel
+from monitor.access.role import Permission
+from monitor.access.visitor import Visitor
 from monitor.model.route import Direction
 from monitor.runtime.slices import Slices
 from monitor.service.front import Front
@@ -20,6 +22,7 @@ from monitor.views.days import AgencyDays, Availability
 from monitor.views.overview import AgencyView, CheckView
 from monitor.views.own_health import GatewayStanding, PartView, ReferenceView
 from monitor.views.standing import AgencyStanding
+from monitor.web.access.gate import Needs, about_ourselves, agency_in_path, needs
 from monitor.web.api.answer import NOT_FOUND, called, etag_of, joined, questions
 from monitor.web.api.parameter import MOST, Agencies, Cursor, next_page, read_cursor
 
@@ -36,6 +39,8 @@ _States = Annotated[list[AgencyStanding] | None, Query(description="Only those t
 _Channels = Annotated[list[Channel] | None, Query(description="Only those of these channels.")]
 #: How many are configured does not grow with time: all, unless fewer are asked for.
 _Few = Annotated[int | None, Query(ge=1, le=MOST, description="How many there are on a page; all, if it is not said.")]
+_Reader = Annotated[Visitor, Depends(Needs(Permission.READ))]
+_Clerk = Annotated[Visitor, Depends(Needs(Permission.POST_LETTERS))]
 _Days = Annotated[
     int, Query(ge=1, le=400, description="How many, up to today; `availability` is of 30 and of 90 all the same.")
 ]
@@ -46,13 +51,21 @@ def states(source: Front, tray: Letters | None) -> APIRouter:
     router = questions()
     listed = AgencyList()
 
-    @router.get("/own-health", summary="How Pantau itself stands, and what is wrong with it")
+    ours = needs(Permission.READ, about_ourselves)
+    of_agency = needs(Permission.READ, agency_in_path)
+
+    @router.get(
+        "/own-health",
+        summary="How Pantau itself stands, and what is wrong with it",
+        dependencies=needs(Permission.READ),
+    )
     async def own_health() -> list[PartView]:
         return list(source.board.own())
 
     @router.get("/agencies", summary="All agencies and how their mail is judged", response_model=list[AgencyView])
     async def agencies(
         request: Request,
+        visitor: _Reader,
         *,
         agency: Agencies = None,
         state: _States = None,
@@ -62,13 +75,17 @@ def states(source: Front, tray: Letters | None) -> APIRouter:
     ) -> Response:
         after = read_cursor("agencies", cursor) or ""
         codes = None if agency is None else {called(source.board, each) for each in agency}
+        scope = visitor.scope(Permission.READ)
         # Written by us: checked and written as one, ten thousand routes would hold the loop for a third of a second.
         written = await listed.written(await source.board.agencies())
         available = await source.board.availabilities()
         wanted = [
             (view.agency, text)
             for view, text in written
-            if view.agency > after and (codes is None or view.agency in codes) and _stands(view, state, direction)
+            if view.agency > after
+            and view.agency in scope
+            and (codes is None or view.agency in codes)
+            and _stands(view, state, direction)
         ]
         page = wanted[:limit]
         last = page[-1][0] if len(page) < len(wanted) else None
@@ -77,33 +94,53 @@ def states(source: Front, tray: Letters | None) -> APIRouter:
         headers = {"ETag": etag, **next_page(request, "agencies", last)}
         return Response(body, media_type="application/json", headers=headers)
 
-    @router.get("/agencies/{code}", summary="One agency", response_model=AgencyView, responses=NOT_FOUND)
+    @router.get(
+        "/agencies/{code}",
+        summary="One agency",
+        response_model=AgencyView,
+        responses=NOT_FOUND,
+        dependencies=of_agency,
+    )
     async def agency(code: str) -> Response:
         view = await source.board.agency(code)
         view = replace(view, availability=(await source.board.days(view.agency, 1)).availability)
         return Response(_AGENCY.dump_json(view), media_type="application/json")
 
-    @router.get("/references", summary="Our own mailboxes, by which the agencies' mail is proven, and how they stand")
+    @router.get(
+        "/references",
+        summary="Our own mailboxes, by which the agencies' mail is proven, and how they stand",
+        dependencies=ours,
+    )
     async def references() -> list[ReferenceView]:
         return list(source.board.references())
 
-    @router.get("/gateways", summary="The ways on which people are told, in the order of trying, and how they stand")
+    @router.get(
+        "/gateways",
+        summary="The ways on which people are told, in the order of trying, and how they stand",
+        dependencies=ours,
+    )
     async def gateways(channel: _Channels = None) -> list[GatewayStanding]:
         return [each for each in source.board.gateways() if channel is None or each.channel in channel]
 
-    @router.get("/agencies/{code}/days", summary="How one agency's mail stood, day by day", responses=NOT_FOUND)
+    @router.get(
+        "/agencies/{code}/days",
+        summary="How one agency's mail stood, day by day",
+        responses=NOT_FOUND,
+        dependencies=of_agency,
+    )
     async def days(code: str, days: _Days = 90) -> AgencyDays:
         return await source.board.days(code, days)
 
-    @router.get("/own-checks", summary="What the checks found at our own reference mailboxes")
+    @router.get("/own-checks", summary="What the checks found at our own reference mailboxes", dependencies=ours)
     async def own_checks() -> list[CheckView]:
         return list(source.board.own_checks())
 
     if tray is not None:
 
         @router.get("/letters", summary="The letters in the trays, and those that have left them of late")
-        async def letters() -> list[LetterView]:
-            return list(await tray.letters())
+        async def letters(visitor: _Clerk) -> list[LetterView]:
+            scope = visitor.scope(Permission.POST_LETTERS)
+            return [each for each in await tray.letters() if each.agency in scope]
 
     return router
 

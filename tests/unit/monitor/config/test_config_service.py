@@ -13,8 +13,36 @@ MISTAKES = [
     (
         ("pantau", "state: state", "listen: 0.0.0.0:8080"),
         (
-            "pantau.yaml:2: listen: 0.0.0.0:8080 is not loopback, and there is no sign-in yet; "
-            "write instead: 127.0.0.1:8080; for other machines put a proxy with sign-in before it"
+            "pantau.yaml:2: listen: 0.0.0.0:8080 is not loopback, and nobody signs in; "
+            "write instead: 127.0.0.1:8080; or `portal`, with which people sign in"
+        ),
+    ),
+    (
+        ("pantau", "state: state", "listen: 0.0.0.0:8080\nportal: {address: 'https://pantau.contoh.gov.my'}"),
+        (
+            "pantau.yaml:2: listen: 0.0.0.0:8080 is not loopback, and passwords would travel in the clear; "
+            "write instead: portal.certificate and portal.key; or portal.proxies, if one speaks TLS"
+        ),
+    ),
+    (
+        ("pantau", "state: state", "listen: 0.0.0.0:8080\nportal: {proxies: [10.20.0.5]}"),
+        (
+            "pantau.yaml:3: portal.address: is missing: a browser of another machine asks by a name; "
+            "write instead: https://pantau.kementerian-contoh.gov.my"
+        ),
+    ),
+    (
+        ("pantau", "state: state", "portal: {certificate: pantau.pem}"),
+        (
+            "pantau.yaml:2: portal.key: is missing: a certificate and its key go together; "
+            "write instead: the path of a PEM file"
+        ),
+    ),
+    (
+        ("pantau", "state: state", "portal: {proxies: [proksi]}"),
+        (
+            "pantau.yaml:2: portal.proxies[0]: 'proksi' is no address or network; "
+            "write instead: 10.20.0.5, or 10.20.0.0/24"
         ),
     ),
     (
@@ -105,12 +133,12 @@ def test_a_reference_mailbox_is_no_agencys(ministry: Ministry) -> None:
     [
         ("127.0.0.1:0", []),
         ("[::1]:8080", []),
-        ("0.0.0.0:80", ["must be loopback: there is no sign-in yet"]),
+        ("0.0.0.0:80", ["must be loopback"]),
         ("x", ["'x' is no address with a port"]),
     ],
 )
 def test_the_address_in_the_environment_is_checked_too(ministry: Ministry, listen: str, problem: list[str]) -> None:
-    instead = "write instead: 127.0.0.1:8080; for other machines put a proxy with sign-in before it"
+    instead = "write instead: 127.0.0.1:8080; another address is written into the settings, with `portal`"
     assert ministry.problems({"PANTAU_LISTEN": listen}) == [
         f"environment: PANTAU_LISTEN: {message}; {instead}" for message in problem
     ]

@@ -176,14 +176,15 @@ class Service(Front, Noticeboard, Letters):
         self, wanted: IncidentFilter, *, most: int = 200, after: int | None = None
     ) -> ListPage[IncidentView]:
         self.asked.append((wanted, most, after))
-        rows = list(await self.incidents())
+        rows = [each for each in await self.incidents() if not wanted.agencies or each.agency in wanted.agencies]
         return ListPage(rows=rows[:most], after=self.further)
 
     async def notice_page(
         self, wanted: NoticeFilter, *, most: int = 200, after: int | None = None
     ) -> ListPage[NoticeView]:
         self.asked.append((wanted, most, after))
-        return ListPage(rows=list(await self.notices())[:most], after=self.further)
+        rows = [each for each in await self.notices() if not wanted.agencies or each.agency in wanted.agencies]
+        return ListPage(rows=rows[:most], after=self.further)
 
     async def notice(self, notice_id: int) -> NoticeDetail:
         if notice_id != 1:

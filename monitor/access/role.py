@@ -1,0 +1,147 @@
+"""Who may do what: which permissions a role has, and for which agencies somebody has it. The one place where this is decided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+#: In an assignment instead of an agency's code: each of them, and Pantau itself.
+ALL_AGENCIES: Final = "*"
+#: Of what is about no agency but about Pantau; incidents of our own have this code.
+OURSELVES: Final = ""
+
+
+class Permission(StrEnum):
+    """What a route of the portal asks for."""
+
+    #: See how mail stands, incidents, and whom they were told to.
+    READ = "read"
+    #: See who has duty, and by which numbers.
+    READ_PEOPLE = "read_people"
+    #: See who changed what.
+    READ_JOURNAL = "read_journal"
+    #: Take an incident on, remark on it, hand it on.
+    ACKNOWLEDGE = "acknowledge"
+    #: Let announcements go out to offices.
+    RELEASE = "release"
+    #: Say what no probe sees: declare an outage, close an incident, correct one, settle a notice.
+    RULE = "rule"
+    #: Let nobody be told for a while.
+    SILENCE = "silence"
+    #: Give a duty to somebody else for a while.
+    OVERRIDE = "override"
+    #: Print and post letters, and say so.
+    POST_LETTERS = "post_letters"
+    #: Change an agency's document: routes, mailboxes, contacts, maintenance.
+    EDIT_AGENCY = "edit_agency"
+    #: Send a message now, or a drill.
+    TRY = "try"
+    #: Let the configuration be read again.
+    RELOAD = "reload"
+    #: Make users, give them roles, invite them.
+    MANAGE_USERS = "manage_users"
+
+
+class Role(StrEnum):
+    """What somebody is, for an agency or for all of them."""
+
+    VIEWER = "viewer"
+    #: Of the agency: schedules the probes of its mail.
+    OFFICER = "officer"
+    CLERK = "clerk"
+    #: Is on call.
+    DUTY = "duty"
+    #: Of the operations centre.
+    NOC = "noc"
+    ADMIN = "admin"
+
+
+_DUTY = frozenset(
+    {
+        Permission.READ,
+        Permission.READ_PEOPLE,
+        Permission.ACKNOWLEDGE,
+        Permission.RELEASE,
+        Permission.RULE,
+        Permission.SILENCE,
+        Permission.OVERRIDE,
+    }
+)
+
+PERMISSIONS: Final[Mapping[Role, AbstractSet[Permission]]] = {
+    Role.VIEWER: frozenset({Permission.READ}),
+    Role.OFFICER: frozenset(
+        {Permission.READ, Permission.READ_PEOPLE, Permission.OVERRIDE, Permission.EDIT_AGENCY, Permission.TRY}
+    ),
+    Role.CLERK: frozenset({Permission.READ, Permission.POST_LETTERS}),
+    Role.DUTY: _DUTY,
+    Role.NOC: _DUTY | {Permission.TRY, Permission.READ_JOURNAL},
+    # Gives itself other roles where it must, and the journal says so.
+    Role.ADMIN: frozenset(
+        {
+            Permission.READ,
+            Permission.READ_PEOPLE,
+            Permission.READ_JOURNAL,
+            Permission.EDIT_AGENCY,
+            Permission.RELOAD,
+            Permission.MANAGE_USERS,
+        }
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class RoleAssignment:
+    """A role for one agency, by its code, or for `ALL_AGENCIES`."""
+
+    role: Role
+    agency: str
+
+    def __str__(self) -> str:
+        """Return it as people write it: "officer:JCONTOH", or "noc" for all agencies."""
+        return str(self.role) if self.agency == ALL_AGENCIES else f"{self.role}:{self.agency}"
+
+
+@dataclass(frozen=True, slots=True)
+class AgencyScope:
+    """For which agencies something is permitted."""
+
+    everything: bool = False
+    #: By code; of no account where it is everything.
+    agencies: AbstractSet[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return self.everything or bool(self.agencies)
+
+    def __contains__(self, agency: str) -> bool:
+        """Whether it is permitted for this one; `OURSELVES` is a part of everything only."""
+        return self.everything or agency in self.agencies
+
+
+EVERYTHING: Final = AgencyScope(everything=True)
+
+
+def scope_of(assignments: Iterable[RoleAssignment], permission: Permission) -> AgencyScope:
+    """Return for which agencies these assignments give a permission."""
+    agencies = {each.agency for each in assignments if permission in PERMISSIONS[each.role]}
+    if ALL_AGENCIES in agencies:
+        return EVERYTHING
+    return AgencyScope(agencies=frozenset(agencies))
+
+
+def parse_assignment(text: str) -> RoleAssignment:
+    """Read "officer:JCONTOH" or "noc". Raise `ValueError` that says what to write instead."""
+    role, colon, agency = text.strip().partition(":")
+    roles = ", ".join(Role)
+    if role.lower() not in set(Role):
+        raise ValueError(f"'{role}' is no role; write one of {roles}, and a colon and a code for one agency only")
+    if colon and not agency.strip():
+        raise ValueError(f"'{text}' names no agency; write {role}:JCONTOH, or {role} alone for all agencies")
+    code = agency.strip().upper() if colon else ALL_AGENCIES
+    if Role(role.lower()) is Role.ADMIN and code != ALL_AGENCIES:
+        raise ValueError("an admin is one for all agencies; write admin")
+    return RoleAssignment(role=Role(role.lower()), agency=code)

@@ -1,0 +1,81 @@
+"""The section `portal`: people sign in, and see and do what their roles allow."""
+
+from __future__ import annotations
+
+import ssl
+from ipaddress import ip_network
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator
+
+from monitor.config.fields.listen import Listen, PublicUrl, is_loopback
+from monitor.config.files.findings import Findings
+from monitor.config.files.section import Blank, File, Section, wrong
+
+_ADDRESS = "https://pantau.kementerian-contoh.gov.my"
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ip_network(text))
+    except ValueError:
+        raise wrong(f"'{text}' is no address or network", "10.20.0.5, or 10.20.0.0/24") from None
+
+
+class PortalSettings(Section):
+    """Without it nobody signs in: whoever reaches the listener sees everything, and it is on this machine only."""
+
+    address: PublicUrl | None = None
+    """How browsers reach it; default: on this machine, at `listen`."""
+    certificate: File | None = None
+    """PEM, with those between it and its authority; without it a proxy speaks TLS to browsers."""
+    key: File | None = None
+    """PEM, of the certificate, without a pass phrase; nobody but the service may read it."""
+    proxies: tuple[Annotated[str, AfterValidator(_network), Blank("127.0.0.1/32")], ...] = ()
+    """From where a proxy asks that speaks TLS to browsers: addresses or networks. Others are refused then."""
+
+    @property
+    def host(self) -> str:
+        """The name by which browsers ask for it; "" if they ask on this machine only."""
+        return urlsplit(self.address or "").hostname or ""
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether browsers reach it over TLS."""
+        return self.certificate is not None or (self.address or "").startswith("https:")
+
+
+def check_portal(settings: PortalSettings | None, listen: Listen, findings: Findings) -> None:
+    """Note where a password would travel in the clear, and what cannot be served with."""
+    there = findings["portal"]
+    if there.is_broken:
+        return
+    if settings is None:
+        if not listen.is_loopback:
+            instead = "127.0.0.1:8080; or `portal`, with which people sign in"
+            findings["listen"].error(f"{listen} is not loopback, and nobody signs in", instead)
+        return
+    if (settings.certificate is None) != (settings.key is None):
+        missing = "key" if settings.key is None else "certificate"
+        there[missing].error("is missing: a certificate and its key go together", "the path of a PEM file")
+        return
+    if settings.certificate is not None and settings.key is not None:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+                settings.certificate, settings.key, password=_no_pass_phrase
+            )
+        except (OSError, ValueError) as error:
+            there["certificate"].error(f"cannot be served with: {error}", "PEM files that belong together")
+    if not listen.is_loopback:
+        if settings.certificate is None and not settings.proxies:
+            message = f"{listen} is not loopback, and passwords would travel in the clear"
+            findings["listen"].error(message, "portal.certificate and portal.key; or portal.proxies, if one speaks TLS")
+        if settings.address is None:
+            there["address"].error("is missing: a browser of another machine asks by a name", _ADDRESS)
+        elif is_loopback(settings.host):
+            there["address"].error("leads to this machine itself", _ADDRESS)
+
+
+def _no_pass_phrase() -> str:
+    raise ValueError("the key has a pass phrase, which nobody could type when the service starts")

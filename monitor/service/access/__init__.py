@@ -1,0 +1,1 @@
+"""Who signs in to the portal, and who may: users, invitations, sessions."""

@@ -1,0 +1,152 @@
+"""Makes users, gives them roles, and gives them codes by which they choose a password; nobody else ever knows it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from alerts.record.clock import Clock
+from alerts.record.store import Entry
+from monitor.access.code import CodeWay, digest_of_code, typed_code
+from monitor.access.role import ALL_AGENCIES, Role, RoleAssignment, parse_assignment
+from monitor.access.visitor import User
+from monitor.service.access.secret import hash_password, new_code
+from monitor.service.order import NotDone, Unknown
+from monitor.store.upkeep.users import KeptCode, UserExistsError, Users
+
+_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invitation:
+    """A code, to be told to its person once. Only what it is compared with is kept."""
+
+    user: User
+    way: CodeWay
+    code: str
+    ends_at: datetime
+
+    def __repr__(self) -> str:
+        """Never show the code."""
+        return f"Invitation({self.user.name!r}, {self.way.value!r})"
+
+
+class Administration:
+    """What administrators do. Raises `NotDone` and `Unknown` with what to do instead, and `StoreAway`."""
+
+    def __init__(
+        self,
+        users: Users,
+        clock: Clock,
+        *,
+        agencies: Callable[[], Collection[str]],
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Have *agencies* return the codes of those that are watched; *changed* is called when somebody may do other things."""
+        self._users = users
+        self._clock = clock
+        self._agencies = agencies
+        self._changed = changed
+
+    async def users(self) -> Sequence[User]:
+        """Return all users, by name."""
+        return await self._users.all()
+
+    async def user(self, name: str) -> User:
+        """Return the user of this name."""
+        kept = await self._users.find(name.strip().lower())
+        if kept is None:
+            raise Unknown(f"there is no user {name[:64]}; `pantau user list` lists them")
+        return kept.user
+
+    async def add(self, name: str, full_name: str, roles: Iterable[str], *, by: str, address: str = "") -> User:
+        """Make a user, who can do nothing before an invitation."""
+        login = name.strip().lower()
+        if not _NAME.fullmatch(login):
+            raise NotDone(f"'{name[:64]}' is no name to sign in with; write small letters, digits, dots and hyphens")
+        assignments = self._read(roles)
+        try:
+            entry = self._entry("user made", by, address, user=login, name=full_name)
+            made = await self._users.add(login, full_name, entry)
+        except UserExistsError:
+            raise NotDone(
+                f"there is a user {login} already; `pantau user roles {login} ...` gives other roles"
+            ) from None
+        if assignments:
+            await self._assign(User(id=made, name=login, full_name=full_name), assignments, by, address)
+        return await self.user(login)
+
+    async def assign(self, name: str, roles: Iterable[str], *, by: str, address: str = "") -> User:
+        """Let a user have these roles, and no others."""
+        user, assignments = await self.user(name), self._read(roles)
+        if _is_admin(user) and RoleAssignment(role=Role.ADMIN, agency=ALL_AGENCIES) not in assignments:
+            await self._see_that_another_remains(user)
+        await self._assign(user, assignments, by, address)
+        return await self.user(name)
+
+    async def invite(self, name: str, way: CodeWay, *, by: str, address: str = "") -> Invitation:
+        """Give a user a code by which a password is chosen, for the first time or anew; the code before opens no more."""
+        user = await self.user(name)
+        if user.disabled_at is not None:
+            raise NotDone(f"{user.name} may not sign in; `pantau user enable {user.name}` first")
+        code, ends_at = new_code(way), self._clock.now() + way.good_for
+        if way is CodeWay.LETTER:
+            kept = digest_of_code(code)
+        else:
+            kept = await asyncio.to_thread(hash_password, typed_code(code))
+        entry = self._entry("code made", by, address, user=user.name, way=str(way), until=ends_at.isoformat())
+        await self._users.invite(user.id, KeptCode(way=way, kept=kept, ends_at=ends_at), entry)
+        return Invitation(user=user, way=way, code=code, ends_at=ends_at)
+
+    async def disable(self, name: str, *, by: str, address: str = "") -> User:
+        """Let a user sign in no more; what is begun ends."""
+        user = await self.user(name)
+        if _is_admin(user):
+            await self._see_that_another_remains(user)
+        await self._users.disable(user.id, self._clock.now(), self._entry("user disabled", by, address, user=user.name))
+        self._changed()
+        return await self.user(name)
+
+    async def enable(self, name: str, *, by: str, address: str = "") -> User:
+        """Let a user sign in again."""
+        user = await self.user(name)
+        await self._users.disable(user.id, None, self._entry("user enabled", by, address, user=user.name))
+        return await self.user(name)
+
+    async def _assign(self, user: User, assignments: frozenset[RoleAssignment], by: str, address: str) -> None:
+        roles = " ".join(str(each) for each in sorted(assignments))
+        await self._users.assign(
+            user.id, assignments, self._entry("roles given", by, address, user=user.name, roles=roles)
+        )
+        self._changed()
+
+    def _read(self, roles: Iterable[str]) -> frozenset[RoleAssignment]:
+        try:
+            found = frozenset(parse_assignment(each) for each in roles)
+        except ValueError as wrong:
+            raise NotDone(str(wrong)) from None
+        known = self._agencies()
+        for each in sorted(found):
+            if each.agency != ALL_AGENCIES and each.agency not in known:
+                raise NotDone(
+                    f"there is no agency {each.agency[:64]}; there are {', '.join(sorted(known)[:20]) or 'none'}"
+                )
+        return found
+
+    async def _see_that_another_remains(self, user: User) -> None:
+        others = [each for each in await self._users.all() if each.id != user.id and _is_admin(each)]
+        if not any(each.has_password for each in others):
+            raise NotDone(f"{user.name} is the only administrator who can sign in; make another first")
+
+    def _entry(self, what: str, by: str, address: str, **detail: str) -> Entry:
+        return Entry(
+            at=self._clock.now(), actor=by, event=what, detail={**detail, **({"address": address} if address else {})}
+        )
+
+
+def _is_admin(user: User) -> bool:
+    return user.disabled_at is None and any(each.role is Role.ADMIN for each in user.assignments)

@@ -1,0 +1,237 @@
+"""Lets people sign in with a password, knows them again, and lets them choose one with a code that they were given.
+
+Whatever is wrong, the answer is the same and takes as long: a stranger learns nothing about who has an account. Attempts on one
+account are looked at one after the other, so that many at once are no way around the wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final, TypeVar
+
+import structlog
+
+from alerts.record.clock import Clock
+from alerts.record.store import Entry, StoreAway
+from monitor.access.code import CodeWay, digest_of_code, typed_code
+from monitor.access.lockout import OF_ACCOUNT, OF_ADDRESS, Failures
+from monitor.access.password import password_problem
+from monitor.access.visitor import User
+from monitor.service.access.secret import SessionKey, hash_password, is_password
+from monitor.store.upkeep.users import KeptCode, KeptUser, Users, WebSession
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+#: Nobody has used it for so long: whoever sits there now may be somebody else.
+IDLE: Final = timedelta(minutes=30)
+#: A shift.
+LONGEST: Final = timedelta(hours=12)
+#: In seconds. So late somebody notices at the latest that they may do less; a page asks several times a minute.
+_LOOKED_AT: Final = 5.0
+#: That a session is in use is written down no more often.
+_SEEN: Final = timedelta(minutes=1)
+#: Each takes 19 MiB and 50 ms of CPU; probes want the other core.
+_AT_ONCE: Final = 2
+#: So many addresses are remembered.
+_ADDRESSES: Final = 10_000
+#: So many sessions are known while the store is away.
+_SESSIONS: Final = 2_000
+#: So many wait for a look at a password; more are a flood, and told to come again.
+_QUEUE: Final = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewSession:
+    """A session that has begun."""
+
+    key: SessionKey
+    session: WebSession
+
+
+class EntryRefused(Exception):
+    """Not with this name and these words, or not now. The message is a key of the portal's words."""
+
+
+class Authenticator:
+    """Knows who signs in. Raises `StoreAway` when the store is, but for those who are known already."""
+
+    def __init__(self, users: Users, clock: Clock, *, agencies: Callable[[], Sequence[str]]) -> None:
+        """Have *agencies* return the names of those that are watched, which no password may be."""
+        self._users = users
+        self._clock = clock
+        self._agencies = agencies
+        self._hashing = asyncio.Semaphore(_AT_ONCE)
+        self._waiting = 0
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._addresses: OrderedDict[str, Failures] = OrderedDict()
+        #: By digest, as last read, and when by the loop's clock.
+        self._known: OrderedDict[str, tuple[WebSession, float]] = OrderedDict()
+        self._nobody: str | None = None
+
+    async def sign_in(self, name: str, password: str, address: str) -> NewSession:
+        """Begin a session. Raise `EntryRefused`."""
+        async with self._turn(name):
+            kept = await self._admitted(name, address)
+            right = await self._in_thread(is_password, password, (kept and kept.password) or await self._dummy())
+            if kept is None or kept.password is None or kept.user.disabled_at is not None or not right:
+                await self._failed(kept, name, address, "sign-in failed")
+                raise EntryRefused("sign_in_wrong")
+            return await self._begin(kept.user, address, "signed in")
+
+    async def choose_password(self, name: str, code: str, password: str, address: str) -> NewSession:
+        """Let somebody choose a password by the code that they were given, and begin a session. Raise `EntryRefused`."""
+        async with self._turn(name):
+            kept = await self._admitted(name, address)
+            opening = await self._users.code(kept.user.id) if kept else None
+            now = self._clock.now()
+            good = opening is not None and opening.ends_at > now
+            good = await self._opens(code, opening) and good
+            if kept is None or kept.user.disabled_at is not None or not good:
+                await self._failed(kept, name, address, "code refused")
+                raise EntryRefused("code_wrong")
+            await self._change(kept.user, password, address, "password chosen by a code")
+            return await self._begin(kept.user, address, "signed in")
+
+    async def change_password(self, user: User, old: str, new: str, address: str) -> NewSession:
+        """Let somebody who is signed in choose another password; all other sessions end. Raise `EntryRefused`."""
+        async with self._turn(user.name):
+            kept = await self._admitted(user.name, address)
+            right = await self._in_thread(is_password, old, (kept and kept.password) or await self._dummy())
+            if kept is None or kept.password is None or not right:
+                await self._failed(kept, user.name, address, "password not changed")
+                raise EntryRefused("old_password_wrong")
+            await self._change(kept.user, new, address, "password changed")
+            return await self._begin(kept.user, address, "signed in")
+
+    async def session(self, key: SessionKey) -> WebSession | None:
+        """Return the session of a browser that shows *key*; `None`: it is over, or never was one.
+
+        While the store is away whoever was known is known still: the page that says so must not be closed to them.
+        """
+        digest, loop = key.digest, asyncio.get_running_loop()
+        known = self._known.get(digest)
+        session = known[0] if known else None
+        if known is None or loop.time() - known[1] >= _LOOKED_AT:
+            try:
+                session = await self._users.session(digest)
+            except StoreAway:
+                if session is None:
+                    raise
+            self._remember(digest, session)
+        now = self._clock.now()
+        if session is None or now >= session.ends_at or now - session.seen_at >= IDLE or session.user.disabled_at:
+            return None
+        if now - session.seen_at >= _SEEN:
+            session = await self._see(session, now)
+        return session
+
+    async def sign_out(self, session: WebSession, address: str) -> None:
+        """End a session."""
+        now = self._clock.now()
+        self._known.pop(session.digest, None)
+        await self._users.end(session.digest, _entry(session.user, "signed out", now, address))
+
+    def forget(self) -> None:
+        """Look at every session anew: somebody's roles have changed."""
+        self._known.clear()
+
+    # -- what it is made of --------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _turn(self, name: str) -> AsyncIterator[None]:
+        if self._waiting >= _QUEUE:
+            raise EntryRefused("sign_in_busy")
+        turn = self._turns.setdefault(name, asyncio.Lock())
+        self._waiting += 1
+        try:
+            async with turn:
+                yield
+        finally:
+            self._waiting -= 1
+            if not turn.locked() and self._turns.get(name) is turn:
+                del self._turns[name]
+
+    async def _admitted(self, name: str, address: str) -> KeptUser | None:
+        """Return the user of this name, unless an attempt is not looked at now."""
+        now = self._clock.now()
+        if self._addresses.get(address, Failures()).until(now, OF_ADDRESS) is not None:
+            raise EntryRefused("sign_in_wait")
+        kept = await self._users.find(name)
+        # A name that nobody has waits as one that somebody has.
+        failures = kept.failures if kept else self._addresses.get(f"name {name}", Failures())
+        if failures.until(now, OF_ACCOUNT) is not None:
+            raise EntryRefused("sign_in_wait")
+        return kept
+
+    async def _failed(self, kept: KeptUser | None, name: str, address: str, what: str) -> None:
+        now = self._clock.now()
+        self._count(address, now)
+        log.warning(what, user=kept.user.name if kept else None, address=address)
+        if kept is None:
+            self._count(f"name {name}", now)
+        else:
+            await self._users.fail(kept.user.id, kept.failures.more(now), _entry(kept.user, what, now, address))
+
+    def _count(self, of: str, now: datetime) -> None:
+        self._addresses[of] = self._addresses.pop(of, Failures()).more(now)
+        while len(self._addresses) > _ADDRESSES:
+            self._addresses.popitem(last=False)
+
+    async def _begin(self, user: User, address: str, what: str) -> NewSession:
+        now, key = self._clock.now(), SessionKey.new()
+        session = WebSession(
+            digest=key.digest, user=user, begun_at=now, seen_at=now, ends_at=now + LONGEST, address=address[:64]
+        )
+        await self._users.begin(session, _entry(user, what, now, address))
+        return NewSession(key=key, session=session)
+
+    async def _change(self, user: User, password: str, address: str, what: str) -> None:
+        """Keep a new password. Raise `EntryRefused`, and the old one, or the code, is as good as before."""
+        names = [user.name, *user.full_name.split(), *self._agencies()]
+        if (wrong := await self._in_thread(password_problem, password, names)) is not None:
+            raise EntryRefused(wrong)
+        kept = await self._in_thread(hash_password, password)
+        await self._users.choose_password(user.id, kept, _entry(user, what, self._clock.now(), address))
+        self.forget()
+
+    async def _opens(self, code: str, opening: KeptCode | None) -> bool:
+        if opening is not None and opening.way is CodeWay.LETTER:
+            return digest_of_code(code) == opening.kept
+        return await self._in_thread(is_password, typed_code(code), opening.kept if opening else await self._dummy())
+
+    async def _dummy(self) -> str:
+        """Return what is compared where there is nothing to compare with."""
+        if self._nobody is None:
+            self._nobody = await self._in_thread(hash_password, SessionKey.new().text)
+        return self._nobody
+
+    async def _in_thread(self, work: Callable[..., T], *args: object) -> T:
+        async with self._hashing:
+            return await asyncio.to_thread(partial(work, *args))
+
+    async def _see(self, session: WebSession, now: datetime) -> WebSession:
+        session = replace(session, seen_at=now)
+        try:
+            await self._users.see(session.digest, now)
+        except StoreAway as away:
+            log.info("that a session is in use was not written down", why=str(away))
+        self._remember(session.digest, session)
+        return session
+
+    def _remember(self, digest: str, session: WebSession | None) -> None:
+        self._known.pop(digest, None)
+        if session is not None:
+            self._known[digest] = session, asyncio.get_running_loop().time()
+        while len(self._known) > _SESSIONS:
+            self._known.popitem(last=False)
+
+
+def _entry(user: User, what: str, now: datetime, address: str) -> Entry:
+    return Entry(at=now, actor=user.by, event=what, detail={"user": user.name, "address": address})

@@ -1,0 +1,65 @@
+"""What is made of chance, and what is kept of it: passwords, codes, and what a browser shows to be known again.
+
+argon2id with 19 MiB and two passes, as OWASP asks for (Password Storage cheat sheet).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from secrets import choice, token_bytes, token_urlsafe
+from typing import Final
+
+from cryptography.exceptions import InvalidKey
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
+from monitor.access.code import SIGNS, CodeWay
+
+#: In KiB.
+_MEMORY: Final = 19_456
+_PASSES: Final = 2
+
+
+def hash_password(password: str) -> str:
+    """Return what is kept of a password: a PHC string of argon2id. Takes 50 ms of CPU, and is for a thread."""
+    kept: str = Argon2id(
+        salt=token_bytes(16), length=32, iterations=_PASSES, lanes=1, memory_cost=_MEMORY
+    ).derive_phc_encoded(password.encode())
+    return kept
+
+
+def is_password(password: str, kept: str) -> bool:
+    """Whether it is the one of which *kept* was made. Takes as long whatever the answer."""
+    try:
+        Argon2id.verify_phc_encoded(password.encode(), kept)
+    except InvalidKey:
+        return False
+    return True
+
+
+def new_code(way: CodeWay) -> str:
+    """Return a code in groups, as it is read out: "7K3QM-9T0XZ"."""
+    signs = "".join(choice(SIGNS) for _ in range(way.signs))
+    size = 5 if way is CodeWay.TELEPHONE else 4
+    return "-".join(signs[first : first + size] for first in range(0, len(signs), size))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionKey:
+    """What a browser shows to be known again; only its digest is kept."""
+
+    text: str
+
+    @classmethod
+    def new(cls) -> SessionKey:
+        """Return one that nobody guesses: 256 bits."""
+        return cls(text=token_urlsafe(32))
+
+    @property
+    def digest(self) -> str:
+        """What is kept of it."""
+        return sha256(self.text.encode()).hexdigest()
+
+    def __repr__(self) -> str:
+        """Never show it."""
+        return "SessionKey(...)"

@@ -1,0 +1,219 @@
+"""Stands before every route: knows who asks, and lets them on if they have the permission that the route names.
+
+A route that names none is refused when the portal is built. There is a way in for everybody, and it says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import quote
+
+from fastapi import Depends, FastAPI, HTTPException, Request, Response, params
+from fastapi.responses import RedirectResponse
+from fastapi.routing import APIRoute, iter_route_contexts
+from starlette.routing import BaseRoute, Mount
+
+from monitor.access.role import OURSELVES, Permission
+from monitor.access.visitor import OPEN_HERE, Visitor
+from monitor.service.access.authenticator import Authenticator, NewSession
+from monitor.service.access.secret import SessionKey
+from monitor.service.front import Front
+from monitor.store.upkeep.users import WebSession
+from monitor.web.form import is_from_our_page
+from monitor.web.problem import problem
+
+#: With the prefix no other site's page can put one of its own into its place (RFC 6265bis, 4.1.3.2).
+_COOKIE: Final = "__Host-pantau"
+#: Over plain HTTP, on this machine alone.
+_COOKIE_HERE: Final = "pantau"
+#: Of what any database counts.
+_DIGITS: Final = 9
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+#: Returns the agency that a request is about; an agency's code, or `OURSELVES`.
+AgencyOf = Callable[[Request], Awaitable[str]]
+
+
+class SignInNeededError(Exception):
+    """Nobody has signed in, and what was asked for is not for everybody."""
+
+
+class RouteWithoutPermissionError(Exception):
+    """A route names neither a permission nor why it needs none."""
+
+
+class Gate:
+    """Knows who asks."""
+
+    def __init__(self, authenticator: Authenticator | None = None, *, is_secure: bool = False) -> None:
+        """Without an *authenticator* nobody signs in. *is_secure*: browsers reach the portal by https."""
+        self.authenticator = authenticator
+        self.is_secure = is_secure
+        self._cookie = _COOKIE if is_secure else _COOKIE_HERE
+
+    async def visitor(self, request: Request) -> Visitor:
+        """Return who asks.
+
+        A cookie that a stranger's page has sent along with an order of its own is no sign-in.
+        """
+        if self.authenticator is None:
+            return Visitor(open=OPEN_HERE)
+        if request.method not in _SAFE and not is_from_our_page(request):
+            return Visitor()
+        session = await self.session(request)
+        return Visitor(user=session.user) if session else Visitor()
+
+    async def session(self, request: Request) -> WebSession | None:
+        """Return the session of the browser that asks."""
+        key = request.cookies.get(self._cookie)
+        if key is None or self.authenticator is None:
+            return None
+        return await self.authenticator.session(SessionKey(text=key))
+
+    def admit(self, response: Response, signed_in: NewSession) -> Response:
+        """Let the browser be known from now on, until the session ends or the browser does."""
+        response.set_cookie(
+            self._cookie, signed_in.key.text, secure=self.is_secure, httponly=True, samesite="lax", path="/"
+        )
+        return response
+
+    def dismiss(self, response: Response) -> Response:
+        """Let the browser be known no more."""
+        response.delete_cookie(self._cookie, secure=self.is_secure, httponly=True, samesite="lax", path="/")
+        return response
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a route asks for; as its dependency it returns who asks. Raises `SignInNeededError` or `HTTPException`."""
+
+    permission: Permission
+    #: `None`: for any agency. Then the route shows or does no more than the visitor may.
+    agency: AgencyOf | None = None
+
+    async def __call__(self, request: Request) -> Visitor:
+        """Let a visitor on who has the permission."""
+        visitor = await gate_of(request).visitor(request)
+        if not visitor.may(self.permission):
+            if visitor.user is None:
+                raise SignInNeededError
+            raise forbidden(visitor, self.permission)
+        # Whoever may for all need not wait for whose it is to be found.
+        if self.agency is not None and not visitor.scope(self.permission).everything:
+            permit(visitor, self.permission, await self.agency(request))
+        return visitor
+
+
+@dataclass(frozen=True, slots=True)
+class OpenToAll:
+    """Says of a route that it needs no permission, and why; as its dependency it does nothing."""
+
+    why: str
+
+    async def __call__(self) -> None:
+        """Let everybody on."""
+
+
+def permit(visitor: Visitor, permission: Permission, agency: str) -> None:
+    """Raise `HTTPException` unless a visitor has a permission for an agency."""
+    if not visitor.may(permission, agency):
+        raise forbidden(visitor, permission, agency)
+
+
+def forbidden(visitor: Visitor, permission: Permission, agency: str | None = None) -> HTTPException:
+    """Return how it is said that something is not for a visitor."""
+    who = visitor.user.name if visitor.user else "nobody who has signed in"
+    place = {None: "", OURSELVES: " for Pantau itself"}.get(agency, f" for {agency}")
+    return HTTPException(
+        403, f"{who} has no permission to {permission.replace('_', ' ')}{place}; an administrator gives roles"
+    )
+
+
+def gate_of(request: Request) -> Gate:
+    """Return the gate of the portal that is asked."""
+    gate: Gate = request.app.state.gate
+    return gate
+
+
+async def about_ourselves(_request: Request) -> str:
+    """Return that a request is about no agency but about Pantau."""
+    return OURSELVES
+
+
+async def agency_in_path(request: Request) -> str:
+    """Return the agency that the path names as {code}."""
+    return str(request.path_params["code"]).upper()
+
+
+def incident_in_path(source: Front) -> AgencyOf:
+    """Return what finds the agency of the incident that the path names as {number}. Raises `Unknown`."""
+
+    async def agency(request: Request) -> str:
+        return (await source.numbered(str(request.path_params["number"]))).brief.agency
+
+    return agency
+
+
+def notice_in_path(source: Front) -> AgencyOf:
+    """Return what finds the agency of the notice that the path names as {notice_id}. Raises `Unknown`."""
+
+    async def agency(request: Request) -> str:
+        written = str(request.path_params["notice_id"])
+        if not written.isdecimal() or len(written) > _DIGITS:
+            raise HTTPException(404, "there is no such notice")
+        return (await source.board.notice(int(written))).notice.agency
+
+    return agency
+
+
+def put_gate(app: FastAPI, gate: Gate) -> None:
+    """Let *gate* stand before all routes of *app*, which has all of them by now. Raise `RouteWithoutPermissionError`."""
+    app.state.gate = gate
+    app.add_exception_handler(SignInNeededError, _sign_in)
+    for route in routes_of(app):
+        if need_of(route) is None:
+            raise RouteWithoutPermissionError(f"{route.path} names no permission, nor why it needs none")
+
+
+def routes_of(app: FastAPI) -> Iterator[APIRoute]:
+    """Return the routes of *app*. Files that are the same for everybody are none. Raise `RouteWithoutPermissionError`."""
+    for context in iter_route_contexts(app.routes):
+        route = context.original_route
+        if isinstance(route, APIRoute):
+            yield route
+        elif not _is_file(route):
+            raise RouteWithoutPermissionError(f"{route} is no route that can name a permission")
+
+
+def need_of(route: APIRoute) -> Needs | OpenToAll | None:
+    """Return what a route asks for; `None`: it does not say."""
+    calls = [each.call for each in route.dependant.dependencies]
+    # What stands nearest to the route counts.
+    return next((call for call in reversed(calls) if isinstance(call, Needs | OpenToAll)), None)
+
+
+def _is_file(route: BaseRoute) -> bool:
+    return isinstance(route, Mount) and route.path == "/static"
+
+
+async def _sign_in(request: Request, _error: Exception) -> Response:
+    """Show a person the way; tell a program."""
+    if gate_of(request).authenticator is None:
+        return problem(HTTPStatus.FORBIDDEN, "this portal has no sign-in (`portal` in the settings), and so not this")
+    if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+        wanted = quote(request.url.path + (f"?{request.url.query}" if request.url.query else ""))
+        return RedirectResponse(f"/sign-in?next={wanted}", status_code=303)
+    return problem(HTTPStatus.UNAUTHORIZED, "sign in first, at /sign-in", headers={"WWW-Authenticate": "Session"})
+
+
+def needs(permission: Permission, agency: AgencyOf | None = None) -> list[params.Depends]:
+    """Return the `dependencies` of a route that needs a permission."""
+    return [Depends(Needs(permission, agency))]
+
+
+def open_to_all(why: str) -> list[params.Depends]:
+    """Return the `dependencies` of a route that needs none, and says *why*."""
+    return [Depends(OpenToAll(why))]

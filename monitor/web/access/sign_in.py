@@ -1,0 +1,105 @@
+"""Signing in and out, and choosing a password: the pages that are for everybody, and that of somebody's own account."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment
+
+from monitor.access.role import PERMISSIONS
+from monitor.service.access.authenticator import Authenticator, EntryRefused
+from monitor.store.upkeep.users import WebSession
+from monitor.web.access.gate import Gate, SignInNeededError, open_to_all
+from monitor.web.ask import asked, remember
+from monitor.web.form import MAY_SEND_FORMS, form_of, own_path
+from monitor.web.page import Tongue
+
+_ITSELF = open_to_all("is how somebody signs in, or finds out that they have not")
+#: In characters; a name that is longer is nobody's.
+_LONGEST = 64
+
+
+def sign_in_pages(authenticator: Authenticator, gate: Gate, templates: Mapping[Tongue, Environment]) -> APIRouter:
+    """Build the pages."""
+    router = APIRouter(include_in_schema=False, dependencies=_ITSELF)
+
+    @router.get("/sign-in")
+    async def sign_in_page(request: Request) -> Response:
+        return remember(request, shown(request, "sign_in.html", next=own_path(request.query_params.get("next", "/"))))
+
+    @router.post("/sign-in")
+    async def sign_in(request: Request) -> Response:
+        form = await form_of(request)
+        name, wanted = _name(form), own_path(form.get("next", "/"))
+        try:
+            signed_in = await authenticator.sign_in(name, form.get("password", ""), from_where(request))
+        except EntryRefused as refused:
+            return shown(request, "sign_in.html", status=403, name=name, next=wanted, problem=str(refused))
+        return gate.admit(RedirectResponse(wanted, status_code=303), signed_in)
+
+    @router.get("/welcome")
+    async def welcome_page(request: Request) -> Response:
+        return remember(request, shown(request, "welcome.html", name=request.query_params.get("name", "")[:_LONGEST]))
+
+    @router.post("/welcome")
+    async def welcome(request: Request) -> Response:
+        form = await form_of(request)
+        name, code = _name(form), form.get("code", "")
+        try:
+            signed_in = await authenticator.choose_password(name, code, form.get("password", ""), from_where(request))
+        except EntryRefused as refused:
+            # The code is typed once: what is wrong may be the password alone.
+            return shown(request, "welcome.html", status=403, name=name, code=code, problem=str(refused))
+        return gate.admit(RedirectResponse("/account", status_code=303), signed_in)
+
+    @router.get("/account")
+    async def account(request: Request) -> Response:
+        return remember(request, own(request, await mine(request)))
+
+    @router.post("/account/password")
+    async def change_password(request: Request) -> Response:
+        form, session = await form_of(request), await mine(request)
+        try:
+            signed_in = await authenticator.change_password(
+                session.user, form.get("old", ""), form.get("password", ""), from_where(request)
+            )
+        except EntryRefused as refused:
+            return own(request, session, status=403, problem=str(refused))
+        return gate.admit(RedirectResponse("/account?changed=1", status_code=303), signed_in)
+
+    @router.post("/sign-out")
+    async def sign_out(request: Request) -> Response:
+        await form_of(request)
+        if (session := await gate.session(request)) is not None:
+            await authenticator.sign_out(session, from_where(request))
+        return gate.dismiss(RedirectResponse("/sign-in", status_code=303))
+
+    async def mine(request: Request) -> WebSession:
+        if (session := await gate.session(request)) is None:
+            raise SignInNeededError
+        return session
+
+    def own(request: Request, session: WebSession, *, status: int = 200, problem: str = "") -> Response:
+        user = session.user
+        permitted = {each: sorted(map(str, PERMISSIONS[each.role])) for each in sorted(user.assignments)}
+        is_changed = "changed" in request.query_params
+        facts = {"user": user, "session": session, "permitted": permitted, "problem": problem, "changed": is_changed}
+        return shown(request, "account.html", status=status, **facts)
+
+    def shown(request: Request, template: str, *, status: int = 200, **facts: object) -> Response:
+        page = templates[asked(request).tongue].get_template(template)
+        blank = {"problem": "", "name": "", "code": "", "next": "/", "path": request.url.path}
+        return HTMLResponse(page.render({**blank, **facts}), status_code=status, headers=MAY_SEND_FORMS)
+
+    return router
+
+
+def from_where(request: Request) -> str:
+    """Return the address that a request came from, as far as it is known."""
+    return request.client.host if request.client else ""
+
+
+def _name(form: Mapping[str, str]) -> str:
+    return form.get("name", "").strip().lower()[:_LONGEST]

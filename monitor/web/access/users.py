@@ -1,0 +1,119 @@
+"""The administrators' pages: users, their roles, and the codes by which they choose a password."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from typing import Annotated, TypedDict
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment
+from pydantic import TypeAdapter, ValidationError
+
+from monitor.access.code import CodeWay
+from monitor.access.role import Permission, Role
+from monitor.access.visitor import User, Visitor
+from monitor.service.access.administration import Administration
+from monitor.service.order import NotDone
+from monitor.web.access.gate import Needs
+from monitor.web.access.sign_in import from_where
+from monitor.web.ask import asked, remember
+from monitor.web.form import MAY_SEND_FORMS, fields_of
+from monitor.web.page import Tongue
+from monitor.web.word import Name
+
+_NAME = TypeAdapter(Name)
+_Administrator = Annotated[Visitor, Depends(Needs(Permission.MANAGE_USERS))]
+
+
+class _Who(TypedDict):
+    by: str
+    address: str
+
+
+def user_pages(administration: Administration, templates: Mapping[Tongue, Environment]) -> APIRouter:
+    """Build the pages."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/users")
+    async def users(request: Request, visitor: _Administrator) -> Response:
+        return remember(request, await listed(request, visitor))
+
+    @router.post("/users")
+    async def add(request: Request, visitor: _Administrator) -> Response:
+        fields = await fields_of(request)
+        written = {name: values[-1] for name, values in fields.items()}
+        try:
+            full_name = _NAME.validate_python(written.get("full_name", ""))
+        except ValidationError:
+            return await listed(request, visitor, status=422, written=written, problem="no_full_name")
+        try:
+            user = await administration.add(
+                written.get("name", ""), full_name, _added(fields), **_who(request, visitor)
+            )
+        except NotDone as wrong:
+            return await listed(request, visitor, status=409, written=written, why=str(wrong))
+        return RedirectResponse(f"/users/{user.name}", status_code=303)
+
+    @router.get("/users/{name}")
+    async def user(request: Request, name: str, visitor: _Administrator) -> Response:
+        return remember(request, await shown(request, visitor, name))
+
+    @router.post("/users/{name}/roles")
+    async def roles(request: Request, name: str, visitor: _Administrator) -> Response:
+        fields = await fields_of(request)
+        wanted = [*fields.get("kept", []), *_added(fields)]
+        return await after(request, visitor, name, administration.assign(name, wanted, **_who(request, visitor)))
+
+    @router.post("/users/{name}/disable")
+    async def disable(request: Request, name: str, visitor: _Administrator) -> Response:
+        await fields_of(request)
+        return await after(request, visitor, name, administration.disable(name, **_who(request, visitor)))
+
+    @router.post("/users/{name}/enable")
+    async def enable(request: Request, name: str, visitor: _Administrator) -> Response:
+        await fields_of(request)
+        return await after(request, visitor, name, administration.enable(name, **_who(request, visitor)))
+
+    @router.post("/users/{name}/invite")
+    async def invite(request: Request, name: str, visitor: _Administrator) -> Response:
+        fields = await fields_of(request)
+        way = CodeWay.LETTER if fields.get("way") == ["letter"] else CodeWay.TELEPHONE
+        try:
+            invitation = await administration.invite(name, way, **_who(request, visitor))
+        except NotDone as wrong:
+            return await shown(request, visitor, name, status=409, why=str(wrong))
+        # In the answer itself and nowhere else: an address that shows it again would be a second door.
+        return await shown(request, visitor, name, invitation=invitation)
+
+    async def after(request: Request, visitor: Visitor, name: str, doing: Awaitable[User]) -> Response:
+        try:
+            await doing
+        except NotDone as wrong:
+            return await shown(request, visitor, name, status=409, why=str(wrong))
+        return RedirectResponse(f"/users/{name}", status_code=303)
+
+    async def listed(request: Request, visitor: Visitor, *, status: int = 200, **facts: object) -> Response:
+        blank: dict[str, object] = {"written": {}, "users": await administration.users()}
+        return render(request, visitor, "users.html", status, {**blank, **facts})
+
+    async def shown(request: Request, visitor: Visitor, name: str, *, status: int = 200, **facts: object) -> Response:
+        blank: dict[str, object] = {"invitation": None, "user": await administration.user(name)}
+        return render(request, visitor, "user.html", status, {**blank, **facts})
+
+    def render(request: Request, visitor: Visitor, template: str, status: int, facts: Mapping[str, object]) -> Response:
+        page = templates[asked(request).tongue].get_template(template)
+        common = {"visitor": visitor, "path": request.url.path, "roles": list(Role), "problem": "", "why": ""}
+        return HTMLResponse(page.render({**common, **facts}), status_code=status, headers=MAY_SEND_FORMS)
+
+    return router
+
+
+def _added(fields: Mapping[str, list[str]]) -> list[str]:
+    """Return the role that a form adds, as people write it, if it adds one."""
+    role, agency = (fields.get(name, [""])[-1].strip() for name in ("role", "agency"))
+    return [f"{role}:{agency}" if agency else role] if role else []
+
+
+def _who(request: Request, visitor: Visitor) -> _Who:
+    return {"by": visitor.by, "address": from_where(request)}

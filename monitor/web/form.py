@@ -1,0 +1,64 @@
+"""Forms that browsers send: read up to a bound, and taken from our own pages only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import parse_qsl, urlsplit
+
+from fastapi import HTTPException, Request
+
+#: In octets. What a person types.
+LARGEST_FORM: Final = 16 * 1024
+_FIELDS: Final = 100
+
+#: Of a page of forms: no script, and the sender's origin, which tells our own page from a stranger's where a browser says no more.
+MAY_SEND_FORMS: Final[Mapping[str, str]] = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'",
+    "Referrer-Policy": "same-origin",
+}
+
+
+def is_from_our_page(request: Request) -> bool:
+    """Whether a form was sent by a page of ours: browsers say so, and tools must."""
+    if (site := request.headers.get("sec-fetch-site")) is not None:
+        return site == "same-origin"
+    return urlsplit(request.headers.get("origin", "")).netloc == request.headers.get("host", "")
+
+
+async def form_of(request: Request, *, largest: int = LARGEST_FORM) -> Mapping[str, str]:
+    """Return the fields of a form; of one that is there twice, the last. Raise `HTTPException`."""
+    return {name: values[-1] for name, values in (await fields_of(request, largest=largest)).items()}
+
+
+async def fields_of(request: Request, *, largest: int = LARGEST_FORM) -> Mapping[str, list[str]]:
+    """Return the fields of a form with all their values, in their order. Raise `HTTPException`.
+
+    It is not taken from a stranger's page, and not read any further than it may be long.
+    """
+    if not is_from_our_page(request):
+        raise HTTPException(
+            403, "this form is taken from a page of Pantau itself only; open that page and send it again"
+        )
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > largest:
+            raise HTTPException(413, f"a form has at most {largest} octets")
+    found: dict[str, list[str]] = {}
+    try:
+        for name, value in parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_FIELDS):
+            found.setdefault(name, []).append(value)
+    except ValueError:
+        raise HTTPException(413, f"a form has at most {_FIELDS} fields") from None
+    return found
+
+
+def own_path(address: str) -> str:
+    """Return where somebody wanted to go, if it is here; else the first page.
+
+    What browsers read as another site's address, with two slashes or a backslash, is none of ours.
+    """
+    is_ours = address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable()
+    return address if is_ours and "\\" not in address and not urlsplit(address).netloc else "/"

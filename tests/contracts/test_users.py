@@ -1,0 +1,129 @@
+"""What every store promises about users, their sessions and codes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select
+
+from alerts.record.store import Entry
+from monitor.access.code import CodeWay
+from monitor.access.lockout import Failures
+from monitor.access.role import parse_assignment
+from monitor.access.visitor import User
+from monitor.store.backend.database import Database
+from monitor.store.schema.tables import journal
+from monitor.store.upkeep.users import KeptCode, UserExistsError, Users, WebSession
+from tests.unit.alerts.people import T0
+
+HOUR = timedelta(hours=1)
+
+
+def entry(what: str = "said") -> Entry:
+    return Entry(at=T0, actor="Pentadbir Contoh", event=what)
+
+
+async def made(users: Users, name: str = "siti", *roles: str) -> User:
+    number = await users.add(name, "Siti Contoh", entry())
+    await users.assign(number, {parse_assignment(each) for each in roles}, entry())
+    found = await users.find(name)
+    assert found is not None
+    return found.user
+
+
+def session(user: User, digest: str = "a" * 64) -> WebSession:
+    return WebSession(digest=digest, user=user, begun_at=T0, seen_at=T0, ends_at=T0 + HOUR, address="127.0.0.1")
+
+
+async def test_a_user_has_the_roles_that_were_given_last_and_no_others(database: Database) -> None:
+    users = Users(database)
+    user = await made(users, "siti", "officer:JCM", "clerk:JCM")
+    await made(users, "ravi", "noc")
+    assert {str(each) for each in user.assignments} == {"officer:JCM", "clerk:JCM"}
+    assert not user.has_password
+    await users.assign(user.id, {parse_assignment("duty:MDC")}, entry())
+    assert [(each.name, {str(role) for role in each.assignments}) for each in await users.all()] == [
+        ("ravi", {"noc"}),
+        ("siti", {"duty:MDC"}),
+    ]
+    assert await users.find("nobody") is None
+
+
+async def test_a_name_is_given_once(database: Database) -> None:
+    users = Users(database)
+    await made(users)
+    with pytest.raises(UserExistsError):
+        await users.add("siti", "Siti Lain", entry("must not be there"))
+    async with database.read() as connection:
+        events = (await connection.execute(select(journal.c.event))).scalars().all()
+    assert "must not be there" not in events
+
+
+async def test_a_session_is_known_with_its_users_present_roles_until_it_ends(database: Database) -> None:
+    users = Users(database)
+    user = await made(users, "siti", "viewer")
+    begun = session(user)
+    await users.begin(begun, entry())
+    assert await users.session(begun.digest) == begun
+    await users.assign(user.id, set(), entry())
+    await users.see(begun.digest, T0 + timedelta(minutes=5))
+    found = await users.session(begun.digest)
+    assert found is not None
+    assert (found.user.assignments, found.seen_at) == (frozenset(), T0 + timedelta(minutes=5))
+    await users.end(begun.digest, entry())
+    assert await users.session(begun.digest) is None
+
+
+async def test_what_has_ended_is_cleared_away_when_the_next_begins(database: Database) -> None:
+    users = Users(database)
+    user = await made(users)
+    await users.begin(session(user), entry())
+    later = WebSession(
+        digest="b" * 64, user=user, begun_at=T0 + HOUR, seen_at=T0 + HOUR, ends_at=T0 + 2 * HOUR, address=""
+    )
+    await users.begin(later, entry())
+    assert await users.session("a" * 64) is None
+    assert await users.session("b" * 64) == later
+
+
+@pytest.mark.parametrize("how", ["disabled", "another password"])
+async def test_sessions_and_codes_end_with_what_they_were_given_for(database: Database, how: str) -> None:
+    users = Users(database)
+    user = await made(users)
+    other = await made(users, "ravi")
+    await users.begin(session(user), entry())
+    await users.begin(session(other, "c" * 64), entry())
+    await users.invite(user.id, KeptCode(way=CodeWay.LETTER, kept="digest", ends_at=T0 + HOUR), entry())
+    if how == "disabled":
+        await users.disable(user.id, T0, entry())
+    else:
+        await users.choose_password(user.id, "$argon2id$...", entry())
+    assert await users.session("a" * 64) is None
+    assert await users.code(user.id) is None
+    assert await users.session("c" * 64) is not None
+    found = await users.find("siti")
+    assert found is not None
+    assert (found.user.disabled_at, found.password) == ((T0, None) if how == "disabled" else (None, "$argon2id$..."))
+
+
+async def test_failures_are_kept_until_somebody_signs_in(database: Database) -> None:
+    users = Users(database)
+    user = await made(users)
+    await users.fail(user.id, Failures(count=4, last=T0), entry())
+    found = await users.find("siti")
+    assert found is not None
+    assert found.failures == Failures(count=4, last=T0)
+    await users.begin(session(user), entry())
+    found = await users.find("siti")
+    assert found is not None
+    assert found.failures == Failures()
+
+
+async def test_a_new_code_takes_the_place_of_the_one_before(database: Database) -> None:
+    users = Users(database)
+    user = await made(users)
+    for kept in ("first", "second"):
+        await users.invite(user.id, KeptCode(way=CodeWay.TELEPHONE, kept=kept, ends_at=T0 + HOUR), entry())
+    assert await users.code(user.id) == KeptCode(way=CodeWay.TELEPHONE, kept="second", ends_at=T0 + HOUR)
+    assert "second" not in repr(await users.code(user.id))

@@ -1,0 +1,35 @@
+"""How long somebody waits after wrong passwords."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from monitor.access.lockout import OF_ACCOUNT, OF_ADDRESS, Failures
+from tests.unit.alerts.people import T0
+
+SECOND = timedelta(seconds=1)
+
+
+def waits(count: int, free: int = OF_ACCOUNT) -> timedelta:
+    until = Failures(count=count, last=T0).until(T0, free)
+    return until - T0 if until else timedelta(0)
+
+
+def test_typing_errors_cost_nothing_and_then_each_costs_twice_as_much_to_five_minutes() -> None:
+    seconds = [waits(count).total_seconds() for count in range(14)]
+    assert seconds == [0, 0, 0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
+    assert waits(19, OF_ADDRESS) == timedelta(0)
+    assert waits(10_000, OF_ADDRESS) == timedelta(minutes=5)
+
+
+def test_a_wait_ends_by_itself_and_an_hour_later_nothing_is_held_against_anybody() -> None:
+    failures = Failures(count=5, last=T0)
+    assert failures.until(T0 + 3 * SECOND, OF_ACCOUNT) == T0 + 4 * SECOND
+    assert failures.until(T0 + 4 * SECOND, OF_ACCOUNT) is None
+    assert failures.more(T0 + 4 * SECOND).count == 6
+    assert failures.more(T0 + timedelta(hours=1)).count == 1
+
+
+def test_a_clock_that_was_set_back_locks_nobody_out_for_longer() -> None:
+    ahead = Failures(count=5, last=T0 + timedelta(days=30))
+    assert ahead.until(T0, OF_ACCOUNT) == T0 + 4 * SECOND

@@ -1,0 +1,55 @@
+"""Which passwords and codes are good, and what is kept of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from monitor.access.code import CodeWay, digest_of_code, typed_code
+from monitor.access.password import LONGEST, password_problem
+from monitor.service.access.secret import SessionKey, hash_password, is_password, new_code
+
+GOOD = "kerusi rotan di beranda hujan"
+
+
+@pytest.mark.parametrize(
+    ("password", "problem"),
+    [
+        (GOOD, None),
+        ("  spaces count, too  ", None),
+        ("pendek sahaja", "password_short"),
+        ("x" * (LONGEST + 1), "password_long"),
+        ("passwordpassword", "password_guessable"),
+        ("aaaaaaaaaaaaaaaaaaaa", "password_guessable"),
+        ("123456789012345", "password_guessable"),
+        ("JCMJCMJCMJCMJCM", "password_guessable"),
+        ("siticontohsiticontoh", "password_guessable"),
+    ],
+)
+def test_a_password_is_long_and_nothing_that_guessers_try(password: str, problem: str | None) -> None:
+    assert password_problem(password, ["siti", "Siti", "Contoh", "JCM"]) == problem
+
+
+def test_of_a_password_only_what_it_is_compared_with_is_kept() -> None:
+    kept = hash_password(GOOD)
+    assert kept.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert GOOD not in kept
+    assert kept != hash_password(GOOD)
+    assert is_password(GOOD, kept)
+    assert not is_password(f"{GOOD} ", kept)
+
+
+def test_a_code_is_read_however_it_is_typed() -> None:
+    code = new_code(CodeWay.TELEPHONE)
+    assert len(typed_code(code)) == 10
+    assert typed_code(code.lower().replace("-", " ").replace("0", "o").replace("1", "l")) == typed_code(code)
+    letter = new_code(CodeWay.LETTER)
+    assert len(typed_code(letter)) == 24
+    assert digest_of_code(letter) == digest_of_code(letter.replace("-", ""))
+    assert digest_of_code(letter) != digest_of_code(new_code(CodeWay.LETTER))
+
+
+def test_a_session_key_shows_itself_to_nobody() -> None:
+    key = SessionKey.new()
+    assert len(key.text) >= 43
+    assert key.text not in repr(key)
+    assert key.text not in key.digest

@@ -1,0 +1,102 @@
+"""Who may do what: by a table of its own, so that a slip in the product's is noticed."""
+
+from __future__ import annotations
+
+import pytest
+
+from monitor.access.role import (
+    ALL_AGENCIES,
+    EVERYTHING,
+    OURSELVES,
+    PERMISSIONS,
+    AgencyScope,
+    Permission,
+    Role,
+    RoleAssignment,
+    parse_assignment,
+    scope_of,
+)
+from monitor.access.visitor import OPEN_HERE, User, Visitor
+
+ALLOWED = {
+    Permission.READ: "viewer officer clerk duty noc admin",
+    Permission.READ_PEOPLE: "officer duty noc admin",
+    Permission.READ_JOURNAL: "noc admin",
+    Permission.ACKNOWLEDGE: "duty noc",
+    Permission.RELEASE: "duty noc",
+    Permission.RULE: "duty noc",
+    Permission.SILENCE: "duty noc",
+    Permission.OVERRIDE: "officer duty noc",
+    Permission.POST_LETTERS: "clerk",
+    Permission.EDIT_AGENCY: "officer admin",
+    Permission.TRY: "officer noc",
+    Permission.RELOAD: "admin",
+    Permission.MANAGE_USERS: "admin",
+}
+
+
+def assignment(text: str) -> RoleAssignment:
+    return parse_assignment(text)
+
+
+@pytest.mark.parametrize("permission", Permission)
+@pytest.mark.parametrize("role", Role)
+def test_each_role_may_what_the_table_says(role: Role, permission: Permission) -> None:
+    assert (permission in PERMISSIONS[role]) is (role in ALLOWED[permission].split())
+
+
+def test_a_role_for_one_agency_is_good_for_no_other_and_not_for_pantau_itself() -> None:
+    scope = scope_of([assignment("officer:JCM"), assignment("viewer:MDC")], Permission.EDIT_AGENCY)
+    assert scope == AgencyScope(agencies=frozenset({"JCM"}))
+    assert [code in scope for code in ("JCM", "MDC", OURSELVES, ALL_AGENCIES)] == [True, False, False, False]
+    assert scope_of([assignment("officer:JCM"), assignment("viewer:MDC")], Permission.READ).agencies == {"JCM", "MDC"}
+
+
+def test_a_role_for_all_agencies_is_good_for_each_and_for_pantau_itself() -> None:
+    scope = scope_of([assignment("viewer"), assignment("viewer:JCM")], Permission.READ)
+    assert scope == EVERYTHING
+    assert all(code in scope for code in ("JCM", "ZZZ", OURSELVES))
+    assert scope
+    assert not scope_of([assignment("viewer")], Permission.RELEASE)
+
+
+def test_a_visitor_may_nothing_who_has_not_signed_in() -> None:
+    assert not any(Visitor().may(each) for each in Permission)
+    open_here = Visitor(open=OPEN_HERE)
+    assert {each for each in Permission if open_here.may(each, "JCM")} == OPEN_HERE
+
+
+def test_a_user_is_written_down_by_both_names() -> None:
+    user = User(id=1, name="siti", full_name="Siti Contoh", assignments={assignment("duty:JCM")})
+    visitor = Visitor(user=user)
+    assert visitor.by == "Siti Contoh (siti)"
+    assert visitor.may(Permission.RELEASE)
+    assert visitor.may(Permission.RELEASE, "JCM")
+    assert not visitor.may(Permission.RELEASE, "MDC")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("officer:jcm", RoleAssignment(role=Role.OFFICER, agency="JCM")),
+        (" Duty ", RoleAssignment(role=Role.DUTY, agency=ALL_AGENCIES)),
+        ("admin", RoleAssignment(role=Role.ADMIN, agency=ALL_AGENCIES)),
+    ],
+)
+def test_a_role_is_read_as_people_write_it(text: str, expected: RoleAssignment) -> None:
+    assert parse_assignment(text) == expected
+    assert parse_assignment(str(expected)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("boss", "'boss' is no role; write one of viewer, officer, clerk, duty, noc, admin"),
+        ("", "'' is no role"),
+        ("duty:", "'duty:' names no agency; write duty:JCONTOH, or duty alone"),
+        ("admin:JCM", "an admin is one for all agencies; write admin"),
+    ],
+)
+def test_what_is_no_role_is_refused_with_what_to_write(text: str, told: str) -> None:
+    with pytest.raises(ValueError, match="^" + told.replace("(", r"\(")):
+        parse_assignment(text)

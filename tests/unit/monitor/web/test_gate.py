@@ -1,0 +1,167 @@
+"""Every route, every role, one's own agency and another's: who is let on, by a table that a new route has to be put into."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from monitor.web.access.gate import Gate, RouteWithoutPermissionError, put_gate, routes_of
+from monitor.web.portal import portal
+from tests.unit.monitor.web.signed import OURS, House, house
+from tests.unit.monitor.web.source import LETTERS, Service
+
+pytestmark = pytest.mark.access
+
+READERS = {"viewer", "officer", "clerk", "duty", "noc", "admin"}
+COLLEAGUES = {"officer", "duty", "noc", "admin"}
+#: By route: who is let on, and whether it is about one agency ("own"), about Pantau itself ("ours"), or shows each what they may
+#: see ("part"). "all": it is for everybody, signed in or not.
+TABLE: dict[str, tuple[str, set[str]]] = {
+    "GET /": ("part", READERS),
+    "GET /fragment": ("part", READERS),
+    "GET /agencies/{code}": ("own", READERS),
+    "GET /agencies/{code}/fragment": ("own", READERS),
+    "GET /notices/{notice_id}": ("own", READERS),
+    "GET /notices/{notice_id}/page.pdf": ("own", READERS),
+    "GET /letters": ("part", {"clerk"}),
+    "POST /letters/{notice_id}/{deed}": ("own", {"clerk"}),
+    "GET /users": ("ours", {"admin"}),
+    "POST /users": ("ours", {"admin"}),
+    "GET /users/{name}": ("ours", {"admin"}),
+    "POST /users/{name}/roles": ("ours", {"admin"}),
+    "POST /users/{name}/invite": ("ours", {"admin"}),
+    "POST /users/{name}/disable": ("ours", {"admin"}),
+    "POST /users/{name}/enable": ("ours", {"admin"}),
+    "GET /sign-in": ("all", set()),
+    "POST /sign-in": ("all", set()),
+    "GET /welcome": ("all", set()),
+    "POST /welcome": ("all", set()),
+    "GET /account": ("all", set()),
+    "POST /account/password": ("all", set()),
+    "POST /sign-out": ("all", set()),
+    "GET /openapi.json": ("all", set()),
+    "GET /metrics": ("all", set()),
+    "GET /-/healthy": ("all", set()),
+    "GET /-/ready": ("all", set()),
+    "POST /-/reload": ("ours", {"admin"}),
+    "GET /api/v1/own-health": ("part", READERS),
+    "GET /api/v1/own-checks": ("ours", READERS),
+    "GET /api/v1/references": ("ours", READERS),
+    "GET /api/v1/gateways": ("ours", READERS),
+    "GET /api/v1/agencies": ("part", READERS),
+    "GET /api/v1/agencies/{code}": ("own", READERS),
+    "GET /api/v1/agencies/{code}/days": ("own", READERS),
+    "GET /api/v1/incidents": ("part", READERS),
+    "GET /api/v1/incidents/{number}": ("own", READERS),
+    "GET /api/v1/notices": ("part", READERS),
+    "GET /api/v1/notices/{notice_id}": ("own", READERS),
+    "GET /api/v1/letters": ("part", {"clerk"}),
+    # With tokens of their own.
+    "POST /api/v1/incidents/{number}/acknowledge": ("all", set()),
+}
+#: What stands in the world of these tests for what a path names.
+NAMES = {"code": "JCM", "notice_id": "1", "number": "JCM-01", "deed": "printed", "name": "somebody"}
+ROLES = ["viewer", "officer", "clerk", "duty", "noc", "admin"]
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[House]:
+    async with house(tmp_path, Service(codes=("JCM", "MDC"), in_the_tray=LETTERS)) as opened:
+        await opened.administration.add("somebody", "Seorang Contoh", (), by="Ujian")
+        yield opened
+
+
+def names_of(app: FastAPI) -> set[str]:
+    return {f"{method} {route.path}" for route in routes_of(app) for method in route.methods or () if method != "HEAD"}
+
+
+async def ask(browser: httpx.AsyncClient, route: str) -> int:
+    method, _, path = route.partition(" ")
+    names = {**NAMES, "notice_id": "7"} if path.startswith("/letters") else NAMES
+    path = re.sub(r"\{(\w+)\}", lambda found: names[found[1]], path)
+    return (await browser.request(method, path, data={} if method == "POST" else None)).status_code
+
+
+def expected(route: str, role: str, whose: str) -> bool:
+    kind, roles = TABLE[route]
+    if kind == "all":
+        return True
+    if role not in roles:
+        return False
+    return whose == "all" or kind == "part" or (kind == "own" and whose == "own")
+
+
+async def test_every_route_is_in_the_table_and_nothing_else(place: House) -> None:
+    assert names_of(place.app) == set(TABLE)
+
+
+@pytest.mark.parametrize(
+    ("role", "whose"),
+    # An admin is one for all agencies.
+    [(role, whose) for role in ROLES for whose in ("own", "other", "all") if role != "admin" or whose == "all"],
+)
+async def test_each_role_is_let_on_where_the_table_says(place: House, role: str, whose: str) -> None:
+    agency = {"own": ":JCM", "other": ":MDC", "all": ""}[whose]
+    browser = await place.admitted("pelawat", f"{role}{agency}")
+    found = {}
+    for route in TABLE:
+        if route == "POST /sign-out":
+            continue
+        found[route] = await ask(browser, route)
+    wrong = {
+        route: status
+        for route, status in found.items()
+        if (status not in {401, 403}) is not expected(route, role, whose) and TABLE[route][0] != "all"
+    }
+    assert not wrong
+    assert not any(status >= 500 for route, status in found.items() if route != "GET /-/ready")
+
+
+async def test_nobody_who_has_not_signed_in_is_let_on_anywhere_but_where_all_are(place: House) -> None:
+    async with place.browser() as browser:
+        for route, (kind, _) in TABLE.items():
+            status = await ask(browser, route)
+            assert (status in {401, 403}) is (kind != "all") or route in {
+                "GET /account",
+                "POST /account/password",
+                "POST /sign-in",
+                "POST /welcome",
+                "POST /api/v1/incidents/{number}/acknowledge",
+            }, (route, status)
+
+
+async def test_who_may_see_one_agency_is_shown_nothing_of_another(place: House) -> None:
+    browser = await place.admitted("pelawat", "viewer:MDC")
+    for path in ("/", "/fragment", "/api/v1/agencies", "/api/v1/letters"):
+        answer = await browser.get(path)
+        assert "JCM" not in answer.text, path
+    refused = await browser.get("/api/v1/incidents", params={"agency": "JCM"})
+    assert refused.status_code == 403
+    assert refused.json()["detail"] == "pelawat has no permission to read for JCM; an administrator gives roles"
+
+
+async def test_a_route_that_names_no_permission_is_refused_when_the_portal_is_built() -> None:
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+
+    @app.get("/secret")
+    async def secret() -> str:
+        return "secret"
+
+    with pytest.raises(RouteWithoutPermissionError, match=r"^/secret names no permission"):
+        put_gate(app, Gate())
+
+
+async def test_a_portal_without_users_is_open_to_this_machine_and_orders_nothing_new() -> None:
+    service: Any = Service(in_the_tray=LETTERS)
+    app = portal(service, ["localhost"], service)
+    assert not {name for name in names_of(app) if "/users" in name or "sign" in name}
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=OURS) as browser:
+        assert await ask(browser, "GET /") == 200
+        assert await ask(browser, "GET /api/v1/letters") == 200

@@ -1,0 +1,291 @@
+"""Signing in, choosing a password, staying signed in; and those who try to get in otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from alerts.record.store import StoreAway
+from monitor.access.code import CodeWay
+from monitor.service.access.secret import SessionKey
+from monitor.store.schema.tables import journal, portal_user, web_session
+from tests.unit.monitor.web.signed import PASSWORD, House, house
+
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[House]:
+    async with house(tmp_path) as opened:
+        yield opened
+
+
+async def sign_in(browser: httpx.AsyncClient, name: str, password: str, **more: str) -> httpx.Response:
+    return await browser.post("/sign-in", data={"name": name, "password": password, **more})
+
+
+async def test_from_the_code_to_the_page_and_out_again(place: House) -> None:
+    code = await place.invite("siti", "viewer", way=CodeWay.TELEPHONE)
+    async with place.browser(Accept="text/html") as browser:
+        sent_on = await browser.get("/agencies/JCM?lang=en")
+        assert (sent_on.status_code, sent_on.headers["location"]) == (303, "/sign-in?next=/agencies/JCM%3Flang%3Den")
+        chosen = await browser.post("/welcome", data={"name": " Siti ", "code": code.lower(), "password": PASSWORD})
+        assert (chosen.status_code, chosen.headers["location"]) == (303, "/account")
+        assert "Siti Contoh" in (await browser.get("/account")).text
+        assert (await browser.get("/agencies/JCM")).status_code == 200
+        assert (await browser.post("/sign-out")).status_code == 303
+        assert (await browser.get("/agencies/JCM")).status_code == 303
+        signed_in = await sign_in(browser, "siti", PASSWORD, next="/agencies/JCM")
+        assert (signed_in.status_code, signed_in.headers["location"]) == (303, "/agencies/JCM")
+
+
+async def test_a_code_opens_once_and_not_when_it_is_old_or_anothers(place: House) -> None:
+    code = await place.invite("siti", "viewer", way=CodeWay.TELEPHONE)
+    other = await place.invite("ravi", "viewer")
+    async with place.browser() as browser:
+
+        async def choose(name: str, code: str, password: str = PASSWORD) -> int:
+            answer = await browser.post("/welcome", data={"name": name, "code": code, "password": password})
+            return answer.status_code
+
+        assert await choose("siti", other) == 403
+        # A poor password does not use it up.
+        assert await choose("siti", code, "pendek") == 403
+        place.clock.move(9 * MINUTE)
+        assert await choose("siti", code) == 303
+        assert await choose("siti", code) == 403
+        place.clock.move(timedelta(days=14))
+        assert await choose("ravi", other) == 403
+
+
+async def test_whatever_is_wrong_the_answer_is_the_same(place: House) -> None:
+    await place.signed_in("siti", "viewer")
+    await place.invite("ravi", "viewer")
+    await place.signed_in("lama", "viewer")
+    await place.administration.disable("lama", by="Ujian")
+    async with place.browser() as browser:
+        answers = [
+            await sign_in(browser, "siti", "bukan kata laluan saya"),
+            await sign_in(browser, "ravi", PASSWORD),
+            await sign_in(browser, "lama", PASSWORD),
+            await sign_in(browser, "tiada", PASSWORD),
+        ]
+    said = {
+        answer.text.replace(name, "X") for answer, name in zip(answers, ("siti", "ravi", "lama", "tiada"), strict=True)
+    }
+    assert len(said) == 1
+    assert {answer.status_code for answer in answers} == {403}
+    assert "tidak betul" in said.pop()
+
+
+async def test_many_guesses_at_once_are_no_way_around_the_wait(place: House) -> None:
+    await place.signed_in("siti", "viewer")
+    async with place.browser() as browser:
+        answers = await asyncio.gather(*(sign_in(browser, "siti", f"tekaan nombor {n} sahaja") for n in range(12)))
+        looked_at = sum("tidak betul" in answer.text for answer in answers)
+        assert looked_at == 3
+        # The right one is not looked at either, until the wait is over.
+        assert (await sign_in(browser, "siti", PASSWORD)).status_code == 403
+        place.clock.move(timedelta(seconds=2))
+        assert (await sign_in(browser, "siti", PASSWORD)).status_code == 303
+    async with place.database.read() as connection:
+        events = (await connection.execute(select(journal.c.event))).scalars().all()
+    assert events.count("sign-in failed") == 3
+
+
+async def test_a_name_that_nobody_has_waits_as_one_that_somebody_has(place: House) -> None:
+    async with place.browser() as browser:
+        answers = [await sign_in(browser, "tiada", "apa sahaja yang panjang") for _ in range(5)]
+    assert ["Terlalu banyak" in each.text for each in answers] == [False, False, False, True, True]
+
+
+async def test_a_session_ends_when_nobody_uses_it_and_after_a_shift_however_it_is_used(place: House) -> None:
+    browser = await place.signed_in("siti", "viewer")
+    place.clock.move(29 * MINUTE)
+    assert (await browser.get("/")).status_code == 200
+    place.clock.move(31 * MINUTE)
+    assert (await browser.get("/")).status_code == 401
+
+    browser = await place.signed_in("ravi", "viewer")
+    for _ in range(47):
+        place.clock.move(15 * MINUTE)
+        assert (await browser.get("/")).status_code == 200
+    place.clock.move(15 * MINUTE)
+    assert (await browser.get("/")).status_code == 401
+
+
+async def test_a_new_session_has_a_new_key_whatever_the_browser_had_before(place: House) -> None:
+    await place.signed_in("siti", "viewer")
+    async with place.browser() as browser:
+        browser.cookies.set("pantau", "dipilih oleh orang lain", domain="localhost.local")
+        answer = await sign_in(browser, "siti", PASSWORD)
+    cookie = answer.headers["set-cookie"]
+    assert "dipilih" not in cookie
+    assert "HttpOnly" in cookie
+    assert "SameSite=lax" in cookie
+
+
+async def test_over_tls_the_cookie_goes_nowhere_else(tmp_path: Path) -> None:
+    async with house(tmp_path, secure=True) as place:
+        code = await place.invite("siti", "viewer")
+        async with place.browser() as browser:
+            answer = await browser.post("/welcome", data={"name": "siti", "code": code, "password": PASSWORD})
+    cookie = answer.headers["set-cookie"]
+    assert cookie.startswith("__Host-pantau=")
+    assert "Secure" in cookie
+    assert "Domain" not in cookie
+    assert answer.headers["strict-transport-security"] == "max-age=63072000"
+
+
+async def test_what_the_store_keeps_lets_nobody_in(place: House) -> None:
+    browser = await place.signed_in("siti", "viewer")
+    key = browser.cookies["pantau"]
+    async with place.database.read() as connection:
+        [kept] = (await connection.execute(select(web_session.c.digest))).scalars().all()
+        [password] = (await connection.execute(select(portal_user.c.password))).scalars().all()
+    assert kept == SessionKey(text=key).digest
+    assert key not in kept
+    assert PASSWORD not in password
+    async with place.browser() as other:
+        other.cookies.set("pantau", kept, domain="localhost.local")
+        assert (await other.get("/")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "none"},
+        {"Sec-Fetch-Site": "", "Origin": "https://penyerang.contoh.my"},
+        {"Sec-Fetch-Site": "", "Origin": "null"},
+    ],
+)
+async def test_a_strangers_page_can_order_nothing_in_somebodys_name(place: House, headers: dict[str, str]) -> None:
+    browser = await place.signed_in("bos", "admin")
+    for path in ("/users", "/users/bos/disable", "/users/bos/invite", "/sign-out", "/account/password", "/sign-in"):
+        answer = await browser.post(
+            path, data={"name": "penyerang", "full_name": "Penyerang", "role": "admin"}, headers=headers
+        )
+        assert answer.status_code in {401, 403}, path
+        assert "set-cookie" not in answer.headers
+    assert [each.name for each in await place.administration.users()] == ["bos"]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "https://penyerang.contoh.my/",
+        "//penyerang.contoh.my",
+        "/\\penyerang.contoh.my",
+        "\\\\penyerang",
+        "/\tx",
+        "javascript:alert(1)",
+        "/a\\..\\b",
+        "",
+    ],
+)
+async def test_nobody_is_sent_on_to_a_strangers_page(place: House, wanted: str) -> None:
+    await place.signed_in("siti", "viewer")
+    async with place.browser() as browser:
+        answer = await sign_in(browser, "siti", PASSWORD, next=wanted)
+        assert answer.headers["location"] == "/"
+        page = await browser.get("/sign-in", params={"next": wanted})
+        assert 'name="next" value="/"' in page.text
+
+
+async def test_a_role_that_is_taken_and_a_user_that_is_disabled_count_at_the_next_click(place: House) -> None:
+    browser = await place.signed_in("siti", "viewer")
+    assert (await browser.get("/agencies/JCM")).status_code == 200
+    await place.administration.assign("siti", ["viewer:MDC"], by="Ujian")
+    assert (await browser.get("/agencies/JCM")).status_code == 403
+    await place.administration.assign("siti", ["viewer"], by="Ujian")
+    assert (await browser.get("/agencies/JCM")).status_code == 200
+    await place.administration.disable("siti", by="Ujian")
+    assert (await browser.get("/agencies/JCM")).status_code == 401
+
+
+async def test_another_password_ends_all_other_sessions(place: House) -> None:
+    browser = await place.signed_in("siti", "viewer")
+    async with place.browser() as other:
+        assert (await sign_in(other, "siti", PASSWORD)).status_code == 303
+        refused = await browser.post("/account/password", data={"old": "bukan ini pun", "password": PASSWORD + "!"})
+        assert refused.status_code == 403
+        changed = await browser.post("/account/password", data={"old": PASSWORD, "password": f"{PASSWORD} lebat"})
+        assert changed.status_code == 303
+        assert (await browser.get("/")).status_code == 200
+        assert (await other.get("/")).status_code == 401
+        assert (await sign_in(other, "siti", PASSWORD)).status_code == 403
+
+
+async def test_while_the_store_is_away_who_is_signed_in_sees_on(place: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    browser = await place.signed_in("siti", "viewer")
+    assert (await browser.get("/")).status_code == 200
+
+    async def away(*_: object) -> None:
+        raise StoreAway("disk I/O error")
+
+    for name in ("session", "see", "find"):
+        monkeypatch.setattr(place.users, name, away)
+    place.authenticator._known = type(place.authenticator._known)(
+        (digest, (session, -1000.0)) for digest, (session, _) in place.authenticator._known.items()
+    )
+    place.clock.move(5 * MINUTE)
+    assert (await browser.get("/")).status_code == 200
+    async with place.browser() as other:
+        answer = await sign_in(other, "siti", PASSWORD)
+        assert answer.status_code == 503
+
+
+async def test_who_did_what_from_where_is_in_the_journal_and_no_secret_is(place: House) -> None:
+    boss = await place.signed_in("bos", "admin")
+    await boss.post(
+        "/users", data={"name": "siti", "full_name": "Siti <b>Contoh</b>", "role": "officer", "agency": "JCM"}
+    )
+    shown = await boss.post("/users/siti/invite", data={"way": "telephone"})
+    code = shown.text.partition('class="secret">')[2].partition("<")[0]
+    assert len(code) == 11
+    assert "Siti &lt;b&gt;Contoh" in shown.text
+    async with place.database.read() as connection:
+        rows = (await connection.execute(select(journal.c.actor, journal.c.event, journal.c.detail))).all()
+    by_boss = [(row.event, row.detail) for row in rows if row.actor == "Bos Contoh (bos)"]
+    assert [event for event, _ in by_boss[-3:]] == ["user made", "roles given", "code made"]
+    assert all("127.0.0.1" in str(detail) for _, detail in by_boss)
+    assert not any(secret in str(row) for row in rows for secret in (code, PASSWORD))
+
+
+@pytest.mark.parametrize(
+    ("form", "told"),
+    [
+        ({"name": "Siti Contoh", "full_name": "Siti"}, "is no name to sign in with"),
+        ({"name": "bos", "full_name": "Bos Lain"}, "there is a user bos already"),
+        ({"name": "siti", "full_name": " "}, "Tulis nama penuh"),
+        ({"name": "siti", "full_name": "Siti", "role": "officer", "agency": "ZZZ"}, "there is no agency ZZZ"),
+        ({"name": "siti", "full_name": "Siti", "role": "raja"}, "is no role; write one of"),
+    ],
+)
+async def test_what_cannot_be_made_is_said_and_what_was_typed_stays(
+    place: House, form: dict[str, str], told: str
+) -> None:
+    boss = await place.signed_in("bos", "admin")
+    answer = await boss.post("/users", data=form)
+    assert answer.status_code in {409, 422}
+    assert told in answer.text.replace("&#39;", "'")
+    assert f'value="{form["name"]}"' in answer.text
+
+
+async def test_the_last_administrator_cannot_be_lost(place: House) -> None:
+    boss = await place.signed_in("bos", "admin")
+    for path, form in (("/users/bos/disable", {}), ("/users/bos/roles", {"kept": "viewer"})):
+        answer = await boss.post(path, data=form)
+        assert answer.status_code == 409
+        assert "the only administrator" in answer.text
+    await place.signed_in("kedua", "admin")
+    assert (await boss.post("/users/bos/roles", data={"kept": "viewer"})).status_code == 303
+    assert (await boss.get("/users")).status_code == 403
