@@ -79,6 +79,7 @@ from monitor.views.own_health import Signs
 from monitor.views.status_line import status_line
 from monitor.watchdog.watchdog import Watchdog, store_opening
 from monitor.web.access.gate import Gate
+from monitor.web.access.users import user_pages
 from monitor.web.callbacks import callbacks
 from monitor.web.command.control import control, declarations
 from monitor.web.command.documents import documents
@@ -446,7 +447,9 @@ class App:
                 )
             ),
         )
-        seen = portal(front, hosts, self._letters, self._duty, receiver, gate=gate, administration=administration)
+        seen = portal(
+            front, hosts, self._letters, self._duty, receiver, gate=gate, pages=[partial(user_pages, administration)]
+        )
         certificate = (door.certificate, door.key) if door and door.certificate and door.key else None
         proxies = door.proxies if door else ()
         await stack.enter_async_context(serve(seen, faces[0], certificate=certificate, proxies=proxies))

@@ -33,14 +33,12 @@ _ZONE = ZoneInfo("Asia/Kuala_Lumpur")
 _DIRECTIONS = (Direction.OUTBOUND, Direction.INBOUND, Direction.INTERNAL)
 
 #: Of each section by what it stands for: the Malay and the English. Those of the signed-in pages are in words/.
-WORDS: Mapping[str, Mapping[str, tuple[str, str]]] = {
-    **sections(Path(__file__).with_suffix(".yaml")),
-    **{
-        section: said
-        for file in sorted((Path(__file__).parent / "words").glob("*.yaml"))
-        for section, said in sections(file).items()
-    },
+_SIGNED_IN: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    section: said
+    for file in sorted((Path(__file__).parent / "words").glob("*.yaml"))
+    for section, said in sections(file).items()
 }
+WORDS: Mapping[str, Mapping[str, tuple[str, str]]] = {**sections(Path(__file__).with_suffix(".yaml")), **_SIGNED_IN}
 #: What a dossier says, too, in Malay.
 _MALAY: Mapping[str, Mapping[str, str]] = {
     "channels": phrase.CHANNELS,
@@ -174,9 +172,10 @@ def filters_of(tongue: Tongue) -> dict[str, Callable[..., Any]]:
         return lambda value: known.get(value, str(value))
 
     return {
+        # Each section of words/ is a filter of its own.
+        **{section: saying(section) for section in _SIGNED_IN},
         "say": saying("say"),
         "letter": saying("letters"),
-        "access": saying("access"),
         "role": among("roles"),
         "permission": among("permissions"),
         "clock": clock,

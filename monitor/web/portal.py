@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
@@ -26,7 +26,6 @@ from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
 from monitor.config.files.problem import Severity
 from monitor.metrics import CONTENT_TYPE, OPEN_METRICS, accepts_open_metrics
-from monitor.service.access.administration import Administration
 from monitor.service.alertmanager.receiver import AlertReceiver
 from monitor.service.duty import Duty
 from monitor.service.front import Front
@@ -34,7 +33,6 @@ from monitor.service.noticeboard import Noticeboard
 from monitor.service.paper.letters import Letters
 from monitor.web.access.gate import Gate, Needs, agency_in_path, needs, open_to_all, put_gate
 from monitor.web.access.sign_in import sign_in_pages
-from monitor.web.access.users import user_pages
 from monitor.web.api.alertmanager import alertmanager
 from monitor.web.api.answer import knows
 from monitor.web.api.duty import on_call
@@ -61,6 +59,10 @@ SECURITY_HEADERS = {
 _HSTS = {"Strict-Transport-Security": "max-age=63072000"}
 
 
+#: Builds pages of its own from the templates.
+Pages = Callable[[Mapping[Tongue, Environment]], APIRouter]
+
+
 def portal(
     source: Front,
     hosts: Sequence[str],
@@ -69,12 +71,12 @@ def portal(
     receiver: AlertReceiver | None = None,
     *,
     gate: Gate | None = None,
-    administration: Administration | None = None,
+    pages: Sequence[Pages] = (),
 ) -> FastAPI:
     """Build the portal. *hosts*: the Host names it answers to, which keeps strangers' pages from reading it.
 
     *tray*: the letters, for their clerk's page. *duty*: who is on call. *receiver*: takes what Alertmanager brings.
-    *gate*: knows who asks; without it nobody signs in, and what changes something is not here. *administration*: of users.
+    *gate*: knows who asks; without it nobody signs in, and what changes something is not here. *pages*: of those who sign in.
     """
     gate = gate or Gate()
     app = _Portal(
@@ -105,8 +107,8 @@ def portal(
         app.include_router(letter_pages(tray, templates))
     if gate.authenticator is not None:
         app.include_router(sign_in_pages(gate.authenticator, gate, templates))
-        if administration is not None:
-            app.include_router(user_pages(administration, templates))
+        for part in pages:
+            app.include_router(part(templates))
     app.include_router(_schema(app))
     put_gate(app, gate)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))

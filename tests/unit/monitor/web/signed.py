@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from monitor.service.access.secret import SessionKey
 from monitor.store.backend.database import Database
 from monitor.store.upkeep.users import Users, WebSession
 from monitor.web.access.gate import Gate
+from monitor.web.access.users import user_pages
 from monitor.web.portal import portal
 from tests.unit.alerts.people import T0
 from tests.unit.monitor.web.source import Service
@@ -94,7 +96,7 @@ async def house(directory: Path, service: Any = None, *, secure: bool = False) -
         authenticator = Authenticator(users, clock, agencies=lambda: codes)
         administration = Administration(users, clock, agencies=lambda: codes, changed=authenticator.forget)
         gate = Gate(authenticator, is_secure=secure)
-        app = portal(service, ["localhost"], service, gate=gate, administration=administration)
+        app = portal(service, ["localhost"], service, gate=gate, pages=[partial(user_pages, administration)])
         yield House(
             app=app,
             users=users,
