@@ -45,6 +45,7 @@ from monitor.web.letters import letter_pages
 from monitor.web.notice import notice_pages
 from monitor.web.page import Tongue, filters_of
 from monitor.web.problem import answer_with_problems, describe_problems, problem, problems
+from monitor.web.refusal import answer_in_pages
 
 #: Everything comes from here; nothing may be loaded from or sent to anywhere else.
 SECURITY_HEADERS = {
@@ -100,7 +101,7 @@ def portal(
     if receiver is not None:
         app.include_router(alertmanager(receiver))
     app.include_router(_service(source))
-    templates = page_templates()
+    templates = page_templates(signs_in=gate.authenticator is not None)
     app.include_router(_pages(source.board, templates))
     app.include_router(notice_pages(source, templates))
     if tray is not None:
@@ -111,6 +112,7 @@ def portal(
             app.include_router(part(templates))
     app.include_router(_schema(app))
     put_gate(app, gate)
+    answer_in_pages(app, templates)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     return app
 
@@ -254,8 +256,11 @@ class _Compiled(BytecodeCache):
 _COMPILED = _Compiled()
 
 
-def page_templates() -> Mapping[Tongue, Environment]:
-    """Return the templates of the pages by language; what is put into them is text, and never markup."""
+def page_templates(*, signs_in: bool = False) -> Mapping[Tongue, Environment]:
+    """Return the templates of the pages by language; what is put into them is text, and never markup.
+
+    *signs_in*: whether people do, and have an account.
+    """
     found: dict[Tongue, Environment] = {}
     for tongue in Tongue:
         found[tongue] = Environment(
@@ -268,7 +273,7 @@ def page_templates() -> Mapping[Tongue, Environment]:
             bytecode_cache=_COMPILED,
         )
         found[tongue].filters |= filters_of(tongue)
-        found[tongue].globals["tongue"] = tongue
+        found[tongue].globals |= {"tongue": tongue, "signs_in": signs_in}
         # Now, and not while somebody looks and the probes wait.
         for name in found[tongue].list_templates():
             found[tongue].get_template(name)

@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment
 
 from monitor.access.role import PERMISSIONS
+from monitor.access.visitor import Visitor
 from monitor.service.access.authenticator import Authenticator, EntryRefused
 from monitor.store.upkeep.users import WebSession
 from monitor.web.access.gate import Gate, SignInNeededError, open_to_all
@@ -85,7 +86,14 @@ def sign_in_pages(authenticator: Authenticator, gate: Gate, templates: Mapping[T
         user = session.user
         permitted = {each: sorted(map(str, PERMISSIONS[each.role])) for each in sorted(user.assignments)}
         is_changed = "changed" in request.query_params
-        facts = {"user": user, "session": session, "permitted": permitted, "problem": problem, "changed": is_changed}
+        facts = {
+            "visitor": Visitor(user=user),
+            "user": user,
+            "session": session,
+            "permitted": permitted,
+            "problem": problem,
+            "changed": is_changed,
+        }
         return shown(request, "account.html", status=status, **facts)
 
     def shown(request: Request, template: str, *, status: int = 200, **facts: object) -> Response:

@@ -103,7 +103,15 @@ def user_pages(administration: Administration, templates: Mapping[Tongue, Enviro
 
     def render(request: Request, visitor: Visitor, template: str, status: int, facts: Mapping[str, object]) -> Response:
         page = templates[asked(request).tongue].get_template(template)
-        common = {"visitor": visitor, "path": request.url.path, "roles": list(Role), "problem": "", "why": ""}
+        welcome = f"{request.url.scheme}://{request.headers.get('host', '')}/welcome"
+        common = {
+            "welcome": welcome,
+            "visitor": visitor,
+            "path": request.url.path,
+            "roles": list(Role),
+            "problem": "",
+            "why": "",
+        }
         return HTMLResponse(page.render({**common, **facts}), status_code=status, headers=MAY_SEND_FORMS)
 
     return router

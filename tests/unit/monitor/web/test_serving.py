@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
+import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -15,7 +16,7 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from monitor.web.serving import open_port, serve
+from monitor.web.serving import open_port, serve, url_of
 from tests.hanging import HANGS
 
 SOON = timedelta(milliseconds=100)
@@ -140,3 +141,19 @@ async def test_requests_that_are_under_way_at_the_end_are_cut_and_nothing_is_log
     assert answers[1].startswith(b"HTTP/1.1 200")
     assert not answers[1].endswith(b"0\r\n\r\n"), "whoever reads it sees that it is not whole"
     assert caplog.records == []
+
+
+async def test_only_a_proxy_that_is_named_may_ask_and_it_says_for_whom() -> None:
+    async def whose(scope: Scope, _receive: Receive, send: Send) -> None:
+        body = f"{scope['client'][0]} {scope['scheme']}".encode()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+        await send({"type": "http.response.body", "body": body})
+
+    said = {"X-Forwarded-For": "10.9.8.7", "X-Forwarded-Proto": "https"}
+    answers = []
+    for proxies in (["127.0.0.1"], ["10.20.0.0/24"], []):
+        listener = open_port("127.0.0.1", 0)
+        async with serve(whose, listener, proxies=proxies), httpx.AsyncClient(trust_env=False) as client:
+            answer = await client.get(url_of(listener), headers=said)
+            answers.append((answer.status_code, answer.text.partition("{")[0]))
+    assert answers == [(200, "10.9.8.7 https"), (403, ""), (200, "127.0.0.1 http")]

@@ -289,3 +289,16 @@ async def test_the_last_administrator_cannot_be_lost(place: House) -> None:
     await place.signed_in("kedua", "admin")
     assert (await boss.post("/users/bos/roles", data={"kept": "viewer"})).status_code == 303
     assert (await boss.get("/users")).status_code == 403
+
+
+@pytest.mark.parametrize(("language", "told"), [("ms", "Anda tiada kebenaran"), ("en", "This is not permitted to you")])
+async def test_who_has_no_role_yet_reads_so_in_a_page_and_finds_their_account(
+    place: House, language: str, told: str
+) -> None:
+    browser = await place.admitted("siti")
+    answer = await browser.get("/", params={"lang": language}, headers={"Accept": "text/html"})
+    assert answer.status_code == 403
+    assert told in answer.text
+    assert 'href="/account"' in answer.text
+    assert (await browser.get("/api/v1/agencies", headers={"Accept": "text/html"})).json()["status"] == 403
+    assert (await browser.get("/account")).status_code == 200

@@ -1,0 +1,43 @@
+"""A page for a person where a program is answered with a problem: what is wrong, in their language, and the way back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, cast
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment
+
+from monitor.web.ask import asked
+from monitor.web.page import Tongue
+from monitor.web.problem import MEDIA_TYPE
+
+_Handler = Callable[[Request, Exception], Awaitable[Response]]
+#: Of those that a person can meet; each has its words in words/refusal.yaml.
+_KNOWN = frozenset({400, 401, 403, 404, 405, 409, 413, 422, 500, 503})
+
+
+def answer_in_pages(app: FastAPI, templates: Mapping[Tongue, Environment]) -> None:
+    """Let every problem of *app*, which knows how to tell of them by now, be a page for who reads pages."""
+    for kind, handler in list(app.exception_handlers.items()):
+        app.add_exception_handler(kind, _as_page(cast(_Handler, handler), templates))
+
+
+def _as_page(handler: _Handler, templates: Mapping[Tongue, Environment]) -> Callable[..., Any]:
+    async def answer(request: Request, error: Exception) -> Response:
+        told = await handler(request, error)
+        if told.media_type != MEDIA_TYPE or not _reads_pages(request) or told.status_code not in _KNOWN:
+            return told
+        problem = json.loads(bytes(told.body))
+        facts = {"status": f"s{told.status_code}", "detail": problem["detail"], "path": "/"}
+        page = templates[asked(request).tongue].get_template("refusal.html").render(facts)
+        kept = {name: value for name, value in told.headers.items() if name in {"retry-after", "allow"}}
+        return HTMLResponse(page, status_code=told.status_code, headers=kept)
+
+    return answer
+
+
+def _reads_pages(request: Request) -> bool:
+    return "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/")
