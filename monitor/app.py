@@ -33,6 +33,8 @@ from alerts.record.store import StoreAway
 from monitor.config.agency.letterhead import load_crest
 from monitor.config.loading import BadConfiguration, Configuration, Memory
 from monitor.config.model.settings import Settings
+from monitor.config.service.openid import trust_of
+from monitor.config.service.portal import PortalSettings
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.proof.archive import Archive
 from monitor.proof.chain import Chain
@@ -44,6 +46,7 @@ from monitor.runtime.place import CONTROL_SOCKET, signpost
 from monitor.runtime.systemd import ServiceManager
 from monitor.service.access.administration import Administration
 from monitor.service.access.authenticator import Authenticator
+from monitor.service.access.openid import OpenIdDoor
 from monitor.service.alertmanager.receiver import AlertReceiver
 from monitor.service.alertmanager.teller import AlertTeller
 from monitor.service.daybook import LOOKS, Daybook
@@ -447,8 +450,16 @@ class App:
                 )
             ),
         )
+        openid = self._openid(door, authenticator, users) if door and authenticator else None
         seen = portal(
-            front, hosts, self._letters, self._duty, receiver, gate=gate, pages=[partial(user_pages, administration)]
+            front,
+            hosts,
+            self._letters,
+            self._duty,
+            receiver,
+            gate=gate,
+            pages=[partial(user_pages, administration)],
+            openid=openid,
         )
         certificate = (door.certificate, door.key) if door and door.certificate and door.key else None
         proxies = door.proxies if door else ()
@@ -482,6 +493,13 @@ class App:
                 tells=self._configuration().settings.tells,
             )
         )
+
+    def _openid(self, door: PortalSettings, authenticator: Authenticator, users: Users) -> OpenIdDoor | None:
+        settings = door.openid
+        if settings is None or door.address is None:
+            return None
+        client = settings.build(door.address, trust_of(settings.ca_file))
+        return OpenIdDoor(client, settings.name, authenticator, users, self._clock)
 
     def _agencies(self) -> Sequence[str]:
         return list(self._configuration().registry.agencies)

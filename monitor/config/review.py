@@ -96,7 +96,7 @@ def check_settings(
     """Note what does not make sense in the settings file by itself."""
     _check_directory(settings.state, findings["state"], "a directory of the service's own: /var/lib/pantau")
     _check_trays(settings, findings)
-    _check_listeners(settings, findings)
+    _check_listeners(settings, findings, trust)
     _check_mode(settings, findings)
     _check_replies(settings, findings)
     if settings.store is not None:
@@ -187,8 +187,8 @@ def _check_trays(settings: Settings, findings: Findings) -> None:
                 _check_directory(Path(findings.document.file).parent / tray, there, instead)
 
 
-def _check_listeners(settings: Settings, findings: Findings) -> None:
-    check_portal(settings.portal, settings.listen, findings)
+def _check_listeners(settings: Settings, findings: Findings, trust: Trust) -> None:
+    check_portal(settings.portal, settings.listen, findings, trust)
     if settings.listen == settings.callbacks.listen and settings.listen.port:
         findings["callbacks", "listen"].error("is the same as listen", "another port: 127.0.0.1:8081")
 

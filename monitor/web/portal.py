@@ -26,12 +26,14 @@ from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
 from monitor.config.files.problem import Severity
 from monitor.metrics import CONTENT_TYPE, OPEN_METRICS, accepts_open_metrics
+from monitor.service.access.openid import OpenIdDoor
 from monitor.service.alertmanager.receiver import AlertReceiver
 from monitor.service.duty import Duty
 from monitor.service.front import Front
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.paper.letters import Letters
 from monitor.web.access.gate import Gate, Needs, agency_in_path, needs, open_to_all, put_gate
+from monitor.web.access.openid import openid_pages
 from monitor.web.access.sign_in import sign_in_pages
 from monitor.web.api.alertmanager import alertmanager
 from monitor.web.api.answer import knows
@@ -73,11 +75,13 @@ def portal(
     *,
     gate: Gate | None = None,
     pages: Sequence[Pages] = (),
+    openid: OpenIdDoor | None = None,
 ) -> FastAPI:
     """Build the portal. *hosts*: the Host names it answers to, which keeps strangers' pages from reading it.
 
     *tray*: the letters, for their clerk's page. *duty*: who is on call. *receiver*: takes what Alertmanager brings.
-    *gate*: knows who asks; without it nobody signs in, and what changes something is not here. *pages*: of those who sign in.
+    *gate*: knows who asks; without it nobody signs in, and what changes something is not here. *pages*: of those who sign in; *openid*: with
+    accounts elsewhere.
     """
     gate = gate or Gate()
     app = _Portal(
@@ -101,13 +105,15 @@ def portal(
     if receiver is not None:
         app.include_router(alertmanager(receiver))
     app.include_router(_service(source))
-    templates = page_templates(signs_in=gate.authenticator is not None)
+    templates = page_templates(signs_in=gate.authenticator is not None, openid=openid.name if openid else "")
     app.include_router(_pages(source.board, templates))
     app.include_router(notice_pages(source, templates))
     if tray is not None:
         app.include_router(letter_pages(tray, templates))
     if gate.authenticator is not None:
-        app.include_router(sign_in_pages(gate.authenticator, gate, templates))
+        app.include_router(sign_in_pages(gate.authenticator, gate, templates, openid))
+        if openid is not None:
+            app.include_router(openid_pages(openid, gate, templates))
         for part in pages:
             app.include_router(part(templates))
     app.include_router(_schema(app))
@@ -256,10 +262,10 @@ class _Compiled(BytecodeCache):
 _COMPILED = _Compiled()
 
 
-def page_templates(*, signs_in: bool = False) -> Mapping[Tongue, Environment]:
+def page_templates(*, signs_in: bool = False, openid: str = "") -> Mapping[Tongue, Environment]:
     """Return the templates of the pages by language; what is put into them is text, and never markup.
 
-    *signs_in*: whether people do, and have an account.
+    *signs_in*: whether people do, and have an account; *openid*: what they call where else they may have one.
     """
     found: dict[Tongue, Environment] = {}
     for tongue in Tongue:
@@ -273,7 +279,7 @@ def page_templates(*, signs_in: bool = False) -> Mapping[Tongue, Environment]:
             bytecode_cache=_COMPILED,
         )
         found[tongue].filters |= filters_of(tongue)
-        found[tongue].globals |= {"tongue": tongue, "signs_in": signs_in}
+        found[tongue].globals |= {"tongue": tongue, "signs_in": signs_in, "openid": openid}
         # Now, and not while somebody looks and the probes wait.
         for name in found[tongue].list_templates():
             found[tongue].get_template(name)

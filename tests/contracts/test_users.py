@@ -14,7 +14,7 @@ from monitor.access.role import parse_assignment
 from monitor.access.visitor import User
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import journal
-from monitor.store.upkeep.users import KeptCode, UserExistsError, Users, WebSession
+from monitor.store.upkeep.users import IdentityTakenError, KeptCode, UserExistsError, Users, WebSession
 from tests.unit.alerts.people import T0
 
 HOUR = timedelta(hours=1)
@@ -127,3 +127,19 @@ async def test_a_new_code_takes_the_place_of_the_one_before(database: Database) 
         await users.invite(user.id, KeptCode(way=CodeWay.TELEPHONE, kept=kept, ends_at=T0 + HOUR), entry())
     assert await users.code(user.id) == KeptCode(way=CodeWay.TELEPHONE, kept="second", ends_at=T0 + HOUR)
     assert "second" not in repr(await users.code(user.id))
+
+
+async def test_an_account_elsewhere_is_one_users_and_each_has_one_at_a_provider(database: Database) -> None:
+    users, issuer = Users(database), "https://log-masuk.contoh.gov.my"
+    siti, ravi = await made(users, "siti", "viewer"), await made(users, "ravi")
+    await users.link(siti.id, issuer, "a1", entry())
+    assert await users.identified(issuer, "a1") == siti
+    assert await users.identified(issuer, "a2") is None
+    assert await users.identified("https://lain.contoh.my", "a1") is None
+    with pytest.raises(IdentityTakenError):
+        await users.link(ravi.id, issuer, "a1", entry())
+    await users.link(siti.id, issuer, "a2", entry())
+    assert await users.identified(issuer, "a1") is None
+    assert await users.identities(siti.id) == [issuer]
+    await users.unlink(siti.id, entry())
+    assert await users.identified(issuer, "a2") is None

@@ -10,8 +10,10 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator
 
 from monitor.config.fields.listen import Listen, PublicUrl, is_loopback
+from monitor.config.fields.trust import Trust
 from monitor.config.files.findings import Findings
 from monitor.config.files.section import Blank, File, Section, wrong
+from monitor.config.service.openid import OpenIdSettings, check_openid
 
 _ADDRESS = "https://pantau.kementerian-contoh.gov.my"
 
@@ -35,6 +37,9 @@ class PortalSettings(Section):
     proxies: tuple[Annotated[str, AfterValidator(_network), Blank("127.0.0.1/32")], ...] = ()
     """From where a proxy asks that speaks TLS to browsers: addresses or networks. Others are refused then."""
 
+    openid: OpenIdSettings | None = None
+    """People may sign in with the account that they have elsewhere."""
+
     @property
     def host(self) -> str:
         """The name by which browsers ask for it; "" if they ask on this machine only."""
@@ -46,7 +51,7 @@ class PortalSettings(Section):
         return self.certificate is not None or (self.address or "").startswith("https:")
 
 
-def check_portal(settings: PortalSettings | None, listen: Listen, findings: Findings) -> None:
+def check_portal(settings: PortalSettings | None, listen: Listen, findings: Findings, trust: Trust) -> None:
     """Note where a password would travel in the clear, and what cannot be served with."""
     there = findings["portal"]
     if there.is_broken:
@@ -56,6 +61,8 @@ def check_portal(settings: PortalSettings | None, listen: Listen, findings: Find
             instead = "127.0.0.1:8080; or `portal`, with which people sign in"
             findings["listen"].error(f"{listen} is not loopback, and nobody signs in", instead)
         return
+    if settings.openid is not None:
+        check_openid(settings.openid, settings.address, there["openid"], trust)
     if (settings.certificate is None) != (settings.key is None):
         missing = "key" if settings.key is None else "certificate"
         there[missing].error("is missing: a certificate and its key go together", "the path of a PEM file")

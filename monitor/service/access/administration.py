@@ -111,6 +111,12 @@ class Administration:
         self._changed()
         return await self.user(name)
 
+    async def unlink(self, name: str, *, by: str, address: str = "") -> User:
+        """Let a user sign in with no account elsewhere, until one is linked again."""
+        user = await self.user(name)
+        await self._users.unlink(user.id, self._entry("accounts unlinked", by, address, user=user.name))
+        return user
+
     async def enable(self, name: str, *, by: str, address: str = "") -> User:
         """Let a user sign in again."""
         user = await self.user(name)

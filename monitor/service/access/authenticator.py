@@ -110,6 +110,12 @@ class Authenticator:
             await self._change(kept.user, new, address, "password changed")
             return await self._begin(kept.user, address, "signed in")
 
+    async def enter(self, user: User, address: str, what: str) -> NewSession:
+        """Begin a session of somebody whom another provider has known. Raise `EntryRefused`."""
+        if user.disabled_at is not None:
+            raise EntryRefused("sign_in_wrong")
+        return await self._begin(user, address, what)
+
     async def session(self, key: SessionKey) -> WebSession | None:
         """Return the session of a browser that shows *key*; `None`: it is over, or never was one.
 

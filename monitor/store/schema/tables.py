@@ -687,3 +687,14 @@ access_code = Table(
     Column("made_at", Moment, nullable=False),
     Column("ends_at", Moment, nullable=False),
 )
+
+#: Which user somebody is who signs in with an account elsewhere (OpenID Connect Core 1.0, 5.7: issuer and subject, nothing else).
+openid_identity = Table(
+    "openid_identity",
+    metadata,
+    Column("issuer", String(255), primary_key=True),
+    Column("subject", String(255), primary_key=True),
+    Column("user_id", ForeignKey("portal_user.id"), nullable=False),
+    Column("linked_at", Moment, nullable=False),
+    Index("ix_openid_identity_user_id", "user_id"),
+)

@@ -19,7 +19,7 @@ from monitor.access.visitor import User
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.schema.rows import new_id
-from monitor.store.schema.tables import access_code, portal_user, role_assignment, web_session
+from monitor.store.schema.tables import access_code, openid_identity, portal_user, role_assignment, web_session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +54,10 @@ class KeptCode:
     way: CodeWay
     kept: str = field(repr=False)
     ends_at: datetime
+
+
+class IdentityTakenError(Exception):
+    """Another user is who signs in so already."""
 
 
 class UserExistsError(Exception):
@@ -149,6 +153,42 @@ class Users:
         async with self._database.write() as connection:
             await connection.execute(delete(access_code).where(access_code.c.user_id == user_id))
             await connection.execute(insert(access_code).values(**values))
+            await audit.append(connection, [entry])
+
+    # -- identities elsewhere ------------------------------------------------------------------------------------
+
+    async def identified(self, issuer: str, subject: str) -> User | None:
+        """Return the user who is *subject* at *issuer*."""
+        is_theirs = (openid_identity.c.issuer == issuer) & (openid_identity.c.subject == subject)
+        query = select(portal_user).join(openid_identity, openid_identity.c.user_id == portal_user.c.id)
+        async with self._database.read() as connection:
+            if (row := (await connection.execute(query.where(is_theirs))).one_or_none()) is None:
+                return None
+            roles = await _roles(connection, role_assignment.c.user_id == row.id)
+        return _user(row, roles.get(row.id, frozenset()))
+
+    async def identities(self, user_id: int) -> Sequence[str]:
+        """Return the issuers at which it is known who a user is."""
+        query = select(openid_identity.c.issuer).where(openid_identity.c.user_id == user_id)
+        async with self._database.read() as connection:
+            return list((await connection.execute(query.order_by(openid_identity.c.issuer))).scalars())
+
+    async def link(self, user_id: int, issuer: str, subject: str, entry: Entry) -> None:
+        """Let a user be *subject* at *issuer*, and nobody else there. Raise `IdentityTakenError` when another user is."""
+        values = {"issuer": issuer, "subject": subject, "user_id": user_id, "linked_at": entry.at}
+        mine = (openid_identity.c.issuer == issuer) & (openid_identity.c.user_id == user_id)
+        try:
+            async with self._database.write() as connection:
+                await connection.execute(delete(openid_identity).where(mine))
+                await connection.execute(insert(openid_identity).values(**values))
+                await audit.append(connection, [entry])
+        except IntegrityError:
+            raise IdentityTakenError from None
+
+    async def unlink(self, user_id: int, entry: Entry) -> None:
+        """Let a user be known nowhere else any more."""
+        async with self._database.write() as connection:
+            await connection.execute(delete(openid_identity).where(openid_identity.c.user_id == user_id))
             await audit.append(connection, [entry])
 
     # -- sessions ------------------------------------------------------------------------------------------------

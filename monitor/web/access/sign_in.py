@@ -11,6 +11,7 @@ from jinja2 import Environment
 from monitor.access.role import PERMISSIONS
 from monitor.access.visitor import Visitor
 from monitor.service.access.authenticator import Authenticator, EntryRefused
+from monitor.service.access.openid import OpenIdDoor
 from monitor.store.upkeep.users import WebSession
 from monitor.web.access.gate import Gate, SignInNeededError, open_to_all
 from monitor.web.ask import asked, remember
@@ -22,8 +23,10 @@ _ITSELF = open_to_all("is how somebody signs in, or finds out that they have not
 _LONGEST = 64
 
 
-def sign_in_pages(authenticator: Authenticator, gate: Gate, templates: Mapping[Tongue, Environment]) -> APIRouter:
-    """Build the pages."""
+def sign_in_pages(
+    authenticator: Authenticator, gate: Gate, templates: Mapping[Tongue, Environment], openid: OpenIdDoor | None = None
+) -> APIRouter:
+    """Build the pages. *openid*: where else people may have an account."""
     router = APIRouter(include_in_schema=False, dependencies=_ITSELF)
 
     @router.get("/sign-in")
@@ -57,7 +60,7 @@ def sign_in_pages(authenticator: Authenticator, gate: Gate, templates: Mapping[T
 
     @router.get("/account")
     async def account(request: Request) -> Response:
-        return remember(request, own(request, await mine(request)))
+        return remember(request, await own(request, await mine(request)))
 
     @router.post("/account/password")
     async def change_password(request: Request) -> Response:
@@ -67,7 +70,7 @@ def sign_in_pages(authenticator: Authenticator, gate: Gate, templates: Mapping[T
                 session.user, form.get("old", ""), form.get("password", ""), from_where(request)
             )
         except EntryRefused as refused:
-            return own(request, session, status=403, problem=str(refused))
+            return await own(request, session, status=403, problem=str(refused))
         return gate.admit(RedirectResponse("/account?changed=1", status_code=303), signed_in)
 
     @router.post("/sign-out")
@@ -82,9 +85,10 @@ def sign_in_pages(authenticator: Authenticator, gate: Gate, templates: Mapping[T
             raise SignInNeededError
         return session
 
-    def own(request: Request, session: WebSession, *, status: int = 200, problem: str = "") -> Response:
+    async def own(request: Request, session: WebSession, *, status: int = 200, problem: str = "") -> Response:
         user = session.user
         permitted = {each: sorted(map(str, PERMISSIONS[each.role])) for each in sorted(user.assignments)}
+        is_linked = openid is not None and await openid.is_linked(user)
         is_changed = "changed" in request.query_params
         facts = {
             "visitor": Visitor(user=user),
@@ -93,6 +97,7 @@ def sign_in_pages(authenticator: Authenticator, gate: Gate, templates: Mapping[T
             "permitted": permitted,
             "problem": problem,
             "changed": is_changed,
+            "linked": is_linked,
         }
         return shown(request, "account.html", status=status, **facts)
 

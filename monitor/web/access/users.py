@@ -70,6 +70,11 @@ def user_pages(administration: Administration, templates: Mapping[Tongue, Enviro
         await fields_of(request)
         return await after(request, visitor, name, administration.disable(name, **_who(request, visitor)))
 
+    @router.post("/users/{name}/unlink")
+    async def unlink(request: Request, name: str, visitor: _Administrator) -> Response:
+        await fields_of(request)
+        return await after(request, visitor, name, administration.unlink(name, **_who(request, visitor)))
+
     @router.post("/users/{name}/enable")
     async def enable(request: Request, name: str, visitor: _Administrator) -> Response:
         await fields_of(request)

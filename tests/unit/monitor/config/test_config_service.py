@@ -39,6 +39,28 @@ MISTAKES = [
         ),
     ),
     (
+        (
+            "pantau",
+            "state: state",
+            "portal: {openid: {issuer: 'https://log-masuk.contoh.gov.my', client_id: x, client_secret_file: secrets/mail}}",
+        ),
+        (
+            "pantau.yaml:2: portal.openid: has nowhere to send browsers back to: portal.address is missing; write instead: "
+            "portal.address, and /sign-in/openid/answer below it as the redirect URI at the provider"
+        ),
+    ),
+    (
+        (
+            "pantau",
+            "state: state",
+            "portal: {address: 'https://p.contoh.gov.my', openid: {issuer: 'http://x.my', client_id: x, client_secret_file: secrets/mail}}",
+        ),
+        (
+            "pantau.yaml:2: portal.openid.issuer: must be an https address, as the provider's metadata names it; "
+            "write instead: https://log-masuk.contoh.gov.my"
+        ),
+    ),
+    (
         ("pantau", "state: state", "portal: {proxies: [proksi]}"),
         (
             "pantau.yaml:2: portal.proxies[0]: 'proksi' is no address or network; "

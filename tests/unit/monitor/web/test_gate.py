@@ -37,6 +37,7 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "POST /users/{name}/roles": ("ours", {"admin"}),
     "POST /users/{name}/invite": ("ours", {"admin"}),
     "POST /users/{name}/disable": ("ours", {"admin"}),
+    "POST /users/{name}/unlink": ("ours", {"admin"}),
     "POST /users/{name}/enable": ("ours", {"admin"}),
     "GET /sign-in": ("all", set()),
     "POST /sign-in": ("all", set()),

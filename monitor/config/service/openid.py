@@ -1,0 +1,80 @@
+"""The section `portal.openid`: people sign in with the account that they have elsewhere (OpenID Connect Core 1.0)."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from monitor.config.fields.listen import safe_url
+from monitor.config.fields.trust import Trust, check_authorities
+from monitor.config.files.findings import Findings
+from monitor.config.files.section import Blank, File, Line, Section, wrong
+
+
+def _issuer(text: str) -> str:
+    url = safe_url(text)
+    if url is None or url.query or url.fragment:
+        raise wrong("must be an https address, as the provider's metadata names it", "https://log-masuk.contoh.gov.my")
+    return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenIdClient:
+    """What we are at a provider."""
+
+    issuer: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    #: "https://pantau.kementerian-contoh.gov.my/sign-in/openid/answer"
+    redirect_uri: str
+    trust: ssl.SSLContext
+
+
+class OpenIdSettings(Section):
+    """A provider of identities, where Pantau is registered as a client."""
+
+    issuer: Annotated[str, AfterValidator(_issuer), Blank("https://x.invalid")] = Field(
+        examples=["https://log-masuk.kementerian-contoh.gov.my/realms/kerajaan"]
+    )
+    """As its metadata has it, to the letter; below it is `/.well-known/openid-configuration`."""
+    name: Line = "OpenID"
+    """What people call it: stands on the button."""
+    client_id: Line = Field(examples=["pantau"])
+    client_secret: SecretStr
+    """By `client_secret_file:` or `client_secret_env:`."""
+    ca_file: File | None = None
+    """Certificate authorities of the provider, as PEM; default: those this machine trusts."""
+
+    def build(self, address: str, trust: ssl.SSLContext) -> OpenIdClient:
+        """Return what we are there, where browsers reach us at *address*."""
+        return OpenIdClient(
+            issuer=self.issuer,
+            client_id=self.client_id,
+            client_secret=self.client_secret.get_secret_value(),
+            redirect_uri=f"{address}{ANSWER_PATH}",
+            trust=trust,
+        )
+
+
+#: Where the provider sends browsers back to; it is registered there.
+ANSWER_PATH = "/sign-in/openid/answer"
+
+
+def check_openid(settings: OpenIdSettings, address: str | None, findings: Findings, trust: Trust) -> None:
+    """Note what keeps browsers from coming back, and authorities that cannot be used."""
+    if address is None and not findings.is_broken:
+        findings.error(
+            "has nowhere to send browsers back to: portal.address is missing",
+            f"portal.address, and {ANSWER_PATH} below it as the redirect URI at the provider",
+        )
+    if settings.ca_file is not None:
+        check_authorities(settings.ca_file, trust, findings["ca_file"])
+
+
+def trust_of(ca_file: Path | None) -> ssl.SSLContext:
+    """Return what a provider is trusted by."""
+    return ssl.create_default_context(cafile=ca_file)

@@ -1,0 +1,82 @@
+"""The way to a provider of identities and back, and the button by which somebody links their account there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment
+
+from monitor.access.visitor import User
+from monitor.config.service.openid import ANSWER_PATH
+from monitor.service.access.authenticator import EntryRefused
+from monitor.service.access.openid import OpenIdDoor
+from monitor.service.access.secret import SessionKey
+from monitor.web.access.gate import Gate, SignInNeededError, open_to_all
+from monitor.web.access.sign_in import from_where
+from monitor.web.ask import asked
+from monitor.web.form import MAY_SEND_FORMS, form_of, own_path
+from monitor.web.page import Tongue
+
+#: Of a browser that has gone to the provider. Not of that name only: another site's page must not be able to put one in its place.
+_COOKIE: Final = "pantau-openid"
+_PATH: Final = "/sign-in/openid"
+#: In seconds.
+_GOOD_FOR: Final = 600
+
+
+def openid_pages(door: OpenIdDoor, gate: Gate, templates: Mapping[Tongue, Environment]) -> APIRouter:
+    """Build the routes."""
+    why = open_to_all("is how somebody signs in with an account elsewhere")
+    router = APIRouter(include_in_schema=False, dependencies=why)
+
+    @router.get(_PATH)
+    async def depart(request: Request) -> Response:
+        return await sent(request, own_path(request.query_params.get("next", "/")), None)
+
+    @router.post("/account/openid")
+    async def link(request: Request) -> Response:
+        await form_of(request)
+        if (session := await gate.session(request)) is None:
+            raise SignInNeededError
+        return await sent(request, "/account", session.user)
+
+    @router.get(ANSWER_PATH)
+    async def answer(request: Request) -> Response:
+        key = request.cookies.get(_COOKIE)
+        try:
+            back = await door.welcome(request, SessionKey(text=key) if key else None, from_where(request))
+        except EntryRefused as refused:
+            return forgotten(shown(request, str(refused)))
+        response = forgotten(RedirectResponse(back.next, status_code=303))
+        return response if back.session is None else gate.admit(response, back.session)
+
+    async def sent(request: Request, to: str, user: User | None) -> Response:
+        try:
+            departure = await door.depart(request, to, user)
+        except EntryRefused as refused:
+            return shown(request, str(refused))
+        response = RedirectResponse(departure.address, status_code=303)
+        response.set_cookie(
+            _COOKIE,
+            departure.key.text,
+            max_age=_GOOD_FOR,
+            path=_PATH,
+            secure=gate.is_secure,
+            httponly=True,
+            samesite="lax",
+        )
+        return response
+
+    def forgotten(response: Response) -> Response:
+        response.delete_cookie(_COOKIE, path=_PATH, secure=gate.is_secure, httponly=True, samesite="lax")
+        return response
+
+    def shown(request: Request, problem: str) -> Response:
+        facts = {"problem": problem, "name": "", "next": "/", "path": "/sign-in"}
+        page = templates[asked(request).tongue].get_template("sign_in.html").render(facts)
+        return HTMLResponse(page, status_code=403, headers=MAY_SEND_FORMS)
+
+    return router
