@@ -393,7 +393,11 @@ class App:
         administration = Administration(
             users, self._clock, agencies=self._agencies, changed=authenticator.forget if authenticator else _nothing
         )
-        gate = Gate(authenticator, is_secure=door is not None and door.is_secure)
+        gate = Gate(
+            authenticator,
+            is_secure=door is not None and door.is_secure,
+            scrapers=door.scrapers if door else (),
+        )
         archive = Archive(
             database=self._database,
             history=self._around.history,
@@ -463,7 +467,8 @@ class App:
         )
         certificate = (door.certificate, door.key) if door and door.certificate and door.key else None
         proxies = door.proxies if door else ()
-        await stack.enter_async_context(serve(seen, faces[0], certificate=certificate, proxies=proxies))
+        past = door.scrapers if door else ()
+        await stack.enter_async_context(serve(seen, faces[0], certificate=certificate, proxies=proxies, past_them=past))
         await stack.enter_async_context(serve(callbacks(front), faces[1]))
         # On our own socket nobody is hung up on: a purge of years of records takes minutes.
         await stack.enter_async_context(serve(orders, faces[2], answering=_OWN_WORK))

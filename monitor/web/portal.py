@@ -32,7 +32,7 @@ from monitor.service.duty import Duty
 from monitor.service.front import Front
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.paper.letters import Letters
-from monitor.web.access.gate import Gate, Needs, agency_in_path, needs, open_to_all, put_gate
+from monitor.web.access.gate import Gate, Needs, NeedsNearness, agency_in_path, needs, open_to_all, put_gate
 from monitor.web.access.openid import openid_pages
 from monitor.web.access.sign_in import sign_in_pages
 from monitor.web.api.alertmanager import alertmanager
@@ -140,7 +140,9 @@ class _Named:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             name = re.sub(r":\d*$", "", Headers(scope=scope).get("host", "")).lower()
-            if name not in self._hosts:
+            # The very address that was asked at is no name that could be led here.
+            here = str((scope.get("server") or ("",))[0])
+            if name not in self._hosts and name.strip("[]") != here:
                 why = "asked by a name that Pantau does not answer to; ask for it as 127.0.0.1 or localhost"
                 await problem(HTTPStatus.BAD_REQUEST, why)(scope, receive, send)
                 return
@@ -184,9 +186,9 @@ class _Secure:
 
 def _service(source: Front) -> APIRouter:
     router = APIRouter(tags=["service"])
-    for_programs = open_to_all("is for Prometheus and for supervisors, which do not sign in")
+    for_programs = open_to_all("is for supervisors, which do not sign in, and tells of no agency")
 
-    @router.get("/metrics", response_class=PlainTextResponse, dependencies=for_programs)
+    @router.get("/metrics", response_class=PlainTextResponse, dependencies=[Depends(NeedsNearness())])
     async def metrics(request: Request) -> Response:
         open_metrics = accepts_open_metrics(",".join(request.headers.getlist("accept")))
         pieces = source.metrics(open_metrics=open_metrics)

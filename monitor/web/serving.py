@@ -65,17 +65,18 @@ async def serve(
     answering: timedelta = _ANSWERING,
     certificate: tuple[Path, Path] | None = None,
     proxies: Sequence[str] = (),
+    past_them: Sequence[str] = (),
 ) -> AsyncIterator[None]:
     """Serve *app* on *listener* for as long as the block lasts; then cut the requests that still run.
 
     *certificate*: its file, and that of its key, to speak TLS with. *proxies*: the networks from which alone it is asked, by
-    proxies that say for whom they ask.
+    proxies that say for whom they ask; and *past_them*, those who ask for themselves, beside this machine.
     Whoever has not finished a request within *asking*, or not taken the answer within *answering*, is hung up on.
     """
     # Not Server.serve(): it takes the signal handlers from the program around it, and ends up to 0.2 s late.
     protocol: Any = partial(_Prompt, asking=asking, answering=answering)
     config = uvicorn.Config(
-        _Endable(_Proxied(app, proxies) if proxies else app),
+        _Endable(_Proxied(app, proxies, past_them) if proxies else app),
         http=protocol,
         # Whoever else says for whom he asks may say anything.
         proxy_headers=False,
@@ -99,20 +100,20 @@ async def serve(
 
 
 class _Proxied:
-    """Asked by proxies only, of which each is believed for whom it asks."""
+    """Asked by proxies, of which each is believed for whom it asks, and by few others."""
 
-    def __init__(self, app: Any, proxies: Sequence[str]) -> None:
+    def __init__(self, app: Any, proxies: Sequence[str], past_them: Sequence[str]) -> None:
         self._app = ProxyHeadersMiddleware(app, trusted_hosts=list(proxies))
-        self._networks = [ip_network(each) for each in proxies]
+        self._networks = [ip_network(each) for each in (*proxies, *past_them, "127.0.0.0/8", "::1")]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and not self._is_proxy((scope.get("client") or ("",))[0]):
+        if scope["type"] == "http" and not self._may_ask((scope.get("client") or ("",))[0]):
             why = "asked past the proxy that speaks TLS: use the address of `portal` in the settings"
             await problem(HTTPStatus.FORBIDDEN, why)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    def _is_proxy(self, address: str) -> bool:
+    def _may_ask(self, address: str) -> bool:
         try:
             return any(ip_address(address) in network for network in self._networks)
         except ValueError:

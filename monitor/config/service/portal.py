@@ -37,6 +37,8 @@ class PortalSettings(Section):
     proxies: tuple[Annotated[str, AfterValidator(_network), Blank("127.0.0.1/32")], ...] = ()
     """From where a proxy asks that speaks TLS to browsers: addresses or networks. Others are refused then."""
 
+    scrapers: tuple[Annotated[str, AfterValidator(_network), Blank("127.0.0.1/32")], ...] = ()
+    """From where `/metrics` is read without signing in, beside this machine: that of Prometheus, where it is another."""
     openid: OpenIdSettings | None = None
     """People may sign in with the account that they have elsewhere."""
 

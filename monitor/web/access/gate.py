@@ -5,9 +5,10 @@ A route that names none is refused when the portal is built. There is a way in f
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from ipaddress import ip_address, ip_network
 from typing import Final
 from urllib.parse import quote
 
@@ -48,9 +49,15 @@ class RouteWithoutPermissionError(Exception):
 class Gate:
     """Knows who asks."""
 
-    def __init__(self, authenticator: Authenticator | None = None, *, is_secure: bool = False) -> None:
-        """Without an *authenticator* nobody signs in. *is_secure*: browsers reach the portal by https."""
+    def __init__(
+        self, authenticator: Authenticator | None = None, *, is_secure: bool = False, scrapers: Sequence[str] = ()
+    ) -> None:
+        """Without an *authenticator* nobody signs in. *is_secure*: browsers reach the portal by https.
+
+        *scrapers*: the networks from which metrics are asked without signing in, beside this machine.
+        """
         self.authenticator = authenticator
+        self._scrapers = [ip_network(each) for each in scrapers]
         self.is_secure = is_secure
         self._cookie = _COOKIE if is_secure else _COOKIE_HERE
 
@@ -65,6 +72,14 @@ class Gate:
             return Visitor()
         session = await self.session(request)
         return Visitor(user=session.user) if session else Visitor()
+
+    def is_near(self, request: Request) -> bool:
+        """Whether a request comes from this machine, or from where scrapers ask."""
+        try:
+            address = ip_address(request.client.host if request.client else "")
+        except ValueError:
+            return False
+        return address.is_loopback or any(address in network for network in self._scrapers)
 
     async def session(self, request: Request) -> WebSession | None:
         """Return the session of the browser that asks."""
@@ -115,6 +130,22 @@ class OpenToAll:
 
     async def __call__(self) -> None:
         """Let everybody on."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeedsNearness:
+    """Lets on who asks from this machine, or from where scrapers may; and whoever may see everything."""
+
+    async def __call__(self, request: Request) -> None:
+        """Let a scraper on."""
+        gate = gate_of(request)
+        if gate.is_near(request):
+            return
+        visitor = await gate.visitor(request)
+        if not visitor.may(Permission.READ, OURSELVES):
+            raise HTTPException(
+                403, "metrics are for scrapers: `portal.scrapers` in the settings names from where they ask"
+            )
 
 
 def permit(visitor: Visitor, permission: Permission, agency: str) -> None:
@@ -188,11 +219,11 @@ def routes_of(app: FastAPI) -> Iterator[APIRoute]:
             raise RouteWithoutPermissionError(f"{route} is no route that can name a permission")
 
 
-def need_of(route: APIRoute) -> Needs | OpenToAll | None:
+def need_of(route: APIRoute) -> Needs | NeedsNearness | OpenToAll | None:
     """Return what a route asks for; `None`: it does not say."""
     calls = [each.call for each in route.dependant.dependencies]
     # What stands nearest to the route counts.
-    return next((call for call in reversed(calls) if isinstance(call, Needs | OpenToAll)), None)
+    return next((call for call in reversed(calls) if isinstance(call, Needs | NeedsNearness | OpenToAll)), None)
 
 
 def _is_file(route: BaseRoute) -> bool:

@@ -149,6 +149,8 @@ async function refresh(narrowed = false) {
       etag = answer.headers.get("etag") ?? "";
       stirredAt = performance.now();
     } else if (answer.status !== 304) {
+      // The session is over: to the way in, which leads back to this page.
+      if (answer.status === 401) location.reload();
       throw new Error(answer.status);
     }
     proven(answer);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,28 @@ async def test_a_route_that_names_no_permission_is_refused_when_the_portal_is_bu
 
     with pytest.raises(RouteWithoutPermissionError, match=r"^/secret names no permission"):
         put_gate(app, Gate())
+
+
+async def test_metrics_are_read_from_near_and_by_who_may_see_everything(place: House) -> None:
+    far = httpx.ASGITransport(app=place.app, client=("10.9.8.7", 1))
+    async with httpx.AsyncClient(transport=far, base_url="http://localhost", headers=OURS) as stranger:
+        assert (await stranger.get("/metrics")).status_code == 403
+        assert (await stranger.get("/-/healthy")).status_code == 200
+        one, every = await place.admitted("siti", "viewer:JCM"), await place.admitted("ravi", "viewer")
+        for browser, status in ((one, 403), (every, 200)):
+            cookie = {"Cookie": f"pantau={browser.cookies['pantau']}"}
+            assert (await stranger.get("/metrics", headers=cookie)).status_code == status
+    place.app.state.gate._scrapers = [ip_network("10.9.8.0/24")]
+    async with httpx.AsyncClient(transport=far, base_url="http://localhost") as scraper:
+        assert (await scraper.get("/metrics")).status_code == 200
+
+
+async def test_it_answers_to_the_address_that_is_asked_at_and_to_no_name_that_leads_there(place: House) -> None:
+    transport = httpx.ASGITransport(app=place.app)
+    async with httpx.AsyncClient(transport=transport) as web:
+        assert (await web.get("http://10.20.0.4/-/healthy")).status_code == 200
+        refused = await web.get("http://10.20.0.4/-/healthy", headers={"Host": "penyerang.contoh.my"})
+        assert refused.status_code == 400
 
 
 async def test_a_portal_without_users_is_open_to_this_machine_and_orders_nothing_new() -> None:

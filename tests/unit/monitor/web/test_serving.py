@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from monitor.web.serving import open_port, serve, url_of
+from monitor.web.serving import _Proxied, open_port, serve, url_of
 from tests.hanging import HANGS
 
 SOON = timedelta(milliseconds=100)
@@ -143,7 +143,7 @@ async def test_requests_that_are_under_way_at_the_end_are_cut_and_nothing_is_log
     assert caplog.records == []
 
 
-async def test_only_a_proxy_that_is_named_may_ask_and_it_says_for_whom() -> None:
+async def test_only_a_proxy_that_is_named_says_for_whom_it_asks() -> None:
     async def whose(scope: Scope, _receive: Receive, send: Send) -> None:
         body = f"{scope['client'][0]} {scope['scheme']}".encode()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
@@ -156,4 +156,18 @@ async def test_only_a_proxy_that_is_named_may_ask_and_it_says_for_whom() -> None
         async with serve(whose, listener, proxies=proxies), httpx.AsyncClient(trust_env=False) as client:
             answer = await client.get(url_of(listener), headers=said)
             answers.append((answer.status_code, answer.text.partition("{")[0]))
-    assert answers == [(200, "10.9.8.7 https"), (403, ""), (200, "127.0.0.1 http")]
+    assert answers == [(200, "10.9.8.7 https"), (200, "127.0.0.1 http"), (200, "127.0.0.1 http")]
+
+
+@pytest.mark.parametrize(
+    ("address", "status"),
+    [("10.20.0.5", 204), ("10.20.1.5", 403), ("192.168.7.9", 204), ("127.0.0.1", 204), ("::1", 204), ("", 403)],
+)
+async def test_past_the_proxy_nobody_asks_but_who_may(address: str, status: int) -> None:
+    async def empty(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    app = _Proxied(empty, ["10.20.0.0/24"], ["192.168.7.9"])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app, client=(address, 1))) as client:
+        assert (await client.get("http://localhost/")).status_code == status
