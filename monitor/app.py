@@ -47,6 +47,7 @@ from monitor.runtime.systemd import ServiceManager
 from monitor.service.access.administration import Administration
 from monitor.service.access.authenticator import Authenticator
 from monitor.service.access.openid import OpenIdDoor
+from monitor.service.access.tokens import ProgramTokens
 from monitor.service.alertmanager.receiver import AlertReceiver
 from monitor.service.alertmanager.teller import AlertTeller
 from monitor.service.daybook import LOOKS, Daybook
@@ -76,12 +77,14 @@ from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.probing.retention import Keep, Retention
 from monitor.store.upkeep.documents import Documents, DocumentsAwayError
 from monitor.store.upkeep.renames import Renames
+from monitor.store.upkeep.tokens import TokenRecords
 from monitor.store.upkeep.users import Users
 from monitor.views.overview import view_checks
 from monitor.views.own_health import Signs
 from monitor.views.status_line import status_line
 from monitor.watchdog.watchdog import Watchdog, store_opening
 from monitor.web.access.gate import Gate
+from monitor.web.access.tokens import token_pages
 from monitor.web.access.users import user_pages
 from monitor.web.callbacks import callbacks
 from monitor.web.command.control import control, declarations
@@ -93,6 +96,7 @@ from monitor.web.command.records import records
 from monitor.web.command.renames import renames
 from monitor.web.command.silences import silences
 from monitor.web.command.statements import statements
+from monitor.web.command.tokens import tokens_of
 from monitor.web.command.users import users_of
 from monitor.web.letters import letter_orders
 from monitor.web.portal import portal
@@ -393,8 +397,10 @@ class App:
         administration = Administration(
             users, self._clock, agencies=self._agencies, changed=authenticator.forget if authenticator else _nothing
         )
+        tokens = ProgramTokens(TokenRecords(self._database), self._clock, agencies=self._agencies)
         gate = Gate(
             authenticator,
+            tokens,
             is_secure=door is not None and door.is_secure,
             scrapers=door.scrapers if door else (),
         )
@@ -443,6 +449,7 @@ class App:
                 )
             ),
             users_of(administration),
+            tokens_of(tokens),
             documents(DocumentWriter(self._path, self._environ, self._documents, self._clock), self._reloader.reload),
             renames(
                 Renamer(
@@ -462,7 +469,7 @@ class App:
             self._duty,
             receiver,
             gate=gate,
-            pages=[partial(user_pages, administration)],
+            pages=[partial(user_pages, administration), partial(token_pages, tokens)],
             openid=openid,
         )
         certificate = (door.certificate, door.key) if door and door.certificate and door.key else None

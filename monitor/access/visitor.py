@@ -1,4 +1,4 @@
-"""Whoever asks the portal for something: a user who has signed in, or somebody at the machine itself."""
+"""Whoever asks the portal for something: a user who has signed in, a program with a token, or somebody at the machine itself."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from monitor.access.role import AgencyScope, Permission, RoleAssignment, scope_of
+from monitor.access.token import NEVER_BY_TOKEN, ApiToken
 
 #: What is open to whoever reaches a portal that has no sign-in: it listens on this machine only.
 OPEN_HERE: Final = frozenset({Permission.READ, Permission.READ_PEOPLE, Permission.POST_LETTERS, Permission.RELOAD})
@@ -40,18 +41,35 @@ class Visitor:
 
     #: `None`: nobody has signed in.
     user: User | None = None
+    #: That a program has shown.
+    token: ApiToken | None = None
     #: What is permitted for every agency, whoever it is.
     open: AbstractSet[Permission] = frozenset()
 
     @property
+    def is_known(self) -> bool:
+        """Whether somebody has signed in, or a program has shown a token."""
+        return self.user is not None or self.token is not None
+
+    @property
     def by(self) -> str:
         """How the journal reads who did something; "" of somebody who has not signed in, and says it in a form."""
-        return self.user.by if self.user else ""
+        known = self.user or self.token
+        return known.by if known else ""
+
+    @property
+    def called(self) -> str:
+        """How a refusal names who asks."""
+        if self.user is not None:
+            return self.user.name
+        return self.token.by if self.token else "nobody who has signed in"
 
     def scope(self, permission: Permission) -> AgencyScope:
         """Return for which agencies the visitor has a permission."""
         if permission in self.open:
             return AgencyScope(everything=True)
+        if self.token is not None:
+            return AgencyScope() if permission in NEVER_BY_TOKEN else scope_of(self.token.assignments, permission)
         return scope_of(self.user.assignments, permission) if self.user else AgencyScope()
 
     def may(self, permission: Permission, agency: str | None = None) -> bool:

@@ -48,6 +48,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "apply": "Write the agency files of a directory into the store, all or none, and show what becomes different.",
     "export": "Write the store's agency documents as files into a directory, each as it was written.",
     "user": "Say who may sign in to the portal, and as what.",
+    "token": "Give programs tokens by which they ask and order over HTTP.",
     "rename": "Let an agency or a mailbox be called otherwise, without losing its history. Write the new name into the files first.",
     "audit": "The journal: whether it is as it was written, and all of it for an auditor.",
     "purge": "Show which incidents, notices and entries of the journal would be disposed of, and with --confirm do it.",

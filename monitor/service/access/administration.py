@@ -131,17 +131,7 @@ class Administration:
         self._changed()
 
     def _read(self, roles: Iterable[str]) -> frozenset[RoleAssignment]:
-        try:
-            found = frozenset(parse_assignment(each) for each in roles)
-        except ValueError as wrong:
-            raise NotDone(str(wrong)) from None
-        known = self._agencies()
-        for each in sorted(found):
-            if each.agency != ALL_AGENCIES and each.agency not in known:
-                raise NotDone(
-                    f"there is no agency {each.agency[:64]}; there are {', '.join(sorted(known)[:20]) or 'none'}"
-                )
-        return found
+        return read_roles(roles, self._agencies())
 
     async def _see_that_another_remains(self, user: User) -> None:
         others = [each for each in await self._users.all() if each.id != user.id and _is_admin(each)]
@@ -152,6 +142,18 @@ class Administration:
         return Entry(
             at=self._clock.now(), actor=by, event=what, detail={**detail, **({"address": address} if address else {})}
         )
+
+
+def read_roles(roles: Iterable[str], known: Collection[str]) -> frozenset[RoleAssignment]:
+    """Return the assignments that people write as "officer:JCONTOH", of the agencies *known*. Raise `NotDone`."""
+    try:
+        found = frozenset(parse_assignment(each) for each in roles)
+    except ValueError as wrong:
+        raise NotDone(str(wrong)) from None
+    for each in sorted(found):
+        if each.agency != ALL_AGENCIES and each.agency not in known:
+            raise NotDone(f"there is no agency {each.agency[:64]}; there are {', '.join(sorted(known)[:20]) or 'none'}")
+    return found
 
 
 def _is_admin(user: User) -> bool:

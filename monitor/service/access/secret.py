@@ -1,4 +1,4 @@
-"""What is made of chance, and what is kept of it: passwords, codes, and what a browser shows to be known again.
+"""What is made of chance, and what is kept of it: passwords, codes, and what a browser or a program shows to be known again.
 
 argon2id with 19 MiB and two passes, as OWASP asks for (Password Storage cheat sheet).
 """
@@ -14,6 +14,7 @@ from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from monitor.access.code import SIGNS, CodeWay
+from monitor.access.token import PREFIX
 
 #: In KiB.
 _MEMORY: Final = 19_456
@@ -63,3 +64,24 @@ class SessionKey:
     def __repr__(self) -> str:
         """Never show it."""
         return "SessionKey(...)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenSecret:
+    """What a program shows to be known; only its digest is kept, which is enough of 256 bits (ASVS 6.5.2)."""
+
+    text: str
+
+    @classmethod
+    def new(cls) -> TokenSecret:
+        """Return one that nobody guesses."""
+        return cls(text=f"{PREFIX}{token_urlsafe(32)}")
+
+    @property
+    def digest(self) -> str:
+        """What is kept of it."""
+        return sha256(self.text.encode("utf-8", "surrogateescape")).hexdigest()
+
+    def __repr__(self) -> str:
+        """Never show it."""
+        return "TokenSecret(...)"

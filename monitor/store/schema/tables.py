@@ -698,3 +698,28 @@ openid_identity = Table(
     Column("linked_at", Moment, nullable=False),
     Index("ix_openid_identity_user_id", "user_id"),
 )
+
+#: By what programs ask and order. None is deleted: the journal names them by number.
+api_token = Table(
+    "api_token",
+    metadata,
+    _id(),
+    Column("name", String(64), nullable=False),
+    #: SHA-256 of what the program shows.
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("made_by", String(200), nullable=False),
+    Column("made_at", Moment, nullable=False),
+    Column("ends_at", Moment, nullable=False),
+    #: To the minute.
+    Column("used_at", Moment),
+    Column("revoked_at", Moment),
+)
+
+#: What a token permits, for which agency.
+token_role = Table(
+    "token_role",
+    metadata,
+    Column("token_id", ForeignKey("api_token.id"), primary_key=True),
+    Column("role", String(16), primary_key=True),
+    Column("agency", String(64), primary_key=True),
+)

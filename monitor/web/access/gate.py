@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from ipaddress import ip_address, ip_network
+from math import ceil
 from typing import Final
 from urllib.parse import quote
 
@@ -18,9 +19,11 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.routing import BaseRoute, Mount
 
 from monitor.access.role import OURSELVES, Permission
+from monitor.access.token import ApiToken
 from monitor.access.visitor import OPEN_HERE, Visitor
 from monitor.service.access.authenticator import Authenticator, NewSession
-from monitor.service.access.secret import SessionKey
+from monitor.service.access.secret import SessionKey, TokenSecret
+from monitor.service.access.tokens import ProgramTokens, TokenRefused, TokenWait
 from monitor.service.front import Front
 from monitor.store.upkeep.users import WebSession
 from monitor.web.form import is_from_our_page
@@ -50,13 +53,19 @@ class Gate:
     """Knows who asks."""
 
     def __init__(
-        self, authenticator: Authenticator | None = None, *, is_secure: bool = False, scrapers: Sequence[str] = ()
+        self,
+        authenticator: Authenticator | None = None,
+        tokens: ProgramTokens | None = None,
+        *,
+        is_secure: bool = False,
+        scrapers: Sequence[str] = (),
     ) -> None:
-        """Without an *authenticator* nobody signs in. *is_secure*: browsers reach the portal by https.
+        """Without an *authenticator* nobody signs in. *tokens*: of programs. *is_secure*: browsers reach the portal by https.
 
         *scrapers*: the networks from which metrics are asked without signing in, beside this machine.
         """
         self.authenticator = authenticator
+        self._tokens = tokens
         self._scrapers = [ip_network(each) for each in scrapers]
         self.is_secure = is_secure
         self._cookie = _COOKIE if is_secure else _COOKIE_HERE
@@ -64,10 +73,13 @@ class Gate:
     async def visitor(self, request: Request) -> Visitor:
         """Return who asks.
 
-        A cookie that a stranger's page has sent along with an order of its own is no sign-in.
+        A cookie that a stranger's page has sent along with an order of its own is no sign-in. A token is: no page can send the
+        header unasked. Raise `HTTPException` for one that opens nothing.
         """
         if self.authenticator is None:
             return Visitor(open=OPEN_HERE)
+        if self._tokens is not None and (secret := _bearer(request)) is not None:
+            return Visitor(token=await _token(self._tokens, secret, request))
         if request.method not in _SAFE and not is_from_our_page(request):
             return Visitor()
         session = await self.session(request)
@@ -113,7 +125,7 @@ class Needs:
         """Let a visitor on who has the permission."""
         visitor = await gate_of(request).visitor(request)
         if not visitor.may(self.permission):
-            if visitor.user is None:
+            if not visitor.is_known:
                 raise SignInNeededError
             raise forbidden(visitor, self.permission)
         # Whoever may for all need not wait for whose it is to be found.
@@ -156,11 +168,33 @@ def permit(visitor: Visitor, permission: Permission, agency: str) -> None:
 
 def forbidden(visitor: Visitor, permission: Permission, agency: str | None = None) -> HTTPException:
     """Return how it is said that something is not for a visitor."""
-    who = visitor.user.name if visitor.user else "nobody who has signed in"
     place = {None: "", OURSELVES: " for Pantau itself"}.get(agency, f" for {agency}")
     return HTTPException(
-        403, f"{who} has no permission to {permission.replace('_', ' ')}{place}; an administrator gives roles"
+        403,
+        f"{visitor.called} has no permission to {permission.replace('_', ' ')}{place}; an administrator gives roles",
     )
+
+
+def _bearer(request: Request) -> str | None:
+    """Return what stands behind "Bearer" in the header; `None`: it does not."""
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else None
+
+
+async def _token(tokens: ProgramTokens, secret: str, request: Request) -> ApiToken:
+    try:
+        return await tokens.shown(TokenSecret(text=secret), request.client.host if request.client else "")
+    except TokenWait as wait:
+        why = "too many tokens from this address opened nothing; wait, and look at what sends them"
+        seconds = str(ceil(wait.until.total_seconds()))
+        raise HTTPException(HTTPStatus.TOO_MANY_REQUESTS, why, headers={"Retry-After": seconds}) from None
+    except TokenRefused:
+        why = (
+            "the token in the header Authorization is not known, too old or taken back; an administrator makes another "
+            "at /tokens, or by `pantau token add`"
+        )
+        header = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+        raise HTTPException(HTTPStatus.UNAUTHORIZED, why, headers=header) from None
 
 
 def gate_of(request: Request) -> Gate:

@@ -18,9 +18,12 @@ from monitor.access.code import CodeWay
 from monitor.service.access.administration import Administration
 from monitor.service.access.authenticator import LONGEST, Authenticator
 from monitor.service.access.secret import SessionKey
+from monitor.service.access.tokens import ProgramTokens
 from monitor.store.backend.database import Database
+from monitor.store.upkeep.tokens import TokenRecords
 from monitor.store.upkeep.users import Users, WebSession
 from monitor.web.access.gate import Gate
+from monitor.web.access.tokens import token_pages
 from monitor.web.access.users import user_pages
 from monitor.web.portal import portal
 from tests.unit.alerts.people import T0
@@ -51,6 +54,7 @@ class House:
     users: Users
     authenticator: Authenticator
     administration: Administration
+    tokens: ProgramTokens
     clock: Clock
     database: Database
     stack: AsyncExitStack
@@ -77,6 +81,15 @@ class House:
         browser.cookies.set("pantau", key.text, domain="localhost.local")
         return browser
 
+    async def program(self, *roles: str, name: str = "konsol", **headers: str) -> httpx.AsyncClient:
+        """Make a token, and return a program that shows it."""
+        made = await self.tokens.make(name, roles, timedelta(days=90), by="Ujian")
+        transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=False)
+        shown = {"Authorization": f"Bearer {made.secret.text}", **headers}
+        return await self.stack.enter_async_context(
+            httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=shown)
+        )
+
     async def signed_in(self, name: str, *roles: str) -> httpx.AsyncClient:
         """Make a user, and return a browser in which they are signed in."""
         code = await self.invite(name, *roles)
@@ -95,13 +108,16 @@ async def house(directory: Path, service: Any = None, *, secure: bool = False) -
         users = Users(database)
         authenticator = Authenticator(users, clock, agencies=lambda: codes)
         administration = Administration(users, clock, agencies=lambda: codes, changed=authenticator.forget)
-        gate = Gate(authenticator, is_secure=secure)
-        app = portal(service, ["localhost"], service, gate=gate, pages=[partial(user_pages, administration)])
+        tokens = ProgramTokens(TokenRecords(database), clock, agencies=lambda: codes)
+        gate = Gate(authenticator, tokens, is_secure=secure)
+        pages = [partial(user_pages, administration), partial(token_pages, tokens)]
+        app = portal(service, ["localhost"], service, gate=gate, pages=pages)
         yield House(
             app=app,
             users=users,
             authenticator=authenticator,
             administration=administration,
+            tokens=tokens,
             clock=clock,
             database=database,
             stack=stack,

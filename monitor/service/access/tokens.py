@@ -1,0 +1,184 @@
+"""Makes tokens for programs, takes them back, and knows a program by the one that it shows.
+
+Those that open are few and kept in mind for some seconds. So a guess costs the store nothing, and one that is known never waits
+for others behind the same address who guess.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from alerts.record.clock import Clock
+from alerts.record.store import Entry, StoreAway
+from monitor.access.lockout import OF_ADDRESS, Failures
+from monitor.access.role import RoleAssignment
+from monitor.access.token import LONGEST_TOKEN, PREFIX, ApiToken, exceeding
+from monitor.service.access.administration import read_roles
+from monitor.service.access.secret import TokenSecret
+from monitor.service.order import NotDone, Unknown
+from monitor.store.upkeep.tokens import TokenRecords
+
+log = structlog.get_logger()
+
+_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?", re.ASCII)
+#: In seconds. So late another process notices at the latest that one was taken back.
+_LOOKED_AT: Final = 5.0
+#: That one is in use is written down no more often.
+_USED: Final = timedelta(minutes=1)
+#: They are all kept in mind.
+MOST_TOKENS: Final = 500
+#: So many addresses are remembered.
+_ADDRESSES: Final = 10_000
+#: Shorter than anybody means: a slip in the unit.
+_SHORTEST: Final = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewToken:
+    """A token that was made, with its secret, which is shown once."""
+
+    token: ApiToken
+    secret: TokenSecret = field(repr=False)
+
+
+class TokenRefused(Exception):
+    """It opens nothing."""
+
+
+class TokenWait(TokenRefused):
+    """Too many that open nothing came from one address."""
+
+    def __init__(self, until: timedelta) -> None:
+        """*until*: how long nothing more is looked at."""
+        super().__init__(until)
+        self.until = until
+
+
+class ProgramTokens:
+    """The tokens. Raises `NotDone` and `Unknown` with what to do instead, and `StoreAway`."""
+
+    def __init__(self, records: TokenRecords, clock: Clock, *, agencies: Callable[[], Collection[str]]) -> None:
+        """Have *agencies* return the codes of those that are watched."""
+        self._records = records
+        self._clock = clock
+        self._agencies = agencies
+        self._reading = asyncio.Lock()
+        #: By digest, as last read, and when by the loop's clock.
+        self._standing: Mapping[str, ApiToken] | None = None
+        self._read_at = 0.0
+        self._used: dict[int, datetime] = {}
+        self._addresses: OrderedDict[str, Failures] = OrderedDict()
+
+    def now(self) -> datetime:
+        """Return the present moment."""
+        return self._clock.now()
+
+    async def all(self) -> Sequence[ApiToken]:
+        """Return every token there was, the newest first."""
+        return await self._records.all()
+
+    async def make(
+        self,
+        name: str,
+        roles: Iterable[str],
+        lasts: timedelta,
+        *,
+        by: str,
+        address: str = "",
+        own: AbstractSet[RoleAssignment] | None = None,
+    ) -> NewToken:
+        """Make a token that is good for as long as it *lasts*. *own*: what its maker may, of which it is a part; `None`: all."""
+        called, now = name.strip(), self._clock.now()
+        if not _NAME.fullmatch(called):
+            raise NotDone(f"'{name[:64]}' is no name of a program; write letters, digits, dots and hyphens: konsol-noc")
+        assignments = read_roles(roles, self._agencies())
+        if not assignments:
+            raise NotDone("a token without a role opens nothing; give it one: viewer, or duty:JCONTOH")
+        if own is not None and (beyond := exceeding(assignments, own)) is not None:
+            raise NotDone(f"{beyond} is more than you may yourself; a token has never more than whoever makes it")
+        if not _SHORTEST <= lasts <= LONGEST_TOKEN:
+            raise NotDone(f"a token is good for {LONGEST_TOKEN.days} days at most; write 90d, and make another then")
+        if len(await self._records.standing(now)) >= MOST_TOKENS:
+            raise NotDone(f"there are {MOST_TOKENS} tokens that open; take back those that nobody uses")
+        secret, ends_at = TokenSecret.new(), now + lasts
+        said = " ".join(str(each) for each in sorted(assignments))
+        entry = self._entry("token made", by, address, token=called, roles=said, until=ends_at.isoformat())
+        number = await self._records.add(called, secret.digest, assignments, ends_at, entry)
+        self._standing = None
+        return NewToken(token=await self._numbered(number), secret=secret)
+
+    async def revoke(self, number: int, *, by: str, address: str = "") -> ApiToken:
+        """Let a token open no more."""
+        token = await self._numbered(number)
+        if token.revoked_at is not None:
+            raise NotDone(f"token {number} of {token.name} was taken back before")
+        entry = self._entry("token taken back", by, address, token=token.name, number=str(number))
+        await self._records.revoke(number, entry)
+        self._standing = None
+        return await self._numbered(number)
+
+    async def shown(self, secret: TokenSecret, address: str) -> ApiToken:
+        """Return the token whose secret a program shows. Raise `TokenRefused`.
+
+        While the store is away whoever was known is known still.
+        """
+        now = self._clock.now()
+        token = (await self._present(now)).get(secret.digest)
+        if token is None or not token.stands(now):
+            self._refuse(now, address, is_ours=secret.text.startswith(PREFIX))
+            raise TokenRefused
+        await self._use(token, now)
+        return token
+
+    # -- what it is made of --------------------------------------------------------------------------------------
+
+    async def _present(self, now: datetime) -> Mapping[str, ApiToken]:
+        loop = asyncio.get_running_loop()
+        async with self._reading:
+            if self._standing is None or loop.time() - self._read_at >= _LOOKED_AT:
+                try:
+                    self._standing = await self._records.standing(now)
+                except StoreAway:
+                    if self._standing is None:
+                        raise
+                self._read_at = loop.time()
+            return self._standing
+
+    def _refuse(self, now: datetime, address: str, *, is_ours: bool) -> None:
+        failures = self._addresses.pop(address, Failures())
+        if (until := failures.until(now, OF_ADDRESS)) is not None:
+            self._addresses[address] = failures
+            raise TokenWait(until - now)
+        log.warning("token refused", address=address, is_ours=is_ours)
+        self._addresses[address] = failures.more(now)
+        while len(self._addresses) > _ADDRESSES:
+            self._addresses.popitem(last=False)
+
+    async def _use(self, token: ApiToken, now: datetime) -> None:
+        used = self._used.get(token.id, token.used_at)
+        if used is not None and now - used < _USED:
+            return
+        self._used[token.id] = now
+        try:
+            await self._records.use(token.id, now)
+        except StoreAway as away:
+            log.info("that a token is in use was not written down", why=str(away))
+
+    async def _numbered(self, number: int) -> ApiToken:
+        if (token := await self._records.find(number)) is None:
+            raise Unknown(f"there is no token {number}; `pantau token list` lists them")
+        return token
+
+    def _entry(self, what: str, by: str, address: str, **detail: str) -> Entry:
+        return Entry(
+            at=self._clock.now(), actor=by, event=what, detail={**detail, **({"address": address} if address else {})}
+        )

@@ -1,0 +1,81 @@
+"""The administrators' page of programs' tokens: it shows a new one once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment
+
+from monitor.access.role import Permission, Role
+from monitor.access.token import LONGEST_TOKEN
+from monitor.access.visitor import Visitor
+from monitor.service.access.tokens import ProgramTokens
+from monitor.service.order import NotDone
+from monitor.web.access.gate import Needs
+from monitor.web.access.sign_in import from_where
+from monitor.web.ask import asked, remember
+from monitor.web.form import MAY_SEND_FORMS, fields_of, form_of
+from monitor.web.page import Tongue
+from monitor.web.word import Id
+
+_Administrator = Annotated[Visitor, Depends(Needs(Permission.MANAGE_USERS))]
+#: What the form offers, in days.
+_DAYS = (30, 90, 180, LONGEST_TOKEN.days)
+
+
+def token_pages(tokens: ProgramTokens, templates: Mapping[Tongue, Environment]) -> APIRouter:
+    """Build the page."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/tokens")
+    async def listed(request: Request, visitor: _Administrator) -> Response:
+        return remember(request, await shown(request, visitor))
+
+    @router.post("/tokens")
+    async def add(request: Request, visitor: _Administrator) -> Response:
+        fields = await fields_of(request)
+        written = {name: values[-1].strip() for name, values in fields.items()}
+        role, agency, days = (written.get(name, "") for name in ("role", "agency", "days"))
+        try:
+            made = await tokens.make(
+                written.get("name", ""),
+                [f"{role}:{agency}" if agency else role] if role else [],
+                timedelta(days=int(days) if days.isdecimal() and len(days) < 4 else 0),
+                by=visitor.by,
+                address=from_where(request),
+                own=visitor.user.assignments if visitor.user else frozenset(),
+            )
+        except NotDone as wrong:
+            return await shown(request, visitor, status=409, written=written, why=str(wrong))
+        # In the answer itself and nowhere else, as codes are.
+        return await shown(request, visitor, made=made)
+
+    @router.post("/tokens/{number}/revoke")
+    async def revoke(request: Request, number: Id, visitor: _Administrator) -> Response:
+        await form_of(request)
+        try:
+            await tokens.revoke(number, by=visitor.by, address=from_where(request))
+        except NotDone as wrong:
+            return await shown(request, visitor, status=409, why=str(wrong))
+        return RedirectResponse("/tokens", status_code=303)
+
+    async def shown(request: Request, visitor: Visitor, *, status: int = 200, **facts: object) -> Response:
+        page = templates[asked(request).tongue].get_template("tokens.html")
+        blank: dict[str, object] = {
+            "visitor": visitor,
+            "path": "/tokens",
+            "roles": list(Role),
+            "days": _DAYS,
+            "tokens": await tokens.all(),
+            "now": tokens.now(),
+            "made": None,
+            "written": {},
+            "why": "",
+        }
+        return HTMLResponse(page.render({**blank, **facts}), status_code=status, headers=MAY_SEND_FORMS)
+
+    return router

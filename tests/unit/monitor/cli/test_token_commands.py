@@ -1,0 +1,61 @@
+"""`pantau token`, on a real store."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from monitor.service.access.tokens import ProgramTokens
+from monitor.store.backend.database import Database
+from monitor.store.upkeep.tokens import TokenRecords
+from monitor.web.command.tokens import tokens_of
+from tests.integration.alerts.station import Station
+from tests.unit.monitor.cli.office import Office
+from tests.unit.monitor.web.source import Service
+
+ADD = ("token", "add", "konsol-noc", "--role", "duty:jcontoh", "--role", "viewer", "--for", "90d", "--by", "Bos Contoh")
+
+
+@pytest.fixture
+async def tokens(office: Office, tmp_path: Path) -> AsyncIterator[ProgramTokens]:
+    async with Database.open(tmp_path / "store") as database:
+        kept = ProgramTokens(TokenRecords(database), Station(database).clock, agencies=lambda: ["JCONTOH"])
+        async with office.open(Service(), tokens_of(kept)):
+            yield kept
+
+
+async def test_a_token_is_made_shown_once_listed_and_taken_back(office: Office, tokens: ProgramTokens) -> None:
+    assert (await office.ask("token", "list"))[1].startswith("There are no tokens")
+    code, said = await office.ask(*ADD)
+    assert code == 0
+    assert "Token 1 for konsol-noc: duty:JCONTOH, viewer, until 22/02/2027 14:15." in said
+    secret = said.splitlines()[-1]
+    assert secret.startswith("pantau_")
+
+    _, listed = await office.ask("token", "list")
+    assert all(word in listed for word in ("konsol-noc", "Bos Contoh", "never", "until 22/02/2027"))
+    assert secret not in listed
+
+    code, said = await office.ask("token", "revoke", "1")
+    assert (code, said) == (0, "Token 1 of konsol-noc opens nothing any more.\n")
+    assert "taken back 24/11/2026 14:15" in (await office.ask("token", "list"))[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((*ADD[:-3], "2y", "--by", "Bos"), "write --for 90d"),
+        ((*ADD[:-3], "400d", "--by", "Bos"), "366 days at most"),
+        (("token", "add", "konsol", "--role", "raja", "--for", "90d"), "'raja' is no role"),
+        (("token", "add", "konsol", "--role", "viewer:ZZZ", "--for", "90d"), "there is no agency ZZZ"),
+        (("token", "revoke", "7"), "there is no token 7"),
+    ],
+)
+async def test_what_cannot_be_done_is_refused_in_words(
+    office: Office, tokens: ProgramTokens, words: tuple[str, ...], says: str
+) -> None:
+    code, said = await office.ask(*words)
+    assert code == 1
+    assert says in said
