@@ -61,6 +61,7 @@ from monitor.service.hush import Silencer, hush
 from monitor.service.leaver import Leaver
 from monitor.service.lines import build_lines, close_lines
 from monitor.service.noticeboard import Noticeboard
+from monitor.service.once import MOST_KEPT, OrderBook
 from monitor.service.paper.letters import Letters, office_hours
 from monitor.service.paper.restorer import Restorer
 from monitor.service.reloader import Reloader, needs_restart, read
@@ -75,6 +76,7 @@ from monitor.store.probing.history import History
 from monitor.store.probing.processes import Processes
 from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.probing.retention import Keep, Retention
+from monitor.store.upkeep.answers import Answers
 from monitor.store.upkeep.documents import Documents, DocumentsAwayError
 from monitor.store.upkeep.renames import Renames
 from monitor.store.upkeep.tokens import TokenRecords
@@ -86,6 +88,10 @@ from monitor.watchdog.watchdog import Watchdog, store_opening
 from monitor.web.access.gate import Gate
 from monitor.web.access.tokens import token_pages
 from monitor.web.access.users import user_pages
+from monitor.web.api.declaration import declaration_orders
+from monitor.web.api.orders import incident_orders
+from monitor.web.api.override import override_orders
+from monitor.web.api.silence import silence_orders
 from monitor.web.callbacks import callbacks
 from monitor.web.command.control import control, declarations
 from monitor.web.command.documents import documents
@@ -471,6 +477,13 @@ class App:
             gate=gate,
             pages=[partial(user_pages, administration), partial(token_pages, tokens)],
             openid=openid,
+            once=OrderBook(Answers(self._database, most=MOST_KEPT), self._clock),
+            parts=[
+                incident_orders(front, declarer),
+                declaration_orders(declarer),
+                silence_orders(silencer),
+                override_orders(self._duty),
+            ],
         )
         certificate = (door.certificate, door.key) if door and door.certificate and door.key else None
         proxies = door.proxies if door else ()

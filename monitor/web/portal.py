@@ -31,6 +31,7 @@ from monitor.service.alertmanager.receiver import AlertReceiver
 from monitor.service.duty import Duty
 from monitor.service.front import Front
 from monitor.service.noticeboard import Noticeboard
+from monitor.service.once import OrderBook
 from monitor.service.paper.letters import Letters
 from monitor.web.access.gate import Gate, Needs, NeedsNearness, agency_in_path, needs, open_to_all, put_gate
 from monitor.web.access.openid import openid_pages
@@ -76,18 +77,21 @@ def portal(
     gate: Gate | None = None,
     pages: Sequence[Pages] = (),
     openid: OpenIdDoor | None = None,
+    once: OrderBook | None = None,
+    parts: Sequence[APIRouter] = (),
 ) -> FastAPI:
     """Build the portal. *hosts*: the Host names it answers to, which keeps strangers' pages from reading it.
 
     *tray*: the letters, for their clerk's page. *duty*: who is on call. *receiver*: takes what Alertmanager brings.
-    *gate*: knows who asks; without it nobody signs in, and what changes something is not here. *pages*: of those who sign in; *openid*: with
-    accounts elsewhere.
+    *gate*: knows who asks; without it nobody signs in, and what changes something is not here. *pages*: of those who sign in;
+    *parts*: what they, and programs with tokens, may ask and order below /api/v1. *once*: carries an order out once.
+    *openid*: lets people in who have an account elsewhere.
     """
     gate = gate or Gate()
     app = _Portal(
         title="Pantau",
         version=version("pantau"),
-        description="How government agencies' mail stands, and who was told. Read-only.",
+        description="How government agencies' mail stands, and who was told; and orders of whoever may give them.",
         # The interactive pages load scripts from a public network that may be what failed; the schema stays.
         docs_url=None,
         redoc_url=None,
@@ -114,10 +118,13 @@ def portal(
         app.include_router(sign_in_pages(gate.authenticator, gate, templates, openid))
         if openid is not None:
             app.include_router(openid_pages(openid, gate, templates))
-        for part in pages:
-            app.include_router(part(templates))
+        for page in pages:
+            app.include_router(page(templates))
+        for part in parts:
+            app.include_router(part)
     app.include_router(_schema(app))
     put_gate(app, gate)
+    app.state.once = once
     answer_in_pages(app, templates)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     return app

@@ -723,3 +723,19 @@ token_role = Table(
     Column("role", String(16), primary_key=True),
     Column("agency", String(64), primary_key=True),
 )
+
+#: What an order that bears a key was answered: for a day, so that it is carried out once however often it is sent.
+kept_answer = Table(
+    "kept_answer",
+    metadata,
+    #: "token 3", "user 1", "api konsol-noc".
+    Column("visitor", String(100), primary_key=True),
+    Column("key", String(200), primary_key=True),
+    #: SHA-256 of the order.
+    Column("digest", String(64), nullable=False),
+    Column("begun_at", Moment, nullable=False),
+    #: NULL: it is being carried out, or nobody knows whether it was.
+    Column("status", Integer),
+    Column("body", Text),
+    Index("ix_kept_answer_begun_at", "begun_at"),
+)

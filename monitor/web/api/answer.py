@@ -20,7 +20,13 @@ from monitor.web.problem import problems
 #: What every question may be answered with instead.
 _INSTEAD = {
     304: {"description": "It is as `If-None-Match` has it."},
-    **problems(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
+    **problems(
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    ),
 }
 #: And one about a single thing.
 NOT_FOUND = problems(HTTPStatus.NOT_FOUND)

@@ -1,81 +1,164 @@
-"""Orders over HTTP: programs with a token acknowledge. Nothing else can be ordered here (see docs/adr)."""
+"""Orders about incidents over HTTP, by whoever has the permission: with a token, or from a page of ours.
+
+A program with a token of the settings (`api`) acknowledges, as it did before there were others.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from http import HTTPStatus
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
-from fastapi.routing import APIRoute
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPAuthorizationCredentials
+from pydantic import TypeAdapter
 
+from alerts.model.incident import Incident
+from monitor.access.role import Permission
+from monitor.access.visitor import Visitor
+from monitor.service.declarer import Declarer
 from monitor.service.front import Front
 from monitor.views.overview import IncidentView, view_incident
-from monitor.web.access.gate import OpenToAll
-from monitor.web.problem import problems
-from monitor.web.word import Word
+from monitor.web.access.gate import Needs, OpenToAll, gate_of, incident_in_path
+from monitor.web.api.bounded import BEARER, given_orders
+from monitor.web.api.once import OnceOver, key_holder, once_over
+from monitor.web.api.said import ApiClosing, ApiReason, ApiRemark, ApiWord, name_of, wrong_in_body
 
-_Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]
-
-#: A name, and what JSON makes of it. It is read before it is known whose it is.
-LARGEST_ORDER = 16 * 1024
-
-_REFUSALS = (
-    HTTPStatus.UNAUTHORIZED,
-    HTTPStatus.NOT_FOUND,
-    HTTPStatus.CONFLICT,
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    HTTPStatus.UNPROCESSABLE_ENTITY,
-    HTTPStatus.SERVICE_UNAVAILABLE,
-)
+_INCIDENT = TypeAdapter(IncidentView)
+_Once = Annotated[OnceOver, Depends(once_over)]
+_Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]
 
 
 def orders(source: Front) -> APIRouter:
-    """Build the routes. A page of a stranger's cannot send the header, so no browser orders anything unasked."""
-    router = APIRouter(prefix="/api/v1", tags=["orders"], route_class=_BoundedRoute)
+    """Build the route that there always is. A page of a stranger's cannot send the header, so no browser orders anything unasked."""
+    router = given_orders()
+    asked_of_people = Needs(Permission.ACKNOWLEDGE, incident_in_path(source))
 
-    def program_of(bearer: HTTPAuthorizationCredentials | None) -> str:
+    async def orderer(request: Request, bearer: _Bearer) -> str | Visitor:
+        """Return which program of the settings orders, or who else does. What is wrong with an order is told to nobody else."""
         program = None if bearer is None else source.program(bearer.credentials)
-        if program is None:
+        if program is not None:
+            return program
+        if gate_of(request).authenticator is None:
             raise HTTPException(401, "no token that is known", headers={"WWW-Authenticate": "Bearer"})
-        return program
+        return await asked_of_people(request)
 
-    async def known(bearer: _Bearer) -> None:
-        """Ask for the token first: what is wrong with an order is told to nobody without one."""
-        program_of(bearer)
+    known = Depends(orderer)
 
     @router.post(
         "/incidents/{number}/acknowledge",
-        summary="Take an incident on; needs a token of `api`",
-        dependencies=[Depends(OpenToAll("has a token of its own")), Depends(known)],
-        responses=problems(*_REFUSALS),
+        summary="Take an incident on",
+        dependencies=[
+            Depends(OpenToAll("takes tokens of the settings, and asks for the permission where there is none"))
+        ],
+        response_model=IncidentView,
     )
-    async def acknowledge(number: str, word: Word, bearer: _Bearer) -> IncidentView:
-        program = program_of(bearer)
-        # Both are written down: the person, by the word of the program.
-        return view_incident(await source.acknowledge(number, f"{word.by} ({program})"))
+    async def acknowledge(
+        number: str,
+        carry_out: _Once,
+        word: ApiWord | None = None,
+        by_whom: str | Visitor = known,
+    ) -> Response:
+        said = None if word is None else word.by
+        if isinstance(by_whom, str):
+            if said is None:
+                raise wrong_in_body("by", "who takes it on? Write a name")
+            # Both are written down: the person, by the word of the program.
+            holder, name = f"api {by_whom}"[:100], f"{said} ({by_whom})"
+        else:
+            holder, name = key_holder(by_whom), name_of(by_whom, said)
+
+        async def act() -> IncidentView:
+            return view_incident(await source.acknowledge(number, name))
+
+        return await carry_out.answer(holder, _INCIDENT, act)
 
     return router
 
 
-class _BoundedRequest(Request):
-    """Is refused as soon as it is larger than any order."""
+def incident_orders(source: Front, declarer: Declarer) -> APIRouter:
+    """Build the routes for whoever has signed in or shows a token of theirs."""
+    router = given_orders()
+    its_agency = incident_in_path(source)
+    duty_officer = Depends(Needs(Permission.ACKNOWLEDGE, its_agency))
+    releaser = Depends(Needs(Permission.RELEASE, its_agency))
+    ruler = Depends(Needs(Permission.RULE, its_agency))
 
-    async def stream(self) -> AsyncGenerator[bytes, None]:
-        size = 0
-        async for chunk in super().stream():
-            size += len(chunk)
-            if size > LARGEST_ORDER:
-                raise HTTPException(413, f"an order has at most {LARGEST_ORDER} octets")
-            yield chunk
+    @router.post(
+        "/incidents/{number}/remark",
+        summary="Write down what is being done; whoever has taken it on has it for longer by it",
+        response_model=IncidentView,
+    )
+    async def remark(
+        number: str,
+        said: ApiRemark,
+        carry_out: _Once,
+        visitor: Visitor = duty_officer,
+    ) -> Response:
+        name = name_of(visitor, said.by)
+        return await done(carry_out, visitor, lambda: source.remark(number, name, said.text))
 
+    @router.post(
+        "/incidents/{number}/hand-on",
+        summary="Let the next of the staff be told at once",
+        response_model=IncidentView,
+    )
+    async def hand_on(
+        number: str,
+        carry_out: _Once,
+        word: ApiWord | None = None,
+        visitor: Visitor = duty_officer,
+    ) -> Response:
+        name = name_of(visitor, word.by if word else None)
+        return await done(carry_out, visitor, lambda: source.hand_on(number, name))
 
-class _BoundedRoute(APIRoute):
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
+    @router.post(
+        "/incidents/{number}/release",
+        summary="Let the announcement go out to offices outside",
+        response_model=IncidentView,
+    )
+    async def release(
+        number: str,
+        carry_out: _Once,
+        word: ApiWord | None = None,
+        visitor: Visitor = releaser,
+    ) -> Response:
+        name = name_of(visitor, word.by if word else None)
+        return await done(carry_out, visitor, lambda: source.release(number, name))
 
-        async def bounded(request: Request) -> Response:
-            return await handle(_BoundedRequest(request.scope, request.receive))
+    @router.post(
+        "/incidents/{number}/close",
+        summary="Let it be over, by a person's word",
+        response_model=IncidentView,
+    )
+    async def close(
+        number: str,
+        said: ApiClosing,
+        carry_out: _Once,
+        visitor: Visitor = ruler,
+    ) -> Response:
+        name = name_of(visitor, said.by)
+        return await done(
+            carry_out, visitor, lambda: declarer.close(number, why=said.why, by=name, recovered=said.recovered)
+        )
 
-        return bounded
+    @router.post(
+        "/incidents/{number}/correct",
+        summary="Declare it a false alarm: whoever was told gets a correction",
+        response_model=IncidentView,
+    )
+    async def correct(
+        number: str,
+        said: ApiReason,
+        carry_out: _Once,
+        visitor: Visitor = ruler,
+    ) -> Response:
+        name = name_of(visitor, said.by)
+        return await done(carry_out, visitor, lambda: source.correct(number, name, said.why))
+
+    async def done(carry_out: OnceOver, visitor: Visitor, order: Callable[[], Awaitable[Incident]]) -> Response:
+        async def act() -> IncidentView:
+            return view_incident(await order())
+
+        return await carry_out.answer(key_holder(visitor), _INCIDENT, act)
+
+    return router

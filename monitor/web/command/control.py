@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from alerts.engine.settling import Ruling
 from alerts.model.notice import Matter
 from monitor.runtime.place import MODE_HEADER, WATCH_ONLY
-from monitor.service.declarer import Declarer
+from monitor.service.declarer import Declared, Declarer
 from monitor.service.front import Front
 from monitor.views.overview import IncidentView, NoticeView, view_incident
 from monitor.web.portal import reload_response
@@ -124,15 +124,20 @@ def declarations(declarer: Declarer) -> APIRouter:
     @router.post("/declarations")
     async def declare(order: DeclareOrder) -> DeclaredView:
         done = await declarer.declare(order.agency, order.matter, since=order.since, why=order.why, by=order.by)
-        silence = done.silence
-        return DeclaredView(
-            incident=view_incident(done.incident),
-            silence=None if silence is None else silence.id,
-            silent_until=None if silence is None else silence.ends,
-        )
+        return view_declared(done)
 
     @router.post("/incidents/{number}/close")
     async def close(number: str, said: CloseOrder) -> IncidentView:
         return view_incident(await declarer.close(number, why=said.why, by=said.by, recovered=said.recovered))
 
     return router
+
+
+def view_declared(done: Declared) -> DeclaredView:
+    """Return an outage that was declared as it is shown."""
+    silence = done.silence
+    return DeclaredView(
+        incident=view_incident(done.incident),
+        silence=None if silence is None else silence.id,
+        silent_until=None if silence is None else silence.ends,
+    )

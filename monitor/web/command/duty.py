@@ -88,16 +88,16 @@ def duties(duty: Duty) -> APIRouter:
 
     @router.get("/overrides")
     async def overrides() -> list[OverrideWord]:
-        return [_override(each) for each in await duty.overrides()]
+        return [view_override(each) for each in await duty.overrides()]
 
     @router.post("/overrides")
     async def add(order: OverrideOrder) -> OverrideWord:
         made = await duty.add(rota=order.rota, person=order.person, begins=order.begins, ends=order.ends, by=order.by)
-        return _override(made)
+        return view_override(made)
 
     @router.post("/overrides/{number}/remove")
     async def remove(number: Id, word: Word) -> OverrideWord:
-        return _override(await duty.remove(number, word.by))
+        return view_override(await duty.remove(number, word.by))
 
     return router
 
@@ -130,7 +130,8 @@ def _address(address: Address, at: datetime) -> AddressWord:
     )
 
 
-def _override(override: Override) -> OverrideWord:
+def view_override(override: Override) -> OverrideWord:
+    """Return an override as it is shown."""
     return OverrideWord(
         id=override.id,
         rota=override.rota,

@@ -4,29 +4,44 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 from fastapi import FastAPI
 
+from alerts.decide.silence import silence_over
+from alerts.model.contact import Contact
+from alerts.model.notice import Language
+from alerts.model.oncall import Override
 from alerts.record.store import Entry
 from monitor.access.code import CodeWay
 from monitor.service.access.administration import Administration
 from monitor.service.access.authenticator import LONGEST, Authenticator
 from monitor.service.access.secret import SessionKey
 from monitor.service.access.tokens import ProgramTokens
+from monitor.service.declarer import Declarer
+from monitor.service.hush import Silencer
+from monitor.service.once import MOST_KEPT, OrderBook
 from monitor.store.backend.database import Database
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.upkeep.answers import Answers
 from monitor.store.upkeep.tokens import TokenRecords
 from monitor.store.upkeep.users import Users, WebSession
 from monitor.web.access.gate import Gate
 from monitor.web.access.tokens import token_pages
 from monitor.web.access.users import user_pages
+from monitor.web.api.declaration import declaration_orders
+from monitor.web.api.orders import incident_orders
+from monitor.web.api.override import override_orders
+from monitor.web.api.silence import silence_orders
 from monitor.web.portal import portal
-from tests.unit.alerts.people import T0
+from tests.integration.alerts.station import Station
+from tests.unit.alerts.people import BRIEF, T0
 from tests.unit.monitor.web.source import Service
 
 PASSWORD = "kerusi rotan di beranda hujan"
@@ -46,6 +61,36 @@ class Clock:
         self.at += by
 
 
+class DutyDesk:
+    """Knows who has taken a duty over."""
+
+    def __init__(self) -> None:
+        self.made: list[Override] = []
+
+    async def overrides(self) -> list[Override]:
+        return self.made
+
+    async def add(self, *, rota: str, person: str, begins: str, ends: str, by: str) -> Override:
+        contact = Contact(key=person, name=person.capitalize(), language=Language.MALAY, addresses=())
+        first = datetime.fromisoformat(begins) if begins else T0
+        made = Override(
+            id=len(self.made) + 1,
+            rota=rota,
+            contact=contact,
+            begins=first,
+            ends=datetime.fromisoformat(ends),
+            by=by,
+            made_at=T0,
+        )
+        self.made.append(made)
+        return made
+
+    async def remove(self, number: int, _by: str) -> Override:
+        gone = next(each for each in self.made if each.id == number)
+        self.made.remove(gone)
+        return gone
+
+
 @dataclass
 class House:
     """The portal, and what stands behind its gate."""
@@ -55,6 +100,7 @@ class House:
     authenticator: Authenticator
     administration: Administration
     tokens: ProgramTokens
+    station: Station
     clock: Clock
     database: Database
     stack: AsyncExitStack
@@ -111,13 +157,33 @@ async def house(directory: Path, service: Any = None, *, secure: bool = False) -
         tokens = ProgramTokens(TokenRecords(database), clock, agencies=lambda: codes)
         gate = Gate(authenticator, tokens, is_secure=secure)
         pages = [partial(user_pages, administration), partial(token_pages, tokens)]
-        app = portal(service, ["localhost"], service, gate=gate, pages=pages)
+        station = Station(database)
+        silencer = Silencer(SqlStore(database), station.dispatcher, clock, lambda: [*codes, "JCM/internal"])
+        declarer = Declarer(
+            store=SqlStore(database),
+            dispatcher=station.dispatcher,
+            clock=clock,
+            known=lambda: codes,
+            brief=lambda code: replace(BRIEF, agency=code),
+            zone=lambda: ZoneInfo("Asia/Kuala_Lumpur"),
+            hush=silence_over,
+        )
+        duty: Any = DutyDesk()
+        parts = [
+            incident_orders(service, declarer),
+            declaration_orders(declarer),
+            silence_orders(silencer),
+            override_orders(duty),
+        ]
+        once = OrderBook(Answers(database, most=MOST_KEPT), clock)
+        app = portal(service, ["localhost"], service, gate=gate, pages=pages, once=once, parts=parts)
         yield House(
             app=app,
             users=users,
             authenticator=authenticator,
             administration=administration,
             tokens=tokens,
+            station=station,
             clock=clock,
             database=database,
             stack=stack,

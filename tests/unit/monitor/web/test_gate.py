@@ -21,6 +21,7 @@ pytestmark = pytest.mark.access
 
 READERS = {"viewer", "officer", "clerk", "duty", "noc", "admin"}
 COLLEAGUES = {"officer", "duty", "noc", "admin"}
+RULERS = {"duty", "noc"}
 #: By route: who is let on, and whether it is about one agency ("own"), about Pantau itself ("ours"), or shows each what they may
 #: see ("part"). "all": it is for everybody, signed in or not.
 TABLE: dict[str, tuple[str, set[str]]] = {
@@ -67,8 +68,20 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "GET /api/v1/notices": ("part", READERS),
     "GET /api/v1/notices/{notice_id}": ("own", READERS),
     "GET /api/v1/letters": ("part", {"clerk"}),
-    # With tokens of their own.
-    "POST /api/v1/incidents/{number}/acknowledge": ("all", set()),
+    "POST /api/v1/incidents/{number}/acknowledge": ("own", RULERS),
+    "POST /api/v1/incidents/{number}/remark": ("own", RULERS),
+    "POST /api/v1/incidents/{number}/hand-on": ("own", RULERS),
+    "POST /api/v1/incidents/{number}/release": ("own", RULERS),
+    "POST /api/v1/incidents/{number}/close": ("own", RULERS),
+    "POST /api/v1/incidents/{number}/correct": ("own", RULERS),
+    # Whose it is stands in the body, or in the store.
+    "POST /api/v1/declarations": ("part", RULERS),
+    "GET /api/v1/silences": ("part", READERS),
+    "POST /api/v1/silences": ("part", RULERS),
+    "DELETE /api/v1/silences/{number}": ("part", RULERS),
+    "GET /api/v1/overrides": ("part", COLLEAGUES),
+    "POST /api/v1/overrides": ("part", {*RULERS, "officer"}),
+    "DELETE /api/v1/overrides/{number}": ("part", {*RULERS, "officer"}),
 }
 #: What stands in the world of these tests for what a path names.
 NAMES = {"code": "JCM", "notice_id": "1", "number": "JCM-01", "deed": "printed", "name": "somebody"}
@@ -137,7 +150,6 @@ async def test_nobody_who_has_not_signed_in_is_let_on_anywhere_but_where_all_are
                 "POST /account/password",
                 "POST /sign-in",
                 "POST /welcome",
-                "POST /api/v1/incidents/{number}/acknowledge",
             }, (route, status)
 
 

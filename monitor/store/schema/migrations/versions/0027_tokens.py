@@ -1,4 +1,4 @@
-"""Keep the tokens by which programs ask and order."""
+"""Keep the tokens by which programs ask and order, and for a day what their orders were answered."""
 
 from __future__ import annotations
 
@@ -34,3 +34,14 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["token_id"], ["api_token.id"], name=op.f("fk_token_role_token_id")),
         sa.PrimaryKeyConstraint("token_id", "role", "agency", name=op.f("pk_token_role")),
     )
+    op.create_table(
+        "kept_answer",
+        sa.Column("visitor", sa.String(length=100), nullable=False),
+        sa.Column("key", sa.String(length=200), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("begun_at", moment, nullable=False),
+        sa.Column("status", sa.Integer(), nullable=True),
+        sa.Column("body", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("visitor", "key", name=op.f("pk_kept_answer")),
+    )
+    op.create_index("ix_kept_answer_begun_at", "kept_answer", ["begun_at"])

@@ -1,0 +1,76 @@
+"""Carries an order out once, however often a program sends it: one that has not heard the answer sends it again with the same key."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from alerts.record.clock import Clock
+from alerts.record.store import StoreAway
+from monitor.service.order import NotDone
+from monitor.store.upkeep.answers import Answers, OrderKey, TooManyKeptError
+
+log = structlog.get_logger()
+
+#: So long an answer is kept. Whoever sends an order again does so within minutes.
+KEPT_FOR: Final = timedelta(days=1)
+#: Of one visitor, in that time.
+MOST_KEPT: Final = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderAnswer:
+    """What an order was answered."""
+
+    status: int
+    #: JSON.
+    body: bytes
+
+
+class KeyOfAnotherOrder(Exception):
+    """The key was sent with another order before."""
+
+
+class OrderBook:
+    """Knows which orders it has carried out."""
+
+    def __init__(self, answers: Answers, clock: Clock) -> None:
+        self._answers = answers
+        self._clock = clock
+
+    async def do(self, order: OrderKey, digest: str, act: Callable[[], Awaitable[OrderAnswer]]) -> OrderAnswer:
+        """Return what *act* answers, or has answered before. *digest*: of the order. Raise `KeyOfAnotherOrder`, `NotDone`.
+
+        What is refused may be sent again. Of what was begun, and has not come to its end, nobody knows whether it was done:
+        that is never carried out a second time.
+        """
+        now = self._clock.now()
+        try:
+            before = await self._answers.begin(order, digest, now, now - KEPT_FOR)
+        except TooManyKeptError:
+            raise NotDone(f"{MOST_KEPT} orders of yours within a day bear a key; wait, or leave the key out") from None
+        if before is not None:
+            if before.digest != digest:
+                raise KeyOfAnotherOrder
+            if before.status is None or before.body is None:
+                begun = before.begun_at.isoformat(timespec="seconds")
+                raise NotDone(
+                    f"this order was begun at {begun}, and whether it was carried out is not known yet: look what has become "
+                    "of it, and give it anew with another key if nothing has"
+                )
+            return OrderAnswer(status=before.status, body=before.body.encode())
+        try:
+            answered = await act()
+        except NotDone:
+            await self._answers.forget(order)
+            raise
+        try:
+            await self._answers.finish(order, answered.status, answered.body.decode())
+        except StoreAway as away:
+            # It is done, and whoever gave it hears so.
+            log.warning("the answer to an order was not kept", visitor=order.visitor, why=str(away))
+        return answered

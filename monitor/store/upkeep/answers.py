@@ -1,0 +1,81 @@
+"""What orders that bear a key were answered, in the database, so that the same order again is answered the same after a restart too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, and_, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from monitor.store.backend.database import Database
+from monitor.store.schema.tables import kept_answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderKey:
+    """By what somebody knows their own order again."""
+
+    #: "token 3", "user 1".
+    visitor: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptAnswer:
+    """An order that was begun before."""
+
+    #: Of the order.
+    digest: str
+    begun_at: datetime
+    #: `None`: it is being carried out, or nobody knows whether it was.
+    status: int | None
+    body: str | None = field(repr=False)
+
+
+class TooManyKeptError(Exception):
+    """A visitor has as many kept as anybody may."""
+
+
+class Answers:
+    """Keeps them. Raises `StoreAway` when the store is."""
+
+    def __init__(self, database: Database, *, most: int) -> None:
+        """*most*: so many are kept for one visitor."""
+        self._database = database
+        self._most = most
+
+    async def begin(self, order: OrderKey, digest: str, now: datetime, since: datetime) -> KeptAnswer | None:
+        """Keep that an order begins, and forget those before *since*; return what is kept if it was begun before.
+
+        Raise `TooManyKeptError`.
+        """
+        try:
+            async with self._database.write() as connection:
+                await connection.execute(delete(kept_answer).where(kept_answer.c.begun_at <= since))
+                theirs = select(func.count()).where(kept_answer.c.visitor == order.visitor)
+                row = (await connection.execute(select(kept_answer).where(_of(order)))).one_or_none()
+                if row is None:
+                    if (await connection.execute(theirs)).scalar_one() >= self._most:
+                        raise TooManyKeptError
+                    values = {"visitor": order.visitor, "key": order.key, "digest": digest, "begun_at": now}
+                    await connection.execute(insert(kept_answer).values(**values))
+                    return None
+        # Another process has begun it at this moment.
+        except IntegrityError:
+            return KeptAnswer(digest=digest, begun_at=now, status=None, body=None)
+        return KeptAnswer(digest=row.digest, begun_at=row.begun_at, status=row.status, body=row.body)
+
+    async def finish(self, order: OrderKey, status: int, body: str) -> None:
+        """Keep what an order was answered."""
+        async with self._database.write() as connection:
+            await connection.execute(update(kept_answer).where(_of(order)).values(status=status, body=body))
+
+    async def forget(self, order: OrderKey) -> None:
+        """Forget an order that was refused."""
+        async with self._database.write() as connection:
+            await connection.execute(delete(kept_answer).where(_of(order)))
+
+
+def _of(order: OrderKey) -> ColumnElement[bool]:
+    return and_(kept_answer.c.visitor == order.visitor, kept_answer.c.key == order.key)

@@ -1,0 +1,71 @@
+"""The header `Idempotency-Key`: an order that bears one is carried out once, and answered the same when it comes again."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from hashlib import sha256
+from typing import Annotated, Any
+
+from fastapi import Header, Request, Response
+from pydantic import TypeAdapter
+
+from monitor.access.visitor import Visitor
+from monitor.service.once import KeyOfAnotherOrder, OrderAnswer, OrderBook
+from monitor.store.upkeep.answers import OrderKey
+from monitor.web.api.said import wrong_header
+
+_HEADER = "Idempotency-Key"
+
+_Key = Annotated[
+    str | None,
+    Header(
+        alias=_HEADER,
+        min_length=1,
+        max_length=200,
+        pattern=r"^[\x20-\x7e]+$",
+        description="By which you know this order again: within a day it is carried out once, and answered the same.",
+    ),
+]
+
+
+class OnceOver:
+    """Answers an order, and the same order again with the same."""
+
+    def __init__(self, once: OrderBook | None, request: Request, key: str | None) -> None:
+        self._once = once
+        self._request = request
+        self._key = key
+
+    async def answer(
+        self, visitor: str, shape: TypeAdapter[Any], act: Callable[[], Awaitable[object]], status: int = 200
+    ) -> Response:
+        """Return what *act* comes to, written as *shape* says. *visitor*: whose key it is. Ask whether they may before."""
+
+        async def written() -> OrderAnswer:
+            return OrderAnswer(status=status, body=shape.dump_json(await act()))
+
+        if self._key is None or self._once is None:
+            answered = await written()
+        else:
+            try:
+                answered = await self._once.do(OrderKey(visitor=visitor, key=self._key), await self._digest(), written)
+            except KeyOfAnotherOrder:
+                why = "was sent with another order within a day; each order has a key of its own"
+                raise wrong_header(_HEADER, why) from None
+        return Response(answered.body, status_code=answered.status, media_type="application/json")
+
+    async def _digest(self) -> str:
+        address = f"{self._request.method} {self._request.url.path}\n"
+        return sha256(address.encode() + await self._request.body()).hexdigest()
+
+
+async def once_over(request: Request, key: _Key = None) -> OnceOver:
+    """As a dependency of a route: by what it carries its order out once."""
+    return OnceOver(request.app.state.once, request, key)
+
+
+def key_holder(visitor: Visitor) -> str:
+    """Return whose keys those of a visitor are."""
+    if visitor.token is not None:
+        return f"token {visitor.token.id}"
+    return f"user {visitor.user.id}" if visitor.user else "nobody"

@@ -1,0 +1,84 @@
+"""Overrides over HTTP: somebody takes a duty over for a while. Names, and no numbers."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
+from pydantic import Field, TypeAdapter
+
+from monitor.access.role import OURSELVES, Permission
+from monitor.access.visitor import Visitor
+from monitor.service.duty import Duty
+from monitor.service.order import Unknown
+from monitor.web.access.gate import Needs, permit
+from monitor.web.api.answer import listed, questions
+from monitor.web.api.bounded import given_orders
+from monitor.web.api.once import OnceOver, key_holder, once_over
+from monitor.web.api.parameter import Moment
+from monitor.web.api.said import ApiWord, name_of
+from monitor.web.command.duty import OverrideWord, view_override
+from monitor.web.word import Id
+
+_OVERRIDE = TypeAdapter(OverrideWord)
+_Colleague = Annotated[Visitor, Depends(Needs(Permission.READ_PEOPLE))]
+_Giver = Annotated[Visitor, Depends(Needs(Permission.OVERRIDE))]
+_Once = Annotated[OnceOver, Depends(once_over)]
+
+
+class ApiOverride(ApiWord):
+    """Who takes which duty over, from when until when."""
+
+    rota: Annotated[str, Field(min_length=1, max_length=130, description="As /api/v1/on-call names it.")]
+    person: Annotated[str, Field(min_length=1, max_length=64, description="A contact's key.")]
+    begins: Annotated[Moment | None, Field(description="Now, if it is not said.")] = None
+    ends: Moment
+
+
+def override_orders(duty: Duty) -> APIRouter:
+    """Build the routes."""
+    router, asked = given_orders(), questions()
+
+    @asked.get("/overrides", summary="The overrides that are not over", response_model=list[OverrideWord])
+    async def standing(visitor: _Colleague) -> Response:
+        scope = visitor.scope(Permission.READ_PEOPLE)
+        rows = [view_override(each) for each in await duty.overrides() if _agency_of(each.rota) in scope]
+        return Response(await listed(_OVERRIDE, rows), media_type="application/json")
+
+    @router.post(
+        "/overrides",
+        summary="Put somebody on call instead of whoever is planned",
+        response_model=OverrideWord,
+        status_code=HTTPStatus.CREATED,
+    )
+    async def add(said: ApiOverride, visitor: _Giver, carry_out: _Once) -> Response:
+        permit(visitor, Permission.OVERRIDE, _agency_of(said.rota))
+        name = name_of(visitor, said.by)
+
+        async def act() -> OverrideWord:
+            begins = said.begins.isoformat() if said.begins else ""
+            return view_override(
+                await duty.add(rota=said.rota, person=said.person, begins=begins, ends=said.ends.isoformat(), by=name)
+            )
+
+        return await carry_out.answer(key_holder(visitor), _OVERRIDE, act, HTTPStatus.CREATED)
+
+    @router.delete("/overrides/{number}", summary="Take an override back", response_model=OverrideWord)
+    async def remove(number: Id, visitor: _Giver) -> OverrideWord:
+        found = next((each for each in await duty.overrides() if each.id == number), None)
+        if found is None:
+            raise Unknown(f"no override {number} stands; /api/v1/overrides lists them")
+        permit(visitor, Permission.OVERRIDE, _agency_of(found.rota))
+        return view_override(await duty.remove(number, visitor.by))
+
+    both = APIRouter()
+    both.include_router(asked)
+    both.include_router(router)
+    return both
+
+
+def _agency_of(rota: str) -> str:
+    """Return whose a rota is: "JCM/bertugas" is an agency's, "noc" one that all may name."""
+    agency, slash, _ = rota.strip().partition("/")
+    return agency.upper() if slash else OURSELVES

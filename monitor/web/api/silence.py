@@ -1,0 +1,87 @@
+"""Silences over HTTP: begin one, list them, end one."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Response
+from pydantic import Field, TypeAdapter
+
+from alerts.decide.silence import Silence
+from monitor.access.role import OURSELVES, Permission
+from monitor.access.visitor import Visitor
+from monitor.config.files.duration import NoDuration, parse_duration
+from monitor.service.hush import Silencer
+from monitor.service.order import Unknown
+from monitor.web.access.gate import Needs, permit
+from monitor.web.api.answer import listed, questions
+from monitor.web.api.bounded import given_orders
+from monitor.web.api.once import OnceOver, key_holder, once_over
+from monitor.web.api.said import ApiReason, name_of, wrong_in_body
+from monitor.web.word import Id
+
+_SILENCE = TypeAdapter(Silence)
+_Reader = Annotated[Visitor, Depends(Needs(Permission.READ))]
+_Silencer = Annotated[Visitor, Depends(Needs(Permission.SILENCE))]
+_Once = Annotated[OnceOver, Depends(once_over)]
+#: How what is about no agency begins: our own parts, and the routes between our own mailboxes.
+_OURS: Final = frozenset({"OURS", "CONTROL"})
+
+
+class ApiSilence(ApiReason):
+    """What is to be silent, for how long, and why."""
+
+    about: Annotated[str, Field(min_length=1, max_length=200, description="An agency's code, or a route's name.")]
+    lasts: Annotated[str, Field(min_length=1, max_length=20, description="2h, 30m; seven days at most.")]
+
+
+def silence_orders(silencer: Silencer) -> APIRouter:
+    """Build the routes."""
+    router, asked = given_orders(), questions()
+
+    @asked.get("/silences", summary="The silences that have not ended, oldest first", response_model=list[Silence])
+    async def current(visitor: _Reader) -> Response:
+        scope = visitor.scope(Permission.READ)
+        rows = [each for each in await silencer.current() if _agency_of(each.about) in scope]
+        return Response(await listed(_SILENCE, rows), media_type="application/json")
+
+    @router.post(
+        "/silences",
+        summary="Let nobody be told about an agency or a route for a while",
+        response_model=Silence,
+        status_code=HTTPStatus.CREATED,
+    )
+    async def add(said: ApiSilence, visitor: _Silencer, carry_out: _Once) -> Response:
+        permit(visitor, Permission.SILENCE, _agency_of(said.about))
+        name = name_of(visitor, said.by)
+        try:
+            lasts = parse_duration(said.lasts)
+        except NoDuration as wrong:
+            raise wrong_in_body("lasts", f"{wrong}; write 2h, or 30m") from None
+
+        async def act() -> Silence:
+            return await silencer.add(said.about, lasts, said.why, name)
+
+        return await carry_out.answer(key_holder(visitor), _SILENCE, act, HTTPStatus.CREATED)
+
+    @router.delete(
+        "/silences/{number}", summary="End a silence now: what is still wrong is told at once", response_model=Silence
+    )
+    async def end(number: Id, visitor: _Silencer) -> Silence:
+        found = next((each for each in await silencer.current() if each.id == number), None)
+        if found is None:
+            raise Unknown(f"there is no silence {number} that goes on; /api/v1/silences lists them")
+        permit(visitor, Permission.SILENCE, _agency_of(found.about))
+        return await silencer.remove(number, visitor.by)
+
+    both = APIRouter()
+    both.include_router(asked)
+    both.include_router(router)
+    return both
+
+
+def _agency_of(about: str) -> str:
+    """Return whose it is that a silence is about: "JCM", or "JCM/internal"."""
+    head = about.strip().partition("/")[0].upper()
+    return OURSELVES if head in _OURS else head

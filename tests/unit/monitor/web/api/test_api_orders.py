@@ -1,0 +1,232 @@
+"""Orders below /api/v1: who may give them, in whose name, for which agency, and once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from alerts.record.store import StoreAway
+from monitor.store.schema.tables import incident, journal, silence
+from tests.unit.alerts.people import trigger
+from tests.unit.monitor.web.signed import House, house
+from tests.unit.monitor.web.source import TOKEN, Service
+
+HERE = "/api/v1/incidents/JCM-01"
+SILENCE = {"about": "jcm", "lasts": "2h", "why": "kerja rangkaian"}
+DECLARATION = {"agency": "jcm", "matter": "receiving", "why": "mel web tidak dapat dibuka"}
+OVERRIDE = {"rota": "JCM/bertugas", "person": "siti", "ends": "2026-12-03T08:00:00+08:00"}
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[House]:
+    async with house(tmp_path, Service(codes=("JCM", "MDC"))) as opened:
+        yield opened
+
+
+async def rows(place: House, table: Any) -> list[Any]:
+    async with place.database.read() as connection:
+        return list(await connection.execute(select(table)))
+
+
+async def test_a_program_says_who_told_it_to_and_a_person_is_known(tmp_path: Path) -> None:
+    service = Service(codes=("JCM", "MDC"))
+    open_one = service.incident
+    async with house(tmp_path, service) as place:
+        program, siti = await place.program("duty:JCM"), await place.admitted("siti", "duty:JCM")
+        refused = await siti.post(f"{HERE}/acknowledge", json={"by": "Ravi Contoh"})
+        said = []
+        for browser, word in ((program, {"by": "Ravi Contoh"}), (program, None), (siti, None)):
+            service.incident = open_one
+            answer = await browser.post(f"{HERE}/acknowledge", json=word)
+            said.append(answer.json()["acknowledged_by"])
+    assert said == ["Ravi Contoh (program konsol)", "program konsol", "Siti Contoh (siti)"]
+    assert refused.status_code == 422
+    assert refused.json()["errors"] == [
+        {"detail": "is known: Siti Contoh (siti) has signed in; leave it out", "pointer": "#/by"}
+    ]
+
+
+async def test_a_token_of_the_settings_acknowledges_as_it_did_and_orders_nothing_else(place: House) -> None:
+    async with place.browser(Authorization=f"Bearer {TOKEN}") as web:
+        took = await web.post(f"{HERE}/acknowledge", json={"by": "Siti Contoh"})
+        assert (took.status_code, took.json()["acknowledged_by"]) == (200, "Siti Contoh (konsol-noc)")
+        assert (await web.post(f"{HERE}/acknowledge")).status_code == 422
+        assert (await web.post(f"{HERE}/release")).status_code == 401
+
+
+async def test_orders_about_an_incident(place: House) -> None:
+    program = await place.program("duty:JCM")
+    for order, body in (
+        ("remark", {"text": "sedang disemak"}),
+        ("hand-on", {}),
+        ("release", {}),
+        ("correct", {"why": "rujukan silap"}),
+    ):
+        answer = await program.post(f"{HERE}/{order}", json=body)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["number"] == "JCM-01"
+    assert answer.json()["corrected_by"] == "program konsol"
+    again = await program.post(f"{HERE}/correct", json={"why": "rujukan silap"})
+    assert (again.status_code, again.json()["detail"][:32]) == (409, "JCM-01 was declared a false alar")
+
+
+async def test_an_outage_is_declared_and_closed(place: House) -> None:
+    program = await place.program("duty:JCM")
+    made = await program.post("/api/v1/declarations", json=DECLARATION)
+    assert made.status_code == 201
+    number = made.json()["incident"]["number"]
+    # The portal of these tests shows one incident, whatever the store has.
+    assert number == "JCM-01"
+    closed = await program.post(f"/api/v1/incidents/{number}/close", json={"why": "sudah pulih", "recovered": True})
+    assert (closed.status_code, closed.json()["state"]) == (200, "resolved")
+    [row] = await rows(place, incident)
+    assert row.declared_by == "program konsol"
+
+
+async def test_a_silence_is_begun_listed_and_ended(place: House) -> None:
+    program, other = await place.program("duty:JCM"), await place.program("viewer:MDC", name="lain")
+    made = await program.post("/api/v1/silences", json=SILENCE)
+    assert (made.status_code, made.json()["about"], made.json()["by"]) == (201, "JCM", "program konsol")
+    assert [each["id"] for each in (await program.get("/api/v1/silences")).json()] == [1]
+    assert (await other.get("/api/v1/silences")).json() == []
+    assert (await program.delete("/api/v1/silences/1")).status_code == 200
+    assert (await program.delete("/api/v1/silences/1")).status_code == 404
+    wrong = await program.post("/api/v1/silences", json={**SILENCE, "lasts": "dua jam"})
+    assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (422, "#/lasts")
+
+
+async def test_a_duty_is_handed_over_and_taken_back(place: House) -> None:
+    program, other = await place.program("officer:JCM"), await place.program("officer:MDC", name="lain")
+    made = await program.post("/api/v1/overrides", json=OVERRIDE)
+    assert (made.status_code, made.json()["person"], made.json()["by"]) == (201, "siti", "program konsol")
+    assert [each["id"] for each in (await program.get("/api/v1/overrides")).json()] == [1]
+    assert (await other.get("/api/v1/overrides")).json() == []
+    assert (await other.delete("/api/v1/overrides/1")).status_code == 403
+    assert (await program.delete("/api/v1/overrides/1")).status_code == 200
+    assert (await program.delete("/api/v1/overrides/1")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/v1/declarations", DECLARATION),
+        ("/api/v1/silences", SILENCE),
+        ("/api/v1/silences", {**SILENCE, "about": " JCM/internal"}),
+        ("/api/v1/silences", {**SILENCE, "about": "ours/gateway/sms"}),
+        ("/api/v1/silences", {**SILENCE, "about": "Control/a/b"}),
+        ("/api/v1/overrides", OVERRIDE),
+        ("/api/v1/overrides", {**OVERRIDE, "rota": "jcm/bertugas"}),
+        # One that all may name is nobody's.
+        ("/api/v1/overrides", {**OVERRIDE, "rota": "bertugas"}),
+    ],
+)
+async def test_an_agency_in_the_body_counts_as_one_in_the_path(place: House, path: str, body: dict[str, str]) -> None:
+    program, everywhere = await place.program("duty:MDC"), await place.program("duty", name="semua")
+    refused = await program.post(path, json=body)
+    assert refused.status_code == 403, refused.text
+    assert (await everywhere.post(path, json=body)).status_code in {201, 409}
+
+
+async def test_what_goes_on_about_another_agency_is_not_ended(place: House) -> None:
+    ours, theirs = await place.program("duty:JCM"), await place.program("duty:MDC", name="lain")
+    await ours.post("/api/v1/silences", json=SILENCE)
+    assert (await theirs.delete("/api/v1/silences/1")).status_code == 403
+    assert (await ours.delete("/api/v1/silences/1")).status_code == 200
+
+
+async def test_a_strangers_page_orders_nothing_in_a_sessions_name(place: House) -> None:
+    siti = await place.admitted("siti", "duty")
+    stranger = {"Sec-Fetch-Site": "cross-site"}
+    assert (await siti.post("/api/v1/silences", json=SILENCE, headers=stranger)).status_code == 401
+    await siti.post("/api/v1/silences", json=SILENCE)
+    assert (await siti.delete("/api/v1/silences/1", headers=stranger)).status_code == 401
+
+
+# -- once ------------------------------------------------------------------------------------------------------------
+
+
+async def test_an_order_with_a_key_is_carried_out_once_and_answered_the_same(place: House) -> None:
+    program, key = await place.program("duty:JCM"), {"Idempotency-Key": "pesanan 1"}
+    first = await program.post("/api/v1/silences", json=SILENCE, headers=key)
+    again = await program.post("/api/v1/silences", json=SILENCE, headers=key)
+    assert (first.status_code, first.content, first.headers["content-type"]) == (
+        again.status_code,
+        again.content,
+        again.headers["content-type"],
+    )
+    assert len(await rows(place, silence)) == 1
+    other_body = await program.post("/api/v1/silences", json={**SILENCE, "lasts": "3h"}, headers=key)
+    assert other_body.status_code == 422
+    assert other_body.json()["errors"][0]["parameter"] == "Idempotency-Key"
+    other_place = await program.post("/api/v1/declarations", json=SILENCE | DECLARATION, headers=key)
+    assert other_place.status_code == 422
+    # Somebody else's key is another one, and without any it is another order.
+    somebody = await place.program("duty:JCM", name="lain")
+    await somebody.post("/api/v1/silences", json=SILENCE, headers=key)
+    await program.post("/api/v1/silences", json=SILENCE)
+    assert len(await rows(place, silence)) == 3
+
+
+async def test_many_at_once_are_one(place: House) -> None:
+    program, key = await place.program("duty:JCM"), {"Idempotency-Key": "serentak"}
+    answers = await asyncio.gather(*(program.post("/api/v1/silences", json=SILENCE, headers=key) for _ in range(8)))
+    assert len(await rows(place, silence)) == 1
+    assert {each.status_code for each in answers} <= {201, 409}
+
+
+async def test_what_was_refused_may_be_sent_again(place: House) -> None:
+    program, key = await place.program("duty:JCM"), {"Idempotency-Key": "k"}
+    order = {"why": "sudah pulih"}
+    assert (await program.post(f"{HERE}/close", json=order, headers=key)).status_code == 404
+    await place.station.submit(trigger())
+    assert (await program.post(f"{HERE}/close", json={**order, "recovered": True}, headers=key)).status_code == 200
+
+
+async def test_who_may_no_longer_is_not_answered_from_before(place: House) -> None:
+    siti, key = await place.admitted("siti", "duty:JCM"), {"Idempotency-Key": "k"}
+    assert (await siti.post("/api/v1/silences", json=SILENCE, headers=key)).status_code == 201
+    await place.administration.assign("siti", ["duty:MDC"], by="Ujian")
+    assert (await siti.post("/api/v1/silences", json=SILENCE, headers=key)).status_code == 403
+
+
+async def test_of_what_broke_off_nobody_knows_and_it_is_not_done_twice(
+    place: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, key = await place.program("duty:JCM"), {"Idempotency-Key": "k"}
+
+    async def away(*_: object, **__: object) -> None:
+        raise StoreAway("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(place.station.dispatcher), "submit", away)
+        assert (await program.post("/api/v1/declarations", json=DECLARATION, headers=key)).status_code == 503
+    answer = await program.post("/api/v1/declarations", json=DECLARATION, headers=key)
+    assert answer.status_code == 409
+    assert "whether it was carried out is not known" in answer.json()["detail"]
+    assert (await program.post("/api/v1/declarations", json=DECLARATION)).status_code == 201
+
+
+@pytest.mark.parametrize("key", ["", "x" * 201, "kunci\x7f", "künci"])
+async def test_a_key_that_cannot_be_kept_is_refused(place: House, key: str) -> None:
+    program = await place.program("duty:JCM")
+    answer = await program.post("/api/v1/silences", json=SILENCE, headers={b"Idempotency-Key": key.encode()})
+    assert answer.status_code == 422
+    assert not await rows(place, silence)
+
+
+async def test_an_unknown_parameter_is_refused_as_elsewhere(place: House) -> None:
+    program = await place.program("duty:JCM")
+    answer = await program.post("/api/v1/silences?why=x", json=SILENCE)
+    assert (answer.status_code, answer.json()["errors"][0]["parameter"]) == (422, "why")
+
+
+async def test_the_journal_says_which_program(place: House) -> None:
+    program = await place.program("duty:JCM")
+    await program.post("/api/v1/silences", json={**SILENCE, "by": "Ravi Contoh"})
+    entries = await rows(place, journal)
+    assert (entries[-1].event, entries[-1].actor) == ("silence begun", "Ravi Contoh (program konsol)")
