@@ -68,6 +68,7 @@ from monitor.service.reloader import Reloader, needs_restart, read
 from monitor.service.renamer import Renamer
 from monitor.service.statements import Statements
 from monitor.service.watch import Watch, WatchSurroundings, keep_showing_mailboxes
+from monitor.service.worklist import Worklist
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.engine.drills import Drills
 from monitor.store.engine.ledger import SqlStore
@@ -104,6 +105,8 @@ from monitor.web.command.silences import silences
 from monitor.web.command.statements import statements
 from monitor.web.command.tokens import tokens_of
 from monitor.web.command.users import users_of
+from monitor.web.duty.incident import incident_pages
+from monitor.web.duty.tasks import task_pages
 from monitor.web.letters import letter_orders
 from monitor.web.portal import portal
 from monitor.web.serving import open_port, open_unix, serve, url_of
@@ -468,6 +471,13 @@ class App:
             ),
         )
         openid = self._openid(door, authenticator, users) if door and authenticator else None
+        worklist = Worklist(store=self._around.store, composer=self._composer, clock=self._clock, hush=self._hush)
+        pages = [
+            partial(user_pages, administration),
+            partial(token_pages, tokens),
+            partial(task_pages, worklist, declarer, silencer),
+            partial(incident_pages, front, worklist, declarer),
+        ]
         seen = portal(
             front,
             hosts,
@@ -475,7 +485,7 @@ class App:
             self._duty,
             receiver,
             gate=gate,
-            pages=[partial(user_pages, administration), partial(token_pages, tokens)],
+            pages=pages,
             openid=openid,
             once=OrderBook(Answers(self._database, most=MOST_KEPT), self._clock),
             parts=[
@@ -547,9 +557,10 @@ class App:
             return None
         return replace(self._brief(before.agency), cause=before.cause)
 
-    def _can_be_silent(self) -> Sequence[str]:
-        """Return the agencies and the routes that are watched."""
-        return [*self._configuration().registry.agencies, *self._watch().routes]
+    def _can_be_silent(self) -> Mapping[str, str]:
+        """Return the agencies and the routes that are watched, each with the code of its agency."""
+        routes = {name: route.agency for name, route in self._watch().routes.items()}
+        return routes | {code: code for code in self._configuration().registry.agencies}
 
     async def _farewell(self, failure: type[BaseException] | None, *_: object) -> None:
         """Write that the service ends as it was told to, unless it does not."""

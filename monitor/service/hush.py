@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from alerts.decide.silence import Hush, Silence, silence_over
 from alerts.engine.dispatcher import Dispatcher
-from alerts.model.incident import Incident
+from alerts.model.incident import SAID_TWICE, Incident
 from alerts.record.clock import Clock
 from alerts.record.store import Entry
 from monitor.judging.judge import Judge
@@ -22,28 +22,43 @@ class Silencer:
     """Carries out the orders of operators about silences."""
 
     def __init__(
-        self, store: SqlStore, dispatcher: Dispatcher, clock: Clock, known: Callable[[], Sequence[str]]
+        self, store: SqlStore, dispatcher: Dispatcher, clock: Clock, known: Callable[[], Mapping[str, str]]
     ) -> None:
-        """*known*: the agencies and routes that are watched now."""
+        """*known*: the agencies and routes that are watched now, each with the code of the agency whose it is."""
         self._store = store
         self._dispatcher = dispatcher
         self._clock = clock
         self._known = known
 
     async def add(self, about: str, lasts: timedelta, why: str, by: str) -> Silence:
-        """Let nobody be told about something, however its name is written, for a while. Raise `NotDone`."""
-        named = next((name for name in self._known() if name.casefold() == about.strip().casefold()), None)
-        if named is None:
-            raise NotDone(f"there is no agency or route '{about}'; `pantau incidents` and the status page name them")
+        """Let nobody be told about something, however its name is written, for a while. Raise `NotDone`.
+
+        Whoever orders the same again at once has pressed twice: it stands, and is not a second one.
+        """
+        named = self.called(about)
         if not timedelta(0) < lasts <= LONGEST:
             raise NotDone(f"a silence lasts {LONGEST.days} days at most; write --for 2h, and say it again then")
         now = self._clock.now()
         async with self._store.transaction() as ledger:
+            stands = next((s for s in await ledger.silences(now) if _is_same(s, (named, lasts, why, by), now)), None)
+            if stands is not None:
+                return stands
             added = await ledger.add_silence(named, now, now + lasts, why, by)
             detail = {"about": named, "until": added.ends.isoformat(), "why": why, "silence": str(added.id)}
             await ledger.journal(Entry(at=now, actor=by, event="silence begun", detail=detail))
         self._dispatcher.poke()
         return added
+
+    def called(self, about: str) -> str:
+        """Return the name of an agency or a route that is watched, however it is written. Raise `NotDone`."""
+        named = next((name for name in self._known() if name.casefold() == about.strip().casefold()), None)
+        if named is None:
+            raise NotDone(f"there is no agency or route '{about}'; `pantau incidents` and the status page name them")
+        return named
+
+    def whose(self, about: str) -> str:
+        """Return the code of the agency that a silence is about; "": of something of ours, or that is watched no more."""
+        return self._known().get(about, "")
 
     async def current(self) -> Sequence[Silence]:
         """Return those that have not ended, oldest first."""
@@ -61,6 +76,12 @@ class Silencer:
             await ledger.journal(Entry(at=now, actor=by, event="silence ended", detail=detail))
         self._dispatcher.poke()
         return ended
+
+
+def _is_same(silence: Silence, order: tuple[str, timedelta, str, str], now: datetime) -> bool:
+    """Whether an order is one that was carried out a moment ago."""
+    given = (silence.about, silence.ends - silence.begins, silence.why, silence.by)
+    return given == order and timedelta(0) <= now - silence.begins < SAID_TWICE
 
 
 def hush(judge: Callable[[], Judge]) -> Hush:

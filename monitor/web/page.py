@@ -178,6 +178,9 @@ def filters_of(tongue: Tongue) -> dict[str, Callable[..., Any]]:
         "letter": saying("letters"),
         "role": among("roles"),
         "permission": among("permissions"),
+        # Of the journal: in English it is what it is called there.
+        "event": phrase.event if tongue is Tongue.MALAY else lambda event: event[:1].upper() + event[1:],
+        "person": phrase.person,
         "clock": clock,
         "short": _short,
         "minute": _minute,

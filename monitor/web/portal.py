@@ -274,7 +274,8 @@ _COMPILED = _Compiled()
 def page_templates(*, signs_in: bool = False, openid: str = "") -> Mapping[Tongue, Environment]:
     """Return the templates of the pages by language; what is put into them is text, and never markup.
 
-    *signs_in*: whether people do, and have an account; *openid*: what they call where else they may have one.
+    *signs_in*: whether people do, and have an account, and incidents pages of their own; *openid*: what they call where else
+    they may have an account.
     """
     found: dict[Tongue, Environment] = {}
     for tongue in Tongue:

@@ -43,6 +43,8 @@ def _malay() -> Iterator[tuple[str, str]]:
         "monitor/web/strip.yaml",
     ):
         yield path, (ROOT / path).read_text(encoding="utf-8")
+    for words in sorted((ROOT / "monitor/web/words").glob("*.yaml")):
+        yield words.name, words.read_text(encoding="utf-8")
     for template in sorted((ROOT / "monitor/web/templates").glob("*.html")):
         yield template.name, template.read_text(encoding="utf-8")
     rules = (ROOT / "grafana/rules/pantau.rules.yml").read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ from sqlalchemy import Select, func, select
 from alerts.model.delivery import NoticeState
 from alerts.model.incident import IncidentState
 from monitor.store.backend.transaction import InTransaction
-from monitor.store.schema.tables import incident, notice, notice_incident
+from monitor.store.schema.tables import incident, journal, notice, notice_incident
 
 #: Greater than any number of a row.
 NEWEST = 2**31 - 1
@@ -59,6 +59,18 @@ class NoticeFilter:
     #: Written then or later, and before then.
     since: datetime | None = None
     until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoneEntry:
+    """What the journal has of something that was done about an incident."""
+
+    at: datetime
+    #: Who did it, as the journal has it: a person, or a part of ours.
+    actor: str
+    event: str
+    #: In their words what they said, or why; "" where nothing was said.
+    said: str
 
 
 class SqlListing(InTransaction):
@@ -130,6 +142,19 @@ class SqlListing(InTransaction):
             else:
                 low = row.id + 1
         return low
+
+    async def done_about(self, incident_id: int, events: Collection[str], *, most: int) -> Sequence[DoneEntry]:
+        """Return the newest *most* entries of the journal about an incident that tell of one of *events*, newest first."""
+        columns = (journal.c.id, journal.c.at, journal.c.actor, journal.c.event, journal.c.detail)
+        about = (journal.c.incident_id == incident_id, journal.c.event.in_(events))
+        # Not ordered by the database: it would go through the whole journal for that, and an incident has few entries.
+        rows = sorted(await self._connection.execute(select(*columns).where(*about)), key=lambda row: -int(row.id))
+        return [
+            DoneEntry(
+                at=row.at, actor=row.actor, event=row.event, said=row.detail.get("text") or row.detail.get("why") or ""
+            )
+            for row in rows[:most]
+        ]
 
     async def numbers(self, incident_ids: Collection[int]) -> Mapping[int, str]:
         """Return the numbers of incidents."""

@@ -282,7 +282,7 @@ async def test_outages_of_one_agency_that_are_told_together_have_every_number_an
 
 
 def silencer(town: Town) -> Silencer:
-    return Silencer(town.store_itself, town.dispatcher, town.clock, lambda: ["JCM", "MDC"])
+    return Silencer(town.store_itself, town.dispatcher, town.clock, lambda: {"JCM": "JCM", "MDC": "MDC"})
 
 
 async def test_nobody_is_rung_about_what_is_silent_and_everybody_is_when_the_silence_ends(either_town: Town) -> None:

@@ -22,7 +22,7 @@ ADD = ("silence", "add", "JCONTOH", "--for", "2h", "--why", "kerja rangkaian", "
 async def watch(office: Office, tmp_path: Path) -> AsyncIterator[Station]:
     async with Database.open(tmp_path / "store") as database:
         station = Station(database)
-        silencer = Silencer(SqlStore(database), station.dispatcher, station.clock, lambda: ["JCONTOH"])
+        silencer = Silencer(SqlStore(database), station.dispatcher, station.clock, lambda: {"JCONTOH": "JCONTOH"})
         async with office.open(Service(), silences(silencer)):
             yield station
 

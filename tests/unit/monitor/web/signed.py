@@ -39,10 +39,12 @@ from monitor.web.api.declaration import declaration_orders
 from monitor.web.api.orders import incident_orders
 from monitor.web.api.override import override_orders
 from monitor.web.api.silence import silence_orders
+from monitor.web.duty.incident import incident_pages
+from monitor.web.duty.tasks import task_pages
 from monitor.web.portal import portal
 from tests.integration.alerts.station import Station
 from tests.unit.alerts.people import BRIEF, T0
-from tests.unit.monitor.web.source import Service
+from tests.unit.monitor.web.source import Orders, Service
 
 PASSWORD = "kerusi rotan di beranda hujan"
 OURS = {"Sec-Fetch-Site": "same-origin"}
@@ -146,7 +148,9 @@ class House:
 
 
 @asynccontextmanager
-async def house(directory: Path, service: Any = None, *, secure: bool = False) -> AsyncIterator[House]:
+async def house(
+    directory: Path, service: Any = None, *, orders: Any = None, secure: bool = False
+) -> AsyncIterator[House]:
     """Open the portal of *service*."""
     clock, codes = Clock(), ("JCM", "MDC")
     service = service or Service(codes=codes)
@@ -156,7 +160,13 @@ async def house(directory: Path, service: Any = None, *, secure: bool = False) -
         administration = Administration(users, clock, agencies=lambda: codes, changed=authenticator.forget)
         tokens = ProgramTokens(TokenRecords(database), clock, agencies=lambda: codes)
         gate = Gate(authenticator, tokens, is_secure=secure)
-        pages = [partial(user_pages, administration), partial(token_pages, tokens)]
+        orders = orders or Orders(service)
+        pages = [
+            partial(user_pages, administration),
+            partial(token_pages, tokens),
+            partial(task_pages, orders, orders, orders),
+            partial(incident_pages, service, orders, orders),
+        ]
         station = Station(database)
         silencer = Silencer(SqlStore(database), station.dispatcher, clock, lambda: [*codes, "JCM/internal"])
         declarer = Declarer(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import httpx
@@ -16,21 +17,25 @@ from alerts.decide.silence import Silence
 from alerts.engine.settling import Ruling
 from alerts.model.channel import Channel
 from alerts.model.delivery import Draft, NoticeState
-from alerts.model.event import Event, Release
-from alerts.model.gateway import CallbackAnswer, Content, Incoming, SmsContent
-from alerts.model.incident import Incident, apply
-from alerts.model.notice import Addressee, Purpose
+from alerts.model.event import Close, Event, Release
+from alerts.model.gateway import CallbackAnswer, Content, Incoming, PageContent, SmsContent
+from alerts.model.incident import Incident, IncidentState, apply
+from alerts.model.notice import Addressee, Matter, Purpose
+from monitor.access.role import Permission
+from monitor.access.visitor import Visitor
 from monitor.config.files.problem import Problem
 from monitor.model.day import DaySheet
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.model.window import Stretch
 from monitor.planning.inspection import Inspection
+from monitor.service.declarer import Declared
 from monitor.service.front import Front
 from monitor.service.noticeboard import Noticeboard, Overview
 from monitor.service.order import NotDone, agency_called, no_incident, no_notice
 from monitor.service.paper.letters import Letters, LetterView, Noted
-from monitor.store.engine.listing import IncidentFilter, NoticeFilter
+from monitor.service.worklist import IncidentSheet, Outgoing, ReleaseLook, Waiting, Worklist
+from monitor.store.engine.listing import DoneEntry, IncidentFilter, NoticeFilter
 from monitor.views.days import AgencyDays, Availability, view_days
 from monitor.views.overview import (
     AgencyView,
@@ -255,6 +260,87 @@ class Service(Front, Noticeboard, Letters):
         return self.moment
 
 
+@dataclass
+class Orders(Worklist):
+    """What duty officers are shown, and what they order beside the front: with the words of a service that carries it out."""
+
+    service: Service
+    #: What has been silenced, the oldest first.
+    silent: list[Silence] = field(default_factory=list)
+    #: What was done about the incident, the newest first.
+    entries: Sequence[DoneEntry] = ()
+    #: Why nothing can be declared, closed or silenced.
+    wrong: str | None = None
+    #: Other than what the incident's brief says.
+    goes: Sequence[Outgoing] = (
+        Outgoing(place=1, to="Ketua Setiausaha, Kementerian Contoh", channel=Channel.FAX, not_before=None, says=()),
+    )
+    unsettled: Sequence[NoticeView] = ()
+
+    async def waiting(self, visitor: Visitor) -> Waiting:
+        found = self.service.incident
+        seen = [found] if found.brief.agency in visitor.scope(Permission.ACKNOWLEDGE) and found.is_open else []
+        untaken = [each for each in seen if each.acknowledged_by is None]
+        releases = [each for each in seen if each.released_at is None]
+        return Waiting(
+            untaken=untaken,
+            untaken_count=len(untaken),
+            theirs=[each for each in seen if each.acknowledged_by == visitor.by],
+            releases=releases,
+            releases_count=len(releases),
+            unsettled=self.unsettled,
+        )
+
+    async def sheet(self, number: str) -> IncidentSheet:
+        return IncidentSheet(incident=await self.service.numbered(number), done=self.entries, silence=None)
+
+    async def look(self, number: str) -> ReleaseLook:
+        found = await self.service.numbered(number)
+        goes = self.goes if found.is_open and found.released_at is None else ()
+        return ReleaseLook(
+            incident=found, matter=found.matter, goes=goes, is_offered=True, is_paper_held=False, silence=None
+        )
+
+    async def page(self, number: str, place: int) -> PageContent:
+        return PageContent(pdf=b"%PDF-1.7", title=f"{number} {place}", pages=1)
+
+    async def declare(self, agency: str, matter: Matter, *, since: str, why: str, by: str) -> Declared:
+        self._see(f"declare {agency} {matter} {since}: {why}", by)
+        return Declared(incident=self.service.incident)
+
+    async def close(self, number: str, *, why: str, by: str, recovered: bool | None = None) -> Incident:
+        self._see(f"close {number} {recovered}: {why}", by)
+        event = partial(Close, by=by, why=why, recovered=recovered)
+        return await self.service._order(number, event)
+
+    def called(self, about: str) -> str:
+        return agency_called(about, self.service.codes)
+
+    def whose(self, about: str) -> str:
+        return about if about in self.service.codes else ""
+
+    async def add(self, about: str, lasts: timedelta, why: str, by: str) -> Silence:
+        self._see(f"silence {about} {lasts}: {why}", by)
+        begins = self.service.moment
+        added = Silence(id=len(self.silent) + 1, about=about, begins=begins, ends=begins + lasts, why=why, by=by)
+        self.silent.append(added)
+        return added
+
+    async def current(self) -> Sequence[Silence]:
+        return self.silent
+
+    async def remove(self, number: int, by: str) -> Silence:
+        self._see(f"end silence {number}", by)
+        ended = next(each for each in self.silent if each.id == number)
+        self.silent.remove(ended)
+        return ended
+
+    def _see(self, order: str, by: str) -> None:
+        if self.wrong is not None:
+            raise NotDone(self.wrong)
+        self.service.orders.append((order, by))
+
+
 def checks(found: Mapping[str, Sequence[Finding] | None]) -> Sequence[CheckView]:
     nowhere = Premises(agency="JCM", mailboxes=(), domains=())
     return view_checks(
@@ -270,8 +356,9 @@ def finding(subject: str, verdict: Verdict, detail: str = "", aspect: str = "spf
 
 
 def announce_all(of: Incident) -> Draft:
-    released = apply(of, Release(incident_id=1, at=T0, by="Siti Contoh")) if of.is_open else of
-    decision = announce(released, (), T0)
+    # What is over was announced while it was not.
+    opened = replace(of, state=IncidentState.TRIGGERED)
+    decision = announce(apply(opened, Release(incident_id=1, at=T0, by="Siti Contoh")), (), T0)
     assert isinstance(decision, Announce)
     return decision.drafts[0]
 

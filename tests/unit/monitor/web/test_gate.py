@@ -20,6 +20,7 @@ from tests.unit.monitor.web.source import LETTERS, Service
 pytestmark = pytest.mark.access
 
 READERS = {"viewer", "officer", "clerk", "duty", "noc", "admin"}
+OFFICERS = {"duty", "noc"}
 COLLEAGUES = {"officer", "duty", "noc", "admin"}
 RULERS = {"duty", "noc"}
 #: By route: who is let on, and whether it is about one agency ("own"), about Pantau itself ("ours"), or shows each what they may
@@ -33,6 +34,21 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "GET /notices/{notice_id}/page.pdf": ("own", READERS),
     "GET /letters": ("part", {"clerk"}),
     "POST /letters/{notice_id}/{deed}": ("own", {"clerk"}),
+    "GET /duty": ("part", OFFICERS),
+    # Whose it is stands in the form: `test_tasks_page` asks.
+    "POST /duty/declare": ("part", OFFICERS),
+    "POST /duty/silences": ("part", OFFICERS),
+    "POST /duty/silences/{number}/end": ("part", OFFICERS),
+    "GET /incidents/{number}": ("own", READERS),
+    "POST /incidents/{number}/acknowledge": ("own", OFFICERS),
+    "POST /incidents/{number}/remark": ("own", OFFICERS),
+    "POST /incidents/{number}/hand-on": ("own", OFFICERS),
+    "GET /incidents/{number}/release": ("own", OFFICERS),
+    "GET /incidents/{number}/release/{place}/page.pdf": ("own", OFFICERS),
+    "POST /incidents/{number}/release": ("own", OFFICERS),
+    "POST /incidents/{number}/close": ("own", OFFICERS),
+    "POST /incidents/{number}/correct": ("own", OFFICERS),
+    "POST /notices/{notice_id}/settle": ("own", OFFICERS),
     "GET /users": ("ours", {"admin"}),
     "POST /users": ("ours", {"admin"}),
     "GET /users/{name}": ("ours", {"admin"}),
@@ -84,7 +100,7 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "DELETE /api/v1/overrides/{number}": ("part", {*RULERS, "officer"}),
 }
 #: What stands in the world of these tests for what a path names.
-NAMES = {"code": "JCM", "notice_id": "1", "number": "JCM-01", "deed": "printed", "name": "somebody"}
+NAMES = {"code": "JCM", "notice_id": "1", "number": "JCM-01", "deed": "printed", "name": "somebody", "place": "1"}
 ROLES = ["viewer", "officer", "clerk", "duty", "noc", "admin"]
 
 
@@ -102,6 +118,7 @@ def names_of(app: FastAPI) -> set[str]:
 async def ask(browser: httpx.AsyncClient, route: str) -> int:
     method, _, path = route.partition(" ")
     names = {**NAMES, "notice_id": "7"} if path.startswith("/letters") else NAMES
+    names = {**NAMES, "number": "1"} if path.startswith("/duty") else names
     path = re.sub(r"\{(\w+)\}", lambda found: names[found[1]], path)
     return (await browser.request(method, path, data={} if method == "POST" else None)).status_code
 

@@ -1,0 +1,284 @@
+"""What waits for people who have signed in, and one incident with all that was done about it.
+
+What would go out by a release is decided and composed as a release does it, and is stored nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2b
+from typing import Final
+
+from alerts.decide.announcement import Announce, announce
+from alerts.decide.silence import Hush, Silence
+from alerts.engine.composer import Composer
+from alerts.model.channel import ON_PAPER, Channel
+from alerts.model.delivery import Draft, Notice, NoticeState, Part
+from alerts.model.event import Release
+from alerts.model.gateway import Content, PageContent, SmsContent, VoiceContent
+from alerts.model.incident import Incident, IncidentState, apply, release_is_offered
+from alerts.model.notice import Matter
+from alerts.record.clock import Clock
+from monitor.access.role import AgencyScope, Permission
+from monitor.access.visitor import Visitor
+from monitor.service.order import Unknown, no_incident
+from monitor.store.engine.ledger import SqlLedger, SqlStore
+from monitor.store.engine.listing import DoneEntry, IncidentFilter, NoticeFilter
+from monitor.views.deed import may_release
+from monitor.views.overview import NoticeView, view_notice
+
+#: Nobody reads more of a list; of each the number of all is told.
+MOST: Final = 50
+#: What the journal has of an incident beside what every notice went through.
+_DONE: Final = frozenset(
+    {
+        "incident opened",
+        "incident got worse",
+        "incident changed",
+        "incident acknowledged",
+        "acknowledgement prolonged",
+        "acknowledgement expired",
+        "handed on",
+        "remark",
+        "incident resolved",
+        "outage declared",
+        "outage measured, too",
+        "outage measured no more",
+        "declared outage over, measured still",
+        "incident closed",
+        "announcement released",
+        "announcement released by itself",
+        "declared a false alarm",
+        "notice settled by hand: arrived",
+        "notice settled by hand: lost",
+        "notice settled by hand: resend",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """What waits for somebody. Of each list the first `MOST`."""
+
+    #: Open incidents that nobody has, outages first, then the oldest.
+    untaken: Sequence[Incident]
+    untaken_count: int
+    #: Those that they have taken on.
+    theirs: Sequence[Incident]
+    #: Outages whose announcements are offered for release, oldest first.
+    releases: Sequence[Incident]
+    releases_count: int
+    #: Notices of which somebody has to say what became of them, newest first.
+    unsettled: Sequence[NoticeView]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncidentSheet:
+    """An incident, and what was done about it."""
+
+    incident: Incident
+    #: The newest first.
+    done: Sequence[DoneEntry]
+    #: By whose order nobody is told of it for now.
+    silence: Silence | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """One notice that a release would let go."""
+
+    #: Counted from 1: with which its page is asked for.
+    place: int
+    #: The office, by its title and name.
+    to: str
+    channel: Channel
+    #: When it opens; `None`: it is open.
+    not_before: datetime | None
+    #: What an SMS or a call says; of a page nothing, it is looked at by itself.
+    says: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseLook:
+    """What a release would let go, to be looked at before."""
+
+    incident: Incident
+    #: What the offices would be told.
+    matter: Matter
+    goes: Sequence[Outgoing]
+    #: Whether duty officers are asked for it by now.
+    is_offered: bool
+    #: Whether letters and faxes wait, because the store may be an older copy.
+    is_paper_held: bool
+    silence: Silence | None
+
+    @property
+    def mark(self) -> str:
+        """Return a mark that is another one if something else would go, or to others: what was looked at is what is released."""
+        goes = [f"{each.channel} {each.to}" for each in self.goes]
+        said = "\n".join([self.incident.number, self.matter, self.incident.began_at.isoformat(), *goes])
+        return blake2b(said.encode(), digest_size=8).hexdigest()
+
+
+class Worklist:
+    """Reads what people are to act on."""
+
+    def __init__(self, *, store: SqlStore, composer: Composer, clock: Clock, hush: Hush) -> None:
+        """*hush*: says which silence an incident falls under."""
+        self._store = store
+        self._composer = composer
+        self._clock = clock
+        self._hush = hush
+
+    async def waiting(self, visitor: Visitor) -> Waiting:
+        """Return what waits for somebody, of the agencies for which they may act."""
+        now, takes, releases = (
+            self._clock.now(),
+            visitor.scope(Permission.ACKNOWLEDGE),
+            visitor.scope(Permission.RELEASE),
+        )
+        async with self._store.reading() as ledger:
+            found = await _open(ledger, takes)
+            unsettled = await _unsettled(ledger, visitor.scope(Permission.RULE))
+        untaken = sorted(
+            (each for each in found if each.state is IncidentState.TRIGGERED),
+            key=lambda each: (not may_release(each), each.began_at),
+        )
+        offered = [each for each in found if each.brief.agency in releases and release_is_offered(each, now)]
+        # Whoever has it by telephone is called by their name alone.
+        names = {visitor.by, visitor.user.full_name if visitor.user else visitor.by}
+        return Waiting(
+            untaken=untaken[:MOST],
+            untaken_count=len(untaken),
+            theirs=[each for each in found if each.acknowledged_by in names][:MOST],
+            releases=offered[:MOST],
+            releases_count=len(offered),
+            unsettled=unsettled,
+        )
+
+    async def sheet(self, number: str) -> IncidentSheet:
+        """Return the incident that people quote so. Raise `Unknown`."""
+        async with self._store.reading() as ledger:
+            found = await _numbered(ledger, number)
+            done = await ledger.listing.done_about(found.id, _DONE, most=MOST)
+            silence = await self._silence(ledger, found)
+        return IncidentSheet(incident=found, done=done, silence=silence)
+
+    async def look(self, number: str) -> ReleaseLook:
+        """Return what a release would let go now. Raise `Unknown`."""
+        now = self._clock.now()
+        async with self._store.reading() as ledger:
+            found = await _numbered(ledger, number)
+            held = await ledger.is_paper_held()
+            silence = await self._silence(ledger, found)
+        notices = [_unwritten(draft, found, now) for draft in _drafts(found, now)]
+        return ReleaseLook(
+            incident=found,
+            matter=found.to_be_told,
+            goes=[await self._outgoing(notice, place, now) for place, notice in enumerate(notices, 1)],
+            is_offered=release_is_offered(found, now),
+            is_paper_held=held and any(each.channel in ON_PAPER for each in notices),
+            silence=silence,
+        )
+
+    async def page(self, number: str, place: int) -> PageContent:
+        """Return the page of what a release would let go, by its place in the look. Raise `Unknown`."""
+        now = self._clock.now()
+        async with self._store.reading() as ledger:
+            found = await _numbered(ledger, number)
+        drafts = _drafts(found, now)
+        if place <= len(drafts):
+            notice = _unwritten(drafts[place - 1], found, now)
+            content = await self._composer.compose(notice, notice.channel)
+            if isinstance(content, PageContent):
+                return content
+        raise Unknown(f"there is no page {place} that a release of {found.number} would let go")
+
+    async def _silence(self, ledger: SqlLedger, incident: Incident) -> Silence | None:
+        now = self._clock.now()
+        return self._hush(incident, await ledger.silences(now), now) if incident.is_open else None
+
+    async def _outgoing(self, notice: Notice, place: int, now: datetime) -> Outgoing:
+        [address] = notice.addresses
+        opens = now if address.hours is None else address.hours.opening(now)
+        # Pages are set for whoever wants to see them: each takes typst a while.
+        is_page = notice.channel in ON_PAPER
+        said = () if is_page else _words(await self._composer.compose(notice, notice.channel))
+        to = notice.addressee
+        return Outgoing(
+            place=place,
+            to=f"{to.title}, {to.organisation}" if to else notice.person,
+            channel=notice.channel,
+            not_before=opens if opens > now else None,
+            says=said,
+        )
+
+
+async def _numbered(ledger: SqlLedger, number: str) -> Incident:
+    found = await ledger.incident_numbered(number)
+    if found is None:
+        raise no_incident(number)
+    return found
+
+
+async def _open(ledger: SqlLedger, scope: AgencyScope) -> Sequence[Incident]:
+    """Return the open incidents that are in *scope*, oldest first."""
+    if scope.everything:
+        return await ledger.open_incidents()
+    if not scope:
+        return ()
+    ids = await ledger.listing.open_incidents(IncidentFilter(agencies=scope.agencies))
+    found = await ledger.incidents(ids)
+    return [found[each] for each in sorted(found)]
+
+
+async def _unsettled(ledger: SqlLedger, scope: AgencyScope) -> Sequence[NoticeView]:
+    if not scope:
+        return ()
+    # Without codes it would be asked for all agencies.
+    wanted = NoticeFilter(agencies=scope.agencies if not scope.everything else set(), states={NoticeState.UNKNOWN})
+    notices = await ledger.listed_notices(await ledger.listing.notices(wanted, most=MOST), None)
+    incidents = await ledger.incidents({each.incident_id for each in notices})
+    return [
+        view_notice(each, about)
+        for each in notices
+        # Of a bundle the first incident says who may settle it.
+        if (about := incidents.get(each.incident_id)) is not None and about.brief.agency in scope
+    ]
+
+
+def _drafts(incident: Incident, now: datetime) -> Sequence[Draft]:
+    """Return what would be decided if the announcement were released now."""
+    decided = announce(apply(incident, Release(incident_id=incident.id, at=now, by="")), (), now)
+    return decided.drafts if isinstance(decided, Announce) and may_release(incident) else ()
+
+
+def _unwritten(draft: Draft, incident: Incident, now: datetime) -> Notice:
+    """Return the notice that a draft would become."""
+    return Notice(
+        id=0,
+        key=draft.key,
+        parts=(Part(incident_id=incident.id, person=draft.person, facts=draft.facts),),
+        plan=draft.plan,
+        purpose=draft.purpose,
+        person=draft.person,
+        language=draft.language,
+        facts=draft.facts,
+        state=NoticeState.PENDING,
+        created_at=now,
+        expires_at=draft.expires_at,
+        addresses=draft.addresses,
+        addressee=draft.addressee,
+    )
+
+
+def _words(content: Content) -> Sequence[str]:
+    match content:
+        case SmsContent(text=text):
+            return (text,)
+        case VoiceContent(scripts=scripts):
+            return [line for script in scripts for line in (script.headline, *script.blocks) if line]
+        case PageContent(title=title):
+            return (title,)

@@ -1,0 +1,63 @@
+"""What a person may do to an incident as it stands, and which permission that needs. Decisions only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from alerts.model.incident import OUTAGES, Incident, may_correct
+from monitor.access.role import Permission
+
+
+class StaffDeed(StrEnum):
+    """What staff may do to an incident, as addresses of the portal have it."""
+
+    #: Take it on, or keep it for longer.
+    ACKNOWLEDGE = "acknowledge"
+    #: Say what is being done.
+    REMARK = "remark"
+    #: Let the next of the staff be told.
+    HAND_ON = "hand-on"
+    #: Let the offices outside be told.
+    RELEASE = "release"
+    #: End it by one's word.
+    CLOSE = "close"
+    #: Say that nothing was wrong.
+    CORRECT = "correct"
+
+
+PERMISSION_FOR: Final[Mapping[StaffDeed, Permission]] = {
+    StaffDeed.ACKNOWLEDGE: Permission.ACKNOWLEDGE,
+    StaffDeed.REMARK: Permission.ACKNOWLEDGE,
+    StaffDeed.HAND_ON: Permission.ACKNOWLEDGE,
+    StaffDeed.RELEASE: Permission.RELEASE,
+    StaffDeed.CLOSE: Permission.RULE,
+    StaffDeed.CORRECT: Permission.RULE,
+}
+
+
+def possible(incident: Incident, by: str, now: datetime) -> AbstractSet[StaffDeed]:
+    """Return what somebody could do to an incident, whatever they may. What another has is not theirs to take on."""
+    found = {StaffDeed.REMARK}
+    if incident.is_open:
+        found |= {StaffDeed.HAND_ON, StaffDeed.CLOSE}
+        if incident.acknowledged_by in {None, by}:
+            found.add(StaffDeed.ACKNOWLEDGE)
+    if may_release(incident):
+        found.add(StaffDeed.RELEASE)
+    if may_correct(incident, now):
+        found.add(StaffDeed.CORRECT)
+    return found
+
+
+def may_release(incident: Incident) -> bool:
+    """Whether somebody outside would hear of it by a release. It need not be offered yet: people may know how long it will last."""
+    return (
+        incident.is_open
+        and incident.released_at is None
+        and {incident.matter, incident.present} <= OUTAGES
+        and bool(incident.brief.announcement.recipients)
+    )

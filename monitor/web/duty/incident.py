@@ -1,0 +1,239 @@
+"""The pages of one incident: what it is, who was told and who has it, and forms for what its viewer may do to it.
+
+Each form has an address of its own. Whatever is pressed twice changes nothing: the page says what stands already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, Template
+
+from alerts.engine.settling import Ruling
+from alerts.model.delivery import NoticeState
+from alerts.model.incident import SAID_TWICE, Incident
+from monitor.access.role import Permission
+from monitor.access.visitor import Visitor
+from monitor.service.declarer import Declarer
+from monitor.service.front import Front
+from monitor.service.order import NotDone, no_notice
+from monitor.service.worklist import Worklist
+from monitor.store.engine.listing import NoticeFilter
+from monitor.views.deed import PERMISSION_FOR, StaffDeed, possible
+from monitor.views.overview import view_incident
+from monitor.web.access.gate import Needs, incident_in_path, notice_in_path
+from monitor.web.ask import asked, remember
+from monitor.web.duty.amiss import FINE, FormAmiss, read_why, refused, unreadable
+from monitor.web.duty.once import said, then_say, to_be_said
+from monitor.web.form import MAY_SEND_FORMS, form_of
+from monitor.web.page import Tongue
+from monitor.web.word import Id
+
+#: What an answer to "does mail work again?" means to `Declarer.close`.
+_RECOVERED: Final[Mapping[str, bool | None]] = {"yes": True, "no": False, "declared": None}
+#: So many notices of an incident are on its page, the newest.
+_NOTICES = 100
+
+_Place = Annotated[int, Path(ge=1, lt=1000)]
+
+
+def incident_pages(
+    front: Front, worklist: Worklist, declarer: Declarer, templates: Mapping[Tongue, Environment]
+) -> APIRouter:
+    """Build the pages."""
+    router, sheets = APIRouter(include_in_schema=False), IncidentPages(front, worklist, templates)
+    reader = Depends(Needs(Permission.READ, incident_in_path(front)))
+
+    @router.get("/incidents/{number}")
+    async def incident(request: Request, number: str, visitor: Visitor = reader) -> Response:
+        return remember(request, await sheets.shown(request, number, visitor))
+
+    for part in (_taking_on(front, worklist, sheets), _releasing(front, worklist, sheets)):
+        router.include_router(part)
+    router.include_router(_ruling(front, declarer, sheets))
+    return router
+
+
+class IncidentPages:
+    """Shows an incident, and what a release of it would let go."""
+
+    def __init__(self, front: Front, worklist: Worklist, templates: Mapping[Tongue, Environment]) -> None:
+        self._front = front
+        self._worklist = worklist
+        self._templates = templates
+
+    async def shown(self, request: Request, number: str, visitor: Visitor, amiss: FormAmiss = FINE) -> Response:
+        """Return the page of an incident."""
+        sheet = await self._worklist.sheet(number)
+        found, agency = sheet.incident, sheet.incident.brief.agency
+        notices = await self._front.board.notice_page(NoticeFilter(incident_id=found.id), most=_NOTICES)
+        can = possible(found, visitor.by, self._front.now())
+        page = self._template(request, "incident.html").render(
+            path=_at(found),
+            visitor=visitor,
+            saying=(saying := "" if amiss.problem else to_be_said(request)),
+            amiss=amiss,
+            sheet=sheet,
+            incident=found,
+            view=view_incident(found),
+            notices=notices.rows,
+            has_more=notices.after is not None,
+            may={str(each) for each in can if visitor.may(PERMISSION_FOR[each], agency)},
+            may_settle=visitor.may(Permission.RULE, agency),
+            until=self._front.now() + found.brief.escalation.acknowledge_for,
+        )
+        answer = HTMLResponse(page, status_code=amiss.status, headers=MAY_SEND_FORMS)
+        return said(answer, _at(found)) if saying else answer
+
+    async def looked_at(self, request: Request, number: str, visitor: Visitor, amiss: FormAmiss = FINE) -> Response:
+        """Return the page of what a release would let go."""
+        look = await self._worklist.look(number)
+        page = self._template(request, "release.html").render(
+            path=f"{_at(look.incident)}/release",
+            visitor=visitor,
+            saying="",
+            amiss=amiss,
+            look=look,
+            incident=look.incident,
+            view=view_incident(look.incident),
+        )
+        return HTMLResponse(page, status_code=amiss.status, headers=MAY_SEND_FORMS)
+
+    def _template(self, request: Request, name: str) -> Template:
+        return self._templates[asked(request).tongue].get_template(name)
+
+
+def _taking_on(front: Front, worklist: Worklist, sheets: IncidentPages) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+    officer = Depends(Needs(Permission.ACKNOWLEDGE, incident_in_path(front)))
+
+    @router.post("/incidents/{number}/acknowledge")
+    async def acknowledge(request: Request, number: str, visitor: Visitor = officer) -> Response:
+        await form_of(request)
+        after = await front.acknowledge(number, visitor.by)
+        is_theirs = after.acknowledged_by == visitor.by
+        return then_say(request, _at(after), _unless_over(after, "acknowledged" if is_theirs else "has_another"))
+
+    @router.post("/incidents/{number}/remark")
+    async def remark(request: Request, number: str, visitor: Visitor = officer) -> Response:
+        form = await form_of(request)
+        text = read_why(form, "text")
+        if text is None:
+            return await sheets.shown(request, number, visitor, unreadable(StaffDeed.REMARK, "no_text", form))
+        sheet = await worklist.sheet(number)
+        was_said = any(
+            (each.event, each.actor, each.said) == ("remark", visitor.by, text) and front.now() - each.at < SAID_TWICE
+            for each in sheet.done
+        )
+        if not was_said:
+            await front.remark(number, visitor.by, text)
+        return then_say(request, _at(sheet.incident), "remarked")
+
+    @router.post("/incidents/{number}/hand-on")
+    async def hand_on(request: Request, number: str, visitor: Visitor = officer) -> Response:
+        await form_of(request)
+        after = await front.hand_on(number, visitor.by)
+        return then_say(request, _at(after), _unless_over(after, "handed_on"))
+
+    return router
+
+
+def _releasing(front: Front, worklist: Worklist, sheets: IncidentPages) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+    releaser = Depends(Needs(Permission.RELEASE, incident_in_path(front)))
+
+    @router.get("/incidents/{number}/release")
+    async def look(request: Request, number: str, visitor: Visitor = releaser) -> Response:
+        return remember(request, await sheets.looked_at(request, number, visitor))
+
+    @router.get("/incidents/{number}/release/{place}/page.pdf", dependencies=[releaser])
+    async def page(number: str, place: _Place) -> Response:
+        return Response((await worklist.page(number, place)).pdf, media_type="application/pdf")
+
+    @router.post("/incidents/{number}/release")
+    async def release(request: Request, number: str, visitor: Visitor = releaser) -> Response:
+        form = await form_of(request)
+        before = await worklist.look(number)
+        if before.incident.released_at is not None or not before.incident.is_open:
+            is_out = before.incident.released_at is not None
+            return then_say(request, _at(before.incident), "released_before" if is_out else "over")
+        if not before.goes or form.get("looked_at") != before.mark:
+            amiss = FormAmiss(status=HTTPStatus.CONFLICT, problem="changed")
+            return await sheets.looked_at(request, number, visitor, amiss)
+        try:
+            after = await front.release(number, visitor.by)
+        except NotDone as wrong:
+            amiss = FormAmiss(status=HTTPStatus.CONFLICT, problem="not_done", why=str(wrong))
+            return await sheets.looked_at(request, number, visitor, amiss)
+        is_theirs = after.released_by == visitor.by
+        return then_say(request, _at(after), _unless_over(after, "released" if is_theirs else "released_before"))
+
+    return router
+
+
+def _ruling(front: Front, declarer: Declarer, sheets: IncidentPages) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+    ruler = Depends(Needs(Permission.RULE, incident_in_path(front)))
+    settler = Depends(Needs(Permission.RULE, notice_in_path(front)))
+
+    @router.post("/incidents/{number}/close")
+    async def close(request: Request, number: str, visitor: Visitor = ruler) -> Response:
+        form = await form_of(request)
+        before, why = await front.numbered(number), read_why(form)
+        if not before.is_open:
+            return then_say(request, _at(before), "over")
+        if why is None or form.get("recovered") not in _RECOVERED:
+            problem = "no_text" if why is None else "no_choice"
+            return await sheets.shown(request, number, visitor, unreadable(StaffDeed.CLOSE, problem, form))
+        try:
+            after = await declarer.close(number, why=why, by=visitor.by, recovered=_RECOVERED[form["recovered"]])
+        except NotDone as wrong:
+            return await sheets.shown(request, number, visitor, refused(StaffDeed.CLOSE, wrong, form))
+        return then_say(request, _at(after), "goes_on" if after.is_open else "closed")
+
+    @router.post("/incidents/{number}/correct")
+    async def correct(request: Request, number: str, visitor: Visitor = ruler) -> Response:
+        form = await form_of(request)
+        before, why = await front.numbered(number), read_why(form)
+        if before.corrected_at is not None:
+            return then_say(request, _at(before), "corrected_before")
+        if why is None:
+            return await sheets.shown(request, number, visitor, unreadable(StaffDeed.CORRECT, "no_text", form))
+        try:
+            after = await front.correct(number, visitor.by, why)
+        except NotDone as wrong:
+            return await sheets.shown(request, number, visitor, refused(StaffDeed.CORRECT, wrong, form))
+        return then_say(request, _at(after), "corrected")
+
+    @router.post("/notices/{notice_id}/settle")
+    async def settle(request: Request, notice_id: Id, visitor: Visitor = settler) -> Response:
+        form = await form_of(request)
+        notice = await front.board.notice(notice_id)
+        if not notice.incidents:
+            raise no_notice(notice_id)
+        number, why, ruling = notice.incidents[0], read_why(form), form.get("ruling", "")
+        # One that waits may be paper that is held, of which something can be said, too.
+        if notice.notice.state not in {NoticeState.UNKNOWN, NoticeState.PENDING}:
+            return then_say(request, f"/incidents/{number}", "settled_before")
+        if why is None or ruling not in set(Ruling):
+            problem = "no_text" if why is None else "no_choice"
+            return await sheets.shown(request, number, visitor, unreadable(str(notice_id), problem, form))
+        try:
+            await front.settle(notice_id, Ruling(ruling), visitor.by, why)
+        except NotDone as wrong:
+            return await sheets.shown(request, number, visitor, refused(str(notice_id), wrong, form))
+        return then_say(request, f"/incidents/{number}", "settled")
+
+    return router
+
+
+def _at(incident: Incident) -> str:
+    return f"/incidents/{incident.number}"
+
+
+def _unless_over(incident: Incident, saying: str) -> str:
+    return saying if incident.is_open else "over"

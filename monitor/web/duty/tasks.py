@@ -1,0 +1,129 @@
+"""The page of what waits for whoever looks, with forms for what is about no incident yet: to declare an outage, to silence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment
+
+from alerts.model.notice import Matter
+from monitor.access.role import Permission
+from monitor.access.visitor import Visitor
+from monitor.config.files.duration import NoDuration, parse_duration
+from monitor.service.declarer import Declarer
+from monitor.service.hush import Silencer
+from monitor.service.order import NotDone
+from monitor.service.worklist import Worklist
+from monitor.views.overview import view_incident
+from monitor.web.access.gate import Needs, permit
+from monitor.web.ask import asked, remember
+from monitor.web.duty.amiss import FINE, FormAmiss, read_why, refused, unreadable
+from monitor.web.duty.once import said, then_say, to_be_said
+from monitor.web.form import MAY_SEND_FORMS, form_of
+from monitor.web.page import Tongue, words
+from monitor.web.word import Id
+
+_PATH: Final = "/duty"
+_DECLARABLE: Final = frozenset({Matter.SENDING, Matter.RECEIVING, Matter.BOTH})
+
+_Officer = Annotated[Visitor, Depends(Needs(Permission.ACKNOWLEDGE))]
+_Ruler = Annotated[Visitor, Depends(Needs(Permission.RULE))]
+_Silencing = Annotated[Visitor, Depends(Needs(Permission.SILENCE))]
+
+
+def task_pages(
+    worklist: Worklist, declarer: Declarer, silencer: Silencer, templates: Mapping[Tongue, Environment]
+) -> APIRouter:
+    """Build the page."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/duty")
+    async def tasks(request: Request, visitor: _Officer) -> Response:
+        return remember(request, await shown(request, visitor))
+
+    @router.post("/duty/declare")
+    async def declare(request: Request, visitor: _Ruler) -> Response:
+        form = await form_of(request)
+        agency, matter, why = form.get("agency", "").strip().upper(), form.get("matter", ""), read_why(form)
+        problem = "" if agency else "no_agency"
+        problem = problem or ("" if matter in _DECLARABLE else "no_choice") or ("" if why else "no_text")
+        if problem or why is None:
+            return await shown(request, visitor, unreadable("declare", problem, form))
+        permit(visitor, Permission.RULE, agency)
+        try:
+            done = await declarer.declare(agency, Matter(matter), since=form.get("since", ""), why=why, by=visitor.by)
+        except NotDone as wrong:
+            return await shown(request, visitor, refused("declare", wrong, form))
+        saying = "declared" if done.silence is None else "declared_silent"
+        return then_say(request, f"/incidents/{done.incident.number}", saying)
+
+    @router.post("/duty/silences")
+    async def silence(request: Request, visitor: _Silencing) -> Response:
+        form = await form_of(request)
+        about, lasts, why = form.get("about", "").strip(), _span(form), read_why(form)
+        problem = "" if about else "no_about"
+        problem = problem or ("" if lasts else "no_span") or ("" if why else "no_text")
+        if problem or lasts is None or why is None:
+            return await shown(request, visitor, unreadable("silence", problem, form))
+        try:
+            named = silencer.called(about)
+            permit(visitor, Permission.SILENCE, silencer.whose(named))
+            await silencer.add(named, lasts, why, visitor.by)
+        except NotDone as wrong:
+            return await shown(request, visitor, refused("silence", wrong, form))
+        return then_say(request, _PATH, "silenced")
+
+    @router.post("/duty/silences/{number}/end")
+    async def end(request: Request, number: Id, visitor: _Silencing) -> Response:
+        await form_of(request)
+        found = next((each for each in await silencer.current() if each.id == number), None)
+        # Of one that has ended nothing is known any more but that it has.
+        if found is None:
+            return then_say(request, _PATH, "ended_before")
+        permit(visitor, Permission.SILENCE, silencer.whose(found.about))
+        try:
+            await silencer.remove(number, visitor.by)
+        except NotDone:
+            return then_say(request, _PATH, "ended_before")
+        return then_say(request, _PATH, "unsilenced")
+
+    async def shown(request: Request, visitor: Visitor, amiss: FormAmiss = FINE) -> Response:
+        waiting = await worklist.waiting(visitor)
+        scope = visitor.scope(Permission.SILENCE)
+        rules = visitor.scope(Permission.RULE)
+        saying = "" if amiss.problem else to_be_said(request)
+        html = (
+            templates[asked(request).tongue]
+            .get_template("duty.html")
+            .render(
+                visitor=visitor,
+                path=_PATH,
+                waiting=waiting,
+                untaken=[view_incident(each) for each in waiting.untaken],
+                theirs=[view_incident(each) for each in waiting.theirs],
+                releases=[view_incident(each) for each in waiting.releases],
+                silences=[each for each in await silencer.current() if silencer.whose(each.about) in scope],
+                spans=list(words("duty_spans", Tongue.MALAY)),
+                may_rule=visitor.may(Permission.RULE),
+                may_silence=visitor.may(Permission.SILENCE),
+                # Whoever is there for one agency need not write which.
+                their_agency=next(iter(rules.agencies)) if len(rules.agencies) == 1 else "",
+                saying=saying,
+                amiss=amiss,
+            )
+        )
+        answer = HTMLResponse(html, status_code=amiss.status, headers=MAY_SEND_FORMS)
+        return said(answer, _PATH) if saying else answer
+
+    return router
+
+
+def _span(form: Mapping[str, str]) -> timedelta | None:
+    try:
+        return parse_duration(form.get("lasts", ""))
+    except NoDuration:
+        return None

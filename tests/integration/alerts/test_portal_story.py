@@ -1,0 +1,195 @@
+"""A duty officer with a telephone in each hand: what comes by SMS is taken on, released and ended in the browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any, cast
+from zoneinfo import ZoneInfo
+
+import httpx
+import pytest
+
+from alerts.decide.silence import silence_over
+from alerts.engine.composer import WordingComposer
+from alerts.model.brief import Brief, EscalationPolicy, Step
+from alerts.model.channel import Channel
+from alerts.record.store import Entry
+from monitor.service.access.administration import Administration
+from monitor.service.access.authenticator import LONGEST, Authenticator
+from monitor.service.access.secret import SessionKey
+from monitor.service.declarer import Declarer
+from monitor.service.hush import Silencer
+from monitor.service.noticeboard import Noticeboard
+from monitor.service.worklist import Worklist
+from monitor.store.upkeep.users import Users, WebSession
+from monitor.web.access.gate import Gate
+from monitor.web.duty.incident import incident_pages
+from monitor.web.duty.tasks import task_pages
+from monitor.web.portal import portal
+from tests.integration.alerts.town import WORDING, Town
+from tests.unit.alerts.people import BRIEF, MINUTE, RAVI, SECOND, SITI, trigger
+
+pytestmark = pytest.mark.story
+
+PAGE = "/incidents/JCM-01"
+BY = "Siti Contoh (siti)"
+TOLD_BY_SMS = replace(
+    BRIEF,
+    announcement=replace(BRIEF.announcement, offered_after=10 * MINUTE),
+    escalation=EscalationPolicy(
+        steps=(
+            Step(after=0 * SECOND, contacts=(SITI,), channels=(Channel.SMS,)),
+            Step(after=5 * MINUTE, contacts=(RAVI,), channels=(Channel.SMS,)),
+        ),
+        rounds=1,
+    ),
+)
+
+
+@asynccontextmanager
+async def browser_of(town: Town, *roles: str, name: str = "siti", brief: Brief = TOLD_BY_SMS) -> AsyncIterator[Any]:
+    """Open a browser in which somebody has signed in to a town's portal."""
+    store, clock = town.store_itself, town.clock
+    town.front.board = cast(Any, Noticeboard)(
+        store=store, history=None, days=None, pool=town.pool, clock=clock, watch=None, signs=None
+    )
+    codes = ["JCM", "MDC"]
+    users = Users(town.database)
+    authenticator = Authenticator(users, clock, agencies=lambda: codes)
+    administration = Administration(users, clock, agencies=lambda: codes, changed=authenticator.forget)
+    declarer = Declarer(
+        store=store,
+        dispatcher=town.dispatcher,
+        clock=clock,
+        known=lambda: codes,
+        brief=lambda _: brief,
+        zone=lambda: ZoneInfo("Asia/Kuala_Lumpur"),
+        hush=silence_over,
+    )
+    worklist = Worklist(store=store, composer=WordingComposer(WORDING), clock=clock, hush=silence_over)
+    silencer = Silencer(store, town.dispatcher, clock, lambda: {code: code for code in codes})
+    pages = [
+        partial(task_pages, worklist, declarer, silencer),
+        partial(incident_pages, town.front, worklist, declarer),
+    ]
+    app = portal(town.front, ["localhost"], gate=Gate(authenticator), pages=pages)
+    user = await administration.add(name, f"{name.capitalize()} Contoh", roles, by="Ujian")
+    key, now = SessionKey.new(), clock.now()
+    session = WebSession(
+        digest=key.digest, user=user, begun_at=now, seen_at=now, ends_at=now + LONGEST, address="127.0.0.1"
+    )
+    await users.begin(session, Entry(at=now, actor=user.by, event="signed in"))
+    transport = httpx.ASGITransport(app=app)
+    ours = {"Sec-Fetch-Site": "same-origin"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=ours) as browser:
+        browser.cookies.set("pantau", key.text, domain="localhost.local")
+        yield browser
+
+
+def words_of(page: httpx.Response) -> str:
+    assert page.status_code == 200, page.text
+    return " ".join(re.sub(r"<[^>]+>", " ", page.text).split())
+
+
+async def press(town: Town, browser: httpx.AsyncClient, path: str, **fields: str) -> str:
+    """Send a form; return what the page says that it leads to, when all that follows has happened."""
+    answer = await browser.post(path, data=fields)
+    assert answer.status_code == 303, answer.text
+    await town.settle()
+    return words_of(await browser.get(answer.headers["location"]))
+
+
+async def test_an_outage_is_acknowledged_looked_at_released_and_closed_by_the_page(either_town: Town) -> None:
+    town = either_town
+    async with browser_of(town, "duty:JCM") as browser:
+        await town.submit(trigger(brief=TOLD_BY_SMS))
+        await town.siti.gets("Balas 1A", "JCM-01")
+        assert "Belum disahkan oleh sesiapa 1 JCM-01" in words_of(await browser.get("/duty"))
+
+        assert f"disahkan oleh {BY}" in await press(town, browser, f"{PAGE}/acknowledge")
+        assert "Di bawah anda 1 JCM-01" in words_of(await browser.get("/duty"))
+        # Nobody else of the staff is told. Whoever has it is called about the release, though it was taken on in a browser.
+        town.siti.presses("1")
+        await town.advance(11 * MINUTE)
+        await town.siti.is_called("menunggu kebenaran tuan atau puan", keys="1")
+        assert "Notis luar menunggu kebenaran 1 JCM-01" in words_of(await browser.get("/duty"))
+        look = await browser.get(f"{PAGE}/release")
+        assert words_of(look).count("Ketua Setiausaha, Kementerian Contoh") == 2
+        for place in (1, 2):
+            page = await browser.get(f"{PAGE}/release/{place}/page.pdf")
+            assert page.content.startswith(b"%PDF")
+        assert (await browser.get(f"{PAGE}/release/3/page.pdf")).status_code == 404
+        mark = re.search(r'name="looked_at" value="(\w+)"', look.text)
+        assert mark
+        assert f"dikeluarkan oleh {BY}" in await press(town, browser, f"{PAGE}/release", looked_at=mark[1])
+        town.gets_fax("JCM-01")
+        town.gets_letter("JCM-01")
+        again = await press(town, browser, f"{PAGE}/release", looked_at=mark[1])
+        assert "telah dikeluarkan lebih awal" in again
+        assert "announcement released" in await town.journal()
+        assert (await town.journal()).count("announcement released") == 1
+
+        said = await press(town, browser, f"{PAGE}/remark", text="pembekal menggantikan cakera")
+        assert f"{BY} Catatan: pembekal menggantikan cakera" in said
+        assert "Pantau Insiden dibuka" in said
+
+        said = await press(town, browser, f"{PAGE}/close", why="diuji dari luar", recovered="yes")
+        assert f"ditutup oleh {BY}" in said
+        await town.siti.gets("PULIH", "JCM-01")
+        town.gets_fax("JCM-01")
+        # The letter had not been posted: it is taken back.
+        assert "Insiden ini telah berakhir" in await press(
+            town, browser, f"{PAGE}/close", why="diuji dari luar", recovered="yes"
+        )
+
+
+async def test_an_outage_is_declared_by_the_page_handed_on_and_taken_back(town: Town) -> None:
+    async with browser_of(town, "duty:JCM") as browser:
+        declared = {"agency": "jcm", "matter": "receiving", "since": "2026-11-24T13:40", "why": "mel web rosak"}
+        said = await press(town, browser, "/duty/declare", **declared)
+        assert "Gangguan diisytiharkan; pegawai sedang dimaklumkan." in said
+        assert f"Sejak 24/11/2026 13:40, diisytiharkan oleh {BY}" in said
+        await town.siti.gets("E-mel masuk gagal sejak 24/11, 1.40 ptg", "JCM-01")
+        await town.advance(SECOND)
+        again = await browser.post("/duty/declare", data=declared)
+        assert again.status_code == 409
+        assert f"JCM-01 (receiving) is open already: {BY} declared it" in again.text.replace("&#39;", "'")
+
+        assert "Diserahkan." in await press(town, browser, f"{PAGE}/hand-on")
+        await town.ravi.gets("JCM-01")
+        said = await press(town, browser, f"{PAGE}/correct", why="mel web tidak rosak")
+        assert f"diisytiharkan penggera palsu oleh {BY}" in said
+        await town.siti.gets("JCM-01")
+        await town.ravi.gets("JCM-01")
+
+
+async def test_a_silence_that_is_ordered_twice_at_once_is_one_and_nobody_hears_until_it_is_ended(town: Town) -> None:
+    async with browser_of(town, "duty:JCM") as browser:
+        order = {"about": "jcm", "lasts": "2h", "why": "kerja rangkaian"}
+        for _ in range(2):
+            assert "Disenyapkan." in await press(town, browser, "/duty/silences", **order)
+        assert (await town.journal()).count("silence begun") == 1
+        await town.submit(trigger(brief=TOLD_BY_SMS))
+        await town.advance(2 * MINUTE)
+        assert f"Disenyapkan hingga 24/11/2026 16:15, oleh {BY}: kerja rangkaian" in words_of(await browser.get(PAGE))
+        assert "Tidak lagi disenyapkan." in await press(town, browser, "/duty/silences/1/end")
+        await town.siti.gets("JCM-01")
+        assert "Telah tamat lebih awal" in await press(town, browser, "/duty/silences/1/end")
+
+
+async def test_the_duty_officer_of_another_agency_is_neither_shown_it_nor_may_act(town: Town) -> None:
+    async with browser_of(town, "duty:MDC", name="mei") as browser:
+        await town.submit(trigger(brief=TOLD_BY_SMS))
+        await town.siti.gets("JCM-01")
+        assert "JCM" not in words_of(await browser.get("/duty"))
+        for path in (f"{PAGE}/acknowledge", f"{PAGE}/release", f"{PAGE}/close"):
+            assert (await browser.post(path)).status_code == 403
+        outage = {"agency": "JCM", "matter": "both", "why": "?"}
+        assert (await browser.post("/duty/declare", data=outage)).status_code == 403
+        quiet = {"about": "JCM", "lasts": "2h", "why": "?"}
+        assert (await browser.post("/duty/silences", data=quiet)).status_code == 403
+    assert "silence begun" not in await town.journal()

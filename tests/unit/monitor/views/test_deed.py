@@ -1,0 +1,66 @@
+"""What may be done to an incident, by where it stands."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from alerts.model.brief import AnnouncementPlan
+from alerts.model.event import Acknowledge, Correct, Event, Release, Resolve
+from alerts.model.incident import Incident, apply
+from alerts.model.notice import Matter
+from monitor.access.role import PERMISSIONS, Role
+from monitor.views.deed import PERMISSION_FOR, StaffDeed, possible
+from tests.unit.alerts.people import T0, incident
+
+BY, OTHER = "Siti Contoh (siti)", "Ravi Contoh"
+DAY = timedelta(days=1)
+ALWAYS = {StaffDeed.REMARK}
+ENDING = {StaffDeed.CLOSE, StaffDeed.CORRECT}
+OPEN = ALWAYS | ENDING | {StaffDeed.HAND_ON}
+
+
+def after(*events: Event, of: Incident | None = None) -> Incident:
+    found = of or incident()
+    for event in events:
+        found = apply(found, event)
+    return found
+
+
+ENDED = Resolve(dedup_key="JCM", at=T0, ended_at=T0)
+TAKEN, THEIRS = Acknowledge(incident_id=1, at=T0, by=BY), Acknowledge(incident_id=1, at=T0, by=OTHER)
+UNHEARD = replace(incident(), brief=replace(incident().brief, announcement=AnnouncementPlan()))
+
+
+@pytest.mark.parametrize(
+    ("stands", "may"),
+    [
+        (incident(), OPEN | {StaffDeed.ACKNOWLEDGE, StaffDeed.RELEASE}),
+        # It can be kept for longer by who has it, and not be taken from another.
+        (after(TAKEN), OPEN | {StaffDeed.ACKNOWLEDGE, StaffDeed.RELEASE}),
+        (after(THEIRS), OPEN | {StaffDeed.RELEASE}),
+        (after(Release(incident_id=1, at=T0, by=OTHER)), OPEN | {StaffDeed.ACKNOWLEDGE}),
+        # Nobody outside hears of slowness, nor where nobody outside is named.
+        (after(of=incident(Matter.DEGRADED)), OPEN | {StaffDeed.ACKNOWLEDGE}),
+        (replace(incident(), present=Matter.DEGRADED), OPEN | {StaffDeed.ACKNOWLEDGE}),
+        (UNHEARD, OPEN | {StaffDeed.ACKNOWLEDGE}),
+        (after(ENDED), ALWAYS | {StaffDeed.CORRECT}),
+        (after(ENDED, Correct(incident_id=1, at=T0, by=OTHER, why="silap")), ALWAYS),
+    ],
+)
+def test_what_can_be_done_follows_from_where_it_stands(stands: Incident, may: set[StaffDeed]) -> None:
+    assert possible(stands, BY, T0) == may
+
+
+def test_a_day_after_its_end_it_can_be_declared_a_false_alarm_no_more() -> None:
+    assert possible(after(ENDED), BY, T0 + DAY) == ALWAYS | {StaffDeed.CORRECT}
+    assert possible(after(ENDED), BY, T0 + DAY + timedelta(seconds=1)) == ALWAYS
+
+
+def test_every_deed_needs_what_duty_officers_have_and_others_have_not() -> None:
+    assert set(PERMISSION_FOR) == set(StaffDeed)
+    for role in Role:
+        may = {PERMISSION_FOR[deed] in PERMISSIONS[role] for deed in StaffDeed}
+        assert may == {role in {Role.DUTY, Role.NOC}}

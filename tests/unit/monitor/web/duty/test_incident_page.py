@@ -1,0 +1,320 @@
+"""The page of one incident: what it shows to whom, what its forms do, and that nothing is done twice."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from alerts.model.delivery import NoticeState
+from alerts.model.event import Acknowledge, Release
+from alerts.model.incident import IncidentState, apply
+from alerts.model.notice import Matter
+from monitor.store.engine.listing import DoneEntry
+from monitor.views.overview import NoticeDetail, NoticeView
+from tests.unit.alerts.people import T0, incident
+from tests.unit.monitor.web.signed import House, house
+from tests.unit.monitor.web.source import Orders, Service
+
+PAGE = "/incidents/JCM-01"
+SITI = "Siti Contoh (siti)"
+
+
+class Unsure(Service):
+    """A service with a notice of which nobody knows what became of it."""
+
+    fate = NoticeState.UNKNOWN
+
+    async def notices(self) -> list[NoticeView]:
+        return [replace(each, state=self.fate) for each in await super().notices()]
+
+    async def notice(self, notice_id: int) -> NoticeDetail:
+        [known] = await self.notices()
+        return NoticeDetail(notice=known, incidents=["JCM-01"], attempts=())
+
+
+def words_of(page: httpx.Response) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", page.text).split())
+
+
+def forms_of(page: httpx.Response) -> set[str]:
+    return {each.removeprefix("/incidents/JCM-01/") for each in re.findall(r'action="([^"]+)"', page.text)} - {
+        "/sign-out"
+    }
+
+
+async def officer_at(place: House, name: str = "siti", role: str = "duty:JCM") -> httpx.AsyncClient:
+    return await place.admitted(name, role)
+
+
+async def order(browser: httpx.AsyncClient, deed: str, **fields: str) -> tuple[httpx.Response, str]:
+    """Send a form as a browser does; return the answer, and what the page says that it leads to."""
+    answer = await browser.post(f"{PAGE}/{deed}", data=fields)
+    assert answer.status_code == 303, answer.text
+    return answer, words_of(await browser.get(answer.headers["location"]))
+
+
+async def test_a_duty_officer_sees_what_it_is_who_was_told_and_what_was_done(tmp_path: Path) -> None:
+    done = (
+        DoneEntry(at=T0, actor="Ravi Contoh", event="remark", said="pembekal dihubungi"),
+        DoneEntry(at=T0, actor="engine", event="incident opened", said=""),
+    )
+    service = Service()
+    async with house(tmp_path, service, orders=Orders(service, entries=done)) as place:
+        browser = await officer_at(place)
+        malay, english = await browser.get(PAGE), await browser.get(f"{PAGE}?lang=en")
+    said = words_of(malay)
+    assert "Insiden JCM-01" in said
+    assert "Jabatan Contoh Malaysia: tidak dapat dihantar dan diterima" in said
+    assert "Sejak 24/11/2026 14:14" in said
+    assert "Ravi Contoh Catatan: pembekal dihubungi" in said
+    assert "Pantau Insiden dibuka" in said
+    assert 'href="/notices/1"' in malay.text
+    assert "Ravi Contoh Remark: pembekal dihubungi" in words_of(english)
+    assert "Since 24/11/2026 14:14" in words_of(english)
+    assert forms_of(malay) == {"acknowledge", "remark", "hand-on", "close", "correct"}
+    assert "<script" not in malay.text
+    assert "script-src" not in malay.headers["content-security-policy"]
+
+
+async def test_whoever_may_only_look_is_shown_no_form(tmp_path: Path) -> None:
+    service = Unsure()
+    async with house(tmp_path, service) as place:
+        browser = await officer_at(place, role="viewer:JCM")
+        page = await browser.get(PAGE)
+    assert page.status_code == 200
+    assert forms_of(page) == set()
+    assert "/release" not in page.text
+    assert 'href="/duty"' not in page.text
+
+
+async def test_an_incident_about_pantau_itself_is_for_those_who_are_there_for_all_agencies(tmp_path: Path) -> None:
+    ours = replace(incident(), brief=replace(incident().brief, agency=""))
+    async with house(tmp_path, Service(incident=ours, codes=("JCM", "MDC"))) as place:
+        one, centre = await officer_at(place), await officer_at(place, "noc", "noc")
+        assert (await one.get(PAGE)).status_code == 403
+        assert (await one.post(f"{PAGE}/acknowledge")).status_code == 403
+        assert (await centre.get(PAGE)).status_code == 200
+        assert (await centre.post(f"{PAGE}/acknowledge")).status_code == 303
+
+
+async def test_it_is_acknowledged_in_the_visitors_name_and_that_is_said_once(tmp_path: Path) -> None:
+    service = Service()
+    async with house(tmp_path, service) as place:
+        browser = await officer_at(place)
+        answer, said = await order(browser, "acknowledge")
+        assert answer.headers["location"] == PAGE
+        assert service.incident.acknowledged_by == SITI
+        assert "Penerimaan disahkan. Insiden ini di bawah anda." in said
+        again = words_of(await browser.get(PAGE))
+        assert "Penerimaan disahkan. Insiden ini di bawah anda." not in again
+        assert f"disahkan oleh {SITI}, hingga" in again
+        assert "Lanjutkan tempoh saya" in again
+
+
+async def test_what_another_has_taken_on_stays_theirs_and_the_page_says_so(tmp_path: Path) -> None:
+    service = Service(incident=apply(incident(), Acknowledge(incident_id=1, at=T0, by="Ravi Contoh")))
+    async with house(tmp_path, service) as place:
+        browser = await officer_at(place)
+        assert "acknowledge" not in forms_of(await browser.get(PAGE))
+        # A page that was loaded before the other was quicker.
+        _, said = await order(browser, "acknowledge")
+    assert "Pegawai lain telah mengesahkannya lebih awal" in said
+    assert service.incident.acknowledged_by == "Ravi Contoh"
+
+
+async def test_a_saying_that_somebody_else_has_put_into_the_cookie_is_not_said(tmp_path: Path) -> None:
+    async with house(tmp_path) as place:
+        browser = await officer_at(place)
+        browser.cookies.set("pantau_said", "no such thing", domain="localhost.local")
+        page = await browser.get(PAGE)
+    assert page.status_code == 200
+    assert 'role="status"' not in page.text
+
+
+async def test_a_remark_is_written_down_once_however_often_the_button_is_pressed(tmp_path: Path) -> None:
+    service = Service()
+    orders = Orders(service)
+    async with house(tmp_path, service, orders=orders) as place:
+        browser = await officer_at(place)
+        _, said = await order(browser, "remark", text=" pembekal  dihubungi ")
+        assert "Catatan disimpan." in said
+        orders.entries = (DoneEntry(at=T0, actor=SITI, event="remark", said="pembekal dihubungi"),)
+        service.incident = (stood := replace(service.incident, unsteady=True))
+        await order(browser, "remark", text="pembekal dihubungi")
+        assert service.incident is stood, "no second event"
+        await order(browser, "remark", text="cakera diganti")
+        refused = await browser.post(f"{PAGE}/remark", data={"text": " "})
+    assert refused.status_code == 422
+    assert "Tulis sesuatu dahulu" in refused.text
+
+
+async def test_it_is_handed_on(tmp_path: Path) -> None:
+    service = Service()
+    async with house(tmp_path, service) as place:
+        browser = await officer_at(place)
+        _, said = await order(browser, "hand-on")
+    assert "Diserahkan. Pegawai seterusnya sedang dihubungi." in said
+    assert (service.incident.had_by, service.incident.handed_on) == (SITI, True)
+
+
+# -- release ---------------------------------------------------------------------------------------------------------
+
+
+def mark_of(page: httpx.Response) -> str:
+    found = re.search(r'name="looked_at" value="(\w+)"', page.text)
+    assert found
+    return found[1]
+
+
+async def test_a_release_is_looked_at_first_and_then_goes_in_the_visitors_name(tmp_path: Path) -> None:
+    service = Service()
+    async with house(tmp_path, service) as place:
+        browser = await officer_at(place)
+        assert f'href="{PAGE}/release"' in (await browser.get(PAGE)).text
+        look = await browser.get(f"{PAGE}/release")
+        assert "Ketua Setiausaha, Kementerian Contoh" in words_of(look)
+        assert f'href="{PAGE}/release/1/page.pdf"' in look.text
+        assert (await browser.get(f"{PAGE}/release/1/page.pdf")).headers["content-type"] == "application/pdf"
+        assert service.incident.released_at is None
+
+        _, said = await order(browser, "release", looked_at=mark_of(look))
+        assert "Notis luar dikeluarkan." in said
+        assert service.incident.released_by == SITI
+        _, again = await order(browser, "release", looked_at=mark_of(look))
+        assert "Notis luar telah dikeluarkan lebih awal" in again
+        gone = await browser.get(f"{PAGE}/release")
+        assert f"dikeluarkan oleh {SITI}" in words_of(gone)
+        assert "<button>Keluarkan" not in gone.text
+
+
+async def test_what_was_not_looked_at_is_not_released(tmp_path: Path) -> None:
+    service = Service()
+    orders = Orders(service)
+    async with house(tmp_path, service, orders=orders) as place:
+        browser = await officer_at(place)
+        unseen = await browser.post(f"{PAGE}/release")
+        look = await browser.get(f"{PAGE}/release")
+        orders.goes = (*orders.goes, replace(orders.goes[0], place=2, to="Pejabat Lain, Kementerian Contoh"))
+        more = await browser.post(f"{PAGE}/release", data={"looked_at": mark_of(look)})
+        look = await browser.get(f"{PAGE}/release")
+        service.incident = replace(service.incident, matter=Matter.SENDING, present=Matter.SENDING)
+        other = await browser.post(f"{PAGE}/release", data={"looked_at": mark_of(look)})
+    for answer in (unseen, more, other):
+        assert answer.status_code == 409
+        assert "Semak sekali lagi" in answer.text
+    assert service.incident.released_at is None
+
+
+async def test_while_mail_is_only_watched_nothing_is_released_and_the_page_says_why(tmp_path: Path) -> None:
+    service = Service(watch_only=True)
+    async with house(tmp_path, service) as place:
+        browser = await officer_at(place)
+        look = await browser.get(f"{PAGE}/release")
+        answer = await browser.post(f"{PAGE}/release", data={"looked_at": mark_of(look)})
+    assert answer.status_code == 409
+    assert "nobody is told of anything (mode: watch)" in answer.text
+
+
+# -- rulings ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("answer", "recovered"), [("yes", True), ("no", False)])
+async def test_it_is_closed_with_a_reason_and_whether_mail_works_again(
+    tmp_path: Path, answer: str, *, recovered: bool
+) -> None:
+    service = Service()
+    async with house(tmp_path, service) as place:
+        browser = await officer_at(place)
+        _, said = await order(browser, "close", why="pelayan dibaiki", recovered=answer)
+        assert "Insiden ditutup." in said
+        assert service.orders == [(f"close JCM-01 {recovered}: pelayan dibaiki", SITI)]
+        _, again = await order(browser, "close", why="pelayan dibaiki", recovered=answer)
+        assert "Insiden ini telah berakhir" in again
+        assert len(service.orders) == 1
+
+
+async def test_a_form_that_lacks_something_comes_again_with_what_was_typed(tmp_path: Path) -> None:
+    service = Service()
+    async with house(tmp_path, service) as place:
+        browser = await officer_at(place)
+        no_choice = await browser.post(f"{PAGE}/close", data={"why": 'dibaiki "sendiri"'})
+        no_reason = await browser.post(f"{PAGE}/close", data={"recovered": "no", "why": "  "})
+        wrong = await browser.post(f"{PAGE}/correct", data={"why": "x" * 501})
+    for answer in (no_choice, no_reason, wrong):
+        assert answer.status_code == 422
+    assert 'value="dibaiki &#34;sendiri&#34;"' in no_choice.text
+    assert "Pilih satu jawapan." in no_choice.text
+    assert 'value="no" required checked' in no_reason.text
+    assert service.incident.state is IncidentState.TRIGGERED
+    assert service.orders == []
+
+
+async def test_what_the_service_refuses_is_said_with_what_was_typed(tmp_path: Path) -> None:
+    service = Service()
+    async with house(tmp_path, service, orders=Orders(service, wrong="it is measured")) as place:
+        browser = await officer_at(place)
+        answer = await browser.post(f"{PAGE}/close", data={"why": "dibaiki", "recovered": "yes"})
+    assert answer.status_code == 409
+    assert '<span lang="en">it is measured</span>' in answer.text
+    assert 'value="dibaiki"' in answer.text
+    assert 'value="yes" required checked' in answer.text
+
+
+async def test_it_is_declared_a_false_alarm_once(tmp_path: Path) -> None:
+    service = Service()
+    async with house(tmp_path, service) as place:
+        browser = await officer_at(place)
+        _, said = await order(browser, "correct", why="akaun ujian rosak")
+        assert "Diisytiharkan sebagai penggera palsu." in said
+        assert (service.incident.corrected_by, service.incident.corrected_why) == (SITI, "akaun ujian rosak")
+        _, again = await order(browser, "correct", why="akaun ujian rosak")
+    assert "lebih awal; tiada apa-apa yang berubah" in again
+
+
+async def test_what_became_of_a_notice_is_said_on_its_incidents_page(tmp_path: Path) -> None:
+    service = Unsure()
+    async with house(tmp_path, service) as place:
+        browser = await officer_at(place)
+        assert "/notices/1/settle" in forms_of(await browser.get(PAGE))
+        refused = await browser.post("/notices/1/settle", data={"why": "ditelefon"})
+        assert refused.status_code == 422
+        assert 'value="ditelefon"' in refused.text
+        answer = await browser.post("/notices/1/settle", data={"ruling": "arrived", "why": "ditelefon"})
+        assert (answer.status_code, answer.headers["location"]) == (303, PAGE)
+        assert service.orders == [("1", f"arrived by {SITI}: ditelefon")]
+
+        service.fate = NoticeState.DELIVERED
+        again = await browser.post("/notices/1/settle", data={"ruling": "lost", "why": "ditelefon"})
+        assert again.status_code == 303
+        assert "telah dinyatakan lebih awal" in words_of(await browser.get(PAGE))
+        assert len(service.orders) == 1
+
+        service.fate, service.wrong = NoticeState.UNKNOWN, "nobody needs notice 1 any more"
+        late = await browser.post("/notices/1/settle", data={"ruling": "resend", "why": "ditelefon"})
+    assert late.status_code == 409
+    assert "nobody needs notice 1 any more" in late.text
+
+
+async def test_a_strangers_page_presses_nothing(tmp_path: Path) -> None:
+    service = Service()
+    async with house(tmp_path, service) as place:
+        browser = await officer_at(place)
+        for deed in ("acknowledge", "release", "correct"):
+            answer = await browser.post(f"{PAGE}/{deed}", data={"why": "x"}, headers={"Sec-Fetch-Site": "cross-site"})
+            assert answer.status_code in {401, 403}
+    assert service.incident == incident()
+
+
+async def test_what_people_wrote_is_text_and_no_markup(tmp_path: Path) -> None:
+    bad = "<img src=x onerror=alert(1)>"
+    released = apply(incident(), Release(incident_id=1, at=T0, by=bad))
+    service = Service(incident=released, name=bad)
+    done = (DoneEntry(at=T0, actor=bad, event=bad, said=bad),)
+    async with house(tmp_path, service, orders=Orders(service, entries=done)) as place:
+        page = await (await officer_at(place)).get(PAGE)
+    assert page.status_code == 200
+    assert "<img" not in page.text
