@@ -1,0 +1,239 @@
+"""A form changes one value in the text of a file: nothing else in it moves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitor.config.files.document import parse_document
+from monitor.config.files.edit import AddItem, DropValue, NotEditable, PutValue, TextEdit, edit_text
+
+TEXT = """\
+# Whose it is.
+agency: JCM
+name:   "Jabatan  Contoh"   # in full
+domains: [jcm.gov.my, 'contoh.gov.my']
+
+contacts:
+    siti:   # the first
+        name: Siti
+        sms: 010-000 0101
+    # Ali is away.
+    ali: {name: 'Ali', voice: 03-0000 0102,
+          language: en-GB}
+
+routes:
+- {direction: internal}
+-   direction: outbound
+    reference: rujukan-a
+
+probing:
+  interval: 5m
+  # At night nobody looks.
+  when:
+    - cron: "0 7 * * mon-fri"
+      for: 12h
+remark: |
+  two
+  lines
+
+# The end.
+"""
+
+
+@pytest.mark.parametrize(
+    ("edit", "was", "becomes"),
+    [
+        (PutValue(path=("probing", "interval"), value="10m"), "interval: 5m", "interval: 10m"),
+        (PutValue(path=("name",), value="Jabatan Baharu"), '"Jabatan  Contoh"', '"Jabatan Baharu"'),
+        (PutValue(path=("contacts", "ali", "name"), value="D'Cruz"), "'Ali'", "'D''Cruz'"),
+        (PutValue(path=("contacts", "siti", "name"), value="Siti: dua"), "name: Siti\n", 'name: "Siti: dua"\n'),
+        (
+            PutValue(path=("contacts", "siti", "voice"), value="03-0000 0101"),
+            "sms: 010-000 0101\n",
+            "sms: 010-000 0101\n        voice: 03-0000 0101\n",
+        ),
+        (PutValue(path=("contacts", "ali", "fax"), value="1"), "en-GB}", "en-GB, fax: 1}"),
+        (
+            PutValue(path=("contacts", "budi"), value={"name": "Budi", "sms": "010-000 0103"}),
+            "language: en-GB}\n",
+            "language: en-GB}\n    budi:\n      name: Budi\n      sms: 010-000 0103\n",
+        ),
+        (
+            PutValue(path=("office", "signatory", "name"), value="Siti"),
+            "  lines\n",
+            "  lines\noffice:\n  signatory:\n    name: Siti\n",
+        ),
+        (
+            AddItem(path=("maintenance",), value={"from": "2026-12-01 22:00", "why": "Naik taraf, semua"}),
+            "  lines\n",
+            '  lines\nmaintenance:\n  - {from: 2026-12-01 22:00, why: "Naik taraf, semua"}\n',
+        ),
+        (AddItem(path=("domains",), value="c.gov.my"), "'contoh.gov.my']", "'contoh.gov.my', c.gov.my]"),
+        (
+            AddItem(path=("routes",), value={"direction": "inbound"}),
+            "rujukan-a\n",
+            "rujukan-a\n- {direction: inbound}\n",
+        ),
+        (DropValue(path=("routes", 0)), "- {direction: internal}\n", ""),
+        (DropValue(path=("routes", 1)), "-   direction: outbound\n    reference: rujukan-a\n", ""),
+        (DropValue(path=("routes", 1, "direction")), "direction: outbound\n    reference", "reference"),
+        (DropValue(path=("domains", 0)), "jcm.gov.my, ", ""),
+        (DropValue(path=("domains", 1)), ", 'contoh.gov.my'", ""),
+        (DropValue(path=("contacts", "ali", "language")), ",\n          language: en-GB", ""),
+        (
+            DropValue(path=("contacts", "siti")),
+            "    siti:   # the first\n        name: Siti\n        sms: 010-000 0101\n",
+            "",
+        ),
+        (
+            DropValue(path=("probing", "when", 0)),
+            'when:\n    - cron: "0 7 * * mon-fri"\n      for: 12h\n',
+            "when: []\n",
+        ),
+        (DropValue(path=("remark",)), "remark: |\n  two\n  lines\n", ""),
+        (DropValue(path=("nobody", "knows")), "", ""),
+    ],
+)
+def test_one_value_is_changed_and_nothing_else(edit: TextEdit, was: str, becomes: str) -> None:
+    assert TEXT.count(was) == 1 or was == ""
+    assert edit_text(TEXT, [edit]) == (TEXT.replace(was, becomes) if was else TEXT)
+
+
+@pytest.mark.parametrize(
+    ("text", "edit", "becomes"),
+    [
+        ("a: {}\n", PutValue(path=("a", "b"), value="1"), "a: {b: 1}\n"),
+        ("a: []  # none\n", AddItem(path=("a",), value="1"), "a: [1]  # none\n"),
+        ("a: [1,]\n", AddItem(path=("a",), value="2"), "a: [1, 2]\n"),
+        ("a: [1,]\n", DropValue(path=("a", 0)), "a: []\n"),
+        ("a:  # nothing yet\nb: 1\n", PutValue(path=("a",), value="x"), "a: x  # nothing yet\nb: 1\n"),
+        ("a:\nb: 1\n", AddItem(path=("a",), value="x"), "a: [x]\nb: 1\n"),
+        ("a:\nb: 1\n", PutValue(path=("a", "c"), value="x"), "a: {c: x}\nb: 1\n"),
+        ("a: 1", PutValue(path=("b",), value="2"), "a: 1\nb: 2"),
+        ("a: 1\nb: 2", DropValue(path=("b",)), "a: 1\n"),
+        ("a: >-\n  x\n  y\nb: 1\n", PutValue(path=("a",), value="z"), "a: z\nb: 1\n"),
+        ("a: 1\n", PutValue(path=("b",), value="null"), 'a: 1\nb: "null"\n'),
+        ("a: 1\n", PutValue(path=("b",), value=""), 'a: 1\nb: ""\n'),
+        ("a: 1\n", PutValue(path=("b",), value="x\ny"), 'a: 1\nb: "x\\ny"\n'),
+        ("a:\n  b: 1  # why\n  # and\nc: 1\n", DropValue(path=("a", "b")), "a: {}\n  # and\nc: 1\n"),
+        ("é: ü\nb: {ñ: 1}\n", PutValue(path=("b", "ñ"), value="ß"), "é: ü\nb: {ñ: ß}\n"),
+    ],
+)
+def test_what_is_empty_or_ends_without_a_line_is_changed_as_well(text: str, edit: TextEdit, becomes: str) -> None:
+    assert edit_text(text, [edit]) == becomes
+
+
+@pytest.mark.parametrize(
+    ("text", "edit"),
+    [
+        ("a: [\n", PutValue(path=("b",), value="1")),
+        ("a: 1\na: 2\n", PutValue(path=("b",), value="1")),
+        ("a: 1\n", DropValue(path=("a",))),
+        ("a: 1\n", PutValue(path=("a", "b"), value="1")),
+        ("a: 1\n", AddItem(path=("a",), value="1")),
+        ("a: [1]\n", PutValue(path=("a", 3), value="1")),
+        ("a: [1]\n", PutValue(path=("a", 3, "b"), value="1")),
+        ("a:\n  - 1\n", PutValue(path=("a",), value=["2"])),
+        # A remark between the two would have to go.
+        ("a:\n  - b: 1\n    # why c\n    c: 2\n", DropValue(path=("a", 0, "b"))),
+        ("a: [1, # why\n  2]\n", DropValue(path=("a", 0))),
+        ("a: 1\n", PutValue(path=(), value="1")),
+        # The blank line behind it is a part of what it says.
+        ("a: |+\n  x\n\n", PutValue(path=("b",), value="1")),
+    ],
+)
+def test_what_cannot_be_changed_without_touching_something_else_is_left(text: str, edit: TextEdit) -> None:
+    with pytest.raises(NotEditable):
+        edit_text(text, [edit])
+
+
+DEPLOYED = [file.read_text() for file in sorted(Path("deploy/agencies").glob("*.yaml"))]
+_WORDS = st.text(st.sampled_from("abcAB19 :#'\"\\-{}[],&*!|>%@`+?~.\né"), max_size=12)
+
+
+def leaves(data: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    if path:
+        yield path, data
+    parts = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for key, value in parts:
+        yield from leaves(value, (*path, key))
+
+
+def remarks(text: str, within: range = range(0)) -> list[str]:
+    """Return the remarks in lines of their own that do not stand *within* some."""
+    lines = enumerate(text.splitlines(), start=1)
+    return [line for number, line in lines if re.match(" *#", line) and number not in within]
+
+
+def lines_of(text: str, path: tuple[str | int, ...]) -> range:
+    places = [place.line for each, place in parse_document(text, "").places.items() if each[: len(path)] == path]
+    return range(min(places), max(places) + 1)
+
+
+@settings(max_examples=400, deadline=None)
+@given(text=st.sampled_from([TEXT, *DEPLOYED]), data=st.data())
+def test_whatever_is_edited_what_was_not_named_stays_as_it_was(text: str, data: st.DataObject) -> None:
+    said = dict(leaves(parse_document(text, "").data))
+    path = data.draw(st.sampled_from(sorted(said, key=str)))
+    value = data.draw(_WORDS)
+    edits: list[TextEdit] = [
+        PutValue(path=path, value=value),
+        PutValue(path=(*path, "baharu"), value=value),
+        PutValue(path=(*path, "baharu"), value={"a": value, "b": [value], "c": [{"d": value}]}),
+        AddItem(path=path, value=value),
+        AddItem(path=path, value={"a": value, "b": value}),
+        DropValue(path=path),
+    ]
+    edit = data.draw(st.sampled_from(edits))
+    try:
+        found = edit_text(text, [edit])
+    except NotEditable:
+        return
+    # What is remarked inside of what is taken out goes with it.
+    gone = lines_of(text, path) if isinstance(edit, DropValue) else range(0)
+    assert remarks(found) == remarks(text, gone)
+    begins = next((n for n, (a, b) in enumerate(zip(text, found, strict=False)) if a != b), min(len(text), len(found)))
+    same = min(len(text), len(found)) - begins
+    ends = next((n for n, (a, b) in enumerate(zip(text[::-1], found[::-1], strict=False)) if a != b), same)
+    # All in one piece, and no longer than what it is about.
+    assert len(text) - begins - min(ends, same) <= 4 + sum(
+        len(str(x)) + 60 for p, x in said.items() if p[: len(path)] == path
+    )
+    after = dict(leaves(parse_document(found, "").data))
+    if not isinstance(edit, DropValue):
+        assert {
+            p: v for p, v in said.items() if p[: len(path)] != path and path[: len(p)] != p
+        }.items() <= after.items()
+
+
+@settings(deadline=None)
+@given(text=st.sampled_from([TEXT, *DEPLOYED]), value=_WORDS, data=st.data())
+def test_what_is_added_and_taken_out_again_leaves_the_same_bytes(text: str, value: str, data: st.DataObject) -> None:
+    said = dict(leaves(parse_document(text, "").data))
+    path = data.draw(st.sampled_from(sorted((p for p, v in said.items() if isinstance(v, dict | list) and v), key=str)))
+    there = said[path]
+    adds, drops = (
+        (PutValue(path=(*path, "baharu"), value=value), DropValue(path=(*path, "baharu")))
+        if isinstance(there, dict)
+        else (AddItem(path=path, value=value), DropValue(path=(*path, len(there))))
+    )
+    assert edit_text(text, [adds, drops]) == text
+
+
+def test_our_own_examples_can_be_edited_nearly_everywhere() -> None:
+    refused = 0
+    paths = [(text, path) for text in DEPLOYED for path, _ in leaves(parse_document(text, "").data)]
+    for text, path in paths:
+        try:
+            edit_text(text, [DropValue(path=path)])
+        except NotEditable:
+            refused += 1
+    assert refused == 0
+    assert len(paths) > 200
