@@ -48,6 +48,7 @@ from monitor.service.access.administration import Administration
 from monitor.service.access.authenticator import Authenticator
 from monitor.service.access.openid import OpenIdDoor
 from monitor.service.access.tokens import ProgramTokens
+from monitor.service.agency_editor import AgencyEditor
 from monitor.service.alertmanager.receiver import AlertReceiver
 from monitor.service.alertmanager.teller import AlertTeller
 from monitor.service.daybook import LOOKS, Daybook
@@ -89,6 +90,7 @@ from monitor.watchdog.watchdog import Watchdog, store_opening
 from monitor.web.access.gate import Gate
 from monitor.web.access.tokens import token_pages
 from monitor.web.access.users import user_pages
+from monitor.web.agency.settings import settings_pages
 from monitor.web.api.declaration import declaration_orders
 from monitor.web.api.orders import incident_orders
 from monitor.web.api.override import override_orders
@@ -437,6 +439,8 @@ class App:
             zone=lambda: self._configuration().settings.time_zone,
             hush=self._hush,
         )
+        writer = DocumentWriter(self._path, self._environ, self._documents, self._clock)
+        editor = AgencyEditor(writer, self._documents, self._configuration, self._reloader.reload)
         orders = control(
             front,
             records(archive),
@@ -459,7 +463,7 @@ class App:
             ),
             users_of(administration),
             tokens_of(tokens),
-            documents(DocumentWriter(self._path, self._environ, self._documents, self._clock), self._reloader.reload),
+            documents(writer, self._reloader.reload),
             renames(
                 Renamer(
                     renames=Renames(self._database),
@@ -477,6 +481,7 @@ class App:
             partial(token_pages, tokens),
             partial(task_pages, worklist, declarer, silencer),
             partial(incident_pages, front, worklist, declarer),
+            partial(settings_pages, editor, self._clock),
         ]
         seen = portal(
             front,

@@ -37,6 +37,8 @@ class Permission(StrEnum):
     POST_LETTERS = "post_letters"
     #: Change an agency's document: routes, mailboxes, contacts, maintenance.
     EDIT_AGENCY = "edit_agency"
+    #: Say in it where secrets and files of the machine are, and which servers are given them.
+    PLACE_SECRETS = "place_secrets"
     #: Send a message now, or a drill.
     TRY = "try"
     #: Let the configuration be read again.
@@ -86,6 +88,7 @@ PERMISSIONS: Final[Mapping[Role, AbstractSet[Permission]]] = {
             Permission.READ_PEOPLE,
             Permission.READ_JOURNAL,
             Permission.EDIT_AGENCY,
+            Permission.PLACE_SECRETS,
             Permission.RELOAD,
             Permission.MANAGE_USERS,
         }

@@ -55,6 +55,16 @@ async def test_an_agency_that_was_taken_out_is_known_to_be(database: Database) -
     assert (gone.number, gone.name, gone.text, gone.document, gone.digest) == (2, "jcm.yaml", None, None, "")
 
 
+async def test_the_versions_of_one_are_listed_from_the_latest_on(database: Database) -> None:
+    documents = Documents(database)
+    for text in ("first", "second", "third"):
+        await write(documents, written("JCM", text), written("MDC", text))
+    assert [each.text for each in await documents.versions("JCM")] == ["third"]
+    assert [each.number for each in await documents.versions("JCM", at_most=9)] == [3, 2, 1]
+    assert [each.number for each in await documents.versions("JCM", below=3, at_most=1)] == [2]
+    assert await documents.versions("X") == []
+
+
 async def test_nothing_is_written_when_any_document_has_moved_on(database: Database) -> None:
     documents = Documents(database)
     await write(documents, written("JCM"))

@@ -45,6 +45,7 @@ def agency(code: str, domain: str = "") -> str:
 
 def laid_out(place: Path) -> Path:
     """Write the settings of a service whose agencies are in its store, and the files of two that nobody has applied."""
+    place.mkdir(exist_ok=True)
     written = SETTINGS + REFERENCE.format(which="a", ending="gov.my", port=1)
     (place / "pantau.yaml").write_text(written + REFERENCE.format(which="b", ending="edu.my", port=2))
     (place / "secrets").mkdir()

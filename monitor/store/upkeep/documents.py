@@ -41,6 +41,14 @@ class Documents:
         async with self._database.read() as connection:
             return _by_agency((await connection.execute(_latest())).all())
 
+    async def versions(self, agency: str, *, below: int | None = None, at_most: int = 1) -> Sequence[DocumentVersion]:
+        """Return the latest versions of an agency's document, the latest first; *below* a number, if one is given."""
+        query = select(document).where(document.c.agency == agency).order_by(document.c.number.desc()).limit(at_most)
+        if below is not None:
+            query = query.where(document.c.number < below)
+        async with self._database.read() as connection:
+            return [_version(row) for row in (await connection.execute(query)).all()]
+
     async def text(self, agency: str, digest: str) -> str | None:
         """Return the text of an agency's document that has this digest, if there ever was one."""
         query = select(document.c.text).where(document.c.agency == agency, document.c.text.is_not(None))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -20,21 +20,28 @@ from alerts.model.notice import Language
 from alerts.model.oncall import Override
 from alerts.record.store import Entry
 from monitor.access.code import CodeWay
+from monitor.config.files.problem import Problem
+from monitor.config.loading import Configuration, load, stored_source
+from monitor.model.document import Pen, WrittenDocument
 from monitor.service.access.administration import Administration
 from monitor.service.access.authenticator import LONGEST, Authenticator
 from monitor.service.access.secret import SessionKey
 from monitor.service.access.tokens import ProgramTokens
+from monitor.service.agency_editor import AgencyEditor
 from monitor.service.declarer import Declarer
+from monitor.service.documents import DocumentWriter
 from monitor.service.hush import Silencer
 from monitor.service.once import MOST_KEPT, OrderBook
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.upkeep.answers import Answers
+from monitor.store.upkeep.documents import Documents
 from monitor.store.upkeep.tokens import TokenRecords
 from monitor.store.upkeep.users import Users, WebSession
 from monitor.web.access.gate import Gate
 from monitor.web.access.tokens import token_pages
 from monitor.web.access.users import user_pages
+from monitor.web.agency.settings import settings_pages
 from monitor.web.api.declaration import declaration_orders
 from monitor.web.api.orders import incident_orders
 from monitor.web.api.override import override_orders
@@ -43,6 +50,7 @@ from monitor.web.duty.incident import incident_pages
 from monitor.web.duty.tasks import task_pages
 from monitor.web.portal import portal
 from tests.integration.alerts.station import Station
+from tests.integration.watching import agency, laid_out
 from tests.unit.alerts.people import BRIEF, T0
 from tests.unit.monitor.web.source import Orders, Service
 
@@ -93,6 +101,41 @@ class DutyDesk:
         return gone
 
 
+class Site:
+    """Two agencies in the store, JCM and MDC, as `tests.integration.watching` writes them; nobody probes them."""
+
+    def __init__(self, directory: Path, database: Database, clock: Clock) -> None:
+        self.settings = laid_out(directory) / "pantau.yaml"
+        self.documents = Documents(database)
+        self.writer = DocumentWriter(self.settings, {}, self.documents, clock)
+        self.editor = AgencyEditor(self.writer, self.documents, lambda: self.configuration, self._reload)
+        self.configuration: Configuration
+        #: By whose word it was read again, and what the next reading finds wrong.
+        self.reloads: list[str] = []
+        self.problems: Sequence[Problem] = ()
+
+    async def open(self) -> None:
+        """Write the agencies' documents."""
+        await self.write(JCM=agency("JCM"), MDC=agency("MDC"))
+        sources = [stored_source(each.document) for each in (await self.documents.latest()).values() if each.document]
+        self.configuration = load(self.settings, {}, documents=sources).accepted()
+
+    async def write(self, **texts: str | None) -> None:
+        """Write as `pantau apply` does; `None`: the agency is watched no more."""
+        wanted = [WrittenDocument(agency=code, name=f"{code.lower()}.yaml", text=t) for code, t in texts.items() if t]
+        gone = [code for code, text in texts.items() if text is None]
+        present = await self.documents.latest()
+        await self.documents.write(present, wanted, gone, pen=Pen.FILES, by="Ravi", now=T0)
+
+    async def text(self, code: str = "JCM") -> str:
+        """Return what the store has."""
+        return (await self.documents.latest())[code].text or ""
+
+    async def _reload(self, by: str) -> Sequence[Problem]:
+        self.reloads.append(by)
+        return self.problems
+
+
 @dataclass
 class House:
     """The portal, and what stands behind its gate."""
@@ -105,6 +148,7 @@ class House:
     station: Station
     clock: Clock
     database: Database
+    site: Site
     stack: AsyncExitStack
 
     def browser(self, **headers: str) -> httpx.AsyncClient:
@@ -161,11 +205,14 @@ async def house(
         tokens = ProgramTokens(TokenRecords(database), clock, agencies=lambda: codes)
         gate = Gate(authenticator, tokens, is_secure=secure)
         orders = orders or Orders(service)
+        site = Site(directory / "site", database, clock)
+        await site.open()
         pages = [
             partial(user_pages, administration),
             partial(token_pages, tokens),
             partial(task_pages, orders, orders, orders),
             partial(incident_pages, service, orders, orders),
+            partial(settings_pages, site.editor, clock),
         ]
         station = Station(database)
         silencer = Silencer(SqlStore(database), station.dispatcher, clock, lambda: [*codes, "JCM/internal"])
@@ -196,5 +243,6 @@ async def house(
             station=station,
             clock=clock,
             database=database,
+            site=site,
             stack=stack,
         )

@@ -1,0 +1,177 @@
+"""Takes edits of one agency's document from somebody who looks after its mail, and has a running service take them up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from monitor.config.files.document import LARGEST, document_of
+from monitor.config.files.problem import Problem, Severity
+from monitor.config.files.section import IN_THE_STORE
+from monitor.config.loading import AgencySource, Configuration, stored_source
+from monitor.config.sense.custody import check_custody
+from monitor.model.document import DocumentVersion, Pen, WrittenDocument
+from monitor.service.documents import DocumentsBrought, DocumentWriter
+from monitor.service.order import NotDone, Unknown
+from monitor.store.upkeep.documents import Documents
+
+#: Of the versions of an agency so many are listed at once.
+LISTED: Final = 25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgencyDraft:
+    """What somebody wants an agency's document to be."""
+
+    agency: str
+    text: str
+    #: The digest of the version that was looked at.
+    started_from: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraftAnswer:
+    """What became of a draft."""
+
+    #: What is wrong with it. With an error in it nothing is written.
+    problems: tuple[Problem, ...] = ()
+    #: So many errors are about what is not this agency's.
+    elsewhere: int = 0
+    #: Written by another pen meanwhile, and not looked at yet: nothing is written.
+    theirs: DocumentVersion | None = None
+    #: What both have started from, where that is known.
+    common: str | None = None
+    #: The version that was written; `None`: none was, or nothing is different.
+    written: DocumentVersion | None = None
+    #: Whether the service has taken it up.
+    taken: bool = False
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether it was to be written, and was not."""
+        return self.theirs is not None or (self.written is None and bool(self.errors or self.elsewhere))
+
+    @property
+    def errors(self) -> Sequence[Problem]:
+        """What keeps it from being written, or taken up."""
+        return [each for each in self.problems if each.severity is Severity.ERROR]
+
+
+class AgencyEditor:
+    """Edits documents in the store. Raises `StoreAway`, and `Unknown` of an agency that is not watched."""
+
+    def __init__(
+        self,
+        writer: DocumentWriter,
+        documents: Documents,
+        configuration: Callable[[], Configuration],
+        reload: Callable[[str], Awaitable[Sequence[Problem]]],
+    ) -> None:
+        """Let *configuration* return the one in force, and *reload* read it again, by whose word."""
+        self._writer = writer
+        self._documents = documents
+        self.configuration = configuration
+        self._reload = reload
+
+    def file_of(self, version: DocumentVersion) -> str | None:
+        """Return the file that an operator edits, where files are what counts; `None`: the store's documents are."""
+        place = self.configuration().settings.agencies
+        return None if place == IN_THE_STORE else str(place / version.name)
+
+    async def latest(self, agency: str) -> DocumentVersion:
+        """Return the latest version of a document, by which the agency is watched."""
+        if (found := await self._last(agency)).text is None:
+            raise _unknown(agency)
+        return found
+
+    async def _last(self, agency: str) -> DocumentVersion:
+        """Return the latest version; by that the agency may be watched no more."""
+        if (found := next(iter(await self._documents.versions(agency)), None)) is None:
+            raise _unknown(agency)
+        return found
+
+    async def versions(self, agency: str, *, below: int | None = None) -> Sequence[DocumentVersion]:
+        """Return versions, the latest first; *below* a number, if one is given."""
+        return await self._documents.versions(agency, below=below, at_most=LISTED)
+
+    async def numbered(self, agency: str, number: int) -> DocumentVersion | None:
+        """Return one version, if there is one of that number."""
+        found = next(iter(await self._documents.versions(agency, below=number + 1)), None)
+        return found if found is not None and found.number == number else None
+
+    async def started_from(self, agency: str, digest: str) -> str:
+        """Return the text that somebody has looked at. Raise `NotDone` when there never was one of that digest."""
+        latest = await self._last(agency)
+        text = latest.text if latest.digest == digest else await self._documents.text(agency, digest)
+        if text is None:
+            raise NotDone("what this form was opened with is not known; open the page again")
+        return text
+
+    async def save(self, draft: AgencyDraft, *, by: str, may_place: bool) -> DraftAnswer:
+        """Write a draft and take it up, if nothing is wrong with it and nobody has written meanwhile.
+
+        *may_place*: whether who writes may say where secrets are, and which servers are given them. Raise `NotDone` where
+        files are what counts, `DocumentsMovedOnError` when others write again and again meanwhile.
+        """
+        latest = await self._last(draft.agency)
+        if (file := self.file_of(latest)) is not None:
+            raise NotDone(f"agencies are files here; an operator edits {file} and gives `pantau reload`")
+        if latest.text is None:
+            return DraftAnswer(theirs=latest, common=await self._documents.text(draft.agency, draft.started_from))
+        ours = WrittenDocument(agency=draft.agency, name=latest.name, text=draft.text)
+        source = stored_source(ours)
+        # Half a MiB of brackets is read for a while, and the probes do not wait.
+        if refused := await asyncio.to_thread(partial(_refused, source, latest, draft, may_place=may_place)):
+            return DraftAnswer(problems=refused)
+        brought = DocumentsBrought(
+            started_from={draft.agency: draft.started_from}, over={}, prune=False, sources=[source]
+        )
+        answer = await self._writer.write(brought, pen=Pen.PORTAL, by=by)
+        if answer.difference.clashes:
+            (clash,) = answer.difference.clashes
+            return DraftAnswer(theirs=clash.theirs, common=(answer.common or {}).get(draft.agency))
+        problems, elsewhere = _about(source.called, answer.problems)
+        if answer.is_refused or not answer.difference:
+            return DraftAnswer(problems=problems, elsewhere=elsewhere)
+        found = await self._reload(by)
+        taken = all(each.severity is not Severity.ERROR for each in found)
+        problems, elsewhere = _about(source.called, tuple(dict.fromkeys((*answer.problems, *found))))
+        return DraftAnswer(problems=problems, elsewhere=elsewhere, written=await self.latest(draft.agency), taken=taken)
+
+
+def _unknown(agency: str) -> Unknown:
+    return Unknown(f"there is no agency '{agency[:40]}'; the status page lists them by their codes")
+
+
+def _refused(
+    source: AgencySource, latest: DocumentVersion, draft: AgencyDraft, *, may_place: bool
+) -> tuple[Problem, ...]:
+    """Return why a draft is refused whatever it says besides: it is another agency's, or moves what it may not."""
+    if len(draft.text.encode()) > LARGEST:
+        return (Problem(file=source.called, message=f"has more than {LARGEST // 1024} KiB"),)
+    document = document_of(draft.text, source.called)
+    code = document.data.get("agency")
+    if document.readable and code is not None and code != draft.agency:
+        place = document.place(("agency",))
+        message = "another code is another agency, and this page is about one; a code is changed by `pantau rename`"
+        return (
+            Problem(
+                file=source.called,
+                line=place.line,
+                column=place.column,
+                key="agency",
+                message=message,
+                instead=draft.agency,
+            ),
+        )
+    return () if may_place else check_custody(document_of(latest.text or "", source.called).data, document)
+
+
+def _about(called: str, problems: Sequence[Problem]) -> tuple[tuple[Problem, ...], int]:
+    """Return what is about a document, and how many errors besides it there are: those are others' to see."""
+    own = tuple(each for each in problems if each.file == called or called in each.message)
+    errors = sum(each.severity is Severity.ERROR for each in problems)
+    return own, errors - sum(each.severity is Severity.ERROR for each in own)

@@ -1,0 +1,165 @@
+"""What the forms of an agency's settings do: each turns what was typed into edits of the document's text. Pure.
+
+Whether a value is right is said by the same checks as of a file, so whatever was typed is written as it was typed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date, datetime, time, timedelta
+from typing import Any, Final
+
+from monitor.config.agency.route import RouteSettings
+from monitor.config.files.duration import format_duration
+from monitor.config.files.edit import AddItem, DropValue, PutValue, TextEdit, Written
+from monitor.config.files.problem import Path
+
+Fields = Mapping[str, str]
+#: Of a contact in the short form, and of one address of a contact.
+NUMBERS: Final = ("sms", "voice", "extension", "fax")
+KINDS: Final = ("mobile", "landline", "fax")
+#: On which days windows of probing begin, as cron says it.
+DAYS: Final = ("*", "mon-fri", "sun-thu")
+
+
+class BadField(Exception):
+    """Something was typed that cannot be made an edit. `field` names it; the message says what to write instead."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+def edits_of(form: str, fields: Fields, data: Mapping[str, Any], routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
+    """Return what a form does to a document that says *data*. Raise `BadField`, or `KeyError` of a form there is none of.
+
+    *routes*: those that the agency is probed on while it lists none.
+    """
+    return _DEEDS[form](fields, data, routes)
+
+
+_Deed = Callable[[Fields, Mapping[str, Any], Sequence[RouteSettings]], Sequence[TextEdit]]
+
+
+def _interval(fields: Fields, _data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
+    return _values(("probing",), fields, ("interval",))
+
+
+def _add_hours(fields: Fields, _data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
+    begins, ends = _time(fields, "begins"), _time(fields, "ends")
+    some_day = date(2026, 1, 1)
+    lasts = datetime.combine(some_day, ends) - datetime.combine(some_day, begins)
+    if lasts <= timedelta(0):
+        lasts += timedelta(days=1)
+    days = fields.get("days", "*")
+    cron = f"{begins.minute} {begins.hour} * * {days if days in DAYS else '*'}"
+    return [AddItem(path=("probing", "when"), value={"cron": cron, "for": format_duration(lasts)})]
+
+
+def _drop_hours(fields: Fields, data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
+    probing = data.get("probing")
+    windows = probing.get("when") if isinstance(probing, Mapping) else None
+    # Without a window nothing would be probed; without the key mail is probed always.
+    alone = isinstance(windows, list) and len(windows) == 1
+    return [DropValue(path=("probing", "when") if alone else ("probing", "when", _number(fields)))]
+
+
+def _add_maintenance(fields: Fields, _data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
+    window = {key: fields.get(name, "").replace("T", " ") for key, name in (("from", "begins"), ("until", "ends"))}
+    return [AddItem(path=("maintenance",), value={**window, "why": fields.get("why", "")})]
+
+
+def _drop_maintenance(fields: Fields, _data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
+    return [DropValue(path=("maintenance", _number(fields)))]
+
+
+def _add_route(fields: Fields, data: Mapping[str, Any], routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
+    wanted = {key: fields[key] for key in ("direction", "mailbox", "reference", "to") if fields.get(key)}
+    if "routes" in data:
+        return [AddItem(path=("routes",), value=wanted)]
+    return [PutValue(path=("routes",), value=[*map(_written, routes), wanted])]
+
+
+def _drop_route(fields: Fields, data: Mapping[str, Any], routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
+    number = _number(fields)
+    if "routes" in data:
+        return [DropValue(path=("routes", number))]
+    left = [_written(route) for place, route in enumerate(routes) if place != number]
+    return [PutValue(path=("routes",), value=left)]
+
+
+def _usual_routes(_fields: Fields, _data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
+    return [DropValue(path=("routes",))]
+
+
+def _contact(fields: Fields, data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
+    path: Path = ("contacts", fields.get("key", ""))
+    contacts = data.get("contacts")
+    there = contacts.get(path[1]) if isinstance(contacts, Mapping) else None
+    if not isinstance(there, Mapping):
+        raise BadField("key", f"there is no contact '{path[1]}' any more; open the page again")
+    edits = [PutValue(path=(*path, "name"), value=fields.get("name", "")), *_values(path, fields, NUMBERS)]
+    addresses = there.get("addresses")
+    for number, address in enumerate(addresses if isinstance(addresses, list) else ()):
+        kinds = [kind for kind in KINDS if isinstance(address, Mapping) and kind in address]
+        written = {kind: fields[f"{kind}-{number}"] for kind in kinds if f"{kind}-{number}" in fields}
+        edits += _values((*path, "addresses", number), written, kinds)
+    return edits
+
+
+def _add_contact(fields: Fields, data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
+    key, contacts = fields.get("key", "").lower(), data.get("contacts")
+    if not key:
+        raise BadField("key", "the contact has no short name; write one in small letters: siti")
+    if isinstance(contacts, Mapping) and key in contacts:
+        raise BadField("key", f"there is a contact '{key}' already; write another short name")
+    numbers = {each: fields[each] for each in ("sms", "voice") if fields.get(each)}
+    return [PutValue(path=("contacts", key), value={"name": fields.get("name", ""), **numbers})]
+
+
+def _drop_contact(fields: Fields, _data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
+    return [DropValue(path=("contacts", fields.get("key", "")))]
+
+
+#: By the name of the form.
+_DEEDS: Final[Mapping[str, _Deed]] = {
+    "interval": _interval,
+    "add_hours": _add_hours,
+    "drop_hours": _drop_hours,
+    "add_maintenance": _add_maintenance,
+    "drop_maintenance": _drop_maintenance,
+    "add_route": _add_route,
+    "drop_route": _drop_route,
+    "usual_routes": _usual_routes,
+    "contact": _contact,
+    "add_contact": _add_contact,
+    "drop_contact": _drop_contact,
+}
+FORMS: Final = frozenset(_DEEDS)
+
+
+def _values(path: Path, fields: Fields, names: Iterable[str]) -> list[TextEdit]:
+    """Return edits that write what was typed, and take out what was left empty."""
+    return [
+        PutValue(path=(*path, name), value=fields[name]) if fields[name] else DropValue(path=(*path, name))
+        for name in names
+        if name in fields
+    ]
+
+
+def _number(fields: Fields) -> int:
+    written = fields.get("number", "")
+    if not written.isdecimal() or len(written) > 4:
+        raise BadField("number", "what is to be taken out is not named; open the page again")
+    return int(written)
+
+
+def _time(fields: Fields, name: str) -> time:
+    try:
+        return time.fromisoformat(fields.get(name, ""))
+    except ValueError:
+        raise BadField(name, "is no time of the day; write 08:00, or 17:30") from None
+
+
+def _written(route: RouteSettings) -> Written:
+    return {key: str(value) for key, value in route.model_dump(exclude_none=True).items()}

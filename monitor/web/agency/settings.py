@@ -1,0 +1,126 @@
+"""An agency's settings, for the officers who look after its mail: forms for what changes often, the whole text, its versions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi.responses import RedirectResponse
+from jinja2 import Environment
+
+from alerts.record.clock import Clock
+from alerts.record.store import StoreAway
+from monitor.access.role import Permission
+from monitor.access.visitor import Visitor
+from monitor.config.files.document import LARGEST, document_of
+from monitor.config.files.edit import NotEditable, edit_text
+from monitor.model.document import DocumentVersion
+from monitor.service.agency_editor import LISTED, AgencyDraft, AgencyEditor, DraftAnswer
+from monitor.service.order import NotDone
+from monitor.store.upkeep.documents import DocumentsMovedOnError
+from monitor.web.access.gate import Needs, agency_in_path
+from monitor.web.agency.deed import FORMS, BadField, edits_of
+from monitor.web.agency.difference import differing_lines
+from monitor.web.agency.sheet import SettingsSheet, TypedForm
+from monitor.web.ask import remember
+from monitor.web.form import form_of
+from monitor.web.page import Tongue
+
+_Officer = Annotated[Visitor, Depends(Needs(Permission.EDIT_AGENCY, agency_in_path))]
+#: An octet of the text may be three in a form.
+_LARGEST_FORM: Final = 3 * LARGEST + 4096
+#: Of what any database counts.
+_DIGITS: Final = 9
+
+
+def settings_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue, Environment]) -> APIRouter:
+    """Build the pages."""
+    router, sheet = APIRouter(include_in_schema=False), SettingsSheet(editor, clock, templates)
+
+    @router.get("/agencies/{code}/settings")
+    async def settings(request: Request, code: str, visitor: _Officer) -> Response:
+        saved = request.query_params.get("saved", "")
+        told = {"saved": _digits(saved), "is_same": saved == "same"}
+        facts = {**sheet.page(await editor.latest(code.upper())), **told}
+        return remember(request, sheet.render(request, visitor, "settings.html", facts))
+
+    @router.post("/agencies/{code}/settings")
+    async def save(request: Request, code: str, visitor: _Officer) -> Response:
+        code = code.upper()
+        fields = await form_of(request, largest=_LARGEST_FORM)
+        typed = TypedForm(name=fields.get("form", ""), fields=fields)
+        if typed.name != "text" and typed.name not in FORMS:
+            raise HTTPException(404, "there is no such form")
+        try:
+            draft = await _draft(code, typed, editor, sheet)
+            answer = await editor.save(draft, by=visitor.by, may_place=visitor.may(Permission.PLACE_SECRETS, code))
+        except (BadField, NotEditable, NotDone, DocumentsMovedOnError) as wrong:
+            facts = {**sheet.page(await editor.latest(code), typed=typed), "why": str(wrong)}
+            return sheet.render(request, visitor, "settings.html", facts, 422)
+        except StoreAway:
+            # Of a text there may be an hour in it; what the other forms held, the browser's way back shows again.
+            if typed.name != "text":
+                raise
+            kept = {"text": fields.get("text", ""), "code": code, "started_from": fields.get("started_from", "")}
+            return sheet.render(request, visitor, "settings_away.html", kept, 503)
+        return await told(request, visitor, typed, draft, answer)
+
+    async def told(
+        request: Request, visitor: Visitor, typed: TypedForm, draft: AgencyDraft, answer: DraftAnswer
+    ) -> Response:
+        if answer.theirs is not None:
+            facts = sheet.clash(draft, answer.theirs, answer.common)
+            return sheet.render(request, visitor, "settings_clash.html", facts, 409)
+        if answer.is_refused:
+            facts = sheet.page(await editor.latest(draft.agency), typed=typed, draft=draft, answer=answer)
+            return sheet.render(request, visitor, "settings.html", facts, 422)
+        if answer.written is not None and (answer.problems or not answer.taken):
+            return sheet.render(request, visitor, "settings.html", sheet.page(answer.written, answer=answer))
+        saved = answer.written.number if answer.written else "same"
+        return RedirectResponse(f"/agencies/{draft.agency}/settings?saved={saved}", status_code=303)
+
+    @router.get("/agencies/{code}/versions")
+    async def versions(request: Request, code: str, visitor: _Officer) -> Response:
+        code, asked_for = code.upper(), request.query_params
+        listed = await editor.versions(code, below=_digits(asked_for.get("below", "")))
+        if not listed:
+            raise HTTPException(404, f"there is no such version of {code[:40]!r}")
+        before, after = [await numbered(code, asked_for.get(name, "")) for name in ("from", "to")]
+        facts = {
+            "code": code,
+            "versions": listed,
+            "older": listed[-1].number if len(listed) == LISTED and listed[-1].number > 1 else None,
+            "before": before,
+            "after": after,
+            "changes": differing_lines(before.text or "", after.text or "") if before and after else None,
+        }
+        return remember(request, sheet.render(request, visitor, "versions.html", facts))
+
+    async def numbered(code: str, written: str) -> DocumentVersion | None:
+        number = _digits(written)
+        return None if number is None else await editor.numbered(code, number)
+
+    return router
+
+
+async def _draft(code: str, typed: TypedForm, editor: AgencyEditor, sheet: SettingsSheet) -> AgencyDraft:
+    """Return what a form wants the document to be. Raise `BadField`, `NotEditable` or `NotDone`."""
+    started_from = typed.fields.get("started_from", "")
+    if typed.name == "text":
+        # Browsers end lines as mail does.
+        text = typed.fields.get("text", "").replace("\r\n", "\n").replace("\r", "\n")
+        return AgencyDraft(agency=code, text=text, started_from=started_from)
+    before = await editor.started_from(code, started_from)
+    fields = {name: value.strip() for name, value in typed.fields.items()}
+
+    def after() -> str:
+        data = document_of(before, code).data
+        return edit_text(before, edits_of(typed.name, fields, data, sheet.usual_routes(code, data)))
+
+    return AgencyDraft(agency=code, text=await asyncio.to_thread(after), started_from=started_from)
+
+
+def _digits(written: str) -> int | None:
+    return int(written) if written.isdecimal() and len(written) <= _DIGITS else None

@@ -1,0 +1,143 @@
+"""How an agency's settings are shown: the forms filled in from its document, and what was typed and is not saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fastapi import Request, Response
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment
+
+from alerts.record.clock import Clock
+from monitor.access.visitor import Visitor
+from monitor.config.agency.route import RouteDirection, RouteSettings, default_routes
+from monitor.config.files.document import document_of
+from monitor.config.files.duration import format_duration
+from monitor.model.document import DocumentVersion
+from monitor.service.agency_editor import AgencyDraft, AgencyEditor, DraftAnswer
+from monitor.web.agency.deed import DAYS, KINDS, NUMBERS
+from monitor.web.agency.difference import differing_lines
+from monitor.web.ask import asked
+from monitor.web.form import MAY_SEND_FORMS
+from monitor.web.page import Tongue
+
+_OF_A_ROUTE: Final = ("direction", "mailbox", "reference", "recipient", "to", "arrives_in")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypedForm:
+    """What somebody has typed into one form: it is shown again until it is saved."""
+
+    name: str = ""
+    fields: Mapping[str, str]
+
+    def value(self, form: str, name: str, present: object = "") -> str:
+        """Return what a field of a form shows."""
+        found = self.fields.get(name) if form == self.name else None
+        return str(present or "") if found is None else found
+
+
+NOTHING_TYPED: Final = TypedForm(fields={})
+
+
+class SettingsSheet:
+    """Renders the pages about an agency's document."""
+
+    def __init__(self, editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue, Environment]) -> None:
+        self._editor = editor
+        self._clock = clock
+        self._templates = templates
+
+    def usual_routes(self, code: str, data: Mapping[str, Any]) -> Sequence[RouteSettings]:
+        """Return the routes of an agency that lists none, as far as it is in force as its document says."""
+        configuration = self._editor.configuration()
+        agency = configuration.registry.agencies.get(code)
+        if agency is None or list(agency.mailboxes) != list(_mapping(data.get("mailboxes"))):
+            return ()
+        return default_routes(agency.mailboxes, configuration.settings.references)
+
+    def page(
+        self,
+        version: DocumentVersion,
+        *,
+        typed: TypedForm = NOTHING_TYPED,
+        draft: AgencyDraft | None = None,
+        answer: DraftAnswer | None = None,
+    ) -> Mapping[str, object]:
+        """Return what the page of settings shows. *draft*: the text that an *answer* is about, if it was not written."""
+        text, general = version.text or "", self._editor.configuration().settings
+        lines = (draft.text if draft else text).splitlines()
+        now = self._clock.now().astimezone(general.time_zone)
+        return {
+            "version": version,
+            "code": version.agency,
+            "file": self._editor.file_of(version),
+            "text": typed.value("text", "text", text).replace("\r\n", "\n"),
+            "typed": typed,
+            "answer": answer,
+            "quoted": {number + 1: line for number, line in enumerate(lines)} if answer else {},
+            "now": f"{now:%Y-%m-%dT%H:%M}",
+            "usual_interval": format_duration(general.probing.interval),
+            "references": list(general.references),
+            "directions": list(RouteDirection),
+            "numbers": NUMBERS,
+            "kinds": KINDS,
+            "days": DAYS,
+            "saved": None,
+            "is_same": False,
+            "why": "",
+            **self._values(version.agency, document_of(text, version.agency).data),
+        }
+
+    def _values(self, code: str, data: Mapping[str, Any]) -> Mapping[str, object]:
+        usual = [each.model_dump() for each in self.usual_routes(code, data)]
+        probing = _mapping(data.get("probing"))
+        return {
+            "lists_routes": "routes" in data,
+            "routes": _rows(data.get("routes", usual), _OF_A_ROUTE),
+            "mailboxes": list(_mapping(data.get("mailboxes"))),
+            "interval": probing.get("interval", ""),
+            "windows": _rows(probing.get("when"), ("cron", "for")),
+            "maintenance": _rows(data.get("maintenance"), ("from", "until", "cron", "for", "why")),
+            "contacts": {key: _contact(_mapping(each)) for key, each in _mapping(data.get("contacts")).items()},
+        }
+
+    @staticmethod
+    def clash(draft: AgencyDraft, theirs: DocumentVersion, common: str | None) -> Mapping[str, object]:
+        """Return what is shown when somebody else has written *theirs* meanwhile."""
+        their_text = theirs.text or ""
+        return {
+            "theirs": theirs,
+            "text": draft.text,
+            "code": draft.agency,
+            "common": common,
+            "their_changes": None if common is None else differing_lines(common, their_text),
+            "our_changes": differing_lines(their_text if common is None else common, draft.text),
+        }
+
+    def render(
+        self, request: Request, visitor: Visitor, template: str, facts: Mapping[str, object], status: int = 200
+    ) -> Response:
+        """Return a page."""
+        page = self._templates[asked(request).tongue].get_template(template)
+        common = {"visitor": visitor, "path": request.url.path}
+        return HTMLResponse(page.render({**common, **facts}), status_code=status, headers=MAY_SEND_FORMS)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _row(value: Any, keys: Iterable[str]) -> Mapping[str, Any]:
+    return {key: _mapping(value).get(key) or "" for key in keys}
+
+
+def _rows(value: Any, keys: Iterable[str]) -> Sequence[Mapping[str, Any]]:
+    return [_row(each, keys) for each in value] if isinstance(value, list) else []
+
+
+def _contact(contact: Mapping[str, Any]) -> Mapping[str, Any]:
+    addresses = _rows(contact["addresses"], KINDS) if "addresses" in contact else None
+    return {**_row(contact, ("name", *NUMBERS)), "addresses": addresses}

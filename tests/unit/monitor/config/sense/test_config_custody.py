@@ -1,0 +1,110 @@
+"""Whoever edits an agency in the portal moves no secret and no file of the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.config.files.document import Document, document_of
+from monitor.config.files.reading import as_model, core, is_secret, item, names, of_field
+from monitor.config.model.registry import Agency
+from monitor.config.sense.custody import check_custody
+
+BEFORE = """\
+agency: JCM
+name: Jabatan Contoh
+domains: [jcm.gov.my]
+office:
+  crest: jata/jcm.svg
+mailboxes:
+  utama:
+    address: pantau@jcm.gov.my
+    smtp: {host: mel.jcm.gov.my, tls_name: mel.contoh.gov.my}
+    imap: {host: mel.jcm.gov.my}
+    login: {username: pantau, password_file: secrets/jcm}
+contacts:
+  siti: {name: Siti, sms: 010-000 0101, pin_file: secrets/pin}
+"""
+
+
+def said(was: str, becomes: str, *, before: str = BEFORE) -> list[str]:
+    assert was in before
+    after = document_of(before.replace(was, becomes), "JCM in the store")
+    return [str(problem) for problem in check_custody(document_of(before, "").data, after)]
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "where"),
+    [
+        ("secrets/jcm", "/etc/shadow", "11: mailboxes.utama.login.password_file"),
+        ("password_file: secrets/jcm", "password_env: PGPASSWORD", "11: mailboxes.utama.login"),
+        ("username: pantau", "username: setiausaha", "11: mailboxes.utama.login.username"),
+        ("host: mel.jcm.gov.my, tls", "host: penyerang.contoh.gov.my, tls", "9: mailboxes.utama.smtp.host"),
+        (", tls_name: mel.contoh.gov.my", "", "9: mailboxes.utama.smtp"),
+        ("imap: {host: mel.jcm.gov.my}", "imap: {host: mel.jcm.gov.my, port: 25}", "10: mailboxes.utama.imap.port"),
+        ("    login:", "    ca_file: /etc/passwd\n    login:", "11: mailboxes.utama.ca_file"),
+        ("jata/jcm.svg", "/etc/pantau/pantau.key", "5: office.crest"),
+        ("secrets/pin", "secrets/jcm", "13: contacts.siti.pin_file"),
+        ("pin_file", "pin_env", "13: contacts.siti.pin_env"),
+        ("  siti: {", "  ali: {name: Ali, pin_file: secrets/pin}\n  siti: {", "13: contacts.ali.pin_file"),
+        ("  utama:", "  lain:", "9: mailboxes.lain.smtp"),
+    ],
+)
+def test_who_names_another_place_of_a_secret_or_another_server_is_told_at_the_line(
+    was: str, becomes: str, where: str
+) -> None:
+    first, *_ = said(was, becomes)
+    assert first.startswith(f"JCM in the store:{where}: only an administrator changes where a secret")
+
+
+def test_what_stood_there_is_what_to_write_instead() -> None:
+    assert said("secrets/jcm", "/etc/shadow")[0].endswith("; write instead: secrets/jcm")
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        ("Siti", "Siti binti Contoh"),
+        ("010-000 0101", "010-000 0102"),
+        ("  crest: jata/jcm.svg\n", "  telephone: 03-0000 0100\n"),
+        (", pin_file: secrets/pin", ""),
+        ("    imap: {host: mel.jcm.gov.my}\n", ""),
+        ("address: pantau@", "address: mel@"),
+        ("contacts:\n", "probing: {interval: 10m}\ncontacts:\n"),
+        # Written otherwise, and the same.
+        ("secrets/jcm", "'secrets/jcm'"),
+    ],
+)
+def test_everything_else_is_the_agencys_own(was: str, becomes: str) -> None:
+    assert said(was, becomes) == []
+
+
+def places(asked: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield where in a document the path of a file, a secret or a command may be written."""
+    model, below = as_model(asked), item(asked)
+    if model is not None:
+        for key, field in names(model).items():
+            yield from places(of_field(field), (*path, f"{key}_file" if is_secret(of_field(field)) else key))
+    elif below is not None and path[-1] != "token_command":
+        yield from places(below, (*path, "*"))
+    elif core(asked) is Path or is_secret(asked) or path[-1] == "token_command":
+        yield path
+
+
+FOUND = sorted(places(Agency))
+
+
+def test_there_are_places_to_be_found() -> None:
+    assert ("mailboxes", "*", "login", "oauth", "client_secret_file") in FOUND
+    assert len(FOUND) >= 8
+
+
+@pytest.mark.parametrize("path", FOUND, ids="/".join)
+def test_no_file_that_a_document_may_name_is_overlooked(path: tuple[str, ...]) -> None:
+    value: Any = "/etc/shadow"
+    for part in reversed(path):
+        value = [value] if part == "*" and path[0] not in {"mailboxes", "contacts"} else {part.replace("*", "x"): value}
+    assert check_custody({}, Document(file="JCM", data=value))

@@ -1,0 +1,404 @@
+"""Officers edit their agency in the portal: by forms, and in the whole text. Nothing is lost, and nothing is let slip."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from monitor.config.files.problem import Problem
+from monitor.config.loading import load
+from monitor.model.document import Pen, digest_of
+from tests.integration.watching import agency
+from tests.unit.monitor.web.signed import House, house
+
+SETTINGS, VERSIONS = "/agencies/JCM/settings", "/agencies/JCM/versions"
+MORE = (
+    agency("JCM")
+    + """\
+contacts:
+  # She knows the server.
+  siti: {name: Siti, sms: 010-000 0101}
+  ali:
+    name: Ali
+    addresses:
+      - {mobile: 010-000 0102}
+      - {landline: 03-0000 0102}
+maintenance:
+  - {from: 2026-12-01 22:00, until: 2026-12-02 04:00, why: Naik taraf}
+probing:
+  when:
+    - {cron: "0 7 * * mon-fri", for: 12h}
+"""
+)
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[House]:
+    async with house(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def officer(place: House) -> httpx.AsyncClient:
+    return await place.admitted("siti", "officer:JCM")
+
+
+async def send(browser: httpx.AsyncClient, form: str, started_from: str, **fields: str) -> httpx.Response:
+    return await browser.post(SETTINGS, data={"form": form, "started_from": started_from, **fields})
+
+
+async def fill(place: House, browser: httpx.AsyncClient, form: str, **fields: str) -> httpx.Response:
+    """Send a form of the page as it is now."""
+    return await send(browser, form, digest_of(await place.site.text()), **fields)
+
+
+def shown(answer: httpx.Response) -> str:
+    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", answer.text)))
+
+
+def text_in(answer: httpx.Response) -> str:
+    found = re.search(r"<textarea[^>]*>\n(.*?)</textarea>", answer.text, re.DOTALL)
+    assert found
+    return html.unescape(found[1])
+
+
+async def test_the_page_shows_the_document_with_the_version_that_it_is(
+    place: House, officer: httpx.AsyncClient
+) -> None:
+    await place.site.write(JCM=MORE)
+    page = await officer.get(SETTINGS, params={"lang": "en"})
+    assert page.status_code == 200
+    assert "Version 2, written by Ravi at 24/11/2026 14:15 (files)" in shown(page)
+    assert text_in(page) == MORE
+    assert page.text.count(f'name="started_from" value="{digest_of(MORE)}"') > 9
+    for value in ("010-000 0101", "010-000 0102", "03-0000 0102"):
+        assert f'value="{value}"' in page.text
+    assert "0 7 * * mon-fri (cron), for 12h" in shown(page)
+    assert "2026-12-01 22:00 until 2026-12-02 04:00: Naik taraf" in shown(page)
+
+
+async def test_what_is_saved_is_a_version_by_the_portal_in_ones_name_and_is_taken_up(
+    place: House, officer: httpx.AsyncClient
+) -> None:
+    answer = await fill(place, officer, "interval", interval="10m")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{SETTINGS}?saved=2")
+    latest = await place.site.editor.latest("JCM")
+    assert (latest.pen, latest.by) == (Pen.PORTAL, "Siti Contoh (siti)")
+    assert latest.text == agency("JCM") + "probing:\n  interval: 10m\n"
+    assert place.site.reloads == ["Siti Contoh (siti)"]
+    page = await officer.get(answer.headers["location"] + "&lang=en")
+    assert "Version 2 is saved, and Pantau works by it." in shown(page)
+
+
+@pytest.mark.parametrize(
+    ("form", "fields", "change"),
+    [
+        ("interval", {"interval": "10m"}, ("for: 12h}\n", "for: 12h}\n  interval: 10m\n")),
+        (
+            "add_hours",
+            {"days": "sun-thu", "begins": "19:30", "ends": "07:00"},
+            ("for: 12h}\n", 'for: 12h}\n    - {cron: "30 19 * * sun-thu", for: 11h30m}\n'),
+        ),
+        (
+            "drop_hours",
+            {"number": "0"},
+            ('probing:\n  when:\n    - {cron: "0 7 * * mon-fri", for: 12h}\n', "probing: {}\n"),
+        ),
+        (
+            "add_maintenance",
+            {"begins": "2026-12-05T22:00", "ends": "2026-12-06T02:00", "why": "Tukar cakera"},
+            (
+                "why: Naik taraf}\n",
+                "why: Naik taraf}\n  - {from: 2026-12-05 22:00, until: 2026-12-06 02:00, why: Tukar cakera}\n",
+            ),
+        ),
+        (
+            "drop_maintenance",
+            {"number": "0"},
+            (
+                "maintenance:\n  - {from: 2026-12-01 22:00, until: 2026-12-02 04:00, why: Naik taraf}\n",
+                "maintenance: []\n",
+            ),
+        ),
+        (
+            "contact",
+            {"key": "siti", "name": "Siti binti Contoh", "sms": "010-000 0109", "voice": "03-0000 0109", "fax": ""},
+            ("{name: Siti, sms: 010-000 0101}", "{name: Siti binti Contoh, sms: 010-000 0109, voice: 03-0000 0109}"),
+        ),
+        (
+            "contact",
+            {"key": "ali", "name": "Ali", "mobile-0": "010-000 0102", "landline-1": "03-0000 0199"},
+            ("03-0000 0102", "03-0000 0199"),
+        ),
+        (
+            "add_contact",
+            {"key": "Devi", "name": "Devi", "sms": "010-000 0103", "voice": ""},
+            (
+                "      - {landline: 03-0000 0102}\n",
+                "      - {landline: 03-0000 0102}\n  devi:\n    name: Devi\n    sms: 010-000 0103\n",
+            ),
+        ),
+        ("drop_contact", {"key": "siti"}, ("  siti: {name: Siti, sms: 010-000 0101}\n", "")),
+    ],
+)
+async def test_each_form_changes_what_it_is_about_and_nothing_else(
+    place: House, officer: httpx.AsyncClient, form: str, fields: dict[str, str], change: tuple[str, str]
+) -> None:
+    await place.site.write(JCM=MORE)
+    answer = await fill(place, officer, form, **fields)
+    assert answer.status_code in {200, 303}, shown(answer)
+    assert await place.site.text() == MORE.replace(*change)
+
+
+async def test_a_route_is_taken_out_of_the_usual_ones_added_and_all_are_put_back(
+    place: House, officer: httpx.AsyncClient
+) -> None:
+    page = await officer.get(SETTINGS, params={"lang": "en"})
+    assert "None are listed: mail is probed inside the agency" in shown(page)
+    assert (await fill(place, officer, "drop_route", number="0")).status_code == 303
+    written = await place.site.text()
+    assert "{direction: internal" not in written
+    assert written.count("{direction: ") == 4
+    # By these it is probed from now on.
+    assert (await fill(place, officer, "drop_route", number="3")).status_code == 303
+    assert (await fill(place, officer, "add_route", direction="internal", mailbox="", to="")).status_code == 303
+    assert (await place.site.text()).count("{direction: ") == 4
+    assert "- {direction: internal}" in await place.site.text()
+    assert (await fill(place, officer, "usual_routes")).status_code == 303
+    assert await place.site.text() == agency("JCM")
+
+
+async def test_an_error_is_told_where_it_is_with_what_to_write_and_what_was_typed_is_kept(
+    place: House, officer: httpx.AsyncClient
+) -> None:
+    answer = await fill(place, officer, "interval", interval="sepuluh minit")
+    assert answer.status_code == 422
+    assert "probing.interval: is no span of time" in shown(answer)
+    assert 'name="interval" value="sepuluh minit"' in answer.text
+
+    typed = (await place.site.text()).replace("domains", "domain") + "# hujung\n"
+    answer = await fill(place, officer, "text", text=typed.replace("\n", "\r\n"))
+    assert answer.status_code == 422
+    assert re.search(r"Baris 4: domain: is no known key domain: \[jcm\.gov\.my\]\s*Tulis: domains", shown(answer))
+    assert text_in(answer) == typed
+
+    answer = await fill(place, officer, "add_hours", begins="pagi", ends="17:00")
+    assert answer.status_code == 422
+    assert "is no time of the day; write 08:00, or 17:30" in shown(answer)
+    assert 'name="begins" value="pagi"' in answer.text
+    assert place.site.reloads == []
+    assert await place.site.text() == agency("JCM")
+
+
+async def test_what_somebody_else_wrote_meanwhile_is_shown_and_nothing_is_lost(
+    place: House, officer: httpx.AsyncClient
+) -> None:
+    started = digest_of(await place.site.text())
+    theirs = agency("JCM").replace("Jabatan JCM", "Jabatan Mereka")
+    await place.site.write(JCM=theirs)
+    await officer.get(SETTINGS, params={"lang": "en"})
+    answer = await send(officer, "interval", started, interval="10m")
+    assert answer.status_code == 409
+    assert "Version 2 was written by Ravi" in shown(answer)
+    assert "+ name: Jabatan Mereka" in shown(answer)
+    assert "+ interval: 10m" in shown(answer)
+    ours = text_in(answer)
+    assert ours == agency("JCM") + "probing:\n  interval: 10m\n"
+    assert await place.site.text() == theirs
+
+    # Whoever has seen it may write; a third version meanwhile is shown again.
+    (seen,) = set(re.findall(r'name="started_from" value="(\w+)"', answer.text))
+    await place.site.write(JCM=theirs + "# lagi\n")
+    again = await send(officer, "text", seen, text=ours)
+    assert again.status_code == 409
+    assert "+ # lagi" in shown(again)
+    (seen,) = set(re.findall(r'name="started_from" value="(\w+)"', again.text))
+    assert (await send(officer, "text", seen, text=ours)).status_code == 303
+    assert await place.site.text() == ours
+
+
+async def test_an_agency_that_was_taken_out_meanwhile_is_not_brought_back_and_the_text_is_kept(
+    place: House, officer: httpx.AsyncClient
+) -> None:
+    started, typed = digest_of(await place.site.text()), agency("JCM") + "# lama\n"
+    await place.site.write(JCM=None)
+    answer = await send(officer, "text", started, text=typed)
+    assert answer.status_code == 409
+    assert text_in(answer) == typed
+    assert "Simpan menggantikan" not in shown(answer)
+    assert (await officer.get(SETTINGS)).status_code == 404
+    assert await place.site.text() == ""
+
+
+async def test_what_is_already_so_is_no_version(place: House, officer: httpx.AsyncClient) -> None:
+    answer = await fill(place, officer, "text", text=agency("JCM").replace("\n", "\r\n"))
+    assert answer.headers["location"] == f"{SETTINGS}?saved=same"
+    assert "Tiada apa yang berubah" in shown(await officer.get(answer.headers["location"]))
+    assert (await place.site.editor.latest("JCM")).number == 1
+    assert place.site.reloads == []
+
+
+async def test_what_is_written_and_not_taken_up_is_said_with_the_reason(
+    place: House, officer: httpx.AsyncClient
+) -> None:
+    await officer.get(SETTINGS, params={"lang": "en"})
+    place.site.problems = [Problem(file="JCM in the store", line=7, key="name", message="cannot be taken up now")]
+    answer = await fill(place, officer, "interval", interval="10m")
+    assert answer.status_code == 200
+    assert "Version 2 is saved, but Pantau does NOT work by it yet" in shown(answer)
+    assert "Line 7: name: cannot be taken up now" in shown(answer)
+    assert "interval: 10m" in await place.site.text()
+
+
+async def test_errors_of_others_are_counted_and_not_shown(place: House, officer: httpx.AsyncClient) -> None:
+    place.site.problems = [Problem(file="MDC in the store", line=7, message="holds a secret of MDC")]
+    answer = await fill(place, officer, "interval", interval="10m")
+    assert "Ada 1 ralat di luar dokumen ini" in shown(answer)
+    assert "secret of MDC" not in answer.text
+
+
+@pytest.mark.access
+async def test_an_officer_changes_nothing_of_another_agency_not_even_by_writing_its_code(
+    place: House, officer: httpx.AsyncClient
+) -> None:
+    assert (await officer.post("/agencies/MDC/settings", data={"form": "interval"})).status_code == 403
+    for text in (
+        agency("MDC"),
+        agency("JCM").replace("agency: JCM", "agency: MDC"),
+        agency("JCM", "x.gov.my") + "agency: MDC\n",
+    ):
+        answer = await fill(place, officer, "text", text=text)
+        assert answer.status_code == 422
+    first = await fill(place, officer, "text", text=agency("MDC"))
+    assert "Baris 2: agency: another code is another agency" in shown(first)
+    assert "Tulis: JCM" in shown(first)
+    assert (await place.site.text("MDC"), await place.site.text()) == (agency("MDC"), agency("JCM"))
+    # An administrator does not make an agency by it, either.
+    admin = await place.admitted("pentadbir", "admin")
+    assert (await fill(place, admin, "text", text=agency("X", "x.gov.my"))).status_code == 422
+    assert set(await place.site.documents.latest()) == {"JCM", "MDC"}
+
+
+@pytest.mark.access
+@pytest.mark.parametrize(
+    ("was", "becomes", "line"),
+    [
+        ("password_file: secrets/mail", "password_file: ../other/secret", 10),
+        ("password_file: secrets/mail", "password_env: PATH", 10),
+        ("{host: 127.0.0.1, port: 3}\n    imap", "{host: penyerang.contoh.gov.my}\n    imap", 8),
+        ("mailboxes:\n", "office: {crest: pantau.yaml}\nmailboxes:\n", 5),
+    ],
+)
+async def test_an_officer_points_at_no_file_and_no_server_and_an_administrator_may(
+    place: House, officer: httpx.AsyncClient, was: str, becomes: str, line: int
+) -> None:
+    changed = agency("JCM").replace(was, becomes)
+    assert changed != agency("JCM")
+    answer = await fill(place, officer, "text", text=changed)
+    assert answer.status_code == 422
+    assert f"Baris {line}: " in shown(answer)
+    assert "only an administrator changes where a secret or a file is kept" in shown(answer)
+    assert await place.site.text() == agency("JCM")
+    everywhere = await place.admitted("ravi", "officer")
+    assert "only an administrator" in shown(await fill(place, everywhere, "text", text=changed))
+    # What an administrator writes is checked as ever, and by that alone.
+    admin = await place.admitted("pentadbir", "admin")
+    assert "only an administrator" not in shown(await fill(place, admin, "text", text=changed))
+
+
+@pytest.mark.access
+async def test_an_old_version_is_no_leave_to_point_where_it_pointed(place: House, officer: httpx.AsyncClient) -> None:
+    old = agency("JCM").replace("secrets/mail", "secrets/../secrets/mail")
+    await place.site.write(JCM=old)
+    await place.site.write(JCM=agency("JCM"))
+    answer = await send(officer, "text", digest_of(old), text=old + "# lagi\n")
+    assert answer.status_code == 422
+    assert "only an administrator" in shown(answer)
+
+
+async def test_where_files_count_the_document_is_shown_and_the_file_is_named(
+    place: House, officer: httpx.AsyncClient
+) -> None:
+    site = place.site
+    written = site.settings.read_text().replace("in the store", "agencies/")
+    site.settings.write_text(written)
+    site.configuration = load(site.settings, {}).accepted()
+    page = await officer.get(SETTINGS, params={"lang": "en"})
+    assert f"an operator edits {site.settings.parent}/agencies/jcm.yaml" in shown(page)
+    assert "<textarea" not in page.text
+    assert "name: Jabatan JCM" in shown(page)
+    answer = await fill(place, officer, "interval", interval="10m")
+    assert answer.status_code == 422
+    assert await site.text() == agency("JCM")
+
+
+async def test_what_another_site_sends_is_not_taken(place: House, officer: httpx.AsyncClient) -> None:
+    officer.headers["Sec-Fetch-Site"] = "cross-site"
+    assert (await fill(place, officer, "interval", interval="10m")).status_code in {401, 403}
+    assert await place.site.text() == agency("JCM")
+
+
+@pytest.mark.parametrize(
+    ("form", "fields"),
+    [
+        ("nothing", {}),
+        ("interval", {"started_from": "x", "interval": "5m"}),
+        ("drop_hours", {"number": "-1"}),
+        ("drop_route", {}),
+        ("contact", {"key": "nobody"}),
+        ("add_contact", {}),
+        ("text", {"text": "\0"}),
+        ("text", {"text": "a: " * 200_000}),
+        ("text", {"text": "{" * 5_000}),
+    ],
+)
+async def test_what_no_page_of_ours_sends_changes_nothing_and_breaks_nothing(
+    place: House, officer: httpx.AsyncClient, form: str, fields: dict[str, str]
+) -> None:
+    answer = await officer.post(SETTINGS, data={"form": form, "started_from": digest_of(agency("JCM")), **fields})
+    assert answer.status_code in {404, 413, 422}
+    assert await place.site.text() == agency("JCM")
+
+
+async def test_what_is_in_a_document_is_text_and_no_markup(place: House, officer: httpx.AsyncClient) -> None:
+    await place.site.write(JCM=agency("JCM").replace("Jabatan JCM", "'</textarea><script>x</script>'"))
+    for path in (SETTINGS, f"{VERSIONS}?from=1&to=2"):
+        page = await officer.get(path)
+        assert "<script>" not in page.text
+        assert page.text.count("</textarea>") <= 1
+
+
+async def test_versions_tell_who_wrote_what_when_and_with_which_pen(place: House, officer: httpx.AsyncClient) -> None:
+    await fill(place, officer, "interval", interval="10m")
+    page = await officer.get(VERSIONS, params={"lang": "en"})
+    assert "<td>2</td>" in page.text
+    assert "<td>Siti Contoh (siti)</td><td>portal</td>" in page.text
+    assert "<td>Ravi</td><td>files</td>" in page.text
+    page = await officer.get(VERSIONS, params={"from": "1", "to": "2"})
+    assert "+ interval: 10m" in shown(page)
+    assert (await officer.get(VERSIONS, params={"from": "1", "to": "99"})).status_code == 200
+    assert (await officer.get("/agencies/MDC/versions")).status_code == 403
+
+
+async def test_many_versions_are_listed_a_page_at_a_time(place: House, officer: httpx.AsyncClient) -> None:
+    for number in range(30):
+        await place.site.write(JCM=agency("JCM") + f"# {number}\n")
+    page = await officer.get(VERSIONS)
+    assert page.text.count("<tr><td>") == 25
+    (older,) = re.findall(r'href="\?below=(\d+)"', page.text)
+    page = await officer.get(VERSIONS, params={"below": older})
+    assert page.text.count("<tr><td>") == 6
+    assert "below=" not in page.text
+
+
+async def test_who_may_edit_an_agency_finds_its_settings_on_every_page(
+    place: House, officer: httpx.AsyncClient
+) -> None:
+    assert f'href="{SETTINGS}"' in (await officer.get("/account")).text
+    viewer = await place.admitted("ravi", "viewer:JCM")
+    assert SETTINGS not in (await viewer.get("/account")).text
