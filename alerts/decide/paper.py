@@ -6,8 +6,9 @@ Printed and posted are words of people: who says so first is written down, and w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
+from zoneinfo import ZoneInfo
 
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.notice import Addressee, Purpose
@@ -35,6 +36,21 @@ class Handling:
 
     by: str
     at: datetime
+    #: On which day it was posted, where that was said; `None`: on the day of `at`.
+    day: date | None = None
+
+    def on(self, zone: ZoneInfo) -> date:
+        """Return on which day it was done."""
+        return self.day or self.at.astimezone(zone).date()
+
+
+class ImpossibleDay(StrEnum):
+    """Why a letter cannot have been posted on a day."""
+
+    #: It has not come yet.
+    FUTURE = "future"
+    #: There was no letter then.
+    BEFORE_LAID = "before_laid"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,3 +88,10 @@ class TrayLetter:
 def post_by(laid_at: datetime, hours: OfficeHours) -> datetime:
     """Return until when a letter is to be posted: the end of the first workday after the day it was laid on."""
     return hours.end_of_next_workday(laid_at)
+
+
+def why_not_posted_on(day: date, laid_at: datetime, now: datetime, zone: ZoneInfo) -> ImpossibleDay | None:
+    """Return why a letter cannot have been posted on a *day*, as the clerk's clock has it; `None`: it can."""
+    if day > now.astimezone(zone).date():
+        return ImpossibleDay.FUTURE
+    return ImpossibleDay.BEFORE_LAID if day < laid_at.astimezone(zone).date() else None

@@ -7,7 +7,7 @@ edits. An event of the journal that is not listed is told as it stands there.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 from alerts.model.channel import Channel
@@ -80,6 +80,8 @@ def person(name: str) -> str:
 def detail(key: str, value: str) -> str:
     """Return what an entry's detail is called, where it is a word of ours or a moment."""
     match key:
+        case "day" if (day := _date(value)) is not None:
+            return f"{_MOMENTS[key]} {day:%d/%m/%Y}"
         case _ if key in _KINDS:
             return _KINDS[key].get(value, value)
         case _ if key in _MOMENTS and (at := _moment(value)) is not None:
@@ -91,6 +93,13 @@ def detail(key: str, value: str) -> str:
 def stamp(at: datetime) -> str:
     """Return the second, in Malaysian time: "24/11/2026 14:15:09"."""
     return moment.local(at).strftime("%d/%m/%Y %H:%M:%S")
+
+
+def _date(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 def _moment(text: str) -> datetime | None:

@@ -15,6 +15,7 @@ import fontpkg_arimo  # type: ignore[import-untyped]  # two constants
 import typst
 
 from alerts.documents.crest import Crest
+from alerts.documents.docket import Docket, docket_data
 from alerts.documents.dossier import Dossier, dossier_data
 from alerts.documents.fax import fax_data
 from alerts.documents.letter import letter_data
@@ -90,6 +91,11 @@ def dossier(of: Dossier, digests: Mapping[str, str], wording: Wording) -> PageCo
 def statement(of: MonthlyStatement, wording: Wording) -> PageContent:
     """Return an agency's monthly statement."""
     return _Sheet("statement.typ", statement_data(of, wording), of.made_at, 0).page()
+
+
+def docket(of: Docket) -> PageContent:
+    """Return the list of what was posted on a day."""
+    return _Sheet("docket.typ", docket_data(of), of.made_at, 0).page()
 
 
 def fax_list(facts: Sequence[Facts], addressee: Addressee, wording: Wording, operator: Office) -> PageContent:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 
 import structlog
@@ -181,12 +181,17 @@ class Dispatcher:
 
         self.note_told(await self._answers.write(answer))
 
-    async def note_letter(self, reference: str, step: LetterStep, by: str) -> Handling | None:
+    async def note_letter(
+        self, reference: str, step: LetterStep, by: str, *, day: date | None = None
+    ) -> Handling | None:
         """Write down, once, that a clerk has printed or posted a letter.
+
+        *day*: on which it was posted, if the clerk says so. What was to be told follows from the moment at which it is said all
+        the same: before that nobody knew.
 
         Return who had said so before; `None`: nobody, or there is no such letter.
         """
-        handling = Handling(by=by, at=self._clock.now())
+        handling = Handling(by=by, at=self._clock.now(), day=day)
         async with self._store.transaction() as ledger:
             found = await ledger.attempt(reference)
             if found is None:
@@ -212,6 +217,7 @@ class Dispatcher:
                     event="letter printed" if step is LetterStep.PRINTED else "letter dispatched",
                     incident_id=notice.incident_id,
                     notice_id=notice.id,
+                    detail={} if day is None else {"day": day.isoformat()},
                 )
             )
             tellings = await come_to(ledger, notice, posted, attempt.state, handling.at)

@@ -32,8 +32,8 @@ async def form_of(request: Request, *, largest: int = LARGEST_FORM) -> Mapping[s
     return {name: values[-1] for name, values in (await fields_of(request, largest=largest)).items()}
 
 
-async def fields_of(request: Request, *, largest: int = LARGEST_FORM) -> Mapping[str, list[str]]:
-    """Return the fields of a form with all their values, in their order. Raise `HTTPException`.
+async def fields_of(request: Request, *, largest: int = LARGEST_FORM, most: int = _FIELDS) -> Mapping[str, list[str]]:
+    """Return the fields of a form with all their values, in their order: at most so many. Raise `HTTPException`.
 
     It is not taken from a stranger's page, and not read any further than it may be long.
     """
@@ -48,10 +48,10 @@ async def fields_of(request: Request, *, largest: int = LARGEST_FORM) -> Mapping
             raise HTTPException(413, f"a form has at most {largest} octets")
     found: dict[str, list[str]] = {}
     try:
-        for name, value in parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_FIELDS):
+        for name, value in parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=most):
             found.setdefault(name, []).append(value)
     except ValueError:
-        raise HTTPException(413, f"a form has at most {_FIELDS} fields") from None
+        raise HTTPException(413, f"a form has at most {most} fields") from None
     return found
 
 

@@ -1,4 +1,4 @@
-"""Letters, for the clerk who prints and posts them: a page with buttons, and the command line's orders.
+"""Letters, for the clerk who prints and posts them: a page with buttons, papers to print, and the command line's orders.
 
 The page needs no script. A button sends a form; a page of a stranger's, open in the clerk's browser, could send one
 here too, so what does not come from our own page is refused.
@@ -6,26 +6,38 @@ here too, so what does not come from our own page is refused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import date
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final, TypedDict
 
-from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from alerts.decide.paper import WAITING, LetterStep
+from alerts.documents.docket import Docket, DocketLine
+from alerts.documents.render import docket
+from alerts.documents.stack import stacked
+from alerts.model.gateway import PageContent
 from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
+from monitor.service.front import Front
 from monitor.service.order import NotDone
-from monitor.service.paper.letters import Letters, LetterView, Noted
+from monitor.service.paper.letters import Letters, LetterView, Noted, Unnoted
 from monitor.web.access.gate import Needs, permit
 from monitor.web.ask import asked, remember
-from monitor.web.form import MAY_SEND_FORMS, form_of
+from monitor.web.form import MAY_SEND_FORMS, fields_of, form_of
 from monitor.web.page import Tongue
 from monitor.web.word import Id, Word
 
+#: In one file: each is set anew, and whoever asks for them waits. The rest comes with the next file.
+MOST_STACKED: Final = 100
+#: As many as a tray shows, and a few fields more.
+_TICKS: Final = 1100
+_DAY = TypeAdapter(date)
 _Clerk = Annotated[Visitor, Depends(Needs(Permission.POST_LETTERS))]
 
 
@@ -48,6 +60,32 @@ class ClerkDeed(StrEnum):
         return self is ClerkDeed.POSTED_AFTER_ALL
 
 
+class _Written(TypedDict):
+    """What a form had in it that is shown again."""
+
+    ticked: Sequence[str]
+    day: str
+
+
+class LetterWord(Word):
+    """What is said of a letter."""
+
+    #: The day on which it was posted; else the day on which it is said.
+    day: date | None = None
+
+
+class Together(StrEnum):
+    """What a clerk can say of several letters at once, as an address has it."""
+
+    PRINTED = "printed"
+    POSTED = "posted"
+
+    @property
+    def step(self) -> LetterStep:
+        """Return the step that it is."""
+        return LetterStep(self.value)
+
+
 def letter_orders(tray: Letters) -> APIRouter:
     """Build what the command line asks and orders."""
     router = APIRouter()
@@ -57,8 +95,8 @@ def letter_orders(tray: Letters) -> APIRouter:
         return list(await tray.letters())
 
     @router.post("/notices/{notice_id}/{deed}")
-    async def handled(notice_id: Id, deed: ClerkDeed, word: Word) -> Noted:
-        return await tray.note(notice_id, deed.step, word.by, after_all=deed.after_all)
+    async def handled(notice_id: Id, deed: ClerkDeed, word: LetterWord) -> Noted:
+        return await tray.note(notice_id, deed.step, word.by, after_all=deed.after_all, day=word.day)
 
     return router
 
@@ -70,6 +108,26 @@ def letter_pages(tray: Letters, templates: Mapping[Tongue, Environment]) -> APIR
     @router.get("/letters")
     async def page(request: Request, visitor: _Clerk) -> Response:
         return remember(request, await shown(request, visitor))
+
+    @router.post("/letters/{deed}")
+    async def together(deed: Together, request: Request, visitor: _Clerk) -> Response:
+        fields = await fields_of(request, most=_TICKS)
+        written = {name: values[-1] for name, values in fields.items()}
+        ticked = fields.get("letter", [])
+        again = _Written(ticked=ticked, day=written.get("day", ""))
+        name, day = visitor.by or _name_in(written), _day_in(written)
+        if name is None or not ticked:
+            return await shown(request, visitor, "no_name" if name is None else "none_ticked", status=422, **again)
+        if deed is Together.POSTED and day is None:
+            return await shown(request, visitor, "no_day", status=422, **again)
+        mine = {str(each.id): each.id for each in await _theirs(tray, visitor)}
+        strangers = [each for each in ticked if each not in mine]
+        if strangers:
+            return await shown(request, visitor, "not_there", ", ".join(strangers)[:100], status=409, **again)
+        unnoted = await tray.note_all([mine[each] for each in ticked], deed.step, name, day=day)
+        if unnoted:
+            return await shown(request, visitor, "some_not_noted", status=409, unnoted=unnoted, **again)
+        return RedirectResponse("/letters", status_code=303)
 
     @router.post("/letters/{notice_id}/{deed}")
     async def handled(notice_id: Id, deed: ClerkDeed, request: Request, visitor: _Clerk) -> Response:
@@ -94,10 +152,17 @@ def letter_pages(tray: Letters, templates: Mapping[Tongue, Environment]) -> APIR
         permit(visitor, Permission.POST_LETTERS, letter.agency)
 
     async def shown(
-        request: Request, visitor: Visitor, problem: str = "", why: str = "", *, status: int = 200
+        request: Request,
+        visitor: Visitor,
+        problem: str = "",
+        why: str = "",
+        *,
+        status: int = 200,
+        ticked: Sequence[str] = (),
+        day: str = "",
+        unnoted: Sequence[Unnoted] = (),
     ) -> Response:
-        scope = visitor.scope(Permission.POST_LETTERS)
-        letters = [each for each in await tray.letters() if each.agency in scope]
+        letters = await _theirs(tray, visitor)
         waiting = [each for each in letters if each.step in WAITING]
         page = (
             templates[asked(request).tongue]
@@ -110,11 +175,52 @@ def letter_pages(tray: Letters, templates: Mapping[Tongue, Environment]) -> APIR
                 waiting=waiting,
                 stopped=[each for each in letters if each.step is LetterStep.TAKEN_BACK],
                 posted=[each for each in letters if each.step is LetterStep.POSTED],
+                today=tray.today().isoformat(),
+                ticked=ticked,
+                day=day,
+                unnoted=unnoted,
+                most=MOST_STACKED,
             )
         )
         return HTMLResponse(page, status_code=status, headers=MAY_SEND_FORMS)
 
     return router
+
+
+def letter_papers(tray: Letters, source: Front) -> APIRouter:
+    """Build what a clerk prints. *source*: composes a letter."""
+    router = APIRouter(include_in_schema=False)
+    # What is printed may not keep what is told waiting: one at a time is set for all clerks.
+    turn = asyncio.Lock()
+
+    @router.get("/letters/waiting.pdf")
+    async def stack(visitor: _Clerk, sides: Annotated[int, Query(ge=1, le=2)] = 1) -> Response:
+        waiting = [each for each in await _theirs(tray, visitor) if each.step in WAITING]
+        pages: list[PageContent] = []
+        for each in waiting[:MOST_STACKED]:
+            async with turn:
+                found = await source.content(each.id)
+            if found is not None and isinstance(found[1], PageContent):
+                pages.append(found[1])
+        if not pages:
+            raise HTTPException(404, "no letter waits in your trays")
+        title = f"{len(pages)} surat"
+        return _pdf(await asyncio.to_thread(stacked, pages, title, both_sides=sides == 2), "surat.pdf")
+
+    @router.get("/letters/docket")
+    async def posted(visitor: _Clerk, day: date | None = None) -> Response:
+        on, scope = day or tray.today(), visitor.scope(Permission.POST_LETTERS)
+        lines = [_line(each) for each in await tray.posted_on(on) if each.agency in scope]
+        made = Docket(on=on, lines=lines, made_at=source.now(), made_by=visitor.by)
+        page = await asyncio.to_thread(docket, made)
+        return _pdf(page.pdf, f"surat-dipos-{on}.pdf")
+
+    return router
+
+
+async def _theirs(tray: Letters, visitor: Visitor) -> Sequence[LetterView]:
+    scope = visitor.scope(Permission.POST_LETTERS)
+    return [each for each in await tray.letters() if each.agency in scope]
 
 
 def _name_in(form: Mapping[str, str]) -> str | None:
@@ -123,3 +229,20 @@ def _name_in(form: Mapping[str, str]) -> str | None:
         return Word(by=form.get("by", "")).by
     except ValidationError:
         return None
+
+
+def _day_in(form: Mapping[str, str]) -> date | None:
+    """Return the day that was written into a form; `None`: none, or none that there is."""
+    try:
+        return _DAY.validate_strings(form.get("day", "").strip())
+    except ValidationError:
+        return None
+
+
+def _line(letter: LetterView) -> DocketLine:
+    return DocketLine(number=letter.incident, purpose=letter.purpose, to=letter.to)
+
+
+def _pdf(octets: bytes, name: str) -> Response:
+    headers = {"Content-Disposition": f'inline; filename="{name}"'}
+    return Response(octets, media_type="application/pdf", headers=headers)

@@ -44,7 +44,7 @@ from monitor.web.api.orders import orders
 from monitor.web.api.state import states
 from monitor.web.ask import asked, remember
 from monitor.web.board import Board, PageBody, Rendering
-from monitor.web.letters import letter_pages
+from monitor.web.letters import letter_pages, letter_papers
 from monitor.web.notice import notice_pages
 from monitor.web.page import Tongue, filters_of
 from monitor.web.problem import answer_with_problems, describe_problems, problem, problems
@@ -113,6 +113,7 @@ def portal(
     app.include_router(_pages(source.board, templates))
     app.include_router(notice_pages(source, templates))
     if tray is not None:
+        app.include_router(letter_papers(tray, source))
         app.include_router(letter_pages(tray, templates))
     if gate.authenticator is not None:
         app.include_router(sign_in_pages(gate.authenticator, gate, templates, openid))

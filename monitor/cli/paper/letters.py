@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Any
 
 import typer
@@ -46,13 +47,17 @@ def posted(
     after_all: Annotated[
         bool, typer.Option("--after-all", help="It was posted before it was taken back: its recipient will be told.")
     ] = False,
+    day: Annotated[
+        str, typer.Option("--on", help="The day of posting: 2026-12-01; default: today.", metavar="DAY")
+    ] = "",
 ) -> None:
     """Record that a letter was posted: from now on its recipient is owed a recovery letter."""
-    _record("posted-after-all" if after_all else "posted", notice, by, config, socket)
+    _record("posted-after-all" if after_all else "posted", notice, by, config, socket, day=day)
 
 
-def _record(deed: str, notice: int, by: str, config: Config, socket: Socket) -> None:
-    noted = ask(config, socket, "POST", f"/notices/{notice}/{deed}", {"by": by or login_name()})
+def _record(deed: str, notice: int, by: str, config: Config, socket: Socket, *, day: str = "") -> None:
+    word = {"by": by or login_name(), **({"day": day} if day else {})}
+    noted = ask(config, socket, "POST", f"/notices/{notice}/{deed}", word)
     deed = deed.partition("-")[0]
     if noted["anew"]:
         typer.echo(f"The letter of notice {notice} is recorded as {deed}.")
@@ -64,7 +69,7 @@ def _record(deed: str, notice: int, by: str, config: Config, socket: Socket) -> 
 def _state(letter: dict[str, Any]) -> str:
     match letter["step"]:
         case "posted" if letter["posted_by"]:
-            return f"posted by {letter['posted_by']}, {day_and_time(letter['posted_at'])}"
+            return f"posted by {letter['posted_by']}, {date.fromisoformat(letter['posted_on']):%d/%m/%Y}"
         case "taken_back" if letter["printed_by"]:
             return f"taken back: do not post what {letter['printed_by']} has printed"
         case "taken_back":

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cache
 from typing import NoReturn
 
-from alerts.decide.paper import LetterStep, TrayLetter, post_by
+from alerts.decide.paper import ImpossibleDay, LetterStep, TrayLetter, post_by, why_not_posted_on
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.hours.office_hours import OfficeHours
@@ -28,6 +28,8 @@ from monitor.store.engine.ledger import SqlStore
 
 #: What has left a tray is shown for so long: a week and the days around it.
 _GONE_FOR = timedelta(days=10)
+#: A letter that was laid earlier is on no docket: nobody posts one as old as that.
+_ON_DOCKETS = timedelta(days=92)
 #: How often it is looked at what is late: that changes once a day, and a tray seldom.
 EVERY = timedelta(minutes=1)
 
@@ -53,6 +55,8 @@ class LetterView:
     printed_by: str | None = None
     posted_at: datetime | None = None
     posted_by: str | None = None
+    #: The day that its clerk named, or on which it was said.
+    posted_on: date | None = None
     taken_back_at: datetime | None = None
 
 
@@ -64,6 +68,14 @@ class Noted:
     at: datetime
     #: Whether it was written down just now.
     anew: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unnoted:
+    """A letter of several that could not be written down as printed or posted, and why."""
+
+    id: int
+    why: str
 
 
 class Letters:
@@ -90,21 +102,54 @@ class Letters:
     async def letters(self) -> Sequence[LetterView]:
         """Return what lies in the trays, oldest first, and then what has left them of late, newest first."""
         now = self._clock.now()
-        trays = [line.name for line in self._pool if line.channel is Channel.LETTER]
         async with self._store.reading() as ledger:
-            found = await ledger.letters(trays, now - _GONE_FOR)
+            found = await ledger.letters(self._trays(), now - _GONE_FOR)
         hours = cache(self._hours)
         return [_view(letter, hours(letter.agency), now) for letter in found]
 
-    async def note(self, notice_id: int, step: LetterStep, by: str, *, after_all: bool = False) -> Noted:
+    def _trays(self) -> Sequence[str]:
+        return [line.name for line in self._pool if line.channel is Channel.LETTER]
+
+    def today(self) -> date:
+        """Return the day that it is where letters are posted."""
+        return self._clock.now().astimezone(self._hours("").zone).date()
+
+    async def note_all(
+        self, notice_ids: Iterable[int], step: LetterStep, by: str, *, day: date | None = None
+    ) -> Sequence[Unnoted]:
+        """Write down of several letters that a clerk has printed or posted them; return those of which that cannot be said.
+
+        *day*: on which they were posted.
+        """
+        unnoted: list[Unnoted] = []
+        for notice_id in dict.fromkeys(notice_ids):
+            try:
+                await self.note(notice_id, step, by, day=day)
+            except NotDone as wrong:
+                unnoted.append(Unnoted(id=notice_id, why=str(wrong)))
+        return unnoted
+
+    async def posted_on(self, day: date) -> Sequence[LetterView]:
+        """Return the letters that were posted on a day, in the order in which they were laid; of the last quarter only."""
+        now = self._clock.now()
+        async with self._store.reading() as ledger:
+            found = await ledger.letters(self._trays(), now - _ON_DOCKETS)
+        hours = cache(self._hours)
+        views = [_view(each, hours(each.agency), now) for each in found if each.posted]
+        return sorted((each for each in views if each.posted_on == day), key=lambda each: (each.laid_at, each.id))
+
+    async def note(
+        self, notice_id: int, step: LetterStep, by: str, *, after_all: bool = False, day: date | None = None
+    ) -> Noted:
         """Write down, once, that a clerk has printed or posted a letter. Raise `NotDone`.
 
         *after_all*: it had been posted before it was taken back, and the clerk says so only now. Then its reader is owed
-        what was told to others since.
+        what was told to others since. *day*: on which it was posted; else it is the day on which this is said.
         """
         try:
             async with self._store.reading() as ledger:
                 notice = await ledger.notice(notice_id)
+                incident = await ledger.incident(notice.incident_id)
         except LookupError:
             raise NotDone(f"there is no notice {notice_id}; `pantau letters list` lists the letters") from None
         last = notice.last_attempt
@@ -120,13 +165,28 @@ class Letters:
         gateway: object = self._pool[last.gateway].gateway if last.gateway in self._pool else None
         if not isinstance(gateway, Dispatches):
             raise NotDone(f"notice {notice_id} went by {notice.channel}: there is nothing to print or post")
+        if step is not LetterStep.POSTED:
+            day = None
+        elif day is not None:
+            self._check(day, incident.brief.agency if incident else "", last.started_at)
         # First the file: when the process dies before this is written, a clerk who says it again is still heard.
         if step is LetterStep.POSTED:
             await self._dispatch(gateway, notice_id, last.reference, after_all=after_all)
-        before = await self._dispatcher.note_letter(last.reference, step, by)
+        before = await self._dispatcher.note_letter(last.reference, step, by, day=day)
         if before is not None:
             return Noted(by=before.by, at=before.at, anew=False)
         return Noted(by=by, at=self._clock.now(), anew=True)
+
+    def _check(self, day: date, agency: str, laid_at: datetime) -> None:
+        zone = self._hours(agency).zone
+        match why_not_posted_on(day, laid_at, self._clock.now(), zone):
+            case ImpossibleDay.FUTURE:
+                raise NotDone(f"{day:%d/%m/%Y} has not come: say of a letter that it was posted when it was")
+            case ImpossibleDay.BEFORE_LAID:
+                laid = laid_at.astimezone(zone)
+                raise NotDone(f"the letter was laid in the tray on {laid:%d/%m/%Y}, and not posted on {day:%d/%m/%Y}")
+            case None:
+                pass
 
     async def _dispatch(self, tray: Dispatches, notice_id: int, reference: str, *, after_all: bool) -> None:
         try:
@@ -182,6 +242,7 @@ def _view(letter: TrayLetter, hours: OfficeHours, now: datetime) -> LetterView:
         printed_by=printed.by if printed else None,
         posted_at=posted.at if posted else None,
         posted_by=posted.by if posted else None,
+        posted_on=posted.on(hours.zone) if posted else None,
         taken_back_at=letter.taken_back_at,
     )
 

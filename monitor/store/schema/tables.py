@@ -410,6 +410,8 @@ letter_handling = Table(
     Column("step", String(16), primary_key=True),
     Column("at", Moment, nullable=False),
     Column("by", String(200), nullable=False),
+    #: On which it was posted, where that was said.
+    Column("day", Date),
 )
 
 #: Which short code tells, on a person's phone, which notice their SMS is about.

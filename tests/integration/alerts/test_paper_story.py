@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import pytest
+from sqlalchemy import select
 
 from alerts.decide.paper import LetterStep
 from alerts.gateways.tray import LetterPlace
@@ -19,6 +20,8 @@ from alerts.model.event import Correct
 from alerts.model.notice import Purpose
 from alerts.record.store import StoreAway
 from monitor.service.order import NotDone
+from monitor.service.paper.letters import Unnoted
+from monitor.store.schema.tables import journal
 from monitor.web.command.control import control
 from monitor.web.letters import letter_orders
 from monitor.web.serving import open_unix, serve
@@ -88,6 +91,39 @@ async def test_a_letter_is_printed_and_posted_once_each_and_who_comes_second_hea
 
     await recovered(town)
     town.gets_letter("pulih")
+
+
+async def test_letters_are_posted_together_with_the_day_that_the_clerk_names_and_the_docket_has_them(
+    either_town: Town,
+) -> None:
+    town = either_town
+    letter = await announced(town)
+    laid_on = date(2026, 11, 24)
+    await town.later(20 * HOUR)
+    assert town.letters.today() == date(2026, 11, 25)
+
+    for day, why in ((26, "26/11/2026 has not come"), (23, "the letter was laid in the tray on 24/11/2026")):
+        [wrong] = await town.letters.note_all([letter.id], LetterStep.POSTED, "Kerani", day=date(2026, 11, day))
+        assert wrong.why.startswith(why)
+    assert await said_by_clerks(town) == {}
+
+    # On the evening of the day on which it was laid; it is said the morning after, and twice.
+    unnoted = await town.letters.note_all([letter.id, 999, letter.id], LetterStep.POSTED, "Kerani Contoh", day=laid_on)
+    assert unnoted == [Unnoted(id=999, why="there is no notice 999; `pantau letters list` lists the letters")]
+    (gone,) = await town.letters.letters()
+    assert (gone.step, gone.posted_on, gone.posted_at) == (LetterStep.POSTED, laid_on, town.clock.now())
+    assert [each.id for each in await town.letters.posted_on(laid_on)] == [letter.id]
+    assert await town.letters.posted_on(date(2026, 11, 25)) == []
+    async with town.database.read() as connection:
+        query = select(journal).where(journal.c.event == "letter dispatched")
+        [entry] = (await connection.execute(query)).all()
+    assert (entry.actor, entry.at, entry.detail) == ("Kerani Contoh", town.clock.now(), {"day": "2026-11-24"})
+
+    await recovered(town)
+    town.gets_letter("pulih")
+    # Weeks later it is on its docket still.
+    await town.later(30 * 24 * HOUR)
+    assert [each.id for each in await town.letters.posted_on(laid_on)] == [letter.id]
 
 
 async def test_a_clerk_hears_why_a_letter_cannot_be_moved_and_says_it_again_when_the_tray_is_mended(town: Town) -> None:

@@ -30,7 +30,13 @@ class SqlLetters(InTransaction):
         known = await self._handlings([attempt_id])
         if (before := known.get(attempt_id, {}).get(step)) is not None:
             return before
-        values = {"attempt_id": attempt_id, "step": step, "at": handling.at, "by": clean(handling.by, 200)}
+        values = {
+            "attempt_id": attempt_id,
+            "step": step,
+            "at": handling.at,
+            "by": clean(handling.by, 200),
+            "day": handling.day,
+        }
         await self._connection.execute(insert(letter_handling).values(**values))
         return None
 
@@ -64,7 +70,7 @@ class SqlLetters(InTransaction):
         found: dict[int, dict[LetterStep, Handling]] = {}
         query = select(letter_handling).where(letter_handling.c.attempt_id.in_(attempt_ids))
         for row in await self._connection.execute(query):
-            found.setdefault(row.attempt_id, {})[LetterStep(row.step)] = Handling(by=row.by, at=row.at)
+            found.setdefault(row.attempt_id, {})[LetterStep(row.step)] = Handling(by=row.by, at=row.at, day=row.day)
         return found
 
 

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from alerts.decide.paper import Handling, LetterStep, TrayLetter, post_by
+from alerts.decide.paper import Handling, ImpossibleDay, LetterStep, TrayLetter, post_by, why_not_posted_on
 from alerts.hours.calendar import Calendar, State
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.notice import Purpose
@@ -79,3 +79,26 @@ def test_how_far_a_letter_has_come_follows_from_what_is_written_down(what: dict[
     )
     assert letter.step is step
     assert letter.is_overdue(hours(), at(30, 9)) is (step in {LetterStep.LAID, LetterStep.PRINTED})
+
+
+@pytest.mark.parametrize(
+    ("day", "why"),
+    [
+        pytest.param(22, ImpossibleDay.BEFORE_LAID, id="the evening before, by another clock"),
+        pytest.param(23, None, id="the day on which it was laid"),
+        pytest.param(24, None, id="between"),
+        pytest.param(25, None, id="today, which in Greenwich it is not yet"),
+        pytest.param(26, ImpossibleDay.FUTURE, id="tomorrow"),
+    ],
+)
+def test_a_letter_was_posted_between_the_day_on_which_it_was_laid_and_today(
+    day: int, why: ImpossibleDay | None
+) -> None:
+    laid_at, now = datetime(2026, 11, 22, 16, 30, tzinfo=UTC), datetime(2026, 11, 24, 16, 30, tzinfo=UTC)
+    assert why_not_posted_on(date(2026, 11, day), laid_at, now, MALAYSIA) is why
+
+
+def test_the_day_of_posting_is_the_one_that_was_said_or_else_that_of_saying_it() -> None:
+    late = datetime(2026, 11, 24, 16, 30, tzinfo=UTC)
+    assert Handling(by="Kerani Contoh", at=late).on(MALAYSIA) == date(2026, 11, 25)
+    assert Handling(by="Kerani Contoh", at=late, day=date(2026, 11, 24)).on(MALAYSIA) == date(2026, 11, 24)

@@ -348,6 +348,8 @@ async def test_a_letter_is_recorded_as_posted_once_or_it_is_said_why_not(office:
             assert await office.ask("letters", deed, "7", "--by", "Devi Contoh") == (0, said)
         assert (await office.ask("letters", "posted", "7", "--after-all"))[0] == 0
         assert service.orders[-1][0] == "posted after all 7"
+        assert (await office.ask("letters", "posted", "8", "--on", "2026-11-23"))[0] == 0
+        assert service.orders[-1][0] == "posted 8 on 2026-11-23"
     service = Service(wrong="there is no notice 7")
     async with office.open(service, letter_orders(service)):
         assert await office.ask("letters", "posted", "7") == (1, "there is no notice 7\n")
@@ -364,7 +366,7 @@ async def test_the_letters_in_the_tray_are_listed_with_who_has_them_and_what_is_
         first == "7 JCM-01 outage Ketua Setiausaha, Kementerian Contoh 24/11/2026 14:15 25/11/2026 17:00 OVERDUE: laid"
     )
     assert second.endswith("OVERDUE: printed by Kerani Contoh, 24/11/2026 14:15")
-    assert third.endswith("posted by Kerani Contoh, 24/11/2026 14:15")
+    assert third.endswith("posted by Kerani Contoh, 24/11/2026")
     assert fourth.endswith("taken back: do not post what Kerani Contoh has printed")
 
 

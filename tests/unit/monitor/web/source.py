@@ -242,10 +242,18 @@ class Service(Front, Noticeboard, Letters):
     async def letters(self) -> Sequence[LetterView]:
         return self.in_the_tray
 
-    async def note(self, notice_id: int, step: LetterStep, by: str, *, after_all: bool = False) -> Noted:
+    def today(self) -> date:
+        return self.moment.date()
+
+    async def posted_on(self, day: date) -> Sequence[LetterView]:
+        return [each for each in self.in_the_tray if each.posted_on == day]
+
+    async def note(
+        self, notice_id: int, step: LetterStep, by: str, *, after_all: bool = False, day: date | None = None
+    ) -> Noted:
         if self.wrong is not None:
             raise NotDone(self.wrong)
-        deed = f"{step}{' after all' if after_all else ''} {notice_id}"
+        deed = f"{step}{' after all' if after_all else ''} {notice_id}{f' on {day}' if day else ''}"
         before = next((each for number, each in self.orders if number == deed), None)
         if before is None:
             self.orders.append((deed, by))
@@ -391,7 +399,7 @@ _PRINTED = {"printed_at": T0, "printed_by": "Kerani Contoh"}
 LETTERS = (
     letter(7, LetterStep.LAID),
     letter(8, LetterStep.PRINTED, **_PRINTED),
-    letter(9, LetterStep.POSTED, **_PRINTED, posted_at=T0, posted_by="Kerani Contoh"),
+    letter(9, LetterStep.POSTED, **_PRINTED, posted_at=T0, posted_by="Kerani Contoh", posted_on=T0.date()),
     letter(10, LetterStep.TAKEN_BACK, **_PRINTED, taken_back_at=T0),
     letter(11, LetterStep.TAKEN_BACK, taken_back_at=T0),
 )

@@ -36,6 +36,9 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "GET /notices/{notice_id}": ("own", READERS),
     "GET /notices/{notice_id}/page.pdf": ("own", READERS),
     "GET /letters": ("part", {"clerk"}),
+    "GET /letters/waiting.pdf": ("part", {"clerk"}),
+    "GET /letters/docket": ("part", {"clerk"}),
+    "POST /letters/{deed}": ("part", {"clerk"}),
     "POST /letters/{notice_id}/{deed}": ("own", {"clerk"}),
     "GET /duty": ("part", OFFICERS),
     # Whose it is stands in the form: `test_tasks_page` asks.

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import httpx
 import pytest
+from pypdf import PdfReader
 
+from alerts.documents.render import letter
+from alerts.model.gateway import PageContent, SmsContent
 from monitor.web.command.control import control
 from monitor.web.letters import letter_orders
 from monitor.web.portal import portal
+from tests.unit.alerts.documents.pages import FACTS, MINISTRY
+from tests.unit.alerts.wording.situations import WORDING
 from tests.unit.monitor.web.source import LETTERS, Service, client
 
 HOSTS = ["localhost"]
@@ -43,6 +50,7 @@ async def test_the_page_shows_what_waits_what_is_late_and_what_is_not_to_be_post
     found = Forms(answer.text)
     assert found.actions == [
         *("/letters/10/posted-after-all", "/letters/11/posted-after-all"),
+        *("/letters/printed", "/letters/posted"),
         *("/letters/7/printed", "/letters/7/posted", "/letters/8/posted"),
     ]
     assert "script" not in found.tags
@@ -159,3 +167,101 @@ async def test_a_letter_is_posted_or_it_is_said_why_not(wrong: str | None, statu
         answer = await web.post("/notices/7/posted", json={"by": "Kerani Contoh"})
     assert answer.status_code == status
     assert wrong is None or answer.json()["detail"] == wrong
+
+
+TOGETHER = "by=Kerani+Contoh&letter=7&letter=8"
+
+
+async def test_several_letters_are_recorded_at_once_with_the_day_on_which_they_were_posted() -> None:
+    service = Service(in_the_tray=LETTERS)
+    async with client(portal(service, HOSTS, service)) as web:
+        printed = await web.post("/letters/printed", content=TOGETHER, headers=OURS)
+        posted = await web.post("/letters/posted", content=f"{TOGETHER}&day=2026-11-24", headers=OURS)
+    for answer in (printed, posted):
+        assert (answer.status_code, answer.headers["location"]) == (303, "/letters")
+    assert service.orders == [
+        *(("printed 7", "Kerani Contoh"), ("printed 8", "Kerani Contoh")),
+        *(("posted 7 on 2026-11-24", "Kerani Contoh"), ("posted 8 on 2026-11-24", "Kerani Contoh")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("form", "status", "why"),
+    [
+        ("by=Kerani&day=2026-11-24", 422, "Tandakan sekurang-kurangnya satu surat."),
+        ("by=+&letter=7&day=2026-11-24", 422, "Tulis nama tuan/puan dahulu."),
+        ("by=Kerani&letter=7", 422, "Tulis tarikh surat itu dipos."),
+        ("by=Kerani&letter=7&day=2026-11-31", 422, "Tulis tarikh surat itu dipos."),
+        ("by=Kerani&letter=7&letter=99&day=2026-11-24", 409, "Tiada surat itu dalam dulang tuan/puan:"),
+        ("by=Kerani&letter=x%3Cb%3E&day=2026-11-24", 409, "x&lt;b&gt;"),
+    ],
+)
+async def test_what_is_wrong_with_a_form_of_several_letters_is_said_and_nothing_is_recorded(
+    form: str, status: int, why: str
+) -> None:
+    service = Service(in_the_tray=LETTERS)
+    async with client(portal(service, HOSTS, service)) as web:
+        answer = await web.post("/letters/posted", content=form, headers=OURS)
+    assert (answer.status_code, service.orders) == (status, [])
+    assert why in answer.text
+    # What was ticked is ticked still.
+    assert ('value="7" form="together" checked' in answer.text) is ("letter=7" in form)
+
+
+async def test_which_of_several_letters_could_not_be_recorded_is_said_with_the_reason() -> None:
+    service = Service(in_the_tray=LETTERS, wrong="24/11/2026 has not come")
+    async with client(portal(service, HOSTS, service)) as web:
+        answer = await web.post("/letters/posted", content=f"{TOGETHER}&day=2026-11-24", headers=OURS)
+    assert answer.status_code == 409
+    assert answer.text.count('<li lang="en">24/11/2026 has not come</li>') == 2
+
+
+async def test_a_tray_of_a_thousand_letters_can_be_ticked() -> None:
+    many = [replace(LETTERS[0], id=number) for number in range(1, 1001)]
+    service = Service(in_the_tray=many)
+    form = "by=Kerani&day=2026-11-24&" + "&".join(f"letter={each.id}" for each in many)
+    async with client(portal(service, HOSTS, service)) as web:
+        assert (await web.post("/letters/posted", content=form, headers=OURS)).status_code == 303
+    assert len(service.orders) == 1000
+
+
+@pytest.mark.parametrize(("sides", "pages", "blank"), [("", 2, []), ("?sides=2", 3, [1])])
+async def test_the_letters_that_wait_are_one_file_to_print(sides: str, pages: int, blank: list[int]) -> None:
+    service = Service(in_the_tray=LETTERS, says=letter(FACTS, MINISTRY, WORDING))
+    asked: list[int] = []
+
+    async def content(notice_id: int) -> tuple[object, object]:
+        asked.append(notice_id)
+        return None, service.says
+
+    service.content = content  # type: ignore[method-assign, assignment]
+    async with client(portal(service, HOSTS, service)) as web:
+        answer = await web.get(f"/letters/waiting.pdf{sides}")
+    assert answer.headers["content-type"] == "application/pdf"
+    # Those that wait, in their order, and none that was taken back or is posted.
+    assert asked == [7, 8]
+    read = PdfReader(io.BytesIO(answer.content))
+    assert len(read.pages) == pages
+    assert [number for number, page in enumerate(read.pages) if not page.extract_text().strip()] == blank
+    assert isinstance(service.says, PageContent)
+    assert [str(entry["/Title"]) for entry in read.outline if isinstance(entry, dict)] == [service.says.title] * 2
+
+
+@pytest.mark.parametrize("service", [Service(), Service(in_the_tray=LETTERS, says=SmsContent(text="x"))])
+async def test_where_no_letter_waits_there_is_no_file_to_print(service: Service) -> None:
+    async with client(portal(service, HOSTS, service)) as web:
+        assert (await web.get("/letters/waiting.pdf")).status_code == 404
+        assert (await web.get("/letters/waiting.pdf?sides=3")).status_code == 422
+
+
+@pytest.mark.parametrize(("asked", "lines"), [("", 1), ("?day=2026-11-24", 1), ("?day=2026-11-23", 0)])
+async def test_the_docket_lists_what_was_posted_on_a_day(asked: str, lines: int) -> None:
+    service = Service(in_the_tray=LETTERS)
+    async with client(portal(service, HOSTS, service)) as web:
+        answer = await web.get(f"/letters/docket{asked}")
+        wrong = await web.get("/letters/docket?day=semalam")
+    assert answer.headers["content-type"] == "application/pdf"
+    assert wrong.status_code == 422
+    said = " ".join(PdfReader(io.BytesIO(answer.content)).pages[0].extract_text().split())
+    assert said.count("Ketua Setiausaha, Kementerian Contoh") == lines
+    assert ("Tiada surat yang dicatatkan" in said) is (lines == 0)

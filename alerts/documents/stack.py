@@ -1,0 +1,26 @@
+"""Several letters as one file, to be printed at once. It is for the printer: what is kept is each letter by itself."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+
+from pypdf import PdfWriter
+
+from alerts.model.gateway import PageContent
+
+
+def stacked(letters: Iterable[PageContent], title: str, *, both_sides: bool = False) -> bytes:
+    """Return them as one PDF, in this order, each with its title as a bookmark. It blocks: call it from a thread.
+
+    *both_sides*: for a printer that prints on both sides of a sheet. Then no letter begins on the back of another.
+    """
+    with PdfWriter() as writer:
+        for letter in letters:
+            if both_sides and len(writer.pages) % 2:
+                writer.add_blank_page()
+            writer.append(io.BytesIO(letter.pdf), outline_item=letter.title, import_outline=False)
+        writer.add_metadata({"/Title": title, "/Producer": "Pantau"})
+        made = io.BytesIO()
+        writer.write(made)
+    return made.getvalue()

@@ -1,0 +1,15 @@
+"""Keep on which day a letter was posted, where its clerk says so."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0028"
+down_revision = "0025"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("letter_handling", sa.Column("day", sa.Date(), nullable=True))
