@@ -68,6 +68,7 @@ from monitor.service.paper.restorer import Restorer
 from monitor.service.reloader import Reloader, needs_restart, read
 from monitor.service.renamer import Renamer
 from monitor.service.statements import Statements
+from monitor.service.trials import Trials
 from monitor.service.watch import Watch, WatchSurroundings, keep_showing_mailboxes
 from monitor.service.worklist import Worklist
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
@@ -112,6 +113,7 @@ from monitor.web.duty.tasks import task_pages
 from monitor.web.letters import letter_orders
 from monitor.web.portal import portal
 from monitor.web.serving import open_port, open_unix, serve, url_of
+from monitor.web.trials import trial_pages
 from probes.mail.token import TokenSigner
 
 log = structlog.get_logger()
@@ -482,6 +484,7 @@ class App:
             partial(task_pages, worklist, declarer, silencer),
             partial(incident_pages, front, worklist, declarer),
             partial(settings_pages, editor, self._clock),
+            partial(trial_pages, Trials(self._lifecycle, self._clock, self._watch)),
         ]
         seen = portal(
             front,

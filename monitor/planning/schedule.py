@@ -42,6 +42,8 @@ class _Entry:
     running: bool = False
     #: A look that was asked for while the route was running.
     wanted: datetime | None = None
+    #: Somebody wants a run and looks on: whatever the hours.
+    ordered: bool = False
     #: Runs that were let go since the last that was begun.
     skipped: int = 0
 
@@ -109,10 +111,10 @@ class Schedule:
             entry = self._waiting(name, due)
             if entry is None:
                 continue
-            if entry.hours.opens(now) != now:
+            if entry.hours.opens(now) != now and not entry.ordered:
                 self._plan_missed(name, entry, now)  # Its hours ended while it was due.
                 continue
-            entry.running, entry.skipped = True, 0
+            entry.running, entry.skipped, entry.ordered = True, 0, False
             names.append(name)
         return names
 
@@ -155,6 +157,20 @@ class Schedule:
         self._plan_ahead(name, entry, now)
         if wanted is not None:
             self.look_again(name, max(now, wanted))
+        if entry.ordered:
+            self._plan(name, entry, now, urgent=True)
+
+    def order(self, name: str, now: datetime) -> None:
+        """Let a route be run now, for somebody who looks on, or as soon as its run under way is over.
+
+        Outside of its hours, too: whoever works on it wants to see whether it works.
+        """
+        entry = self._entries.get(name)
+        if entry is None:
+            return
+        entry.ordered = True
+        if not entry.running:
+            self._plan(name, entry, now, urgent=True)
 
     def look_again(self, name: str, at: datetime) -> None:
         """Bring a route's next run forward to *at*, or to when its hours begin; never put it off."""

@@ -29,6 +29,7 @@ from monitor.probing.arrival import Arrivals
 from monitor.probing.lag import LagMeter, Mark
 from monitor.probing.maintenance import show_maintenance
 from monitor.probing.ticker import Ticker
+from monitor.probing.trial import RouteTrial
 from monitor.probing.turn import Turns
 from monitor.store.probing.history import CAME, History, SentToken
 from probes.arrival.watcher import MailboxWatcher
@@ -81,6 +82,8 @@ class Prober:
         self._runs: dict[str, asyncio.Task[None]] = {}
         #: Routes that begin no run, because they are being altered, with where it is noted that one was due.
         self._held: dict[str, set[str]] = {}
+        #: By the name of the route: a run that somebody has asked for, and that has not begun.
+        self._trials: dict[str, RouteTrial] = {}
         #: That of `run`.
         self._tasks: asyncio.TaskGroup | None = None
         #: When each agency is probed.
@@ -105,6 +108,19 @@ class Prober:
         """Return how many of our messages stay in each mailbox that is read, although they were deleted."""
         return {name: watcher.undeleted for name, watcher in self._watchers.items()}
 
+    def run_now(self, name: str) -> RouteTrial:
+        """Run a route now, or when its run under way is over, and return what will be seen of it. Raise `KeyError`.
+
+        It is a run like any other: it uses the same sessions, keeps within the budget, takes its turn, and counts.
+        """
+        now = self._clock.now()
+        trial = self._trials.get(name)
+        if trial is None:
+            trial = self._trials[name] = RouteTrial(route=self._routes[name], asked_at=now)
+            self._schedule.order(name, now)
+            self._ticker.poke()
+        return trial
+
     # -- what is probed ------------------------------------------------------------------------------------------
 
     async def gain(self, routes: Collection[WatchedRoute], known_tokens: Mapping[str, SentToken]) -> None:
@@ -120,6 +136,8 @@ class Prober:
             for route in routes:
                 del self._routes[route.name]
                 self._schedule.remove(route.name)
+                if (trial := self._trials.pop(route.name, None)) is not None:
+                    trial.ended_at = self._clock.now()
                 self._expectations.forget(route)
                 self._show_overdue(route.agency)
             await self._follow()
@@ -254,6 +272,8 @@ class Prober:
                 if self._judge.is_suspicious(name):
                     # Somebody was about to look again when the service ended.
                     self._schedule.look_again(name, now + route.probing.confirmation)
+                if name in self._trials:
+                    self._schedule.order(name, now)
             if number % 500 == 499:
                 await asyncio.sleep(0)
         self._ticker.poke()
@@ -286,9 +306,10 @@ class Prober:
     # -- one run -------------------------------------------------------------------------------------------------
 
     async def _run(self, route: WatchedRoute) -> None:
+        trial = self._trials.pop(route.name, None)
         try:
-            if self._may_send(route):
-                await self._probe(route)
+            if self._may_send(route, trial):
+                await self._probe(route, trial)
                 self._ticker.ended()
             else:
                 self._ticker.refused()
@@ -296,9 +317,11 @@ class Prober:
         except Exception:
             log.exception("a probe's result was lost", route=route.name)
         finally:
+            if trial is not None:
+                trial.ended_at = self._clock.now()
             self._plan_next(route)
 
-    def _may_send(self, route: WatchedRoute) -> bool:
+    def _may_send(self, route: WatchedRoute, trial: RouteTrial | None) -> bool:
         now, sender = self._clock.now(), route.route.sender
         room_at = self._budget.room_at(sender.name, now)
         if room_at == now:
@@ -306,6 +329,8 @@ class Prober:
             self._exhausted.discard(sender.name)
             return True
         self._schedule.look_again(route.name, room_at)
+        if trial is not None:
+            trial.room_at = room_at
         if room_at - now > timedelta(minutes=1) and sender.name not in self._exhausted:
             self._exhausted.add(sender.name)
             log.warning(
@@ -315,8 +340,10 @@ class Prober:
             )
         return False
 
-    async def _probe(self, route: WatchedRoute) -> None:
+    async def _probe(self, route: WatchedRoute, trial: RouteTrial | None) -> None:
         name, patience = route.name, route.probing.patience
+        if trial is not None:
+            trial.begun_at = self._clock.now()
         token = self._signer.issue(name, self._clock.now(), patience.whole)
         self._arrivals.sent(token.id, name, token.sent_at)
         await self._history.sent(token.id, name, token.sent_at, token.sent_at + patience.whole)
@@ -333,6 +360,8 @@ class Prober:
                 clock=self._clock.now,
             )
             recorder, began = Recorder(entering=turn.follow), self._lag.mark()
+            if trial is not None:
+                trial.recorder = recorder
             result = await run_probe(
                 probe, route=name, token_id=token.id, patience=patience, recorder=recorder, clock=self._clock.now
             )
@@ -341,6 +370,8 @@ class Prober:
         if recorder.content is not None and route.direction is Direction.OUTBOUND:
             self._specimens[route.agency] = recorder.content
         result = self._believed(result, route, began)
+        if trial is not None:
+            trial.result = result
         await self._take(result, route)
         self._expectations.ended(route, self._clock.now(), proven=result.outcome is Outcome.DELIVERED)
         self._show_overdue(route.agency)

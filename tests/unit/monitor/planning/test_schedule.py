@@ -295,6 +295,28 @@ def test_a_confirmation_waits_for_the_end_of_maintenance() -> None:
     assert schedule.due(until) == ["one"]
 
 
+def test_what_somebody_orders_runs_at_once_whatever_the_hours_and_only_once() -> None:
+    closed = Hours(maintenance=[Once(Stretch(T0, T0 + 10 * HOUR, "Naik taraf"))])
+    schedule = planned("a", hours=closed)
+    assert schedule.due(T0) == []
+    schedule.order("a", T0)
+    assert schedule.wake() == T0
+    assert schedule.due(T0) == ["a"]
+    schedule.finished("a", T0 + SECOND)
+    assert next_of(schedule) >= T0 + 10 * HOUR
+
+
+def test_what_is_ordered_while_the_route_runs_follows_when_that_is_over() -> None:
+    schedule = planned("a")
+    first = next_of(schedule)
+    assert schedule.due(first) == ["a"]
+    schedule.order("a", first)
+    assert schedule.due(first + SECOND) == []
+    schedule.finished("a", first + 2 * SECOND)
+    assert schedule.due(first + 2 * SECOND) == ["a"]
+    schedule.order("none", first)  # Was released meanwhile.
+
+
 def test_a_run_that_is_due_when_its_hours_end_is_not_started_after_them() -> None:
     schedule = planned("one", hours=Hours(when=[OFFICE]))
     runs(schedule, local(2026, 11, 24, 16, 54))

@@ -24,6 +24,7 @@ from monitor.model.route import Direction, Probing, WatchedRoute
 from monitor.model.window import Hours, Once, Stretch
 from monitor.planning.admission import LEAST
 from monitor.probing.prober import Prober
+from monitor.probing.trial import RouteTrial
 from monitor.store.probing.history import History, SentToken
 from probes.mail.token import TokenSigner
 from probes.model.mailbox import Mailbox, Password
@@ -406,6 +407,96 @@ async def test_what_fails_in_maintenance_is_held_against_nobody(script: Script, 
     async with probing([each], ends_in_it) as scene:
         await scene.play.until(lambda _: bool(scene.books.taken or scene.books.stored))
         assert (len(scene.books.taken), len(scene.books.stored)) == ((1, 0) if counts else (0, 1))
+
+
+# -- for somebody who looks on --------------------------------------------------------------------------------------
+
+SELDOM = replace(PROBING, interval=3600 * SECOND)
+
+
+async def over(trial: RouteTrial) -> None:
+    async with asyncio.timeout(5):
+        while not trial.is_over:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)
+
+
+async def test_who_orders_a_run_sees_its_phases_as_they_happen_and_it_counts_as_one_run() -> None:
+    each, goes_on = route(box("JCM"), box("rujukan-a"), probing=SELDOM), asyncio.Event()
+
+    async def in_steps(_: str, trace: Trace) -> Outcome:
+        with trace.phase(Phase.SUBMIT, Party.SENDER):
+            pass
+        with trace.phase(Phase.TRANSIT, Party.RECIPIENT):
+            await goes_on.wait()
+        return Outcome.DELIVERED
+
+    async with probing([each], in_steps) as scene:
+        trial = scene.prober.run_now(each.name)
+        assert scene.prober.run_now(each.name) is trial  # Twice is once.
+        assert (trial.begun_at, trial.phase, trial.phases) == (None, None, {})
+        await scene.play.until(lambda _: trial.phase is Phase.TRANSIT)
+        assert [*trial.phases] == [Phase.SUBMIT]
+        assert not trial.is_over
+        goes_on.set()
+        await over(trial)
+        assert trial.result is not None
+        assert trial.result.outcome is Outcome.DELIVERED
+        assert [taken.token_id for taken in scene.books.taken] == [trial.result.token_id]
+        assert scene.play.started == [each.name]
+        assert trial.phase is None
+
+
+async def test_a_run_that_is_under_way_already_is_not_what_somebody_ordered() -> None:
+    each, goes_on = route(box("JCM"), box("rujukan-a"), probing=SELDOM), asyncio.Event()
+
+    async def waits_once(name: str, trace: Trace) -> Outcome:
+        await goes_on.wait()
+        return await quick(name, trace)
+
+    async with probing([each], waits_once) as scene:
+        scene.prober.run_now(each.name)
+        await scene.play.until(lambda play: len(play.started) == 1)
+        trial = scene.prober.run_now(each.name)
+        goes_on.set()
+        await over(trial)
+        assert scene.play.started == [each.name] * 2
+
+
+async def test_a_run_that_is_ordered_keeps_within_what_the_mail_provider_allows() -> None:
+    each = route(box("JCM"), box("rujukan-a"), probing=SELDOM)
+    known = {f"{n:016x}": SentToken(route=each.name, at=CLOCK.now() - 60 * SECOND, came=True) for n in range(3)}
+    async with probing([each], mail_providers=THREE_A_DAY, known=known) as scene:
+        trial = scene.prober.run_now(each.name)
+        await over(trial)
+        assert trial.result is None
+        assert trial.room_at is not None
+        assert trial.room_at > CLOCK.now()
+        assert scene.play.started == []
+
+
+async def test_who_works_on_it_may_order_a_run_in_maintenance_which_is_held_against_nobody() -> None:
+    hours = Hours(maintenance=[Once(Stretch(CLOCK.now() - SECOND, CLOCK.now() + 600 * SECOND, "Naik taraf"))])
+    each = route(box("JCM"), box("rujukan-a"), probing=replace(SELDOM, hours=hours))
+    async with probing([each], refused) as scene:
+        trial = scene.prober.run_now(each.name)
+        await over(trial)
+        assert trial.result is not None
+        assert trial.result.outcome is Outcome.CONNECT
+        assert (len(scene.books.taken), len(scene.books.stored)) == (0, 1)
+
+
+async def test_a_run_that_is_ordered_comes_to_nothing_where_the_route_is_released_or_its_result_lost() -> None:
+    each, other = route(box("JCM"), box("rujukan-a"), probing=SELDOM), route(box("MDC"), box("rujukan-a"))
+    books = Books(broken=True)
+    async with probing([each, other], books=books) as scene:
+        lost = scene.prober.run_now(each.name)
+        await over(lost)
+        assert (lost.result, lost.room_at) == (None, None)
+        waiting = scene.prober.run_now(each.name)
+        await scene.prober.release([each])
+        assert waiting.is_over
+        with pytest.raises(KeyError):
+            scene.prober.run_now(each.name)
 
 
 # -- our own lateness -----------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from monitor.access.code import CodeWay
 from monitor.config.files.problem import Problem
 from monitor.config.loading import Configuration, load, stored_source
 from monitor.model.document import Pen, WrittenDocument
+from monitor.proof.lifecycle import Lifecycle
 from monitor.service.access.administration import Administration
 from monitor.service.access.authenticator import LONGEST, Authenticator
 from monitor.service.access.secret import SessionKey
@@ -32,6 +33,7 @@ from monitor.service.declarer import Declarer
 from monitor.service.documents import DocumentWriter
 from monitor.service.hush import Silencer
 from monitor.service.once import MOST_KEPT, OrderBook
+from monitor.service.trials import Trials
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.upkeep.answers import Answers
@@ -49,9 +51,11 @@ from monitor.web.api.silence import silence_orders
 from monitor.web.duty.incident import incident_pages
 from monitor.web.duty.tasks import task_pages
 from monitor.web.portal import portal
+from monitor.web.trials import trial_pages
 from tests.integration.alerts.station import Station
 from tests.integration.watching import agency, laid_out
 from tests.unit.alerts.people import BRIEF, T0
+from tests.unit.monitor.web.bench import Bench
 from tests.unit.monitor.web.source import Orders, Service
 
 PASSWORD = "kerusi rotan di beranda hujan"
@@ -149,6 +153,7 @@ class House:
     clock: Clock
     database: Database
     site: Site
+    bench: Bench
     stack: AsyncExitStack
 
     def browser(self, **headers: str) -> httpx.AsyncClient:
@@ -193,9 +198,14 @@ class House:
 
 @asynccontextmanager
 async def house(
-    directory: Path, service: Any = None, *, orders: Any = None, secure: bool = False
+    directory: Path,
+    service: Any = None,
+    *,
+    orders: Any = None,
+    secure: bool = False,
+    bench: Bench | None = None,
 ) -> AsyncIterator[House]:
-    """Open the portal of *service*."""
+    """Open the portal of *service*. *bench*: where routes are tested."""
     clock, codes = Clock(), ("JCM", "MDC")
     service = service or Service(codes=codes)
     async with Database.open(directory) as database, AsyncExitStack() as stack:
@@ -205,6 +215,8 @@ async def house(
         tokens = ProgramTokens(TokenRecords(database), clock, agencies=lambda: codes)
         gate = Gate(authenticator, tokens, is_secure=secure)
         orders = orders or Orders(service)
+        bench = bench or Bench(codes)
+        trials = Trials(Lifecycle(SqlStore(database), clock, "pantau@ujian"), clock, bench.watch)
         site = Site(directory / "site", database, clock)
         await site.open()
         pages = [
@@ -213,6 +225,7 @@ async def house(
             partial(task_pages, orders, orders, orders),
             partial(incident_pages, service, orders, orders),
             partial(settings_pages, site.editor, clock),
+            partial(trial_pages, trials),
         ]
         station = Station(database)
         silencer = Silencer(SqlStore(database), station.dispatcher, clock, lambda: [*codes, "JCM/internal"])
@@ -244,5 +257,6 @@ async def house(
             clock=clock,
             database=database,
             site=site,
+            bench=bench,
             stack=stack,
         )

@@ -33,6 +33,10 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "GET /agencies/{code}/settings": ("own", {"officer", "admin"}),
     "POST /agencies/{code}/settings": ("own", {"officer", "admin"}),
     "GET /agencies/{code}/versions": ("own", {"officer", "admin"}),
+    "GET /agencies/{code}/test": ("own", {"officer", "noc"}),
+    "POST /agencies/{code}/test": ("own", {"officer", "noc"}),
+    "GET /agencies/{code}/test/{key}": ("own", {"officer", "noc"}),
+    "GET /agencies/{code}/test/{key}/fragment": ("own", {"officer", "noc"}),
     "GET /notices/{notice_id}": ("own", READERS),
     "GET /notices/{notice_id}/page.pdf": ("own", READERS),
     "GET /letters": ("part", {"clerk"}),
@@ -106,7 +110,15 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "DELETE /api/v1/overrides/{number}": ("part", {*RULERS, "officer"}),
 }
 #: What stands in the world of these tests for what a path names.
-NAMES = {"code": "JCM", "notice_id": "1", "number": "JCM-01", "deed": "printed", "name": "somebody", "place": "1"}
+NAMES = {
+    "code": "JCM",
+    "notice_id": "1",
+    "number": "JCM-01",
+    "deed": "printed",
+    "name": "somebody",
+    "place": "1",
+    "key": "0123456789abcdef",
+}
 ROLES = ["viewer", "officer", "clerk", "duty", "noc", "admin"]
 
 

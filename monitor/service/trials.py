@@ -1,0 +1,108 @@
+"""'Test now': a run of one route for somebody who looks on. It is a run of the service itself, and counts as any.
+
+A trip of its own would need sessions of its own: a mailbox that is read by POP3 has one at a time, and a server that counts
+sessions may refuse ours for it. So it disturbs nothing, keeps within what the mail provider allows, and is in the history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from secrets import token_hex
+from typing import Final
+
+from alerts.record.clock import Clock
+from monitor.model.route import WatchedRoute
+from monitor.probing.trial import RouteTrial
+from monitor.proof.lifecycle import Lifecycle
+from monitor.service.order import Unknown, agency_called
+from monitor.service.watch import Watch
+
+#: How long one can be looked at.
+KEPT: Final = timedelta(minutes=15)
+#: Of an agency, within a minute and within an hour: its mailboxes are not to be flooded by a button.
+IN_A_MINUTE: Final = 3
+IN_AN_HOUR: Final = 30
+_MINUTE: Final = timedelta(minutes=1)
+_HOUR: Final = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptTrial:
+    """A trial by the key of its address."""
+
+    key: str
+    agency: str
+    by: str
+    trial: RouteTrial
+
+
+class TrialRefused(Exception):
+    """Not now. The message is a key of the portal's words."""
+
+
+class Trials:
+    """Lets somebody test a route, one at a time of an agency, and keeps for some minutes what was seen."""
+
+    def __init__(self, lifecycle: Lifecycle, clock: Clock, watch: Callable[[], Watch]) -> None:
+        """*lifecycle* writes down who has tested what."""
+        self._lifecycle = lifecycle
+        self._clock = clock
+        self._watch = watch
+        #: By key, the oldest first.
+        self._kept: dict[str, KeptTrial] = {}
+        #: Agencies of which one is being begun: whoever presses twice presses once.
+        self._beginning: set[str] = set()
+        #: By agency: when the latest were begun.
+        self._begun: dict[str, list[datetime]] = {}
+
+    def routes(self, agency: str) -> Sequence[WatchedRoute]:
+        """Return the routes of an agency. Raise `Unknown`."""
+        registry = self._watch().configuration.registry
+        return registry.routes_of(agency_called(agency, registry.agencies))
+
+    async def begin(self, agency: str, route: str, *, by: str, address: str = "") -> KeptTrial:
+        """Test a route of an agency. Raise `Unknown`, `TrialRefused`, and `StoreAway`: what is not written is not done."""
+        if route not in {each.name for each in self.routes(agency)}:
+            raise Unknown(f"{agency} has no route {route[:100]}; its page lists them")
+        now = self._clock.now()
+        begun = [at for at in self._begun.get(agency, ()) if now - at < _HOUR]
+        if agency in self._beginning or self.under_way(agency) is not None:
+            raise TrialRefused("under_way")
+        if len(begun) >= IN_AN_HOUR or sum(now - at < _MINUTE for at in begun) >= IN_A_MINUTE:
+            raise TrialRefused("too_many")
+        self._begun[agency] = [*begun, now]
+        self._beginning.add(agency)
+        try:
+            await self._lifecycle.told(by, "route tested", {"agency": agency, "route": route, "address": address})
+            trial = self._watch().prober.run_now(route)
+        except KeyError:
+            raise Unknown(f"{agency} has no route {route[:100]} any more; its page lists them") from None
+        finally:
+            self._beginning.discard(agency)
+        kept = KeptTrial(key=token_hex(8), agency=agency, by=by, trial=trial)
+        self._kept[kept.key] = kept
+        return kept
+
+    def find(self, agency: str, key: str) -> KeptTrial:
+        """Return a trial of an agency. Raise `Unknown`: it was too long ago."""
+        kept = self._fresh().get(key)
+        if kept is None or kept.agency != agency:
+            raise Unknown("this test was too long ago to be looked at here; what came of it is in the agency's history")
+        return kept
+
+    def latest(self, agency: str) -> Sequence[KeptTrial]:
+        """Return what was tested lately, newest first."""
+        return [each for each in reversed(self._fresh().values()) if each.agency == agency]
+
+    def under_way(self, agency: str) -> KeptTrial | None:
+        """Return the trial of an agency that is not over."""
+        return next((each for each in self.latest(agency) if not each.trial.is_over), None)
+
+    def _fresh(self) -> dict[str, KeptTrial]:
+        """Return those that are kept, without those of which the time is over, whatever has become of them."""
+        oldest = self._clock.now() - KEPT
+        for key in [key for key, each in self._kept.items() if each.trial.asked_at < oldest]:
+            del self._kept[key]
+        return self._kept

@@ -1,0 +1,93 @@
+"""'Test now': the page on which an officer sends one message, sees its phases, and reads what the outcome means.
+
+It works without a script: the page of a test that is under way is loaded anew every other second. With one, its part alone is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment
+
+from monitor.access.role import Permission
+from monitor.access.visitor import Visitor
+from monitor.advice import advise
+from monitor.service.trials import KeptTrial, TrialRefused, Trials
+from monitor.web.access.gate import Needs, agency_in_path
+from monitor.web.access.sign_in import from_where
+from monitor.web.ask import asked, remember
+from monitor.web.form import form_of
+from monitor.web.page import Tongue
+from probes.model.result import Outcome, Phase
+
+_Officer = Annotated[Visitor, Depends(Needs(Permission.TRY, agency_in_path))]
+#: Its form tells where it was sent from, which tells our own page from a stranger's where a browser says no more.
+_HEADERS = {"Referrer-Policy": "same-origin"}
+
+
+def trial_pages(trials: Trials, templates: Mapping[Tongue, Environment]) -> APIRouter:
+    """Build the pages."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/agencies/{code}/test")
+    async def choose(request: Request, code: str, visitor: _Officer) -> Response:
+        return remember(request, form(request, code.upper(), visitor, wanted=request.query_params.get("route", "")))
+
+    @router.post("/agencies/{code}/test")
+    async def begin(request: Request, code: str, visitor: _Officer) -> Response:
+        agency, wanted = code.upper(), (await form_of(request)).get("route", "")
+        try:
+            kept = await trials.begin(agency, wanted, by=visitor.by, address=from_where(request))
+        except TrialRefused as refused:
+            return form(request, agency, visitor, status=409, wanted=wanted, problem=str(refused))
+        return RedirectResponse(f"/agencies/{agency}/test/{kept.key}", status_code=303)
+
+    @router.get("/agencies/{code}/test/{key}")
+    async def look(request: Request, code: str, key: str, visitor: _Officer) -> Response:
+        kept = trials.find(code.upper(), key)
+        return remember(request, shown(request, "trial.html", visitor, **_seen(kept)))
+
+    @router.get("/agencies/{code}/test/{key}/fragment")
+    async def part(request: Request, code: str, key: str, visitor: _Officer) -> Response:
+        kept = trials.find(code.upper(), key)
+        return shown(request, "trial_part.html", visitor, **_seen(kept))
+
+    def form(
+        request: Request, agency: str, visitor: Visitor, *, status: int = 200, wanted: str, problem: str = ""
+    ) -> Response:
+        facts = {
+            "agency": agency,
+            "routes": trials.routes(agency),
+            "wanted": wanted,
+            "problem": problem,
+            "latest": trials.latest(agency),
+        }
+        return shown(request, "trials.html", visitor, status=status, **facts)
+
+    def shown(request: Request, template: str, visitor: Visitor, *, status: int = 200, **facts: object) -> Response:
+        page = templates[asked(request).tongue].get_template(template)
+        text = page.render({"visitor": visitor, "path": request.url.path, **facts})
+        return HTMLResponse(text, status_code=status, headers=_HEADERS)
+
+    return router
+
+
+def _seen(kept: KeptTrial) -> dict[str, Any]:
+    """Return what is shown of a trial."""
+    trial = kept.trial
+    result, failure = trial.result, trial.result.failure if trial.result else None
+    return {
+        "kept": kept,
+        "trial": trial,
+        "route": trial.route,
+        "phases": [(each, trial.phases.get(each)) for each in Phase],
+        "phase": trial.phase,
+        # Where it broke: of that there is no time.
+        "broken": failure.phase if failure else None,
+        "result": result,
+        "well": result is not None and result.outcome is Outcome.DELIVERED,
+        "advice": advise(trial.route, result) if result else None,
+    }
