@@ -46,7 +46,9 @@ from monitor.runtime.place import CONTROL_SOCKET, signpost
 from monitor.runtime.systemd import ServiceManager
 from monitor.service.access.administration import Administration
 from monitor.service.access.authenticator import Authenticator
+from monitor.service.access.keyring import keyring_of
 from monitor.service.access.openid import OpenIdDoor
+from monitor.service.access.safe import Safe
 from monitor.service.access.tokens import ProgramTokens
 from monitor.service.agency_editor import AgencyEditor
 from monitor.service.alertmanager.receiver import AlertReceiver
@@ -82,6 +84,7 @@ from monitor.store.probing.retention import Keep, Retention
 from monitor.store.upkeep.answers import Answers
 from monitor.store.upkeep.documents import Documents, DocumentsAwayError
 from monitor.store.upkeep.renames import Renames
+from monitor.store.upkeep.secrets import Secrets
 from monitor.store.upkeep.tokens import TokenRecords
 from monitor.store.upkeep.users import Users
 from monitor.views.overview import view_checks
@@ -104,6 +107,7 @@ from monitor.web.command.duty import duties
 from monitor.web.command.paper import paper
 from monitor.web.command.records import records
 from monitor.web.command.renames import renames
+from monitor.web.command.secrets import secrets_of
 from monitor.web.command.silences import silences
 from monitor.web.command.statements import statements
 from monitor.web.command.tokens import tokens_of
@@ -406,6 +410,8 @@ class App:
         door = self._configuration().settings.portal
         hosts = ["localhost", "127.0.0.1", "[::1]", faces[0].getsockname()[0], *([door.host] if door else [])]
         users = Users(self._database)
+        safe = Safe(Secrets(self._database), self._clock, keyring_of(door))
+        await safe.look()
         authenticator = Authenticator(users, self._clock, agencies=self._agencies) if door else None
         administration = Administration(
             users, self._clock, agencies=self._agencies, changed=authenticator.forget if authenticator else _nothing
@@ -466,6 +472,7 @@ class App:
             users_of(administration),
             tokens_of(tokens),
             documents(writer, self._reloader.reload),
+            secrets_of(safe),
             renames(
                 Renamer(
                     renames=Renames(self._database),

@@ -49,6 +49,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "export": "Write the store's agency documents as files into a directory, each as it was written.",
     "user": "Say who may sign in to the portal, and as what.",
     "token": "Give programs tokens by which they ask and order over HTTP.",
+    "secrets": "The secrets in the store: the key that they are encrypted with, and another in its place.",
     "rename": "Let an agency or a mailbox be called otherwise, without losing its history. Write the new name into the files first.",
     "audit": "The journal: whether it is as it was written, and all of it for an auditor.",
     "purge": "Show which incidents, notices and entries of the journal would be disposed of, and with --confirm do it.",

@@ -7,8 +7,9 @@ from ipaddress import ip_network
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, SecretStr
 
+from monitor.access.locked import BadKeyError, EncryptionKey
 from monitor.config.fields.listen import Listen, PublicUrl, is_loopback
 from monitor.config.fields.trust import Trust
 from monitor.config.files.findings import Findings
@@ -25,6 +26,17 @@ def _network(text: str) -> str:
         raise wrong(f"'{text}' is no address or network", "10.20.0.5, or 10.20.0.0/24") from None
 
 
+def _key(secret: SecretStr) -> SecretStr:
+    try:
+        EncryptionKey.read(secret.get_secret_value())
+    except BadKeyError as bad:
+        raise wrong(str(bad), "pantau secrets new-key --to FILE (in a shell)") from None
+    return secret
+
+
+SecretsKey = Annotated[SecretStr, AfterValidator(_key)]
+
+
 class PortalSettings(Section):
     """Without it nobody signs in: whoever reaches the listener sees everything, and it is on this machine only."""
 
@@ -36,6 +48,10 @@ class PortalSettings(Section):
     """PEM, of the certificate, without a pass phrase; nobody but the service may read it."""
     proxies: tuple[Annotated[str, AfterValidator(_network), Blank("127.0.0.1/32")], ...] = ()
     """From where a proxy asks that speaks TLS to browsers: addresses or networks. Others are refused then."""
+    secrets_key: SecretsKey | None = None
+    """By `secrets_key_file:` or `secrets_key_env:`; encrypts the secrets in the store. Without it none can be kept there."""
+    old_secrets_key: SecretsKey | None = None
+    """The key of before, by `old_secrets_key_file:` or `..._env:`, until `pantau secrets rotate` has been through."""
 
     scrapers: tuple[Annotated[str, AfterValidator(_network), Blank("127.0.0.1/32")], ...] = ()
     """From where `/metrics` is read without signing in, beside this machine: that of Prometheus, where it is another."""
@@ -76,6 +92,8 @@ def check_portal(settings: PortalSettings | None, listen: Listen, findings: Find
             )
         except (OSError, ValueError) as error:
             there["certificate"].error(f"cannot be served with: {error}", "PEM files that belong together")
+    if settings.old_secrets_key is not None and settings.secrets_key is None:
+        there["secrets_key_file"].error("is missing: the key of before only reads", "PATH of the present key")
     if not listen.is_loopback:
         if settings.certificate is None and not settings.proxies:
             message = f"{listen} is not loopback, and passwords would travel in the clear"

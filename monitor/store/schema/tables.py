@@ -651,6 +651,8 @@ portal_user = Table(
     Column("made_by", String(200), nullable=False),
     Column("made_at", Moment, nullable=False),
     Column("disabled_at", Moment),
+    #: The step (RFC 6238) of the one-time code that was used last; NULL: there is no second factor.
+    Column("one_time_step", Integer),
 )
 
 #: What a user is, for which agency.
@@ -740,4 +742,38 @@ kept_answer = Table(
     Column("status", Integer),
     Column("body", Text),
     Index("ix_kept_answer_begun_at", "begun_at"),
+)
+
+#: Half a sign-in: the password was right, and the second factor is awaited.
+half_session = Table(
+    "half_session",
+    metadata,
+    #: SHA-256 of what the browser shows.
+    Column("digest", String(64), primary_key=True),
+    Column("user_id", ForeignKey("portal_user.id"), nullable=False),
+    Column("ends_at", Moment, nullable=False),
+    Index("ix_half_session_user_id", "user_id"),
+)
+
+#: What stands in for a second factor that is lost, until it is used.
+recovery_code = Table(
+    "recovery_code",
+    metadata,
+    Column("user_id", ForeignKey("portal_user.id"), primary_key=True),
+    #: SHA-256: a code has 120 bits.
+    Column("digest", String(64), primary_key=True),
+)
+
+#: Secrets, encrypted with a key that is not in the database (`monitor.service.access.keyring`).
+kept_secret = Table(
+    "kept_secret",
+    metadata,
+    Column("purpose", String(32), primary_key=True),
+    #: Whose it is, as its purpose says. The ciphertext is bound to both.
+    Column("owner", String(200), primary_key=True),
+    #: The name of the key.
+    Column("key_id", String(16), nullable=False),
+    Column("ciphertext", Text, nullable=False),
+    Column("written_by", String(200), nullable=False),
+    Column("written_at", Moment, nullable=False),
 )

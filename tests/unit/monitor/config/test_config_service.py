@@ -68,6 +68,13 @@ MISTAKES = [
         ),
     ),
     (
+        ("pantau", "state: state", "portal: {secrets_key_file: secrets/mail}"),
+        (
+            "pantau.yaml:2: portal.secrets_key_file: is no key: 44 signs, as `pantau secrets new-key` makes them; "
+            "write instead: pantau secrets new-key --to FILE (in a shell)"
+        ),
+    ),
+    (
         ("pantau", "state: state", "callbacks: {listen: 127.0.0.1:8080}"),
         "pantau.yaml:2: callbacks.listen: is the same as listen; write instead: another port: 127.0.0.1:8081",
     ),

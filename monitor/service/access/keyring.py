@@ -1,0 +1,91 @@
+"""Encrypts secrets that the store keeps, each for one purpose and one owner, and reads them with the key of before, too.
+
+AES-256-GCM with a nonce of chance. What a secret is for and whose it is are authenticated with it: whoever can write the
+database cannot let one account's secret pass for another's.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from secrets import token_bytes
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from monitor.access.locked import KEY_OCTETS, Ciphertext, EncryptionKey, SecretPlace
+from monitor.config.service.portal import PortalSettings
+
+#: In octets (NIST SP 800-38D, 8.2.2). By chance two are alike after some billions of secrets.
+_NONCE: Final = 12
+#: Of the form of a ciphertext: what another version writes is told from what is broken.
+_FORM: Final = "1"
+
+
+class SecretLockedError(Exception):
+    """A secret cannot be read with the keys that are there. The message says with which it could be."""
+
+
+def new_key() -> str:
+    """Return a key as it is kept in a file."""
+    return urlsafe_b64encode(token_bytes(KEY_OCTETS)).decode()
+
+
+class Keyring:
+    """The key that secrets are encrypted with, and the one of before while not all are."""
+
+    def __init__(self, key: str, old: str | None = None) -> None:
+        """Raise `BadKeyError`."""
+        self._key = EncryptionKey.read(key)
+        self._keys = {each.id: each for each in (*((EncryptionKey.read(old),) if old else ()), self._key)}
+
+    @property
+    def key_id(self) -> str:
+        """The name of the key that secrets are encrypted with."""
+        return self._key.id
+
+    @property
+    def key_ids(self) -> frozenset[str]:
+        """The names of all keys that can read."""
+        return frozenset(self._keys)
+
+    def encrypt(self, place: SecretPlace, secret: str) -> Ciphertext:
+        """Encrypt what is kept at *place*."""
+        nonce = token_bytes(_NONCE)
+        octets = nonce + AESGCM(self._key.octets).encrypt(nonce, secret.encode(), _bound_to(place, self._key.id))
+        return Ciphertext(key_id=self._key.id, text=f"{_FORM}.{urlsafe_b64encode(octets).decode()}")
+
+    def decrypt(self, place: SecretPlace, kept: Ciphertext) -> str:
+        """Return the secret that is kept at *place*. Raise `SecretLockedError`."""
+        key = self._keys.get(kept.key_id)
+        if key is None:
+            raise SecretLockedError(
+                f"it was encrypted with the key {kept.key_id}, which is not here (the settings name "
+                f"{' and '.join(self._keys)}); let portal.old_secrets_key_file name the file with that key"
+            )
+        form, _, text = kept.text.partition(".")
+        if form != _FORM:
+            raise SecretLockedError(f"it was written by another version of Pantau, in form {form[:8]!r}")
+        try:
+            octets = urlsafe_b64decode(text)
+            plain = AESGCM(key.octets).decrypt(octets[:_NONCE], octets[_NONCE:], _bound_to(place, key.id))
+        except (InvalidTag, ValueError):
+            raise SecretLockedError("it was changed in the database, or belongs to something else") from None
+        return plain.decode()
+
+    def __repr__(self) -> str:
+        """Never show a key."""
+        return f"Keyring({self._key.id})"
+
+
+def keyring_of(settings: PortalSettings | None) -> Keyring | None:
+    """Return the keys that the settings name; `None`: none is named."""
+    if settings is None or settings.secrets_key is None:
+        return None
+    old = settings.old_secrets_key
+    return Keyring(settings.secrets_key.get_secret_value(), old.get_secret_value() if old else None)
+
+
+def _bound_to(place: SecretPlace, key_id: str) -> bytes:
+    # None of them holds a NUL: no two places look alike.
+    return "\0".join(("pantau", _FORM, key_id, str(place.purpose), place.owner)).encode()
