@@ -8,7 +8,7 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 # Whatever the environment says: without it each of hundreds of processes compiles all libraries for itself.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run setup test lint types contracts compiled everything unit proofs integration stories bench machine fuzz texts debian \
+.PHONY: run setup test lint types contracts compiled waiting computing unit proofs integration stories bench machine fuzz texts debian \
         dashboards lock release clean
 
 run: setup
@@ -29,8 +29,8 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.lab
 	@touch $@
 
 test: debian $(VENV)/.dev
-	$(MAKE) --jobs=2 --output-sync=target lint types contracts compiled
-	$(MAKE) everything
+	$(MAKE) --jobs=2 --output-sync=target lint contracts
+	$(MAKE) --jobs=2 --output-sync=target waiting computing
 
 # The real servers that the tests start: named in one file, installed when root, named when not.
 debian:
@@ -51,22 +51,29 @@ types: $(VENV)/.dev
 contracts: $(VENV)/.dev
 	$(BIN)/lint-imports --no-cache
 
-# Read all tests once, while mypy keeps the other core busy: the processes that run them would each compile all of it.
+# Read all tests once: the processes that run them would each compile all of it.
 compiled: $(VENV)/.dev
 	@$(BIN)/pytest -q --collect-only >$(VENV)/collected || { cat $(VENV)/collected; exit 1; }
 
-# All tests in one go: a story waits for its world most of the time, and the others compute meanwhile (conftest.py says in
-# what order).
-everything: $(VENV)/.dev
-	$(BIN)/pytest -q -n 8 --dist loadfile
+# Both at once: tests of whole services wait for them most of the time, and what computes has the cores meanwhile. It gives
+# way, so that no service is late because something else is computed.
+waiting: $(VENV)/.dev
+	$(MAKE) compiled
+	$(MAKE) proofs
 
-# They compute, and some wait.
-unit: $(VENV)/.dev
-	$(BIN)/pytest -q -n 4 tests/unit tests/contracts lab/tests/unit
+# By the time that mypy is done all tests are compiled.
+computing: $(VENV)/.dev
+	nice -n 5 $(MAKE) types
+	nice -n 5 $(MAKE) unit
 
 # Those with real servers and whole services.
+PROOFS := tests/integration lab/tests/integration tests/stories
 proofs: $(VENV)/.dev
-	$(BIN)/pytest -q -n 8 --dist loadfile tests/integration lab/tests/integration tests/stories
+	$(BIN)/pytest -q -n 8 --dist loadfile $(PROOFS)
+
+# All others: they compute, and some wait. A file's tests stay together, and share what they make.
+unit: $(VENV)/.dev
+	$(BIN)/pytest -q -n 3 --dist loadfile $(PROOFS:%=--ignore=%)
 
 # One half of it. A file's tests stay together and share the servers that they start.
 integration: $(VENV)/.dev
