@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,6 +13,9 @@ from typing import Any
 
 from monitor.metrics import Metrics
 from tests.bench.estate import NOON, delivered
+
+#: It makes and forgets much in a little memory: to clean up less often takes a quarter less of a core, and 200 MB more.
+_ROOMY = {"GOGC": "400"}
 
 _ITEM = re.compile(r"(-?[\d.]+(?:e[+-]?\d+)?)?(?:([+-][\d.]+))?x(\d+)|_x(\d+)")
 
@@ -27,7 +31,8 @@ def run(directory: Path, stories: Sequence[Mapping[str, Any]], *rules: Mapping[s
 def complaint(directory: Path, *arguments: str) -> str:
     """Return what promtool finds wrong with files of *directory*; nothing when all is well."""
     words = ("promtool", *arguments)
-    done = subprocess.run(words, cwd=directory, capture_output=True, text=True, check=False, timeout=900)
+    roomy = os.environ | _ROOMY
+    done = subprocess.run(words, cwd=directory, env=roomy, capture_output=True, text=True, check=False, timeout=900)
     return done.stdout + done.stderr if done.returncode else ""
 
 
