@@ -228,7 +228,12 @@ async def house(
             partial(trial_pages, trials),
         ]
         station = Station(database)
-        silencer = Silencer(SqlStore(database), station.dispatcher, clock, lambda: [*codes, "JCM/internal"])
+        silencer = Silencer(
+            SqlStore(database),
+            station.dispatcher,
+            clock,
+            lambda: {**{each: each for each in codes}, "JCM/internal": "JCM"},
+        )
         declarer = Declarer(
             store=SqlStore(database),
             dispatcher=station.dispatcher,
