@@ -75,6 +75,7 @@ from monitor.service.watch import Watch, WatchSurroundings, keep_showing_mailbox
 from monitor.service.worklist import Worklist
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.engine.drills import Drills
+from monitor.store.engine.journal import JournalPages
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
@@ -114,6 +115,7 @@ from monitor.web.command.tokens import tokens_of
 from monitor.web.command.users import users_of
 from monitor.web.duty.incident import incident_pages
 from monitor.web.duty.tasks import task_pages
+from monitor.web.journal import journal_pages
 from monitor.web.letters import letter_orders
 from monitor.web.portal import portal
 from monitor.web.serving import open_port, open_unix, serve, url_of
@@ -492,6 +494,7 @@ class App:
             partial(incident_pages, front, worklist, declarer),
             partial(settings_pages, editor, self._clock),
             partial(trial_pages, Trials(self._lifecycle, self._clock, self._watch)),
+            partial(journal_pages, JournalPages(self._database), users),
         ]
         seen = portal(
             front,

@@ -48,6 +48,7 @@ from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine import audit
 from monitor.store.engine.drills import Drills
 from monitor.store.engine.duty import SqlDuty
+from monitor.store.engine.journal import JournalFilter, JournalPages
 from monitor.store.engine.ledger import SqlLedger, SqlStore
 from monitor.store.engine.listing import IncidentFilter, NoticeFilter, SqlListing
 from monitor.store.engine.paper.restorations import SqlRestorations
@@ -130,6 +131,7 @@ PARTS: tuple[type | ModuleType, ...] = (
     Drills,
     Processes,
     ConfigurationRecords,
+    JournalPages,
     audit,
     purge,
     purge.Search,
@@ -374,10 +376,12 @@ async def ask_of_the_journal(database: Database, asked: set[str], incident_id: i
         await journal.of_incident(connection, incident_id)
         await journal.trail(connection, [1, 2])
         await journal.hash_of(connection, 1)
+        await journal.entry_of(connection, 1)
         search: Any = Noted(purge.Search(T0 + DAY), asked)
         doomed = await search.further(connection)
         while not search.is_over:
             assert not (await search.further(connection)).incidents
+    await ask_for_pages_of_the_journal(Noted(JournalPages(database), asked))
     verifier = await journal.verify(database.read)
     async with database.write() as connection:
         await journal.add_checkpoint(connection, verifier, T0, "x")
@@ -387,6 +391,20 @@ async def ask_of_the_journal(database: Database, asked: set[str], incident_id: i
         await disposal.carry_out(connection, doomed, said)
     async with database.write() as connection:
         await journal.append(connection, [said])
+
+
+async def ask_for_pages_of_the_journal(pages: Any) -> None:
+    for wanted in (
+        JournalFilter(),
+        JournalFilter(actor="x"),
+        JournalFilter(event="x"),
+        JournalFilter(actor="x", event="x"),
+        JournalFilter(number="JCM-01"),
+        JournalFilter(number="JCM-01", actor="x", event="x"),
+        JournalFilter(agencies={"a", "b"}),
+        JournalFilter(agencies={"a"}, actor="x", event="x"),
+    ):
+        await pages.page(wanted, most=2)
 
 
 # -- how the database goes about it ----------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ async def entries(connection: AsyncConnection, after: int = 0, limit: int = BATC
     # A moment or a JSON text that is none any more: somebody has written into the file.
     except (ValueError, TypeError):
         numbers = select(journal.c.id).where(journal.c.id > after).order_by(journal.c.id).limit(limit)
-        return [await _readable(connection, number) for number in (await connection.execute(numbers)).scalars().all()]
+        return [await entry_of(connection, number) for number in (await connection.execute(numbers)).scalars().all()]
 
 
 async def of_incident(connection: AsyncConnection, incident_id: int) -> Sequence[Sealed]:
@@ -234,7 +234,8 @@ def read_only(path: Path) -> URL:
     return URL.create("sqlite+aiosqlite", database=f"file:{quote(str(path))}", query=query)
 
 
-async def _readable(connection: AsyncConnection, number: int) -> Sealed | int:
+async def entry_of(connection: AsyncConnection, number: int) -> Sealed | int:
+    """Return an entry that is there, or its number if it cannot be read."""
     try:
         return to_sealed((await connection.execute(select(journal).where(journal.c.id == number))).one())
     except (ValueError, TypeError):

@@ -519,6 +519,9 @@ journal = Table(
     #: Only entries that are about one: SQLite would go by these for those that are about none.
     _about("incident_id"),
     _about("notice_id"),
+    #: What somebody did, and where something happened, the newest first.
+    Index("ix_journal_actor", "actor", "id"),
+    Index("ix_journal_event", "event", "id"),
     Index("ix_journal_checkpoint", "id", sqlite_where=text(_CHECKPOINT), postgresql_where=text(_CHECKPOINT)),
     #: What a purge takes by its time: entries about no incident that have not been emptied. Few are.
     Index("ix_journal_about_none", "at", sqlite_where=text(_ABOUT_NONE), postgresql_where=text(_ABOUT_NONE)),

@@ -35,6 +35,7 @@ from monitor.service.hush import Silencer
 from monitor.service.once import MOST_KEPT, OrderBook
 from monitor.service.trials import Trials
 from monitor.store.backend.database import Database
+from monitor.store.engine.journal import JournalPages
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.upkeep.answers import Answers
 from monitor.store.upkeep.documents import Documents
@@ -50,6 +51,7 @@ from monitor.web.api.override import override_orders
 from monitor.web.api.silence import silence_orders
 from monitor.web.duty.incident import incident_pages
 from monitor.web.duty.tasks import task_pages
+from monitor.web.journal import journal_pages
 from monitor.web.portal import portal
 from monitor.web.trials import trial_pages
 from tests.integration.alerts.station import Station
@@ -226,6 +228,7 @@ async def house(
             partial(incident_pages, service, orders, orders),
             partial(settings_pages, site.editor, clock),
             partial(trial_pages, trials),
+            partial(journal_pages, JournalPages(database), users),
         ]
         station = Station(database)
         silencer = Silencer(

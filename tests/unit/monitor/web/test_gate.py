@@ -59,6 +59,7 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "POST /incidents/{number}/close": ("own", OFFICERS),
     "POST /incidents/{number}/correct": ("own", OFFICERS),
     "POST /notices/{notice_id}/settle": ("own", OFFICERS),
+    "GET /journal": ("part", {"noc", "admin"}),
     "GET /users": ("ours", {"admin"}),
     "POST /users": ("ours", {"admin"}),
     "GET /users/{name}": ("ours", {"admin"}),

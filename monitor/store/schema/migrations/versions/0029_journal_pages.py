@@ -1,0 +1,15 @@
+"""Find what somebody did, and where something happened, without reading the journal whole."""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "0029"
+down_revision = "0025"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_index("ix_journal_actor", "journal", ["actor", "id"])
+    op.create_index("ix_journal_event", "journal", ["event", "id"])

@@ -1,0 +1,90 @@
+"""The journal for those who may read it: who did what, the newest first. What is about no incident is for those of all agencies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment
+
+from monitor.access.role import Permission
+from monitor.access.visitor import Visitor
+from monitor.store.engine.journal import JournalFilter, JournalPages, JournalRow
+from monitor.store.engine.listing import NEWEST
+from monitor.store.upkeep.users import Users
+from monitor.web.access.gate import Needs, permit
+from monitor.web.ask import asked, remember
+from monitor.web.form import MAY_SEND_FORMS
+from monitor.web.page import Tongue
+
+_Auditor = Annotated[Visitor, Depends(Needs(Permission.READ_JOURNAL))]
+#: On a page.
+_MOST: Final = 50
+#: Of what is asked for, in characters: as the journal keeps it.
+_LONGEST: Final = 200
+_Word = Annotated[str, Query(max_length=_LONGEST)]
+_Before = Annotated[int, Query(ge=1, le=NEWEST)]
+
+
+def journal_pages(journal: JournalPages, users: Users, templates: Mapping[Tongue, Environment]) -> APIRouter:
+    """Build the page."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/journal")
+    async def entries(  # noqa: PLR0917 - what may be asked
+        request: Request,
+        visitor: _Auditor,
+        agency: _Word = "",
+        incident: _Word = "",
+        by: _Word = "",
+        event: _Word = "",
+        before: _Before = NEWEST,
+    ) -> Response:
+        scope = visitor.scope(Permission.READ_JOURNAL)
+        code = agency.strip().upper()
+        if code:
+            permit(visitor, Permission.READ_JOURNAL, code)
+        asked_for = {"agency": code, "incident": incident.strip().upper(), "by": by.strip(), "event": event.strip()}
+        wanted = JournalFilter(
+            agencies=frozenset({code}) if code else None if scope.everything else frozenset(scope.agencies),
+            number=asked_for["incident"],
+            actor=await actor(asked_for["by"]),
+            event=asked_for["event"],
+        )
+        page = await journal.page(wanted, most=_MOST, before=before)
+        kept = {name: value for name, value in asked_for.items() if value}
+        facts = {
+            "visitor": visitor,
+            "path": request.url.path,
+            "rows": [(each, _details(each)) for each in page.rows],
+            "asked": asked_for,
+            "all": scope.everything,
+            "since": page.since,
+            "narrowed": bool(kept),
+            "newest": f"/journal?{urlencode(kept)}" if before != NEWEST else None,
+            "older": f"/journal?{urlencode({**kept, 'before': page.before})}" if page.before is not None else None,
+        }
+        text = templates[asked(request).tongue].get_template("journal.html").render(facts)
+        return remember(request, HTMLResponse(text, headers=MAY_SEND_FORMS))
+
+    async def actor(written: str) -> str:
+        """Return how the journal calls somebody: of a user the name by which they sign in is enough."""
+        kept = await users.find(written.lower()) if written else None
+        return kept.user.by if kept else written
+
+    return router
+
+
+def _details(row: JournalRow) -> list[tuple[str, str]]:
+    """Return what an entry tells beside who did what."""
+    return (
+        [] if row.entry is None else [(name, _said(value)) for name, value in row.entry.detail.items() if value != ""]
+    )
+
+
+def _said(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,91 @@
+"""The page of the journal: what is on it for whom, how it is narrowed, and that nothing in it is markup."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from alerts.record.store import Entry
+from monitor.store.engine.ledger import SqlStore
+from tests.unit.alerts.people import T0, trigger
+from tests.unit.monitor.web.signed import House, house
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[House]:
+    async with house(tmp_path) as opened:
+        yield opened
+
+
+async def told(place: House, *entries: Entry) -> None:
+    async with SqlStore(place.database).transaction() as ledger:
+        for each in entries:
+            await ledger.journal(each)
+
+
+async def incident_of(place: House, agency: str) -> int:
+    begun = trigger()
+    async with SqlStore(place.database).transaction() as ledger:
+        brief = replace(begun.brief, agency=agency)
+        return (await ledger.add_incident(replace(begun, dedup_key=agency, brief=brief))).id
+
+
+def events(page: str) -> list[str]:
+    return re.findall(r'href="/journal\?event=[^"]*">([^<]*)</a>', page)
+
+
+async def test_who_may_read_all_sees_who_did_what_and_what_was_told(place: House) -> None:
+    admin = await place.admitted("siti", "admin")
+    detail = {"to": "<script>alert(1)</script>", "count": "3", "nothing": ""}
+    await told(place, Entry(at=T0, actor="<b>Ravi</b>", event="something was done", detail=detail))
+    page = await admin.get("/journal?lang=en")
+    assert "Content-Security-Policy" in page.headers
+    assert events(page.text)[0] == "something was done"
+    assert "to: &lt;script&gt;alert(1)&lt;/script&gt;; count: 3" in page.text
+    assert "<script" not in page.text
+    assert "<b>Ravi" not in page.text
+    assert "signed in" in events(page.text)
+    assert 'href="/journal" aria-current="page"' in page.text
+
+
+async def test_who_may_read_of_one_agency_sees_its_incidents_only(place: House) -> None:
+    first, second = await incident_of(place, "JCM"), await incident_of(place, "MDC")
+    await told(
+        place,
+        Entry(at=T0, actor="engine", event="of JCM", incident_id=first),
+        Entry(at=T0, actor="engine", event="of MDC", incident_id=second),
+        Entry(at=T0, actor="engine", event="of none"),
+    )
+    noc = await place.admitted("ravi", "noc:JCM")
+    assert events((await noc.get("/journal")).text) == ["of JCM"]
+    assert events((await noc.get("/journal?event=of none")).text) == []
+    assert events((await noc.get("/journal?by=engine")).text) == ["of JCM"]
+    assert (await noc.get("/journal?agency=MDC")).status_code == 403
+    assert events((await noc.get("/journal?agency=jcm")).text) == ["of JCM"]
+    for_all = await place.admitted("siti", "noc")
+    assert events((await for_all.get("/journal?agency=MDC")).text) == ["of MDC"]
+    numbers = re.findall(r"incident=([A-Z]+-\d+)", (await for_all.get("/journal?event=of MDC")).text)
+    assert events((await for_all.get(f"/journal?incident={numbers[0].lower()}")).text) == ["of MDC"]
+    # Nor by its number.
+    assert events((await noc.get(f"/journal?incident={numbers[0]}")).text) == []
+
+
+async def test_it_is_read_in_pages_and_by_the_name_with_which_somebody_signs_in(place: House) -> None:
+    admin = await place.admitted("siti", "admin")
+    await told(place, *(Entry(at=T0, actor="Siti Contoh (siti)", event=f"event {n}") for n in range(120)))
+    address, found = "/journal?by=siti", list[str]()
+    for _ in range(4):
+        page = (await admin.get(address)).text
+        found += events(page)
+        older = re.search(r'href="([^"]*)" rel="next"', page)
+        if older is None:
+            break
+        address = older[1].replace("&amp;", "&")
+    assert found[:120] == [f"event {n}" for n in reversed(range(120))]
+    assert found[120:] == ["signed in"]
+    assert (await admin.get("/journal?before=0")).status_code == 422
+    assert (await admin.get("/journal?by=" + "x" * 201)).status_code == 422
