@@ -50,6 +50,7 @@ from monitor.service.access.keyring import keyring_of
 from monitor.service.access.openid import OpenIdDoor
 from monitor.service.access.safe import Safe
 from monitor.service.access.tokens import ProgramTokens
+from monitor.service.access.walls import Walls
 from monitor.service.agency_editor import AgencyEditor
 from monitor.service.alertmanager.receiver import AlertReceiver
 from monitor.service.alertmanager.teller import AlertTeller
@@ -88,6 +89,7 @@ from monitor.store.upkeep.renames import Renames
 from monitor.store.upkeep.secrets import Secrets
 from monitor.store.upkeep.tokens import TokenRecords
 from monitor.store.upkeep.users import Users
+from monitor.store.upkeep.walls import WallLinks
 from monitor.views.overview import view_checks
 from monitor.views.own_health import Signs
 from monitor.views.status_line import status_line
@@ -95,6 +97,7 @@ from monitor.watchdog.watchdog import Watchdog, store_opening
 from monitor.web.access.gate import Gate
 from monitor.web.access.tokens import token_pages
 from monitor.web.access.users import user_pages
+from monitor.web.access.walls import wall_pages
 from monitor.web.agency.settings import settings_pages
 from monitor.web.api.declaration import declaration_orders
 from monitor.web.api.orders import incident_orders
@@ -418,10 +421,12 @@ class App:
         administration = Administration(
             users, self._clock, agencies=self._agencies, changed=authenticator.forget if authenticator else _nothing
         )
+        walls = Walls(WallLinks(self._database), self._clock, agencies=self._agencies)
         tokens = ProgramTokens(TokenRecords(self._database), self._clock, agencies=self._agencies)
         gate = Gate(
             authenticator,
             tokens,
+            walls=walls,
             is_secure=door is not None and door.is_secure,
             scrapers=door.scrapers if door else (),
         )
@@ -495,6 +500,7 @@ class App:
             partial(settings_pages, editor, self._clock),
             partial(trial_pages, Trials(self._lifecycle, self._clock, self._watch)),
             partial(journal_pages, JournalPages(self._database), users),
+            partial(wall_pages, walls, self._clock),
         ]
         seen = portal(
             front,

@@ -45,6 +45,8 @@ class Visitor:
     token: ApiToken | None = None
     #: What is permitted for every agency, whoever it is.
     open: AbstractSet[Permission] = frozenset()
+    #: Of a wall, at which nobody signs in: for which agencies it may `READ`, and nothing else.
+    wall: AgencyScope = AgencyScope()  # noqa: RUF009 - a value
 
     @property
     def is_known(self) -> bool:
@@ -70,6 +72,8 @@ class Visitor:
             return AgencyScope(everything=True)
         if self.token is not None:
             return AgencyScope() if permission in NEVER_BY_TOKEN else scope_of(self.token.assignments, permission)
+        if permission is Permission.READ and self.wall:
+            return self.wall
         return scope_of(self.user.assignments, permission) if self.user else AgencyScope()
 
     def may(self, permission: Permission, agency: str | None = None) -> bool:

@@ -780,3 +780,18 @@ kept_secret = Table(
     Column("written_by", String(200), nullable=False),
     Column("written_at", Moment, nullable=False),
 )
+
+#: Links by which a wall is read without signing in.
+wall = Table(
+    "wall",
+    metadata,
+    _id(),
+    #: SHA-256 of the key in the link.
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("name", String(100), nullable=False),
+    #: Codes; NULL: all.
+    Column("agencies", JSON(none_as_null=True)),
+    Column("made_by", String(200), nullable=False),
+    Column("made_at", Moment, nullable=False),
+    Column("ends_at", Moment, nullable=False),
+)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from http import HTTPStatus
 from ipaddress import ip_address, ip_network
 from math import ceil
@@ -18,12 +19,13 @@ from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.routing import BaseRoute, Mount
 
-from monitor.access.role import OURSELVES, Permission
+from monitor.access.role import OURSELVES, AgencyScope, Permission
 from monitor.access.token import ApiToken
 from monitor.access.visitor import OPEN_HERE, Visitor
 from monitor.service.access.authenticator import Authenticator, NewSession
 from monitor.service.access.secret import SessionKey, TokenSecret
 from monitor.service.access.tokens import ProgramTokens, TokenRefused, TokenWait
+from monitor.service.access.walls import Walls
 from monitor.service.front import Front
 from monitor.store.upkeep.users import WebSession
 from monitor.web.form import is_from_our_page
@@ -33,6 +35,11 @@ from monitor.web.problem import problem
 _COOKIE: Final = "__Host-pantau"
 #: Over plain HTTP, on this machine alone.
 _COOKIE_HERE: Final = "pantau"
+#: Of a wall; beside the session's, which ends sooner.
+_WALL: Final = "__Host-pantau-wall"
+_WALL_HERE: Final = "pantau-wall"
+#: What a wall shows, and the part of it that is asked for again and again.
+_OF_A_WALL: Final = frozenset({"/", "/fragment"})
 #: Of what any database counts.
 _DIGITS: Final = 9
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -57,6 +64,7 @@ class Gate:
         authenticator: Authenticator | None = None,
         tokens: ProgramTokens | None = None,
         *,
+        walls: Walls | None = None,
         is_secure: bool = False,
         scrapers: Sequence[str] = (),
     ) -> None:
@@ -66,6 +74,8 @@ class Gate:
         """
         self.authenticator = authenticator
         self._tokens = tokens
+        self._walls = walls
+        self._wall_cookie = _WALL if is_secure else _WALL_HERE
         self._scrapers = [ip_network(each) for each in scrapers]
         self.is_secure = is_secure
         self._cookie = _COOKIE if is_secure else _COOKIE_HERE
@@ -83,7 +93,15 @@ class Gate:
         if request.method not in _SAFE and not is_from_our_page(request):
             return Visitor()
         session = await self.session(request)
-        return Visitor(user=session.user) if session else Visitor()
+        return Visitor(user=session.user) if session else Visitor(wall=await self._wall(request))
+
+    async def _wall(self, request: Request) -> AgencyScope:
+        """Return what a wall at which nobody has signed in may show: of the page as a wall has it, and of nothing else."""
+        key = request.cookies.get(self._wall_cookie)
+        is_asked = request.url.path in _OF_A_WALL and "wall" in request.query_params and request.method in _SAFE
+        if key is None or self._walls is None or not is_asked:
+            return AgencyScope()
+        return await self._walls.scope(SessionKey(text=key))
 
     def is_near(self, request: Request) -> bool:
         """Whether a request comes from this machine, or from where scrapers ask."""
@@ -104,6 +122,19 @@ class Gate:
         """Let the browser be known from now on, until the session ends or the browser does."""
         response.set_cookie(
             self._cookie, signed_in.key.text, secure=self.is_secure, httponly=True, samesite="lax", path="/"
+        )
+        return response
+
+    def hang(self, response: Response, key: SessionKey, lasts: timedelta) -> Response:
+        """Let the browser of a wall be known by the key of its link for so long."""
+        response.set_cookie(
+            self._wall_cookie,
+            key.text,
+            max_age=int(lasts.total_seconds()),
+            secure=self.is_secure,
+            httponly=True,
+            samesite="lax",
+            path="/",
         )
         return response
 

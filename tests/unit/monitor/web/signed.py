@@ -28,6 +28,7 @@ from monitor.service.access.administration import Administration
 from monitor.service.access.authenticator import LONGEST, Authenticator
 from monitor.service.access.secret import SessionKey
 from monitor.service.access.tokens import ProgramTokens
+from monitor.service.access.walls import Walls
 from monitor.service.agency_editor import AgencyEditor
 from monitor.service.declarer import Declarer
 from monitor.service.documents import DocumentWriter
@@ -41,9 +42,11 @@ from monitor.store.upkeep.answers import Answers
 from monitor.store.upkeep.documents import Documents
 from monitor.store.upkeep.tokens import TokenRecords
 from monitor.store.upkeep.users import Users, WebSession
+from monitor.store.upkeep.walls import WallLinks
 from monitor.web.access.gate import Gate
 from monitor.web.access.tokens import token_pages
 from monitor.web.access.users import user_pages
+from monitor.web.access.walls import wall_pages
 from monitor.web.agency.settings import settings_pages
 from monitor.web.api.declaration import declaration_orders
 from monitor.web.api.orders import incident_orders
@@ -156,6 +159,7 @@ class House:
     database: Database
     site: Site
     bench: Bench
+    walls: Walls
     stack: AsyncExitStack
 
     def browser(self, **headers: str) -> httpx.AsyncClient:
@@ -214,8 +218,9 @@ async def house(
         users = Users(database)
         authenticator = Authenticator(users, clock, agencies=lambda: codes)
         administration = Administration(users, clock, agencies=lambda: codes, changed=authenticator.forget)
+        walls = Walls(WallLinks(database), clock, agencies=lambda: codes)
         tokens = ProgramTokens(TokenRecords(database), clock, agencies=lambda: codes)
-        gate = Gate(authenticator, tokens, is_secure=secure)
+        gate = Gate(authenticator, tokens, walls=walls, is_secure=secure)
         orders = orders or Orders(service)
         bench = bench or Bench(codes)
         trials = Trials(Lifecycle(SqlStore(database), clock, "pantau@ujian"), clock, bench.watch)
@@ -229,6 +234,7 @@ async def house(
             partial(settings_pages, site.editor, clock),
             partial(trial_pages, trials),
             partial(journal_pages, JournalPages(database), users),
+            partial(wall_pages, walls, clock),
         ]
         station = Station(database)
         silencer = Silencer(
@@ -266,5 +272,6 @@ async def house(
             database=database,
             site=site,
             bench=bench,
+            walls=walls,
             stack=stack,
         )

@@ -71,6 +71,10 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "GET /tokens": ("ours", {"admin"}),
     "POST /tokens": ("ours", {"admin"}),
     "POST /tokens/{number}/revoke": ("ours", {"admin"}),
+    "GET /walls": ("ours", {"admin"}),
+    "POST /walls": ("ours", {"admin"}),
+    "POST /walls/{link_id}/revoke": ("ours", {"admin"}),
+    "GET /wall": ("all", set()),
     "GET /sign-in": ("all", set()),
     "POST /sign-in": ("all", set()),
     "GET /welcome": ("all", set()),
@@ -119,6 +123,7 @@ NAMES = {
     "name": "somebody",
     "place": "1",
     "key": "0123456789abcdef",
+    "link_id": "1",
 }
 ROLES = ["viewer", "officer", "clerk", "duty", "noc", "admin"]
 

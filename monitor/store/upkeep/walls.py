@@ -1,0 +1,92 @@
+"""Links by which a wall is read without signing in, in the database. Each that is made or revoked is in the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Row, delete, insert, select
+
+from alerts.record.store import Entry
+from monitor.access.role import AgencyScope
+from monitor.store.backend.database import Database
+from monitor.store.engine import audit
+from monitor.store.schema.rows import new_id
+from monitor.store.schema.tables import wall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WallLink:
+    """A link for one wall, or some that hang together. Its key is kept nowhere."""
+
+    #: 0: it is not kept yet.
+    id: int = 0
+    #: Where it hangs.
+    name: str
+    #: What it shows.
+    scope: AgencyScope
+    made_by: str
+    made_at: datetime
+    ends_at: datetime
+
+
+class WallLinks:
+    """Reads and writes them. Raises `StoreAway` when the store is."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def at(self, now: datetime) -> Sequence[WallLink]:
+        """Return those that are good, the newest first."""
+        query = select(wall).where(wall.c.ends_at > now)
+        async with self._database.read() as connection:
+            found = map(_link, (await connection.execute(query)).all())
+        return sorted(found, key=lambda each: each.id, reverse=True)
+
+    async def find(self, digest: str) -> WallLink | None:
+        """Return the link whose key has this digest, whether its time is over or not."""
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(wall).where(wall.c.digest == digest))).one_or_none()
+        return None if row is None else _link(row)
+
+    async def add(self, link: WallLink, digest: str, entry: Entry) -> int:
+        """Keep a link and return its id; forget those whose time is over by then."""
+        values = {
+            "digest": digest,
+            "name": link.name,
+            "agencies": None if link.scope.everything else sorted(link.scope.agencies),
+            "made_by": link.made_by,
+            "made_at": link.made_at,
+            "ends_at": link.ends_at,
+        }
+        async with self._database.write() as connection:
+            await connection.execute(delete(wall).where(wall.c.ends_at <= link.made_at))
+            made = new_id(await connection.execute(insert(wall).values(**values)))
+            await audit.append(connection, [entry])
+        return made
+
+    async def open(self, entry: Entry) -> None:
+        """Write down that a browser has been let in by a link."""
+        async with self._database.write() as connection:
+            await audit.append(connection, [entry])
+
+    async def revoke(self, link_id: int, entry: Entry) -> bool:
+        """Forget a link. Return whether there was one."""
+        async with self._database.write() as connection:
+            gone = (await connection.execute(delete(wall).where(wall.c.id == link_id))).rowcount > 0
+            if gone:
+                await audit.append(connection, [entry])
+        return gone
+
+
+def _link(row: Row[tuple[object, ...]]) -> WallLink:
+    codes = row.agencies
+    return WallLink(
+        id=row.id,
+        name=row.name,
+        scope=AgencyScope(everything=codes is None, agencies=frozenset(codes or ())),
+        made_by=row.made_by,
+        made_at=row.made_at,
+        ends_at=row.ends_at,
+    )

@@ -1,0 +1,96 @@
+"""Links for walls: where administrators make and revoke them, and where the browser of a wall shows one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment
+from pydantic import TypeAdapter, ValidationError
+
+from alerts.record.clock import Clock
+from monitor.access.role import Permission
+from monitor.access.visitor import Visitor
+from monitor.service.access.secret import SessionKey
+from monitor.service.access.walls import LONGEST, Walls
+from monitor.service.order import NotDone
+from monitor.web.access.gate import Needs, gate_of, open_to_all
+from monitor.web.access.sign_in import from_where
+from monitor.web.ask import asked, remember
+from monitor.web.form import MAY_SEND_FORMS, form_of
+from monitor.web.page import Tongue
+from monitor.web.word import Id, Name
+
+_NAME = TypeAdapter(Name)
+_Administrator = Annotated[Visitor, Depends(Needs(Permission.MANAGE_USERS))]
+_ITSELF = open_to_all("is where a wall shows the key of its link")
+
+
+def wall_pages(walls: Walls, clock: Clock, templates: Mapping[Tongue, Environment]) -> APIRouter:
+    """Build the pages."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/wall", dependencies=_ITSELF)
+    async def hang(request: Request) -> Response:
+        key = SessionKey(text=request.query_params.get("key", ""))
+        link = await walls.open(key, from_where(request))
+        if link is None:
+            raise HTTPException(404, "this link for a wall is no good any more; an administrator makes another")
+        # Another address: whoever looks at the wall is not to read the key in it.
+        answer = RedirectResponse("/?wall=1", status_code=303)
+        return gate_of(request).hang(answer, key, link.ends_at - clock.now())
+
+    @router.get("/walls")
+    async def listed(request: Request, visitor: _Administrator) -> Response:
+        return remember(request, await shown(request, visitor))
+
+    @router.post("/walls")
+    async def make(request: Request, visitor: _Administrator) -> Response:
+        form = await form_of(request)
+        try:
+            name = _NAME.validate_python(form.get("name", ""))
+        except ValidationError:
+            return await shown(request, visitor, status=422, written=form, problem="no_name")
+        codes = [each for each in re.split(r"[\s,;]+", form.get("agencies", "")) if each]
+        days = form.get("days", "")
+        try:
+            made = await walls.make(
+                name,
+                codes,
+                int(days) if days.isascii() and days.isdecimal() and len(days) < len("10000") else 0,
+                by=visitor.by,
+                address=from_where(request),
+            )
+        except NotDone as wrong:
+            return await shown(request, visitor, status=409, written=form, why=str(wrong))
+        # In the answer itself and nowhere else: an address that shows it again would be a second door.
+        address = f"{request.url.scheme}://{request.headers.get('host', '')}/wall?key={made.key.text}"
+        return await shown(request, visitor, made=made.link, address=address)
+
+    @router.post("/walls/{link_id}/revoke")
+    async def revoke(request: Request, link_id: Id, visitor: _Administrator) -> Response:
+        await form_of(request)
+        try:
+            await walls.revoke(link_id, by=visitor.by, address=from_where(request))
+        except NotDone as wrong:
+            return await shown(request, visitor, status=404, why=str(wrong))
+        return RedirectResponse("/walls", status_code=303)
+
+    async def shown(request: Request, visitor: Visitor, *, status: int = 200, **facts: object) -> Response:
+        blank: dict[str, object] = {
+            "visitor": visitor,
+            "path": "/walls",
+            "links": await walls.links(),
+            "written": {},
+            "most": LONGEST.days,
+            "made": None,
+            "problem": "",
+            "why": "",
+        }
+        page = templates[asked(request).tongue].get_template("walls.html")
+        return HTMLResponse(page.render({**blank, **facts}), status_code=status, headers=MAY_SEND_FORMS)
+
+    return router
