@@ -1,0 +1,78 @@
+"""The running service, as those who look on meet it: an officer who tests now, an auditor with the journal, and a wall."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from monitor.cli.service import request
+from monitor.runtime.place import CONTROL_SOCKET
+from pantau_lab.mail import Fault
+from tests.stories.theatre import BRISK, JCM, Theatre, theatre
+
+PASSWORD = "kerusi rotan di beranda hujan"
+#: Nothing is sent but what somebody asks for.
+CALM = replace(BRISK, interval="1h", deferred_budget="2h")
+
+
+def with_portal(settings: Path) -> None:
+    settings.write_text(settings.read_text() + "portal: {}\n")
+
+
+async def order(play: Theatre, path: str, **word: Any) -> dict[str, Any]:
+    socket = play.world.settings.parent / "state" / CONTROL_SOCKET
+    answer = await asyncio.to_thread(request, socket, "POST", path, {**word, "by": "Ujian"})
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def signed_in(play: Theatre, name: str, role: str) -> httpx.AsyncClient:
+    """Make a user by the command line's orders, and sign in as that in a browser."""
+    await order(play, "/users", name=name, full_name=f"{name.title()} Contoh", roles=[role])
+    code = (await order(play, f"/users/{name}/invite", way="letter"))["code"]
+    browser = play.web()
+    browser.headers["Sec-Fetch-Site"] = "same-origin"
+    chosen = await browser.post("/welcome", data={"name": name, "code": code, "password": PASSWORD})
+    assert chosen.status_code == 303, chosen.text
+    return browser
+
+
+async def came_of(browser: httpx.AsyncClient, route: str) -> str:
+    begun = await browser.post(f"/agencies/{JCM.code}/test", data={"route": route})
+    assert begun.status_code == 303, begun.text
+    async with asyncio.timeout(60):
+        shown = ""
+        while "data-over" not in shown:
+            await asyncio.sleep(0.1)
+            shown = (await browser.get(f"{begun.headers['location']}/fragment?lang=en")).text
+    return shown
+
+
+async def test_an_officer_tests_an_auditor_reads_and_a_wall_hangs(tmp_path: Path) -> None:
+    async with theatre(tmp_path, timing=CALM, prepare=with_portal) as play:
+        officer = await signed_in(play, "siti", f"officer:{JCM.code}")
+        page = (await officer.get(f"/agencies/{JCM.code}/test")).text
+        route = re.findall(r'value="([^"]*internal[^"]*)"', page)[0]
+        assert 'data-news="delivered"' in await came_of(officer, route)
+        await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
+        assert "What to do" in await came_of(officer, route)
+
+        auditor = await signed_in(play, "ravi", "admin")
+        journal = (await auditor.get("/journal?by=siti&event=route+tested")).text
+        assert journal.count(f"route: {route}") == 2
+
+        made = await auditor.post("/walls", data={"name": "Dinding Contoh", "agencies": JCM.code, "days": "30"})
+        link = re.search(r'class="secret">[^<]*(/wall\?key=[^<]*)<', made.text)
+        assert link
+        screen = play.web()
+        assert (await screen.get(link[1])).headers["location"] == "/?wall=1"
+        assert JCM.code in (await screen.get("/?wall=1")).text
+        assert (await screen.get("/journal")).status_code == 401
+        for each in (officer, auditor, screen):
+            await each.aclose()
