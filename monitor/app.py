@@ -86,6 +86,7 @@ from monitor.store.probing.retention import Keep, Retention
 from monitor.store.upkeep.answers import Answers
 from monitor.store.upkeep.documents import Documents, DocumentsAwayError
 from monitor.store.upkeep.renames import Renames
+from monitor.store.upkeep.second_factors import SecondFactors
 from monitor.store.upkeep.secrets import Secrets
 from monitor.store.upkeep.tokens import TokenRecords
 from monitor.store.upkeep.users import Users
@@ -417,9 +418,25 @@ class App:
         users = Users(self._database)
         safe = Safe(Secrets(self._database), self._clock, keyring_of(door))
         await safe.look()
-        authenticator = Authenticator(users, self._clock, agencies=self._agencies) if door else None
+        factors = SecondFactors(self._database)
+        authenticator = (
+            Authenticator(
+                users,
+                self._clock,
+                agencies=self._agencies,
+                factors=factors,
+                safe=safe,
+                required=frozenset(door.second_factor),
+            )
+            if door
+            else None
+        )
         administration = Administration(
-            users, self._clock, agencies=self._agencies, changed=authenticator.forget if authenticator else _nothing
+            users,
+            self._clock,
+            agencies=self._agencies,
+            factors=factors,
+            changed=authenticator.forget if authenticator else _nothing,
         )
         walls = Walls(WallLinks(self._database), self._clock, agencies=self._agencies)
         tokens = ProgramTokens(TokenRecords(self._database), self._clock, agencies=self._agencies)

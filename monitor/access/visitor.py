@@ -28,6 +28,8 @@ class User:
     disabled_at: datetime | None = None
     #: Whether a password was chosen; until then only an invitation's code opens.
     has_password: bool = False
+    #: Whether a one-time code is asked for beside the password.
+    has_second_factor: bool = False
 
     @property
     def by(self) -> str:
@@ -47,6 +49,8 @@ class Visitor:
     open: AbstractSet[Permission] = frozenset()
     #: Of a wall, at which nobody signs in: for which agencies it may `READ`, and nothing else.
     wall: AgencyScope = AgencyScope()  # noqa: RUF009 - a value
+    #: Must have a second factor by a role, and has none: may set one up, and nothing else.
+    is_held: bool = False
 
     @property
     def is_known(self) -> bool:
@@ -74,7 +78,7 @@ class Visitor:
             return AgencyScope() if permission in NEVER_BY_TOKEN else scope_of(self.token.assignments, permission)
         if permission is Permission.READ and self.wall:
             return self.wall
-        return scope_of(self.user.assignments, permission) if self.user else AgencyScope()
+        return scope_of(self.user.assignments, permission) if self.user and not self.is_held else AgencyScope()
 
     def may(self, permission: Permission, agency: str | None = None) -> bool:
         """Whether the visitor has a permission for an agency; `None`: for any at all."""

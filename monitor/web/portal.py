@@ -35,6 +35,7 @@ from monitor.service.once import OrderBook
 from monitor.service.paper.letters import Letters
 from monitor.web.access.gate import Gate, Needs, NeedsNearness, agency_in_path, needs, open_to_all, put_gate
 from monitor.web.access.openid import openid_pages
+from monitor.web.access.second_factor import code_pages, second_factor_pages
 from monitor.web.access.sign_in import sign_in_pages
 from monitor.web.api.alertmanager import alertmanager
 from monitor.web.api.answer import knows
@@ -117,6 +118,8 @@ def portal(
         app.include_router(letter_pages(tray, templates))
     if gate.authenticator is not None:
         app.include_router(sign_in_pages(gate.authenticator, gate, templates, openid))
+        app.include_router(code_pages(gate.authenticator, gate, templates))
+        app.include_router(second_factor_pages(gate.authenticator, gate, templates))
         if openid is not None:
             app.include_router(openid_pages(openid, gate, templates))
         for page in pages:

@@ -97,6 +97,13 @@ def enable(name: _Login, by: By = "", config: Config = DEFAULT_CONFIG, socket: S
     typer.echo(f"{made['name']} may sign in again.")
 
 
+@app.command("second-factor-off")
+def second_factor_off(name: _Login, by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
+    """Take a user's second factor away, who has lost the telephone and the recovery codes. Be sure that it is they who ask."""
+    made = ask(config, socket, "POST", f"/users/{name}/second-factor-off", {"by": by or login_name()})
+    typer.echo(f"{made['name']} signs in with the password alone, or sets up another second factor.")
+
+
 def _invite(name: str, *, by_letter: bool, by: str, config: Config, socket: Socket) -> None:
     order = {"way": "letter" if by_letter else "telephone", "by": by}
     made = ask(config, socket, "POST", f"/users/{name}/invite", order)
@@ -108,4 +115,6 @@ def _invite(name: str, *, by_letter: bool, by: str, config: Config, socket: Sock
 def _state(user: Any) -> str:
     if user["disabled_at"]:
         return f"disabled since {day_and_time(user['disabled_at'])}"
-    return "active" if user["has_password"] else "no password yet"
+    if not user["has_password"]:
+        return "no password yet"
+    return "active, with a second factor" if user["has_second_factor"] else "active"

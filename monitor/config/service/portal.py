@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, SecretStr
 
 from monitor.access.locked import BadKeyError, EncryptionKey
+from monitor.access.role import Role
 from monitor.config.fields.listen import Listen, PublicUrl, is_loopback
 from monitor.config.fields.trust import Trust
 from monitor.config.files.findings import Findings
@@ -52,6 +53,8 @@ class PortalSettings(Section):
     """By `secrets_key_file:` or `secrets_key_env:`; encrypts the secrets in the store. Without it none can be kept there."""
     old_secrets_key: SecretsKey | None = None
     """The key of before, by `old_secrets_key_file:` or `..._env:`, until `pantau secrets rotate` has been through."""
+    second_factor: tuple[Role, ...] = ()
+    """The roles that nobody has without one-time codes beside the password."""
 
     scrapers: tuple[Annotated[str, AfterValidator(_network), Blank("127.0.0.1/32")], ...] = ()
     """From where `/metrics` is read without signing in, beside this machine: that of Prometheus, where it is another."""
@@ -92,8 +95,7 @@ def check_portal(settings: PortalSettings | None, listen: Listen, findings: Find
             )
         except (OSError, ValueError) as error:
             there["certificate"].error(f"cannot be served with: {error}", "PEM files that belong together")
-    if settings.old_secrets_key is not None and settings.secrets_key is None:
-        there["secrets_key_file"].error("is missing: the key of before only reads", "PATH of the present key")
+    _check_keys(settings, there)
     if not listen.is_loopback:
         if settings.certificate is None and not settings.proxies:
             message = f"{listen} is not loopback, and passwords would travel in the clear"
@@ -102,6 +104,14 @@ def check_portal(settings: PortalSettings | None, listen: Listen, findings: Find
             there["address"].error("is missing: a browser of another machine asks by a name", _ADDRESS)
         elif is_loopback(settings.host):
             there["address"].error("leads to this machine itself", _ADDRESS)
+
+
+def _check_keys(settings: PortalSettings, there: Findings) -> None:
+    if settings.second_factor and settings.secrets_key is None:
+        message = "is missing: the secrets of `second_factor` are encrypted with it"
+        there["secrets_key_file"].error(message, "PATH, of a file that `pantau secrets new-key --to PATH` makes")
+    elif settings.old_secrets_key is not None and settings.secrets_key is None:
+        there["secrets_key_file"].error("is missing: the key of before only reads", "PATH of the present key")
 
 
 def _no_pass_phrase() -> str:

@@ -16,6 +16,7 @@ from monitor.access.role import ALL_AGENCIES, Role, RoleAssignment, parse_assign
 from monitor.access.visitor import User
 from monitor.service.access.secret import hash_password, new_code
 from monitor.service.order import NotDone, Unknown
+from monitor.store.upkeep.second_factors import SecondFactors
 from monitor.store.upkeep.users import KeptCode, UserExistsError, Users
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?", re.ASCII)
@@ -44,12 +45,14 @@ class Administration:
         clock: Clock,
         *,
         agencies: Callable[[], Collection[str]],
+        factors: SecondFactors,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         """Have *agencies* return the codes of those that are watched; *changed* is called when somebody may do other things."""
         self._users = users
         self._clock = clock
         self._agencies = agencies
+        self._factors = factors
         self._changed = changed
 
     async def users(self) -> Sequence[User]:
@@ -121,6 +124,16 @@ class Administration:
         """Let a user sign in again."""
         user = await self.user(name)
         await self._users.disable(user.id, None, self._entry("user enabled", by, address, user=user.name))
+        return await self.user(name)
+
+    async def take_second_factor(self, name: str, *, by: str, address: str = "") -> User:
+        """Take somebody's second factor away, who has lost it; what is begun ends."""
+        user = await self.user(name)
+        if not user.has_second_factor:
+            raise NotDone(f"{user.name} has no second factor")
+        entry = self._entry("second factor taken away", by, address, user=user.name)
+        await self._factors.take_away(user.id, entry, ends_sessions=True)
+        self._changed()
         return await self.user(name)
 
     async def _assign(self, user: User, assignments: frozenset[RoleAssignment], by: str, address: str) -> None:

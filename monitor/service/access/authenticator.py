@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, TypeVar
@@ -20,10 +21,22 @@ import structlog
 from alerts.record.clock import Clock
 from alerts.record.store import Entry, StoreAway
 from monitor.access.code import CodeWay, digest_of_code, typed_code
+from monitor.access.locked import Ciphertext, SecretPlace, SecretPurpose
 from monitor.access.lockout import OF_ACCOUNT, OF_ADDRESS, Failures
+from monitor.access.one_time import HALF_FOR, one_time_digits, step_of
 from monitor.access.password import password_problem
+from monitor.access.role import Role
 from monitor.access.visitor import User
-from monitor.service.access.secret import SessionKey, hash_password, is_password
+from monitor.service.access.keyring import SecretLockedError
+from monitor.service.access.safe import Safe
+from monitor.service.access.secret import (
+    SessionKey,
+    hash_password,
+    is_password,
+    new_one_time_secret,
+    new_recovery_codes,
+)
+from monitor.store.upkeep.second_factors import HalfSession, SecondFactors, one_time_place
 from monitor.store.upkeep.users import KeptCode, KeptUser, Users, WebSession
 
 log = structlog.get_logger()
@@ -55,6 +68,22 @@ class NewSession:
     session: WebSession
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewHalf:
+    """A password was right, and a one-time code is to follow."""
+
+    key: SessionKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactorOffer:
+    """A secret for an authenticator app that nobody keeps yet."""
+
+    secret: str = field(repr=False)
+    #: The same for the form that confirms it: encrypted, and of no use in another session.
+    kept: str = field(repr=False)
+
+
 class EntryRefused(Exception):
     """Not with this name and these words, or not now. The message is a key of the portal's words."""
 
@@ -62,10 +91,25 @@ class EntryRefused(Exception):
 class Authenticator:
     """Knows who signs in. Raises `StoreAway` when the store is, but for those who are known already."""
 
-    def __init__(self, users: Users, clock: Clock, *, agencies: Callable[[], Sequence[str]]) -> None:
-        """Have *agencies* return the names of those that are watched, which no password may be."""
+    def __init__(
+        self,
+        users: Users,
+        clock: Clock,
+        *,
+        agencies: Callable[[], Sequence[str]],
+        factors: SecondFactors,
+        safe: Safe,
+        required: AbstractSet[Role] = frozenset(),
+    ) -> None:
+        """Have *agencies* return the names of those that are watched, which no password may be.
+
+        *required*: the roles that nobody has without a second factor.
+        """
         self._users = users
         self._clock = clock
+        self._factors = factors
+        self._safe = safe
+        self._required = required
         self._agencies = agencies
         self._hashing = asyncio.Semaphore(_AT_ONCE)
         self._waiting = 0
@@ -75,18 +119,32 @@ class Authenticator:
         self._known: OrderedDict[str, tuple[WebSession, float]] = OrderedDict()
         self._nobody: str | None = None
 
-    async def sign_in(self, name: str, password: str, address: str) -> NewSession:
-        """Begin a session. Raise `EntryRefused`."""
+    async def sign_in(self, name: str, password: str, address: str) -> NewSession | NewHalf:
+        """Begin a session, or half of one where a second factor is to follow. Raise `EntryRefused`."""
         async with self._turn(name):
             kept = await self._admitted(name, address)
             right = await self._in_thread(is_password, password, (kept and kept.password) or await self._dummy())
             if kept is None or kept.password is None or kept.user.disabled_at is not None or not right:
                 await self._failed(kept, name, address, "sign-in failed")
                 raise EntryRefused("sign_in_wrong")
-            return await self._begin(kept.user, address, "signed in")
+            return await self._enter(kept.user, address)
 
-    async def choose_password(self, name: str, code: str, password: str, address: str) -> NewSession:
-        """Let somebody choose a password by the code that they were given, and begin a session. Raise `EntryRefused`."""
+    async def second_step(self, key: SessionKey | None, code: str, address: str) -> NewSession:
+        """Begin the other half of a session, by a one-time or a recovery code. Raise `EntryRefused`."""
+        half = await self._factors.half(key.digest) if key else None
+        if key is None or half is None:
+            raise EntryRefused("sign_in_again")
+        async with self._turn(half.name):
+            kept = await self._admitted(half.name, address)
+            # Once more: while others had their turn it may have been used.
+            half = await self._factors.half(key.digest)
+            if half is None or half.ends_at <= self._clock.now() or kept is None or kept.user.disabled_at is not None:
+                raise EntryRefused("sign_in_again")
+            await self._prove(kept, code, address)
+            return await self._begin(kept.user, address, "signed in with a second factor")
+
+    async def choose_password(self, name: str, code: str, password: str, address: str) -> NewSession | NewHalf:
+        """Let somebody choose a password by the code that they were given, and sign in with it. Raise `EntryRefused`."""
         async with self._turn(name):
             kept = await self._admitted(name, address)
             opening = await self._users.code(kept.user.id) if kept else None
@@ -97,7 +155,8 @@ class Authenticator:
                 await self._failed(kept, name, address, "code refused")
                 raise EntryRefused("code_wrong")
             await self._change(kept.user, password, address, "password chosen by a code")
-            return await self._begin(kept.user, address, "signed in")
+            # Whoever was given a code on the telephone has not shown their own yet.
+            return await self._enter(kept.user, address)
 
     async def change_password(self, user: User, old: str, new: str, address: str) -> NewSession:
         """Let somebody who is signed in choose another password; all other sessions end. Raise `EntryRefused`."""
@@ -110,11 +169,86 @@ class Authenticator:
             await self._change(kept.user, new, address, "password changed")
             return await self._begin(kept.user, address, "signed in")
 
-    async def enter(self, user: User, address: str, what: str) -> NewSession:
-        """Begin a session of somebody whom another provider has known. Raise `EntryRefused`."""
+    async def enter(self, user: User, address: str, what: str) -> NewSession | NewHalf:
+        """Begin a session of somebody whom another provider has known, or half of one. Raise `EntryRefused`."""
         if user.disabled_at is not None:
             raise EntryRefused("sign_in_wrong")
-        return await self._begin(user, address, what)
+        # How well the other has looked, Pantau does not know.
+        return await self._enter(user, address, what)
+
+    # -- the second factor ---------------------------------------------------------------------------------------
+
+    def is_held(self, user: User) -> bool:
+        """Whether somebody must set up a second factor before anything else."""
+        return not user.has_second_factor and any(each.role in self._required for each in user.assignments)
+
+    def offer(self, session: WebSession) -> FactorOffer | None:
+        """Return a secret for somebody's authenticator app; `None`: there is no key that it could be kept with."""
+        if not self._safe.can_keep:
+            return None
+        secret = new_one_time_secret()
+        kept = self._safe.encrypt(_offered_to(session), secret)
+        return FactorOffer(secret=secret, kept=f"{kept.key_id}:{kept.text}")
+
+    def offered(self, session: WebSession, kept: str) -> FactorOffer:
+        """Return the secret that was offered, from the form that confirms it. Raise `EntryRefused`."""
+        key_id, _, text = kept.partition(":")
+        try:
+            secret = self._safe.decrypt(_offered_to(session), Ciphertext(key_id=key_id, text=text))
+        except SecretLockedError:
+            raise EntryRefused("factor_offer_over") from None
+        return FactorOffer(secret=secret, kept=kept)
+
+    async def set_up(
+        self, session: WebSession, offer: FactorOffer, code: str, password: str, address: str
+    ) -> tuple[NewSession, Sequence[str]]:
+        """Keep a second factor whose app shows the right code; return recovery codes, to be shown once.
+
+        All other sessions end. The password is asked for again: whoever sits at somebody's desk could lock them out. Raise
+        `EntryRefused`.
+        """
+        user = session.user
+        async with self._turn(user.name):
+            kept = await self._admitted(user.name, address)
+            right = await self._in_thread(is_password, password, (kept and kept.password) or await self._dummy())
+            if kept is None or kept.password is None or not right:
+                await self._failed(kept, user.name, address, "second factor not set up")
+                raise EntryRefused("old_password_wrong")
+            now, digits = self._clock.now(), one_time_digits(code)
+            step = step_of(offer.secret, digits, now) if digits else None
+            if step is None:
+                raise EntryRefused("one_time_wrong")
+            codes = new_recovery_codes()
+            secret = self._safe.encrypt(one_time_place(user.id), offer.secret)
+            digests = [digest_of_code(each) for each in codes]
+            entry = _entry(user, "second factor set up", now, address)
+            if not await self._factors.set_up(user.id, secret, step, digests, entry):
+                raise EntryRefused("factor_there")
+            self.forget()
+            return await self._begin(replace(kept.user, has_second_factor=True), address, "signed in"), codes
+
+    async def renew_recovery_codes(self, session: WebSession, code: str, address: str) -> Sequence[str]:
+        """Return new recovery codes, to be shown once; those before are void. Raise `EntryRefused`."""
+        async with self._turn(session.user.name):
+            await self._prove(await self._admitted(session.user.name, address), code, address)
+            codes = new_recovery_codes()
+            entry = _entry(session.user, "recovery codes made", self._clock.now(), address)
+            await self._factors.renew_recovery_codes(session.user.id, [digest_of_code(each) for each in codes], entry)
+            return codes
+
+    async def take_off(self, session: WebSession, code: str, address: str) -> None:
+        """Let somebody do without their second factor, who shows it once more. Raise `EntryRefused`."""
+        async with self._turn(session.user.name):
+            await self._prove(await self._admitted(session.user.name, address), code, address)
+            entry = _entry(session.user, "second factor taken off", self._clock.now(), address)
+            await self._factors.take_away(session.user.id, entry, ends_sessions=False)
+            self.forget()
+
+    async def recovery_codes(self, user: User) -> int:
+        """Return how many recovery codes somebody has left."""
+        return await self._factors.recovery_codes(user.id)
+
+    # -- sessions ------------------------------------------------------------------------------------------------
 
     async def session(self, key: SessionKey) -> WebSession | None:
         """Return the session of a browser that shows *key*; `None`: it is over, or never was one.
@@ -190,6 +324,35 @@ class Authenticator:
         while len(self._addresses) > _ADDRESSES:
             self._addresses.popitem(last=False)
 
+    async def _enter(self, user: User, address: str, what: str = "signed in") -> NewSession | NewHalf:
+        if not user.has_second_factor:
+            return await self._begin(user, address, what)
+        now, key = self._clock.now(), SessionKey.new()
+        half = HalfSession(digest=key.digest, user_id=user.id, name=user.name, ends_at=now + HALF_FOR)
+        await self._factors.begin_half(half, _entry(user, f"{what}, but for the code", now, address))
+        return NewHalf(key=key)
+
+    async def _prove(self, kept: KeptUser | None, code: str, address: str) -> None:
+        """See that somebody has their second factor, and use the code up. Raise `EntryRefused`."""
+        if kept is None or not kept.user.has_second_factor:
+            raise EntryRefused("sign_in_again")
+        if not await self._is_good(kept.user, code, address):
+            await self._failed(kept, kept.user.name, address, "one-time code refused")
+            raise EntryRefused("one_time_wrong")
+
+    async def _is_good(self, user: User, code: str, address: str) -> bool:
+        now = self._clock.now()
+        if (digits := one_time_digits(code)) is None:
+            entry = _entry(user, "recovery code used", now, address)
+            return await self._factors.use_recovery_code(user.id, digest_of_code(code), entry)
+        try:
+            secret = await self._safe.secret(one_time_place(user.id))
+        except SecretLockedError as why:
+            log.error("a one-time code cannot be looked at", user=user.name, why=str(why))  # noqa: TRY400 - no bug
+            raise EntryRefused("factor_locked") from None
+        step = step_of(secret, digits, now) if secret else None
+        return step is not None and await self._factors.use_step(user.id, step)
+
     async def _begin(self, user: User, address: str, what: str) -> NewSession:
         now, key = self._clock.now(), SessionKey.new()
         session = WebSession(
@@ -241,3 +404,7 @@ class Authenticator:
 
 def _entry(user: User, what: str, now: datetime, address: str) -> Entry:
     return Entry(at=now, actor=user.by, event=what, detail={"user": user.name, "address": address})
+
+
+def _offered_to(session: WebSession) -> SecretPlace:
+    return SecretPlace(purpose=SecretPurpose.ONE_TIME_OFFER, owner=f"{session.user.id} {session.digest}")

@@ -23,7 +23,7 @@ from alerts.record.clock import Clock
 from alerts.record.store import Entry
 from monitor.access.visitor import User
 from monitor.config.service.openid import OpenIdClient
-from monitor.service.access.authenticator import Authenticator, EntryRefused, NewSession
+from monitor.service.access.authenticator import Authenticator, EntryRefused, NewHalf, NewSession
 from monitor.service.access.secret import SessionKey
 from monitor.store.upkeep.users import IdentityTakenError, Users
 
@@ -65,7 +65,7 @@ class OpenIdReturn:
 
     next: str
     #: `None`: an account was linked by somebody who is signed in already.
-    session: NewSession | None
+    session: NewSession | NewHalf | None
 
 
 class OpenIdDoor:

@@ -14,6 +14,7 @@ from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from monitor.access.code import SIGNS, CodeWay
+from monitor.access.one_time import RECOVERY_CODES, SECRET_OCTETS, written_secret
 from monitor.access.token import PREFIX
 
 #: In KiB.
@@ -43,6 +44,16 @@ def new_code(way: CodeWay) -> str:
     signs = "".join(choice(SIGNS) for _ in range(way.signs))
     size = 5 if way is CodeWay.TELEPHONE else 4
     return "-".join(signs[first : first + size] for first in range(0, len(signs), size))
+
+
+def new_recovery_codes() -> list[str]:
+    """Return codes of 120 bits, as they are written on paper."""
+    return [new_code(CodeWay.LETTER) for _ in range(RECOVERY_CODES)]
+
+
+def new_one_time_secret() -> str:
+    """Return a secret for an authenticator app."""
+    return written_secret(token_bytes(SECRET_OCTETS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,14 @@ from monitor.access.visitor import User
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.schema.rows import new_id
-from monitor.store.schema.tables import access_code, openid_identity, portal_user, role_assignment, web_session
+from monitor.store.schema.tables import (
+    access_code,
+    half_session,
+    openid_identity,
+    portal_user,
+    role_assignment,
+    web_session,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +120,7 @@ class Users:
             await connection.execute(update(portal_user).where(portal_user.c.id == user_id).values(disabled_at=at))
             if at is not None:
                 await connection.execute(delete(web_session).where(web_session.c.user_id == user_id))
+                await connection.execute(delete(half_session).where(half_session.c.user_id == user_id))
                 await connection.execute(delete(access_code).where(access_code.c.user_id == user_id))
             await audit.append(connection, [entry])
 
@@ -122,6 +130,7 @@ class Users:
         async with self._database.write() as connection:
             await connection.execute(update(portal_user).where(portal_user.c.id == user_id).values(**values))
             await connection.execute(delete(web_session).where(web_session.c.user_id == user_id))
+            await connection.execute(delete(half_session).where(half_session.c.user_id == user_id))
             await connection.execute(delete(access_code).where(access_code.c.user_id == user_id))
             await audit.append(connection, [entry])
 
@@ -212,7 +221,7 @@ class Users:
         )
 
     async def begin(self, session: WebSession, entry: Entry) -> None:
-        """Keep a session that begins, and forget failures before it and what has ended by then."""
+        """Keep a session that begins, and forget failures before it, the half that led to it, and what has ended by then."""
         values = {
             "digest": session.digest,
             "user_id": session.user.id,
@@ -224,6 +233,7 @@ class Users:
         mine = portal_user.c.id == session.user.id
         async with self._database.write() as connection:
             await connection.execute(delete(web_session).where(web_session.c.ends_at <= session.begun_at))
+            await connection.execute(delete(half_session).where(half_session.c.user_id == session.user.id))
             await connection.execute(update(portal_user).where(mine).values(failures=0, failed_at=None))
             await connection.execute(insert(web_session).values(**values))
             await audit.append(connection, [entry])
@@ -258,4 +268,5 @@ def _user(row: Row[tuple[object, ...]], assignments: Iterable[RoleAssignment]) -
         assignments=frozenset(assignments),
         disabled_at=row.disabled_at,
         has_password=row.password is not None,
+        has_second_factor=row.one_time_step is not None,
     )

@@ -22,7 +22,7 @@ from starlette.routing import BaseRoute, Mount
 from monitor.access.role import OURSELVES, AgencyScope, Permission
 from monitor.access.token import ApiToken
 from monitor.access.visitor import OPEN_HERE, Visitor
-from monitor.service.access.authenticator import Authenticator, NewSession
+from monitor.service.access.authenticator import Authenticator, NewHalf, NewSession
 from monitor.service.access.secret import SessionKey, TokenSecret
 from monitor.service.access.tokens import ProgramTokens, TokenRefused, TokenWait
 from monitor.service.access.walls import Walls
@@ -40,6 +40,8 @@ _WALL: Final = "__Host-pantau-wall"
 _WALL_HERE: Final = "pantau-wall"
 #: What a wall shows, and the part of it that is asked for again and again.
 _OF_A_WALL: Final = frozenset({"/", "/fragment"})
+#: Of half a sign-in, which is no sign-in: another cookie, so that neither is ever taken for the other.
+_HALF: Final = "-half"
 #: Of what any database counts.
 _DIGITS: Final = 9
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -50,6 +52,10 @@ AgencyOf = Callable[[Request], Awaitable[str]]
 
 class SignInNeededError(Exception):
     """Nobody has signed in, and what was asked for is not for everybody."""
+
+
+class SecondFactorNeededError(Exception):
+    """Somebody has signed in whose role asks for a second factor, and has set up none."""
 
 
 class RouteWithoutPermissionError(Exception):
@@ -93,7 +99,9 @@ class Gate:
         if request.method not in _SAFE and not is_from_our_page(request):
             return Visitor()
         session = await self.session(request)
-        return Visitor(user=session.user) if session else Visitor(wall=await self._wall(request))
+        if session is None:
+            return Visitor(wall=await self._wall(request))
+        return Visitor(user=session.user, is_held=self.authenticator.is_held(session.user))
 
     async def _wall(self, request: Request) -> AgencyScope:
         """Return what a wall at which nobody has signed in may show: of the page as a wall has it, and of nothing else."""
@@ -118,11 +126,41 @@ class Gate:
             return None
         return await self.authenticator.session(SessionKey(text=key))
 
+    async def own_session(self, request: Request) -> WebSession:
+        """Return the session of whoever looks at their own account. Raise as `Needs` does."""
+        if (session := await self.session(request)) is None:
+            raise SignInNeededError
+        if self.authenticator is not None and self.authenticator.is_held(session.user):
+            raise SecondFactorNeededError
+        return session
+
+    def let_on(self, signed_in: NewSession | NewHalf, wanted: str) -> Response:
+        """Send a browser on to where it wanted to go, or first to where its code is asked for."""
+        if isinstance(signed_in, NewHalf):
+            return self.wait(RedirectResponse(f"/sign-in/code?next={quote(wanted)}", status_code=303), signed_in)
+        return self.admit(RedirectResponse(wanted, status_code=303), signed_in)
+
     def admit(self, response: Response, signed_in: NewSession) -> Response:
         """Let the browser be known from now on, until the session ends or the browser does."""
         response.set_cookie(
             self._cookie, signed_in.key.text, secure=self.is_secure, httponly=True, samesite="lax", path="/"
         )
+        return self._drop_half(response)
+
+    def half_key(self, request: Request) -> SessionKey | None:
+        """Return what a browser shows whose password was right, and whose code is awaited."""
+        key = request.cookies.get(self._cookie + _HALF)
+        return None if key is None else SessionKey(text=key)
+
+    def wait(self, response: Response, half: NewHalf) -> Response:
+        """Let the browser be known as one whose code is awaited."""
+        response.set_cookie(
+            self._cookie + _HALF, half.key.text, secure=self.is_secure, httponly=True, samesite="lax", path="/"
+        )
+        return response
+
+    def _drop_half(self, response: Response) -> Response:
+        response.delete_cookie(self._cookie + _HALF, secure=self.is_secure, httponly=True, samesite="lax", path="/")
         return response
 
     def hang(self, response: Response, key: SessionKey, lasts: timedelta) -> Response:
@@ -146,7 +184,10 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a route asks for; as its dependency it returns who asks. Raises `SignInNeededError` or `HTTPException`."""
+    """What a route asks for; as its dependency it returns who asks.
+
+    Raises `SignInNeededError`, `SecondFactorNeededError` or `HTTPException`.
+    """
 
     permission: Permission
     #: `None`: for any agency. Then the route shows or does no more than the visitor may.
@@ -158,6 +199,8 @@ class Needs:
         if not visitor.may(self.permission):
             if not visitor.is_known:
                 raise SignInNeededError
+            if visitor.is_held:
+                raise SecondFactorNeededError
             raise forbidden(visitor, self.permission)
         # Whoever may for all need not wait for whose it is to be found.
         if self.agency is not None and not visitor.scope(self.permission).everything:
@@ -269,6 +312,7 @@ def put_gate(app: FastAPI, gate: Gate) -> None:
     """Let *gate* stand before all routes of *app*, which has all of them by now. Raise `RouteWithoutPermissionError`."""
     app.state.gate = gate
     app.add_exception_handler(SignInNeededError, _sign_in)
+    app.add_exception_handler(SecondFactorNeededError, _set_up)
     for route in routes_of(app):
         if need_of(route) is None:
             raise RouteWithoutPermissionError(f"{route.path} names no permission, nor why it needs none")
@@ -303,6 +347,15 @@ async def _sign_in(request: Request, _error: Exception) -> Response:
         wanted = quote(request.url.path + (f"?{request.url.query}" if request.url.query else ""))
         return RedirectResponse(f"/sign-in?next={wanted}", status_code=303)
     return problem(HTTPStatus.UNAUTHORIZED, "sign in first, at /sign-in", headers={"WWW-Authenticate": "Session"})
+
+
+async def _set_up(request: Request, _error: Exception) -> Response:
+    """Show a person the way; tell a program."""
+    if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+        return RedirectResponse("/account/second-factor", status_code=303)
+    return problem(
+        HTTPStatus.FORBIDDEN, "your role asks for a second factor: set it up first, at /account/second-factor"
+    )
 
 
 def needs(permission: Permission, agency: AgencyOf | None = None) -> list[params.Depends]:

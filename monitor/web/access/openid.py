@@ -14,7 +14,7 @@ from monitor.config.service.openid import ANSWER_PATH
 from monitor.service.access.authenticator import EntryRefused
 from monitor.service.access.openid import OpenIdDoor
 from monitor.service.access.secret import SessionKey
-from monitor.web.access.gate import Gate, SignInNeededError, open_to_all
+from monitor.web.access.gate import Gate, open_to_all
 from monitor.web.access.sign_in import from_where
 from monitor.web.ask import asked
 from monitor.web.form import MAY_SEND_FORMS, form_of, own_path
@@ -39,8 +39,7 @@ def openid_pages(door: OpenIdDoor, gate: Gate, templates: Mapping[Tongue, Enviro
     @router.post("/account/openid")
     async def link(request: Request) -> Response:
         await form_of(request)
-        if (session := await gate.session(request)) is None:
-            raise SignInNeededError
+        session = await gate.own_session(request)
         return await sent(request, "/account", session.user)
 
     @router.get(ANSWER_PATH)
@@ -50,8 +49,9 @@ def openid_pages(door: OpenIdDoor, gate: Gate, templates: Mapping[Tongue, Enviro
             back = await door.welcome(request, SessionKey(text=key) if key else None, from_where(request))
         except EntryRefused as refused:
             return forgotten(shown(request, str(refused)))
-        response = forgotten(RedirectResponse(back.next, status_code=303))
-        return response if back.session is None else gate.admit(response, back.session)
+        if back.session is None:
+            return forgotten(RedirectResponse(back.next, status_code=303))
+        return forgotten(gate.let_on(back.session, back.next))
 
     async def sent(request: Request, to: str, user: User | None) -> Response:
         try:

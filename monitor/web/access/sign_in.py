@@ -13,7 +13,7 @@ from monitor.access.visitor import Visitor
 from monitor.service.access.authenticator import Authenticator, EntryRefused
 from monitor.service.access.openid import OpenIdDoor
 from monitor.store.upkeep.users import WebSession
-from monitor.web.access.gate import Gate, SignInNeededError, open_to_all
+from monitor.web.access.gate import Gate, open_to_all
 from monitor.web.ask import asked, remember
 from monitor.web.form import MAY_SEND_FORMS, form_of, own_path
 from monitor.web.page import Tongue
@@ -41,7 +41,7 @@ def sign_in_pages(
             signed_in = await authenticator.sign_in(name, form.get("password", ""), from_where(request))
         except EntryRefused as refused:
             return shown(request, "sign_in.html", status=403, name=name, next=wanted, problem=str(refused))
-        return gate.admit(RedirectResponse(wanted, status_code=303), signed_in)
+        return gate.let_on(signed_in, wanted)
 
     @router.get("/welcome")
     async def welcome_page(request: Request) -> Response:
@@ -56,15 +56,15 @@ def sign_in_pages(
         except EntryRefused as refused:
             # The code is typed once: what is wrong may be the password alone.
             return shown(request, "welcome.html", status=403, name=name, code=code, problem=str(refused))
-        return gate.admit(RedirectResponse("/account", status_code=303), signed_in)
+        return gate.let_on(signed_in, "/account")
 
     @router.get("/account")
     async def account(request: Request) -> Response:
-        return remember(request, await own(request, await mine(request)))
+        return remember(request, await own(request, await gate.own_session(request)))
 
     @router.post("/account/password")
     async def change_password(request: Request) -> Response:
-        form, session = await form_of(request), await mine(request)
+        form, session = await form_of(request), await gate.own_session(request)
         try:
             signed_in = await authenticator.change_password(
                 session.user, form.get("old", ""), form.get("password", ""), from_where(request)
@@ -79,11 +79,6 @@ def sign_in_pages(
         if (session := await gate.session(request)) is not None:
             await authenticator.sign_out(session, from_where(request))
         return gate.dismiss(RedirectResponse("/sign-in", status_code=303))
-
-    async def mine(request: Request) -> WebSession:
-        if (session := await gate.session(request)) is None:
-            raise SignInNeededError
-        return session
 
     async def own(request: Request, session: WebSession, *, status: int = 200, problem: str = "") -> Response:
         user = session.user

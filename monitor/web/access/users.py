@@ -75,6 +75,11 @@ def user_pages(administration: Administration, templates: Mapping[Tongue, Enviro
         await fields_of(request)
         return await after(request, visitor, name, administration.unlink(name, **_who(request, visitor)))
 
+    @router.post("/users/{name}/second-factor-off")
+    async def second_factor_off(request: Request, name: str, visitor: _Administrator) -> Response:
+        await fields_of(request)
+        return await after(request, visitor, name, administration.take_second_factor(name, **_who(request, visitor)))
+
     @router.post("/users/{name}/enable")
     async def enable(request: Request, name: str, visitor: _Administrator) -> Response:
         await fields_of(request)

@@ -22,6 +22,7 @@ class UserWord(BaseModel):
     #: As people write them: "officer:JCONTOH".
     roles: list[str]
     has_password: bool
+    has_second_factor: bool
     disabled_at: datetime | None
 
 
@@ -79,6 +80,10 @@ def users_of(administration: Administration) -> APIRouter:
     async def disable(name: str, word: Word) -> UserWord:
         return _user(await administration.disable(name, by=word.by))
 
+    @router.post("/users/{name}/second-factor-off")
+    async def second_factor_off(name: str, word: Word) -> UserWord:
+        return _user(await administration.take_second_factor(name, by=word.by))
+
     @router.post("/users/{name}/enable")
     async def enable(name: str, word: Word) -> UserWord:
         return _user(await administration.enable(name, by=word.by))
@@ -92,5 +97,6 @@ def _user(user: User) -> UserWord:
         full_name=user.full_name,
         roles=[str(each) for each in sorted(user.assignments)],
         has_password=user.has_password,
+        has_second_factor=user.has_second_factor,
         disabled_at=user.disabled_at,
     )

@@ -20,11 +20,14 @@ from alerts.model.channel import Channel
 from alerts.record.store import Entry
 from monitor.service.access.administration import Administration
 from monitor.service.access.authenticator import LONGEST, Authenticator
+from monitor.service.access.safe import Safe
 from monitor.service.access.secret import SessionKey
 from monitor.service.declarer import Declarer
 from monitor.service.hush import Silencer
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.worklist import Worklist
+from monitor.store.upkeep.second_factors import SecondFactors
+from monitor.store.upkeep.secrets import Secrets
 from monitor.store.upkeep.users import Users, WebSession
 from monitor.web.access.gate import Gate
 from monitor.web.duty.incident import incident_pages
@@ -59,8 +62,9 @@ async def browser_of(town: Town, *roles: str, name: str = "siti", brief: Brief =
     )
     codes = ["JCM", "MDC"]
     users = Users(town.database)
-    authenticator = Authenticator(users, clock, agencies=lambda: codes)
-    administration = Administration(users, clock, agencies=lambda: codes, changed=authenticator.forget)
+    factors, safe = SecondFactors(town.database), Safe(Secrets(town.database), clock, None)
+    authenticator = Authenticator(users, clock, agencies=lambda: codes, factors=factors, safe=safe)
+    administration = Administration(users, clock, agencies=lambda: codes, factors=factors, changed=authenticator.forget)
     declarer = Declarer(
         store=store,
         dispatcher=town.dispatcher,

@@ -13,6 +13,8 @@ import httpx
 import pytest
 
 from alerts.record.store import Entry
+from monitor.access.code import digest_of_code
+from monitor.access.locked import Ciphertext
 from monitor.config.service.openid import OpenIdClient
 from monitor.service.access.openid import OpenIdDoor
 from monitor.web.access.gate import Gate
@@ -85,6 +87,23 @@ async def test_who_has_linked_an_account_signs_in_with_it_and_arrives_where_they
         back = await town.sign_in(other, "/agencies/JCM")
         assert (back.status_code, back.headers["location"]) == (303, "/agencies/JCM")
         assert "Siti Contoh" in (await other.get("/account")).text
+
+
+async def test_whoever_has_a_second_factor_is_asked_for_it_after_the_provider_too(town: Town) -> None:
+    await town.linked()
+    place = town.place
+    [user] = await place.administration.users()
+    entry = Entry(at=place.clock.now(), actor="Ujian", event="second factor set up")
+    code = "0123-4567-89AB-CDEF-GHJK-MNPQ"
+    secret = Ciphertext(key_id="0a1b2c3d", text="1.AAAA")
+    await place.factors.set_up(user.id, secret, 1, [digest_of_code(code)], entry)
+    async with place.browser() as browser:
+        back = await town.sign_in(browser, "/agencies/JCM")
+        assert (back.status_code, back.headers["location"]) == (303, "/sign-in/code?next=/agencies/JCM")
+        assert (await browser.get("/agencies/JCM")).status_code == 401
+        inside = await browser.post("/sign-in/code", data={"code": code, "next": "/agencies/JCM"})
+        assert (inside.status_code, inside.headers["location"]) == (303, "/agencies/JCM")
+        assert (await browser.get("/agencies/JCM")).status_code == 200
 
 
 async def test_an_account_that_nobody_has_linked_opens_nothing_and_makes_no_user(town: Town) -> None:

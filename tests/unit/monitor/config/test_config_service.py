@@ -75,6 +75,13 @@ MISTAKES = [
         ),
     ),
     (
+        ("pantau", "state: state", "portal: {second_factor: [admin]}"),
+        (
+            "pantau.yaml:2: portal.secrets_key_file: is missing: the secrets of `second_factor` are encrypted with it; "
+            "write instead: PATH, of a file that `pantau secrets new-key --to PATH` makes"
+        ),
+    ),
+    (
         ("pantau", "state: state", "callbacks: {listen: 127.0.0.1:8080}"),
         "pantau.yaml:2: callbacks.listen: is the same as listen; write instead: another port: 127.0.0.1:8081",
     ),

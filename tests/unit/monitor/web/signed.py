@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -20,12 +22,15 @@ from alerts.model.notice import Language
 from alerts.model.oncall import Override
 from alerts.record.store import Entry
 from monitor.access.code import CodeWay
+from monitor.access.role import Role
 from monitor.config.files.problem import Problem
 from monitor.config.loading import Configuration, load, stored_source
 from monitor.model.document import Pen, WrittenDocument
 from monitor.proof.lifecycle import Lifecycle
 from monitor.service.access.administration import Administration
 from monitor.service.access.authenticator import LONGEST, Authenticator
+from monitor.service.access.keyring import Keyring
+from monitor.service.access.safe import Safe
 from monitor.service.access.secret import SessionKey
 from monitor.service.access.tokens import ProgramTokens
 from monitor.service.access.walls import Walls
@@ -40,6 +45,8 @@ from monitor.store.engine.journal import JournalPages
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.upkeep.answers import Answers
 from monitor.store.upkeep.documents import Documents
+from monitor.store.upkeep.second_factors import SecondFactors
+from monitor.store.upkeep.secrets import Secrets
 from monitor.store.upkeep.tokens import TokenRecords
 from monitor.store.upkeep.users import Users, WebSession
 from monitor.store.upkeep.walls import WallLinks
@@ -63,6 +70,7 @@ from tests.unit.alerts.people import BRIEF, T0
 from tests.unit.monitor.web.bench import Bench
 from tests.unit.monitor.web.source import Orders, Service
 
+KEY = urlsafe_b64encode(bytes(range(32))).decode()
 PASSWORD = "kerusi rotan di beranda hujan"
 OURS = {"Sec-Fetch-Site": "same-origin"}
 
@@ -160,11 +168,19 @@ class House:
     site: Site
     bench: Bench
     walls: Walls
+    factors: SecondFactors
     stack: AsyncExitStack
 
-    def browser(self, **headers: str) -> httpx.AsyncClient:
+    def another(self, *, keys: Sequence[str] = (KEY,)) -> FastAPI:
+        """Open the portal of another Pantau on the same store."""
+        safe = Safe(Secrets(self.database), self.clock, Keyring(*keys) if keys else None)
+        authenticator = Authenticator(self.users, self.clock, agencies=tuple, factors=self.factors, safe=safe)
+        service: Any = Service(codes=("JCM", "MDC"))
+        return portal(service, ["localhost"], service, gate=Gate(authenticator))
+
+    def browser(self, app: FastAPI | None = None, **headers: str) -> httpx.AsyncClient:
         """Open a browser that keeps its cookies."""
-        transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=False)
+        transport = httpx.ASGITransport(app=app or self.app, raise_app_exceptions=False)
         return httpx.AsyncClient(transport=transport, base_url="http://localhost", headers={**OURS, **headers})
 
     async def invite(self, name: str, *roles: str, way: CodeWay = CodeWay.LETTER) -> str:
@@ -210,15 +226,23 @@ async def house(
     orders: Any = None,
     secure: bool = False,
     bench: Bench | None = None,
+    required: AbstractSet[Role] = frozenset(),
+    keys: Sequence[str] = (KEY,),
 ) -> AsyncIterator[House]:
-    """Open the portal of *service*. *bench*: where routes are tested."""
+    """Open the portal of *service*. *bench*: where routes are tested. *required*: what nobody is without a second factor."""
     clock, codes = Clock(), ("JCM", "MDC")
     service = service or Service(codes=codes)
     async with Database.open(directory) as database, AsyncExitStack() as stack:
         users = Users(database)
-        authenticator = Authenticator(users, clock, agencies=lambda: codes)
-        administration = Administration(users, clock, agencies=lambda: codes, changed=authenticator.forget)
         walls = Walls(WallLinks(database), clock, agencies=lambda: codes)
+        factors = SecondFactors(database)
+        safe = Safe(Secrets(database), clock, Keyring(*keys) if keys else None)
+        authenticator = Authenticator(
+            users, clock, agencies=lambda: codes, factors=factors, safe=safe, required=required
+        )
+        administration = Administration(
+            users, clock, agencies=lambda: codes, factors=factors, changed=authenticator.forget
+        )
         tokens = ProgramTokens(TokenRecords(database), clock, agencies=lambda: codes)
         gate = Gate(authenticator, tokens, walls=walls, is_secure=secure)
         orders = orders or Orders(service)
@@ -273,5 +297,6 @@ async def house(
             site=site,
             bench=bench,
             walls=walls,
+            factors=factors,
             stack=stack,
         )

@@ -1,0 +1,140 @@
+"""The second factor: the step of a sign-in that asks for a code, and the page of an account where it is set up or taken off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment
+
+from monitor.access.one_time import app_address, in_groups
+from monitor.access.visitor import Visitor
+from monitor.service.access.authenticator import Authenticator, EntryRefused, FactorOffer
+from monitor.store.upkeep.users import WebSession
+from monitor.web.access.gate import Gate, SignInNeededError, open_to_all
+from monitor.web.access.sign_in import from_where
+from monitor.web.ask import asked, remember
+from monitor.web.form import MAY_SEND_FORMS, form_of, own_path
+from monitor.web.page import Tongue
+
+_OWN = open_to_all("is about the account of who has signed in, and how a role that asks for a second factor gets one")
+_STEP = open_to_all("is the second half of a sign-in")
+_PLACE: Final = "/account/second-factor"
+#: In characters; a code that is longer is none.
+_LONGEST: Final = 64
+
+
+def code_pages(authenticator: Authenticator, gate: Gate, templates: Mapping[Tongue, Environment]) -> APIRouter:
+    """Build the page between the password and the session."""
+    router = APIRouter(include_in_schema=False, dependencies=_STEP)
+
+    @router.get("/sign-in/code")
+    async def code_page(request: Request) -> Response:
+        if gate.half_key(request) is None:
+            raise SignInNeededError
+        return remember(request, shown(request, own_path(request.query_params.get("next", "/"))))
+
+    @router.post("/sign-in/code")
+    async def code(request: Request) -> Response:
+        form, key = await form_of(request), gate.half_key(request)
+        wanted = own_path(form.get("next", "/"))
+        try:
+            signed_in = await authenticator.second_step(key, form.get("code", "")[:_LONGEST], from_where(request))
+        except EntryRefused as refused:
+            return shown(request, wanted, str(refused))
+        return gate.admit(RedirectResponse(wanted, status_code=303), signed_in)
+
+    def shown(request: Request, wanted: str, problem: str = "") -> Response:
+        is_over = problem == "sign_in_again"
+        page = templates[asked(request).tongue].get_template("sign_in.html" if is_over else "code.html")
+        facts = {"next": wanted, "problem": problem, "name": "", "path": "/sign-in" if is_over else request.url.path}
+        return HTMLResponse(page.render(facts), status_code=403 if problem else 200, headers=MAY_SEND_FORMS)
+
+    return router
+
+
+def second_factor_pages(authenticator: Authenticator, gate: Gate, templates: Mapping[Tongue, Environment]) -> APIRouter:
+    """Build the pages."""
+    router = APIRouter(include_in_schema=False, dependencies=_OWN)
+
+    @router.get(_PLACE)
+    async def second_factor(request: Request) -> Response:
+        return remember(request, await shown(request, await mine(request)))
+
+    @router.post(_PLACE)
+    async def set_up(request: Request) -> Response:
+        form, session = await form_of(request), await mine(request)
+        offer = None
+        try:
+            offer = authenticator.offered(session, form.get("offer", ""))
+            code, password = form.get("code", "")[:_LONGEST], form.get("password", "")
+            signed_in, codes = await authenticator.set_up(session, offer, code, password, from_where(request))
+        except EntryRefused as refused:
+            return await shown(request, session, status=403, problem=str(refused), offer=offer)
+        # In the answer itself and nowhere else: an address that shows them again would be a second door.
+        return gate.admit(await shown(request, signed_in.session, codes=codes, done="factor_done"), signed_in)
+
+    @router.post(f"{_PLACE}/codes")
+    async def codes(request: Request) -> Response:
+        form, session = await form_of(request), await mine(request)
+        try:
+            new = await authenticator.renew_recovery_codes(
+                session, form.get("code", "")[:_LONGEST], from_where(request)
+            )
+        except EntryRefused as refused:
+            return await shown(request, session, status=403, problem=str(refused))
+        return await shown(request, session, codes=new)
+
+    @router.post(f"{_PLACE}/off")
+    async def take_off(request: Request) -> Response:
+        form, session = await form_of(request), await mine(request)
+        try:
+            await authenticator.take_off(session, form.get("code", "")[:_LONGEST], from_where(request))
+        except EntryRefused as refused:
+            return await shown(request, session, status=403, problem=str(refused))
+        return RedirectResponse(_PLACE, status_code=303)
+
+    async def mine(request: Request) -> WebSession:
+        if (session := await gate.session(request)) is None:
+            raise SignInNeededError
+        return session
+
+    async def shown(
+        request: Request,
+        session: WebSession,
+        *,
+        status: int = 200,
+        offer: FactorOffer | None = None,
+        **facts: object,
+    ) -> Response:
+        user, is_held = session.user, authenticator.is_held(session.user)
+        has_one = user.has_second_factor
+        offer = None if has_one else offer or authenticator.offer(session)
+        common = {
+            "visitor": Visitor(user=user, is_held=is_held),
+            "path": _PLACE,
+            "user": user,
+            "is_held": is_held,
+            "offer": offer,
+            "secret": in_groups(offer.secret) if offer else "",
+            "picture": _picture(offer.secret, user.name) if offer else "",
+            "left": await authenticator.recovery_codes(user) if has_one else 0,
+            "codes": (),
+            "done": "",
+            "problem": "",
+        }
+        page = templates[asked(request).tongue].get_template("second_factor.html")
+        return HTMLResponse(page.render({**common, **facts}), status_code=status, headers=MAY_SEND_FORMS)
+
+    return router
+
+
+def _picture(secret: str, name: str) -> str:
+    """Return what an app reads, as an address of an image: styles and scripts of a page's own are not allowed here."""
+    import segno  # noqa: PLC0415 - is wanted once in the life of an account
+
+    drawn = segno.make(app_address(secret, name, "Pantau"), error="m", micro=False)
+    address: str = drawn.svg_data_uri(scale=4, border=4, light="white")
+    return address

@@ -1,0 +1,147 @@
+"""What every store promises about second factors: a code counts once, however many try, and nothing outlives what it was for."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select
+
+from alerts.record.store import Entry
+from monitor.access.locked import Ciphertext
+from monitor.access.visitor import User
+from monitor.store.backend.database import Database
+from monitor.store.schema.tables import half_session, journal
+from monitor.store.upkeep.second_factors import HalfSession, SecondFactors, one_time_place
+from monitor.store.upkeep.secrets import Secrets
+from monitor.store.upkeep.users import KeptUser, Users, WebSession
+from tests.unit.alerts.people import T0
+
+MINUTE = timedelta(minutes=1)
+SECRET = Ciphertext(key_id="0a1b2c3d", text="1.AAAA")
+CODES = [f"{each:064}" for each in range(10)]
+
+
+def entry(what: str = "said") -> Entry:
+    return Entry(at=T0, actor="Pentadbir Contoh", event=what)
+
+
+async def made(database: Database, name: str = "siti") -> User:
+    users = Users(database)
+    await users.add(name, "Siti Contoh", entry())
+    return (await known(users, name)).user
+
+
+async def known(users: Users, name: str = "siti") -> KeptUser:
+    found = await users.find(name)
+    assert found is not None
+    return found
+
+
+def session(user: User) -> WebSession:
+    return WebSession(digest="a" * 64, user=user, begun_at=T0, seen_at=T0, ends_at=T0 + 60 * MINUTE, address="")
+
+
+def half(user: User, digest: str = "b" * 64, ends: timedelta = 5 * MINUTE) -> HalfSession:
+    return HalfSession(digest=digest, user_id=user.id, name=user.name, ends_at=T0 + ends)
+
+
+async def test_it_is_set_up_once_and_what_was_begun_ends(database: Database) -> None:
+    users, factors = Users(database), SecondFactors(database)
+    user = await made(database)
+    await users.begin(session(user), entry())
+    assert not user.has_second_factor
+    assert await factors.set_up(user.id, SECRET, 100, CODES, entry("second factor set up"))
+    assert (await known(users)).user.has_second_factor
+    assert [each.has_second_factor for each in await users.all()] == [True]
+    assert await users.session("a" * 64) is None
+    assert await Secrets(database).find(one_time_place(user.id)) == SECRET
+    other = Ciphertext(key_id="0a1b2c3d", text="1.BBBB")
+    assert not await factors.set_up(user.id, other, 200, [], entry("must not be there"))
+    assert await Secrets(database).find(one_time_place(user.id)) == SECRET
+    assert await factors.recovery_codes(user.id) == 10
+    async with database.read() as connection:
+        events = (await connection.execute(select(journal.c.event))).scalars().all()
+    assert "second factor set up" in events
+    assert "must not be there" not in events
+
+
+async def test_of_two_who_set_one_up_at_once_one_does(database: Database) -> None:
+    factors = SecondFactors(database)
+    user = await made(database)
+    both = [factors.set_up(user.id, SECRET, 100, [each], entry()) for each in CODES[:2]]
+    assert sorted(await asyncio.gather(*both)) == [False, True]
+    assert await factors.recovery_codes(user.id) == 1
+
+
+async def test_a_step_is_used_once_and_none_before_it_after(database: Database) -> None:
+    factors = SecondFactors(database)
+    user, other = await made(database), await made(database, "ravi")
+    assert not await factors.use_step(user.id, 100)
+    await factors.set_up(user.id, SECRET, 100, (), entry())
+    await factors.set_up(other.id, SECRET, 100, (), entry())
+    used = [await factors.use_step(user.id, step) for step in (100, 99, 102, 101, 102, 103)]
+    assert used == [False, False, True, False, False, True]
+    assert await factors.use_step(other.id, 101)
+
+
+async def test_of_many_at_once_with_one_code_one_is_let_in(database: Database) -> None:
+    factors = SecondFactors(database)
+    user = await made(database)
+    await factors.set_up(user.id, SECRET, 100, CODES, entry())
+    assert sum(await asyncio.gather(*(factors.use_step(user.id, 101) for _ in range(8)))) == 1
+    tries = (factors.use_recovery_code(user.id, CODES[0], entry("recovery code used")) for _ in range(8))
+    assert sum(await asyncio.gather(*tries)) == 1
+    assert await factors.recovery_codes(user.id) == 9
+    async with database.read() as connection:
+        events = (await connection.execute(select(journal.c.event))).scalars().all()
+    assert events.count("recovery code used") == 1
+
+
+async def test_a_recovery_code_is_its_own_users_and_new_ones_void_the_old(database: Database) -> None:
+    factors = SecondFactors(database)
+    user, other = await made(database), await made(database, "ravi")
+    await factors.set_up(user.id, SECRET, 100, CODES[:5], entry())
+    await factors.set_up(other.id, SECRET, 100, CODES[5:], entry())
+    assert not await factors.use_recovery_code(other.id, CODES[0], entry())
+    await factors.renew_recovery_codes(user.id, ["f" * 64], entry())
+    assert not await factors.use_recovery_code(user.id, CODES[0], entry())
+    assert await factors.use_recovery_code(user.id, "f" * 64, entry())
+    assert await factors.recovery_codes(other.id) == 5
+
+
+@pytest.mark.parametrize("ends_sessions", [True, False])
+async def test_what_is_taken_away_leaves_nothing(database: Database, *, ends_sessions: bool) -> None:
+    users, factors = Users(database), SecondFactors(database)
+    user = await made(database)
+    await factors.set_up(user.id, SECRET, 100, CODES, entry())
+    await users.begin(session(user), entry())
+    await factors.begin_half(half(user), entry())
+    await factors.take_away(user.id, entry(), ends_sessions=ends_sessions)
+    assert not (await known(users)).user.has_second_factor
+    assert await Secrets(database).find(one_time_place(user.id)) is None
+    assert await factors.recovery_codes(user.id) == 0
+    assert (await users.session("a" * 64) is None) is ends_sessions
+    assert (await factors.half("b" * 64) is None) is ends_sessions
+
+
+@pytest.mark.parametrize("how", ["begun", "disabled", "another password", "too late"])
+async def test_half_a_sign_in_ends_with_what_it_was_for(database: Database, how: str) -> None:
+    users, factors = Users(database), SecondFactors(database)
+    user = await made(database)
+    await factors.begin_half(half(user), entry())
+    assert await factors.half("b" * 64) == half(user)
+    if how == "begun":
+        await users.begin(session(user), entry())
+    elif how == "disabled":
+        await users.disable(user.id, T0, entry())
+    elif how == "another password":
+        await users.choose_password(user.id, "$argon2id$...", entry())
+    else:
+        late = Entry(at=T0 + 5 * MINUTE, actor="Siti", event="said")
+        await factors.begin_half(half(user, "c" * 64, 10 * MINUTE), late)
+    assert await factors.half("b" * 64) is None
+    async with database.read() as connection:
+        left = (await connection.execute(select(half_session.c.digest))).scalars().all()
+    assert left == (["c" * 64] if how == "too late" else [])
