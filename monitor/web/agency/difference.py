@@ -11,9 +11,12 @@ _LONGEST: Final = 1_500
 
 
 def differing_lines(before: str, after: str) -> Sequence[tuple[str, str]] | None:
-    """Return the lines that differ, and some around them, each with "+", "-", " " or "@"; `None`: too long to compare."""
+    """Return the lines that differ, and some around them, each with "+", "-" or " "; `None`: too long to compare.
+
+    Where lines are left out, one with "@" tells where it goes on.
+    """
     one, other = before.splitlines(), after.splitlines()
     if max(len(one), len(other)) > _LONGEST:
         return None
     found = list(unified_diff(one, other, lineterm="", n=3))[2:]
-    return [(line[:1] or " ", line[1:]) for line in found]
+    return [(line[:1], line if line[:1] == "@" else line[1:]) for line in found]

@@ -71,7 +71,7 @@ def settings_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue
         request: Request, visitor: Visitor, typed: TypedForm, draft: AgencyDraft, answer: DraftAnswer
     ) -> Response:
         if answer.theirs is not None:
-            facts = sheet.clash(draft, answer.theirs, answer.common)
+            facts = sheet.clash(draft, typed, answer.theirs, answer.common)
             return sheet.render(request, visitor, "settings_clash.html", facts, 409)
         if answer.is_refused:
             facts = sheet.page(await editor.latest(draft.agency), typed=typed, draft=draft, answer=answer)

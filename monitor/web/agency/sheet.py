@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from fastapi import Request, Response
@@ -14,7 +16,7 @@ from alerts.record.clock import Clock
 from monitor.access.visitor import Visitor
 from monitor.config.agency.route import RouteDirection, RouteSettings, default_routes
 from monitor.config.files.document import document_of
-from monitor.config.files.duration import format_duration
+from monitor.config.files.duration import NoDuration, format_duration, parse_duration
 from monitor.model.document import DocumentVersion
 from monitor.service.agency_editor import AgencyDraft, AgencyEditor, DraftAnswer
 from monitor.web.agency.deed import DAYS, KINDS, NUMBERS
@@ -23,6 +25,8 @@ from monitor.web.ask import asked
 from monitor.web.form import MAY_SEND_FORMS
 from monitor.web.page import Tongue
 
+_DAY: Final = timedelta(days=1)
+_SIMPLE_CRON: Final = re.compile(r"(?P<minute>[0-5]?[0-9]) (?P<hour>[01]?[0-9]|2[0-3]) \* \* (?P<days>\S+)", re.ASCII)
 _OF_A_ROUTE: Final = ("direction", "mailbox", "reference", "recipient", "to", "arrives_in")
 
 
@@ -32,6 +36,11 @@ class TypedForm:
 
     name: str = ""
     fields: Mapping[str, str]
+
+    @property
+    def can_be_repeated(self) -> bool:
+        """Whether it means the same on another version: what is taken out is named by its place, which may be another's."""
+        return self.name != "text" and not self.name.startswith("drop_")
 
     def value(self, form: str, name: str, present: object = "") -> str:
         """Return what a field of a form shows."""
@@ -99,18 +108,21 @@ class SettingsSheet:
             "routes": _rows(data.get("routes", usual), _OF_A_ROUTE),
             "mailboxes": list(_mapping(data.get("mailboxes"))),
             "interval": probing.get("interval", ""),
-            "windows": _rows(probing.get("when"), ("cron", "for")),
+            "windows": [{**each, **_in_words(each)} for each in _rows(probing.get("when"), ("cron", "for"))],
             "maintenance": _rows(data.get("maintenance"), ("from", "until", "cron", "for", "why")),
             "contacts": {key: _contact(_mapping(each)) for key, each in _mapping(data.get("contacts")).items()},
         }
 
     @staticmethod
-    def clash(draft: AgencyDraft, theirs: DocumentVersion, common: str | None) -> Mapping[str, object]:
+    def clash(
+        draft: AgencyDraft, typed: TypedForm, theirs: DocumentVersion, common: str | None
+    ) -> Mapping[str, object]:
         """Return what is shown when somebody else has written *theirs* meanwhile."""
         their_text = theirs.text or ""
         return {
             "theirs": theirs,
             "text": draft.text,
+            "again": typed.fields if typed.can_be_repeated else None,
             "code": draft.agency,
             "common": common,
             "their_changes": None if common is None else differing_lines(common, their_text),
@@ -136,6 +148,19 @@ def _row(value: Any, keys: Iterable[str]) -> Mapping[str, Any]:
 
 def _rows(value: Any, keys: Iterable[str]) -> Sequence[Mapping[str, Any]]:
     return [_row(each, keys) for each in value] if isinstance(value, list) else []
+
+
+def _in_words(window: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return on which days a window of probing is, from when until when, where our own form could have written it."""
+    found = _SIMPLE_CRON.fullmatch(str(window["cron"]))
+    try:
+        lasts = parse_duration(str(window["for"]))
+    except NoDuration:
+        lasts = _DAY
+    if found is None or found["days"] not in DAYS or lasts >= _DAY:
+        return {"days": ""}
+    begins = datetime(2026, 1, 1, int(found["hour"]), int(found["minute"]), tzinfo=UTC)
+    return {"days": found["days"], "begins": f"{begins:%H:%M}", "ends": f"{begins + lasts:%H:%M}"}
 
 
 def _contact(contact: Mapping[str, Any]) -> Mapping[str, Any]:

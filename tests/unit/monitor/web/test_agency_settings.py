@@ -78,7 +78,7 @@ async def test_the_page_shows_the_document_with_the_version_that_it_is(
     assert page.text.count(f'name="started_from" value="{digest_of(MORE)}"') > 9
     for value in ("010-000 0101", "010-000 0102", "03-0000 0102"):
         assert f'value="{value}"' in page.text
-    assert "0 7 * * mon-fri (cron), for 12h" in shown(page)
+    assert "Monday to Friday, 07:00 until 19:00" in shown(page)
     assert "2026-12-01 22:00 until 2026-12-02 04:00: Naik taraf" in shown(page)
 
 
@@ -220,6 +220,48 @@ async def test_what_somebody_else_wrote_meanwhile_is_shown_and_nothing_is_lost(
     (seen,) = set(re.findall(r'name="started_from" value="(\w+)"', again.text))
     assert (await send(officer, "text", seen, text=ours)).status_code == 303
     assert await place.site.text() == ours
+
+
+async def test_a_form_that_came_too_late_is_sent_again_for_the_other_version_by_a_click(
+    place: House, officer: httpx.AsyncClient
+) -> None:
+    started, theirs = digest_of(await place.site.text()), agency("JCM").replace("Jabatan JCM", "Jabatan Mereka")
+    await place.site.write(JCM=theirs)
+    answer = await send(officer, "interval", started, interval="10m")
+    (form,) = re.findall(r'<form method="post" action="/agencies/JCM/settings">(.*?)</form>', answer.text, re.DOTALL)[
+        :1
+    ]
+    fields = dict(re.findall(r'name="(\w+)" value="(\w+)"', form))
+    assert fields == {"form": "interval", "interval": "10m", "started_from": digest_of(theirs)}
+    assert (await officer.post(SETTINGS, data=fields)).status_code == 303
+    assert await place.site.text() == theirs + "probing:\n  interval: 10m\n"
+
+    # What is taken out is named by its place, which in the other version is perhaps another's.
+    await place.site.write(JCM=MORE)
+    answer = await send(officer, "drop_maintenance", digest_of(theirs), number="0")
+    assert answer.status_code == 303
+    await place.site.write(JCM=MORE + "# lagi\n")
+    answer = await send(officer, "drop_maintenance", digest_of(MORE), number="0")
+    assert answer.status_code == 409
+    assert "Buat perubahan saya" not in shown(answer)
+
+
+@pytest.mark.parametrize(
+    ("cron", "lasts", "says"),
+    [
+        ("30 22 * * *", "8h", "Every day, 22:30 until 06:30"),
+        ("0 7 * * sun-thu", "90m", "Sunday to Thursday, 07:00 until 08:30"),
+        ("0 7 * * sat", "12h", "0 7 * * sat (cron), for 12h"),
+        ("0 7 1 * *", "12h", "0 7 1 * * (cron), for 12h"),
+        ("0 7 * * *", "24h", "0 7 * * * (cron), for 24h"),
+        ("0 7 * * *", "lama", "0 7 * * * (cron), for lama"),
+    ],
+)
+async def test_hours_are_told_in_words_where_a_form_could_have_written_them(
+    place: House, officer: httpx.AsyncClient, cron: str, lasts: str, says: str
+) -> None:
+    await place.site.write(JCM=agency("JCM") + f'probing:\n  when: [{{cron: "{cron}", for: {lasts}}}]\n')
+    assert says in shown(await officer.get(SETTINGS, params={"lang": "en"}))
 
 
 async def test_an_agency_that_was_taken_out_meanwhile_is_not_brought_back_and_the_text_is_kept(
