@@ -31,6 +31,7 @@ from alerts.model.number import number_prefix
 from alerts.record.clock import Clock, SystemClock
 from alerts.record.store import StoreAway
 from monitor.config.agency.letterhead import load_crest
+from monitor.config.files.section import IN_THE_STORE
 from monitor.config.loading import BadConfiguration, Configuration, Memory
 from monitor.config.model.settings import Settings
 from monitor.config.service.openid import trust_of
@@ -101,6 +102,7 @@ from monitor.web.access.users import user_pages
 from monitor.web.access.walls import wall_pages
 from monitor.web.agency.settings import settings_pages
 from monitor.web.api.declaration import declaration_orders
+from monitor.web.api.document import agency_documents
 from monitor.web.api.orders import incident_orders
 from monitor.web.api.override import override_orders
 from monitor.web.api.silence import silence_orders
@@ -534,6 +536,7 @@ class App:
                 declaration_orders(declarer),
                 silence_orders(silencer),
                 override_orders(self._duty),
+                agency_documents(writer, self._reloader.reload, self._is_in_store),
             ],
         )
         certificate = (door.certificate, door.key) if door and door.certificate and door.key else None
@@ -576,6 +579,10 @@ class App:
             return None
         client = settings.build(door.address, trust_of(settings.ca_file))
         return OpenIdDoor(client, settings.name, authenticator, users, self._clock)
+
+    def _is_in_store(self) -> bool:
+        """Return whether the agencies' documents are those of the store."""
+        return self._configuration().settings.agencies == IN_THE_STORE
 
     def _agencies(self) -> Sequence[str]:
         return list(self._configuration().registry.agencies)

@@ -1,6 +1,6 @@
 """An agency's configuration as one document with versions, and what somebody's edit of many of them changes. Pure.
 
-Whoever writes holds a pen: the files of a directory (`pantau apply`), later the portal's forms and the API. Two pens may be
+Whoever writes holds a pen: the files of a directory (`pantau apply`), the API, later the portal's forms. Two pens may be
 at work on one document; whoever comes second is told what the other has written meanwhile, and nothing is written over
 unseen. What a pen started from it knows by the digest of the text.
 """

@@ -35,6 +35,8 @@ class DocumentsBrought:
     over: Mapping[str, int]
     prune: bool
     sources: Sequence[AgencySource]
+    #: Of which agency alone something may become different; `None`: of all.
+    only: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +88,8 @@ class DocumentWriter:
             for _ in range(_TRIES):
                 present = await self._documents.latest()
                 difference = document_difference(present, edit)
+                if brought.only is not None and (stray := _stray(difference, brought)):
+                    return DocumentsAnswer(problems=stray)
                 if difference.clashes:
                     return DocumentsAnswer(difference=difference, common=await self._common(difference, edit))
                 wanted = edited(present, difference)
@@ -137,6 +141,22 @@ def _sources(wanted: Mapping[str, WrittenDocument], brought: Sequence[AgencySour
         called.get((each.name, each.text)) or stored_source(each)
         for each in sorted(wanted.values(), key=lambda each: each.agency)
     ]
+
+
+def _stray(difference: DocumentDifference, brought: DocumentsBrought) -> tuple[Problem, ...]:
+    """Return what would be written of another agency than the one that something is brought of."""
+    ours = (*difference.added, *(each for _, each in difference.changed))
+    called = {each.name: each.called for each in brought.sources}
+    return tuple(
+        Problem(
+            file=called.get(each.name, each.name),
+            key="agency",
+            message="is another agency's code",
+            instead=brought.only or "",
+        )
+        for each in ours
+        if each.agency != brought.only
+    )
 
 
 def _seen(edit: DocumentEdit, difference: DocumentDifference) -> Mapping[str, str]:

@@ -30,6 +30,8 @@ class WrongPart(BaseModel):
     parameter: str | None = None
     #: Or where in the body it stands (RFC 6901).
     pointer: str | None = None
+    #: Of a text: in which line, from 1.
+    line: int | None = None
 
 
 class ProblemDetails(BaseModel):

@@ -56,6 +56,7 @@ from monitor.web.access.users import user_pages
 from monitor.web.access.walls import wall_pages
 from monitor.web.agency.settings import settings_pages
 from monitor.web.api.declaration import declaration_orders
+from monitor.web.api.document import agency_documents
 from monitor.web.api.orders import incident_orders
 from monitor.web.api.override import override_orders
 from monitor.web.api.silence import silence_orders
@@ -282,6 +283,10 @@ async def house(
             declaration_orders(declarer),
             silence_orders(silencer),
             override_orders(duty),
+            # Of a site whose settings nobody has written.
+            agency_documents(
+                DocumentWriter(directory / "pantau.yaml", {}, Documents(database), clock), service.reload, lambda: True
+            ),
         ]
         once = OrderBook(Answers(database, most=MOST_KEPT), clock)
         app = portal(service, ["localhost"], service, gate=gate, pages=pages, once=once, parts=parts)

@@ -1,0 +1,163 @@
+"""Agencies' documents over HTTP, at a running service: read, written over what was seen, refused where it is wrong, taken out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from monitor.model.document import Pen, WrittenDocument, digest_of
+from monitor.runtime.place import CONTROL_SOCKET
+from monitor.store.backend.database import Database
+from monitor.store.upkeep.documents import Documents, read_documents
+from pantau_lab.serving import claimed
+from tests.integration.watching import agency, laid_out, service
+from tests.unit.alerts.people import T0
+
+JCM = "/api/v1/agencies/JCM/document"
+
+
+@asynccontextmanager
+async def running(place: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """Run the service with a portal; yield a program with an administrator's token."""
+    with claimed(1) as [port]:
+        settings = laid_out(place) / "pantau.yaml"
+        text = settings.read_text().replace(
+            "listen: 127.0.0.1:0\ncall", f"listen: 127.0.0.1:{port}\nportal: {{}}\ncall"
+        )
+        settings.write_text(text)
+        async with Database.open(place / "state") as database:
+            wanted = [WrittenDocument(agency=c, name=f"{c.lower()}.yaml", text=agency(c)) for c in ("JCM", "MDC")]
+            await Documents(database).write({}, wanted, [], pen=Pen.FILES, by="Siti", now=T0)
+        async with service(place):
+            secret = await token(place, "admin")
+            headers = {"Authorization": f"Bearer {secret}"}
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers) as web:
+                yield web
+
+
+async def token(place: Path, *roles: str) -> str:
+    socket = httpx.AsyncHTTPTransport(uds=str(place / "state" / CONTROL_SOCKET))
+    async with httpx.AsyncClient(transport=socket, base_url="http://pantau") as control:
+        order = {"name": "penyunting", "roles": roles, "lasts": "1d", "by": "Ujian"}
+        return str((await control.post("/tokens", json=order)).raise_for_status().json()["secret"])
+
+
+def stored(place: Path) -> dict[str, str | None]:
+    return {code: each.text for code, each in read_documents(place / "state", None).items()}
+
+
+@pytest.fixture
+async def web(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    async with running(tmp_path) as opened:
+        yield opened
+
+
+async def test_a_document_is_read_and_written_over_the_version_that_was_seen(
+    web: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    read = await web.get(JCM)
+    assert (read.status_code, read.text) == (200, agency("JCM"))
+    assert read.headers["ETag"] == f'"{digest_of(agency("JCM"))}"'
+    assert read.headers["content-type"].startswith("application/yaml")
+
+    assert (await web.get(JCM, headers={"If-None-Match": read.headers["ETag"]})).status_code == 304
+    ours = read.text.replace("Jabatan JCM", "Jabatan Contoh")
+    match = {"If-Match": read.headers["ETag"]}
+    written = await web.put(JCM, content=ours, headers=match)
+    assert (written.status_code, written.json()["taken"]) == (200, True), written.text
+    assert written.headers["ETag"] == f'"{digest_of(ours)}"'
+    assert stored(tmp_path)["JCM"] == ours
+    version = read_documents(tmp_path / "state", None)["JCM"]
+    assert (version.number, version.pen, version.by) == (2, Pen.API, "program penyunting")
+    [shown] = [each for each in (await web.get("/api/v1/agencies")).json() if each["agency"] == "JCM"]
+    assert shown["name"] == "Jabatan Contoh"
+
+    # Somebody else starts from what was there before.
+    late = await web.put(JCM, content=agency("JCM").replace("Jabatan", "Kementerian"), headers=match)
+    assert late.status_code == 412
+    assert (late.json()["seen"], late.json()["present"]) == (digest_of(agency("JCM")), digest_of(ours))
+    assert stored(tmp_path)["JCM"] == ours
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({}, 428), ({"If-Match": "*"}, 422), ({"If-Match": 'W/"x"'}, 422), ({"If-None-Match": "*"}, 412)],
+)
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+async def test_nothing_is_written_over_that_was_not_seen(
+    web: httpx.AsyncClient, tmp_path: Path, method: str, headers: dict[str, str], status: int
+) -> None:
+    before = stored(tmp_path)
+    answer = await web.request(method, JCM, content=agency("JCM") + "# lain\n", headers=headers)
+    # To take out what one has never seen says nothing of a version.
+    assert answer.status_code == (428 if method == "DELETE" and "If-None-Match" in headers else status), answer.text
+    assert stored(tmp_path) == before
+
+
+async def test_what_is_wrong_is_said_with_line_and_pointer_and_nothing_is_written(
+    web: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    before, match = stored(tmp_path), {"If-Match": (await web.get(JCM)).headers["ETag"]}
+    wrong = agency("JCM").replace("port: 3}\n    imap", "port: tiga}\n    imap")
+    answer = await web.put(JCM, content=wrong, headers=match)
+    assert answer.status_code == 422
+    [part] = answer.json()["errors"]
+    assert (part["pointer"], part["line"]) == ("#/mailboxes/utama/smtp/port", 8)
+    for text, pointer in ((agency("MDC"), None), (agency("BARU", "jcm.gov.my"), "#/agency")):
+        answer = await web.put(JCM, content=text, headers=match)
+        assert answer.status_code == 422, answer.text
+        assert pointer is None or answer.json()["errors"][0]["pointer"] == pointer
+    assert (await web.put(JCM, content=b"\xff", headers=match)).status_code == 422
+    assert (await web.put(JCM, content=b"x" * 600_000, headers=match)).status_code == 413
+    assert stored(tmp_path) == before
+
+
+async def test_a_new_agency_is_written_and_taken_out_again(web: httpx.AsyncClient, tmp_path: Path) -> None:
+    path, new = "/api/v1/agencies/BARU/document", {"If-None-Match": "*"}
+    assert (await web.get(path)).status_code == 404
+    made = await web.put(path, content=agency("BARU"), headers=new)
+    assert (made.status_code, made.json()["taken"]) == (200, True), made.text
+    assert (await web.put(path, content=agency("BARU") + "#\n", headers=new)).status_code == 412
+    gone = await web.delete(path, headers={"If-Match": made.headers["ETag"]})
+    assert (gone.status_code, gone.json()["digest"]) == (200, ""), gone.text
+    assert stored(tmp_path) == {"JCM": agency("JCM"), "MDC": agency("MDC"), "BARU": None}
+    assert (await web.get(path)).status_code == 404
+    # What was there once is a new one again.
+    assert (await web.put(path, content=agency("BARU"), headers=new)).status_code == 200
+
+
+async def test_two_who_started_from_the_same_lose_nothing_unseen(web: httpx.AsyncClient, tmp_path: Path) -> None:
+    match = {"If-Match": (await web.get(JCM)).headers["ETag"]}
+    texts = [agency("JCM") + f"# {n}\n" for n in range(4)]
+    answers = await asyncio.gather(*(web.put(JCM, content=text, headers=match) for text in texts))
+    assert sorted(each.status_code for each in answers) == [200, 412, 412, 412]
+    [won] = [text for text, each in zip(texts, answers, strict=True) if each.status_code == 200]
+    assert stored(tmp_path)["JCM"] == won
+
+
+async def test_only_an_administrator_writes_and_an_officer_reads_their_own(
+    web: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    match = {"If-Match": (await web.get(JCM)).headers["ETag"]}
+    for roles, reads in ((["officer:JCM"], True), (["officer"], True), (["officer:MDC"], False), (["noc"], False)):
+        shown = {"Authorization": f"Bearer {await token(tmp_path, *roles)}"}
+        assert ((await web.get(JCM, headers=shown)).status_code == 200) is reads
+        for method in ("PUT", "DELETE"):
+            answer = await web.request(method, JCM, content=agency("JCM"), headers={**match, **shown})
+            assert answer.status_code == 403, roles
+
+
+async def test_where_agencies_are_files_nothing_is_read_or_written_here(tmp_path: Path) -> None:
+    async with running(tmp_path) as web:
+        settings = tmp_path / "pantau.yaml"
+        settings.write_text(settings.read_text().replace("agencies: in the store", "agencies: agencies"))
+        assert (await web.post("/-/reload")).status_code == 200
+        for method in ("GET", "PUT", "DELETE"):
+            answer = await web.request(method, JCM, content="x", headers={"If-Match": f'"{"0" * 64}"'})
+            assert answer.status_code == 409
+            assert "agencies are files here" in answer.json()["detail"]
