@@ -124,6 +124,7 @@ from monitor.web.duty.tasks import task_pages
 from monitor.web.journal import journal_pages
 from monitor.web.letters import letter_orders
 from monitor.web.portal import portal
+from monitor.web.rotas import rota_pages
 from monitor.web.serving import open_port, open_unix, serve, url_of
 from monitor.web.trials import trial_pages
 from probes.mail.token import TokenSigner
@@ -517,6 +518,7 @@ class App:
             partial(task_pages, worklist, declarer, silencer),
             partial(incident_pages, front, worklist, declarer),
             partial(settings_pages, editor, self._clock),
+            partial(rota_pages, self._duty),
             partial(trial_pages, Trials(self._lifecycle, self._clock, self._watch)),
             partial(journal_pages, JournalPages(self._database), users),
             partial(wall_pages, walls, self._clock),

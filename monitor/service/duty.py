@@ -16,6 +16,7 @@ from alerts.model.contact import Address, Contact
 from alerts.model.oncall import OUTLOOK, Gap, Override, Rota, gaps, next_handover, on_call
 from alerts.record.clock import Clock
 from alerts.record.store import Entry
+from monitor.access.role import OURSELVES, AgencyScope
 from monitor.config.loading import Configuration
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.runtime.keeping import keep_doing
@@ -52,6 +53,12 @@ class DutyView:
     gaps: Sequence[Gap]
 
 
+def owner_of(rota: str) -> str:
+    """Return the code of the agency in whose file a rota is; `OURSELVES` of one that all may name."""
+    code, slash, _ = rota.rpartition("/")
+    return code if slash else OURSELVES
+
+
 class Duty:
     """The rotas in force and their overrides."""
 
@@ -70,6 +77,23 @@ class Duty:
     def rotas(self, agency: str) -> Sequence[str]:
         """Return the names of the rotas that an agency's escalation names; of "", all."""
         return [rota.name for rota in self._shown(agency)]
+
+    def visible(self, scope: AgencyScope) -> Sequence[str]:
+        """Return the names of the rotas that somebody with this scope may see, sorted.
+
+        Those of all agencies and our own; or those that the escalations of one's agencies name, lent ones among them.
+        """
+        if scope.everything:
+            return sorted(self.rotas(""))
+        known = self._configuration().registry.agencies
+        return sorted({name for code in scope.agencies if code in known for name in self.rotas(code)})
+
+    def candidates(self, rota: str) -> Sequence[Contact]:
+        """Return who may take the duty of a rota over: those that it knows and that can be reached. Raise `Unknown`."""
+        named = self._roster().named.get(rota)
+        if named is None:
+            raise Unknown(f"there is no rota {rota}")
+        return [person for person in self._people(named).values() if person.addresses]
 
     async def show(self, agency: str, at: str, *, only: Collection[str] | None = None) -> Sequence[DutyView]:
         """Return the rotas that an agency's escalation names; of "", all. *at*: a moment as people write it, or "".

@@ -8,8 +8,9 @@ from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -25,6 +26,7 @@ from monitor.access.code import CodeWay
 from monitor.access.role import Role
 from monitor.config.files.problem import Problem
 from monitor.config.loading import Configuration, load, stored_source
+from monitor.metrics import Metrics
 from monitor.model.document import Pen, WrittenDocument
 from monitor.proof.lifecycle import Lifecycle
 from monitor.service.access.administration import Administration
@@ -37,6 +39,7 @@ from monitor.service.access.walls import Walls
 from monitor.service.agency_editor import AgencyEditor
 from monitor.service.declarer import Declarer
 from monitor.service.documents import DocumentWriter
+from monitor.service.duty import Duty
 from monitor.service.hush import Silencer
 from monitor.service.once import MOST_KEPT, OrderBook
 from monitor.service.trials import Trials
@@ -64,10 +67,12 @@ from monitor.web.duty.incident import incident_pages
 from monitor.web.duty.tasks import task_pages
 from monitor.web.journal import journal_pages
 from monitor.web.portal import portal
+from monitor.web.rotas import rota_pages
 from monitor.web.trials import trial_pages
 from tests.integration.alerts.station import Station
 from tests.integration.watching import agency, laid_out
 from tests.unit.alerts.people import BRIEF, T0
+from tests.unit.monitor.cli.office import ENVIRON, Office
 from tests.unit.monitor.web.bench import Bench
 from tests.unit.monitor.web.source import Orders, Service
 
@@ -170,6 +175,7 @@ class House:
     bench: Bench
     walls: Walls
     factors: SecondFactors
+    duty: Duty
     stack: AsyncExitStack
 
     def another(self, *, keys: Sequence[str] = (KEY,)) -> FastAPI:
@@ -219,6 +225,16 @@ class House:
         return browser
 
 
+@cache
+def configured() -> Configuration:
+    """Return the configuration that ships, with the agencies called as in these tests."""
+    with TemporaryDirectory() as directory:
+        office = Office(Path(directory))
+        for file in (office.config, *office.directory.glob("agencies/*.yaml")):
+            file.write_text(file.read_text().replace("MPCONTOH", "MDC").replace("JCONTOH", "JCM"))
+        return load(office.config, {**ENVIRON, "PANTAU_MDC_PASSWORD": "kata-laluan-contoh"}).accepted()
+
+
 @asynccontextmanager
 async def house(
     directory: Path,
@@ -249,6 +265,10 @@ async def house(
         orders = orders or Orders(service)
         bench = bench or Bench(codes)
         trials = Trials(Lifecycle(SqlStore(database), clock, "pantau@ujian"), clock, bench.watch)
+        metrics = Metrics(version="1", now=clock.now)
+        for code in codes:
+            metrics.watch_agency(code, routes=())
+        duty = Duty(store=SqlStore(database), metrics=metrics, clock=clock, configuration=configured)
         site = Site(directory / "site", database, clock)
         await site.open()
         pages = [
@@ -260,6 +280,7 @@ async def house(
             partial(trial_pages, trials),
             partial(journal_pages, JournalPages(database), users),
             partial(wall_pages, walls, clock),
+            partial(rota_pages, duty),
         ]
         station = Station(database)
         silencer = Silencer(
@@ -277,12 +298,12 @@ async def house(
             zone=lambda: ZoneInfo("Asia/Kuala_Lumpur"),
             hush=silence_over,
         )
-        duty: Any = DutyDesk()
+        desk: Any = DutyDesk()
         parts = [
             incident_orders(service, declarer),
             declaration_orders(declarer),
             silence_orders(silencer),
-            override_orders(duty),
+            override_orders(desk),
             # Of a site whose settings nobody has written.
             agency_documents(
                 DocumentWriter(directory / "pantau.yaml", {}, Documents(database), clock), service.reload, lambda: True
@@ -303,5 +324,6 @@ async def house(
             bench=bench,
             walls=walls,
             factors=factors,
+            duty=duty,
             stack=stack,
         )

@@ -60,6 +60,10 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "POST /incidents/{number}/correct": ("own", OFFICERS),
     "POST /notices/{notice_id}/settle": ("own", OFFICERS),
     "GET /journal": ("part", {"noc", "admin"}),
+    "GET /rotas": ("part", COLLEAGUES),
+    "GET /rotas/{code}/{rota}": ("own", COLLEAGUES),
+    "POST /rotas/{code}/{rota}/overrides": ("own", {"officer", "duty", "noc"}),
+    "POST /rotas/{code}/{rota}/overrides/{override_id}/remove": ("own", {"officer", "duty", "noc"}),
     "GET /users": ("ours", {"admin"}),
     "POST /users": ("ours", {"admin"}),
     "GET /users/{name}": ("ours", {"admin"}),
@@ -134,6 +138,8 @@ NAMES = {
     "place": "1",
     "key": "0123456789abcdef",
     "link_id": "1",
+    "rota": "bertugas",
+    "override_id": "1",
 }
 ROLES = ["viewer", "officer", "clerk", "duty", "noc", "admin"]
 

@@ -1,0 +1,142 @@
+"""The pages of who is on call: everywhere in a visitor's scope, and of one rota, where a duty is handed over and taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from typing import Annotated, Final
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment
+
+from alerts.model.oncall import Override
+from monitor.access.role import OURSELVES, Permission
+from monitor.access.visitor import Visitor
+from monitor.config.fields.phone import printed
+from monitor.service.duty import Duty, owner_of
+from monitor.service.order import NotDone, Unknown
+from monitor.web.access.gate import Needs
+from monitor.web.ask import asked, remember
+from monitor.web.form import MAY_SEND_FORMS, fields_of
+from monitor.web.page import Tongue
+from monitor.web.word import Id
+
+#: On one page: to look three months ahead takes some milliseconds for each.
+_AT_A_TIME: Final = 30
+#: Stands in an address for a rota that is of no agency.
+_OURS: Final = "-"
+
+
+async def _owner(request: Request) -> str:
+    """Return whose rota the path is about."""
+    code = str(request.path_params["code"]).upper()
+    return OURSELVES if code == _OURS else code
+
+
+_Colleague = Annotated[Visitor, Depends(Needs(Permission.READ_PEOPLE))]
+_TheirColleague = Annotated[Visitor, Depends(Needs(Permission.READ_PEOPLE, _owner))]
+_TheirDuty = Annotated[Visitor, Depends(Needs(Permission.OVERRIDE, _owner))]
+
+
+def path_of(rota: str) -> str:
+    """Return where the page of a rota is."""
+    return f"/rotas/{owner_of(rota) or _OURS}/{rota.rpartition('/')[2]}"
+
+
+def rota_pages(duty: Duty, templates: Mapping[Tongue, Environment]) -> APIRouter:
+    """Build the pages."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/rotas")
+    async def everywhere(
+        request: Request,
+        visitor: _Colleague,
+        q: Annotated[str, Query(max_length=100)] = "",
+        after: Annotated[str, Query(max_length=200)] = "",
+    ) -> Response:
+        visible = duty.visible(visitor.scope(Permission.READ_PEOPLE))
+        found = [name for name in visible if q.strip().casefold() in name.casefold() and name > after]
+        page = found[:_AT_A_TIME]
+        more = f"/rotas?{urlencode({'q': q, 'after': page[-1]})}" if len(found) > len(page) else ""
+        facts = {
+            "views": sorted(await duty.show("", "", only=page), key=lambda view: view.rota),
+            "deserted": sorted(set(duty.deserted or ()) & set(visible)),
+            "q": q,
+            "more": more,
+        }
+        return remember(request, render(request, visitor, "rotas.html", 200, facts))
+
+    @router.get("/rotas/{code}/{rota}")
+    async def one(request: Request, visitor: _TheirColleague, code: str, rota: str) -> Response:
+        return remember(request, await shown(request, visitor, called(code, rota)))
+
+    @router.post("/rotas/{code}/{rota}/overrides")
+    async def hand_over(request: Request, visitor: _TheirDuty, code: str, rota: str) -> Response:
+        written = {name: values[-1] for name, values in (await fields_of(request)).items()}
+        name, person = called(code, rota), written.get("person", "")
+        if not person:
+            return await shown(request, visitor, name, status=422, problem="no_person", written=written)
+        begins, ends = written.get("begins", ""), written.get("ends", "")
+        doing = duty.add(rota=name, person=person, begins=begins, ends=ends, by=visitor.by)
+        return await carried_out(request, visitor, name, doing, written)
+
+    @router.post("/rotas/{code}/{rota}/overrides/{override_id}/remove")
+    async def take_back(request: Request, visitor: _TheirDuty, code: str, rota: str, override_id: Id) -> Response:
+        await fields_of(request)
+        name = called(code, rota)
+        # Of this rota: whoever may take back here may not take back elsewhere.
+        if override_id not in {each.id for each in await standing(name)}:
+            raise Unknown(f"no override {override_id} of {name} stands")
+        return await carried_out(request, visitor, name, duty.remove(override_id, visitor.by), {})
+
+    def called(code: str, rota: str) -> str:
+        name = rota if code == _OURS else f"{code.upper()}/{rota}"
+        duty.candidates(name)
+        return name
+
+    async def standing(name: str) -> list[Override]:
+        return [each for each in await duty.overrides() if each.rota == name]
+
+    async def carried_out(
+        request: Request, visitor: Visitor, name: str, doing: Awaitable[Override], written: Mapping[str, str]
+    ) -> Response:
+        try:
+            await doing
+        except Unknown:
+            raise
+        except NotDone as wrong:
+            facts = {"problem": "not_done", "why": str(wrong), "written": written}
+            return await shown(request, visitor, name, status=409, **facts)
+        return RedirectResponse(path_of(name), status_code=303)
+
+    async def shown(request: Request, visitor: Visitor, name: str, *, status: int = 200, **facts: object) -> Response:
+        [view] = await duty.show("", "", only=[name])
+        blank: dict[str, object] = {
+            "view": view,
+            "overrides": await standing(name),
+            "candidates": duty.candidates(name),
+            "may_override": visitor.may(Permission.OVERRIDE, owner_of(name)),
+            "written": {},
+        }
+        return render(request, visitor, "rota.html", status, {**blank, **facts})
+
+    def render(request: Request, visitor: Visitor, template: str, status: int, facts: Mapping[str, object]) -> Response:
+        page = templates[asked(request).tongue].get_template(template)
+
+        def sees_numbers(rota: str) -> bool:
+            # A rota that is lent to an agency is not of that agency: its officers read who it is, and ring their own people.
+            return visitor.may(Permission.READ_PEOPLE, owner_of(rota))
+
+        common: dict[str, object] = {
+            "visitor": visitor,
+            "path": request.url.path,
+            "path_of": path_of,
+            "printed": printed,
+            "sees_numbers": sees_numbers,
+            "problem": "",
+            "why": "",
+        }
+        return HTMLResponse(page.render({**common, **facts}), status_code=status, headers=MAY_SEND_FORMS)
+
+    return router

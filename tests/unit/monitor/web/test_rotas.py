@@ -1,0 +1,145 @@
+"""The pages of who is on call: what each may see of whom, and how a duty is handed over and taken back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from monitor.store.schema.tables import journal
+from tests.unit.monitor.web.signed import House, house
+
+NUMBER = re.compile(r"tel:\+60\d+")
+ROTA = "/rotas/JCM/bertugas"
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[House]:
+    """Open the portal in the first week of the sample's rota: it is Ali's."""
+    async with house(tmp_path) as opened:
+        opened.clock.move(timedelta(days=8))
+        yield opened
+
+
+def said(answer: httpx.Response) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", answer.text).split())
+
+
+async def told(place: House) -> list[tuple[str, str]]:
+    async with place.database.read() as connection:
+        rows = await connection.execute(select(journal.c.actor, journal.c.event).order_by(journal.c.id))
+        return [(row.actor, row.event) for row in rows if row.event.startswith("override")]
+
+
+async def test_who_is_on_call_until_when_and_who_comes_next_is_shown_with_numbers(place: House) -> None:
+    browser = await place.admitted("ravi", "noc")
+    page = said(await browser.get("/rotas"))
+    assert "Sekarang: Ali bin Contoh hingga 06/12/2026 08:00" in page
+    assert "Kemudian: Siti binti Contoh dari 06/12/2026 08:00" in page
+    assert "Tujuh hari akan datang ada pegawai bertugas." in page
+    for path in ("/rotas", ROTA):
+        assert NUMBER.search((await browser.get(path)).text)
+    english = said(await browser.get("/rotas?lang=en"))
+    assert "Now: Ali bin Contoh until 06/12/2026 08:00" in english
+
+
+async def test_an_hour_in_which_nobody_is_on_call_is_shown_plainly(tmp_path: Path) -> None:
+    async with house(tmp_path) as early:
+        # The sample's first layer begins on the third, the second on the fifth.
+        early.clock.at = datetime(2026, 1, 1, 4, tzinfo=UTC)
+        browser = await early.admitted("ravi", "noc")
+        page = said(await browser.get("/rotas"))
+        assert "Sekarang: TIADA SESIAPA BERTUGAS hingga 03/01/2026 08:00" in page
+        assert "tujuh hari akan datang 01/01/2026 12:00 hingga 03/01/2026 08:00" in page
+        # Counted each minute, and after each order.
+        order = {"begins": "2026-01-02 08:00", "ends": "2026-01-02 20:00"}
+        await early.duty.add(rota="JCM/bertugas", person="ali", by="Ujian", **order)
+        assert "Tiada sesiapa bertugas sekarang: JCM/bertugas" in said(await browser.get("/rotas"))
+        theirs = await early.admitted("devi", "officer:MDC")
+        assert "JCM" not in (await theirs.get("/rotas")).text
+
+
+async def test_another_agencys_rotas_are_not_shown(place: House) -> None:
+    theirs = await place.admitted("devi", "officer:MDC")
+    assert "JCM" not in (await theirs.get("/rotas")).text
+    assert (await theirs.get(ROTA)).status_code == 403
+    for path in (f"{ROTA}/overrides", f"{ROTA}/overrides/1/remove"):
+        assert (await theirs.post(path, data={"person": "siti", "ends": "2026-12-03T08:00"})).status_code == 403
+    assert await told(place) == []
+
+
+async def test_a_duty_is_handed_over_and_taken_back_in_ones_own_name(place: House) -> None:
+    browser = await place.admitted("siti", "officer:JCM")
+    order = {"person": "siti", "begins": "", "ends": "2026-12-03T08:00"}
+    answer = await browser.post(f"{ROTA}/overrides", data=order)
+    assert (answer.status_code, answer.headers["location"]) == (303, ROTA)
+    [made] = await place.duty.overrides()
+    assert (made.rota, made.contact.key, made.by) == ("JCM/bertugas", "siti", "Siti Contoh (siti)")
+    page = said(await browser.get(ROTA))
+    assert "Sekarang: Siti binti Contoh hingga 03/12/2026 08:00 (menggantikan, menurut Siti Contoh (siti))" in page
+
+    gone = await browser.post(f"{ROTA}/overrides/{made.id}/remove")
+    assert gone.status_code == 303
+    assert await place.duty.overrides() == []
+    assert await told(place) == [
+        ("Siti Contoh (siti)", "override made"),
+        ("Siti Contoh (siti)", "override taken back"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("order", "status", "why"),
+    [
+        ({"ends": "2026-12-03T08:00"}, 422, "Pilih seorang pegawai."),
+        ({"person": "hantu", "ends": "2026-12-03T08:00"}, 409, "JCM/bertugas knows no contact hantu"),
+        ({"person": "siti", "ends": "esok"}, 409, "is no date with a time"),
+        ({"person": "siti", "ends": "2026-12-01T08:00"}, 409, "an override ends later than it begins"),
+        ({"person": "siti", "ends": "2027-12-01T08:00"}, 409, "lasts 92 days at most"),
+    ],
+)
+async def test_what_cannot_be_handed_over_is_said_and_what_was_written_stays(
+    place: House, order: dict[str, str], status: int, why: str
+) -> None:
+    browser = await place.admitted("siti", "officer:JCM")
+    answer = await browser.post(f"{ROTA}/overrides", data=order)
+    assert answer.status_code == status
+    assert why in said(answer)
+    assert order["ends"] in answer.text
+    assert await place.duty.overrides() == []
+
+
+async def test_a_strangers_page_hands_nothing_over(place: House) -> None:
+    browser = await place.admitted("siti", "officer:JCM")
+    order = {"person": "siti", "ends": "2026-12-03T08:00"}
+    answer = await browser.post(f"{ROTA}/overrides", data=order, headers={"Sec-Fetch-Site": "cross-site"})
+    assert answer.status_code in {401, 403}
+    assert await place.duty.overrides() == []
+
+
+async def test_an_override_of_another_rota_is_not_taken_back_here(place: House) -> None:
+    made = await place.duty.add(rota="JCM/bertugas", person="siti", begins="", ends="2026-12-03 08:00", by="Ujian")
+    browser = await place.admitted("siti", "noc")
+    assert (await browser.post(f"/rotas/JCM/lain/overrides/{made.id}/remove")).status_code == 404
+    assert (await browser.post(f"{ROTA}/overrides/99/remove")).status_code == 404
+    assert [each.id for each in await place.duty.overrides()] == [made.id]
+
+
+async def test_who_may_see_but_not_hand_over_has_no_form(place: House) -> None:
+    browser = await place.admitted("admin", "admin")
+    page = (await browser.get(ROTA)).text
+    assert "Serahkan tugas" not in page
+    assert (await browser.post(f"{ROTA}/overrides", data={})).status_code == 403
+
+
+async def test_rotas_are_found_by_a_part_of_their_names(place: House) -> None:
+    browser = await place.admitted("ravi", "noc")
+    assert "JCM/bertugas" in (await browser.get("/rotas?q=jcm")).text
+    assert "Tiada jadual tugas." in (await browser.get("/rotas?q=lain")).text
+    assert "Tiada jadual tugas." in (await browser.get("/rotas?after=JCM/bertugas")).text
+    assert (await browser.get("/rotas/JCM/hantu")).status_code == 404
+    assert (await browser.get("/rotas/-/bertugas")).status_code == 404
