@@ -18,7 +18,7 @@ from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.delivery import Draft, Notice, NoticeState, Part
 from alerts.model.event import Release
 from alerts.model.gateway import Content, PageContent, SmsContent, VoiceContent
-from alerts.model.incident import Incident, IncidentState, apply, release_is_offered
+from alerts.model.incident import Incident, apply, release_is_offered
 from alerts.model.notice import Matter
 from alerts.record.clock import Clock
 from monitor.access.role import AgencyScope, Permission
@@ -31,6 +31,7 @@ from monitor.views.overview import NoticeView, view_notice
 
 #: Nobody reads more of a list; of each the number of all is told.
 MOST: Final = 50
+_LOOKED_AT: Final = 2 * MOST
 #: What the journal has of an incident beside what every notice went through.
 _DONE: Final = frozenset(
     {
@@ -69,7 +70,7 @@ class Waiting:
     theirs: Sequence[Incident]
     #: Outages whose announcements are offered for release, oldest first.
     releases: Sequence[Incident]
-    releases_count: int
+    has_more_releases: bool
     #: Notices of which somebody has to say what became of them, newest first.
     unsettled: Sequence[NoticeView]
 
@@ -134,27 +135,25 @@ class Worklist:
 
     async def waiting(self, visitor: Visitor) -> Waiting:
         """Return what waits for somebody, of the agencies for which they may act."""
-        now, takes, releases = (
-            self._clock.now(),
-            visitor.scope(Permission.ACKNOWLEDGE),
-            visitor.scope(Permission.RELEASE),
-        )
-        async with self._store.reading() as ledger:
-            found = await _open(ledger, takes)
-            unsettled = await _unsettled(ledger, visitor.scope(Permission.RULE))
-        untaken = sorted(
-            (each for each in found if each.state is IncidentState.TRIGGERED),
-            key=lambda each: (not may_release(each), each.began_at),
-        )
-        offered = [each for each in found if each.brief.agency in releases and release_is_offered(each, now)]
+        now = self._clock.now()
+        takes, releases = visitor.scope(Permission.ACKNOWLEDGE), visitor.scope(Permission.RELEASE)
         # Whoever has it by telephone is called by their name alone.
         names = {visitor.by, visitor.user.full_name if visitor.user else visitor.by}
+        async with self._store.reading() as ledger:
+            listing, theirs = ledger.listing, _of(takes)
+            untaken, count = await listing.untaken(theirs, most=MOST) if takes else ((), 0)
+            taken = await listing.taken_by(names, theirs, most=MOST) if takes else ()
+            # Whether it is offered its brief says, and a brief is large: of a mass outage the oldest are looked at.
+            waiting = await listing.unreleased_outages(_of(releases), most=_LOOKED_AT) if releases else ()
+            found = await ledger.incidents({*untaken, *taken, *waiting})
+            unsettled = await _unsettled(ledger, visitor.scope(Permission.RULE))
+        offered = [found[each] for each in waiting if release_is_offered(found[each], now)]
         return Waiting(
-            untaken=untaken[:MOST],
-            untaken_count=len(untaken),
-            theirs=[each for each in found if each.acknowledged_by in names][:MOST],
+            untaken=[found[each] for each in untaken],
+            untaken_count=count,
+            theirs=[found[each] for each in taken],
             releases=offered[:MOST],
-            releases_count=len(offered),
+            has_more_releases=len(offered) > MOST or len(waiting) == _LOOKED_AT,
             unsettled=unsettled,
         )
 
@@ -223,21 +222,14 @@ async def _numbered(ledger: SqlLedger, number: str) -> Incident:
     return found
 
 
-async def _open(ledger: SqlLedger, scope: AgencyScope) -> Sequence[Incident]:
-    """Return the open incidents that are in *scope*, oldest first."""
-    if scope.everything:
-        return await ledger.open_incidents()
-    if not scope:
-        return ()
-    ids = await ledger.listing.open_incidents(IncidentFilter(agencies=scope.agencies))
-    found = await ledger.incidents(ids)
-    return [found[each] for each in sorted(found)]
+def _of(scope: AgencyScope) -> IncidentFilter:
+    """Return which incidents are in a scope that there is; what is about no agency only in that of everything."""
+    return IncidentFilter(agencies=frozenset() if scope.everything else scope.agencies)
 
 
 async def _unsettled(ledger: SqlLedger, scope: AgencyScope) -> Sequence[NoticeView]:
     if not scope:
         return ()
-    # Without codes it would be asked for all agencies.
     wanted = NoticeFilter(agencies=scope.agencies if not scope.everything else set(), states={NoticeState.UNKNOWN})
     notices = await ledger.listed_notices(await ledger.listing.notices(wanted, most=MOST), None)
     incidents = await ledger.incidents({each.incident_id for each in notices})

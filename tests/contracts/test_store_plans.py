@@ -263,6 +263,11 @@ async def ask_for_lists(listing: Any, incident_id: int) -> None:
         NoticeFilter(agencies=codes, incident_id=incident_id, states=bad),
     ):
         await listing.notices(told, most=2)
+    for wanted in (IncidentFilter(), IncidentFilter(agencies=codes)):
+        await listing.untaken(wanted, most=2)
+        await listing.taken_by({"Siti"}, wanted, most=2)
+        await listing.unreleased_outages(wanted, most=2)
+    await listing.done_about(incident_id, {"remark"}, most=2)
     await listing.numbers([incident_id])
     await listing.during("JCM", T0, T0 + DAY)
 

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Select, func, select
 
 from alerts.model.delivery import NoticeState
-from alerts.model.incident import IncidentState
+from alerts.model.incident import OUTAGES, IncidentState
 from monitor.store.backend.transaction import InTransaction
 from monitor.store.schema.tables import incident, journal, notice, notice_incident
 
@@ -23,6 +23,7 @@ from monitor.store.schema.tables import incident, journal, notice, notice_incide
 NEWEST = 2**31 - 1
 
 _OPENED = incident.c.opened_at
+_PRESENT = func.coalesce(incident.c.present, incident.c.matter)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +101,31 @@ class SqlListing(InTransaction):
         query = _fitting(wanted).where(incident.c.resolved_at.is_(None))
         found: Sequence[int] = (await self._connection.execute(query)).scalars().all()
         return sorted((each for each in found if each < before), reverse=True)
+
+    async def untaken(self, wanted: IncidentFilter, *, most: int) -> tuple[Sequence[int], int]:
+        """Return the ids of the first *most* open incidents that nobody has taken on, and how many there are.
+
+        Outages first, then the oldest.
+        """
+        query = _fitting(wanted).where(incident.c.resolved_at.is_(None), incident.c.acknowledged_at.is_(None))
+        count = (await self._connection.execute(select(func.count()).select_from(query.subquery()))).scalar_one()
+        ordered = query.order_by(_PRESENT.not_in(OUTAGES), incident.c.began_at, incident.c.id).limit(most)
+        return (await self._connection.execute(ordered)).scalars().all(), count
+
+    async def taken_by(self, names: Collection[str], wanted: IncidentFilter, *, most: int) -> Sequence[int]:
+        """Return the ids of the oldest *most* open incidents that somebody has, by whatever name."""
+        query = _fitting(wanted).where(incident.c.resolved_at.is_(None), incident.c.acknowledged_by.in_(names))
+        query = query.order_by(incident.c.began_at, incident.c.id).limit(most)
+        found: Sequence[int] = (await self._connection.execute(query)).scalars().all()
+        return found
+
+    async def unreleased_outages(self, wanted: IncidentFilter, *, most: int) -> Sequence[int]:
+        """Return the ids of the oldest *most* open outages of which nothing was released."""
+        query = _fitting(wanted).where(incident.c.resolved_at.is_(None), incident.c.released_at.is_(None))
+        query = query.where(incident.c.matter.in_(OUTAGES), _PRESENT.in_(OUTAGES))
+        query = query.order_by(incident.c.began_at, incident.c.id).limit(most)
+        found: Sequence[int] = (await self._connection.execute(query)).scalars().all()
+        return found
 
     async def _first_since(self, since: datetime) -> int:
         # Numbers grow as time does, but for a clock that was set back.

@@ -33,11 +33,13 @@ from monitor.web.access.gate import Gate
 from monitor.web.duty.incident import incident_pages
 from monitor.web.duty.tasks import task_pages
 from monitor.web.portal import portal
+from pantau_lab.fault import SubmissionFault
 from tests.integration.alerts.town import WORDING, Town
-from tests.unit.alerts.people import BRIEF, MINUTE, RAVI, SECOND, SITI, trigger
+from tests.unit.alerts.people import BRIEF, FAX, LONG, MINUTE, RAVI, SECOND, SITI, trigger
 
 pytestmark = pytest.mark.story
 
+HOUR = 60 * MINUTE
 PAGE = "/incidents/JCM-01"
 BY = "Siti Contoh (siti)"
 TOLD_BY_SMS = replace(
@@ -49,6 +51,7 @@ TOLD_BY_SMS = replace(
             Step(after=5 * MINUTE, contacts=(RAVI,), channels=(Channel.SMS,)),
         ),
         rounds=1,
+        acknowledge_for=LONG,
     ),
 )
 
@@ -197,3 +200,27 @@ async def test_the_duty_officer_of_another_agency_is_neither_shown_it_nor_may_ac
         quiet = {"about": "JCM", "lasts": "2h", "why": "?"}
         assert (await browser.post("/duty/silences", data=quiet)).status_code == 403
     assert "silence begun" not in await town.journal()
+
+
+async def test_what_became_of_a_fax_is_said_by_the_page_by_whoever_may(town: Town) -> None:
+    town.fax_service.faults.append(SubmissionFault.DROP_BEFORE)
+    await town.submit(trigger(brief=TOLD_BY_SMS))
+    await town.siti.gets("JCM-01")
+    await town.acknowledge()
+    await town.release()
+    town.gets_letter("JCM-01")
+    await town.advance(HOUR)
+    fax = next(each for each in await town.notices() if each.addresses == (FAX,))
+    async with browser_of(town, "duty:MDC", name="mei") as browser:
+        assert "JCM" not in words_of(await browser.get("/duty"))
+        assert (await browser.post(f"/notices/{fax.id}/settle", data={"ruling": "lost", "why": "?"})).status_code == 403
+    async with browser_of(town, "duty:JCM") as browser:
+        waits = await browser.get("/duty")
+        assert "Notis yang tidak pasti 1 JCM-01" in words_of(waits)
+        assert f'href="{PAGE}#notice-{fax.id}"' in waits.text
+        word = {"ruling": "arrived", "why": "setiausahanya telah menerima faks itu"}
+        said = await press(town, browser, f"/notices/{fax.id}/settle", **word)
+        assert f"{BY} Notis disahkan telah sampai: setiausahanya telah menerima faks itu" in said
+        assert "telah dinyatakan lebih awal" in await press(town, browser, f"/notices/{fax.id}/settle", **word)
+        assert "Notis yang tidak pasti" not in words_of(await browser.get("/duty"))
+    assert (await town.journal()).count("notice settled by hand: arrived") == 1

@@ -99,6 +99,21 @@ async def test_a_silence_is_begun_listed_and_ended_and_the_journal_says_by_whom(
     assert (await client.get("/silences")).json() == []
 
 
+async def test_who_orders_the_same_twice_at_once_has_ordered_one_silence(
+    office: tuple[httpx.AsyncClient, Station],
+) -> None:
+    client, station = office
+    made = (await client.post("/silences", json=ORDER)).json()
+    assert (await client.post("/silences", json=ORDER)).json() == made
+    for other in ({"by": "Ravi Contoh"}, {"lasts": "3h"}, {"why": "kerja lain"}, {"about": ROUTES[0]}):
+        assert (await client.post("/silences", json={**ORDER, **other})).json()["id"] != made["id"]
+    station.clock.moment += MINUTE
+    assert (await client.post("/silences", json=ORDER)).json()["id"] == made["id"] + 5, "and it lasts longer"
+    ended = await client.post(f"/silences/{made['id'] + 5}/remove", json={"by": "Siti Contoh"})
+    assert ended.status_code == 200
+    assert (await client.post("/silences", json=ORDER)).json()["id"] == made["id"] + 6, "what was ended does not stand"
+
+
 @pytest.mark.parametrize(
     ("order", "says"),
     [

@@ -295,7 +295,7 @@ class Orders(Worklist):
             untaken_count=len(untaken),
             theirs=[each for each in seen if each.acknowledged_by == visitor.by],
             releases=releases,
-            releases_count=len(releases),
+            has_more_releases=False,
             unsettled=self.unsettled,
         )
 

@@ -15,9 +15,10 @@ from alerts.model.incident import IncidentState, apply
 from alerts.model.notice import Matter
 from monitor.store.engine.listing import DoneEntry
 from monitor.views.overview import NoticeDetail, NoticeView
+from monitor.web.portal import portal
 from tests.unit.alerts.people import T0, incident
 from tests.unit.monitor.web.signed import House, house
-from tests.unit.monitor.web.source import Orders, Service
+from tests.unit.monitor.web.source import LETTERS, Orders, Service, client
 
 PAGE = "/incidents/JCM-01"
 SITI = "Siti Contoh (siti)"
@@ -318,3 +319,16 @@ async def test_what_people_wrote_is_text_and_no_markup(tmp_path: Path) -> None:
         page = await (await officer_at(place)).get(PAGE)
     assert page.status_code == 200
     assert "<img" not in page.text
+
+
+async def test_the_number_of_an_incident_leads_to_its_page_wherever_people_sign_in(tmp_path: Path) -> None:
+    service = Service(in_the_tray=LETTERS)
+    async with house(tmp_path, service) as place:
+        browser = await officer_at(place)
+        clerk = await officer_at(place, "kerani", "clerk")
+        for path in ("/", "/agencies/JCM", "/notices/1"):
+            assert f'<a href="{PAGE}">JCM-01</a>' in (await browser.get(path)).text, path
+        assert f'<a href="{PAGE}">JCM-01</a>' in (await clerk.get("/letters")).text
+    async with client(portal(service, ["localhost"], service)) as web:
+        for path in ("/", "/agencies/JCM", "/notices/1", "/letters"):
+            assert f'href="{PAGE}"' not in (await web.get(path)).text, "there are no such pages"
