@@ -24,7 +24,12 @@ class UnderWay:
     @asynccontextmanager
     async def open(self, *, timeout: float) -> AsyncIterator[None]:  # noqa: ASYNC109 - of each callback, not of this
         """Be in service; *timeout* is what a customer has to answer a callback, in seconds."""
-        async with httpx.AsyncClient(trust_env=False, timeout=timeout) as client, asyncio.TaskGroup() as group:
+        # No kept connections: a customer who is busy closes one just when the next callback is on its way through it.
+        once = httpx.Limits(max_keepalive_connections=0)
+        async with (
+            httpx.AsyncClient(trust_env=False, timeout=timeout, limits=once) as client,
+            asyncio.TaskGroup() as group,
+        ):
             self._client, self._group = client, group
             yield
             for task in self._tasks:
