@@ -129,7 +129,8 @@ async def test_calls_in_vain_end_after_so_many_and_the_next_is_called_at_once(to
     await town.advance(2 * HOUR)
 
 
-async def test_when_nobody_answers_the_noc_is_told_once_and_when_somebody_has(town: Town) -> None:
+async def test_when_nobody_answers_the_noc_is_told_once_and_when_somebody_has(either_town: Town) -> None:
+    town = either_town
     auditor = auditor_of(town)
     town.go_round(30 * SECOND, auditor.look)
     await town.submit(trigger(brief=told_by(BY_SMS)))
@@ -243,8 +244,7 @@ async def test_without_a_pin_no_release_is_offered_in_a_call(town: Town) -> None
 RAVI_NEXT = replace(BY_CALL, after=HOUR, contacts=(RAVI,))
 
 
-async def test_a_release_that_waits_is_offered_to_the_next_and_the_noc_again_and_again(either_town: Town) -> None:
-    town = either_town
+async def test_a_release_that_waits_is_offered_to_the_next_and_the_noc_again_and_again(town: Town) -> None:
     auditor = auditor_of(town)
     town.go_round(30 * SECOND, auditor.look)
     town.siti.presses(*["1"] * 9)
