@@ -52,13 +52,11 @@ from monitor.service.access.openid import OpenIdDoor
 from monitor.service.access.safe import Safe
 from monitor.service.access.tokens import ProgramTokens
 from monitor.service.access.walls import Walls
-from monitor.service.agency_editor import AgencyEditor
 from monitor.service.alertmanager.receiver import AlertReceiver
 from monitor.service.alertmanager.teller import AlertTeller
 from monitor.service.daybook import LOOKS, Daybook
 from monitor.service.declarer import Declarer
 from monitor.service.derived import Derived, pin_book
-from monitor.service.documents import DocumentWriter
 from monitor.service.duty import Duty
 from monitor.service.front import Front
 from monitor.service.housekeeping import keep_house
@@ -66,15 +64,17 @@ from monitor.service.hush import Silencer, hush
 from monitor.service.leaver import Leaver
 from monitor.service.lines import build_lines, close_lines
 from monitor.service.noticeboard import Noticeboard
-from monitor.service.once import MOST_KEPT, OrderBook
 from monitor.service.paper.letters import Letters, office_hours
 from monitor.service.paper.restorer import Restorer
+from monitor.service.portal.agency_editor import AgencyEditor
+from monitor.service.portal.documents import DocumentWriter
+from monitor.service.portal.once import MOST_KEPT, OrderBook
+from monitor.service.portal.trials import Trials
+from monitor.service.portal.worklist import Worklist
 from monitor.service.reloader import Reloader, needs_restart, read
 from monitor.service.renamer import Renamer
 from monitor.service.statements import Statements
-from monitor.service.trials import Trials
 from monitor.service.watch import Watch, WatchSurroundings, keep_showing_mailboxes
-from monitor.service.worklist import Worklist
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.engine.drills import Drills
 from monitor.store.engine.journal import JournalPages

@@ -15,7 +15,7 @@ from jinja2 import Environment
 from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
 from monitor.advice import advise
-from monitor.service.trials import KeptTrial, TrialRefused, Trials
+from monitor.service.portal.trials import KeptTrial, TrialRefused, Trials
 from monitor.web.access.gate import Needs, agency_in_path
 from monitor.web.access.sign_in import from_where
 from monitor.web.ask import asked, remember

@@ -13,8 +13,8 @@ from alerts.record.clock import SystemClock
 from alerts.record.store import StoreAway
 from monitor.cli.configured import store_server
 from monitor.cli.service import fail
-from monitor.service.documents import DocumentWriter
 from monitor.service.order import NotDone
+from monitor.service.portal.documents import DocumentWriter
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.schema.migrations import StoreBarredError, StoreTooNewError
 from monitor.store.upkeep.documents import Documents, DocumentsAwayError, read_documents

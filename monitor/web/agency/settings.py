@@ -17,8 +17,8 @@ from monitor.access.visitor import Visitor
 from monitor.config.files.document import LARGEST, document_of
 from monitor.config.files.edit import NotEditable, edit_text
 from monitor.model.document import DocumentVersion
-from monitor.service.agency_editor import LISTED, AgencyDraft, AgencyEditor, DraftAnswer
 from monitor.service.order import NotDone
+from monitor.service.portal.agency_editor import LISTED, AgencyDraft, AgencyEditor, DraftAnswer
 from monitor.store.upkeep.documents import DocumentsMovedOnError
 from monitor.web.access.gate import Needs, agency_in_path
 from monitor.web.agency.deed import FORMS, BadField, edits_of

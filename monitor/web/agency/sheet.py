@@ -18,7 +18,7 @@ from monitor.config.agency.route import RouteDirection, RouteSettings, default_r
 from monitor.config.files.document import document_of
 from monitor.config.files.duration import NoDuration, format_duration, parse_duration
 from monitor.model.document import DocumentVersion
-from monitor.service.agency_editor import AgencyDraft, AgencyEditor, DraftAnswer
+from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftAnswer
 from monitor.web.agency.deed import DAYS, KINDS, NUMBERS
 from monitor.web.agency.difference import differing_lines
 from monitor.web.ask import asked

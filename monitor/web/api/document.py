@@ -20,8 +20,8 @@ from monitor.access.visitor import Visitor
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.loading import AgencySource, stored_source
 from monitor.model.document import Pen, digest_of
-from monitor.service.documents import DocumentsBrought, DocumentWriter
 from monitor.service.order import NotDone, Unknown
+from monitor.service.portal.documents import DocumentsBrought, DocumentWriter
 from monitor.store.upkeep.documents import DocumentsMovedOnError
 from monitor.web.access.gate import Needs, about_ourselves, agency_in_path, needs
 from monitor.web.api.answer import knows

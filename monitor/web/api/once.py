@@ -10,7 +10,7 @@ from fastapi import Header, Request, Response
 from pydantic import TypeAdapter
 
 from monitor.access.visitor import Visitor
-from monitor.service.once import KeyOfAnotherOrder, OrderAnswer, OrderBook
+from monitor.service.portal.once import KeyOfAnotherOrder, OrderAnswer, OrderBook
 from monitor.store.upkeep.answers import OrderKey
 from monitor.web.api.said import wrong_header
 

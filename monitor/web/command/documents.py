@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.loading import AgencySource
 from monitor.model.document import FILE_NAME, DocumentVersion, Pen
-from monitor.service.documents import DocumentsAnswer, DocumentsBrought, DocumentWriter
 from monitor.service.order import NotDone
+from monitor.service.portal.documents import DocumentsAnswer, DocumentsBrought, DocumentWriter
 from monitor.store.upkeep.documents import DocumentsMovedOnError
 from monitor.web.word import Word
 

@@ -21,7 +21,7 @@ from monitor.access.visitor import Visitor
 from monitor.service.declarer import Declarer
 from monitor.service.front import Front
 from monitor.service.order import NotDone, no_notice
-from monitor.service.worklist import Worklist
+from monitor.service.portal.worklist import Worklist
 from monitor.store.engine.listing import NoticeFilter
 from monitor.views.deed import PERMISSION_FOR, StaffDeed, possible
 from monitor.views.overview import view_incident

@@ -24,6 +24,7 @@ from monitor.model.document import digest_of
 from monitor.service.access.administration import Administration
 from monitor.store.backend.database import Database
 from monitor.store.upkeep.documents import read_documents
+from monitor.store.upkeep.second_factors import SecondFactors
 from monitor.store.upkeep.users import Users
 from tests.integration.watching import agency, laid_out, service
 
@@ -61,7 +62,8 @@ def taken_up(place: Path) -> Mapping[str, object]:
 async def invited(place: Path) -> str:
     """Make the agency's officer before anything runs, and return the code."""
     async with Database.open(place / "state") as database:
-        administration = Administration(Users(database), SystemClock(), agencies=lambda: ["JCM", "MDC"])
+        users, factors = Users(database), SecondFactors(database)
+        administration = Administration(users, SystemClock(), agencies=lambda: ["JCM", "MDC"], factors=factors)
         await administration.add("siti", "Siti Contoh", ["officer:JCM"], by="Ujian")
         return (await administration.invite("siti", CodeWay.LETTER, by="Ujian")).code
 

@@ -36,13 +36,13 @@ from monitor.service.access.safe import Safe
 from monitor.service.access.secret import SessionKey
 from monitor.service.access.tokens import ProgramTokens
 from monitor.service.access.walls import Walls
-from monitor.service.agency_editor import AgencyEditor
 from monitor.service.declarer import Declarer
-from monitor.service.documents import DocumentWriter
 from monitor.service.duty import Duty
 from monitor.service.hush import Silencer
-from monitor.service.once import MOST_KEPT, OrderBook
-from monitor.service.trials import Trials
+from monitor.service.portal.agency_editor import AgencyEditor
+from monitor.service.portal.documents import DocumentWriter
+from monitor.service.portal.once import MOST_KEPT, OrderBook
+from monitor.service.portal.trials import Trials
 from monitor.store.backend.database import Database
 from monitor.store.engine.journal import JournalPages
 from monitor.store.engine.ledger import SqlStore

@@ -34,7 +34,7 @@ from monitor.service.front import Front
 from monitor.service.noticeboard import Noticeboard, Overview
 from monitor.service.order import NotDone, agency_called, no_incident, no_notice
 from monitor.service.paper.letters import Letters, LetterView, Noted
-from monitor.service.worklist import IncidentSheet, Outgoing, ReleaseLook, Waiting, Worklist
+from monitor.service.portal.worklist import IncidentSheet, Outgoing, ReleaseLook, Waiting, Worklist
 from monitor.store.engine.listing import DoneEntry, IncidentFilter, NoticeFilter
 from monitor.views.days import AgencyDays, Availability, view_days
 from monitor.views.overview import (

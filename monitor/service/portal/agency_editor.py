@@ -14,8 +14,8 @@ from monitor.config.files.section import IN_THE_STORE
 from monitor.config.loading import AgencySource, Configuration, stored_source
 from monitor.config.sense.custody import check_custody
 from monitor.model.document import DocumentVersion, Pen, WrittenDocument
-from monitor.service.documents import DocumentsBrought, DocumentWriter
 from monitor.service.order import NotDone, Unknown
+from monitor.service.portal.documents import DocumentsBrought, DocumentWriter
 from monitor.store.upkeep.documents import Documents
 
 #: Of the versions of an agency so many are listed at once.
