@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from monitor.config.files.problem import Problem
 from monitor.config.loading import load
@@ -246,6 +247,18 @@ async def test_a_form_that_came_too_late_is_sent_again_for_the_other_version_by_
     assert "Buat perubahan saya" not in shown(answer)
 
 
+async def test_a_text_that_the_store_cannot_take_now_is_kept_on_the_page(
+    place: House, officer: httpx.AsyncClient
+) -> None:
+    started, typed = digest_of(await place.site.text()), agency("JCM") + "# sejam kerja\n" * 20_000
+    async with place.database.exclusive() as connection:
+        await connection.execute(text("PRAGMA max_page_count = 1"))
+    answer = await send(officer, "text", started, text=typed)
+    assert answer.status_code == 503
+    assert text_in(answer) == typed
+    assert f'name="started_from" value="{started}"' in answer.text
+
+
 @pytest.mark.parametrize(
     ("cron", "lasts", "says"),
     [
@@ -309,12 +322,12 @@ async def test_an_officer_changes_nothing_of_another_agency_not_even_by_writing_
     place: House, officer: httpx.AsyncClient
 ) -> None:
     assert (await officer.post("/agencies/MDC/settings", data={"form": "interval"})).status_code == 403
-    for text in (
+    for written in (
         agency("MDC"),
         agency("JCM").replace("agency: JCM", "agency: MDC"),
         agency("JCM", "x.gov.my") + "agency: MDC\n",
     ):
-        answer = await fill(place, officer, "text", text=text)
+        answer = await fill(place, officer, "text", text=written)
         assert answer.status_code == 422
     first = await fill(place, officer, "text", text=agency("MDC"))
     assert "Baris 2: agency: another code is another agency" in shown(first)
@@ -442,5 +455,6 @@ async def test_who_may_edit_an_agency_finds_its_settings_on_every_page(
     place: House, officer: httpx.AsyncClient
 ) -> None:
     assert f'href="{SETTINGS}"' in (await officer.get("/account")).text
+    assert f'href="{SETTINGS}"' in (await officer.get("/agencies/JCM")).text
     viewer = await place.admitted("ravi", "viewer:JCM")
     assert SETTINGS not in (await viewer.get("/account")).text
