@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
 from pydantic import Field, TypeAdapter
 
 from alerts.decide.silence import Silence
-from monitor.access.role import OURSELVES, Permission
+from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
 from monitor.config.files.duration import NoDuration, parse_duration
 from monitor.service.hush import Silencer
@@ -25,8 +25,6 @@ _SILENCE = TypeAdapter(Silence)
 _Reader = Annotated[Visitor, Depends(Needs(Permission.READ))]
 _Silencer = Annotated[Visitor, Depends(Needs(Permission.SILENCE))]
 _Once = Annotated[OnceOver, Depends(once_over)]
-#: How what is about no agency begins: our own parts, and the routes between our own mailboxes.
-_OURS: Final = frozenset({"OURS", "CONTROL"})
 
 
 class ApiSilence(ApiReason):
@@ -43,7 +41,7 @@ def silence_orders(silencer: Silencer) -> APIRouter:
     @asked.get("/silences", summary="The silences that have not ended, oldest first", response_model=list[Silence])
     async def current(visitor: _Reader) -> Response:
         scope = visitor.scope(Permission.READ)
-        rows = [each for each in await silencer.current() if _agency_of(each.about) in scope]
+        rows = [each for each in await silencer.current() if silencer.whose(each.about) in scope]
         return Response(await listed(_SILENCE, rows), media_type="application/json")
 
     @router.post(
@@ -53,7 +51,8 @@ def silence_orders(silencer: Silencer) -> APIRouter:
         status_code=HTTPStatus.CREATED,
     )
     async def add(said: ApiSilence, visitor: _Silencer, carry_out: _Once) -> Response:
-        permit(visitor, Permission.SILENCE, _agency_of(said.about))
+        about = silencer.called(said.about)
+        permit(visitor, Permission.SILENCE, silencer.whose(about))
         name = name_of(visitor, said.by)
         try:
             lasts = parse_duration(said.lasts)
@@ -61,7 +60,7 @@ def silence_orders(silencer: Silencer) -> APIRouter:
             raise wrong_in_body("lasts", f"{wrong}; write 2h, or 30m") from None
 
         async def act() -> Silence:
-            return await silencer.add(said.about, lasts, said.why, name)
+            return await silencer.add(about, lasts, said.why, name)
 
         return await carry_out.answer(key_holder(visitor), _SILENCE, act, HTTPStatus.CREATED)
 
@@ -72,16 +71,10 @@ def silence_orders(silencer: Silencer) -> APIRouter:
         found = next((each for each in await silencer.current() if each.id == number), None)
         if found is None:
             raise Unknown(f"there is no silence {number} that goes on; /api/v1/silences lists them")
-        permit(visitor, Permission.SILENCE, _agency_of(found.about))
+        permit(visitor, Permission.SILENCE, silencer.whose(found.about))
         return await silencer.remove(number, visitor.by)
 
     both = APIRouter()
     both.include_router(asked)
     both.include_router(router)
     return both
-
-
-def _agency_of(about: str) -> str:
-    """Return whose it is that a silence is about: "JCM", or "JCM/internal"."""
-    head = about.strip().partition("/")[0].upper()
-    return OURSELVES if head in _OURS else head
