@@ -36,13 +36,13 @@ async def running(place: Path) -> AsyncIterator[httpx.AsyncClient]:
         async with service(place):
             secret = await token(place, "admin")
             headers = {"Authorization": f"Bearer {secret}"}
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers) as web:
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60) as web:
                 yield web
 
 
 async def token(place: Path, *roles: str) -> str:
     socket = httpx.AsyncHTTPTransport(uds=str(place / "state" / CONTROL_SOCKET))
-    async with httpx.AsyncClient(transport=socket, base_url="http://pantau") as control:
+    async with httpx.AsyncClient(transport=socket, base_url="http://pantau", timeout=60) as control:
         order = {"name": "penyunting", "roles": roles, "lasts": "1d", "by": "Ujian"}
         return str((await control.post("/tokens", json=order)).raise_for_status().json()["secret"])
 
@@ -140,16 +140,43 @@ async def test_two_who_started_from_the_same_lose_nothing_unseen(web: httpx.Asyn
     assert stored(tmp_path)["JCM"] == won
 
 
-async def test_only_an_administrator_writes_and_an_officer_reads_their_own(
-    web: httpx.AsyncClient, tmp_path: Path
-) -> None:
+async def test_an_officer_writes_their_own_and_moves_no_secret(web: httpx.AsyncClient, tmp_path: Path) -> None:
     match = {"If-Match": (await web.get(JCM)).headers["ETag"]}
     for roles, reads in ((["officer:JCM"], True), (["officer"], True), (["officer:MDC"], False), (["noc"], False)):
         shown = {"Authorization": f"Bearer {await token(tmp_path, *roles)}"}
         assert ((await web.get(JCM, headers=shown)).status_code == 200) is reads
-        for method in ("PUT", "DELETE"):
-            answer = await web.request(method, JCM, content=agency("JCM"), headers={**match, **shown})
-            assert answer.status_code == 403, roles
+        put = await web.put(JCM, content=agency("JCM"), headers={**match, **shown})
+        assert (put.status_code == 200) is reads
+        assert (await web.delete(JCM, headers={**match, **shown})).status_code == 403
+        new = await web.put(
+            "/api/v1/agencies/BARU/document", content=agency("BARU"), headers={"If-None-Match": "*", **shown}
+        )
+        assert new.status_code == 403
+
+    shown = {"Authorization": f"Bearer {await token(tmp_path, 'officer:JCM')}"}
+    for old, ours in (
+        ("secrets/mail", "/etc/passwd"),
+        ("127.0.0.1, port: 3}\n    imap", "127.0.0.2, port: 3}\n    imap"),
+    ):
+        refused = await web.put(JCM, content=agency("JCM").replace(old, ours), headers={**match, **shown})
+        assert refused.status_code == 422
+        [part] = refused.json()["errors"]
+        assert "only an administrator changes" in part["detail"]
+        assert part["pointer"].startswith("#/mailboxes/utama/")
+    assert stored(tmp_path)["JCM"] == agency("JCM")
+    written = await web.put(JCM, content=agency("JCM") + "# pegawai\n", headers={**match, **shown})
+    assert (written.status_code, written.json()["taken"]) == (200, True)
+
+
+async def test_an_officer_is_told_nothing_of_another_agency(web: httpx.AsyncClient, tmp_path: Path) -> None:
+    shown = {"Authorization": f"Bearer {await token(tmp_path, 'officer:JCM')}"}
+    match = {"If-Match": (await web.get(JCM)).headers["ETag"]}
+    for text in (agency("JCM").replace("agency: JCM", "agency: MDC"), agency("JCM", "mdc.gov.my")):
+        answer = await web.put(JCM, content=text, headers={**match, **shown})
+        assert answer.status_code == 422
+        assert all("pointer" in part for part in answer.json()["errors"]), "only what is theirs"
+    assert stored(tmp_path) == {code: agency(code) for code in ("JCM", "MDC")}
+    assert (await web.get("/api/v1/agencies/MDC/document", headers=shown)).status_code == 403
 
 
 async def test_where_agencies_are_files_nothing_is_read_or_written_here(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "GET /api/v1/agencies/{code}": ("own", READERS),
     "GET /api/v1/agencies/{code}/days": ("own", READERS),
     "GET /api/v1/agencies/{code}/document": ("own", {"officer", "admin"}),
-    "PUT /api/v1/agencies/{code}/document": ("ours", {"admin"}),
+    "PUT /api/v1/agencies/{code}/document": ("own", {"officer", "admin"}),
     "DELETE /api/v1/agencies/{code}/document": ("ours", {"admin"}),
     "GET /api/v1/incidents": ("part", READERS),
     "GET /api/v1/incidents/{number}": ("own", READERS),
