@@ -84,6 +84,15 @@ class FactorOffer:
     kept: str = field(repr=False)
 
 
+@dataclass(slots=True, kw_only=True)
+class _Turn:
+    """Whose attempts on one account come one after the other."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    #: How many have it or wait for it.
+    wanted: int = 0
+
+
 class EntryRefused(Exception):
     """Not with this name and these words, or not now. The message is a key of the portal's words."""
 
@@ -113,7 +122,7 @@ class Authenticator:
         self._agencies = agencies
         self._hashing = asyncio.Semaphore(_AT_ONCE)
         self._waiting = 0
-        self._turns: dict[str, asyncio.Lock] = {}
+        self._turns: dict[str, _Turn] = {}
         self._addresses: OrderedDict[str, Failures] = OrderedDict()
         #: By digest, as last read, and when by the loop's clock.
         self._known: OrderedDict[str, tuple[WebSession, float]] = OrderedDict()
@@ -288,14 +297,17 @@ class Authenticator:
     async def _turn(self, name: str) -> AsyncIterator[None]:
         if self._waiting >= _QUEUE:
             raise EntryRefused("sign_in_busy")
-        turn = self._turns.setdefault(name, asyncio.Lock())
+        turn = self._turns.setdefault(name, _Turn())
+        turn.wanted += 1
         self._waiting += 1
         try:
-            async with turn:
+            async with turn.lock:
                 yield
         finally:
             self._waiting -= 1
-            if not turn.locked() and self._turns.get(name) is turn:
+            turn.wanted -= 1
+            # Not by whether it is locked: between two who have it, it is not, and a third would get a lock of their own.
+            if not turn.wanted:
                 del self._turns[name]
 
     async def _admitted(self, name: str, address: str) -> KeptUser | None:

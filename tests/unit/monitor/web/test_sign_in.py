@@ -99,6 +99,28 @@ async def test_many_guesses_at_once_are_no_way_around_the_wait(place: House) -> 
     assert events.count("sign-in failed") == 3
 
 
+async def test_who_comes_while_one_hands_over_to_the_next_waits_for_both(place: House) -> None:
+    there = most = 0
+
+    async def stay() -> None:
+        nonlocal there, most
+        async with place.authenticator._turn("siti"):
+            there += 1
+            most = max(most, there)
+            for _ in range(5):
+                await asyncio.sleep(0)
+            there -= 1
+
+    async def follow(first: asyncio.Task[None]) -> None:
+        await first
+        await stay()
+
+    first = asyncio.create_task(stay())
+    await asyncio.gather(first, stay(), follow(first))
+    assert most == 1
+    assert not place.authenticator._turns
+
+
 async def test_a_name_that_nobody_has_waits_as_one_that_somebody_has(place: House) -> None:
     async with place.browser() as browser:
         answers = [await sign_in(browser, "tiada", "apa sahaja yang panjang") for _ in range(5)]
