@@ -69,6 +69,7 @@ from monitor.service.paper.restorer import Restorer
 from monitor.service.portal.agency_editor import AgencyEditor
 from monitor.service.portal.documents import DocumentWriter
 from monitor.service.portal.once import MOST_KEPT, OrderBook
+from monitor.service.portal.rota_feed import FeedDesk
 from monitor.service.portal.trials import Trials
 from monitor.service.portal.worklist import Worklist
 from monitor.service.reloader import Reloader, needs_restart, read
@@ -87,6 +88,7 @@ from monitor.store.probing.retention import Keep, Retention
 from monitor.store.upkeep.answers import Answers
 from monitor.store.upkeep.documents import Documents, DocumentsAwayError
 from monitor.store.upkeep.renames import Renames
+from monitor.store.upkeep.rota_feeds import RotaFeeds
 from monitor.store.upkeep.second_factors import SecondFactors
 from monitor.store.upkeep.secrets import Secrets
 from monitor.store.upkeep.tokens import TokenRecords
@@ -441,6 +443,7 @@ class App:
             factors=factors,
             changed=authenticator.forget if authenticator else _nothing,
         )
+        feeds = FeedDesk(RotaFeeds(self._database), self._duty, users, self._clock)
         walls = Walls(WallLinks(self._database), self._clock, agencies=self._agencies)
         tokens = ProgramTokens(TokenRecords(self._database), self._clock, agencies=self._agencies)
         gate = Gate(
@@ -518,10 +521,10 @@ class App:
             partial(task_pages, worklist, declarer, silencer),
             partial(incident_pages, front, worklist, declarer),
             partial(settings_pages, editor, self._clock),
-            partial(rota_pages, self._duty),
             partial(trial_pages, Trials(self._lifecycle, self._clock, self._watch)),
             partial(journal_pages, JournalPages(self._database), users),
             partial(wall_pages, walls, self._clock),
+            partial(rota_pages, self._duty, feeds),
         ]
         seen = portal(
             front,

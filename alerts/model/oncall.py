@@ -125,6 +125,15 @@ class Gap:
     ends: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DutySpell:
+    """One person is on call without a break, or nobody, from `begins` until `ends`."""
+
+    begins: datetime
+    ends: datetime
+    person: Contact | None
+
+
 def on_call(rota: Rota, overrides: Sequence[Override], moment: datetime) -> Contact | None:
     """Return who is on call at *moment*, or `None`. Of overrides that overlap the one made last counts."""
     standing = [o for o in overrides if o.rota == rota.name and o.begins <= moment < o.ends]
@@ -168,6 +177,23 @@ def gaps(rota: Rota, overrides: Sequence[Override], now: datetime, outlook: time
             continue
         goes_on = bool(found) and found[-1].ends == begins
         found.append(Gap(begins=found.pop().begins if goes_on else begins, ends=ends))
+    return tuple(found)
+
+
+def spells(rota: Rota, overrides: Sequence[Override], first: datetime, last: datetime) -> tuple[DutySpell, ...]:
+    """Return who is on call when between the two moments, in order; those at the edges whole, as far as a quarter goes.
+
+    What begins before that begins with its month: at the same moment whenever it is asked.
+    """
+    begins = last_handover(rota, overrides, first - _FAR * _DAY, first)
+    ends = next_handover(rota, overrides, last)
+    start = begins.at if begins else rota.begin(rota.day(first).replace(day=1))
+    end = ends.at if ends else last
+    found: list[DutySpell] = []
+    for at, until in pairwise([start, *_changes(rota, overrides, start, end), end]):
+        person = on_call(rota, overrides, at)
+        goes_on = bool(found) and _key(found[-1].person) == _key(person)
+        found.append(DutySpell(begins=found.pop().begins if goes_on else at, ends=until, person=person))
     return tuple(found)
 
 

@@ -13,7 +13,7 @@ import structlog
 
 from alerts.hours.wallclock import first_showing, last_showing
 from alerts.model.contact import Address, Contact
-from alerts.model.oncall import OUTLOOK, Gap, Override, Rota, gaps, next_handover, on_call
+from alerts.model.oncall import OUTLOOK, DutySpell, Gap, Override, Rota, gaps, next_handover, on_call, spells
 from alerts.record.clock import Clock
 from alerts.record.store import Entry
 from monitor.access.role import OURSELVES, AgencyScope
@@ -94,6 +94,15 @@ class Duty:
         if named is None:
             raise Unknown(f"there is no rota {rota}")
         return [person for person in self._people(named).values() if person.addresses]
+
+    async def spells(self, rota: str, first: datetime, last: datetime) -> Sequence[DutySpell]:
+        """Return who has the duty of a rota when, between the two moments. Raise `Unknown`."""
+        named = self._roster().named.get(rota)
+        if named is None:
+            raise Unknown(f"there is no rota {rota}")
+        async with self._store.reading() as ledger:
+            overrides = await ledger.duty.standing(first, [rota])
+        return spells(named, overrides, first, last)
 
     async def show(self, agency: str, at: str, *, only: Collection[str] | None = None) -> Sequence[DutyView]:
         """Return the rotas that an agency's escalation names; of "", all. *at*: a moment as people write it, or "".

@@ -8,15 +8,17 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
-from jinja2 import Environment
+from jinja2 import Environment, Template
 
 from alerts.model.oncall import Override
 from monitor.access.role import OURSELVES, Permission
-from monitor.access.visitor import Visitor
+from monitor.access.visitor import User, Visitor
 from monitor.config.fields.phone import printed
 from monitor.service.duty import Duty, owner_of
 from monitor.service.order import NotDone, Unknown
-from monitor.web.access.gate import Needs
+from monitor.service.portal.rota_feed import FeedDesk, FeedKey
+from monitor.web.access.gate import Needs, SignInNeededError, open_to_all
+from monitor.web.access.sign_in import from_where
 from monitor.web.ask import asked, remember
 from monitor.web.form import MAY_SEND_FORMS, fields_of
 from monitor.web.page import Tongue
@@ -44,7 +46,7 @@ def path_of(rota: str) -> str:
     return f"/rotas/{owner_of(rota) or _OURS}/{rota.rpartition('/')[2]}"
 
 
-def rota_pages(duty: Duty, templates: Mapping[Tongue, Environment]) -> APIRouter:
+def rota_pages(duty: Duty, desk: FeedDesk, templates: Mapping[Tongue, Environment]) -> APIRouter:
     """Build the pages."""
     router = APIRouter(include_in_schema=False)
 
@@ -65,7 +67,14 @@ def rota_pages(duty: Duty, templates: Mapping[Tongue, Environment]) -> APIRouter
             "q": q,
             "more": more,
         }
-        return remember(request, render(request, visitor, "rotas.html", 200, facts))
+        return remember(request, _page(template(request, "rotas.html"), request, visitor, facts))
+
+    @router.get(
+        "/rotas/{code}/{rota}.ics", dependencies=open_to_all("has keys of its own: calendar programs do not sign in")
+    )
+    async def calendar(code: str, rota: str, key: Annotated[str, Query(max_length=100)] = "") -> Response:
+        name = rota if code == _OURS else f"{code.upper()}/{rota}"
+        return Response(await desk.read(name, FeedKey(text=key)), media_type="text/calendar")
 
     @router.get("/rotas/{code}/{rota}")
     async def one(request: Request, visitor: _TheirColleague, code: str, rota: str) -> Response:
@@ -90,6 +99,22 @@ def rota_pages(duty: Duty, templates: Mapping[Tongue, Environment]) -> APIRouter
             raise Unknown(f"no override {override_id} of {name} stands")
         return await carried_out(request, visitor, name, duty.remove(override_id, visitor.by), {})
 
+    @router.post("/rotas/{code}/{rota}/feeds")
+    async def make(request: Request, visitor: _TheirColleague, code: str, rota: str) -> Response:
+        await fields_of(request)
+        name = called(code, rota)
+        key = await desk.make(name, _known(visitor), address=from_where(request))
+        # In this answer and nowhere else.
+        feed = f"{str(request.base_url).rstrip('/')}{path_of(name)}.ics?key={key.text}"
+        return await shown(request, visitor, name, feed=feed)
+
+    @router.post("/rotas/{code}/{rota}/feeds/{feed_id}/revoke")
+    async def revoke(request: Request, visitor: _TheirColleague, code: str, rota: str, feed_id: Id) -> Response:
+        await fields_of(request)
+        name = called(code, rota)
+        await desk.revoke(feed_id, name, _known(visitor), address=from_where(request))
+        return RedirectResponse(path_of(name), status_code=303)
+
     def called(code: str, rota: str) -> str:
         name = rota if code == _OURS else f"{code.upper()}/{rota}"
         duty.candidates(name)
@@ -113,30 +138,45 @@ def rota_pages(duty: Duty, templates: Mapping[Tongue, Environment]) -> APIRouter
     async def shown(request: Request, visitor: Visitor, name: str, *, status: int = 200, **facts: object) -> Response:
         [view] = await duty.show("", "", only=[name])
         blank: dict[str, object] = {
+            # Not that of a form: there is nothing to be got there in another language.
+            "path": path_of(name),
             "view": view,
             "overrides": await standing(name),
             "candidates": duty.candidates(name),
             "may_override": visitor.may(Permission.OVERRIDE, owner_of(name)),
             "written": {},
+            "feeds": await desk.feeds(name),
+            "feed": "",
         }
-        return render(request, visitor, "rota.html", status, {**blank, **facts})
+        return _page(template(request, "rota.html"), request, visitor, {**blank, **facts}, status)
 
-    def render(request: Request, visitor: Visitor, template: str, status: int, facts: Mapping[str, object]) -> Response:
-        page = templates[asked(request).tongue].get_template(template)
-
-        def sees_numbers(rota: str) -> bool:
-            # A rota that is lent to an agency is not of that agency: its officers read who it is, and ring their own people.
-            return visitor.may(Permission.READ_PEOPLE, owner_of(rota))
-
-        common: dict[str, object] = {
-            "visitor": visitor,
-            "path": request.url.path,
-            "path_of": path_of,
-            "printed": printed,
-            "sees_numbers": sees_numbers,
-            "problem": "",
-            "why": "",
-        }
-        return HTMLResponse(page.render({**common, **facts}), status_code=status, headers=MAY_SEND_FORMS)
+    def template(request: Request, name: str) -> Template:
+        return templates[asked(request).tongue].get_template(name)
 
     return router
+
+
+def _page(
+    template: Template, request: Request, visitor: Visitor, facts: Mapping[str, object], status: int = 200
+) -> Response:
+
+    def sees_numbers(rota: str) -> bool:
+        # A rota that is lent to an agency is not of that agency: its officers read who it is, and ring their own people.
+        return visitor.may(Permission.READ_PEOPLE, owner_of(rota))
+
+    common: dict[str, object] = {
+        "visitor": visitor,
+        "path": request.url.path,
+        "path_of": path_of,
+        "printed": printed,
+        "sees_numbers": sees_numbers,
+        "problem": "",
+        "why": "",
+    }
+    return HTMLResponse(template.render({**common, **facts}), status_code=status, headers=MAY_SEND_FORMS)
+
+
+def _known(visitor: Visitor) -> User:
+    if visitor.user is None:
+        raise SignInNeededError
+    return visitor.user

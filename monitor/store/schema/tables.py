@@ -639,6 +639,22 @@ override = Table(
     Index("ix_override_ends", "ends"),
 )
 
+#: A calendar of a rota, for programs that cannot sign in: they show a key. Revoked, it stays: who could read is a part of the record.
+rota_feed = Table(
+    "rota_feed",
+    metadata,
+    _id(),
+    Column("rota", String(100), nullable=False),
+    #: SHA-256 of the key.
+    Column("digest", String(64), nullable=False, unique=True),
+    #: Name of the user; it is good for as long as they may see the rota themselves.
+    Column("user", String(64), nullable=False),
+    Column("made_at", Moment, nullable=False),
+    Column("revoked_by", String(200)),
+    Column("revoked_at", Moment),
+    Index("ix_rota_feed_rota", "rota"),
+)
+
 #: Who may sign in to the portal. Nobody is deleted: the journal and old sessions name them.
 portal_user = Table(
     "portal_user",

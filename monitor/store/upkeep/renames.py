@@ -27,6 +27,7 @@ from monitor.store.schema.tables import (
     journal,
     override,
     pin_entry,
+    rota_feed,
     run,
     run_before,
     silence,
@@ -128,6 +129,7 @@ async def _follow(
     counts["incidents"], still_open = await _move_incidents(connection, renaming)
     await _move_each(connection, silence, silence.c.about, renaming.key)
     await _move_each(connection, override, override.c.rota, renaming.rota)
+    await _move_each(connection, rota_feed, rota_feed.c.rota, renaming.rota)
     if renaming.what is Renamed.AGENCY:
         await _move_days(connection, database, renaming)
         for table, column in ((exercise, exercise.c.agency), (pin_entry, pin_entry.c.agency)):

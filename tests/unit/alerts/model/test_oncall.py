@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -13,7 +14,19 @@ from hypothesis import strategies as st
 from alerts.hours.calendar import Calendar, State
 from alerts.model.contact import Contact
 from alerts.model.notice import Language
-from alerts.model.oncall import OUTLOOK, Days, Gap, Handover, Layer, Override, Rota, gaps, next_handover, on_call
+from alerts.model.oncall import (
+    OUTLOOK,
+    Days,
+    Gap,
+    Handover,
+    Layer,
+    Override,
+    Rota,
+    gaps,
+    next_handover,
+    on_call,
+    spells,
+)
 from tests.unit.alerts.people import MINUTE, RAVI, SITI
 
 MALAYSIA, LONDON = ZoneInfo("Asia/Kuala_Lumpur"), ZoneInfo("Europe/London")
@@ -296,3 +309,37 @@ def test_under_an_override_its_person_is_on_call_and_around_it_whoever_was_plann
     assert on_call(rota, [stands], moment) == (MEI if inside else on_call(rota, (), moment))
     assert on_call(rota, [stands], begins) == MEI
     assert on_call(rota, [stands], begins + span) == on_call(rota, (), begins + span)
+
+
+@given(covered(), moments, st.timedeltas(min_value=MINUTE, max_value=timedelta(days=20)), moments)
+def test_spells_follow_one_another_without_a_hole_and_have_whoever_is_on_call(
+    rota: Rota, begins: datetime, span: timedelta, first: datetime
+) -> None:
+    stands = Override(id=1, rota="r", contact=MEI, begins=begins, ends=begins + span, by="x", made_at=begins - OUTLOOK)
+    last = first + timedelta(days=14)
+    found = spells(rota, [stands], first, last)
+    assert found[0].begins <= first
+    assert found[-1].ends >= last
+    for before, after in pairwise(found):
+        assert before.ends == after.begins
+        assert before.person != after.person
+    for each in found:
+        assert on_call(rota, [stands], each.begins) == each.person
+        assert on_call(rota, [stands], each.ends - timedelta(microseconds=1)) == each.person
+
+
+def test_a_spell_begins_at_the_same_moment_whenever_it_is_asked_for() -> None:
+    alone = replace(WEEKLY, layers=(Layer(people=(SITI,), begins=date(2026, 1, 1)),))
+    for rota, begins in ((WEEKLY, "2026-11-23 08:00"), (alone, "2026-11-01 08:00")):
+        for day in (24, 25, 29):
+            first = local(f"2026-11-{day} 14:15")
+            assert spells(rota, (), first, first + OUTLOOK)[0].begins == local(begins)
+
+
+def test_a_spell_in_which_nobody_is_on_call_is_one_too() -> None:
+    first = local("2026-11-27 12:00")
+    found = spells(WORKDAYS_ONLY, (), first, first + timedelta(days=2))
+    assert [(each.person and each.person.key, each.ends) for each in found] == [
+        ("siti", local("2026-11-28 08:00")),
+        (None, local("2026-11-30 08:00")),
+    ]

@@ -42,12 +42,14 @@ from monitor.service.hush import Silencer
 from monitor.service.portal.agency_editor import AgencyEditor
 from monitor.service.portal.documents import DocumentWriter
 from monitor.service.portal.once import MOST_KEPT, OrderBook
+from monitor.service.portal.rota_feed import FeedDesk
 from monitor.service.portal.trials import Trials
 from monitor.store.backend.database import Database
 from monitor.store.engine.journal import JournalPages
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.upkeep.answers import Answers
 from monitor.store.upkeep.documents import Documents
+from monitor.store.upkeep.rota_feeds import RotaFeeds
 from monitor.store.upkeep.second_factors import SecondFactors
 from monitor.store.upkeep.secrets import Secrets
 from monitor.store.upkeep.tokens import TokenRecords
@@ -280,7 +282,7 @@ async def house(
             partial(trial_pages, trials),
             partial(journal_pages, JournalPages(database), users),
             partial(wall_pages, walls, clock),
-            partial(rota_pages, duty),
+            partial(rota_pages, duty, FeedDesk(RotaFeeds(database), duty, users, clock)),
         ]
         station = Station(database)
         silencer = Silencer(

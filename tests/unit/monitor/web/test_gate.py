@@ -64,6 +64,10 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "GET /rotas/{code}/{rota}": ("own", COLLEAGUES),
     "POST /rotas/{code}/{rota}/overrides": ("own", {"officer", "duty", "noc"}),
     "POST /rotas/{code}/{rota}/overrides/{override_id}/remove": ("own", {"officer", "duty", "noc"}),
+    # With keys of their own.
+    "GET /rotas/{code}/{rota}.ics": ("all", set()),
+    "POST /rotas/{code}/{rota}/feeds": ("own", COLLEAGUES),
+    "POST /rotas/{code}/{rota}/feeds/{feed_id}/revoke": ("own", COLLEAGUES),
     "GET /users": ("ours", {"admin"}),
     "POST /users": ("ours", {"admin"}),
     "GET /users/{name}": ("ours", {"admin"}),
@@ -140,6 +144,7 @@ NAMES = {
     "link_id": "1",
     "rota": "bertugas",
     "override_id": "1",
+    "feed_id": "1",
 }
 ROLES = ["viewer", "officer", "clerk", "duty", "noc", "admin"]
 

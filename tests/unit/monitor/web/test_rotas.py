@@ -6,12 +6,14 @@ import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from icalendar import Calendar
 from sqlalchemy import select
 
-from monitor.store.schema.tables import journal
+from monitor.store.schema.tables import journal, rota_feed
 from tests.unit.monitor.web.signed import House, house
 
 NUMBER = re.compile(r"tel:\+60\d+")
@@ -143,3 +145,92 @@ async def test_rotas_are_found_by_a_part_of_their_names(place: House) -> None:
     assert "Tiada jadual tugas." in (await browser.get("/rotas?after=JCM/bertugas")).text
     assert (await browser.get("/rotas/JCM/hantu")).status_code == 404
     assert (await browser.get("/rotas/-/bertugas")).status_code == 404
+
+
+async def feed_of(browser: httpx.AsyncClient) -> str:
+    """Make a calendar; return its address, as a calendar program asks for it."""
+    answer = await browser.post(f"{ROTA}/feeds")
+    [found] = re.findall(r"http://localhost(/rotas/JCM/bertugas\.ics\?key=[\w-]{43})<", answer.text)
+    return str(found)
+
+
+async def test_a_calendar_program_reads_a_rota_with_its_key_and_without_signing_in(place: House) -> None:
+    browser = await place.admitted("siti", "officer:JCM")
+    address = await feed_of(browser)
+    async with place.browser() as program:
+        answer = await program.get(address)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/calendar; charset=utf-8")
+    assert not re.search(r"\+?60\d{6}|TEL|\d{2}-\d{4}", answer.text)
+    events = Calendar.from_ical(answer.content).walk("VEVENT")
+    now = [each for each in events if each.decoded("dtstart") <= place.clock.now() < each.decoded("dtend")]
+    assert [str(each["summary"]) for each in now] == ["Ali bin Contoh (JCM/bertugas)"]
+    assert "DTEND:20261206T000000Z" in answer.text
+
+    assert f'href="{ROTA}?lang=en"' in (await browser.post(f"{ROTA}/feeds")).text
+    # Shown once: neither the page nor the store has it.
+    key = urlsplit(address).query.removeprefix("key=")
+    assert key not in (await browser.get(ROTA)).text
+    async with place.database.read() as connection:
+        kept, _ = (await connection.execute(select(rota_feed))).all()
+        said_of_it = [str(row) for row in (await connection.execute(select(journal))).all()]
+    assert key not in str(kept)
+    assert not any(key in row for row in said_of_it)
+
+
+async def test_an_override_takes_the_place_of_what_was_planned_and_goes_again(place: House) -> None:
+    address = await feed_of(await place.admitted("siti", "officer:JCM"))
+
+    async def events() -> dict[str, tuple[str, str]]:
+        async with place.browser() as program:
+            found = Calendar.from_ical((await program.get(address)).content).walk("VEVENT")
+        return {str(each["uid"]): (str(each["summary"]), f"{each.decoded('dtend'):%Y%m%dT%H%M%SZ}") for each in found}
+
+    planned = await events()
+    made = await place.duty.add(
+        rota="JCM/bertugas", person="siti", begins="2026-12-03 08:00", ends="2026-12-04 08:00", by="Ujian"
+    )
+    changed = await events()
+    assert set(planned) < set(changed)
+    [at_once] = [uid for uid in planned if planned[uid] != changed[uid]]
+    assert changed[at_once] == ("Ali bin Contoh (JCM/bertugas)", "20261203T000000Z")
+    place.clock.move(timedelta(hours=1))
+    assert await events() == changed
+    await place.duty.remove(made.id, "Ujian")
+    assert await events() == planned
+
+
+@pytest.mark.parametrize("how", ["revoked", "another key", "another rota", "role lost", "disabled", "no key"])
+async def test_a_calendar_that_is_not_to_be_read_is_not_there(place: House, how: str) -> None:
+    browser = await place.admitted("siti", "officer:JCM")
+    address = await feed_of(browser)
+    match how:
+        case "revoked":
+            assert (await browser.post(f"{ROTA}/feeds/1/revoke")).status_code == 303
+            assert (await browser.post(f"{ROTA}/feeds/1/revoke")).status_code == 404
+        case "another key":
+            address = address[:-1] + ("a" if address[-1] != "a" else "b")
+        case "another rota":
+            address = address.replace("/JCM/", "/MDC/")
+        case "role lost":
+            await place.administration.assign("siti", ["clerk:JCM", "officer:MDC"], by="Ujian")
+        case "disabled":
+            await place.administration.disable("siti", by="Ujian")
+        case _:
+            address = address.partition("?")[0]
+    async with place.browser() as program:
+        answer = await program.get(address)
+    assert (answer.status_code, answer.json()["detail"]) == (404, "there is no such calendar")
+
+
+async def test_who_made_and_revoked_a_calendar_is_in_the_journal(place: House) -> None:
+    browser = await place.admitted("siti", "officer:JCM")
+    await feed_of(browser)
+    assert "Dibuat oleh siti" in said(await browser.get(ROTA))
+    await (await place.admitted("ravi", "noc")).post(f"{ROTA}/feeds/1/revoke")
+    assert "Dibuat oleh siti" not in said(await browser.get(ROTA))
+    async with place.database.read() as connection:
+        rows = (await connection.execute(select(journal).where(journal.c.event.startswith("calendar")))).all()
+    assert [(row.actor, row.event, row.detail["rota"]) for row in rows] == [
+        ("Siti Contoh (siti)", "calendar made", "JCM/bertugas"),
+        ("Ravi Contoh (ravi)", "calendar revoked", "JCM/bertugas"),
+    ]

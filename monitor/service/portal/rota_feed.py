@@ -1,0 +1,90 @@
+"""Calendars of rotas for programs that cannot sign in: each is read with a key of its own, which is shown once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
+from secrets import token_urlsafe
+from typing import Final
+
+from alerts.record.clock import Clock
+from alerts.record.store import Entry
+from monitor.access.role import Permission, scope_of
+from monitor.access.visitor import User
+from monitor.service.duty import Duty
+from monitor.service.order import Unknown
+from monitor.store.upkeep.rota_feeds import RotaFeed, RotaFeeds
+from monitor.store.upkeep.users import Users
+from monitor.views.duty_calendar import duty_calendar
+
+_PAST: Final = timedelta(days=7)
+_AHEAD: Final = timedelta(days=56)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedKey:
+    """What a calendar program shows; only its digest is kept."""
+
+    text: str
+
+    @classmethod
+    def new(cls) -> FeedKey:
+        """Return one that nobody guesses: 256 bits."""
+        return cls(text=token_urlsafe(32))
+
+    @property
+    def digest(self) -> str:
+        """What is kept of it."""
+        return sha256(self.text.encode()).hexdigest()
+
+    def __repr__(self) -> str:
+        """Never show it."""
+        return "FeedKey(...)"
+
+
+class FeedDesk:
+    """Makes and revokes them, and answers with the calendar."""
+
+    def __init__(self, feeds: RotaFeeds, duty: Duty, users: Users, clock: Clock) -> None:
+        self._feeds = feeds
+        self._duty = duty
+        self._users = users
+        self._clock = clock
+
+    async def feeds(self, rota: str) -> Sequence[RotaFeed]:
+        """Return those of a rota that may be read."""
+        return await self._feeds.of(rota)
+
+    async def make(self, rota: str, user: User, *, address: str = "") -> FeedKey:
+        """Make one for a user who may see the rota; return its key. *address*: from where. Raise `Unknown`."""
+        self._duty.candidates(rota)
+        key = FeedKey.new()
+        await self._feeds.add(rota, user.name, key.digest, self._entry("calendar made", rota, user, address))
+        return key
+
+    async def revoke(self, feed_id: int, rota: str, user: User, *, address: str = "") -> None:
+        """Let one be read no more. Raise `Unknown`."""
+        if not await self._feeds.revoke(feed_id, rota, self._entry("calendar revoked", rota, user, address)):
+            raise Unknown(f"{rota} has no calendar {feed_id}")
+
+    async def read(self, rota: str, key: FeedKey) -> bytes:
+        """Return a rota's calendar. Raise `Unknown`, whatever is wrong: nobody learns which it was.
+
+        It is read for as long as whoever had it made may see the rota themselves.
+        """
+        feed, gone = await self._feeds.find(key.digest), Unknown("there is no such calendar")
+        if feed is None or feed.rota != rota:
+            raise gone
+        kept = await self._users.find(feed.user)
+        if kept is None or kept.user.disabled_at is not None:
+            raise gone
+        if rota not in self._duty.visible(scope_of(kept.user.assignments, Permission.READ_PEOPLE)):
+            raise gone
+        now = self._clock.now()
+        return duty_calendar(rota, await self._duty.spells(rota, now - _PAST, now + _AHEAD), now)
+
+    def _entry(self, what: str, rota: str, user: User, address: str) -> Entry:
+        detail = {"rota": rota, "address": address}
+        return Entry(at=self._clock.now(), actor=user.by, event=what, detail=detail)

@@ -1,0 +1,69 @@
+"""Calendars of rotas that may be read with a key, in the database. What is kept of a key is its digest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, insert, select, update
+
+from alerts.record.store import Entry
+from monitor.store.backend.database import Database
+from monitor.store.engine import audit
+from monitor.store.schema.rows import new_id
+from monitor.store.schema.tables import rota_feed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotaFeed:
+    """A calendar of a rota that somebody may read with a key."""
+
+    id: int
+    rota: str
+    #: Name of the user who had it made.
+    user: str
+    made_at: datetime
+
+
+class RotaFeeds:
+    """Reads and writes them. Raises `StoreAway` when the store is."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def of(self, rota: str) -> Sequence[RotaFeed]:
+        """Return those of a rota that were not revoked, in the order in which they were made."""
+        query = select(rota_feed).where(rota_feed.c.rota == rota, rota_feed.c.revoked_at.is_(None))
+        async with self._database.read() as connection:
+            return [_feed(row) for row in await connection.execute(query.order_by(rota_feed.c.id))]
+
+    async def find(self, digest: str) -> RotaFeed | None:
+        """Return the one whose key has this digest, unless it was revoked."""
+        query = select(rota_feed).where(rota_feed.c.digest == digest, rota_feed.c.revoked_at.is_(None))
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return None if row is None else _feed(row)
+
+    async def add(self, rota: str, user: str, digest: str, entry: Entry) -> int:
+        """Make one; return its id."""
+        values = {"rota": rota, "user": user, "digest": digest, "made_at": entry.at}
+        async with self._database.write() as connection:
+            made = new_id(await connection.execute(insert(rota_feed).values(**values)))
+            await audit.append(connection, [entry])
+        return made
+
+    async def revoke(self, feed_id: int, rota: str, entry: Entry) -> bool:
+        """Revoke one of a rota; return whether there was one to revoke."""
+        this = (rota_feed.c.id == feed_id) & (rota_feed.c.rota == rota) & rota_feed.c.revoked_at.is_(None)
+        values = {"revoked_by": entry.actor, "revoked_at": entry.at}
+        async with self._database.write() as connection:
+            if not (await connection.execute(update(rota_feed).where(this).values(**values))).rowcount:
+                return False
+            await audit.append(connection, [entry])
+        return True
+
+
+def _feed(row: Row[Any]) -> RotaFeed:
+    return RotaFeed(id=row.id, rota=row.rota, user=row.user, made_at=row.made_at)

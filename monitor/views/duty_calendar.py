@@ -1,0 +1,42 @@
+"""A rota as a calendar (RFC 5545), for people's own calendar programs: names and times, and nobody's number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from icalendar import Calendar, Event
+
+from alerts.model.oncall import DutySpell
+
+#: How often a program is asked to look again.
+_AGAIN = timedelta(hours=1)
+
+
+def duty_calendar(rota: str, spells: Iterable[DutySpell], now: datetime) -> bytes:
+    """Return the calendar of a rota, with an event for each spell; also where nobody is on call, which shall be seen.
+
+    An event has its name from the rota and its beginning: what ends otherwise or falls to somebody else takes the place of
+    what was there. All times are UTC.
+    """
+    calendar = Calendar()
+    calendar.add("prodid", "-//Pantau//Rota//MS")
+    calendar.add("version", "2.0")
+    calendar.add("name", rota)
+    # The same for programs that do not know RFC 7986.
+    calendar.add("x-wr-calname", rota)
+    calendar.add("refresh-interval", _AGAIN, parameters={"value": "DURATION"})
+    calendar.add("x-published-ttl", "PT1H")
+    for spell in spells:
+        event = Event()
+        begins = spell.begins.astimezone(UTC)
+        event.add("uid", f"{begins:%Y%m%dT%H%M%SZ}-{rota.replace('/', '-').lower()}@pantau")
+        event.add("dtstamp", now.astimezone(UTC).replace(microsecond=0))
+        event.add("dtstart", begins)
+        event.add("dtend", spell.ends.astimezone(UTC))
+        event.add("summary", f"{spell.person.name} ({rota})" if spell.person else f"TIADA SESIAPA BERTUGAS ({rota})")
+        # Whoever is on call can still be invited elsewhere.
+        event.add("transp", "TRANSPARENT")
+        calendar.add_component(event)
+    made: bytes = calendar.to_ical()
+    return made

@@ -1,0 +1,41 @@
+"""What every store promises about calendars of rotas that are read with a key."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import select
+
+from alerts.record.store import Entry
+from monitor.store.backend.database import Database
+from monitor.store.schema.tables import journal, rota_feed
+from monitor.store.upkeep.rota_feeds import RotaFeed, RotaFeeds
+from tests.unit.alerts.people import T0
+
+HOUR = timedelta(hours=1)
+
+
+def entry(what: str = "calendar made") -> Entry:
+    return Entry(at=T0, actor="Siti Contoh (siti)", event=what)
+
+
+async def test_a_calendar_is_found_by_the_digest_of_its_key_until_it_is_revoked(database: Database) -> None:
+    feeds = RotaFeeds(database)
+    made = [await feeds.add("JCM/bertugas", "siti", sign * 64, entry()) for sign in "ab"]
+    first, second = (RotaFeed(id=number, rota="JCM/bertugas", user="siti", made_at=T0) for number in made)
+    assert await feeds.of("JCM/bertugas") == [first, second]
+    assert await feeds.of("MDC/bertugas") == []
+    assert await feeds.find("b" * 64) == second
+    assert await feeds.find("c" * 64) is None
+
+    # Of another rota there is none with this id.
+    assert not await feeds.revoke(first.id, "MDC/bertugas", entry("must not be there"))
+    assert await feeds.revoke(first.id, "JCM/bertugas", entry("calendar revoked"))
+    assert not await feeds.revoke(first.id, "JCM/bertugas", entry("must not be there"))
+    assert await feeds.find("a" * 64) is None
+    assert await feeds.of("JCM/bertugas") == [second]
+    async with database.read() as connection:
+        events = (await connection.execute(select(journal.c.event).order_by(journal.c.id))).scalars().all()
+        kept = (await connection.execute(select(rota_feed).where(rota_feed.c.id == first.id))).one()
+    assert events[-3:] == ["calendar made", "calendar made", "calendar revoked"]
+    assert (kept.revoked_by, kept.revoked_at) == ("Siti Contoh (siti)", T0)
