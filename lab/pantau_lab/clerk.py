@@ -11,11 +11,11 @@ from typing import Any
 import httpx
 
 from monitor.runtime.unix import reachable
+from pantau_lab.world import CLERK
 
 #: From the letter in the tray to the printer, and to the letter box. A letter taken back before needs no recovery letter.
 PRINTS_AFTER = timedelta(seconds=20)
 POSTS_AFTER = timedelta(seconds=40)
-_NAME = "Kerani Contoh"
 
 
 async def post_letters(control: Path, now: datetime) -> None:
@@ -30,4 +30,4 @@ def _look_through(control: Path, now: datetime) -> None:
             lain_for = now - datetime.fromisoformat(letter["laid_at"])
             for step, after, deed in (("laid", PRINTS_AFTER, "printed"), ("printed", POSTS_AFTER, "posted")):
                 if letter["step"] == step and lain_for > after:
-                    client.post(f"http://pantau/notices/{letter['id']}/{deed}", json={"by": _NAME})
+                    client.post(f"http://pantau/notices/{letter['id']}/{deed}", json={"by": CLERK})

@@ -67,8 +67,12 @@ def write(
     listen: str,
     callbacks: str,
     agencies: Sequence[FictionalAgency] = AGENCIES,
+    signs_in: bool = False,
 ) -> Path:
-    """Write settings, a file for each of *agencies*, and secrets below *directory*; return the settings file."""
+    """Write settings, a file for each of *agencies*, and secrets below *directory*; return the settings file.
+
+    *signs_in*: whether whoever looks at the portal has to sign in.
+    """
     secrets = directory / "secrets"
     files = directory / "agencies"
     for folder in (secrets, files):
@@ -84,7 +88,8 @@ def write(
     for agency in agencies:
         _dump(files / f"{agency.code.lower()}.yaml", _agency(agency, network, timing))
     settings = directory / "pantau.yaml"
-    _dump(settings, _settings(network, providers, timing, listen, callbacks))
+    portal: dict[str, Any] = {"portal": {}} if signs_in else {}
+    _dump(settings, _settings(network, providers, timing, listen, callbacks) | portal)
     return settings
 
 

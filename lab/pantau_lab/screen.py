@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from alerts.model.channel import Channel
+from pantau_lab.login import DemoLogin, login_table
 from pantau_lab.outbox import Sent
 
 _ZONE = ZoneInfo("Asia/Kuala_Lumpur")
@@ -29,7 +30,7 @@ _COLOURS = {
     "withdrawn": "dim",
 }
 _DIRECTIONS = {"outbound": "keluar/out", "inbound": "masuk/in", "internal": "dalaman/internal"}
-_ROWS = 12
+_ROWS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,7 @@ class ScreenState:
     sent: Sequence[Sent] = ()
 
 
-def render(state: ScreenState, url: str, directory: Path) -> RenderableType:
+def render(state: ScreenState, url: str, directory: Path, logins: Sequence[DemoLogin]) -> RenderableType:
     """Return the whole screen."""
     return Group(
         Text.assemble(("Pantau", "bold"), f"  {url}   metrics: {url}/metrics"),
@@ -53,6 +54,8 @@ def render(state: ScreenState, url: str, directory: Path) -> RenderableType:
         Text(
             "in another terminal: .venv/bin/pantau demo break JCM --how lose | repair JCM      Ctrl-C ends", style="dim"
         ),
+        Text(),
+        login_table(logins),
         Text(),
         _agencies(state),
         Text(),

@@ -49,11 +49,12 @@ async def stage(
     listen: str | None = None,
     timing: Timing = DEMO,
     agencies: Sequence[FictionalAgency] = AGENCIES,
+    signs_in: bool = False,
 ) -> AsyncIterator[Stage]:
     """Run the world for as long as the block lasts, with the service's configuration written below *directory*.
 
     *listen*: where the service is to listen ("127.0.0.1:8080"), by default on a port that is kept for it, as the one for
-    callbacks is. *agencies*: the part of the world that is there.
+    callbacks is. *agencies*: the part of the world that is there. *signs_in*: whether people sign in to the portal.
     """
     plans = [
         *(SystemPlan.with_one_mailbox(a.code, a.domain, tempo=timing.tempo) for a in agencies),
@@ -82,7 +83,16 @@ async def stage(
             key_secret=machines.key_secret,
             fax_caller="+60300000000",
         )
-        settings = write(directory, network, providers, timing, listen=listen, callbacks=callbacks, agencies=agencies)
+        settings = write(
+            directory,
+            network,
+            providers,
+            timing,
+            listen=listen,
+            callbacks=callbacks,
+            agencies=agencies,
+            signs_in=signs_in,
+        )
         yield Stage(
             network=network,
             carrier=phones,

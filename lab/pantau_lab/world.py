@@ -65,6 +65,9 @@ REFERENCES = (
 
 NOC = Person(key="noc", name="Pegawai Bertugas Pusat Operasi", number="+60100000900", keys=("1",))
 
+#: Prints and posts the letters of all.
+CLERK = "Kerani Contoh"
+
 AGENCIES = (
     FictionalAgency(
         code="JCM",

@@ -7,8 +7,9 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -26,7 +27,9 @@ from monitor.runtime.place import CONTROL_SOCKET
 from monitor.web.serving import open_port
 from pantau_lab import leftover
 from pantau_lab.clerk import post_letters
+from pantau_lab.login import DemoLogin, demo_logins, login_table, write_logins, write_private
 from pantau_lab.mail import Fault
+from pantau_lab.prologue import prologue
 from pantau_lab.screen import ScreenState, changes, render
 from pantau_lab.stage import Stage, lever, stage
 
@@ -39,6 +42,10 @@ WhichDemo = Annotated[Path | None, typer.Option("--directory", help="The running
 _DIRECTORY = Path("var/demo")
 #: Marks a directory that the demo made and may empty at its start.
 _MARK = ".pantau-demo"
+#: Who may sign in, with which password.
+LOGINS_FILE = "sign-in.txt"
+#: What a program shows that asks.
+PROGRAM_FILE = "token"
 
 
 @app.callback()
@@ -118,11 +125,14 @@ async def _run(directory: Path, listen: Listen) -> None:
     # SIGHUP: the terminal was closed. The service runs in a session of its own and would stay.
     for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(stop, stopping.set)
-    async with (
-        stage(directory, listen=str(listen)) as world,
-        _service(world.settings, directory / "pantau.log", stopping),
-    ):
-        await _show(directory, world, stopping)
+    logins = demo_logins()
+    async with stage(directory, listen=str(listen), signs_in=True) as world:
+        token = await prologue(world.settings, logins)
+        write_logins(directory / LOGINS_FILE, logins)
+        write_private(directory / PROGRAM_FILE, f"{token}\n")
+        async with _service(world.settings, directory / "pantau.log", stopping):
+            demo = RunningDemo(directory=directory, world=world, logins=logins, token=token, since=datetime.now(UTC))
+            await _show(demo, stopping)
 
 
 @asynccontextmanager
@@ -165,38 +175,54 @@ def _end_of(log: Path) -> str:
     return log.read_text(errors="replace")[-2000:]
 
 
-async def _show(directory: Path, world: Stage, stopping: asyncio.Event) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningDemo:
+    """What there is to be shown."""
+
+    directory: Path
+    world: Stage
+    logins: Sequence[DemoLogin]
+    #: By which the screen asks.
+    token: str = field(repr=False)
+    #: Nothing that is older is news here.
+    since: datetime
+
+
+async def _show(demo: RunningDemo, stopping: asyncio.Event) -> None:
     """Show how things stand until the demo is to end: redrawn on a terminal, else a line a change."""
-    console = Console()
+    console, world, directory = Console(), demo.world, demo.directory
     before = ScreenState()
+    shown = {"Authorization": f"Bearer {demo.token}"}
+    client = httpx.AsyncClient(base_url=f"{world.url}/api/v1", headers=shown, trust_env=False, timeout=5)
     with Live(console=console, screen=False, auto_refresh=False) if console.is_terminal else nullcontext() as live:
         if live is None:
-            console.print(
-                f"Pantau: {world.url}\neverything sent lies in {directory}/outbox/\nCtrl-C ends", highlight=False
-            )
-        while not stopping.is_set():
-            state = await _state(world)
-            if live is not None:
-                live.update(render(state, world.url, directory), refresh=True)
-            else:
-                for line in changes(before, state):
-                    console.print(line, markup=False, highlight=False)
-            before = state
-            with suppress(httpx.HTTPError, OSError):
-                await post_letters(directory / "state" / CONTROL_SOCKET, datetime.now(UTC))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(1):
-                    await stopping.wait()
+            console.print(f"Pantau: {world.url}", login_table(demo.logins), sep="\n", highlight=False)
+            console.print(f"everything sent lies in {directory}/outbox/\nCtrl-C ends", highlight=False)
+        async with client:
+            while not stopping.is_set():
+                state = await _state(demo, client)
+                if live is not None:
+                    live.update(render(state, world.url, directory, demo.logins), refresh=True)
+                else:
+                    for line in changes(before, state):
+                        console.print(line, markup=False, highlight=False)
+                before = state
+                with suppress(httpx.HTTPError, OSError):
+                    await post_letters(directory / "state" / CONTROL_SOCKET, datetime.now(UTC))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(1):
+                        await stopping.wait()
 
 
-async def _state(world: Stage) -> ScreenState:
+async def _state(demo: RunningDemo, client: httpx.AsyncClient) -> ScreenState:
+    world = demo.world
     faults = {name: sorted(system.faults) for name, system in world.network.systems.items()}
     sent = [*world.outbox.sent, *world.outbox.letters()]
     try:
-        async with httpx.AsyncClient(base_url=f"{world.url}/api/v1", trust_env=False, timeout=5) as client:
-            agencies, incidents, notices = [
-                (await client.get(path)).json() for path in ("/agencies", "/incidents", "/notices")
-            ]
+        agencies, incidents, notices = [
+            (await client.get(path)).raise_for_status().json() for path in ("/agencies", "/incidents", "/notices")
+        ]
     except (httpx.HTTPError, ValueError):
         return ScreenState(faults=faults, sent=sent)  # It is starting, or ending.
-    return ScreenState(agencies=agencies, incidents=incidents, notices=notices, faults=faults, sent=sent)
+    new = [each for each in notices if datetime.fromisoformat(each["created_at"]) >= demo.since]
+    return ScreenState(agencies=agencies, incidents=incidents, notices=new, faults=faults, sent=sent)

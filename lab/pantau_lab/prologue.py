@@ -1,0 +1,42 @@
+"""What is in the demo's store before its service opens it: who may sign in, and ninety days of history."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+
+from alerts.record.clock import SystemClock
+from monitor.config.loading import load
+from monitor.store.backend.database import Database
+from pantau_lab.chronicle import write_past
+from pantau_lab.login import DemoLogin, add_token, add_users
+from pantau_lab.past import past_until
+
+
+async def prologue(settings: Path, logins: Sequence[DemoLogin]) -> str:
+    """Write it all into the store of a service that has never run, by its *settings*; return a token by which a program may look."""
+    clock = SystemClock()
+    configuration = (await asyncio.to_thread(load, settings, os.environ)).accepted()
+    agencies = configuration.registry.agencies
+    with _quiet():
+        async with Database.open(configuration.settings.state) as database:
+            await write_past(database, configuration, past_until(clock.now()))
+            await add_users(database, clock, logins, agencies)
+            return await add_token(database, clock, agencies)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Say nothing of what is long over: whoever watches the terminal would take it for news."""
+    before = structlog.get_config()["wrapper_class"]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    try:
+        yield
+    finally:
+        structlog.configure(wrapper_class=before)

@@ -1,0 +1,126 @@
+"""What a demo begins with: people who can sign in, and a past that is whole, the same for the same day, and disturbs nobody."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+
+from alerts.model.delivery import NoticeState
+from alerts.model.event import Trigger
+from alerts.model.incident import IncidentState
+from alerts.model.notice import Matter
+from monitor.config.loading import load
+from monitor.store.backend.database import Database
+from monitor.store.engine import audit
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.probing.days import DayRecords
+from pantau_lab.chronicle import write_past
+from pantau_lab.login import DemoLogin
+from pantau_lab.past import past_until
+from pantau_lab.serving import claimed
+from pantau_lab.stage import stage
+
+NOW = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
+PATIENCE = 90.0
+
+
+async def test_the_past_is_written_whole_the_same_each_time_and_owes_nobody_anything(tmp_path: Path) -> None:
+    async with stage(tmp_path) as world:
+        configuration = load(world.settings, {}).accepted()
+    past, told = past_until(NOW), list[object]()
+    for place in ("one", "other"):
+        async with Database.open(tmp_path / place) as database:
+            await write_past(database, configuration, past)
+            store = SqlStore(database)
+            async with store.reading() as ledger:
+                incidents = await ledger.recent_incidents()
+                notices = await ledger.recent_notices()
+                assert await ledger.active_incidents() == []
+            told.append(
+                (
+                    [(i.number, i.matter, i.began_at, i.ended_at, i.acknowledged_by, i.brief.cause) for i in incidents],
+                    [(n.facts.number, n.purpose, n.person, n.channel, n.state, n.created_at) for n in notices],
+                    await DayRecords(database).gathered(["JCM", "MDC", "UCM"], min(on for _, on in past.sheets)),
+                )
+            )
+            assert not (await audit.verify(database.read)).flaws
+            async with database.read() as connection:
+                for each in incidents:
+                    said = {entry.event for entry in await audit.of_incident(connection, each.id)}
+                    assert {"incident opened", "incident acknowledged", "incident resolved", "notice delivered"} <= said
+            assert {i.state for i in incidents} == {IncidentState.RESOLVED}
+            assert {n.state for n in notices} == {NoticeState.DELIVERED, NoticeState.SENT, NoticeState.WITHDRAWN}
+            assert len(incidents) == len(past.outages)
+            assert {o.taken_by for o in past.outages} == {i.acknowledged_by for i in incidents}
+            # And the next number is the one behind them.
+            latest = next(i for i in incidents if i.brief.agency == "JCM")
+            again = Trigger(dedup_key="JCM", at=NOW, matter=Matter.BOTH, began_at=NOW, brief=latest.brief)
+            async with store.transaction() as ledger:
+                number = (await ledger.add_incident(again)).number
+            assert number == f"JCM-{int(latest.number[-2:]) + 1:02}"
+    assert told[0] == told[1]
+
+
+@contextmanager
+def demo(directory: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Run the demo; give its address once its service answers."""
+    with claimed(1) as (port,):
+        environment = os.environ | {"PANTAU_LISTEN": f"127.0.0.1:{port}"}
+        command = (sys.executable, "-m", "monitor.cli", "demo", "--directory", str(directory))
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+        ) as process:
+            try:
+                yield f"http://127.0.0.1:{port}", process
+            finally:
+                process.send_signal(signal.SIGTERM)
+
+
+def logins(directory: Path) -> Sequence[DemoLogin]:
+    rows = [line.split("\t") for line in (directory / "sign-in.txt").read_text().splitlines()]
+    return [DemoLogin(role=role, name=name, full_name="", password=password) for role, name, password in rows]
+
+
+def test_each_role_can_sign_in_sees_ninety_days_and_the_screen_goes_on_without_anybody(tmp_path: Path) -> None:
+    place = tmp_path / "demo"
+    with demo(place) as (url, process):
+        deadline = time.monotonic() + PATIENCE
+        assert process.stdout is not None
+        shown = ""
+        # The screen looks by a token of its own.
+        while "JCM: internal" not in shown:
+            assert time.monotonic() < deadline, shown
+            shown += process.stdout.readline()
+        assert httpx.get(f"{url}/api/v1/agencies", trust_env=False).status_code == 401
+        token = place / "token"
+        assert token.stat().st_mode & 0o777 == 0o600
+        shows = {"Authorization": f"Bearer {token.read_text().strip()}"}
+        assert httpx.get(f"{url}/api/v1/agencies", headers=shows, trust_env=False).status_code == 200
+        for login in logins(place):
+            assert login.password in shown
+            with httpx.Client(base_url=f"{url}/api/v1", trust_env=False) as client:
+                form = {"name": login.name, "password": login.password}
+                assert client.post(f"{url}/sign-in", data=form, headers={"Origin": url}).status_code == 303
+                seen = {each["agency"] for each in client.get("/agencies").json()}
+                assert seen == ({"JCM"} if ":" in login.role else {"JCM", "MDC", "UCM"}), login.role
+                days = client.get("/agencies/JCM/days").json()["days"]
+                assert sum(each["minutes"]["well"] > 1000 for each in days) >= 85
+                listed = client.get("/incidents").json()
+                assert {each["state"] for each in listed} == {"resolved"}
+        told = [line for line in shown.splitlines() if "resolved" in line or "recovery" in line]
+        assert told == [], "what is long over is no news on the screen"
+    assert process.returncode == 0

@@ -1,0 +1,32 @@
+"""Whoever may sign in to a demo has a password as the portal takes it, which nobody else reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from monitor.access.password import password_problem
+from monitor.access.role import Role, parse_assignment
+from pantau_lab.login import WORDS, demo_logins, write_logins
+
+
+def test_there_is_somebody_of_each_role_and_no_two_demos_have_the_same_passwords() -> None:
+    logins = demo_logins()
+    assert {parse_assignment(each.role).role for each in logins} == set(Role)
+    assert len({each.password for each in (*logins, *demo_logins())}) == 2 * len(logins)
+    assert len(set(WORDS)) == len(WORDS)
+
+
+def test_passwords_are_good_enough_for_the_portal() -> None:
+    for _ in range(20):
+        for login in demo_logins():
+            names = [login.name, *login.full_name.split(), "JCM", "MDC", "UCM"]
+            assert password_problem(login.password, names) is None, login.password
+
+
+def test_they_are_written_down_for_their_owner_alone_and_shown_in_no_repr(tmp_path: Path) -> None:
+    logins = demo_logins()
+    write_logins(tmp_path / "sign-in.txt", logins)
+    assert (tmp_path / "sign-in.txt").stat().st_mode & 0o777 == 0o600
+    lines = (tmp_path / "sign-in.txt").read_text().splitlines()
+    assert [line.split("\t") for line in lines] == [[each.role, each.name, each.password] for each in logins]
+    assert logins[0].password not in repr(logins)
