@@ -229,11 +229,17 @@ class House:
 
 @cache
 def configured() -> Configuration:
-    """Return the configuration that ships, with the agencies called as in these tests."""
+    """Return the configuration that ships, with the agencies called as in these tests, and a rota that MDC is lent."""
     with TemporaryDirectory() as directory:
         office = Office(Path(directory))
         for file in (office.config, *office.directory.glob("agencies/*.yaml")):
             file.write_text(file.read_text().replace("MPCONTOH", "MDC").replace("JCONTOH", "JCM"))
+        shared, lent = office.config.read_text(), office.directory / "agencies" / "majlis-contoh.yaml"
+        for line in ("rotas:", "  pusat-operasi:", "    layers: [{every: weekly"):
+            shared = shared.replace(f"# {line}", line, 1)
+        office.config.write_text(shared)
+        step = "contacts: [pegawai-bertugas], channels: [voice, sms]}"
+        lent.write_text(lent.read_text().replace(step, f"rotas: [pusat-operasi], {step}"))
         return load(office.config, {**ENVIRON, "PANTAU_MDC_PASSWORD": "kata-laluan-contoh"}).accepted()
 
 

@@ -75,6 +75,36 @@ async def test_another_agencys_rotas_are_not_shown(place: House) -> None:
     assert await told(place) == []
 
 
+async def test_a_rota_that_is_lent_is_shown_without_numbers_and_handed_over_by_those_for_all_agencies_only(
+    place: House,
+) -> None:
+    theirs, noc = await place.admitted("devi", "officer:MDC"), await place.admitted("ravi", "noc")
+    for browser, numbers in ((theirs, False), (noc, True)):
+        page = (await browser.get("/rotas?q=pusat")).text
+        assert "Sekarang: Pegawai Bertugas Pusat Operasi" in " ".join(re.sub(r"<[^>]+>", " ", page).split())
+        assert bool(NUMBER.search(page)) is numbers
+        assert ('href="/rotas/-/pusat-operasi"' in page) is numbers
+    # Of no agency: the page of it is not theirs.
+    assert (await theirs.get("/rotas/-/pusat-operasi")).status_code == 403
+    assert (await noc.get("/rotas/-/pusat-operasi")).status_code == 200
+    order = {"person": "pegawai-bertugas", "ends": "2026-12-03T08:00"}
+    assert (await theirs.post("/rotas/-/pusat-operasi/overrides", data=order)).status_code == 403
+    assert (await noc.post("/rotas/-/pusat-operasi/overrides", data=order)).status_code == 303
+    assert [each.rota for each in await place.duty.overrides()] == ["pusat-operasi"]
+    # Nor is it taken back by way of another rota.
+    [made] = await place.duty.overrides()
+    assert (await noc.post(f"{ROTA}/overrides/{made.id}/remove")).status_code == 404
+
+
+async def test_the_key_of_one_rotas_calendar_opens_no_other(place: House) -> None:
+    noc = await place.admitted("ravi", "noc")
+    address = await feed_of(noc)
+    other = address.replace("/JCM/bertugas", "/-/pusat-operasi")
+    async with place.browser() as program:
+        assert [(await program.get(each)).status_code for each in (address, other)] == [200, 404]
+    assert (await noc.post("/rotas/-/pusat-operasi/feeds/1/revoke")).status_code == 404
+
+
 async def test_a_duty_is_handed_over_and_taken_back_in_ones_own_name(place: House) -> None:
     browser = await place.admitted("siti", "officer:JCM")
     order = {"person": "siti", "begins": "", "ends": "2026-12-03T08:00"}
@@ -142,7 +172,7 @@ async def test_rotas_are_found_by_a_part_of_their_names(place: House) -> None:
     browser = await place.admitted("ravi", "noc")
     assert "JCM/bertugas" in (await browser.get("/rotas?q=jcm")).text
     assert "Tiada jadual tugas." in (await browser.get("/rotas?q=lain")).text
-    assert "Tiada jadual tugas." in (await browser.get("/rotas?after=JCM/bertugas")).text
+    assert "Tiada jadual tugas." in (await browser.get("/rotas?after=pusat-operasi")).text
     assert (await browser.get("/rotas/JCM/hantu")).status_code == 404
     assert (await browser.get("/rotas/-/bertugas")).status_code == 404
 
