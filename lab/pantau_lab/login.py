@@ -13,9 +13,8 @@ from rich.table import Table
 
 from alerts.record.clock import Clock
 from alerts.record.store import Entry
-from monitor.access.role import Role
+from monitor.access.role import Role, parse_assignment
 from monitor.access.token import LONGEST_TOKEN
-from monitor.service.access.administration import Administration
 from monitor.service.access.secret import hash_password
 from monitor.service.access.tokens import ProgramTokens
 from monitor.store.backend.database import Database
@@ -110,15 +109,18 @@ def new_password() -> str:
     return "-".join([*_LOT.sample(WORDS, 3), str(_LOT.randrange(1000, 10_000))])
 
 
-async def add_users(database: Database, clock: Clock, logins: Sequence[DemoLogin], agencies: Collection[str]) -> None:
+async def add_users(database: Database, clock: Clock, logins: Sequence[DemoLogin]) -> None:
     """Make the users in a store that no service has open, each with its password: nobody is there to choose one by a code."""
     users = Users(database)
-    administration = Administration(users, clock, agencies=lambda: agencies)
+
+    def told(what: str, login: DemoLogin, **detail: str) -> Entry:
+        return Entry(at=clock.now(), actor=_BY, event=what, detail={"user": login.name, **detail})
+
     for login in logins:
-        made = await administration.add(login.name, login.full_name, [login.role], by=_BY)
+        made = await users.add(login.name, login.full_name, told("user made", login, name=login.full_name))
+        await users.assign(made, {parse_assignment(login.role)}, told("roles given", login, roles=login.role))
         kept = await asyncio.to_thread(hash_password, login.password)
-        entry = Entry(at=clock.now(), actor=_BY, event="password made", detail={"user": login.name})
-        await users.choose_password(made.id, kept, entry)
+        await users.choose_password(made, kept, told("password made", login))
 
 
 async def add_token(database: Database, clock: Clock, agencies: Collection[str]) -> str:

@@ -27,7 +27,7 @@ async def prologue(settings: Path, logins: Sequence[DemoLogin]) -> str:
     with _quiet():
         async with Database.open(configuration.settings.state) as database:
             await write_past(database, configuration, past_until(clock.now()))
-            await add_users(database, clock, logins, agencies)
+            await add_users(database, clock, logins)
             return await add_token(database, clock, agencies)
 
 
