@@ -7,8 +7,10 @@ from datetime import timedelta
 from sqlalchemy import select
 
 from alerts.record.store import Entry
+from monitor.model.renaming import Renamed, Renaming
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import journal, rota_feed
+from monitor.store.upkeep.renames import Renames
 from monitor.store.upkeep.rota_feeds import RotaFeed, RotaFeeds
 from tests.unit.alerts.people import T0
 
@@ -39,3 +41,17 @@ async def test_a_calendar_is_found_by_the_digest_of_its_key_until_it_is_revoked(
         kept = (await connection.execute(select(rota_feed).where(rota_feed.c.id == first.id))).one()
     assert events[-3:] == ["calendar made", "calendar made", "calendar revoked"]
     assert (kept.revoked_by, kept.revoked_at) == ("Siti Contoh (siti)", T0)
+
+
+async def test_a_calendar_follows_its_agency_when_that_is_called_otherwise(database: Database) -> None:
+    feeds = RotaFeeds(database)
+    made = [await feeds.add(rota, "siti", sign * 64, entry()) for rota, sign in (("JCM/a", "a"), ("MDC/a", "b"))]
+    renaming = Renaming(what=Renamed.AGENCY, old="JCM", new="JKM")
+    await Renames(database).rename(renaming, by="Siti Contoh", now=T0 + HOUR, is_rest=False)
+    assert [(each.id, each.rota) for rota in ("JCM/a", "JKM/a", "MDC/a") for each in await feeds.of(rota)] == [
+        (made[0], "JKM/a"),
+        (made[1], "MDC/a"),
+    ]
+    found = await feeds.find("a" * 64)
+    assert found is not None
+    assert found.rota == "JKM/a"

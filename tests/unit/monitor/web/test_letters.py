@@ -6,6 +6,7 @@ import io
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import httpx
 import pytest
@@ -18,6 +19,7 @@ from monitor.web.letters import letter_orders
 from monitor.web.portal import portal
 from tests.unit.alerts.documents.pages import FACTS, MINISTRY
 from tests.unit.alerts.wording.situations import WORDING
+from tests.unit.monitor.web.signed import house
 from tests.unit.monitor.web.source import LETTERS, Service, client
 
 HOSTS = ["localhost"]
@@ -265,3 +267,26 @@ async def test_the_docket_lists_what_was_posted_on_a_day(asked: str, lines: int)
     said = " ".join(PdfReader(io.BytesIO(answer.content)).pages[0].extract_text().split())
     assert said.count("Ketua Setiausaha, Kementerian Contoh") == lines
     assert ("Tiada surat yang dicatatkan" in said) is (lines == 0)
+
+
+@pytest.mark.access
+async def test_another_agencys_letters_are_not_ticked_printed_or_listed_and_ones_own_are_in_ones_own_name(
+    tmp_path: Path,
+) -> None:
+    service = Service(codes=("JCM", "MDC"), in_the_tray=LETTERS, says=letter(FACTS, MINISTRY, WORDING))
+    form = {"letter": ["7", "8"], "day": "2026-11-24", "by": "Orang Lain"}
+    async with house(tmp_path, service) as place:
+        theirs, mine = await place.admitted("devi", "clerk:MDC"), await place.admitted("kerani", "clerk:JCM")
+        assert (await theirs.post("/letters/posted", data=form)).status_code == 409
+        assert (await theirs.get("/letters/waiting.pdf")).status_code == 404
+        listed = PdfReader(io.BytesIO((await theirs.get("/letters/docket?day=2026-11-24")).content))
+        assert "JCM" not in listed.pages[0].extract_text()
+        assert service.orders == []
+
+        assert (await mine.post("/letters/posted", data=form)).status_code == 303
+        listed = PdfReader(io.BytesIO((await mine.get("/letters/docket?day=2026-11-24")).content))
+        assert "oleh Kerani Contoh (kerani)" in " ".join(listed.pages[0].extract_text().split())
+    assert service.orders == [
+        ("posted 7 on 2026-11-24", "Kerani Contoh (kerani)"),
+        ("posted 8 on 2026-11-24", "Kerani Contoh (kerani)"),
+    ]
