@@ -29,6 +29,7 @@ ALLOWED = {
     Permission.OVERRIDE: "officer duty noc",
     Permission.POST_LETTERS: "clerk",
     Permission.EDIT_AGENCY: "officer admin",
+    Permission.PLACE_SECRETS: "admin",
     Permission.TRY: "officer noc",
     Permission.RELOAD: "admin",
     Permission.MANAGE_USERS: "admin",
