@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +25,8 @@ from monitor.store.upkeep.documents import Documents, DocumentsMovedOnError
 
 #: How often it is begun anew when others write meanwhile.
 _TRIES = 5
+#: As nearly everybody writes it; all else is read as a document is.
+_CODE = re.compile(r"^agency:[ \t]+([A-Z0-9]+)[ \t]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +82,12 @@ class DocumentWriter:
         """
         async with self._writing:
             memory = Memory()
-            problems, documents = await self._checked(brought.sources, memory)
-            if documents is None:
+            beside = [] if brought.prune else await asyncio.to_thread(_beside, await self.latest(), brought.sources)
+            problems, checked = await self._checked([*brought.sources, *beside], memory)
+            if checked is None:
                 return DocumentsAnswer(problems=problems)
+            names = {each.name for each in beside}
+            documents = {agency: each for agency, each in checked.items() if each.name not in names}
             edit = DocumentEdit(
                 documents=documents, started_from=brought.started_from, prune=brought.prune, over=brought.over
             )
@@ -93,9 +99,9 @@ class DocumentWriter:
                 if difference.clashes:
                     return DocumentsAnswer(difference=difference, common=await self._common(difference, edit))
                 wanted = edited(present, difference)
-                if difference and wanted != documents:
-                    problems, beside = await self._checked(_sources(wanted, brought.sources), memory)
-                    if beside is None:
+                if difference and wanted != checked:
+                    problems, checked = await self._checked(_sources(wanted, brought.sources), memory)
+                    if checked is None:
                         return DocumentsAnswer(problems=problems, difference=difference)
                 if dry:
                     return DocumentsAnswer(problems=problems, difference=difference, seen={})
@@ -132,6 +138,21 @@ class DocumentWriter:
             if seen and (text := await self._documents.text(agency, seen)) is not None:
                 found[agency] = text
         return found
+
+
+def _beside(present: Mapping[str, DocumentVersion], brought: Sequence[AgencySource]) -> Sequence[AgencySource]:
+    """Return the documents of the store that nothing is brought in the place of: what is brought may name what they have."""
+    codes = {_code_of(each) for each in brought}
+    names = {each.name for each in brought}
+    there = [each.document for agency, each in present.items() if agency not in codes and each.name not in names]
+    return [stored_source(each) for each in there if each is not None]
+
+
+def _code_of(source: AgencySource) -> str:
+    """Return the code of the agency whose document it is; "" where none can be read."""
+    if (line := _CODE.search(source.text)) is not None:
+        return line[1]
+    return str(source.read().data.get("agency", ""))
 
 
 def _sources(wanted: Mapping[str, WrittenDocument], brought: Sequence[AgencySource]) -> Sequence[AgencySource]:

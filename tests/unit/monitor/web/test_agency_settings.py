@@ -317,6 +317,20 @@ async def test_errors_of_others_are_counted_and_not_shown(place: House, officer:
     assert "secret of MDC" not in answer.text
 
 
+async def test_what_the_settings_name_of_another_agency_is_no_error_of_ones_own(
+    place: House, officer: httpx.AsyncClient
+) -> None:
+    await place.site.write(MDC=agency("MDC") + "contacts:\n  ravi: {name: Ravi Contoh, voice: +60355550101}\n")
+    drills = 'drills: {when: {cron: "0 10 * * tue", for: 4h}, contacts: [ravi]}\n'
+    place.site.settings.write_text(place.site.settings.read_text() + drills)
+    answer = await fill(place, officer, "interval", interval="10m")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{SETTINGS}?saved=2")
+    await place.site.write(MDC=agency("MDC"))
+    refused = await fill(place, officer, "interval", interval="15m")
+    assert refused.status_code == 422
+    assert "Ada 1 ralat di luar dokumen ini" in shown(refused)
+
+
 @pytest.mark.access
 async def test_an_officer_changes_nothing_of_another_agency_not_even_by_writing_its_code(
     place: House, officer: httpx.AsyncClient
