@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from functools import cache
 from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
@@ -45,6 +46,7 @@ from monitor.web.api.orders import orders
 from monitor.web.api.state import states
 from monitor.web.ask import asked, remember
 from monitor.web.board import Board, PageBody, Rendering
+from monitor.web.joining import join
 from monitor.web.letters import letter_pages, letter_papers
 from monitor.web.notice import notice_pages
 from monitor.web.page import Tongue, filters_of
@@ -102,31 +104,31 @@ def portal(
     answer_with_problems(app)
     describe_problems(app)
     app.add_middleware(_Named, hosts=hosts)
-    app.include_router(states(source, tray))
-    app.include_router(records(source))
+    join(app, states(source, tray))
+    join(app, records(source))
     if duty is not None:
-        app.include_router(on_call(duty, source.board))
-    app.include_router(orders(source))
+        join(app, on_call(duty, source.board))
+    join(app, orders(source))
     if receiver is not None:
-        app.include_router(alertmanager(receiver))
-    app.include_router(_service(source))
+        join(app, alertmanager(receiver))
+    join(app, _service(source))
     templates = page_templates(signs_in=gate.authenticator is not None, openid=openid.name if openid else "")
-    app.include_router(_pages(source.board, templates))
-    app.include_router(notice_pages(source, templates))
+    join(app, _pages(source.board, templates))
+    join(app, notice_pages(source, templates))
     if tray is not None:
-        app.include_router(letter_papers(tray, source))
-        app.include_router(letter_pages(tray, templates))
+        join(app, letter_papers(tray, source))
+        join(app, letter_pages(tray, templates))
     if gate.authenticator is not None:
-        app.include_router(sign_in_pages(gate.authenticator, gate, templates, openid))
-        app.include_router(code_pages(gate.authenticator, gate, templates))
-        app.include_router(second_factor_pages(gate.authenticator, gate, templates))
+        join(app, sign_in_pages(gate.authenticator, gate, templates, openid))
+        join(app, code_pages(gate.authenticator, gate, templates))
+        join(app, second_factor_pages(gate.authenticator, gate, templates))
         if openid is not None:
-            app.include_router(openid_pages(openid, gate, templates))
+            join(app, openid_pages(openid, gate, templates))
         for page in pages:
-            app.include_router(page(templates))
+            join(app, page(templates))
         for part in parts:
-            app.include_router(part)
-    app.include_router(_schema(app))
+            join(app, part)
+    join(app, _schema(app))
     put_gate(app, gate)
     app.state.once = once
     answer_in_pages(app, templates)
@@ -275,6 +277,17 @@ class _Compiled(BytecodeCache):
 _COMPILED = _Compiled()
 
 
+#: Of the pages that there are where nobody signs in, too.
+_FOR_ALL = frozenset(
+    f"{name}.html"
+    for name in (
+        *("agency", "beyond", "checks", "counts", "detail", "frame", "letters", "notice", "open", "own", "parts"),
+        *("records", "refusal", "rest", "status", "strip", "tile", "tiles", "tongues"),
+    )
+)
+
+
+@cache
 def page_templates(*, signs_in: bool = False, openid: str = "") -> Mapping[Tongue, Environment]:
     """Return the templates of the pages by language; what is put into them is text, and never markup.
 
@@ -291,11 +304,12 @@ def page_templates(*, signs_in: bool = False, openid: str = "") -> Mapping[Tongu
             trim_blocks=True,
             lstrip_blocks=True,
             bytecode_cache=_COMPILED,
+            auto_reload=False,
         )
         found[tongue].filters |= filters_of(tongue)
         found[tongue].globals |= {"tongue": tongue, "signs_in": signs_in, "openid": openid}
         # Now, and not while somebody looks and the probes wait.
-        for name in found[tongue].list_templates():
+        for name in found[tongue].list_templates(filter_func=lambda name: signs_in or name in _FOR_ALL):
             found[tongue].get_template(name)
     return found
 

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response, params
 from fastapi.responses import RedirectResponse
-from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Mount
 
 from monitor.access.role import OURSELVES, AgencyScope, Permission
@@ -320,8 +320,7 @@ def put_gate(app: FastAPI, gate: Gate) -> None:
 
 def routes_of(app: FastAPI) -> Iterator[APIRoute]:
     """Return the routes of *app*. Files that are the same for everybody are none. Raise `RouteWithoutPermissionError`."""
-    for context in iter_route_contexts(app.routes):
-        route = context.original_route
+    for route in app.routes:
         if isinstance(route, APIRoute):
             yield route
         elif not _is_file(route):

@@ -19,6 +19,7 @@ from monitor.web.api.once import OnceOver, key_holder, once_over
 from monitor.web.api.parameter import Moment
 from monitor.web.api.said import ApiWord, name_of
 from monitor.web.command.duty import OverrideWord, view_override
+from monitor.web.joining import join
 from monitor.web.word import Id
 
 _OVERRIDE = TypeAdapter(OverrideWord)
@@ -73,8 +74,8 @@ def override_orders(duty: Duty) -> APIRouter:
         return view_override(await duty.remove(number, visitor.by))
 
     both = APIRouter()
-    both.include_router(asked)
-    both.include_router(router)
+    join(both, asked)
+    join(both, router)
     return both
 
 

@@ -19,6 +19,7 @@ from monitor.web.api.answer import listed, questions
 from monitor.web.api.bounded import given_orders
 from monitor.web.api.once import OnceOver, key_holder, once_over
 from monitor.web.api.said import ApiReason, name_of, wrong_in_body
+from monitor.web.joining import join
 from monitor.web.word import Id
 
 _SILENCE = TypeAdapter(Silence)
@@ -75,6 +76,6 @@ def silence_orders(silencer: Silencer) -> APIRouter:
         return await silencer.remove(number, visitor.by)
 
     both = APIRouter()
-    both.include_router(asked)
-    both.include_router(router)
+    join(both, asked)
+    join(both, router)
     return both

@@ -30,6 +30,7 @@ from monitor.web.ask import asked, remember
 from monitor.web.duty.amiss import FINE, FormAmiss, read_why, refused, unreadable
 from monitor.web.duty.once import said, then_say, to_be_said
 from monitor.web.form import MAY_SEND_FORMS, form_of
+from monitor.web.joining import join
 from monitor.web.page import Tongue
 from monitor.web.word import Id
 
@@ -53,8 +54,8 @@ def incident_pages(
         return remember(request, await sheets.shown(request, number, visitor))
 
     for part in (_taking_on(front, worklist, sheets), _releasing(front, worklist, sheets)):
-        router.include_router(part)
-    router.include_router(_ruling(front, declarer, sheets))
+        join(router, part)
+    join(router, _ruling(front, declarer, sheets))
     return router
 
 
