@@ -83,7 +83,8 @@ class DocumentWriter:
         async with self._writing:
             memory = Memory()
             beside = [] if brought.prune else await asyncio.to_thread(_beside, await self.latest(), brought.sources)
-            problems, checked = await self._checked([*brought.sources, *beside], memory)
+            # What is brought comes last: of two that do not go together it is told at the newcomer.
+            problems, checked = await self._checked([*beside, *brought.sources], memory)
             if checked is None:
                 return DocumentsAnswer(problems=problems)
             names = {each.name for each in beside}
