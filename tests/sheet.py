@@ -17,11 +17,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.integration.test_prometheus import DECLARED, outage
+from tests.integration.test_prometheus import DECLARED, impatient, outage
 from tests.real.browser import picture
 from tests.real.prometheus import Prometheus, prometheus
 from tests.stories.theatre import JCM
-from tests.unit.grafana.rules import LOCAL_RULES, RULES
 from tests.unit.grafana.shown import BOARDS, filled, spelled, worded
 
 Series = dict[str, Any]
@@ -206,7 +205,7 @@ async def answered(scratch: Path) -> Mapping[str, tuple[str, int]]:
     """Let an outage be watched for a minute, and return the pages by what they are called."""
     async with (
         outage(scratch) as url,
-        prometheus(scratch / "prometheus", target=url, rules=(RULES, LOCAL_RULES)) as server,
+        prometheus(scratch / "prometheus", target=url, rules=impatient(scratch / "prometheus")) as server,
     ):
         await server.scraped(60)
         chosen = {"__rate_interval": "1m", "__range": "1h"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import date
 from pathlib import Path
@@ -110,14 +110,18 @@ def fully_equipped(settings: Path) -> None:
     settings.write_text(yaml.safe_dump(yaml.safe_load(settings.read_text()) | more))
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server(metrics_target: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Prometheus]:
-    directory = tmp_path_factory.mktemp("prometheus")
-    # All of them as often as it is scraped: nobody waits for a turn of minutes.
+def impatient(directory: Path) -> Sequence[Path]:
+    """Write the rules into *directory*, all of them evaluated as often as it is scraped: nobody waits for a turn of minutes."""
     rules = [directory / path.name for path in (RULES, LOCAL_RULES)]
     for written, path in zip(rules, (RULES, LOCAL_RULES), strict=True):
         written.write_text(re.sub(r"^    interval: \d+m\n", "", path.read_text(), flags=re.MULTILINE))
-    async with prometheus(directory, target=metrics_target, rules=rules) as running:
+    return rules
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(metrics_target: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Prometheus]:
+    directory = tmp_path_factory.mktemp("prometheus")
+    async with prometheus(directory, target=metrics_target, rules=impatient(directory)) as running:
         await running.scraped(5)
         yield running
 

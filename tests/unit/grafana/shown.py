@@ -50,8 +50,9 @@ def worded(value: float, defaults: Mapping[str, Any]) -> tuple[str, str]:
         options = mapping["options"]
         if mapping["type"] == "range" and options["from"] <= value <= options["to"]:
             return options["result"]["text"], options["result"]["color"]
+        # One without a colour of its own takes that of the step.
         if mapping["type"] == "value" and f"{value:g}" in options:
-            return options[f"{value:g}"]["text"], options[f"{value:g}"]["color"]
+            return options[f"{value:g}"]["text"], options[f"{value:g}"].get("color", colour)
     return spelled(value, defaults.get("unit", "short")), colour
 
 
