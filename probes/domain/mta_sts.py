@@ -12,6 +12,7 @@ import httpx
 from checkdmarc.mta_sts import MTASTSPolicySyntaxError, mx_in_mta_sts_patterns, parse_mta_sts_policy
 
 from probes.domain.names import DnsUnanswered, Names
+from probes.model.bounds import Bounds
 from probes.model.reply import shortened
 
 _WITHIN_SECONDS = 20.0
@@ -58,8 +59,11 @@ class PolicyServer:
     tls: ssl.SSLContext | None = None
 
 
-async def fetch(names: Names, domain: str, server: PolicyServer) -> Policy:
-    """Return the policy of *domain*. Raise `NoPolicy` or `Unseen`."""
+async def fetch(names: Names, domain: str, server: PolicyServer, bounds: Bounds | None = None) -> Policy:
+    """Return the policy of *domain*. Raise `NoPolicy` or `Unseen`.
+
+    It is fetched from the address that was asked for and held against *bounds*, and no redirection is followed.
+    """
     host = f"mta-sts.{domain}"
     try:
         addresses = await names.addresses(host)
@@ -67,6 +71,8 @@ async def fetch(names: Names, domain: str, server: PolicyServer) -> Policy:
         raise Unseen(str(trouble)) from trouble
     if not addresses:
         raise NoPolicy(f"{host} has no address")
+    if bounds is not None and (why := bounds.at({server.port}).refusal(str(addresses[0]), server.port)) is not None:
+        raise Unseen(f"{host} is not asked: it leads to {why}")
     try:
         async with asyncio.timeout(_WITHIN_SECONDS):
             text = await _get(str(addresses[0]), host, server)

@@ -130,7 +130,12 @@ class ExchangeCheck:
 
     def _server(self, door: _Door) -> Server:
         return Server(
-            host=str(door.address), port=self._port, security=Security.STARTTLS, tls=self._tls, tls_name=door.host
+            host=str(door.address),
+            port=self._port,
+            security=Security.STARTTLS,
+            tls=self._tls,
+            tls_name=door.host,
+            bounds=self._premises.bounds,
         )
 
     def _recipients(self, door: _Door) -> tuple[str, ...]:
@@ -149,7 +154,7 @@ class ExchangeCheck:
         for domain in dict.fromkeys(domain for door in distrusted for domain in door.domains):
             try:
                 if any(text.startswith(b"v=STSv1") for text in await self._names.texts(f"_mta-sts.{domain}")):
-                    policies[domain] = await fetch(self._names, domain, self._policy_server)
+                    policies[domain] = await fetch(self._names, domain, self._policy_server, self._premises.bounds)
             except (DnsUnanswered, NoPolicy, Unseen):
                 continue
         return policies

@@ -94,6 +94,7 @@ class NegativeCheck:
                             security=Security.STARTTLS,
                             tls=self._tls,
                             tls_name=host,
+                            bounds=self._premises.bounds,
                         )
                         doors[host] = server, f"{host} [{address}]"
             except DnsUnanswered:

@@ -110,7 +110,7 @@ class Posture:
         if records.mta_sts.record is None or found.null:
             return None
         try:
-            return await fetch(self._names, domain, self._policy_server)
+            return await fetch(self._names, domain, self._policy_server, self._premises.bounds)
         except (NoPolicy, Unseen) as why:
             return why
 

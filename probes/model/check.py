@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
+from probes.model.bounds import Bounds
 from probes.model.mailbox import Mailbox
 
 
@@ -70,6 +71,8 @@ class Premises:
     our_address: str = ""
     #: Whether a server may be asked (RCPT) if it would take a message to a mailbox here.
     ask_recipients: bool = True
+    #: Where the hosts may be that the DNS of its domains names; `None`: whoever named the domains is trusted with our network.
+    bounds: Bounds | None = None
 
 
 class Check(Protocol):

@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from probes.model.bounds import Bounds
+
 
 class Security(StrEnum):
     """How a connection is protected. There is no way to ask for none."""
@@ -29,6 +31,8 @@ class Server:
     tls: ssl.SSLContext = field(repr=False)
     #: The name the certificate must carry when it is not `host` (a server met by its address).
     tls_name: str | None = None
+    #: Where its name may lead; `None`: whoever named it is trusted with our network.
+    bounds: Bounds | None = None
 
     @property
     def certificate_name(self) -> str:

@@ -87,6 +87,8 @@ class Reason(StrEnum):
     #: It arrived, where no configuration tells us to look.
     FOLDER_NOT_WATCHED = "in a folder that is not watched"
     NOT_ARRIVED = "not arrived"
+    #: We did not connect: the host leads to where connections do not go that others than operators name.
+    OUT_OF_BOUNDS = "address not allowed"
     #: We could not look: no network here, no file handles, or a bug of ours.
     OUR_OWN = "our own fault"
     #: We stood still, and what became of the run is not known.

@@ -1,4 +1,8 @@
-"""Opens a connection to a server: the name's addresses first, then each of them in turn, then TLS where it comes first."""
+"""Opens a connection to a server: the name's addresses first, then each of them in turn, then TLS where it comes first.
+
+A name is looked up once. Where a server has bounds, each address is held against them, and connected to as it was checked:
+a name that leads elsewhere a moment later (rebinding) leads nowhere.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,14 @@ import errno
 import ipaddress
 import socket
 from asyncio.sslproto import SSLProtocol
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
+from probes.model.bounds import Bounds, OutOfBounds
 from probes.model.mailbox import Security, Server
 from probes.model.probe import Trace
-from probes.model.result import Party, Phase
+from probes.model.reply import Reason, failed
+from probes.model.result import Outcome, Party, Phase
 from probes.protocol.cause import stage
 
 #: An address that has not answered by then is given up for the next; a packet filter that drops says nothing for ever.
@@ -23,6 +29,8 @@ _ADDRESS_SECONDS = 10.0
 _READ_BUFFER = 16 * 1024
 
 _Address = tuple[int, int, int, Any]
+#: Asks for the addresses of a host at a port: family, kind, protocol, and what a socket connects to.
+Resolve = Callable[[str, int], Awaitable[Sequence[_Address]]]
 _Protocol = TypeVar("_Protocol", bound=asyncio.BaseProtocol)
 
 
@@ -50,39 +58,62 @@ def address_literal(transport: asyncio.BaseTransport) -> str:
     return f"[IPv6:{host}]" if ":" in host else f"[{host}]"
 
 
-async def open_socket(server: Server, trace: Trace, party: Party) -> socket.socket:
+async def resolve(host: str, port: int) -> Sequence[_Address]:
+    """Ask this machine's resolver. Raise `OSError`."""
+    if (literal := _literal(host, port)) is not None:
+        return [literal]
+    # The resolver blocks, so asyncio asks it in a thread; an abandoned question ends by itself.
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [(family, kind, protocol, address) for family, kind, protocol, _, address in found]
+
+
+async def open_socket(server: Server, trace: Trace, party: Party, *, ask: Resolve = resolve) -> socket.socket:
     """Return a connected, non-blocking socket; the caller closes it.
 
-    Raise `ProbeFailure` DNS or CONNECT.
+    Raise `ProbeFailure` DNS or CONNECT, and INCONCLUSIVE when the server is out of its bounds.
     """
     # There is no setting: connections take it from their class when they are made. See docs/adr/0016.
     SSLProtocol.max_size = _READ_BUFFER
     with stage(trace, Phase.DNS, party):
-        addresses = await _addresses(server)
+        addresses = await ask(server.host, server.port)
     with stage(trace, Phase.CONNECT, party):
-        return await _first_that_answers(addresses)
+        if server.bounds is None:
+            return await _first_that_answers(addresses)
+        allowed, why = within(server.bounds, addresses)
+        if not allowed:
+            # No address in it: whoever typed the name is told what kind it leads to, and not what our resolver says.
+            raise failed(Outcome.INCONCLUSIVE, Reason.OUT_OF_BOUNDS, Phase.CONNECT, party, str(why))
+        sock = await _first_that_answers(allowed)
+        return _as_checked(sock, server.bounds, party)
 
 
-async def _addresses(server: Server) -> list[_Address]:
-    loop = asyncio.get_running_loop()
-    if (literal := _literal(server)) is not None:
-        return [literal]
-    # The resolver blocks, so asyncio asks it in a thread; an abandoned question ends by itself.
-    found = await loop.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
-    return [(family, kind, protocol, address) for family, kind, protocol, _, address in found]
+def within(bounds: Bounds, addresses: Sequence[_Address]) -> tuple[Sequence[_Address], OutOfBounds | None]:
+    """Return those of *addresses* that are within *bounds*, and why the first of the others is not."""
+    judged = [(each, bounds.refusal(each[3][0], each[3][1])) for each in addresses]
+    refused = [why for _, why in judged if why is not None]
+    return [each for each, why in judged if why is None], refused[0] if refused else None
 
 
-def _literal(server: Server) -> _Address | None:
+def _as_checked(sock: socket.socket, bounds: Bounds, party: Party) -> socket.socket:
+    """Return *sock* if it has come to where it was to go: a proxy of the machine's may have led it elsewhere."""
+    host, port, *_ = sock.getpeername()
+    if (why := bounds.refusal(host, port)) is not None:
+        sock.close()
+        raise failed(Outcome.INCONCLUSIVE, Reason.OUT_OF_BOUNDS, Phase.CONNECT, party, str(why))
+    return sock
+
+
+def _literal(host: str, port: int) -> _Address | None:
     # A server met by its address needs no resolver and none of its few threads.
     try:
-        version = ipaddress.ip_address(server.host).version
+        version = ipaddress.ip_address(host).version
     except ValueError:
         return None
     family = socket.AF_INET if version == 4 else socket.AF_INET6
-    return family, socket.SOCK_STREAM, socket.IPPROTO_TCP, (server.host, server.port)
+    return family, socket.SOCK_STREAM, socket.IPPROTO_TCP, (host, port)
 
 
-async def _first_that_answers(addresses: list[_Address]) -> socket.socket:
+async def _first_that_answers(addresses: Sequence[_Address]) -> socket.socket:
     errors: list[OSError] = []
     for address in addresses:
         try:

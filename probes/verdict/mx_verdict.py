@@ -10,6 +10,7 @@ from dns.rdtypes.ANY.TLSA import TLSA
 
 from probes.domain.x509 import RENEW_AHEAD, matches, read
 from probes.model.check import Premises, Verdict
+from probes.model.reply import Reason
 from probes.stranger.callout import Callout, TlsStage
 from probes.stranger.session import ReplyKind, ServerReply
 
@@ -17,6 +18,8 @@ from probes.stranger.session import ReplyKind, ServerReply
 def judge_connection(seen: Callout, version: int, *, is_open: bool) -> tuple[Verdict, str]:
     """Say what a greeting, or none, means; *is_open* tells whether port 25 is open from here over IPv4 or IPv6."""
     if seen.unmet is not None:
+        if seen.unmet.reason is Reason.OUT_OF_BOUNDS:
+            return Verdict.UNKNOWN, f"we do not call there: it is {seen.unmet.detail}"
         if seen.ours:
             return Verdict.UNKNOWN, f"there is no way over IPv{version} from here"
         if not is_open:

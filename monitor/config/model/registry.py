@@ -239,4 +239,5 @@ def premises(
         specimen=specimen,
         our_address=next((reference.address for reference in settings.references.values()), ""),
         ask_recipients=next((said for said in asked if said is not None), True),
+        bounds=settings.bounds if settings.officers_write else None,
     )

@@ -27,7 +27,7 @@ from monitor.config.fields.circular import OFFICIAL_SUFFIXES, PRIVATE_PROVIDERS
 from monitor.config.fields.listen import Listen, ListenAddress, PublicUrl
 from monitor.config.fields.token import Token
 from monitor.config.fields.window import MALAYSIA, Zone
-from monitor.config.files.section import Code, DocumentsPlace, Domain, File, Line, Section, Slug, Span
+from monitor.config.files.section import IN_THE_STORE, Code, DocumentsPlace, Domain, File, Line, Section, Slug, Span
 from monitor.config.model.alertmanager import AlertmanagerSettings
 from monitor.config.service.drill import DrillSettings
 from monitor.config.service.exposition import MetricsSettings
@@ -38,6 +38,7 @@ from monitor.config.service.mail_provider import MailProviderSettings
 from monitor.config.service.portal import PortalSettings
 from monitor.config.service.store import KeepSettings, StoreSettings
 from monitor.runtime.place import STATE
+from probes.model.bounds import Bounds
 
 
 class ServiceMode(StrEnum):
@@ -172,6 +173,16 @@ class Settings(Section):
     def tells(self) -> bool:
         """Whether anybody is told of anything."""
         return self.mode is ServiceMode.TELL
+
+    @property
+    def bounds(self) -> Bounds:
+        """Where connections may go that somebody has named who is no operator."""
+        return Bounds() if self.portal is None else self.portal.bounds
+
+    @property
+    def officers_write(self) -> bool:
+        """Whether agencies' documents may be others' than operators'."""
+        return self.portal is not None and self.agencies == IN_THE_STORE
 
     def heeded(self, brief: Brief) -> Brief:
         """Return *brief* as incidents have it: without anybody where nobody is told."""

@@ -16,6 +16,7 @@ from monitor.config.fields.trust import Trust
 from monitor.config.files.findings import Findings
 from monitor.config.files.section import Blank, File, Section, wrong
 from monitor.config.service.openid import OpenIdSettings, check_openid
+from probes.model.bounds import Bounds, Opening
 
 _ADDRESS = "https://pantau.kementerian-contoh.gov.my"
 
@@ -25,6 +26,14 @@ def _network(text: str) -> str:
         return str(ip_network(text))
     except ValueError:
         raise wrong(f"'{text}' is no address or network", "10.20.0.5, or 10.20.0.0/24") from None
+
+
+def _opening(text: str) -> str:
+    try:
+        Opening.read(text)
+    except ValueError:
+        raise wrong(f"'{text}' is no network", "10.20.0.0/16; or 10.20.0.5:2525, to open one more port there") from None
+    return text
 
 
 def _key(secret: SecretStr) -> SecretStr:
@@ -55,7 +64,8 @@ class PortalSettings(Section):
     """The key of before, by `old_secrets_key_file:` or `..._env:`, until `pantau secrets rotate` has been through."""
     second_factor: tuple[Role, ...] = ()
     """The roles that nobody has without one-time codes beside the password."""
-
+    mail_networks: tuple[Annotated[str, AfterValidator(_opening), Blank("127.0.0.1/32")], ...] = ()
+    """Where, beside the public Internet, servers may be that people name in the portal: 10.20.0.0/16, or 10.20.0.5:2525."""
     scrapers: tuple[Annotated[str, AfterValidator(_network), Blank("127.0.0.1/32")], ...] = ()
     """From where `/metrics` is read without signing in, beside this machine: that of Prometheus, where it is another."""
     openid: OpenIdSettings | None = None
@@ -65,6 +75,11 @@ class PortalSettings(Section):
     def host(self) -> str:
         """The name by which browsers ask for it; "" if they ask on this machine only."""
         return urlsplit(self.address or "").hostname or ""
+
+    @property
+    def bounds(self) -> Bounds:
+        """Where connections may go that people name in the portal."""
+        return Bounds(openings=tuple(map(Opening.read, self.mail_networks)))
 
     @property
     def is_secure(self) -> bool:

@@ -68,6 +68,13 @@ MISTAKES = [
         ),
     ),
     (
+        ("pantau", "state: state", "portal: {mail_networks: [10.20.0.0/16, '10.20.0.5:smtp']}"),
+        (
+            "pantau.yaml:2: portal.mail_networks[1]: '10.20.0.5:smtp' is no network; "
+            "write instead: 10.20.0.0/16; or 10.20.0.5:2525, to open one more port there"
+        ),
+    ),
+    (
         ("pantau", "state: state", "portal: {secrets_key_file: secrets/mail}"),
         (
             "pantau.yaml:2: portal.secrets_key_file: is no key: 44 signs, as `pantau secrets new-key` makes them; "

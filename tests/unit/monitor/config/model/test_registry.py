@@ -10,7 +10,9 @@ import pytest
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
 from alerts.model.notice import Language
-from monitor.config.model.registry import Registry
+from monitor.config.files.section import IN_THE_STORE
+from monitor.config.model.registry import Registry, premises
+from monitor.config.service.portal import PortalSettings
 from monitor.model.route import Direction
 from probes.model.mailbox import Security
 from tests.ends import imap_of, smtp_of
@@ -135,3 +137,15 @@ def test_a_recipient_is_addressed_on_each_channel_once(ministry: Ministry) -> No
     assert recipient.addressee.fax == "03-0000 0201"
     assert recipient.language is Language.MALAY
     assert plan.offered_after == timedelta(minutes=30)
+
+
+def test_what_the_dns_of_a_domain_names_is_bound_where_others_than_operators_write_domains(ministry: Ministry) -> None:
+    settings = ministry.load().accepted().settings
+    registry = registry_of(ministry)
+    in_the_store = settings.model_copy(update={"agencies": IN_THE_STORE})
+    portal = PortalSettings(mail_networks=("10.20.0.0/16",))
+    edited = in_the_store.model_copy(update={"portal": portal})
+
+    assert premises("JCONTOH", registry, settings.model_copy(update={"portal": portal})).bounds is None
+    assert premises("JCONTOH", registry, in_the_store).bounds is None
+    assert premises("JCONTOH", registry, edited).bounds == portal.bounds

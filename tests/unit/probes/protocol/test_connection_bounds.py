@@ -1,0 +1,183 @@
+"""A server that somebody has named who is no operator: what is connected to is what was checked."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from ipaddress import ip_address
+
+import pytest
+
+from probes.domain.mta_sts import NoPolicy, PolicyServer, Unseen, fetch
+from probes.domain.names import IPAddress, Names
+from probes.model.bounds import Bounds, Opening, OutOfBounds
+from probes.model.check import NameServers, Verdict
+from probes.model.mailbox import Security, Server
+from probes.model.probe import ProbeFailure
+from probes.model.reply import Reason
+from probes.model.result import Outcome, Party
+from probes.protocol.connection import open_socket
+from probes.protocol.imap import open_session as open_imap
+from probes.run.trace import Recorder
+from probes.stranger.callout import call
+from probes.stranger.session import Protocol, open_session
+from probes.verdict.mx_verdict import judge_connection
+from tests.unit.probes.standin import listening, mailbox, server, server_context, trust
+
+
+def bounded(port: int, *openings: str, host: str = "mel.jabatan-contoh.gov.my") -> Server:
+    return replace(server(port), host=host, bounds=Bounds(openings=tuple(map(Opening.read, openings))))
+
+
+class Resolver:
+    """Says something else each time it is asked."""
+
+    def __init__(self, *answers: Sequence[str]) -> None:
+        self._answers = list(answers)
+        self.asked = 0
+
+    async def __call__(self, _host: str, port: int) -> Sequence[tuple[int, int, int, object]]:
+        answer = self._answers[min(self.asked, len(self._answers) - 1)]
+        self.asked += 1
+        return [
+            (socket.AF_INET6 if ":" in each else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, (each, port))
+            for each in answer
+        ]
+
+
+class Door:
+    """Counts who comes in, and says what it says."""
+
+    def __init__(self, says: bytes = b"") -> None:
+        self.callers = 0
+        self._says = says
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.callers += 1
+        writer.write(self._says)
+        await writer.drain()
+        await reader.read()
+
+
+async def refused(server: Server, ask: Resolver) -> ProbeFailure:
+    with pytest.raises(ProbeFailure) as refusal:
+        await open_socket(server, Recorder(), Party.RECIPIENT, ask=ask)
+    return refusal.value
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::ffff:127.0.0.1"])
+async def test_a_name_that_leads_to_this_machine_is_not_connected_to(address: str) -> None:
+    door = Door()
+    async with listening(door) as port:
+        there = bounded(port)
+        why = await refused(replace(there, bounds=Bounds(ports=frozenset({port}))), Resolver([address]))
+
+    assert (why.outcome, why.failure.reason) == (Outcome.INCONCLUSIVE, Reason.OUT_OF_BOUNDS)
+    # What kind it is, and not what our resolver says.
+    assert why.failure.detail == OutOfBounds.THIS_MACHINE
+    assert door.callers == 0
+
+
+async def test_a_port_of_ours_is_not_connected_to() -> None:
+    door = Door()
+    async with listening(door) as port:
+        why = await refused(bounded(port, "127.0.0.0/8"), Resolver(["127.0.0.1"]))
+
+    assert why.failure.detail == OutOfBounds.PORT
+    assert door.callers == 0
+
+
+async def test_a_name_that_leads_elsewhere_a_moment_later_is_met_where_it_was_checked() -> None:
+    allowed, ours = Door(), Door()
+    async with listening(allowed, address="127.0.0.2") as port, listening(ours, address="127.0.0.1", port=port):
+        rebinds = Resolver(["127.0.0.2"], ["127.0.0.1"])
+        sock = await open_socket(bounded(port, f"127.0.0.2:{port}"), Recorder(), Party.SENDER, ask=rebinds)
+        peer = sock.getpeername()
+        sock.close()
+
+    assert (rebinds.asked, peer) == (1, ("127.0.0.2", port))
+    assert ours.callers == 0
+
+
+async def test_of_several_addresses_those_are_met_that_are_allowed() -> None:
+    allowed, ours = Door(), Door()
+    async with listening(allowed, address="127.0.0.2") as port, listening(ours, address="127.0.0.1", port=port):
+        both = Resolver(["127.0.0.1", "::1", "127.0.0.2"])
+        sock = await open_socket(bounded(port, f"127.0.0.2:{port}"), Recorder(), Party.SENDER, ask=both)
+        peer = sock.getpeername()
+        sock.close()
+
+    assert peer == ("127.0.0.2", port)
+    assert ours.callers == 0
+
+
+async def test_a_host_that_operators_have_named_is_met_wherever_it_is() -> None:
+    door = Door()
+    async with listening(door) as port:
+        sock = await open_socket(server(port), Recorder(), Party.SENDER, ask=Resolver(["127.0.0.1"]))
+        sock.close()
+
+
+@pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "127.1", "localhost"])
+async def test_other_ways_to_write_this_machine_lead_there_and_are_refused(host: str) -> None:
+    with pytest.raises(ProbeFailure) as refusal:
+        await open_session(Protocol.IMAP, bounded(993, host=host), Party.RECIPIENT)
+
+    assert refusal.value.failure.detail == OutOfBounds.THIS_MACHINE
+
+
+async def test_a_domain_whose_mail_exchanger_leads_to_this_machine_is_not_called_at() -> None:
+    door = Door(b"220 dalaman ESMTP\r\n")
+    async with listening(door) as port:
+        there = replace(server(port, Security.STARTTLS), bounds=Bounds(ports=frozenset({port})))
+        seen = await call(there)
+
+    verdict, told = judge_connection(seen, 4, is_open=True)
+    assert (verdict, told) == (Verdict.UNKNOWN, "we do not call there: it is this machine itself")
+    assert door.callers == 0
+
+
+class Records(Names):
+    """Says one address of every host."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(NameServers())
+        self._address = address
+
+    async def addresses(self, _host: str) -> tuple[IPAddress, ...]:
+        return (ip_address(self._address),)
+
+
+async def test_a_policy_is_not_fetched_from_this_machine_and_no_redirection_is_followed_to_it() -> None:
+    inside = Door()
+    async with listening(inside) as ours:
+        redirect = f"HTTP/1.1 302 Found\r\nLocation: https://127.0.0.1:{ours}/\r\nContent-Length: 0\r\n\r\n"
+        outside = Door(redirect.encode())
+        async with listening(outside, server_context("mta-sts.contoh.gov.my"), address="127.0.0.2") as port:
+            policies, bounds = PolicyServer(port=port, tls=trust()), Bounds(openings=(Opening.read("127.0.0.2"),))
+
+            with pytest.raises(NoPolicy, match="answers 302"):
+                await fetch(Records("127.0.0.2"), "contoh.gov.my", policies, bounds)
+            with pytest.raises(Unseen, match="is not asked: it leads to this machine itself"):
+                await fetch(Records("127.0.0.1"), "contoh.gov.my", policies, bounds)
+
+    assert (outside.callers, inside.callers) == (1, 0)
+
+
+async def test_the_name_stays_the_one_that_the_certificate_is_held_against() -> None:
+    there = bounded(1, host="127.0.0.1")
+
+    assert there.certificate_name == "mel.jabatan-contoh.gov.my"
+
+
+async def test_a_web_server_in_the_place_of_a_mailbox_is_told_as_a_class_and_no_more_of_it_than_usual() -> None:
+    page = b"HTTP/1.1 400 Bad Request\r\nServer: dalaman/1.0\r\n\r\n<html><script>alert(1)</script></html>\r\n"
+    async with listening(Door(page)) as port:
+        there = replace(bounded(port, f"127.0.0.1:{port}", host="127.0.0.1"), security=Security.STARTTLS)
+        with pytest.raises(ProbeFailure) as refusal:
+            await open_imap(mailbox(imap=there), Recorder(), Party.RECIPIENT, leg=timedelta(seconds=5))
+
+    assert refusal.value.failure.reason is Reason.UNEXPECTED_ANSWER
