@@ -16,7 +16,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["monitor.app", "monitor.cli"])
+_CONTEXT.set_forkserver_preload(["tests.stories.already_read"])
 
 
 class Living:

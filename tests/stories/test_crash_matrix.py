@@ -38,7 +38,7 @@ async def test_a_kill_loses_nothing_and_doubles_no_paper(
 ) -> None:
     mark = tmp_path / "it-has-died"
     mined = ("tests.stories.mined", moment, channel, str(mark))
-    database = postgres.database() if store == "postgresql" else None
+    database = postgres.store() if store == "postgresql" else None
     async with theatre(tmp_path, QUICK, program=mined, store=database, prepare=probe_nothing, ready=False) as play:
         play.duty.keys = ["1"] * 9
         await dies(play)
@@ -72,7 +72,7 @@ async def test_a_kill_with_paper_on_its_way_leaves_one_of_each_and_nothing_half_
     tmp_path: Path, postgres: Postgres, store: str, moment: Moment, channel: Channel
 ) -> None:
     mined = ("tests.stories.mined", moment, channel, str(tmp_path / "it-has-died"))
-    database = postgres.database() if store == "postgresql" else None
+    database = postgres.store() if store == "postgresql" else None
     async with theatre(tmp_path, QUICK, program=mined, store=database, prepare=probe_nothing, ready=False) as play:
         play.duty.keys = ["1"] * 9
         if moment is Moment.POSTED:

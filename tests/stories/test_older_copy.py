@@ -184,7 +184,7 @@ async def a_person_lets_paper_go(play: Theatre, number: str) -> None:
 async def test_a_database_that_was_put_back_by_its_administrator_is_noticed_by_the_marks(
     tmp_path: Path, postgres: Postgres
 ) -> None:
-    server = postgres.database()
+    server = postgres.store()
     async with theatre(tmp_path, store=server, program=IMPATIENT) as play:
         await one_outage_to_its_end(play)
         copy = tmp_path / "copy.dump"

@@ -115,7 +115,7 @@ def shelf(request: pytest.FixtureRequest) -> Shelf:
         return FullDisk()
     postgres: Postgres = request.getfixturevalue("own_postgres")
     kind = StoppedServer if request.param == "stopped server" else FrozenServer
-    return kind(postgres, postgres.database())
+    return kind(postgres, postgres.store())
 
 
 @asynccontextmanager
