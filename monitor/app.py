@@ -47,7 +47,6 @@ from monitor.runtime.place import CONTROL_SOCKET, signpost
 from monitor.runtime.systemd import ServiceManager
 from monitor.service.access.administration import Administration
 from monitor.service.access.authenticator import Authenticator
-from monitor.service.access.keyring import keyring_of
 from monitor.service.access.openid import OpenIdDoor
 from monitor.service.access.safe import Safe
 from monitor.service.access.tokens import ProgramTokens
@@ -86,7 +85,8 @@ from monitor.store.probing.processes import Processes
 from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.probing.retention import Keep, Retention
 from monitor.store.upkeep.answers import Answers
-from monitor.store.upkeep.documents import Documents, DocumentsAwayError
+from monitor.store.upkeep.apart import DocumentsAwayError
+from monitor.store.upkeep.documents import Documents
 from monitor.store.upkeep.renames import Renames
 from monitor.store.upkeep.rota_feeds import RotaFeeds
 from monitor.store.upkeep.second_factors import SecondFactors
@@ -421,7 +421,7 @@ class App:
         door = self._configuration().settings.portal
         hosts = ["localhost", "127.0.0.1", "[::1]", faces[0].getsockname()[0], *([door.host] if door else [])]
         users = Users(self._database)
-        safe = Safe(Secrets(self._database), self._clock, keyring_of(door))
+        safe = Safe(Secrets(self._database), self._clock, door.keyring() if door else None)
         await safe.look()
         factors = SecondFactors(self._database)
         authenticator = (
@@ -477,7 +477,7 @@ class App:
             zone=lambda: self._configuration().settings.time_zone,
             hush=self._hush,
         )
-        writer = DocumentWriter(self._path, self._environ, self._documents, self._clock)
+        writer = DocumentWriter(self._path, self._environ, self._documents, self._clock, safe)
         editor = AgencyEditor(writer, self._documents, self._configuration, self._reloader.reload)
         orders = control(
             front,

@@ -44,6 +44,8 @@ class SecretPurpose(StrEnum):
     ONE_TIME = "one_time"
     #: The same, offered to a browser and kept by nobody yet.
     ONE_TIME_OFFER = "one_time_offer"
+    #: Of a mailbox, by the name that documents have of it.
+    MAILBOX = "mailbox"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)

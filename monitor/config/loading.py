@@ -22,10 +22,11 @@ from monitor.config.fields.trust import NoTrust, Trust
 from monitor.config.files.document import ENDINGS, Document, agency_files, document_of, read_document
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Problem, Severity
-from monitor.config.files.secret import SecretSighting, Vault
+from monitor.config.files.secret import SecretSighting, TypedSecret, Vault
 from monitor.config.files.section import IN_THE_STORE
 from monitor.config.model.registry import Agency, Registry, build_registry
 from monitor.config.model.settings import Provision, Settings
+from monitor.config.model.typed import ReadSecrets, TypedSecrets
 from monitor.config.review import (
     check_agency,
     check_settings,
@@ -46,7 +47,8 @@ from monitor.config.service.gateway import gateway_kinds
 from monitor.config.service.mail_provider import build_mail_providers
 from monitor.model.document import WrittenDocument
 from monitor.runtime.kinds import check_kinds
-from monitor.store.upkeep.documents import DocumentsAwayError, read_documents
+from monitor.store.upkeep.apart import DocumentsAwayError
+from monitor.store.upkeep.documents import read_documents
 from probes.model.check import CheckKind
 
 
@@ -97,6 +99,9 @@ class Memory:
     wording: Wording | None = None
     #: The agencies at work: a mailbox that has not changed stays the one that is in use, with its access token.
     in_force: Registry | None = None
+    #: What people have typed in the portal, as far as documents name it, and what of it is about to be kept.
+    typed: ReadSecrets = field(default_factory=dict, repr=False)
+    fresh: Mapping[str, TypedSecret] = field(default_factory=dict, repr=False)
     #: A reading in a thread whose caller has been cancelled goes on to its end.
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -249,6 +254,7 @@ def _load(
             findings["agencies"].error(str(error), "the same, once it can be read again")
             away, documents = error, ()
     wording = memory.same_wording(read_texts(settings, findings))
+    vault = replace(vault, typed=TypedSecrets(settings, memory.fresh, memory.typed))
     filed = _read_agencies(documents, vault, provision, known.checks, memory)
     others = [each.checked.copy() for each in filed]
     for each, found in zip(filed, others, strict=True):

@@ -7,6 +7,7 @@ unseen. What a pen started from it knows by the digest of the text.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +17,14 @@ from typing import Final
 
 #: What a file of an agency is called: its name leads into no other directory, and is read in its own.
 FILE_NAME: Final = r"^[^./\x00][^/\x00]*\.ya?ml$"
+
+#: What a document calls a secret by that somebody has typed: 80 bits, so that no name is given twice.
+SECRET_NAME: Final = re.compile(r"typed-[a-z2-7]{16}")
+
+
+def secrets_named(text: str) -> frozenset[str]:
+    """Return the typed secrets that a document names, also in its remarks."""
+    return frozenset(SECRET_NAME.findall(text))
 
 
 class Pen(StrEnum):

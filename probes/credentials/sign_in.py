@@ -15,7 +15,7 @@ from urllib.parse import quote
 from aiosmtplib.auth import auth_xoauth2_encode
 
 from probes.credentials.oauth import NoAccessToken
-from probes.model.mailbox import AccessToken, OAuth, Password
+from probes.model.mailbox import AccessToken, OAuth, Password, Withheld
 from probes.model.probe import ProbeFailure
 from probes.model.reply import Reason, failed
 from probes.model.result import Outcome, Party, Phase
@@ -45,7 +45,7 @@ class Bearer:
 
 
 async def with_key(
-    login: Password | OAuth,
+    login: Password | OAuth | Withheld,
     party: Party,
     attempt: Callable[[Password | Bearer], Awaitable[T]],
     *,
@@ -60,6 +60,8 @@ async def with_key(
 
     Raise `ProbeFailure`; one without an access token says nothing of the mail server.
     """
+    if isinstance(login, Withheld):
+        raise failed(Outcome.INCONCLUSIVE, Reason.NO_SECRET, Phase.AUTH, party, login.why)
     if isinstance(login, Password):
         return await attempt(login)
     token = await _token(login, party, within)

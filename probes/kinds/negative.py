@@ -16,7 +16,7 @@ from checkdmarc.utils import get_base_domain
 from probes.domain.exchanger import exchangers
 from probes.domain.names import DnsUnanswered, Names
 from probes.model.check import CheckKind, Finding, Premises, Verdict
-from probes.model.mailbox import Password, Security, Server
+from probes.model.mailbox import Password, Security, Server, Withheld
 from probes.model.probe import ProbeFailure, Unreadable
 from probes.model.result import Party, Phase
 from probes.protocol.cause import failure_of
@@ -124,6 +124,8 @@ class NegativeCheck:
             protocol, server = servers[0]
             if isinstance(mailbox.login, Password):
                 said = await _looked(_wrong(protocol, server, mailbox.login.username))
+            elif isinstance(mailbox.login, Withheld):
+                said = Verdict.UNKNOWN, mailbox.login.why
             else:
                 said = Verdict.UNKNOWN, "it signs in with access tokens; there is no password to get wrong"
             findings.append(_finding("wrong-password", mailbox.name, said))

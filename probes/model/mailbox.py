@@ -84,13 +84,22 @@ class OAuth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Withheld:
+    """A sign-in that is not to be had: nobody is asked to let us in."""
+
+    username: str
+    #: In a line, without a secret.
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mailbox:
     """A mailbox that messages are sent from or arrive in."""
 
     #: Unique among all mailboxes; what logs and results call it ("jabatan-contoh", "reference-a").
     name: str
     address: str
-    login: Password | OAuth
+    login: Password | OAuth | Withheld
     #: `None`: nothing is sent from it.
     smtp: Server | None = None
     #: It is read by the one or the other; with neither, nothing arrives in it.

@@ -71,6 +71,8 @@ class Reason(StrEnum):
     #: None could be had: that server does not answer, a file is missing, a command fails. Nothing was asked of the
     #: mail server.
     NO_TOKEN = "no access token"  # noqa: S105 - a reason, not a token
+    #: It is kept by us and cannot be read, or was typed for other servers. Nothing was asked of the mail server.
+    NO_SECRET = "no secret to sign in with"  # noqa: S105 - a reason, not a secret
     #: In the greeting, before anything was asked.
     SERVICE_REFUSED = "service refused"
     SENDER_REFUSED = "sender refused"

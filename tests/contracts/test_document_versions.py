@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from monitor.model.document import Pen, WrittenDocument, digest_of
+from monitor.access.locked import Ciphertext
+from monitor.model.document import DocumentVersion, Pen, WrittenDocument, digest_of
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.probing.records import Applied
-from monitor.store.schema.tables import journal
-from monitor.store.upkeep.documents import Documents, DocumentsAwayError, DocumentsMovedOnError, read_documents
+from monitor.store.schema.tables import journal, kept_secret
+from monitor.store.upkeep.apart import DocumentsAwayError
+from monitor.store.upkeep.documents import Documents, DocumentsMovedOnError, read_documents
 from tests.unit.alerts.people import MINUTE, T0
 
 Open = Callable[[], AbstractAsyncContextManager[Database]]
@@ -136,3 +138,48 @@ def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     (tmp_path / "pantau.sqlite").write_bytes(b"rubbish" * 100)
     with pytest.raises(DocumentsAwayError, match=r"pantau\.sqlite, cannot be read: file is not a database"):
         read_documents(tmp_path, None)
+
+
+NAME, OTHER = "typed-aaaabbbbccccdddd", "typed-eeeeffffgggghhhh"
+LOCKED = Ciphertext(key_id="k1", text="1.x")
+
+
+async def kept(database: Database) -> list[str]:
+    async with database.read() as connection:
+        return sorted((await connection.execute(select(kept_secret.c.owner))).scalars())
+
+
+async def test_what_was_typed_is_kept_with_the_document_that_names_it_or_not_at_all(database: Database) -> None:
+    documents = Documents(database)
+    named = written("JCM", f"agency: JCM\npassword_kept: {NAME}\n")
+    seen = {"MDC": (await write_one(documents, written("MDC")))}
+    await write(documents, written("MDC", "second"))
+    with pytest.raises(DocumentsMovedOnError):
+        await documents.write(seen, [named], [], pen=Pen.PORTAL, by="Siti", now=T0, secrets={NAME: LOCKED})
+    assert await kept(database) == []
+
+    present = await documents.latest()
+    await documents.write(present, [named], [], pen=Pen.PORTAL, by="Siti", now=T0, secrets={NAME: LOCKED})
+    assert await kept(database) == [NAME]
+    async with database.read() as connection:
+        entries = (await connection.execute(select(journal).order_by(journal.c.id.desc()).limit(1))).all()
+    assert [(each.event, each.actor, each.detail) for each in entries] == [("secret typed", "Siti", {"secret": NAME})]
+
+
+async def write_one(documents: Documents, document: WrittenDocument) -> DocumentVersion:
+    await write(documents, document)
+    return (await documents.latest())[document.agency]
+
+
+async def test_what_no_document_names_any_more_is_forgotten(database: Database) -> None:
+    documents = Documents(database)
+    both = [written("JCM", f"a: {NAME}\nb: {OTHER}\n"), written("MDC", f"a: {OTHER}\n")]
+    secrets = {NAME: LOCKED, OTHER: LOCKED}
+    await documents.write({}, both, [], pen=Pen.PORTAL, by="Siti", now=T0, secrets=secrets)
+
+    await write(documents, written("JCM", f"# was {NAME}\n"))
+    assert await kept(database) == [NAME, OTHER]
+    await write(documents, written("JCM", "nothing\n"))
+    assert await kept(database) == [OTHER]
+    await write(documents, gone=("MDC",))
+    assert await kept(database) == []

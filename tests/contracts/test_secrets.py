@@ -12,11 +12,11 @@ from sqlalchemy import select, update
 
 from alerts.record.store import Entry
 from monitor.access.locked import Ciphertext, SecretPlace, SecretPurpose
-from monitor.service.access.keyring import Keyring, SecretLockedError, new_key
 from monitor.service.access.safe import Safe
 from monitor.service.order import NotDone
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import journal, kept_secret
+from monitor.store.upkeep.keyring import Keyring, SecretLockedError, new_key
 from monitor.store.upkeep.secrets import Secrets, drop_secret, keep_secret
 from tests.unit.alerts.people import T0
 

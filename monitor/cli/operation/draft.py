@@ -17,6 +17,7 @@ from monitor.config.fields.circular import OFFICIAL_SUFFIXES, PRIVATE_PROVIDERS,
 from monitor.config.fields.trust import Trust
 from monitor.config.files.section import Code, MailAddress
 from monitor.model.route import Direction, Probing, WatchedRoute
+from probes.model.bounds import Bounds
 from probes.model.mailbox import Security
 from probes.model.probe import Patience, Route
 
@@ -140,7 +141,7 @@ def route_of(draft: FirstMailbox, patience: Patience, trust: Trust, ca_file: Pat
             "ca_file": ca_file,
         }
     )
-    mailbox = settings.build(f"{draft.code}/{KEY}", trust)
+    mailbox = settings.build(f"{draft.code}/{KEY}", trust, Bounds())
     return WatchedRoute(
         agency=draft.code,
         direction=Direction.INTERNAL,

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 
-from monitor.config.agency.oauth import OAuthSettings, check_oauth, is_faulty
+from monitor.config.agency.oauth import Flow, OAuthSettings, check_oauth, is_faulty
 from monitor.config.fields.trust import Trust, check_authorities
 from monitor.config.files.findings import Findings
 from monitor.config.files.reading import by_source, sources
+from monitor.config.files.secret import TypedSecret
 from monitor.config.files.section import File, Host, KeptFile, Line, MailAddress, Port, Section
 from monitor.model.mail_provider import KNOWN
 from probes.credentials.oauth import KeptTokens
 from probes.credentials.oauth_local import TokenCommand, TokenFile
-from probes.model.mailbox import Mailbox, OAuth, Password, Security, Server
+from probes.model.bounds import Bounds
+from probes.model.mailbox import Mailbox, OAuth, Password, Security, Server, Withheld
 
 #: What a login has one of; secrets stand there by file or variable.
 _WAYS: Final = ("password", "oauth", "token_file", "token_command")
@@ -29,13 +31,24 @@ class LoginSettings(Section):
     username: Line = Field(examples=["peti-pantau@jabatan-contoh.gov.my"])
     """With an access token, the address of the mailbox to open; a shared one is named here."""
     password: SecretStr | None = None
-    """By `password_file:` or `password_env:`."""
+    """By `password_file:` or `password_env:`; typed in the portal, by `password_kept:`, which that writes."""
     oauth: OAuthSettings | None = None
     """Access tokens from the provider (XOAUTH2), as Microsoft 365 and Google Workspace ask for."""
     token_file: KeptFile | None = None
     """A file whose first line is an access token that another program keeps fresh; read for each sign-in."""
     token_command: tuple[Line, ...] | None = None
     """A command that prints an access token, with its arguments: [oama, access, peti@jabatan-contoh.gov.my]."""
+
+    @property
+    def typed(self) -> Mapping[str, TypedSecret]:
+        """Its secrets that were typed in the portal, by their keys."""
+        oauth = self.oauth
+        found = {
+            "password": self.password,
+            "oauth.client_secret": oauth and oauth.client_secret,
+            "oauth.refresh_token": oauth and oauth.refresh_token,
+        }
+        return {key: secret for key, secret in found.items() if isinstance(secret, TypedSecret)}
 
     def build(self, trust: Trust) -> Password | OAuth:
         """Return what probes sign in with. Raise `NoTrust` when a file of authorities cannot be used."""
@@ -91,11 +104,21 @@ class ServerSettings(Section):
     tls_name: Host | None = None
     """The name in the certificate, when it is not `host`."""
 
-    def build(self, ports: dict[Security, int], trust: Trust, ca_file: Path | None) -> Server:
+    def port_of(self, key: str) -> int:
+        """Return its port, as what stands at *key*."""
+        return self.port or _PORTS[key][self.security]
+
+    def hearer(self, key: str) -> str:
+        """Return what it is as one that a secret is told, as what stands at *key*."""
+        name = f" ({self.tls_name.lower()})" if self.tls_name else ""
+        return f"{self.host.lower()}:{self.port_of(key)} {self.security}{name}"
+
+    def build(self, key: str, trust: Trust, ca_file: Path | None, bounds: Bounds | None) -> Server:
         """Return the server as probes meet it."""
         return Server(
             host=self.host,
-            port=self.port or ports[self.security],
+            port=self.port_of(key),
+            bounds=bounds,
             security=self.security,
             tls=trust.context(ca_file),
             tls_name=self.tls_name,
@@ -141,12 +164,38 @@ class MailboxSettings(Section):
         """The hosts of its servers."""
         return frozenset(server.host for server in self.servers.values())
 
-    def build(self, name: str, trust: Trust) -> Mailbox:
-        """Return the mailbox as probes use it, called *name*. Raise `NoTrust` when a `ca_file` cannot be used."""
+    @property
+    def hearers(self) -> frozenset[str]:
+        """Those that its secrets are told."""
+        endpoint = self.login.oauth.endpoint if self.login.oauth else None
+        return frozenset(
+            (*(server.hearer(key) for key, server in self.servers.items()), *([endpoint] if endpoint else ()))
+        )
+
+    def unheard_of(self, secret: TypedSecret) -> Sequence[str]:
+        """Return those that would be told a secret, and whom it was not typed for."""
+        return () if secret.why else sorted(self.hearers - secret.hearers)
+
+    def build(self, name: str, trust: Trust, bounds: Bounds) -> Mailbox:
+        """Return the mailbox as probes use it, called *name*. Raise `NoTrust` when a `ca_file` cannot be used.
+
+        *bounds*: of servers whose names others than operators may have written (docs/adr/0055).
+        """
+        typed = self.login.typed.values()
 
         def built(key: str) -> Server | None:
             server = self.servers.get(key)
-            return None if server is None else server.build(_PORTS[key], trust, self.ca_file)
+            return None if server is None else server.build(key, trust, self.ca_file, bounds if typed else None)
+
+        why = next(
+            (
+                secret.why or "it was typed for other servers"
+                for secret in typed
+                if secret.why or self.unheard_of(secret)
+            ),
+            "",
+        )
+        login = Withheld(username=self.login.username, why=why) if why else self.login.build(trust)
 
         return Mailbox(
             name=name,
@@ -154,7 +203,7 @@ class MailboxSettings(Section):
             smtp=built("smtp"),
             imap=built("imap"),
             pop3=built("pop3"),
-            login=self.login.build(trust),
+            login=login,
             inbox=self.inbox or "INBOX",
             junk_folders=self.junk_folders,
         )
@@ -175,8 +224,41 @@ def check_servers(mailbox: MailboxSettings, findings: Findings, trust: Trust) ->
     for key, server in mailbox.servers.items():
         _check_port(key, server, findings[key])
     check_login(mailbox.login, findings["login"], trust)
+    _check_hearers(mailbox, findings["login"])
     _check_microsoft(mailbox, findings["login"])
     check_authorities(mailbox.ca_file, trust, findings["ca_file"])
+
+
+def _check_hearers(mailbox: MailboxSettings, findings: Findings) -> None:
+    """Note a secret that would be told to others than it was typed for: whoever names a server would have it."""
+    for key, secret in mailbox.login.typed.items():
+        if others := mailbox.unheard_of(secret):
+            source = sources(key)[-1]
+            message = f"was typed for {', '.join(sorted(secret.hearers)) or 'nobody'}, and not for {', '.join(others)}"
+            findings[tuple(source.split("."))].error(
+                message, "the servers of before; or the secret, typed again in the portal"
+            )
+
+
+def hearers_as_written(mailbox: Mapping[str, Any]) -> frozenset[str]:
+    """Return whom the secrets of a mailbox are told that is written so; of what is wrong nobody."""
+    try:
+        return MailboxSettings.model_validate(_heard(mailbox)).hearers
+    except ValidationError:
+        return frozenset()
+
+
+def _heard(mailbox: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return as much of a mailbox as says who hears its secrets."""
+    login = mailbox.get("login")
+    oauth = login.get("oauth") if isinstance(login, Mapping) else None
+    told = (
+        {key: oauth[key] for key in ("provider", "tenant", "token_url") if key in oauth}
+        if isinstance(oauth, Mapping)
+        else None
+    )
+    asked = {"username": "x", **({"oauth": {**told, "flow": Flow.REFRESH_TOKEN, "client_id": "x"}} if told else {})}
+    return {"address": "x@x.invalid", "login": asked, **{key: mailbox[key] for key in _PORTS if key in mailbox}}
 
 
 def _check_port(key: str, server: ServerSettings, findings: Findings) -> None:

@@ -23,6 +23,7 @@ from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Path, nearest, one_of
 from monitor.config.files.secret import NoSecret, Vault
 from monitor.config.files.section import Blank
+from monitor.model.document import SECRET_NAME
 
 _EXAMPLES = {int: "NUMBER", float: "NUMBER", bool: "true | false", timedelta: "30s | 5m | 1h30m", FilePath: "PATH"}
 _BLANKS: Mapping[Any, Any] = {
@@ -254,12 +255,15 @@ class Reader:
 
     def _secret(self, asked: Any, key: str, written: Mapping[str, Any], path: Path) -> object:
         """Return the secret *key*, for which all that is *written* stands at *path*."""
-        by_file, by_variable = sources(key)
+        by_file, _, by_name = sources(key)
         if key in written:
             message = "a secret is never written in the configuration"
             self.findings[(*path, key)].broken(message, by_source(key))
         elif len(written) > 1:
-            self.findings[(*path, by_variable)].broken(f"is a second source beside {by_file}", "one of the two")
+            first, *others = (source for source in sources(key) if source in written)
+            self.findings[(*path, others[0])].broken(f"is a second source beside {first}", "one of the two")
+        elif by_name in written:
+            return self._typed(written[by_name], key, (*path, by_name))
         else:
             [(source, names)] = written.items()
             place, is_file = (*path, source), source == by_file
@@ -267,6 +271,19 @@ class Reader:
                 return [self._fetched(name, (*place, n), is_file=is_file) for n, name in enumerate(names)]
             return self._fetched(names, place, is_file=is_file)
         return blank(asked)
+
+    def _typed(self, name: object, key: str, path: Path) -> SecretStr:
+        """Return a secret that was typed in the portal. One that is not to be had keeps nothing else from working."""
+        if not isinstance(name, str) or not SECRET_NAME.fullmatch(name):
+            self.findings[path].broken("is no name of a secret that was typed in the portal", by_source(key))
+        elif self._vault.typed is None:
+            self.findings[path].broken("only a secret of an agency's mailbox is typed in the portal", by_source(key))
+        else:
+            secret = self._vault.from_store(name)
+            if secret.why:
+                self.findings[path].warning(secret.why, "it again, on the agency's page in the portal")
+            return secret
+        return SecretStr("?")
 
     def _fetched(self, name: object, path: Path, *, is_file: bool) -> SecretStr:
         if not isinstance(name, str) or not name:
@@ -284,14 +301,14 @@ class Reader:
         return secret
 
 
-def sources(key: str) -> tuple[str, str]:
-    """Return the keys under which it is written where the secret *key* is kept: a file, a variable."""
-    return f"{key}_file", f"{key}_env"
+def sources(key: str) -> tuple[str, str, str]:
+    """Return the keys under which it is written where the secret *key* is kept: a file, a variable, what was typed."""
+    return f"{key}_file", f"{key}_env", f"{key}_kept"
 
 
 def by_source(key: str) -> str:
     """Return what to write for the secret *key*."""
-    by_file, by_variable = sources(key)
+    by_file, by_variable, _ = sources(key)
     return f"{by_file}: PATH, or {by_variable}: NAME"
 
 
@@ -332,7 +349,9 @@ def _choice(wanted: Any, detail: ErrorDetails) -> tuple[str, str]:
 def _unknown(key: str, model: type[BaseModel]) -> tuple[str, str]:
     """Return what is wrong with a key that *model* does not have: secrets are known by their sources."""
     hidden = [name for name, asked in secrets(model).items() if is_secret(asked)]
-    known = [name for name in names(model) if name not in hidden] + [each for name in hidden for each in sources(name)]
+    known = [name for name in names(model) if name not in hidden] + [
+        each for name in hidden for each in sources(name)[:2]
+    ]
     if key.lower() in _UNSANCTIONED and {Channel.SMS, Channel.VOICE} <= set(known):
         return f"'{key}' is no sanctioned channel", SANCTIONED
     return "is no known key", one_of(key, known, "nothing: no key belongs here")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
@@ -24,9 +25,43 @@ class NoSecret(Exception):
         self.instead = instead
 
 
+class TypedSecret(SecretStr):
+    """A secret that somebody has typed in the portal. It may be given to those whom it was typed for, and to nobody else."""
+
+    def __init__(self, secret: str, *, hearers: Iterable[str] = (), why: str = "") -> None:
+        """*hearers*: whom it was typed for. *why*: it is not to be had, and why; it is empty then."""
+        super().__init__(secret)
+        self.hearers = frozenset(hearers)
+        self.why = why
+
+    @classmethod
+    def read(cls, text: str) -> TypedSecret:
+        """Read it as it is kept. Raise `ValueError`."""
+        kept = json.loads(text)
+        if not isinstance(kept, dict):
+            raise ValueError("is no secret")  # noqa: TRY004 - what cannot be read is one error
+        return cls(str(kept.get("secret", "")), hearers=map(str, kept.get("hearers", ())))
+
+    def written(self) -> str:
+        """Return it as it is kept, to be encrypted."""
+        return json.dumps({"secret": self.get_secret_value(), "hearers": sorted(self.hearers)})
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is the same secret for the same hearers."""
+        return (
+            isinstance(other, TypedSecret)
+            and self.get_secret_value() == other.get_secret_value()
+            and (self.hearers, self.why) == (other.hearers, other.why)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.get_secret_value(), self.hearers, self.why))
+
+
 class _Source(Enum):
     FILE = auto()
     VARIABLE = auto()
+    STORE = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +91,15 @@ class Vault:
     #: The directory of the settings file: relative paths start here, those of agency files too.
     directory: Path
     environ: Mapping[str, str] = field(repr=False)
+    #: Says what there is of a secret that was typed in the portal, by the name that documents have of it; `None`: what is
+    #: read names none.
+    typed: Callable[[str], TypedSecret] | None = field(default=None, repr=False)
     #: All that was looked at: what was made of it holds for as long as it is the same.
     seen: list[SecretSighting] = field(default_factory=list, repr=False)
 
     def apart(self) -> Vault:
         """Return one that sees the same, and notes for itself what it has seen."""
-        return Vault(directory=self.directory, environ=self.environ)
+        return Vault(directory=self.directory, environ=self.environ, typed=self.typed)
 
     def still_sees(self, sightings: Iterable[SecretSighting]) -> bool:
         """Whether all is there as it was."""
@@ -74,6 +112,12 @@ class Vault:
     def from_variable(self, name: str) -> SecretStr:
         """Return the value of an environment variable. Raise `NoSecret`."""
         return self._note(_Source.VARIABLE, name)
+
+    def from_store(self, name: str) -> TypedSecret:
+        """Return a secret that was typed in the portal; it says itself when it is not to be had. Raise `NoSecret`."""
+        found = self._note(_Source.STORE, name)
+        assert isinstance(found, TypedSecret)  # noqa: S101 - so `_look` has it
+        return found
 
     def _shown(self, name: str) -> str:
         """Return what to call a file that is not there: the name may be the secret, written in the wrong place."""
@@ -98,6 +142,9 @@ class Vault:
     def _look(self, source: _Source, name: str) -> SecretSighting:
         if source is _Source.FILE:
             return SecretSighting(source, name, self._in_file(name), self.others_can(name))
+        if source is _Source.STORE:
+            found = _Absent("nothing here may name it") if self.typed is None else self.typed(name)
+            return SecretSighting(source, name, found)
         if name not in self.environ:
             # What is no variable may be the secret, written in the wrong place.
             where = "the name of a variable that the service is given, or ..._file: PATH"

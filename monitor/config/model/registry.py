@@ -29,6 +29,7 @@ from monitor.config.fields.window import Zone
 from monitor.config.files.section import Code, Domain, Line, Section, Slug
 from monitor.config.model.settings import Settings, Shared
 from monitor.model.route import Direction, Probing, WatchedRoute
+from probes.model.bounds import Bounds
 from probes.model.check import NameServers, Premises
 from probes.model.mailbox import Mailbox
 from probes.model.probe import Route
@@ -118,6 +119,7 @@ class Fitted:
     mailbox: Mailbox
     settings: MailboxSettings = field(repr=False)
     trust: tuple[ssl.SSLContext, ...] = field(repr=False)
+    bounds: Bounds = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,8 +151,9 @@ class Registry:
 class _Fitter:
     """Makes mailboxes; one of which nothing has changed is the one that is in use."""
 
-    def __init__(self, trust: Trust, in_use: Mapping[str, Fitted]) -> None:
+    def __init__(self, trust: Trust, bounds: Bounds, in_use: Mapping[str, Fitted]) -> None:
         self._trust = trust
+        self._bounds = bounds
         self._in_use = in_use
         self.made: dict[str, Fitted] = {}
 
@@ -159,8 +162,9 @@ class _Fitter:
         files = [settings.ca_file] if oauth is None else [settings.ca_file, oauth.ca_file]
         trust = tuple(map(self._trust.context, files))
         fitted = self._in_use.get(name)
-        if fitted is None or (fitted.settings, fitted.trust) != (settings, trust):
-            fitted = Fitted(mailbox=settings.build(name, self._trust), settings=settings, trust=trust)
+        if fitted is None or (fitted.settings, fitted.trust, fitted.bounds) != (settings, trust, self._bounds):
+            built = settings.build(name, self._trust, self._bounds)
+            fitted = Fitted(mailbox=built, settings=settings, trust=trust, bounds=self._bounds)
         self.made[name] = fitted
         return fitted.mailbox
 
@@ -177,7 +181,7 @@ def build_registry(
     Of the registry that is *in_force*, mailboxes and routes are kept that have not changed.
     """
     in_force = in_force or Registry()
-    fitter = _Fitter(trust, in_force.mailboxes)
+    fitter = _Fitter(trust, settings.bounds, in_force.mailboxes)
     references = {name: fitter.fit(name, mailbox) for name, mailbox in settings.references.items()}
     ground = (references, settings.probing, settings.maintenance, settings.time_zone)
     same_ground = ground == in_force.ground

@@ -3,31 +3,47 @@
 Whoever edits an agency in the portal knows its mail, and is no operator of this machine. A document names files that
 Pantau reads, and servers that what is in them is sent to: an edit that moved either would fetch any file, or hand the
 mailbox's password (with an access token perhaps everybody's mail) to a server of somebody's choice.
+
+A secret that was typed in the portal is no operator's: its mailbox is its officers' own, with its servers. It is given to
+nobody whom it was not typed for (`monitor.config.agency.mailbox`), and connections to it have bounds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path as FilePath
 from typing import Any, Final
 
-from monitor.config.agency.mailbox import MailboxSettings
+from pydantic import ValidationError
+
+from monitor.config.agency.mailbox import MailboxSettings, ServerSettings
 from monitor.config.files.document import Document
 from monitor.config.files.problem import Path, Problem, dotted
 from monitor.config.files.reading import as_model, core, is_mapping, is_secret, item, names, of_field, sources
 from monitor.config.model.registry import Agency
+from probes.model.bounds import Bounds, OutOfBounds
 
 #: Of a mailbox: how it is signed in to, and who hears the password.
 _OF_A_MAILBOX: Final = frozenset({"smtp", "imap", "pop3", "login", "ca_file"})
+#: Of a login: what an operator has put on this machine, or what is asked for tokens there.
+_WAYS_IN: Final = frozenset({"token_file", "token_command", "token_url"})
+_SECRETS: Final = ("password", "client_secret", "refresh_token")
+#: Where a secret of a mailbox is named that was typed, and where one that was placed.
+_NAMES: Final = frozenset(sources(key)[-1] for key in _SECRETS)
+_PLACES: Final = frozenset(place for key in _SECRETS for place in sources(key)[:-1])
 
 
-def check_custody(before: Mapping[str, Any], document: Document) -> tuple[Problem, ...]:
+def check_custody(before: Mapping[str, Any], document: Document, typed: Collection[str] = ()) -> tuple[Problem, ...]:
     """Return what *document* says otherwise than *before* of what only an administrator changes.
 
-    What stands there no more is no matter: it leads nowhere.
+    What stands there no more is no matter: it leads nowhere. *typed*: the names of secrets that come with it.
     """
     was = dict(_kept(Agency, before, ()))
-    changed = [(path, value) for path, value in _kept(Agency, document.data, ()) if was.get(path) != value]
+    changed = [
+        (path, value)
+        for path, value in _kept(Agency, document.data, ())
+        if was.get(path) != value and not (_is_name(path) and value in typed)
+    ]
     return tuple(_problem(document, *_innermost(was.get(path), value, path)) for path, value in changed)
 
 
@@ -48,12 +64,77 @@ def _kept(asked: Any, value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
     if not isinstance(value, Mapping):
         return
     fields = names(model)
+    is_typed = model is MailboxSettings and rests_on_typing(value)
     secret = {source for key, field in fields.items() if is_secret(of_field(field)) for source in (key, *sources(key))}
     for key, each in value.items():
-        if key in secret or (model is MailboxSettings and key in _OF_A_MAILBOX):
+        if key in secret or key in _WAYS_IN or (key in _OF_A_MAILBOX and model is MailboxSettings and not is_typed):
             yield (*path, key), each
         elif key in fields:
             yield from _kept(of_field(fields[key]), each, (*path, key))
+
+
+def rests_on_typing(mailbox: Any) -> bool:
+    """Whether a mailbox as it is written is signed in to with what somebody has typed, and with nothing else."""
+    login = mailbox.get("login") if isinstance(mailbox, Mapping) else None
+    if not isinstance(login, Mapping):
+        return False
+    oauth = login.get("oauth")
+    keys = [*login, *(oauth if isinstance(oauth, Mapping) else ())]
+    placed = {*_PLACES, *_WAYS_IN}
+    return any(key in _NAMES for key in keys) and not placed.intersection(keys)
+
+
+def check_bounds(before: Mapping[str, Any], document: Document, bounds: Bounds) -> tuple[Problem, ...]:
+    """Return which servers of mailboxes that rest on typing *document* names anew and nothing would connect to.
+
+    Where a name leads to is seen when it is connected to; an address and a port are seen at once.
+    """
+    problems = []
+    for key, mailbox in _mapping(document.data.get("mailboxes")).items():
+        was = _mapping(_mapping(before.get("mailboxes")).get(key))
+        for protocol in ("smtp", "imap", "pop3") if rests_on_typing(mailbox) else ():
+            server = _mapping(mailbox.get(protocol))
+            if server and server != was.get(protocol) and (wrong := _outside(protocol, server, bounds)) is not None:
+                field, why = wrong
+                problems.append(_refusal(document, ("mailboxes", key, protocol, field), why))
+    return tuple(problems)
+
+
+def _outside(protocol: str, server: Mapping[str, Any], bounds: Bounds) -> tuple[str, OutOfBounds] | None:
+    """Return the key of a server that is out of bounds by what is written alone, and why."""
+    try:
+        port = ServerSettings.model_validate(server).port_of(protocol)
+    except ValidationError:
+        return None  # Told as what it is.
+    try:
+        why = bounds.refusal(str(server.get("host")), port)
+    except ValueError:  # A name.
+        open_somewhere = {each.port for each in bounds.openings}
+        why = None if port in bounds.ports or port in open_somewhere else OutOfBounds.PORT
+    return None if why is None else ("port" if why is OutOfBounds.PORT else "host", why)
+
+
+def _refusal(document: Document, path: Path, why: OutOfBounds) -> Problem:
+    place = document.place(path)
+    instead = (
+        "25, 465, 587, 143, 993, 110 or 995" if why is OutOfBounds.PORT else "the name by which the Internet has it"
+    )
+    return Problem(
+        file=document.file,
+        line=place.line,
+        column=place.column,
+        key=dotted(path),
+        message=f"is {why}; an administrator may open it (portal.mail_networks)",
+        instead=instead,
+    )
+
+
+def _is_name(path: Path) -> bool:
+    return path[-1] in _NAMES
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _innermost(was: Any, value: Any, path: Path) -> tuple[Path, Any]:
@@ -67,7 +148,10 @@ def _innermost(was: Any, value: Any, path: Path) -> tuple[Path, Any]:
 
 def _problem(document: Document, path: Path, was: Any) -> Problem:
     place = document.place(path)
-    message = "only an administrator changes where a secret or a file is kept, and which server is given it"
+    if _is_name(path):
+        message, was = "names a secret that nobody has typed here", "the secret, typed again in the form of the mailbox"
+    else:
+        message = "only an administrator changes where a secret or a file is kept, and which server is given it"
     instead = was if isinstance(was, str) else "what stood here before" if was is not None else "nothing"
     return Problem(
         file=document.file, line=place.line, column=place.column, key=dotted(path), message=message, instead=instead

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from ipaddress import ip_network
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, SecretStr
@@ -17,6 +17,9 @@ from monitor.config.files.findings import Findings
 from monitor.config.files.section import Blank, File, Section, wrong
 from monitor.config.service.openid import OpenIdSettings, check_openid
 from probes.model.bounds import Bounds, Opening
+
+if TYPE_CHECKING:
+    from monitor.store.upkeep.keyring import Keyring
 
 _ADDRESS = "https://pantau.kementerian-contoh.gov.my"
 
@@ -75,6 +78,15 @@ class PortalSettings(Section):
     def host(self) -> str:
         """The name by which browsers ask for it; "" if they ask on this machine only."""
         return urlsplit(self.address or "").hostname or ""
+
+    def keyring(self) -> Keyring | None:
+        """Return the keys of secrets in the store; `None`: none is named."""
+        from monitor.store.upkeep.keyring import Keyring  # noqa: PLC0415 - most who read settings decrypt nothing
+
+        if self.secrets_key is None:
+            return None
+        old = self.old_secrets_key
+        return Keyring(self.secrets_key.get_secret_value(), old.get_secret_value() if old else None)
 
     @property
     def bounds(self) -> Bounds:

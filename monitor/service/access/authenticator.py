@@ -27,7 +27,6 @@ from monitor.access.one_time import HALF_FOR, one_time_digits, step_of
 from monitor.access.password import password_problem
 from monitor.access.role import Role
 from monitor.access.visitor import User
-from monitor.service.access.keyring import SecretLockedError
 from monitor.service.access.safe import Safe
 from monitor.service.access.secret import (
     SessionKey,
@@ -36,6 +35,7 @@ from monitor.service.access.secret import (
     new_one_time_secret,
     new_recovery_codes,
 )
+from monitor.store.upkeep.keyring import SecretLockedError
 from monitor.store.upkeep.second_factors import HalfSession, SecondFactors, one_time_place
 from monitor.store.upkeep.users import KeptCode, KeptUser, Users, WebSession
 

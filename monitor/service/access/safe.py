@@ -11,8 +11,8 @@ import structlog
 from alerts.record.clock import Clock
 from alerts.record.store import Entry
 from monitor.access.locked import Ciphertext, SecretPlace
-from monitor.service.access.keyring import Keyring, SecretLockedError
 from monitor.service.order import NotDone
+from monitor.store.upkeep.keyring import Keyring, SecretLockedError
 from monitor.store.upkeep.secrets import Secrets
 
 log = structlog.get_logger()

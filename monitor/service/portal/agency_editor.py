@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from base64 import b32encode
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
+from secrets import token_bytes
 from typing import Final
 
+from monitor.config.agency.mailbox import hearers_as_written
 from monitor.config.files.document import LARGEST, document_of
 from monitor.config.files.problem import Problem, Severity
+from monitor.config.files.secret import TypedSecret
 from monitor.config.files.section import IN_THE_STORE
 from monitor.config.loading import AgencySource, Configuration, stored_source
-from monitor.config.sense.custody import check_custody
-from monitor.model.document import DocumentVersion, Pen, WrittenDocument
+from monitor.config.sense.custody import check_bounds, check_custody
+from monitor.model.document import DocumentVersion, Pen, WrittenDocument, secrets_named
 from monitor.service.order import NotDone, Unknown
 from monitor.service.portal.documents import DocumentsBrought, DocumentWriter
 from monitor.store.upkeep.documents import Documents
+from probes.model.bounds import Bounds
 
 #: Of the versions of an agency so many are listed at once.
 LISTED: Final = 25
@@ -30,6 +35,13 @@ class AgencyDraft:
     text: str
     #: The digest of the version that was looked at.
     started_from: str
+    #: What was typed with it to sign in with, by the names that the text has of it (`new_secret_name`).
+    typed: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def new_secret_name() -> str:
+    """Return a name by which a document may call what somebody is typing now."""
+    return f"typed-{b32encode(token_bytes(10)).decode().lower()}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +126,7 @@ class AgencyEditor:
         """Write a draft and take it up, if nothing is wrong with it and nobody has written meanwhile.
 
         *may_place*: whether who writes may say where secrets are, and which servers are given them. Raise `NotDone` where
-        files are what counts, `DocumentsMovedOnError` when others write again and again meanwhile.
+        files are what counts or what was typed cannot be kept, `DocumentsMovedOnError` when others write again and again meanwhile.
         """
         latest = await self._last(draft.agency)
         if (file := self.file_of(latest)) is not None:
@@ -124,10 +136,15 @@ class AgencyEditor:
         ours = WrittenDocument(agency=draft.agency, name=latest.name, text=draft.text)
         source = stored_source(ours)
         # Half a MiB of brackets is read for a while, and the probes do not wait.
-        if refused := await asyncio.to_thread(partial(_refused, source, latest, draft, may_place=may_place)):
+        bounds = self.configuration().settings.bounds
+        if refused := await asyncio.to_thread(partial(_refused, source, latest, draft, bounds, may_place=may_place)):
             return DraftAnswer(problems=refused)
         brought = DocumentsBrought(
-            started_from={draft.agency: draft.started_from}, over={}, prune=False, sources=[source]
+            started_from={draft.agency: draft.started_from},
+            over={},
+            prune=False,
+            sources=[source],
+            typed=await asyncio.to_thread(_typed, draft),
         )
         answer = await self._writer.write(brought, pen=Pen.PORTAL, by=by)
         if answer.difference.clashes:
@@ -147,7 +164,7 @@ def _unknown(agency: str) -> Unknown:
 
 
 def _refused(
-    source: AgencySource, latest: DocumentVersion, draft: AgencyDraft, *, may_place: bool
+    source: AgencySource, latest: DocumentVersion, draft: AgencyDraft, bounds: Bounds, *, may_place: bool
 ) -> tuple[Problem, ...]:
     """Return why a draft is refused whatever it says besides: it is another agency's, or moves what it may not."""
     if len(draft.text.encode()) > LARGEST:
@@ -167,7 +184,23 @@ def _refused(
                 instead=draft.agency,
             ),
         )
-    return () if may_place else check_custody(document_of(latest.text or "", source.called).data, document)
+    before = document_of(latest.text or "", source.called).data
+    moved = () if may_place else check_custody(before, document, draft.typed)
+    return (*moved, *check_bounds(before, document, bounds))
+
+
+def _typed(draft: AgencyDraft) -> Mapping[str, TypedSecret]:
+    """Return what was typed with a draft, each for those whom the text names beside it."""
+    mailboxes = document_of(draft.text, draft.agency).data.get("mailboxes")
+    heard = {
+        name: hearers_as_written(mailbox)
+        for mailbox in (mailboxes.values() if isinstance(mailboxes, Mapping) else ())
+        if isinstance(mailbox, Mapping)
+        for name in secrets_named(str(mailbox.get("login")))
+    }
+    return {
+        name: TypedSecret(secret, hearers=heard.get(name, ())) for name, secret in draft.typed.items() if name in heard
+    }
 
 
 def _about(called: str, problems: Sequence[Problem]) -> tuple[tuple[Problem, ...], int]:

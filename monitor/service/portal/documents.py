@@ -10,7 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from alerts.record.clock import Clock
+from monitor.access.locked import Ciphertext, SecretPlace, SecretPurpose
 from monitor.config.files.problem import Problem
+from monitor.config.files.secret import TypedSecret
 from monitor.config.loading import AgencySource, Memory, load, stored_source
 from monitor.model.document import (
     DocumentDifference,
@@ -21,7 +23,10 @@ from monitor.model.document import (
     document_difference,
     edited,
 )
+from monitor.service.access.safe import Safe
+from monitor.service.order import NotDone
 from monitor.store.upkeep.documents import Documents, DocumentsMovedOnError
+from monitor.store.upkeep.keyring import SecretLockedError
 
 #: How often it is begun anew when others write meanwhile.
 _TRIES = 5
@@ -38,6 +43,8 @@ class DocumentsBrought:
     over: Mapping[str, int]
     prune: bool
     sources: Sequence[AgencySource]
+    #: What people have typed for them, by the names that they have of it.
+    typed: Mapping[str, TypedSecret] = field(default_factory=dict, repr=False)
     #: Of which agency alone something may become different; `None`: of all.
     only: str | None = None
 
@@ -63,12 +70,15 @@ class DocumentsAnswer:
 class DocumentWriter:
     """Takes one edit at a time. The settings are read where they stand; the agencies are those of the store."""
 
-    def __init__(self, path: Path, environ: Mapping[str, str], documents: Documents, clock: Clock) -> None:
-        """*path*: the settings file."""
+    def __init__(
+        self, path: Path, environ: Mapping[str, str], documents: Documents, clock: Clock, safe: Safe | None = None
+    ) -> None:
+        """*path*: the settings file. *safe*: encrypts what is typed; without it nothing can be."""
         self._path = path
         self._environ = environ
         self._documents = documents
         self._clock = clock
+        self._safe = safe
         self._writing = asyncio.Lock()
 
     async def latest(self) -> Mapping[str, DocumentVersion]:
@@ -78,10 +88,11 @@ class DocumentWriter:
     async def write(self, brought: DocumentsBrought, *, pen: Pen, by: str, dry: bool = False) -> DocumentsAnswer:
         """Write what is new in what is *brought*, all or none; only look when it is *dry*.
 
-        Raise `StoreAway`, or `DocumentsMovedOnError` when others write again and again meanwhile.
+        Raise `StoreAway`, `DocumentsMovedOnError` when others write again and again meanwhile, or `NotDone` when
+        something was typed that cannot be kept.
         """
         async with self._writing:
-            memory = Memory()
+            memory, secrets = Memory(fresh=brought.typed), self._encrypted(brought.typed)
             beside = [] if brought.prune else await asyncio.to_thread(_beside, await self.latest(), brought.sources)
             # What is brought comes last: of two that do not go together it is told at the newcomer.
             problems, checked = await self._checked([*beside, *brought.sources], memory)
@@ -107,19 +118,37 @@ class DocumentWriter:
                 if dry:
                     return DocumentsAnswer(problems=problems, difference=difference, seen={})
                 try:
-                    await self._write(present, difference, pen, by)
+                    await self._write(present, difference, secrets, pen, by)
                 except DocumentsMovedOnError:
                     continue
                 return DocumentsAnswer(problems=problems, difference=difference, seen=_seen(edit, difference))
             raise DocumentsMovedOnError(f"others have written {_TRIES} times meanwhile; repeat it")
 
+    def _encrypted(self, typed: Mapping[str, TypedSecret]) -> Mapping[str, Ciphertext]:
+        try:
+            return {name: self._locked(name, secret) for name, secret in typed.items()}
+        except SecretLockedError:
+            raise NotDone(
+                "no password can be kept here: an administrator names a key in the settings (portal.secrets_key_file)"
+            ) from None
+
+    def _locked(self, name: str, secret: TypedSecret) -> Ciphertext:
+        if self._safe is None:
+            raise SecretLockedError
+        return self._safe.encrypt(SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name), secret.written())
+
     async def _write(
-        self, present: Mapping[str, DocumentVersion], difference: DocumentDifference, pen: Pen, by: str
+        self,
+        present: Mapping[str, DocumentVersion],
+        difference: DocumentDifference,
+        secrets: Mapping[str, Ciphertext],
+        pen: Pen,
+        by: str,
     ) -> None:
         if difference:
             wanted = (*difference.added, *(ours for _, ours in difference.changed))
             gone = [each.agency for each in difference.removed]
-            await self._documents.write(present, wanted, gone, pen=pen, by=by, now=self._clock.now())
+            await self._documents.write(present, wanted, gone, pen=pen, by=by, now=self._clock.now(), secrets=secrets)
 
     async def _checked(
         self, sources: Sequence[AgencySource], memory: Memory

@@ -783,7 +783,7 @@ recovery_code = Table(
     Column("digest", String(64), primary_key=True),
 )
 
-#: Secrets, encrypted with a key that is not in the database (`monitor.service.access.keyring`).
+#: Secrets, encrypted with a key that is not in the database (`monitor.store.upkeep.keyring`).
 kept_secret = Table(
     "kept_secret",
     metadata,

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, Engine, NullPool, Row, Select, create_engine, insert, inspect, select, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Row, Select, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from alerts.record.store import Entry, StoreAway
-from monitor.model.document import DocumentVersion, Pen, WrittenDocument, digest_of
+from alerts.record.store import Entry
+from monitor.access.locked import Ciphertext, SecretPlace, SecretPurpose
+from monitor.model.document import DocumentVersion, Pen, WrittenDocument, digest_of, secrets_named
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine import audit
 from monitor.store.probing.records import Applied
 from monitor.store.schema.rows import from_row
 from monitor.store.schema.tables import document
+from monitor.store.upkeep.apart import read_apart
+from monitor.store.upkeep.secrets import drop_secret, keep_secret
 
 
 class DocumentsMovedOnError(Exception):
     """Somebody has written a document meanwhile. Nothing of what was to be written is."""
-
-
-class DocumentsAwayError(StoreAway):
-    """The documents cannot be read now. The message says why, and holds no secret."""
 
 
 class Documents:
@@ -65,9 +63,12 @@ class Documents:
         pen: Pen,
         by: str,
         now: datetime,
+        secrets: Mapping[str, Ciphertext] = MappingProxyType({}),
     ) -> Applied:
         """Write a new version of each that is *wanted*, and of the agencies that are *gone*, all or none.
 
+        With them *secrets* are kept that people have typed, by the names that the documents have of them. Those go that
+        documents have named and no latest version of any does.
         They were checked beside all others as they were at *present*. Raise `DocumentsMovedOnError` when one of all is
         another by now.
         """
@@ -76,7 +77,12 @@ class Documents:
             numbers = {row.agency: row.number for row in await connection.execute(query)}
             if numbers != {agency: version.number for agency, version in present.items()}:
                 raise DocumentsMovedOnError
-            return await _replace(connection, present, wanted, gone, pen=pen, by=by, now=now)
+            written = await _replace(connection, present, wanted, gone, pen=pen, by=by, now=now)
+            for name, secret in secrets.items():
+                entry = Entry(at=now, actor=by, event="secret typed", detail={"secret": name})
+                await keep_secret(connection, _place(name), secret, entry)
+                await audit.append(connection, [entry])
+            return written
 
     async def follow(self, documents: Iterable[WrittenDocument], *, by: str, now: datetime) -> Applied:
         """Write what the files say where they are what counts: a new version of each that has changed."""
@@ -124,8 +130,25 @@ async def _replace(
     )
     if rows:
         await connection.execute(insert(document), rows)
+        await _let_go(
+            connection, present, {agency: texts[agency].text if agency in texts else "" for agency in changed}
+        )
         await audit.append(connection, [_entry(written, pen, by, now)])
     return written
+
+
+async def _let_go(connection: AsyncConnection, present: Mapping[str, DocumentVersion], now: Mapping[str, str]) -> None:
+    """Forget the typed secrets that documents have named, and that none of them names now."""
+    before = {agency: each.text or "" for agency, each in present.items()}
+    named = {agency: secrets_named(before.get(agency, "")) - secrets_named(text) for agency, text in now.items()}
+    if gone := frozenset[str]().union(*named.values()):
+        still = frozenset[str]().union(*(secrets_named(text) for text in {**before, **now}.values()))
+        for name in gone - still:
+            await drop_secret(connection, _place(name))
+
+
+def _place(name: str) -> SecretPlace:
+    return SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name)
 
 
 def read_documents(directory: Path, server: PostgresServer | None) -> Mapping[str, DocumentVersion]:
@@ -134,38 +157,7 @@ def read_documents(directory: Path, server: PostgresServer | None) -> Mapping[st
     It is the file in *directory*, or *server*. A store that is not there, or of before there were documents, has none.
     Raise `DocumentsAwayError`.
     """
-    file = directory / "pantau.sqlite"
-    try:
-        if server is None and not file.exists():
-            return {}
-        engine = _reading(file) if server is None else _asking(server)
-        try:
-            with engine.connect() as connection:
-                return _by_agency(_all(connection))
-        finally:
-            engine.dispose()
-    except (DBAPIError, OSError) as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        where = f"the file {file}" if server is None else str(server)
-        why = " ".join(str(cause).split())
-        raise DocumentsAwayError(f"the store, {where}, cannot be read: {why}") from None
-
-
-def _reading(file: Path) -> Engine:
-    # Nothing is written beside a store that is at rest.
-    at_rest = "" if file.with_name(f"{file.name}-wal").exists() else "&immutable=1"
-    uri = f"{file.absolute().as_uri()}?mode=ro{at_rest}"
-    return create_engine("sqlite://", creator=lambda: sqlite3.connect(uri, uri=True, timeout=10), poolclass=NullPool)
-
-
-def _asking(server: PostgresServer) -> Engine:
-    return create_engine(server.url(), connect_args=server.arguments(), poolclass=NullPool, hide_parameters=True)
-
-
-def _all(connection: Connection) -> Sequence[Row[Any]]:
-    if not inspect(connection).has_table(document.name):
-        return ()
-    return connection.execute(_latest()).all()
+    return _by_agency(read_apart(directory, server, _latest(), document.name))
 
 
 def _latest() -> Select[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from pathlib import Path
 
 from sqlalchemy import delete, func, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -11,8 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from alerts.record.store import Entry
 from monitor.access.locked import Ciphertext, SecretPlace, SecretPurpose
 from monitor.store.backend.database import Database
+from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine import audit
 from monitor.store.schema.tables import kept_secret
+from monitor.store.upkeep.apart import read_apart
 
 
 class Secrets:
@@ -71,6 +74,16 @@ class Secrets:
                 done += (await connection.execute(update(kept_secret).where(*same).values(**values))).rowcount
             await audit.append(connection, [entry])
         return done
+
+
+def read_secrets(directory: Path, server: PostgresServer | None, purpose: SecretPurpose) -> Mapping[str, Ciphertext]:
+    """Return all secrets of a purpose, by their owners, from a store that this process need not have opened.
+
+    Raise `DocumentsAwayError`.
+    """
+    query = select(kept_secret).where(kept_secret.c.purpose == str(purpose))
+    rows = read_apart(directory, server, query, kept_secret.name)
+    return {row.owner: Ciphertext(key_id=row.key_id, text=row.ciphertext) for row in rows}
 
 
 async def keep_secret(connection: AsyncConnection, place: SecretPlace, secret: Ciphertext, entry: Entry) -> None:

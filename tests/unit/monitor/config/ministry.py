@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 
 from alerts.model.channel import Channel
 from alerts.model.gateway import Gateway, GatewayKind, Surroundings
-from monitor.config.loading import Loaded, load
+from monitor.config.loading import Loaded, Memory, load
 
 SECRET = "kata-laluan-contoh"
 
@@ -146,8 +146,10 @@ class Ministry:
         secret.write_text(text, encoding="utf-8")
         secret.chmod(mode)
 
-    def load(self, environ: Mapping[str, str] | None = None, *, now: datetime | None = None) -> Loaded:
-        return load(self.path("pantau"), self.environ | dict(environ or {}), kinds=KINDS, now=now)
+    def load(
+        self, environ: Mapping[str, str] | None = None, *, now: datetime | None = None, memory: Memory | None = None
+    ) -> Loaded:
+        return load(self.path("pantau"), self.environ | dict(environ or {}), kinds=KINDS, now=now, memory=memory)
 
     def problems(self, environ: Mapping[str, str] | None = None) -> list[str]:
         """Return what `pantau check` would print, with paths from the directory of the settings."""

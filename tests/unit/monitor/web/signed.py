@@ -31,7 +31,6 @@ from monitor.model.document import Pen, WrittenDocument
 from monitor.proof.lifecycle import Lifecycle
 from monitor.service.access.administration import Administration
 from monitor.service.access.authenticator import LONGEST, Authenticator
-from monitor.service.access.keyring import Keyring
 from monitor.service.access.safe import Safe
 from monitor.service.access.secret import SessionKey
 from monitor.service.access.tokens import ProgramTokens
@@ -49,6 +48,7 @@ from monitor.store.engine.journal import JournalPages
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.upkeep.answers import Answers
 from monitor.store.upkeep.documents import Documents
+from monitor.store.upkeep.keyring import Keyring
 from monitor.store.upkeep.rota_feeds import RotaFeeds
 from monitor.store.upkeep.second_factors import SecondFactors
 from monitor.store.upkeep.secrets import Secrets
@@ -129,10 +129,10 @@ class DutyDesk:
 class Site:
     """Two agencies in the store, JCM and MDC, as `tests.integration.watching` writes them; nobody probes them."""
 
-    def __init__(self, directory: Path, database: Database, clock: Clock) -> None:
+    def __init__(self, directory: Path, database: Database, clock: Clock, safe: Safe) -> None:
         self.settings = laid_out(directory) / "pantau.yaml"
         self.documents = Documents(database)
-        self.writer = DocumentWriter(self.settings, {}, self.documents, clock)
+        self.writer = DocumentWriter(self.settings, {}, self.documents, clock, safe)
         self.editor = AgencyEditor(self.writer, self.documents, lambda: self.configuration, self._reload)
         self.configuration: Configuration
         #: By whose word it was read again, and what the next reading finds wrong.
@@ -277,7 +277,7 @@ async def house(
         for code in codes:
             metrics.watch_agency(code, routes=())
         duty = Duty(store=SqlStore(database), metrics=metrics, clock=clock, configuration=configured)
-        site = Site(directory / "site", database, clock)
+        site = Site(directory / "site", database, clock, safe)
         await site.open()
         pages = [
             partial(user_pages, administration),

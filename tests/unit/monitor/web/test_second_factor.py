@@ -16,8 +16,8 @@ from sqlalchemy import select
 from monitor.access.code import CodeWay
 from monitor.access.one_time import code_at
 from monitor.access.role import Role
-from monitor.service.access.keyring import new_key
 from monitor.store.schema.tables import half_session, journal, kept_secret, portal_user, recovery_code
+from monitor.store.upkeep.keyring import new_key
 from tests.unit.monitor.web.signed import KEY, PASSWORD, House, house
 
 pytestmark = pytest.mark.access

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from probes.credentials.oauth import NoAccessToken
-from probes.model.mailbox import Mailbox
+from probes.credentials.sign_in import Bearer, with_key
+from probes.model.mailbox import Mailbox, Password, Withheld
 from probes.model.probe import ProbeFailure
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Party, Phase
@@ -302,3 +303,14 @@ async def test_a_server_that_only_ever_asks_for_more_ends(trick: Trick) -> None:
     async with standing(gate, purse("tanda")) as box:
         with pytest.raises((ProbeFailure, TimeoutError)):
             await over_imap(box, Recorder())
+
+
+async def test_nobody_is_asked_to_let_us_in_without_what_there_is_to_sign_in_with() -> None:
+    async def attempt(_key: Password | Bearer) -> None:
+        raise AssertionError
+
+    with pytest.raises(ProbeFailure) as failed:
+        await with_key(Withheld(username="pantau", why="it was typed for other servers"), Party.SENDER, attempt)
+
+    assert (failed.value.outcome, failed.value.failure.reason) == (Outcome.INCONCLUSIVE, Reason.NO_SECRET)
+    assert failed.value.failure.detail == "it was typed for other servers"

@@ -11,7 +11,8 @@ import pytest
 from monitor.config.files.document import Document, document_of
 from monitor.config.files.reading import as_model, core, is_secret, item, names, of_field
 from monitor.config.model.registry import Agency
-from monitor.config.sense.custody import check_custody
+from monitor.config.sense.custody import check_bounds, check_custody
+from probes.model.bounds import Bounds, Opening
 
 BEFORE = """\
 agency: JCM
@@ -108,3 +109,78 @@ def test_no_file_that_a_document_may_name_is_overlooked(path: tuple[str, ...]) -
     for part in reversed(path):
         value = [value] if part == "*" and path[0] not in {"mailboxes", "contacts"} else {part.replace("*", "x"): value}
     assert check_custody({}, Document(file="JCM", data=value))
+
+
+NAME, OTHER = "typed-aaaabbbbccccdddd", "typed-eeeeffffgggghhhh"
+TYPED = BEFORE.replace("password_file: secrets/jcm", f"password_kept: {NAME}")
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        # Who is told a typed secret was settled when it was typed: the check of the secret sees to that, not this one.
+        ("host: mel.jcm.gov.my, tls", "host: mel2.jcm.gov.my, tls"),
+        ("    imap: {host: mel.jcm.gov.my}\n", ""),
+        ("username: pantau", "username: peti"),
+    ],
+)
+def test_a_mailbox_that_rests_on_typing_is_its_officers_with_its_servers(was: str, becomes: str) -> None:
+    assert said(was, becomes, before=TYPED) == []
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "told"),
+    [
+        (NAME, OTHER, "mailboxes.utama.login.password_kept: names a secret that nobody has typed here"),
+        ("  utama:", "  lain:", "mailboxes.lain.login.password_kept: names a secret that nobody has typed here"),
+        (f"password_kept: {NAME}", "password_file: /etc/shadow", "mailboxes.utama.login: only an administrator"),
+        (f"password_kept: {NAME}", "token_command: [cat, /etc/shadow]", "mailboxes.utama.login: only an administrator"),
+        ("    login:", "    ca_file: /etc/passwd\n    login:", "mailboxes.utama.ca_file: only an administrator"),
+        (
+            f"password_kept: {NAME}",
+            f"oauth: {{token_url: 'https://x.my', refresh_token_kept: {NAME}}}",
+            "mailboxes.utama.login: only an administrator",
+        ),
+    ],
+)
+def test_neither_another_secret_nor_what_is_on_the_machine_comes_by_it(was: str, becomes: str, told: str) -> None:
+    assert any(told in each for each in said(was, becomes, before=TYPED))
+
+
+def test_what_is_typed_comes_in_the_place_of_what_was_placed_and_takes_it_nowhere() -> None:
+    other_server = TYPED.replace("imap: {host: mel.jcm.gov.my}", "imap: {host: mel.penyedia.example}")
+    after, before = document_of(other_server, "JCM"), document_of(BEFORE, "").data
+
+    assert check_custody(before, after, {NAME}) == ()
+    assert [each.key for each in check_custody(before, after)] == ["mailboxes.utama.login.password_kept"]
+    both = document_of(other_server.replace(f"_kept: {NAME}", f"_kept: {NAME}, password_file: secrets/jcm"), "JCM")
+    assert check_custody(before, both, {NAME})
+
+
+@pytest.mark.parametrize(
+    ("server", "told"),
+    [
+        ("{host: 127.0.0.1, port: 5432}", "imap.port: is a port that mail servers do not use"),
+        ("{host: mel.jcm.gov.my, port: 5432}", "imap.port: is a port that mail servers do not use"),
+        ("{host: 127.0.0.1}", "imap.host: is this machine itself"),
+        ("{host: '::ffff:127.0.0.1'}", "imap.host: is this machine itself"),
+        ("{host: 169.254.169.254}", "imap.host: is the link of this machine"),
+        ("{host: 10.21.0.1}", "imap.host: is a private network that the settings do not name"),
+        ("{host: 10.20.0.1}", ""),
+        ("{host: 10.20.0.9, port: 2525}", ""),
+        ("{host: mel.jcm.gov.my, security: starttls}", ""),
+        ("{host: mel.jcm.gov.my, port: empat}", ""),
+    ],
+)
+def test_an_address_or_a_port_out_of_bounds_is_told_where_it_is_typed(server: str, told: str) -> None:
+    bounds = Bounds(openings=(Opening.read("10.20.0.0/16"), Opening.read("10.20.0.9:2525")))
+    after = document_of(TYPED.replace("imap: {host: mel.jcm.gov.my}", f"imap: {server}"), "JCM")
+    before = document_of(TYPED, "").data
+
+    found = [str(each) for each in check_bounds(before, after, bounds)]
+    assert len(found) == (1 if told else 0)
+    assert told in "".join(found)
+    # What stood there before is in nobody's way, and a mailbox of an operator's is met wherever it is.
+    assert check_bounds(after.data, after, bounds) == ()
+    placed = document_of(after.text.replace("password_kept", "password_file"), "JCM")
+    assert check_bounds(before, placed, bounds) == ()

@@ -14,7 +14,6 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from monitor.access.locked import KEY_OCTETS, Ciphertext, EncryptionKey, SecretPlace
-from monitor.config.service.portal import PortalSettings
 
 #: In octets (NIST SP 800-38D, 8.2.2). By chance two are alike after some billions of secrets.
 _NONCE: Final = 12
@@ -76,14 +75,6 @@ class Keyring:
     def __repr__(self) -> str:
         """Never show a key."""
         return f"Keyring({self._key.id})"
-
-
-def keyring_of(settings: PortalSettings | None) -> Keyring | None:
-    """Return the keys that the settings name; `None`: none is named."""
-    if settings is None or settings.secrets_key is None:
-        return None
-    old = settings.old_secrets_key
-    return Keyring(settings.secrets_key.get_secret_value(), old.get_secret_value() if old else None)
 
 
 def _bound_to(place: SecretPlace, key_id: str) -> bytes:

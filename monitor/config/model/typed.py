@@ -1,0 +1,64 @@
+"""The secrets that people have typed in the portal, by the names that documents have of them, as far as they can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+from functools import cached_property
+
+from monitor.access.locked import Ciphertext, SecretPlace, SecretPurpose
+from monitor.config.files.secret import TypedSecret
+from monitor.config.model.settings import Settings
+from monitor.store.upkeep.apart import DocumentsAwayError
+from monitor.store.upkeep.secrets import read_secrets
+
+#: What was read, by its name, and what it was read from: a name never stands for another secret.
+ReadSecrets = MutableMapping[str, tuple[Ciphertext, TypedSecret]]
+
+
+class TypedSecrets:
+    """Finds them, in one reading of the configuration. The store is read when the first is asked for."""
+
+    def __init__(self, settings: Settings | None, fresh: Mapping[str, TypedSecret], known: ReadSecrets) -> None:
+        """*fresh*: those that are about to be kept. *known*: of earlier readings; what is read is put there."""
+        self._settings = settings
+        self._fresh = fresh
+        self._known = known
+
+    def __call__(self, name: str) -> TypedSecret:
+        """Return the secret of that name; it says why, when it is not to be had."""
+        if name in self._fresh:
+            return self._fresh[name]
+        kept = self._kept
+        if isinstance(kept, str):
+            # While the store is away, what is known goes on to hold.
+            return self._known[name][1] if name in self._known else TypedSecret("", why=kept)
+        if (ciphertext := kept.get(name)) is None:
+            return TypedSecret("", why="what was typed is not in this store: the mailbox is not signed in to")
+        if name in self._known and self._known[name][0] == ciphertext:
+            return self._known[name][1]
+        found = self._decrypted(name, ciphertext)
+        if not found.why:
+            self._known[name] = ciphertext, found
+        return found
+
+    @cached_property
+    def _kept(self) -> Mapping[str, Ciphertext] | str:
+        if self._settings is None:
+            return "what was typed cannot be looked for: the settings cannot be read"
+        server = None if self._settings.store is None else self._settings.store.build()
+        try:
+            return read_secrets(self._settings.state, server, SecretPurpose.MAILBOX)
+        except DocumentsAwayError as away:
+            return f"what was typed cannot be looked for: {away}"
+
+    def _decrypted(self, name: str, ciphertext: Ciphertext) -> TypedSecret:
+        from monitor.store.upkeep.keyring import SecretLockedError  # noqa: PLC0415 - most who read settings decrypt nothing
+
+        portal = self._settings.portal if self._settings else None
+        keyring = portal.keyring() if portal else None
+        if keyring is None:
+            return TypedSecret("", why="what was typed cannot be read: portal.secrets_key_file names no key")
+        try:
+            return TypedSecret.read(keyring.decrypt(SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name), ciphertext))
+        except (SecretLockedError, ValueError) as why:
+            return TypedSecret("", why=f"what was typed cannot be read: {why}")

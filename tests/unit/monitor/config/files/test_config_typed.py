@@ -1,0 +1,210 @@
+"""Secrets that people have typed in the portal, as documents name them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+import pytest
+
+from monitor.access.locked import SecretPlace, SecretPurpose
+from monitor.config.files.secret import TypedSecret
+from monitor.config.loading import Memory
+from monitor.config.model.registry import Registry
+from monitor.store.upkeep.keyring import Keyring, new_key
+from probes.model.bounds import Bounds, Opening
+from probes.model.mailbox import Password, Withheld
+from tests.ends import imap_of
+from tests.unit.monitor.config.ministry import SECRET, Ministry
+
+NAME = "typed-aaaabbbbccccdddd"
+HEARERS = ("imap.gmail.com:993 implicit", "smtp.gmail.com:465 implicit")
+PLACE = "agencies/jabatan.yaml:16: warning: mailboxes.utama.login.password_kept"
+_IN_A_FILE = "password_file: secrets/mail"
+
+
+@pytest.fixture
+def ministry(ministry: Ministry) -> Ministry:
+    """One whose agency's password was typed."""
+    ministry.edit("jabatan", _IN_A_FILE, f"password_kept: {NAME}")
+    return ministry
+
+
+@pytest.fixture
+def key(ministry: Ministry) -> str:
+    """Name a key in its settings, and return it."""
+    key = new_key()
+    ministry.put_secret("key", key)
+    ministry.edit("pantau", "state: state", "state: state\nportal: {secrets_key_file: secrets/key}")
+    return key
+
+
+def keep(ministry: Ministry, key: str, secret: TypedSecret, name: str = NAME) -> None:
+    """Put it into the store as the portal does."""
+    (ministry.directory / "state").mkdir(exist_ok=True)
+    kept = Keyring(key).encrypt(SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name), secret.written())
+    with sqlite3.connect(ministry.directory / "state" / "pantau.sqlite") as store:
+        columns = "purpose TEXT, owner TEXT, key_id TEXT, ciphertext TEXT, written_by TEXT, written_at TEXT"
+        store.execute(f"CREATE TABLE IF NOT EXISTS kept_secret ({columns})")
+        row = ("mailbox", name, kept.key_id, kept.text, "Siti", "2026-01-01 00:00:00")
+        store.execute("INSERT INTO kept_secret VALUES (?, ?, ?, ?, ?, ?)", row)
+
+
+def problems(ministry: Ministry) -> list[str]:
+    """Return what is said of the secrets; of the forms' other keys others tell."""
+    return [each for each in ministry.problems() if "kept" in each or "typed" in each]
+
+
+def registry_of(ministry: Ministry, memory: Memory | None = None) -> Registry:
+    return ministry.load(memory=memory).accepted().registry
+
+
+def test_what_was_typed_is_signed_in_with_and_its_servers_have_bounds(ministry: Ministry, key: str) -> None:
+    keep(ministry, key, TypedSecret(SECRET, hearers=HEARERS))
+
+    assert problems(ministry) == []
+    mailbox = registry_of(ministry).mailboxes["JCONTOH/utama"].mailbox
+    assert mailbox.login == Password(username="pantau", secret=SECRET)
+    assert imap_of(mailbox).bounds == Bounds()
+    assert imap_of(registry_of(ministry).mailboxes["rujukan-a"].mailbox).bounds is None
+
+
+def test_what_the_site_opens_counts_at_once(ministry: Ministry, key: str) -> None:
+    keep(ministry, key, TypedSecret(SECRET, hearers=HEARERS))
+    memory = Memory()
+    memory.in_force = registry_of(ministry, memory)
+    ministry.edit("pantau", "secrets/key}", "secrets/key, mail_networks: [10.20.0.0/16]}")
+
+    mailbox = registry_of(ministry, memory).mailboxes["JCONTOH/utama"].mailbox
+    assert imap_of(mailbox).bounds == Bounds(openings=(Opening.read("10.20.0.0/16"),))
+
+
+def test_one_that_is_not_there_keeps_its_own_mailbox_from_being_signed_in_to_and_nothing_else(
+    ministry: Ministry,
+) -> None:
+    why = "what was typed is not in this store: the mailbox is not signed in to"
+
+    assert problems(ministry) == [f"{PLACE}: {why}; write instead: it again, on the agency's page in the portal"]
+    registry = registry_of(ministry)
+    assert registry.mailboxes["JCONTOH/utama"].mailbox.login == Withheld(username="pantau", why=why)
+    assert isinstance(registry.mailboxes["rujukan-a"].mailbox.login, Password)
+
+
+def test_one_that_is_locked_says_with_which_key_it_could_be_read(ministry: Ministry, key: str) -> None:
+    lost = new_key()
+    keep(ministry, lost, TypedSecret(SECRET, hearers=HEARERS))
+
+    (said,) = problems(ministry)
+    assert f"cannot be read: it was encrypted with the key {Keyring(lost).key_id}, which is not here" in said
+    ministry.edit("pantau", "portal: {secrets_key_file: secrets/key}\n", "")
+    (said,) = problems(ministry)
+    assert "portal.secrets_key_file names no key" in said
+
+
+def test_it_is_given_to_no_server_that_it_was_not_typed_for(ministry: Ministry, key: str) -> None:
+    keep(ministry, key, TypedSecret(SECRET, hearers=HEARERS))
+    ministry.edit("jabatan", "imap: {host: imap.gmail.com}", "imap: {host: imap.penyerang.example}")
+
+    (said,) = problems(ministry)
+    assert (
+        "login.password_kept: was typed for imap.gmail.com:993 implicit, smtp.gmail.com:465 implicit, and not for"
+        in said
+    )
+    assert (
+        "imap.penyerang.example:993 implicit; write instead: the servers of before; or the secret, typed again" in said
+    )
+    assert SECRET not in said
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        ("imap: {host: imap.gmail.com}", "imap: {host: imap.gmail.com, port: 995}"),
+        ("imap: {host: imap.gmail.com}", "imap: {host: imap.gmail.com, port: 993, security: starttls}"),
+        ("imap: {host: imap.gmail.com}", "imap: {host: imap.gmail.com, tls_name: penyerang.example}"),
+        ("imap: {host: imap.gmail.com}", "pop3: {host: imap.gmail.com}"),
+    ],
+)
+def test_another_port_another_way_or_another_name_is_another_server(
+    ministry: Ministry, key: str, was: str, becomes: str
+) -> None:
+    keep(ministry, key, TypedSecret(SECRET, hearers=HEARERS))
+    ministry.edit("jabatan", was, becomes)
+
+    assert any("was typed for" in each for each in problems(ministry))
+
+
+def test_one_server_less_or_the_same_in_other_letters_is_none(ministry: Ministry, key: str) -> None:
+    keep(ministry, key, TypedSecret(SECRET, hearers=HEARERS))
+    ministry.edit("jabatan", "imap: {host: imap.gmail.com}", "imap: {host: IMAP.gmail.com, port: 993}")
+    assert problems(ministry) == []
+    ministry.edit("jabatan", "    smtp: {host: smtp.gmail.com}\n", "")
+    assert not any("was typed for" in each for each in problems(ministry))
+
+
+def test_a_refresh_token_is_for_its_endpoint_too(ministry: Ministry, key: str) -> None:
+    endpoint = "https://login.microsoftonline.com/jcm.gov.my/oauth2/v2.0/token"
+    keep(ministry, key, TypedSecret(SECRET, hearers=(*HEARERS, endpoint)))
+    ways = f"oauth: {{provider: microsoft, tenant: jcm.gov.my, flow: refresh_token, client_id: x, refresh_token_kept: {NAME}}}"
+    ministry.edit("jabatan", f"password_kept: {NAME}", ways)
+    assert problems(ministry) == []
+
+    ministry.edit("jabatan", "tenant: jcm.gov.my", "tenant: lain.gov.my")
+    (said,) = problems(ministry)
+    assert "login.oauth.refresh_token_kept: was typed for" in said
+    assert "and not for https://login.microsoftonline.com/lain.gov.my/oauth2/v2.0/token" in said
+
+
+def test_it_shows_nowhere(ministry: Ministry, key: str) -> None:
+    keep(ministry, key, TypedSecret(SECRET, hearers=HEARERS))
+    configuration = ministry.load().accepted()
+
+    agency = configuration.registry.agencies["JCONTOH"]
+    shown = [repr(configuration), repr(agency), agency.model_dump_json(), str(agency.mailboxes["utama"].login.password)]
+    assert not any(SECRET in each for each in shown)
+
+
+def test_it_is_read_again_when_it_comes_to_be_there(ministry: Ministry, key: str) -> None:
+    memory = Memory()
+    assert isinstance(registry_of(ministry, memory).mailboxes["JCONTOH/utama"].mailbox.login, Withheld)
+
+    keep(ministry, key, TypedSecret(SECRET, hearers=HEARERS))
+    assert isinstance(registry_of(ministry, memory).mailboxes["JCONTOH/utama"].mailbox.login, Password)
+
+
+def test_while_the_store_is_away_what_is_known_of_it_holds(ministry: Ministry, key: str) -> None:
+    keep(ministry, key, TypedSecret(SECRET, hearers=HEARERS))
+    memory = Memory()
+    registry_of(ministry, memory)
+    store = ministry.directory / "state" / "pantau.sqlite"
+    store.write_bytes(b"no database" * 1000)
+
+    assert isinstance(registry_of(ministry, memory).mailboxes["JCONTOH/utama"].mailbox.login, Password)
+    assert any("what was typed cannot be looked for" in each for each in problems(ministry))
+
+
+def test_settings_have_no_typed_secrets_and_documents_no_other_words_for_them(ministry: Ministry) -> None:
+    ministry.edit("pantau", _IN_A_FILE, f"password_kept: {NAME}")
+    ministry.edit("jabatan", NAME, "rahsia")
+
+    said = "\n".join(problems(ministry))
+    assert (
+        "references.rujukan-a.login.password_kept: only a secret of an agency's mailbox is typed in the portal" in said
+    )
+    assert "mailboxes.utama.login.password_kept: is no name of a secret that was typed in the portal" in said
+
+
+def test_beside_a_file_it_is_a_second_source(ministry: Ministry) -> None:
+    ministry.edit("jabatan", f"password_kept: {NAME}", f"password_kept: {NAME}, {_IN_A_FILE}")
+
+    assert any("password_kept: is a second source beside password_file" in each for each in problems(ministry))
+
+
+def test_what_is_kept_says_whom_it_was_typed_for() -> None:
+    secret = TypedSecret(SECRET, hearers=HEARERS)
+
+    assert TypedSecret.read(secret.written()) == secret
+    assert json.loads(secret.written())["hearers"] == sorted(HEARERS)
+    assert secret != TypedSecret(SECRET)
+    with pytest.raises(ValueError, match="is no secret"):
+        TypedSecret.read("[]")
