@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from base64 import b32encode
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from secrets import token_bytes
 from typing import Final
 
 from monitor.config.agency.mailbox import hearers_as_written
@@ -35,13 +33,8 @@ class AgencyDraft:
     text: str
     #: The digest of the version that was looked at.
     started_from: str
-    #: What was typed with it to sign in with, by the names that the text has of it (`new_secret_name`).
+    #: What was typed with it to sign in with, by the names that the text has of it (`typed_mailbox`).
     typed: Mapping[str, str] = field(default_factory=dict, repr=False)
-
-
-def new_secret_name() -> str:
-    """Return a name by which a document may call what somebody is typing now."""
-    return f"typed-{b32encode(token_bytes(10)).decode().lower()}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,111 @@
+"""A mailbox as somebody types it in the portal, and what that makes of their agency's document. Pure, but for the name of a secret."""
+
+from __future__ import annotations
+
+from base64 import b32encode
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from secrets import token_bytes
+from typing import Any, Final
+
+from monitor.config.files.document import document_of
+from monitor.config.files.edit import DropValue, PutValue, TextEdit, edit_text
+from monitor.config.files.problem import Path
+from monitor.config.files.reading import sources
+from monitor.service.portal.agency_editor import AgencyDraft
+
+#: What a server is written with.
+SERVER_KEYS: Final = ("host", "port", "security", "tls_name")
+PROTOCOLS: Final = ("smtp", "imap", "pop3")
+_TOKENS: Final = ("token_file", "token_command")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypedMailbox:
+    """A mailbox, as it is to be from now on. What is wrong with it the checks of the document say."""
+
+    #: Its short name.
+    key: str
+    address: str
+    #: By protocol ("smtp", "imap", "pop3"), each by `SERVER_KEYS`; what is left out is taken out.
+    servers: Mapping[str, Mapping[str, str]]
+    username: str
+    #: "": the one of before, as it is.
+    password: str = field(default="", repr=False)
+    #: In the place of a password: provider, tenant, flow, client_id, scope; and what was typed or consented to with it.
+    oauth: Mapping[str, str] = field(default_factory=dict)
+    client_secret: str = field(default="", repr=False)
+    refresh_token: str = field(default="", repr=False)
+
+    @property
+    def secrets(self) -> Mapping[str, str]:
+        """What was typed to sign in with, by the key of the document that it stands for."""
+        given = {"password": self.password, "client_secret": self.client_secret, "refresh_token": self.refresh_token}
+        return {key: secret for key, secret in given.items() if secret}
+
+
+def mailbox_draft(agency: str, before: str, started_from: str, typed: TypedMailbox) -> AgencyDraft:
+    """Return the draft that adds a mailbox to the document that says *before*, or makes the one of that key so.
+
+    *started_from*: the digest of the version that was looked at. Raise `NotEditable`.
+    """
+    names = {key: new_secret_name() for key in typed.secrets}
+    mailboxes = document_of(before, agency).data.get("mailboxes")
+    there = mailboxes.get(typed.key) if isinstance(mailboxes, Mapping) else None
+    path: Path = ("mailboxes", typed.key)
+    edits = _changed(path, there, typed, names) if isinstance(there, Mapping) else [_added(path, typed, names)]
+    text = edit_text(before, edits)
+    return AgencyDraft(
+        agency=agency,
+        text=text,
+        started_from=started_from,
+        typed={name: typed.secrets[key] for key, name in names.items()},
+    )
+
+
+def new_secret_name() -> str:
+    """Return a name by which a document may call what somebody is typing now."""
+    return f"typed-{b32encode(token_bytes(10)).decode().lower()}"
+
+
+def _added(path: Path, typed: TypedMailbox, names: Mapping[str, str]) -> TextEdit:
+    login: dict[str, Any] = {"username": typed.username, **_ways(typed, names)}
+    servers = {each: _server(typed.servers[each]) for each in PROTOCOLS if each in typed.servers}
+    return PutValue(path=path, value={"address": typed.address, **servers, "login": login})
+
+
+def _changed(path: Path, there: Mapping[str, Any], typed: TypedMailbox, names: Mapping[str, str]) -> Iterator[TextEdit]:
+    yield PutValue(path=(*path, "address"), value=typed.address)
+    for protocol in PROTOCOLS:
+        if protocol not in typed.servers:
+            yield DropValue(path=(*path, protocol))
+        elif not isinstance(there.get(protocol), Mapping):
+            yield PutValue(path=(*path, protocol), value=_server(typed.servers[protocol]))
+        else:
+            wanted = _server(typed.servers[protocol])
+            for key in SERVER_KEYS:
+                place = (*path, protocol, key)
+                yield PutValue(path=place, value=wanted[key]) if key in wanted else DropValue(path=place)
+    login: Path = (*path, "login")
+    yield PutValue(path=(*login, "username"), value=typed.username)
+    if not names:
+        return
+    # First what is new, so that nothing is ever empty.
+    for key, value in _ways(typed, names).items():
+        yield DropValue(path=(*login, key))
+        yield PutValue(path=(*login, key), value=value)
+    gone = {*_TOKENS, *sources("password"), "oauth"} - _ways(typed, names).keys()
+    for key in sorted(gone):
+        yield DropValue(path=(*login, key))
+
+
+def _ways(typed: TypedMailbox, names: Mapping[str, str]) -> Mapping[str, Any]:
+    """Return what stands in a login beside the user's name."""
+    kept = {sources(key)[-1]: name for key, name in names.items()}
+    if not typed.oauth:
+        return kept
+    return {"oauth": {**{key: value for key, value in typed.oauth.items() if value}, **kept}}
+
+
+def _server(written: Mapping[str, str]) -> dict[str, str]:
+    return {key: written[key] for key in SERVER_KEYS if written.get(key)}
