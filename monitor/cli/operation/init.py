@@ -10,7 +10,7 @@ import socket
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -36,11 +36,11 @@ from monitor.cli.operation.draft import (
     route_of,
     written,
 )
-from monitor.cli.operation.guess import Guess, guess
 from monitor.cli.operation.probe import EXIT_CODES, undisturbed
 from monitor.cli.operation.report import labelled
 from monitor.cli.operation.trip import own_signer, trip
 from monitor.cli.service import fail, to_run
+from monitor.config.agency.mailbox import ServerSettings
 from monitor.config.fields.circular import OFFICIAL_SUFFIXES, domain_of, is_within
 from monitor.config.fields.trust import NoTrust, Trust
 from monitor.config.files.secret import NoSecret, Vault
@@ -57,6 +57,7 @@ from probes.run.runner import run_probe
 from probes.run.trace import Recorder
 from probes.stranger.callout import blind
 from probes.stranger.session import Protocol, open_session
+from probes.stranger.whereabouts import Candidate, Whereabouts, find_servers
 
 T = TypeVar("T")
 
@@ -170,12 +171,19 @@ class _Questions:
         if given["code"] is not None:  # Not after all the rest has been asked and tried.
             self._answer("Short code of the agency", given["code"], read_code)
         address = self._answer("E-mail address of the mailbox", given["address"], read_address)
-        found = Guess()
+        found = Whereabouts()
         if given["smtp"] is None or given["imap"] is None:
-            found = asyncio.run(guess(domain_of(address)))
+            found = asyncio.run(find_servers(domain_of(address)))
             typer.echo(f"  Servers are written {HOW_SERVERS_ARE_WRITTEN}.")
-        smtp = self._answer("Server that takes its mail (SMTP submission)", given["smtp"], read_server, found.smtp)
-        imap = self._answer("Server that it is read at (IMAP)", given["imap"], read_server, found.imap)
+        smtp = self._answer(
+            "Server that takes its mail (SMTP submission)",
+            given["smtp"],
+            read_server,
+            _proposed(found.of(Protocol.SMTP)),
+        )
+        imap = self._answer(
+            "Server that it is read at (IMAP)", given["imap"], read_server, _proposed(found.of(Protocol.IMAP))
+        )
         username = given["username"] or (address if self.is_alone else self._answer("User name", None, _line, address))
         return FirstMailbox(
             address=address,
@@ -300,6 +308,13 @@ def _to_do(advised: str, failure: Failure | None) -> str:
         return advised
     option = "--smtp" if failure.party is Party.SENDER else "--imap"
     return f"Look at the name and the port of this server ({option})."
+
+
+def _proposed(candidates: Sequence[Candidate]) -> str:
+    """Return the first of some servers as somebody would write it; "": nothing is known."""
+    for each in candidates:
+        return written(ServerSettings(host=each.host, port=each.port, security=each.security))
+    return ""
 
 
 def _line(text: str) -> str:

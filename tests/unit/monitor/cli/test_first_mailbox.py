@@ -22,10 +22,10 @@ from monitor.cli.operation.draft import (
     read_server,
     written,
 )
-from monitor.cli.operation.guess import whose
-from monitor.cli.operation.init import init
+from monitor.cli.operation.init import _proposed, init
 from monitor.cli.service import to_run
 from monitor.config.loading import load
+from probes.stranger.whereabouts import MailPlatform, of_platform
 
 PASSWORD = "kata: laluan # 'contoh'"
 DRAFT = FirstMailbox(
@@ -105,18 +105,10 @@ def test_a_code_is_proposed_by_the_domain_and_may_be_written_small() -> None:
         read_code("jabatan contoh")
 
 
-@pytest.mark.parametrize(
-    ("exchangers", "smtp"),
-    [
-        (["aspmx.l.google.com"], "smtp.gmail.com"),
-        (["contoh-gov-my.mail.protection.outlook.com"], "smtp.office365.com:587"),
-        (["mel.contoh.gov.my", "evil-google.com"], None),
-        ([], None),
-    ],
-)
-def test_a_big_provider_is_known_by_its_exchangers(exchangers: list[str], smtp: str | None) -> None:
-    found = whose(exchangers)
-    assert (found and found.smtp) == smtp
+def test_the_first_server_that_was_found_is_proposed_as_somebody_would_write_it() -> None:
+    proposed = [_proposed(of_platform(each)[:1]) for each in MailPlatform]
+    assert proposed == ["smtp.gmail.com:465", "smtp.office365.com:587"]
+    assert _proposed([]) == ""
 
 
 @pytest.mark.parametrize(
