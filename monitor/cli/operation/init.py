@@ -46,11 +46,10 @@ from monitor.config.fields.trust import NoTrust, Trust
 from monitor.config.files.secret import NoSecret, Vault
 from monitor.config.loading import load
 from monitor.model.route import WatchedRoute
-from monitor.runtime.kinds import check_kinds
+from monitor.probing.attempt import READING, SENDING, MailboxAttempt
 from probes.domain.x509 import issued_by
-from probes.model.check import Premises
 from probes.model.mailbox import Security, Server
-from probes.model.probe import Patience, ProbeFailure, Trace, Unreadable
+from probes.model.probe import Patience, ProbeFailure, Unreadable
 from probes.model.reply import Reason
 from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
 from probes.run.runner import run_probe
@@ -330,29 +329,19 @@ def _file(text: str) -> Path:
     return path.resolve()
 
 
-class _Attempt:
-    """A check of one mailbox, as a probe: so that its end is told as that of any run."""
-
-    def __init__(self, kind: str, route: WatchedRoute) -> None:
-        mailbox = route.route.sender
-        premises = Premises(agency=route.agency, mailboxes=(mailbox,), domains=())
-        self._check: Any = check_kinds()[kind].build(premises, lambda: datetime.now(UTC))
-        self._mailbox = mailbox
-
-    async def run(self, trace: Trace) -> Outcome:
-        await self._check.attempt(self._mailbox, trace)
-        return Outcome.DELIVERED
-
-
 async def _try(route: WatchedRoute) -> ProbeResult:
     """Sign in to send, sign in to read, send a message and see it arrive: each once, and no further than the first failure.
 
     A password that is wrong is so said once, not by both servers and again by the round trip.
     """
-    for title, kind in (("Sign in to send (SMTP)", "submission"), ("Sign in to read (IMAP)", "retrieval")):
+    for title, kind in (("Sign in to send (SMTP)", SENDING), ("Sign in to read (IMAP)", READING)):
         with _shown(title) as recorder:
             result = await run_probe(
-                _Attempt(kind, route), route=route.name, token_id="", patience=_PATIENCE, recorder=recorder
+                MailboxAttempt(kind, route.route.sender),
+                route=route.name,
+                token_id="",
+                patience=_PATIENCE,
+                recorder=recorder,
             )
         if result.failure is not None:
             return result
