@@ -29,10 +29,12 @@ _ANSWER = timedelta(seconds=10)
 class NoAccessToken(Exception):
     """No access token could be had. The message is the authorization server's reason, or what broke; it holds no secret."""
 
-    def __init__(self, message: str, *, refused: bool = False) -> None:
+    def __init__(self, message: str, *, refused: bool = False, error: str = "") -> None:
         super().__init__(message)
         #: The authorization server has refused us in words; otherwise nobody can say anything about our account.
         self.refused = refused
+        #: Its error code (RFC 6749 5.2), where it has said one.
+        self.error = error
 
 
 class Issuer(Protocol):

@@ -160,7 +160,7 @@ class ClientCredentials:
         """Return a new token. Raise `NoAccessToken`."""
         async with self._client.session() as session:
             asked = session.fetch_token(self._client.token_url, grant_type="client_credentials")
-            return _token(await _answer(asked, self._client), self._clock())
+            return _token(await answer_of(asked, self._client), self._clock())
 
 
 class RefreshToken:
@@ -176,21 +176,23 @@ class RefreshToken:
         refresh = await self._rotation.current()
         async with self._client.session() as session:
             asked = session.refresh_token(self._client.token_url, refresh_token=refresh)
-            answer = await _answer(asked, self._client, refresh)
+            answer = await answer_of(asked, self._client, refresh)
         following = answer.get("refresh_token")
         if isinstance(following, str) and is_token(following) and following != refresh:
             await self._rotation.turn(following)
         return _token(answer, self._clock())
 
 
-async def _answer(asked: Awaitable[Any], client: Client, *secrets: str) -> Mapping[str, Any]:
+async def answer_of(asked: Awaitable[Any], client: Client, *secrets: str) -> Mapping[str, Any]:
+    """Return what a token endpoint answered to what is *asked* of it. Raise `NoAccessToken`, without any of *secrets*."""
     host = urlsplit(client.token_url).hostname
     try:
         answer = await asked
     except OAuthError as refusal:
         text = f"{refusal.error}: {refusal.description}" if refusal.description else str(refusal.error)
         words = _without(text.partition("Trace ID:")[0], client.client_secret, *secrets)
-        raise NoAccessToken(words, refused=str(refusal.error) not in _PASSING) from None
+        error = str(refusal.error)
+        raise NoAccessToken(words, refused=error not in _PASSING, error=error) from None
     except httpx2.HTTPStatusError as error:
         status = error.response.status_code
         refused = 400 <= status < 500 and status not in {408, 429}

@@ -1,13 +1,17 @@
-"""The HTTP face of an authorization server: a token endpoint (RFC 6749 5) and an introspection endpoint (RFC 7662), for mail servers."""
+"""The HTTP face of an authorization server: where tokens come from (RFC 6749), codes for another device (RFC 8628) and for a browser.
+
+And where mail servers ask whom a token lets in (RFC 7662).
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from urllib.parse import urlencode
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from pantau_lab.oauth.authorization_server import AuthorizationServer, OAuthError, TokenEndpointFault
@@ -17,11 +21,13 @@ _NOT_KEPT = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
 def app(server: AuthorizationServer) -> Starlette:
-    """Return the ASGI app of *server*: "/token" and "/introspect"."""
+    """Return the ASGI app of *server*: "/token", "/device", "/authorize" and "/introspect"."""
     face = _Face(server)
     return Starlette(
         routes=[
             Route("/token", face.token, methods=["POST"]),
+            Route("/device", face.device, methods=["POST"]),
+            Route("/authorize", face.authorize),
             Route("/introspect", face.introspect, methods=["POST"]),
         ]
     )
@@ -60,6 +66,23 @@ class _Face:
         if grant.refresh_token is not None:
             granted["refresh_token"] = grant.refresh_token
         return JSONResponse(granted, 200, _NOT_KEPT)
+
+    async def device(self, request: Request) -> Response:
+        form = await _form(request)
+        self._server.asked.append(form)
+        try:
+            return JSONResponse(self._server.device(form), 200, _NOT_KEPT)
+        except OAuthError as refusal:
+            return JSONResponse({"error": refusal.error, "error_description": refusal.description}, refusal.status)
+
+    async def authorize(self, request: Request) -> Response:
+        asked = request.query_params
+        back = {"state": asked["state"]}
+        if self._server.said:
+            back["error"] = self._server.said.pop(0)
+        else:
+            back["code"] = self._server.authorize(asked)
+        return RedirectResponse(f"{asked['redirect_uri']}?{urlencode(back)}", status_code=302)
 
     async def introspect(self, request: Request) -> Response:
         username = self._server.holder((await _form(request)).get("token", ""))

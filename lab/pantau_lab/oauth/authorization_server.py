@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import secrets
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from hashlib import sha256
+from typing import Final
+
+#: RFC 8628 3.4.
+_DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 
 
 class TokenEndpointFault(StrEnum):
@@ -59,7 +65,8 @@ class AuthorizationServer:
 
     username: str
     client_id: str = "pantau-ujian"
-    client_secret: str = "rahsia-klien"  # noqa: S105 - opens nothing
+    #: `None`: a public client, as those are that people consent to at another device.
+    client_secret: str | None = "rahsia-klien"  # noqa: S105 - opens nothing
     #: The refresh token that counts now.
     refresh_token: str = "segar-0"  # noqa: S105 - see above
     #: Exchange the refresh token at each use, and take the old one for stolen.
@@ -70,6 +77,12 @@ class AuthorizationServer:
     #: Every request for a token, as it came.
     asked: list[Mapping[str, str]] = field(default_factory=list)
     grants: dict[str, Grant] = field(default_factory=dict)
+    #: What is said to who asks for a person's consent, one after the other (RFC 8628 3.5); then the person has consented.
+    said: list[str] = field(default_factory=list)
+    #: Device codes that are out.
+    device_codes: set[str] = field(default_factory=set)
+    #: What a browser was sent here with, by the code that it went back with.
+    codes: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
     def issue(self, form: Mapping[str, str]) -> Grant:
         """Answer a request for a token. Raise `OAuthError`."""
@@ -95,6 +108,14 @@ class AuthorizationServer:
                     following = self.refresh_token = f"segar-{len(self.grants) + 1}"
             case "refresh_token":
                 raise OAuthError(status=400, error="invalid_grant", description="Token has been expired or revoked.")
+            case "authorization_code" if self._is_redeemed(form):
+                following = self.refresh_token
+            case kind if kind == _DEVICE_GRANT and form.get("device_code") in self.device_codes:
+                if self.said:
+                    raise OAuthError(status=400, error=self.said.pop(0), description="See RFC 8628.")
+                following = self.refresh_token
+            case kind if kind in {"authorization_code", _DEVICE_GRANT}:
+                raise OAuthError(status=400, error="invalid_grant", description="No such code.")
             case _:
                 raise OAuthError(status=400, error="unsupported_grant_type", description="no such grant")
         grant = Grant(
@@ -105,6 +126,34 @@ class AuthorizationServer:
         )
         self.grants[grant.access_token] = grant
         return grant
+
+    def device(self, form: Mapping[str, str]) -> Mapping[str, str | int]:
+        """Answer a request for a code that a person types at another device (RFC 8628 3.2). Raise `OAuthError`."""
+        if form.get("client_id") != self.client_id or self.trouble is TokenEndpointFault.INVALID_CLIENT:
+            raise OAuthError(status=401, error="unauthorized_client", description="AADSTS7000218: not a public client.")
+        code = secrets.token_urlsafe(24)
+        self.device_codes.add(code)
+        return {
+            "device_code": code,
+            "user_code": "KAYU-BATU",
+            "verification_uri": "https://log-masuk.contoh.my/peranti",
+            "expires_in": 900,
+            "interval": 5,
+        }
+
+    def authorize(self, asked: Mapping[str, str]) -> str:
+        """Return the code with which a browser goes back whose person has consented."""
+        code = secrets.token_urlsafe(16)
+        self.codes[code] = dict(asked)
+        return code
+
+    def _is_redeemed(self, form: Mapping[str, str]) -> bool:
+        """Whether a code is redeemed by who has asked for it (RFC 7636 4.6); it is so once."""
+        asked = self.codes.pop(form.get("code", ""), {})
+        digest = sha256(form.get("code_verifier", "").encode()).digest()
+        challenge = urlsafe_b64encode(digest).rstrip(b"=").decode()
+        is_same = form.get("redirect_uri") == asked.get("redirect_uri")
+        return is_same and (asked.get("code_challenge_method"), asked.get("code_challenge")) == ("S256", challenge)
 
     def revoke(self) -> None:
         """Take back all access tokens that are out."""
