@@ -15,6 +15,7 @@ from monitor.config.fields.listen import Listen, PublicUrl, is_loopback
 from monitor.config.fields.trust import Trust
 from monitor.config.files.findings import Findings
 from monitor.config.files.section import Blank, File, Section, wrong
+from monitor.config.service.consent import MailboxConsentSettings, check_consent
 from monitor.config.service.openid import OpenIdSettings, check_openid
 from probes.model.bounds import Bounds, Opening
 
@@ -73,6 +74,8 @@ class PortalSettings(Section):
     """From where `/metrics` is read without signing in, beside this machine: that of Prometheus, where it is another."""
     openid: OpenIdSettings | None = None
     """People may sign in with the account that they have elsewhere."""
+    mailbox_consent: MailboxConsentSettings | None = None
+    """Officers may let Pantau into a mailbox at Microsoft or Google on a page of theirs, without a password."""
 
     @property
     def host(self) -> str:
@@ -111,6 +114,8 @@ def check_portal(settings: PortalSettings | None, listen: Listen, findings: Find
         return
     if settings.openid is not None:
         check_openid(settings.openid, settings.address, there["openid"], trust)
+    if settings.mailbox_consent is not None:
+        check_consent(settings.mailbox_consent, settings.address, there["mailbox_consent"])
     if (settings.certificate is None) != (settings.key is None):
         missing = "key" if settings.key is None else "certificate"
         there[missing].error("is missing: a certificate and its key go together", "the path of a PEM file")

@@ -61,6 +61,35 @@ MISTAKES = [
         ),
     ),
     (
+        (
+            "pantau",
+            "state: state",
+            "portal: {mailbox_consent: {google: {client_id: x, client_secret_file: secrets/mail}}}",
+        ),
+        (
+            "pantau.yaml:2: portal.mailbox_consent.google: has nowhere to send browsers back to: portal.address is missing; "
+            "write instead: portal.address, and /mailboxes/consent below it as the redirect URI at Google"
+        ),
+    ),
+    (
+        ("pantau", "state: state", "portal: {mailbox_consent: {microsoft: {client_id: x, tenant: 'a/b'}}}"),
+        (
+            "pantau.yaml:2: portal.mailbox_consent.microsoft.tenant: 'a/b' is no tenant; "
+            "write instead: jabatan-contoh.gov.my, or the id of the tenant"
+        ),
+    ),
+    (
+        (
+            "pantau",
+            "state: state",
+            "portal: {mailbox_consent: {microsoft: {client_id: x, token_url: 'https://log-masuk.contoh.gov.my/t'}}}",
+        ),
+        (
+            "pantau.yaml:2: portal.mailbox_consent.microsoft.device_url: is missing: device_url and token_url go together; "
+            "write instead: https://log-masuk.contoh.gov.my/token"
+        ),
+    ),
+    (
         ("pantau", "state: state", "portal: {proxies: [proksi]}"),
         (
             "pantau.yaml:2: portal.proxies[0]: 'proksi' is no address or network; "

@@ -1,0 +1,144 @@
+"""The section `portal.mailbox_consent`: how officers let Pantau into a mailbox at Microsoft or Google without a password.
+
+Pantau is registered there once, by whoever runs it; officers consent for one mailbox each, on a page of the provider's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from monitor.config.fields.listen import safe_url
+from monitor.config.fields.trust import Trust
+from monitor.config.files.findings import Findings
+from monitor.config.files.section import Blank, Line, Section, wrong
+from probes.credentials.oauth_endpoint import Client
+
+#: Where a provider sends browsers back to; it is registered there.
+CONSENT_PATH = "/mailboxes/consent"
+
+#: To read and to send in a person's name, and for longer than an hour.
+_MICROSOFT_SCOPE = (
+    "https://outlook.office.com/IMAP.AccessAsUser.All https://outlook.office.com/SMTP.Send offline_access"
+)
+#: Nothing less opens IMAP and SMTP.
+_GOOGLE_SCOPE = "https://mail.google.com/"
+
+
+def _endpoint(text: str) -> str:
+    if safe_url(text) is None:
+        raise wrong("must be https, without a login: secrets are sent there", "https://log-masuk.contoh.gov.my/token")
+    return text
+
+
+_Endpoint = Annotated[str, AfterValidator(_endpoint), Blank("https://x.invalid")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsentWay:
+    """How a person consents for mailboxes of one domain."""
+
+    client: Client
+    #: Where a code for another device comes from; "": there is none, and a browser goes there and back.
+    device_url: str = ""
+    authorize_url: str = ""
+    #: "https://pantau.kementerian-contoh.gov.my/mailboxes/consent"
+    redirect_uri: str = ""
+    #: What `login.oauth` of the mailbox says, beside its secrets.
+    written: Mapping[str, str]
+
+
+class MicrosoftConsentSettings(Section):
+    """A registration at Microsoft Entra, for accounts of any organization, that allows public client flows."""
+
+    client_id: Line = Field(examples=["00000000-0000-0000-0000-000000000000"])
+    tenant: Line | None = Field(default=None, examples=["jabatan-contoh.gov.my"])
+    """The tenant of all mailboxes; default: that of each mailbox' own domain."""
+    device_url: _Endpoint | None = None
+    """Where codes for another device come from, where it is not Microsoft's public cloud."""
+    token_url: _Endpoint | None = None
+    """The token endpoint, with `device_url`."""
+
+    def way(self, domain: str, trust: Trust) -> ConsentWay:
+        """Return how a person consents for a mailbox of a domain."""
+        tenant = self.tenant or domain
+        of_tenant = f"https://login.microsoftonline.com/{tenant}/oauth2/v2.0"
+        client = Client(
+            token_url=self.token_url or f"{of_tenant}/token",
+            client_id=self.client_id,
+            scope=_MICROSOFT_SCOPE,
+            tls=trust.context(None),
+        )
+        written = _written("microsoft", self.client_id, self.token_url)
+        if self.token_url is None:
+            written["tenant"] = tenant
+        return ConsentWay(client=client, device_url=self.device_url or f"{of_tenant}/devicecode", written=written)
+
+
+class GoogleConsentSettings(Section):
+    """A client of the type "Web application" in a project of Google's, with the portal's address to come back to."""
+
+    client_id: Line = Field(examples=["000000000000-contoh.apps.googleusercontent.com"])
+    client_secret: SecretStr
+    """By `client_secret_file:` or `client_secret_env:`."""
+    authorize_url: _Endpoint | None = None
+    """Where browsers are sent, where it is not Google."""
+    token_url: _Endpoint | None = None
+    """The token endpoint, with `authorize_url`."""
+
+    def way(self, address: str, trust: Trust) -> ConsentWay:
+        """Return how a person consents, where browsers reach us at *address*."""
+        client = Client(
+            token_url=self.token_url or "https://oauth2.googleapis.com/token",
+            client_id=self.client_id,
+            client_secret=self.client_secret.get_secret_value(),
+            scope=_GOOGLE_SCOPE,
+            tls=trust.context(None),
+        )
+        return ConsentWay(
+            client=client,
+            authorize_url=self.authorize_url or "https://accounts.google.com/o/oauth2/v2/auth",
+            redirect_uri=f"{address}{CONSENT_PATH}",
+            written=_written("google", self.client_id, self.token_url),
+        )
+
+
+class MailboxConsentSettings(Section):
+    """Without it, and for what is not in it, officers are told what their administrator may do instead."""
+
+    microsoft: MicrosoftConsentSettings | None = None
+    """For Microsoft 365: a code that is typed on a page of Microsoft's."""
+    google: GoogleConsentSettings | None = None
+    """For Google Workspace: a page of Google's, from which the browser comes back; needs `portal.address`."""
+
+
+def check_consent(settings: MailboxConsentSettings, address: str | None, findings: Findings) -> None:
+    """Note what keeps browsers from coming back, and endpoints without their fellow."""
+    if settings.google is not None:
+        there = findings["google"]
+        if address is None and not there.is_broken:
+            there.error(
+                "has nowhere to send browsers back to: portal.address is missing",
+                f"portal.address, and {CONSENT_PATH} below it as the redirect URI at Google",
+            )
+        _check_pair(settings.google.authorize_url, settings.google.token_url, "authorize_url", there)
+    if settings.microsoft is not None:
+        there = findings["microsoft"]
+        _check_pair(settings.microsoft.device_url, settings.microsoft.token_url, "device_url", there)
+        tenant = settings.microsoft.tenant
+        if tenant is not None and not all(part.isalnum() for part in tenant.replace(".", "-").split("-")):
+            there["tenant"].error(f"'{tenant}' is no tenant", "jabatan-contoh.gov.my, or the id of the tenant")
+
+
+def _check_pair(one: str | None, token_url: str | None, key: str, there: Findings) -> None:
+    if (one is None) != (token_url is None):
+        missing = key if one is None else "token_url"
+        there[missing].error(f"is missing: {key} and token_url go together", "https://log-masuk.contoh.gov.my/token")
+
+
+def _written(provider: str, client_id: str, token_url: str | None) -> dict[str, str]:
+    written = {"flow": "refresh_token", "client_id": client_id}
+    return written | ({"provider": provider} if token_url is None else {"token_url": token_url})
