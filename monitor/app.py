@@ -31,6 +31,7 @@ from alerts.model.number import number_prefix
 from alerts.record.clock import Clock, SystemClock
 from alerts.record.store import StoreAway
 from monitor.config.agency.letterhead import load_crest
+from monitor.config.fields.trust import Trust
 from monitor.config.files.section import IN_THE_STORE
 from monitor.config.loading import BadConfiguration, Configuration, Memory
 from monitor.config.model.settings import Settings
@@ -67,6 +68,7 @@ from monitor.service.paper.letters import Letters, office_hours
 from monitor.service.paper.restorer import Restorer
 from monitor.service.portal.agency_editor import AgencyEditor
 from monitor.service.portal.documents import DocumentWriter
+from monitor.service.portal.mailbox_setup import ConfiguredSite, MailboxSetups
 from monitor.service.portal.once import MOST_KEPT, OrderBook
 from monitor.service.portal.rota_feed import FeedDesk
 from monitor.service.portal.trials import Trials
@@ -102,6 +104,7 @@ from monitor.web.access.gate import Gate
 from monitor.web.access.tokens import token_pages
 from monitor.web.access.users import user_pages
 from monitor.web.access.walls import wall_pages
+from monitor.web.agency.mailbox import mailbox_setup_pages
 from monitor.web.agency.settings import settings_pages
 from monitor.web.api.declaration import declaration_orders
 from monitor.web.api.document import agency_documents
@@ -515,12 +518,14 @@ class App:
         )
         openid = self._openid(door, authenticator, users) if door and authenticator else None
         worklist = Worklist(store=self._around.store, composer=self._composer, clock=self._clock, hush=self._hush)
+        setups = MailboxSetups(self._lifecycle, self._clock, ConfiguredSite(self._configuration, Trust()))
         pages = [
             partial(user_pages, administration),
             partial(token_pages, tokens),
             partial(task_pages, worklist, declarer, silencer),
             partial(incident_pages, front, worklist, declarer),
             partial(settings_pages, editor, self._clock),
+            partial(mailbox_setup_pages, setups),
             partial(trial_pages, Trials(self._lifecycle, self._clock, self._watch)),
             partial(journal_pages, JournalPages(self._database), users),
             partial(wall_pages, walls, self._clock),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final
@@ -121,7 +121,9 @@ class Whereabouts:
 
 async def find_servers(domain: str, servers: NameServers | None = None) -> Whereabouts:
     """Return where the servers of *domain* may be. Never raises for what the DNS says, or does not."""
-    search = _Search(Names(servers or NameServers(within=_QUESTION)), domain.lower())
+    servers = servers or NameServers()
+    hasty = replace(servers, within=min(servers.within, _QUESTION))
+    search = _Search(Names(hasty), domain.lower())
     try:
         async with asyncio.timeout(_WHOLE_SECONDS):
             return await search.run()
@@ -134,6 +136,7 @@ class _Search:
         self._names = names
         self._domain = domain
         self._is_incomplete = False
+        self._is_answered = False
 
     async def run(self) -> Whereabouts:
         async with asyncio.TaskGroup() as group:
@@ -141,6 +144,9 @@ class _Search:
                 group.create_task(self._records(f"{service}._tcp.{self._domain}", "SRV")) for service, _, _ in _SERVICES
             ]
             exchangers = group.create_task(self._records(self._domain, "MX"))
+        if not self._is_answered:
+            # Who answers none of these answers nothing else, and somebody waits.
+            return Whereabouts(is_incomplete=True)
         announced = [
             Candidate(protocol=protocol, host=host, port=port, security=security, source=ServerSource.ANNOUNCED)
             for (_, protocol, security), found in zip(_SERVICES, services, strict=True)
@@ -189,10 +195,12 @@ class _Search:
 
     async def _records(self, name: str, kind: str) -> Sequence[Any]:
         try:
-            return (await self._names.ask(name, kind)).records
+            answer = await self._names.ask(name, kind)
         except DnsUnanswered:
             self._is_incomplete = True
             return ()
+        self._is_answered = True
+        return answer.records
 
 
 def announced_hosts(records: Sequence[Any]) -> Sequence[tuple[str, int]]:

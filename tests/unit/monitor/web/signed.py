@@ -40,6 +40,7 @@ from monitor.service.duty import Duty
 from monitor.service.hush import Silencer
 from monitor.service.portal.agency_editor import AgencyEditor
 from monitor.service.portal.documents import DocumentWriter
+from monitor.service.portal.mailbox_setup import MailboxSetups, SetupSite
 from monitor.service.portal.once import MOST_KEPT, OrderBook
 from monitor.service.portal.rota_feed import FeedDesk
 from monitor.service.portal.trials import Trials
@@ -59,6 +60,7 @@ from monitor.web.access.gate import Gate
 from monitor.web.access.tokens import token_pages
 from monitor.web.access.users import user_pages
 from monitor.web.access.walls import wall_pages
+from monitor.web.agency.mailbox import mailbox_setup_pages
 from monitor.web.agency.settings import settings_pages
 from monitor.web.api.declaration import declaration_orders
 from monitor.web.api.document import agency_documents
@@ -76,6 +78,7 @@ from tests.integration.watching import agency, laid_out
 from tests.unit.alerts.people import BRIEF, T0
 from tests.unit.monitor.cli.office import ENVIRON, Office
 from tests.unit.monitor.web.bench import Bench
+from tests.unit.monitor.web.premises import SetupPremises
 from tests.unit.monitor.web.source import Orders, Service
 
 KEY = urlsafe_b64encode(bytes(range(32))).decode()
@@ -253,8 +256,12 @@ async def house(
     bench: Bench | None = None,
     required: AbstractSet[Role] = frozenset(),
     keys: Sequence[str] = (KEY,),
+    premises: SetupSite | None = None,
 ) -> AsyncIterator[House]:
-    """Open the portal of *service*. *bench*: where routes are tested. *required*: what nobody is without a second factor."""
+    """Open the portal of *service*. *bench*: where routes are tested. *required*: what nobody is without a second factor.
+
+    *premises*: where mailboxes' servers are that people set up.
+    """
     clock, codes = Clock(), ("JCM", "MDC")
     service = service or Service(codes=codes)
     async with Database.open(directory) as database, AsyncExitStack() as stack:
@@ -272,7 +279,8 @@ async def house(
         gate = Gate(authenticator, tokens, walls=walls, is_secure=secure)
         orders = orders or Orders(service)
         bench = bench or Bench(codes)
-        trials = Trials(Lifecycle(SqlStore(database), clock, "pantau@ujian"), clock, bench.watch)
+        lifecycle = Lifecycle(SqlStore(database), clock, "pantau@ujian")
+        trials = Trials(lifecycle, clock, bench.watch)
         metrics = Metrics(version="1", now=clock.now)
         for code in codes:
             metrics.watch_agency(code, routes=())
@@ -285,6 +293,7 @@ async def house(
             partial(task_pages, orders, orders, orders),
             partial(incident_pages, service, orders, orders),
             partial(settings_pages, site.editor, clock),
+            partial(mailbox_setup_pages, MailboxSetups(lifecycle, clock, premises or SetupPremises())),
             partial(trial_pages, trials),
             partial(journal_pages, JournalPages(database), users),
             partial(wall_pages, walls, clock),

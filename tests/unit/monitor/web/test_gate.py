@@ -32,6 +32,12 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "GET /agencies/{code}/fragment": ("own", READERS),
     "GET /agencies/{code}/settings": ("own", {"officer", "admin"}),
     "POST /agencies/{code}/settings": ("own", {"officer", "admin"}),
+    "GET /agencies/{code}/mailboxes/new": ("own", {"officer", "admin"}),
+    "POST /agencies/{code}/mailboxes/new": ("own", {"officer", "admin"}),
+    "GET /agencies/{code}/mailboxes/new/{key}": ("own", {"officer", "admin"}),
+    "POST /agencies/{code}/mailboxes/new/{key}": ("own", {"officer", "admin"}),
+    # Whose it is stands in what was begun: `test_mailbox_setup` asks.
+    "GET /mailboxes/consent": ("part", {"officer", "admin"}),
     "GET /agencies/{code}/versions": ("own", {"officer", "admin"}),
     "GET /agencies/{code}/test": ("own", {"officer", "noc"}),
     "POST /agencies/{code}/test": ("own", {"officer", "noc"}),

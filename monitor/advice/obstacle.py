@@ -1,0 +1,130 @@
+"""What is in the way of signing in to a mailbox, for the officer who sets it up: a closed set, each with words in both languages.
+
+What a server said is not among it: whoever typed its name is told what kind of an end it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+from monitor.advice.case import Case
+from monitor.advice.usual import text_of
+from probes.model.mailbox import Mailbox
+from probes.model.probe import Route
+from probes.model.reply import Reason
+from probes.model.result import Party, ProbeResult
+
+
+class Obstacle(StrEnum):
+    """Why it does not work; the pages' words say what to do."""
+
+    #: There is no such host.
+    NO_HOST = "no_host"
+    #: Nobody tells whether there is.
+    NAMES_SILENT = "names_silent"
+    #: Connections do not go there.
+    NOT_ALLOWED = "not_allowed"
+    PORT_CLOSED = "port_closed"
+    SILENT = "silent"
+    #: Something else answers, or the other kind of encryption is spoken.
+    ANOTHER_SERVICE = "another_service"
+    NO_TLS = "no_tls"
+    TLS_BROKEN = "tls_broken"
+    OTHER_NAME = "other_name"
+    EXPIRED = "expired"
+    UNTRUSTED = "untrusted"
+    TURNED_AWAY = "turned_away"
+    #: The server takes no passwords, or no tokens.
+    NOT_THIS_WAY = "not_this_way"
+    PASSWORD = "password"  # noqa: S105 - an obstacle
+    APP_PASSWORD = "app_password"  # noqa: S105 - an obstacle
+    #: Microsoft takes no passwords for IMAP and POP3, and soon none for SMTP.
+    MICROSOFT_PASSWORD = "microsoft_password"  # noqa: S105 - an obstacle
+    SMTP_OFF = "smtp_off"
+    IMAP_OFF = "imap_off"
+    ACCOUNT_OFF = "account_off"
+    #: The mail server does not take the token: of another account, or without the right.
+    TOKEN = "token"  # noqa: S105 - an obstacle
+    #: The authorization server gives none.
+    CONSENT = "consent"
+    CONSENT_AWAY = "consent_away"
+    #: Not now.
+    LATER = "later"
+    SENDER = "sender"
+    RECIPIENT = "recipient"
+    FOLDER = "folder"
+    OURS = "ours"
+
+
+#: Where the reason alone tells.
+_BY_REASON: Final[Mapping[str, Obstacle]] = {
+    Reason.NAME_UNKNOWN: Obstacle.NO_HOST,
+    Reason.NAME_SERVER_SILENT: Obstacle.NAMES_SILENT,
+    Reason.PORT_REFUSED: Obstacle.PORT_CLOSED,
+    Reason.UNREACHABLE: Obstacle.SILENT,
+    Reason.NO_ANSWER: Obstacle.SILENT,
+    Reason.CONNECTION_CLOSED: Obstacle.TURNED_AWAY,
+    Reason.UNEXPECTED_ANSWER: Obstacle.ANOTHER_SERVICE,
+    Reason.TLS_NOT_OFFERED: Obstacle.NO_TLS,
+    Reason.TLS_UNAVAILABLE: Obstacle.NO_TLS,
+    Reason.TLS_REFUSED: Obstacle.TLS_BROKEN,
+    Reason.TLS_NOT_SPOKEN: Obstacle.ANOTHER_SERVICE,
+    Reason.TLS_TAMPERED: Obstacle.TLS_BROKEN,
+    Reason.CERTIFICATE_EXPIRED: Obstacle.EXPIRED,
+    Reason.CERTIFICATE_OF_ANOTHER: Obstacle.OTHER_NAME,
+    Reason.CERTIFICATE_UNTRUSTED: Obstacle.UNTRUSTED,
+    Reason.CREDENTIALS_REFUSED: Obstacle.PASSWORD,
+    Reason.SIGN_IN_UNAVAILABLE: Obstacle.LATER,
+    Reason.SIGN_IN_NOT_OFFERED: Obstacle.NOT_THIS_WAY,
+    Reason.TOKEN_REFUSED: Obstacle.CONSENT,
+    Reason.NO_TOKEN: Obstacle.CONSENT_AWAY,
+    Reason.SERVICE_REFUSED: Obstacle.TURNED_AWAY,
+    Reason.SENDER_REFUSED: Obstacle.SENDER,
+    Reason.RECIPIENT_REFUSED: Obstacle.RECIPIENT,
+    Reason.COME_AGAIN: Obstacle.LATER,
+    Reason.MAILBOX_REFUSED: Obstacle.FOLDER,
+    Reason.MAILBOX_IN_USE: Obstacle.LATER,
+    Reason.OUT_OF_BOUNDS: Obstacle.NOT_ALLOWED,
+}
+#: Where the reason has usual cases (`monitor.advice.usual`).
+_BY_TEXT: Final[Mapping[str, Obstacle]] = {
+    f"{Reason.CREDENTIALS_REFUSED}.{usual}": obstacle
+    for usual, obstacle in {
+        "Google's token": Obstacle.TOKEN,
+        "token": Obstacle.TOKEN,
+        "account disabled": Obstacle.ACCOUNT_OFF,
+        "SMTP AUTH off": Obstacle.SMTP_OFF,
+        "app password": Obstacle.APP_PASSWORD,
+        "at Yahoo": Obstacle.APP_PASSWORD,
+        # A password of the account itself is taken by neither.
+        "at Google": Obstacle.APP_PASSWORD,
+        "at Microsoft": Obstacle.MICROSOFT_PASSWORD,
+    }.items()
+}
+_OFF: Final = ("not enabled", "disabled", "switched off", "turned off", "not allowed")
+#: What Exchange Online says when the account is right and IMAP or POP3 is off for it.
+_NOT_CONNECTED: Final = "authenticated but not connected"
+
+
+def obstacle_of(mailbox: Mailbox, result: ProbeResult) -> Obstacle | None:
+    """Return what was in the way of a trial of *mailbox*; `None`: nothing."""
+    if (failure := result.failure) is None:
+        return None
+    case = Case(route=Route(name=mailbox.name, sender=mailbox, recipient=mailbox), result=result, failure=failure)
+    if failure.reason in {Reason.CREDENTIALS_REFUSED, Reason.SIGN_IN_UNAVAILABLE}:
+        if failure.party is Party.RECIPIENT and _reading_is_off(case):
+            return Obstacle.IMAP_OFF
+        if (found := _BY_TEXT.get(text_of(case))) is not None:
+            return found
+    return plain_obstacle(failure.reason)
+
+
+def plain_obstacle(reason: str) -> Obstacle:
+    """Return what a reason alone tells."""
+    return _BY_REASON.get(reason, Obstacle.OURS)
+
+
+def _reading_is_off(case: Case) -> bool:
+    return case.says(_NOT_CONNECTED) or (case.says("imap", "pop") and case.says(*_OFF))

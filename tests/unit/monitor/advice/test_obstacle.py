@@ -1,0 +1,102 @@
+"""What an officer is told about a mailbox that does not let us in: by what a server did, and never in its words."""
+
+from __future__ import annotations
+
+import ssl
+from datetime import timedelta
+
+import pytest
+
+from monitor.advice.obstacle import Obstacle, obstacle_of, plain_obstacle
+from monitor.web.page import WORDS
+from probes.model.mailbox import Mailbox, OAuth, Password, Security, Server
+from probes.model.probe import ProbeFailure
+from probes.model.reply import Reason, SubmissionStep, imap_sign_in_failure, pop3_sign_in_failure, smtp_failure
+from probes.model.result import Party, ProbeResult
+from tests.unit.alerts.people import T0
+
+OWN, GOOGLE, MICROSOFT = "mel.jabatan-contoh.gov.my", "imap.gmail.com", "outlook.office365.com"
+#: Of no trial: nothing is sent in one.
+NEVER = {
+    Reason.MESSAGE_REFUSED,
+    Reason.RETURNED,
+    Reason.COPY_RETURNED,
+    Reason.CHANGED,
+    Reason.FOLDER_NOT_WATCHED,
+    Reason.NOT_ARRIVED,
+    Reason.OUR_OWN,
+    Reason.OUR_LATENESS,
+}
+
+
+def mailbox(host: str, *, token: bool = False) -> Mailbox:
+    server = Server(host=host, port=993, security=Security.IMPLICIT, tls=ssl.create_default_context())
+    password = Password(username="peti", secret="rahsia")
+    login = OAuth(username="peti", tokens=None) if token else password  # type: ignore[arg-type]
+    return Mailbox(name="J/ujian", address="peti@jabatan-contoh.gov.my", smtp=server, imap=server, login=login)
+
+
+def ended(failure: ProbeFailure) -> ProbeResult:
+    return ProbeResult(
+        route="J/ujian",
+        token_id="",
+        started_at=T0,
+        duration=timedelta(seconds=1),
+        outcome=failure.outcome,
+        phases={},
+        failure=failure.failure,
+    )
+
+
+def smtp(code: int, text: str) -> ProbeFailure:
+    return smtp_failure(SubmissionStep.SIGN_IN, code, text)
+
+
+def imap(text: str, result: str = "NO") -> ProbeFailure:
+    return imap_sign_in_failure(result, text, Party.RECIPIENT)
+
+
+@pytest.mark.parametrize(
+    ("host", "failure", "obstacle"),
+    [
+        (OWN, smtp(535, "5.7.8 Error: authentication failed"), Obstacle.PASSWORD),
+        (OWN, imap("[AUTHENTICATIONFAILED] Authentication failed."), Obstacle.PASSWORD),
+        (OWN, smtp(525, "5.7.13 User account disabled"), Obstacle.ACCOUNT_OFF),
+        (OWN, smtp(454, "4.7.0 Temporary authentication failure"), Obstacle.LATER),
+        (OWN, imap("[UNAVAILABLE] Try again"), Obstacle.LATER),
+        (OWN, pop3_sign_in_failure("[IN-USE] Mailbox is locked", Party.RECIPIENT), Obstacle.LATER),
+        (GOOGLE, smtp(534, "5.7.9 Application-specific password required."), Obstacle.APP_PASSWORD),
+        (GOOGLE, imap("[ALERT] Application-specific password required"), Obstacle.APP_PASSWORD),
+        (GOOGLE, smtp(535, "5.7.8 Username and Password not accepted."), Obstacle.APP_PASSWORD),
+        (GOOGLE, imap("[ALERT] Your account is not enabled for IMAP use."), Obstacle.IMAP_OFF),
+        (MICROSOFT, imap("LOGIN failed."), Obstacle.MICROSOFT_PASSWORD),
+        (
+            MICROSOFT,
+            smtp(535, "5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant."),
+            Obstacle.SMTP_OFF,
+        ),
+        (
+            MICROSOFT,
+            smtp(550, "5.7.30 Basic authentication is not supported for Client Submission."),
+            Obstacle.SMTP_OFF,
+        ),
+        (MICROSOFT, imap("User is authenticated but not connected."), Obstacle.IMAP_OFF),
+        (MICROSOFT, pop3_sign_in_failure("POP3 is disabled for this mailbox", Party.RECIPIENT), Obstacle.IMAP_OFF),
+    ],
+)
+def test_what_a_refusal_means_for_who_set_it_up(host: str, failure: ProbeFailure, obstacle: Obstacle) -> None:
+    assert obstacle_of(mailbox(host), ended(failure)) is obstacle
+
+
+@pytest.mark.parametrize("host", [GOOGLE, MICROSOFT])
+def test_a_token_that_is_refused_asks_for_no_password(host: str) -> None:
+    assert obstacle_of(mailbox(host, token=True), ended(imap("AUTHENTICATE failed."))) is Obstacle.TOKEN
+
+
+def test_each_reason_that_a_trial_can_end_with_is_told() -> None:
+    assert {each for each in Reason if plain_obstacle(each) is Obstacle.OURS} == NEVER
+
+
+def test_each_obstacle_has_words_and_something_to_do() -> None:
+    for section in ("obstacles", "remedies"):
+        assert set(WORDS[section]) == set(Obstacle)

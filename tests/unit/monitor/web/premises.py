@@ -1,0 +1,48 @@
+"""What a guided setup of a mailbox goes by in tests: servers on this machine, and a name server that may be none."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from monitor.config.service.consent import ConsentWay
+from monitor.service.portal.mailbox_setup import ServerChoice
+from probes.model.bounds import Bounds, Opening
+from probes.model.check import NameServers
+from probes.model.mailbox import Server
+from probes.stranger.whereabouts import MailPlatform
+
+#: Nobody listens there, and that is told at once.
+NO_NAMES = NameServers(addresses=("127.0.0.1",), port=1, within=timedelta(milliseconds=50))
+
+
+@dataclass
+class SetupPremises:
+    """Implements `monitor.service.portal.mailbox_setup.SetupSite`. Every name leads to this machine."""
+
+    names: NameServers = NO_NAMES
+    tls: ssl.SSLContext = field(default_factory=ssl.create_default_context)
+    #: Ports of this machine that are let in.
+    ports: Collection[int] = ()
+    ways: dict[MailPlatform, ConsentWay] = field(default_factory=dict)
+
+    def domains(self, agency: str) -> Collection[str]:
+        return [f"{agency.lower()}.gov.my", "jabatan-contoh.gov.my"]
+
+    def name_servers(self) -> NameServers | None:
+        return self.names
+
+    def server(self, choice: ServerChoice) -> Server:
+        return Server(
+            host="127.0.0.1",
+            port=choice.port,
+            security=choice.security,
+            tls=self.tls,
+            tls_name=choice.host,
+            bounds=Bounds(openings=tuple(Opening.read(f"127.0.0.1:{port}") for port in self.ports)),
+        )
+
+    def consent(self, platform: MailPlatform, domain: str) -> ConsentWay | None:
+        return self.ways.get(platform)

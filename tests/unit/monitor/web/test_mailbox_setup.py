@@ -1,0 +1,333 @@
+"""The guided setup of a mailbox: what an officer types, what is tried, what is said of it, and how often."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from monitor.config.service.consent import ConsentWay
+from monitor.store.schema.tables import journal
+from pantau_lab.mail import LabNetwork, MailSystem, SystemPlan
+from pantau_lab.oauth import AuthorizationServer, app
+from pantau_lab.serving import serve
+from probes.credentials.oauth_endpoint import Client
+from probes.stranger.whereabouts import MailPlatform
+from tests.unit.monitor.web.premises import SetupPremises
+from tests.unit.monitor.web.signed import House, house
+
+NEW = "/agencies/JCM/mailboxes/new"
+ADDRESS = "pantau@jcm.gov.my"
+BACK = "http://localhost/mailboxes/consent"
+
+
+@pytest.fixture
+async def network(tmp_path: Path) -> AsyncIterator[LabNetwork]:
+    folder = tmp_path / "lab"
+    folder.mkdir()
+    async with LabNetwork([SystemPlan.with_one_mailbox("jcm", "jcm.gov.my")], folder=folder) as opened:
+        yield opened
+
+
+@pytest.fixture
+def system(network: LabNetwork) -> MailSystem:
+    return network.systems["jcm"]
+
+
+@pytest.fixture
+def premises(network: LabNetwork, system: MailSystem) -> SetupPremises:
+    tls = network.authority.client_context()
+    return SetupPremises(tls=tls, ports=(system.submission, system.imap, 1))
+
+
+@pytest.fixture
+async def place(tmp_path: Path, premises: SetupPremises) -> AsyncIterator[House]:
+    async with house(tmp_path, premises=premises) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def officer(place: House) -> httpx.AsyncClient:
+    return await place.admitted("siti", "officer:JCM")
+
+
+async def begun(browser: httpx.AsyncClient, address: str = ADDRESS) -> str:
+    """Return where a setup goes on."""
+    answer = await browser.post(NEW, data={"address": address})
+    assert answer.status_code == 303, answer.text
+    return answer.headers["location"]
+
+
+def typed(system: MailSystem, **other: str) -> dict[str, str]:
+    """Return a form in which both servers were typed."""
+    return {
+        "smtp": "hand",
+        "smtp_host": "localhost",
+        "smtp_port": str(system.submission),
+        "smtp_security": "starttls",
+        "reading": "hand",
+        "reading_protocol": "imap",
+        "reading_host": "localhost",
+        "reading_port": str(system.imap),
+        "reading_security": "implicit",
+        "username": ADDRESS,
+        **other,
+    }
+
+
+def secret(network: LabNetwork) -> str:
+    login = network.mailboxes()["jcm"].login
+    return str(getattr(login, "secret", ""))
+
+
+async def test_a_mailbox_that_works_is_said_to_with_its_phases_and_nothing_is_sent(
+    network: LabNetwork, system: MailSystem, officer: httpx.AsyncClient
+) -> None:
+    page = await officer.get(f"{NEW}?lang=en")
+    assert "Use a mailbox of its own that nobody reads" in page.text
+    address = await begun(officer)
+    page = await officer.get(address)
+    assert "No servers were found for this domain" in page.text
+
+    tried = await officer.post(address, data=typed(system, password=secret(network)))
+    assert (tried.status_code, tried.headers["location"]) == (303, address)
+    page = await officer.get(address)
+    assert 'class="verdict well"' in page.text
+    assert f"Sending (SMTP): localhost:{system.submission}" in page.text
+    assert page.text.count('class="phases"') == 2
+    assert secret(network) not in page.text
+    assert system.messages(ADDRESS) == 0
+
+
+IN_THE_WAY: dict[str, dict[str, str]] = {
+    "the user name or the password is refused": {"password": "salah"},
+    "the port is closed": {"smtp_port": "1"},
+    "Pantau does not connect to this address or port": {"smtp_port": "6379"},
+    "the certificate is for another name": {"smtp_host": "mel.lain.gov.my"},
+}
+
+
+async def test_what_is_in_the_way_is_said_with_what_to_do_and_not_in_the_servers_words(
+    network: LabNetwork, system: MailSystem, officer: httpx.AsyncClient
+) -> None:
+    address = await begun(officer)
+    for said, other in IN_THE_WAY.items():
+        await officer.post(address, data=typed(system, **{"password": secret(network), **other}))
+        page = (await officer.get(f"{address}?lang=en")).text
+        assert said in page
+        assert "What to do: " in page
+        assert "failed here" in page
+        # A wrong password is said once, and what a server says is not shown.
+        assert "The other server was not tried" in page
+        assert "535" not in page
+
+
+#: Of a form, and what is said of it.
+NO_MAILBOX: list[tuple[dict[str, str], str]] = [
+    ({"password": ""}, "kosong"),
+    ({"password": " salah "}, "ruang kosong"),
+    ({"smtp": "none", "reading": "none"}, "sekurang-kurangnya satu pelayan"),
+    ({"smtp_host": "mel contoh"}, "tidak betul"),
+    ({"smtp_host": "<b>"}, "tidak betul"),
+    ({"smtp_port": "99999"}, "tidak betul"),
+    ({"smtp_port": "abc"}, "tidak betul"),
+    ({"smtp_security": "none"}, "tidak betul"),
+    ({"smtp": "0"}, "Pilih satu pelayan"),
+    ({"smtp": ""}, "Pilih satu pelayan"),
+]
+
+
+async def test_what_can_be_no_mailbox_is_not_tried_and_stays_typed(
+    system: MailSystem, officer: httpx.AsyncClient
+) -> None:
+    address = await begun(officer)
+    for other, said in NO_MAILBOX:
+        answer = await officer.post(address, data=typed(system, **{"password": "apa-apa", **other}))
+        assert (answer.status_code, said in answer.text) == (422, True), other
+        assert f'value="{system.imap}"' in answer.text
+        assert "apa-apa" not in answer.text
+        assert "<b>" not in answer.text
+
+
+async def test_only_an_address_of_the_agency_is_searched_for(officer: httpx.AsyncClient) -> None:
+    for address, said in (
+        ("bukan alamat", "bukan alamat e-mel"),
+        ("orang@mdc.gov.my", "di luar domain"),
+        ("orang@gmail.com", "di luar domain"),
+        ("orang@jcm.gov.my.penyerang.my", "di luar domain"),
+    ):
+        answer = await officer.post(NEW, data={"address": address})
+        assert (answer.status_code, said in answer.text) == (422, True), address
+
+
+async def test_one_who_tries_too_much_waits(place: House, officer: httpx.AsyncClient) -> None:
+    for _ in range(15):
+        await begun(officer)
+    answer = await officer.post(NEW, data={"address": ADDRESS})
+    assert (answer.status_code, "Tunggu sepuluh minit" in answer.text) == (422, True)
+    place.clock.move(timedelta(minutes=10))
+    await begun(officer)
+
+
+async def test_an_account_is_not_locked_by_somebody_who_goes_on_guessing(
+    place: House, network: LabNetwork, system: MailSystem, officer: httpx.AsyncClient
+) -> None:
+    address = await begun(officer)
+    for _ in range(3):
+        assert (await officer.post(address, data=typed(system, password="salah"))).status_code == 303
+    right = typed(system, password=secret(network))
+    answer = await officer.post(address, data=right)
+    assert (answer.status_code, "mengunci akaun" in answer.text) == (422, True)
+    # Whoever it is, and however the name is written.
+    other = await place.admitted("ravi", "officer:JCM")
+    again = await other.post(await begun(other), data={**right, "username": ADDRESS.upper()})
+    assert again.status_code == 422
+    place.clock.move(timedelta(minutes=30))
+    later = await place.admitted("mei", "officer:JCM")
+    assert (await later.post(await begun(later), data=right)).status_code == 303
+
+
+async def test_a_setup_is_seen_by_who_has_begun_it_and_for_half_an_hour(
+    place: House, network: LabNetwork, system: MailSystem, officer: httpx.AsyncClient
+) -> None:
+    address = await begun(officer)
+    await officer.post(address, data=typed(system, password=secret(network)))
+    other = await place.admitted("ravi", "officer:JCM")
+    assert (await other.get(address)).status_code == 404
+    assert (await other.post(address, data=typed(system, password="x"))).status_code == 404
+    assert (await officer.get(address.replace("JCM", "MDC"))).status_code == 403
+    for _ in range(2):
+        assert (await officer.get(address)).status_code == 200
+        place.clock.move(timedelta(minutes=16))
+    assert (await officer.get(address)).status_code == 404
+
+
+async def test_the_journal_says_who_has_tried_which_servers_and_no_secret(
+    place: House, network: LabNetwork, system: MailSystem, officer: httpx.AsyncClient
+) -> None:
+    address = await begun(officer)
+    await officer.post(address, data=typed(system, password=secret(network)))
+    async with place.database.read() as connection:
+        query = select(journal).where(journal.c.event.like("mailbox%")).order_by(journal.c.id)
+        looked, tried = (await connection.execute(query)).all()
+    assert (looked.event, tried.event) == ("mailbox servers looked for", "mailbox tried")
+    assert tried.actor == "Siti Contoh (siti)"
+    assert f"localhost:{system.submission}, localhost:{system.imap}" in str(tried.detail)
+    assert secret(network) not in str(tried.detail)
+
+
+# -- consent -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def desk(premises: SetupPremises) -> AsyncIterator[AuthorizationServer]:
+    """Open an authorization server whose tokens the lab's servers do not take: how it ends there is told, too."""
+    server = AuthorizationServer(username=ADDRESS)
+    async with serve(app(server)) as url:
+        client = Client(
+            token_url=f"{url}/token",
+            client_id=server.client_id,
+            client_secret=server.client_secret,
+            tls=premises.tls,
+        )
+        premises.ways = {
+            MailPlatform.MICROSOFT: ConsentWay(client=client, device_url=f"{url}/device", written={}),
+            MailPlatform.GOOGLE: ConsentWay(
+                client=client, authorize_url=f"{url}/authorize", redirect_uri=BACK, written={}
+            ),
+        }
+        yield server
+
+
+def at(host: str, **other: str) -> dict[str, str]:
+    """Return a form with a server of a platform's."""
+    return {"smtp": "none", "reading": "hand", "reading_host": host, "reading_port": "1", "way": "consent", **other}
+
+
+async def test_a_code_is_shown_until_it_is_typed_elsewhere_and_the_provider_is_not_hurried(
+    place: House, officer: httpx.AsyncClient, desk: AuthorizationServer
+) -> None:
+    desk.said = ["authorization_pending", "slow_down"]
+    address = await begun(officer)
+    await officer.post(address, data=at("outlook.office365.com"))
+    page = (await officer.get(f"{address}?lang=en")).text
+    assert "KAYU-BATU" in page
+    assert 'href="https://log-masuk.contoh.my/peranti"' in page
+    assert 'http-equiv="refresh" content="5"' in page
+    asked = len(desk.asked)
+    for seconds, questions in ((4, 0), (1, 1), (5, 2), (5, 2), (5, 3)):
+        place.clock.move(timedelta(seconds=seconds))
+        page = (await officer.get(address)).text
+        # The last one is followed by the trial, which redeems the refresh token.
+        found = sum("device_code" in form for form in desk.asked[asked:])
+        assert found == questions, seconds
+    assert "KAYU-BATU" not in page
+    assert "the port is closed" in page
+
+
+async def test_a_consent_that_is_not_given_is_told_and_the_page_waits_no_more(
+    place: House, officer: httpx.AsyncClient, desk: AuthorizationServer
+) -> None:
+    address = await begun(officer)
+    for error, said in (
+        ("access_denied", "Consent was refused"),
+        ("expired_token", "not typed in time"),
+        ("invalid_grant", "The provider does not allow this way"),
+    ):
+        desk.said = [error]
+        await officer.post(address, data=at("outlook.office365.com"))
+        place.clock.move(timedelta(seconds=5))
+        page = (await officer.get(f"{address}?lang=en")).text
+        assert said in page
+        assert "refresh" not in page
+        assert "IMAP.AccessAsApp" in page
+
+
+async def test_a_browser_goes_to_google_and_only_that_of_who_went_comes_back_and_once(
+    place: House, officer: httpx.AsyncClient, desk: AuthorizationServer
+) -> None:
+    address = await begun(officer)
+    await officer.post(address, data=at("imap.gmail.com"))
+    page = (await officer.get(address)).text
+    found = re.search(r'class="button" href="([^"]+)"', page)
+    assert found
+    out = found[1].replace("&amp;", "&")
+    assert parse_qs(urlsplit(out).query)["redirect_uri"] == [BACK]
+    async with httpx.AsyncClient() as google:
+        back = (await google.get(out)).headers["location"]
+    other = await place.admitted("ravi", "officer:JCM")
+    assert (await other.get(back)).status_code == 404
+    assert (await other.get("/mailboxes/consent")).status_code == 404
+    returned = await officer.get(back)
+    assert (returned.status_code, returned.headers["location"]) == (303, address)
+    assert [form["grant_type"] for form in desk.asked] == ["authorization_code", "refresh_token"]
+    assert "port ditutup" in (await officer.get(address)).text
+    # Once.
+    assert (await officer.get(back)).status_code == 404
+
+
+async def test_somebody_who_says_no_at_google_is_told_so_here(
+    officer: httpx.AsyncClient, desk: AuthorizationServer
+) -> None:
+    desk.said = ["access_denied"]
+    address = await begun(officer)
+    await officer.post(address, data=at("imap.gmail.com"))
+    found = re.search(r'class="button" href="([^"]+)"', (await officer.get(address)).text)
+    assert found
+    async with httpx.AsyncClient() as google:
+        back = (await google.get(found[1].replace("&amp;", "&"))).headers["location"]
+    await officer.get(back)
+    assert "Kebenaran tidak diberi" in (await officer.get(address)).text
+
+
+async def test_where_the_site_is_registered_nowhere_an_administrator_is_needed(officer: httpx.AsyncClient) -> None:
+    address = await begun(officer)
+    answer = await officer.post(address, data=at("imap.gmail.com"))
+    assert (answer.status_code, "tidak disediakan di sini" in answer.text) == (422, True)
+    assert 'value="consent"' not in answer.text
