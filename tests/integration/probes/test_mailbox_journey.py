@@ -1,0 +1,75 @@
+"""An officer sets a mailbox up with real servers: found by the DNS, looked at, and signed in to by password and by consent."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+
+from monitor.config.service.consent import ConsentWay
+from pantau_lab.oauth import AuthorizationServer, app
+from pantau_lab.serving import serve
+from probes.credentials.oauth_endpoint import Client
+from probes.stranger.whereabouts import MailPlatform
+from tests.real.mailserver import DOMAIN, HOST, SECRET, Door, MailServer
+from tests.real.nameserver import NameServer
+from tests.unit.monitor.web.premises import SetupPremises
+from tests.unit.monitor.web.signed import house
+
+pytestmark = pytest.mark.real
+
+BACK = "http://localhost/mailboxes/consent"
+
+
+async def test_a_mailbox_is_found_and_signed_in_to_by_password_and_by_consent(
+    mail_server: MailServer, name_server: NameServer, tmp_path: Path
+) -> None:
+    doors = {"_submission": Door.SUBMISSION, "_imaps": Door.IMAPS}
+    for service, door in doors.items():
+        name_server.add(f"{service}._tcp.{DOMAIN}", "SRV", f"0 1 {mail_server.ports[door]} {HOST}.")
+    name_server.add(DOMAIN, "MX", "1 aspmx.l.google.com.")
+    mailbox = mail_server.address("panduan")
+    desk = AuthorizationServer(username=mailbox)
+    async with serve(app(desk), port=mail_server.ports[Door.INTROSPECTION]) as url:
+        client = Client(
+            token_url=f"{url}/token", client_id=desk.client_id, client_secret=desk.client_secret, tls=mail_server.trust
+        )
+        google = ConsentWay(client=client, authorize_url=f"{url}/authorize", redirect_uri=BACK, written={})
+        premises = SetupPremises(
+            names=name_server.validating,
+            tls=mail_server.trust,
+            ports=[mail_server.ports[door] for door in doors.values()],
+            ways={MailPlatform.GOOGLE: google},
+        )
+        async with house(tmp_path, premises=premises) as place:
+            officer = await place.admitted("siti", "officer:JCM")
+            begun = await officer.post("/agencies/JCM/mailboxes/new", data={"address": mailbox})
+            address = begun.headers["location"]
+            page = (await officer.get(f"{address}?lang=en")).text
+            for door in doors.values():
+                assert f"<strong>{HOST}:{mail_server.ports[door]}</strong>" in page
+            assert page.count("announced by the domain (SRV) · answers, its certificate is trusted") == 2
+
+            form = {"smtp": "0", "reading": "0", "username": mailbox}
+            await officer.post(address, data={**form, "password": "salah"})
+            # By what servers of the domain's own say, it is the password; of Google's an app password were asked for.
+            assert "the user name or the password is refused" in (await officer.get(address)).text
+            await officer.post(address, data={**form, "password": SECRET})
+            assert works(await officer.get(address))
+
+            await officer.post(address, data={**form, "way": "consent"})
+            page = (await officer.get(address)).text
+            assert not works(page)
+            found = re.search(r'class="button" href="([^"]+)"', page)
+            assert found
+            async with httpx.AsyncClient() as browser:
+                back = (await browser.get(found[1].replace("&amp;", "&"))).headers["location"]
+            await officer.get(back)
+            assert works(await officer.get(address))
+    assert [form["grant_type"] for form in desk.asked] == ["authorization_code", "refresh_token"]
+
+
+def works(page: httpx.Response | str) -> bool:
+    return 'class="verdict well"' in (page if isinstance(page, str) else page.text)
