@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from monitor.config.fields.listen import safe_url
 from monitor.config.fields.trust import Trust
 from monitor.config.files.findings import Findings
-from monitor.config.files.section import Blank, Line, Section, wrong
+from monitor.config.files.section import Blank, Host, Line, Section, wrong
 from probes.credentials.oauth_endpoint import Client
 
 #: Where a provider sends browsers back to; it is registered there.
@@ -47,6 +47,8 @@ class ConsentWay:
     authorize_url: str = ""
     #: "https://pantau.kementerian-contoh.gov.my/mailboxes/consent"
     redirect_uri: str = ""
+    #: The servers that are given its tokens, each with all below its name: another one would have the mailbox.
+    servers: tuple[str, ...]
     #: What `login.oauth` of the mailbox says, beside its secrets.
     written: Mapping[str, str]
 
@@ -61,6 +63,8 @@ class MicrosoftConsentSettings(Section):
     """Where codes for another device come from, where it is not Microsoft's public cloud."""
     token_url: _Endpoint | None = None
     """The token endpoint, with `device_url`."""
+    servers: tuple[Host, ...] = ("office365.com", "outlook.com", "office.com")
+    """The mail servers that are given its tokens; a name stands for all that end with it."""
 
     def way(self, domain: str, trust: Trust) -> ConsentWay:
         """Return how a person consents for a mailbox of a domain."""
@@ -75,7 +79,12 @@ class MicrosoftConsentSettings(Section):
         written = _written("microsoft", self.client_id, self.token_url)
         if self.token_url is None:
             written["tenant"] = tenant
-        return ConsentWay(client=client, device_url=self.device_url or f"{of_tenant}/devicecode", written=written)
+        return ConsentWay(
+            client=client,
+            device_url=self.device_url or f"{of_tenant}/devicecode",
+            servers=self.servers,
+            written=written,
+        )
 
 
 class GoogleConsentSettings(Section):
@@ -88,6 +97,8 @@ class GoogleConsentSettings(Section):
     """Where browsers are sent, where it is not Google."""
     token_url: _Endpoint | None = None
     """The token endpoint, with `authorize_url`."""
+    servers: tuple[Host, ...] = ("gmail.com", "googlemail.com")
+    """The mail servers that are given its tokens; a name stands for all that end with it."""
 
     def way(self, address: str, trust: Trust) -> ConsentWay:
         """Return how a person consents, where browsers reach us at *address*."""
@@ -102,6 +113,7 @@ class GoogleConsentSettings(Section):
             client=client,
             authorize_url=self.authorize_url or "https://accounts.google.com/o/oauth2/v2/auth",
             redirect_uri=f"{address}{CONSENT_PATH}",
+            servers=self.servers,
             written=_written("google", self.client_id, self.token_url),
         )
 

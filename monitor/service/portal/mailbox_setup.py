@@ -225,6 +225,9 @@ class MailboxSetups:
         self._choose(setup, chosen, username)
         if (way := self.consent_way(setup)) is None:
             raise SetupRefused("no_consent_way")
+        if not all(is_within(each.host, way.servers) for each in chosen.all):
+            # Whoever is asked for consent would give the mailbox to whatever server somebody has typed.
+            raise SetupRefused("not_its_servers")
         self._count(setup.by)
         detail = {"agency": setup.agency, "mailbox": setup.address, "address": seen_from}
         await self._lifecycle.told(setup.by, "mailbox consent asked for", detail)

@@ -36,7 +36,9 @@ async def test_a_mailbox_is_found_and_signed_in_to_by_password_and_by_consent(
         client = Client(
             token_url=f"{url}/token", client_id=desk.client_id, client_secret=desk.client_secret, tls=mail_server.trust
         )
-        google = ConsentWay(client=client, authorize_url=f"{url}/authorize", redirect_uri=BACK, written={})
+        google = ConsentWay(
+            client=client, authorize_url=f"{url}/authorize", redirect_uri=BACK, servers=(HOST,), written={}
+        )
         premises = SetupPremises(
             names=name_server.validating,
             tls=mail_server.trust,

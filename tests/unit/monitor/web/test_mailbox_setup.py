@@ -237,9 +237,11 @@ async def desk(premises: SetupPremises) -> AsyncIterator[AuthorizationServer]:
             tls=premises.tls,
         )
         premises.ways = {
-            MailPlatform.MICROSOFT: ConsentWay(client=client, device_url=f"{url}/device", written={}),
+            MailPlatform.MICROSOFT: ConsentWay(
+                client=client, device_url=f"{url}/device", servers=("office365.com",), written={}
+            ),
             MailPlatform.GOOGLE: ConsentWay(
-                client=client, authorize_url=f"{url}/authorize", redirect_uri=BACK, written={}
+                client=client, authorize_url=f"{url}/authorize", redirect_uri=BACK, servers=("gmail.com",), written={}
             ),
         }
         yield server
@@ -310,6 +312,16 @@ async def test_a_browser_goes_to_google_and_only_that_of_who_went_comes_back_and
     assert "port ditutup" in (await officer.get(address)).text
     # Once.
     assert (await officer.get(back)).status_code == 404
+
+
+async def test_no_server_but_the_providers_own_is_given_a_token(
+    system: MailSystem, officer: httpx.AsyncClient, desk: AuthorizationServer
+) -> None:
+    address = await begun(officer)
+    other = {"smtp": "hand", "smtp_host": "imap.gmail.com.penyerang.my", "smtp_port": str(system.submission)}
+    answer = await officer.post(address, data=at("imap.gmail.com", **other))
+    assert (answer.status_code, "pelayan pembekal itu sendiri" in answer.text) == (422, True)
+    assert desk.asked == []
 
 
 async def test_somebody_who_says_no_at_google_is_told_so_here(
