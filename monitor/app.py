@@ -525,7 +525,7 @@ class App:
             partial(task_pages, worklist, declarer, silencer),
             partial(incident_pages, front, worklist, declarer),
             partial(settings_pages, editor, self._clock),
-            partial(mailbox_setup_pages, setups),
+            partial(mailbox_setup_pages, setups, editor),
             partial(trial_pages, Trials(self._lifecycle, self._clock, self._watch)),
             partial(journal_pages, JournalPages(self._database), users),
             partial(wall_pages, walls, self._clock),

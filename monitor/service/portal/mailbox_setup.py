@@ -22,6 +22,7 @@ from monitor.config.service.consent import ConsentWay
 from monitor.probing.attempt import SideTried, try_mailbox
 from monitor.proof.lifecycle import Lifecycle
 from monitor.service.order import Unknown, agency_called
+from monitor.service.portal.typed_mailbox import TypedMailbox
 from probes.credentials.consent import (
     Consent,
     DeviceCode,
@@ -132,6 +133,27 @@ class MailboxSetup:
         """Whose servers they are, as far as that is known."""
         hosts = [each.host for each in self.chosen.all] if self.chosen else []
         return next((found for each in hosts if (found := platform_at(each))), None) or self.found.platform
+
+
+def typed_mailbox(setup: MailboxSetup, key: str) -> TypedMailbox:
+    """Return a mailbox that works as it is to be kept, under the short name *key*. Raise `SetupRefused`: it does not work."""
+    chosen = setup.chosen
+    if chosen is None or not setup.works:
+        raise SetupRefused("works_not")
+    way = setup.way if setup.consent else None
+    return TypedMailbox(
+        key=key,
+        address=setup.address,
+        servers={
+            str(each.protocol): {"host": each.host, "port": str(each.port), "security": str(each.security)}
+            for each in chosen.all
+        },
+        username=setup.username,
+        password=setup.password or "",
+        oauth=way.written if way else {},
+        client_secret=(way.client.client_secret or "") if way else "",
+        refresh_token=setup.consent.refresh_token if setup.consent else "",
+    )
 
 
 class SetupRefused(Exception):

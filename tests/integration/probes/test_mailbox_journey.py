@@ -1,4 +1,4 @@
-"""An officer sets a mailbox up with real servers: found by the DNS, looked at, and signed in to by password and by consent."""
+"""An officer sets a mailbox up with real servers: found by the DNS, looked at, signed in to by password and by consent, and kept."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from monitor.config.files.document import document_of
 from monitor.config.service.consent import ConsentWay
 from pantau_lab.oauth import AuthorizationServer, app
 from pantau_lab.serving import serve
 from probes.credentials.oauth_endpoint import Client
 from probes.stranger.whereabouts import MailPlatform
+from tests.integration.watching import agency
 from tests.real.mailserver import DOMAIN, HOST, SECRET, Door, MailServer
 from tests.real.nameserver import NameServer
 from tests.unit.monitor.web.premises import SetupPremises
@@ -20,15 +22,17 @@ from tests.unit.monitor.web.signed import house
 
 pytestmark = pytest.mark.real
 
+#: What is written of a consent at Google, beside its secrets.
+GOOGLE = {"flow": "refresh_token", "client_id": "pantau-ujian", "provider": "google"}
 BACK = "http://localhost/mailboxes/consent"
 
 
-async def test_a_mailbox_is_found_and_signed_in_to_by_password_and_by_consent(
+async def test_a_mailbox_is_found_and_signed_in_to_by_password_and_by_consent_and_kept(
     mail_server: MailServer, name_server: NameServer, tmp_path: Path
 ) -> None:
-    doors = {"_submission": Door.SUBMISSION, "_imaps": Door.IMAPS}
-    for service, door in doors.items():
-        name_server.add(f"{service}._tcp.{DOMAIN}", "SRV", f"0 1 {mail_server.ports[door]} {HOST}.")
+    doors = {587: mail_server.ports[Door.SUBMISSION], 993: mail_server.ports[Door.IMAPS]}
+    for service, port in (("_submission", 587), ("_imaps", 993)):
+        name_server.add(f"{service}._tcp.{DOMAIN}", "SRV", f"0 1 {port} {HOST}.")
     name_server.add(DOMAIN, "MX", "1 aspmx.l.google.com.")
     mailbox = mail_server.address("panduan")
     desk = AuthorizationServer(username=mailbox)
@@ -37,21 +41,23 @@ async def test_a_mailbox_is_found_and_signed_in_to_by_password_and_by_consent(
             token_url=f"{url}/token", client_id=desk.client_id, client_secret=desk.client_secret, tls=mail_server.trust
         )
         google = ConsentWay(
-            client=client, authorize_url=f"{url}/authorize", redirect_uri=BACK, servers=(HOST,), written={}
+            client=client, authorize_url=f"{url}/authorize", redirect_uri=BACK, servers=(HOST,), written=GOOGLE
         )
         premises = SetupPremises(
             names=name_server.validating,
             tls=mail_server.trust,
-            ports=[mail_server.ports[door] for door in doors.values()],
+            ports=doors.values(),
+            doors=doors,
             ways={MailPlatform.GOOGLE: google},
         )
         async with house(tmp_path, premises=premises) as place:
+            await place.site.write(JCM=agency("JCM", DOMAIN))
             officer = await place.admitted("siti", "officer:JCM")
             begun = await officer.post("/agencies/JCM/mailboxes/new", data={"address": mailbox})
             address = begun.headers["location"]
             page = (await officer.get(f"{address}?lang=en")).text
-            for door in doors.values():
-                assert f"<strong>{HOST}:{mail_server.ports[door]}</strong>" in page
+            for port in doors:
+                assert f"<strong>{HOST}:{port}</strong>" in page
             assert page.count("announced by the domain (SRV) · answers, its certificate is trusted") == 2
 
             form = {"smtp": "0", "reading": "0", "username": mailbox}
@@ -70,7 +76,15 @@ async def test_a_mailbox_is_found_and_signed_in_to_by_password_and_by_consent(
                 back = (await browser.get(found[1].replace("&amp;", "&"))).headers["location"]
             await officer.get(back)
             assert works(await officer.get(address))
+
+            kept = await officer.post(f"{address}/save", data={"name": "panduan"})
+            assert kept.status_code == 303, kept.text
+            text = await place.site.text()
     assert [form["grant_type"] for form in desk.asked] == ["authorization_code", "refresh_token"]
+    written = document_of(text, "JCM").data["mailboxes"]["panduan"]["login"]
+    assert {key: written["oauth"][key] for key in GOOGLE} == GOOGLE
+    assert written["oauth"].keys() - GOOGLE.keys() == {"client_secret_kept", "refresh_token_kept"}
+    assert desk.refresh_token not in text
 
 
 def works(page: httpx.Response | str) -> bool:

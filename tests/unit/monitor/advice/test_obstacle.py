@@ -25,6 +25,7 @@ NEVER = {
     Reason.FOLDER_NOT_WATCHED,
     Reason.NOT_ARRIVED,
     Reason.OUR_OWN,
+    Reason.NO_SECRET,
     Reason.OUR_LATENESS,
 }
 

@@ -26,6 +26,8 @@ class SetupPremises:
     tls: ssl.SSLContext = field(default_factory=ssl.create_default_context)
     #: Ports of this machine that are let in.
     ports: Collection[int] = ()
+    #: Where somebody who names a port is led to.
+    doors: dict[int, int] = field(default_factory=dict)
     ways: dict[MailPlatform, ConsentWay] = field(default_factory=dict)
 
     def domains(self, agency: str) -> Collection[str]:
@@ -37,7 +39,7 @@ class SetupPremises:
     def server(self, choice: ServerChoice) -> Server:
         return Server(
             host="127.0.0.1",
-            port=choice.port,
+            port=self.doors.get(choice.port, choice.port),
             security=choice.security,
             tls=self.tls,
             tls_name=choice.host,

@@ -293,7 +293,7 @@ async def house(
             partial(task_pages, orders, orders, orders),
             partial(incident_pages, service, orders, orders),
             partial(settings_pages, site.editor, clock),
-            partial(mailbox_setup_pages, MailboxSetups(lifecycle, clock, premises or SetupPremises())),
+            partial(mailbox_setup_pages, MailboxSetups(lifecycle, clock, premises or SetupPremises()), site.editor),
             partial(trial_pages, trials),
             partial(journal_pages, JournalPages(database), users),
             partial(wall_pages, walls, clock),

@@ -36,6 +36,7 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "POST /agencies/{code}/mailboxes/new": ("own", {"officer", "admin"}),
     "GET /agencies/{code}/mailboxes/new/{key}": ("own", {"officer", "admin"}),
     "POST /agencies/{code}/mailboxes/new/{key}": ("own", {"officer", "admin"}),
+    "POST /agencies/{code}/mailboxes/new/{key}/save": ("own", {"officer", "admin"}),
     # Whose it is stands in what was begun: `test_mailbox_setup` asks.
     "GET /mailboxes/consent": ("part", {"officer", "admin"}),
     "GET /agencies/{code}/versions": ("own", {"officer", "admin"}),

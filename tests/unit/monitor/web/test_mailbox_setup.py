@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from secrets import token_urlsafe
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -14,7 +15,7 @@ from sqlalchemy import select
 
 from monitor.config.service.consent import ConsentWay
 from monitor.store.schema.tables import journal
-from pantau_lab.mail import LabNetwork, MailSystem, SystemPlan
+from pantau_lab.mail import Account, LabNetwork, MailSystem, SystemPlan
 from pantau_lab.oauth import AuthorizationServer, app
 from pantau_lab.serving import serve
 from probes.credentials.oauth_endpoint import Client
@@ -23,7 +24,7 @@ from tests.unit.monitor.web.premises import SetupPremises
 from tests.unit.monitor.web.signed import House, house
 
 NEW = "/agencies/JCM/mailboxes/new"
-ADDRESS = "pantau@jcm.gov.my"
+ADDRESS = "kaunter@jcm.gov.my"
 BACK = "http://localhost/mailboxes/consent"
 
 
@@ -31,7 +32,9 @@ BACK = "http://localhost/mailboxes/consent"
 async def network(tmp_path: Path) -> AsyncIterator[LabNetwork]:
     folder = tmp_path / "lab"
     folder.mkdir()
-    async with LabNetwork([SystemPlan.with_one_mailbox("jcm", "jcm.gov.my")], folder=folder) as opened:
+    account = Account(name="jcm", address=ADDRESS, secret=token_urlsafe(12))
+    plan = SystemPlan(name="jcm", domain="jcm.gov.my", accounts=(account,))
+    async with LabNetwork([plan], folder=folder) as opened:
         yield opened
 
 
@@ -43,7 +46,8 @@ def system(network: LabNetwork) -> MailSystem:
 @pytest.fixture
 def premises(network: LabNetwork, system: MailSystem) -> SetupPremises:
     tls = network.authority.client_context()
-    return SetupPremises(tls=tls, ports=(system.submission, system.imap, 1))
+    doors = {587: system.submission, 993: system.imap}
+    return SetupPremises(tls=tls, ports=(system.submission, system.imap, 1), doors=doors)
 
 
 @pytest.fixture
@@ -220,6 +224,53 @@ async def test_the_journal_says_who_has_tried_which_servers_and_no_secret(
     assert tried.actor == "Siti Contoh (siti)"
     assert f"localhost:{system.submission}, localhost:{system.imap}" in str(tried.detail)
     assert secret(network) not in str(tried.detail)
+
+
+# -- keeping -------------------------------------------------------------------------------------------------------------
+
+USUAL = {"smtp_port": "587", "reading_port": "993"}
+
+
+async def test_a_mailbox_that_works_is_kept_with_its_secret_apart(
+    place: House, network: LabNetwork, system: MailSystem, officer: httpx.AsyncClient
+) -> None:
+    address = await begun(officer)
+    early = await officer.post(f"{address}/save", data={"name": "kaunter"})
+    assert (early.status_code, "Belum berfungsi" in early.text) == (422, True)
+    await officer.post(address, data=typed(system, password=secret(network), **USUAL))
+    assert 'value="kaunter" required' in (await officer.get(address)).text
+    for name, said in (("utama", "Sudah ada peti mel"), ("A B", "huruf kecil"), ("", "huruf kecil")):
+        refused = await officer.post(f"{address}/save", data={"name": name})
+        assert (refused.status_code, said in refused.text) == (422, True), name
+    kept = await officer.post(f"{address}/save", data={"name": "kaunter"})
+    assert kept.status_code == 303, kept.text
+    assert kept.headers["location"] == "/agencies/JCM/settings?saved=2"
+    text = await place.site.text()
+    assert (
+        "  kaunter:\n"
+        f"    address: {ADDRESS}\n"
+        "    smtp:\n      host: localhost\n      port: 587\n      security: starttls\n"
+        "    imap:\n      host: localhost\n      port: 993\n      security: implicit\n"
+        f"    login:\n      username: {ADDRESS}\n      password_kept: typed-"
+    ) in text
+    assert secret(network) not in text
+    assert place.site.reloads == ["Siti Contoh (siti)"]
+    # What was typed is let go of.
+    assert (await officer.get(address)).status_code == 404
+
+
+async def test_what_the_documents_checks_refuse_is_not_kept_and_said(
+    place: House, network: LabNetwork, system: MailSystem, officer: httpx.AsyncClient
+) -> None:
+    address = await begun(officer)
+    # The trial may connect to these ports in this test; the site lets nobody name them.
+    await officer.post(address, data=typed(system, password=secret(network)))
+    refused = await officer.post(f"{address}/save?lang=en", data={"name": "kaunter"})
+    assert refused.status_code == 422
+    assert "Nothing was saved." in refused.text
+    assert "a port that mail servers do not use" in refused.text
+    assert "kaunter:" not in await place.site.text()
+    assert 'class="verdict well"' in (await officer.get(address)).text
 
 
 # -- consent -------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,150 @@
+"""What the page of a mailbox that is being set up shows: what was found, what is waited for, how it ended."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from fastapi import Request, Response
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment
+
+from monitor.access.visitor import Visitor
+from monitor.advice.obstacle import Obstacle, obstacle_of, plain_obstacle
+from monitor.probing.attempt import SENDING, SideTried
+from monitor.service.portal.agency_editor import DraftAnswer
+from monitor.service.portal.mailbox_setup import ChosenServers, MailboxSetup, MailboxSetups, SeenServer, ServerChoice
+from monitor.web.ask import asked
+from monitor.web.form import MAY_SEND_FORMS
+from monitor.web.page import Tongue
+from probes.model.mailbox import Mailbox, Security
+from probes.model.result import Phase
+from probes.stranger.session import Protocol
+
+#: What stands in the form where a server is typed by hand, and where there is to be none.
+BY_HAND: Final = "hand"
+NONE: Final = "none"
+_NO_SLUG: Final = re.compile(r"[^a-z0-9]+")
+
+
+class SetupSheet:
+    """Renders the pages."""
+
+    def __init__(self, setups: MailboxSetups, templates: Mapping[Tongue, Environment]) -> None:
+        self._setups = setups
+        self._templates = templates
+
+    def page(
+        self,
+        request: Request,
+        visitor: Visitor,
+        setup: MailboxSetup,
+        *,
+        problem: str = "",
+        why: str = "",
+        answer: DraftAnswer | None = None,
+        typed: Mapping[str, str] | None = None,
+        status: int = 200,
+    ) -> Response:
+        """Return the page of a setup. *problem*: a key of its words; *why*: in the words of whoever refused to keep it."""
+        told = {"problem": problem, "why": why, "answer": answer}
+        facts = {**_seen(setup, typed or {}), **told, "consents": self._setups.consent_way(setup)}
+        return self.shown(request, "mailbox_setup.html", visitor, status=status, **facts)
+
+    def shown(
+        self, request: Request, template: str, visitor: Visitor, *, status: int = 200, **facts: object
+    ) -> Response:
+        """Return a page."""
+        text = self._templates[asked(request).tongue].get_template(template)
+        common = {"visitor": visitor, "path": request.url.path, "problem": ""}
+        return HTMLResponse(text.render({**common, **facts}), status_code=status, headers=MAY_SEND_FORMS)
+
+
+def offered(setup: MailboxSetup, *protocols: Protocol) -> Sequence[SeenServer]:
+    """Return what was found for a side: those that can be signed in to before the others."""
+    found = [each for each in setup.seen if each.candidate.protocol in protocols]
+    return sorted(found, key=lambda each: not each.look.is_usable)
+
+
+def _seen(setup: MailboxSetup, typed: Mapping[str, str]) -> dict[str, Any]:
+    platform = setup.platform
+    sides = [
+        _side("smtp", offered(setup, Protocol.SMTP), setup.chosen.smtp if setup.chosen else None, typed),
+        _side(
+            "reading",
+            offered(setup, Protocol.IMAP, Protocol.POP3),
+            setup.chosen.reading if setup.chosen else None,
+            typed,
+        ),
+    ]
+    chosen, mailbox = setup.chosen, setup.mailbox
+    tried = [_tried(each, mailbox, chosen) for each in setup.tried] if mailbox and chosen else []
+    return {
+        "code": setup.agency,
+        "setup": setup,
+        "sides": sides,
+        "is_bare": not setup.seen,
+        "platform": platform,
+        "securities": list(Security),
+        "typed": typed,
+        "username": typed.get("username") or setup.username,
+        "name": typed.get("name") or _NO_SLUG.sub("-", setup.address.partition("@")[0].lower()).strip("-")[:40],
+        "tried": tried,
+        "untried": len(chosen.all) - len(tried) if chosen and tried else 0,
+        "device": setup.device,
+        "out": setup.out,
+    }
+
+
+def _side(
+    name: str, offered: Sequence[SeenServer], chosen: ServerChoice | None, typed: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return what is shown of one side: what was found, which of it is marked, and what stands in the fields for typing."""
+    rows = [
+        {
+            "host": each.candidate.host,
+            "port": each.candidate.port,
+            "security": each.candidate.security,
+            "protocol": each.candidate.protocol,
+            "source": each.candidate.source,
+            "obstacle": plain_obstacle(each.look.failure.reason) if each.look.failure else None,
+            "look": each.look,
+        }
+        for each in offered
+    ]
+    usable = next((number for number, each in enumerate(offered) if each.look.is_usable), None)
+    mark = str(usable) if usable is not None else BY_HAND
+    by_hand = {key: typed.get(f"{name}_{key}", "") for key in ("host", "port", "security", "protocol")}
+    if chosen is not None:
+        places = [(each.candidate.host, each.candidate.port) for each in offered]
+        if (chosen.host, chosen.port) in places:
+            mark = str(places.index((chosen.host, chosen.port)))
+        else:
+            mark = BY_HAND
+            if not typed:
+                by_hand = {
+                    "host": chosen.host,
+                    "port": str(chosen.port),
+                    "security": chosen.security,
+                    "protocol": chosen.protocol,
+                }
+    return {"name": name, "rows": rows, "mark": typed.get(name) or mark, **by_hand}
+
+
+def _tried(side: SideTried, mailbox: Mailbox, chosen: ChosenServers) -> dict[str, Any]:
+    """Return how one side ended: its phases, and what was in the way."""
+    server = chosen.smtp if side.kind == SENDING else chosen.reading
+    failure = side.result.failure
+    broken = failure.phase if failure else None
+    obstacle = obstacle_of(mailbox, side.result)
+    return {
+        "side": "smtp" if side.kind == SENDING else "reading",
+        "server": f"{server.host}:{server.port}" if server else "",
+        "is_well": side.is_well,
+        "phases": [
+            (phase, side.result.phases.get(phase)) for phase in Phase if phase in side.result.phases or phase is broken
+        ],
+        "broken": broken,
+        "obstacle": obstacle or (None if side.is_well else Obstacle.OURS),
+    }
