@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from email.message import EmailMessage
+from email.parser import BytesHeaderParser
+from email.policy import HTTP
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -37,6 +40,41 @@ async def fields_of(request: Request, *, largest: int = LARGEST_FORM, most: int 
 
     It is not taken from a stranger's page, and not read any further than it may be long.
     """
+    body = await _body_of(request, largest=largest)
+    found: dict[str, list[str]] = {}
+    try:
+        for name, value in parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=most):
+            found.setdefault(name, []).append(value)
+    except ValueError:
+        raise HTTPException(413, f"a form has at most {most} fields") from None
+    return found
+
+
+async def file_of(request: Request, *, largest: int) -> tuple[Mapping[str, str], bytes]:
+    """Return the fields of a form with a file (RFC 7578), and the file; empty if none was chosen. Raise `HTTPException`."""
+    body = await _body_of(request, largest=largest + LARGEST_FORM)
+    about = EmailMessage()
+    about["Content-Type"] = request.headers.get("content-type", "")
+    boundary = about.get_boundary()
+    if boundary is None:
+        raise HTTPException(422, "a form with a file is multipart/form-data")
+    fields: dict[str, str] = {}
+    found = b""
+    # Not by the parser of mail: what it is given has no parts within parts, and a stranger's may have thousands.
+    for part in (b"\r\n" + body).split(b"\r\n--" + boundary.encode("utf-8", "replace"))[1 : _FIELDS + 1]:
+        head, _, content = part.partition(b"\r\n\r\n")
+        told = BytesHeaderParser(policy=HTTP).parsebytes(head.lstrip(b"\r\n"))
+        name = told.get_param("name", header="content-disposition")
+        if told.get_filename() is not None:
+            found = content
+        elif isinstance(name, str):
+            fields[name] = content.decode("utf-8", "replace")
+    if len(found) > largest:
+        raise HTTPException(413, f"the file has more than {largest // 1024} KiB")
+    return fields, found
+
+
+async def _body_of(request: Request, *, largest: int) -> bytes:
     if not is_from_our_page(request):
         raise HTTPException(
             403, "this form is taken from a page of Pantau itself only; open that page and send it again"
@@ -46,13 +84,7 @@ async def fields_of(request: Request, *, largest: int = LARGEST_FORM, most: int 
         body += chunk
         if len(body) > largest:
             raise HTTPException(413, f"a form has at most {largest} octets")
-    found: dict[str, list[str]] = {}
-    try:
-        for name, value in parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=most):
-            found.setdefault(name, []).append(value)
-    except ValueError:
-        raise HTTPException(413, f"a form has at most {most} fields") from None
-    return found
+    return bytes(body)
 
 
 def own_path(address: str) -> str:

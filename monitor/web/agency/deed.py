@@ -5,6 +5,7 @@ Whether a value is right is said by the same checks as of a file, so whatever wa
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any, Final
@@ -18,6 +19,8 @@ Fields = Mapping[str, str]
 #: Of a contact in the short form, and of one address of a contact.
 NUMBERS: Final = ("sms", "voice", "extension", "fax")
 KINDS: Final = ("mobile", "landline", "fax")
+#: How the fields begin in which windows from a calendar's file stand.
+OF_A_FILE: Final = "window-"
 #: On which days windows of probing begin, as cron says it.
 DAYS: Final = ("*", "mon-fri", "sun-thu")
 
@@ -67,6 +70,33 @@ def _drop_hours(fields: Fields, data: Mapping[str, Any], _routes: Sequence[Route
 def _add_maintenance(fields: Fields, _data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
     window = {key: fields.get(name, "").replace("T", " ") for key, name in (("from", "begins"), ("until", "ends"))}
     return [AddItem(path=("maintenance",), value={**window, "why": fields.get("why", "")})]
+
+
+def _calendar(fields: Fields, data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
+    there = maintenance_in(data)
+    wanted = [_window(value) for name, value in fields.items() if name.startswith(OF_A_FILE)]
+    return [AddItem(path=("maintenance",), value=each) for each in wanted if each not in there]
+
+
+def maintenance_in(data: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
+    """Return the windows of a document, each as a form would write it."""
+    listed = data.get("maintenance")
+    return [
+        {key: str(value).replace("T", " ") if key in ("from", "until") else str(value) for key, value in each.items()}
+        for each in (listed if isinstance(listed, list) else ())
+        if isinstance(each, Mapping)
+    ]
+
+
+def _window(written: str) -> Mapping[str, str]:
+    """Read a window as the page of a calendar's file holds it."""
+    try:
+        found = json.loads(written)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise BadField("file", "what the file told of is not known; open the page again")
+    return {key: found[key] for key in ("from", "until", "cron", "for", "why") if key in found}
 
 
 def _drop_maintenance(fields: Fields, _data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
@@ -127,6 +157,7 @@ _DEEDS: Final[Mapping[str, _Deed]] = {
     "add_hours": _add_hours,
     "drop_hours": _drop_hours,
     "add_maintenance": _add_maintenance,
+    "calendar": _calendar,
     "drop_maintenance": _drop_maintenance,
     "add_route": _add_route,
     "drop_route": _drop_route,

@@ -21,11 +21,12 @@ from monitor.service.order import NotDone
 from monitor.service.portal.agency_editor import LISTED, AgencyDraft, AgencyEditor, DraftAnswer
 from monitor.store.upkeep.documents import DocumentsMovedOnError
 from monitor.web.access.gate import Needs, agency_in_path
+from monitor.web.agency.calendar_file import LARGEST_CALENDAR, NoCalendar
 from monitor.web.agency.deed import FORMS, BadField, edits_of
 from monitor.web.agency.difference import differing_lines
 from monitor.web.agency.sheet import SettingsSheet, TypedForm
 from monitor.web.ask import remember
-from monitor.web.form import form_of
+from monitor.web.form import file_of, form_of
 from monitor.web.page import Tongue
 
 _Officer = Annotated[Visitor, Depends(Needs(Permission.EDIT_AGENCY, agency_in_path))]
@@ -80,6 +81,19 @@ def settings_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue
             return sheet.render(request, visitor, "settings.html", sheet.page(answer.written, answer=answer))
         saved = answer.written.number if answer.written else "same"
         return RedirectResponse(f"/agencies/{draft.agency}/settings?saved={saved}", status_code=303)
+
+    @router.post("/agencies/{code}/settings/calendar")
+    async def calendar(request: Request, code: str, visitor: _Officer) -> Response:
+        code = code.upper()
+        fields, octets = await file_of(request, largest=LARGEST_CALENDAR)
+        latest = await editor.latest(code)
+        try:
+            facts = await asyncio.to_thread(sheet.calendar, latest, octets)
+        except NoCalendar as wrong:
+            typed = TypedForm(name="calendar", fields=fields)
+            facts = {**sheet.page(latest, typed=typed), "wrong": wrong.key}
+            return sheet.render(request, visitor, "settings.html", facts, 422)
+        return sheet.render(request, visitor, "settings_calendar.html", facts)
 
     @router.get("/agencies/{code}/versions")
     async def versions(request: Request, code: str, visitor: _Officer) -> Response:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
@@ -17,9 +19,11 @@ from monitor.access.visitor import Visitor
 from monitor.config.agency.route import RouteDirection, RouteSettings, default_routes
 from monitor.config.files.document import document_of
 from monitor.config.files.duration import NoDuration, format_duration, parse_duration
+from monitor.config.files.edit import NotEditable, edit_text
 from monitor.model.document import DocumentVersion
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftAnswer
-from monitor.web.agency.deed import DAYS, KINDS, NUMBERS
+from monitor.web.agency.calendar_file import read_calendar
+from monitor.web.agency.deed import DAYS, KINDS, NUMBERS, OF_A_FILE, edits_of, maintenance_in
 from monitor.web.agency.difference import differing_lines
 from monitor.web.ask import asked
 from monitor.web.form import MAY_SEND_FORMS
@@ -78,7 +82,7 @@ class SettingsSheet:
         """Return what the page of settings shows. *draft*: the text that an *answer* is about, if it was not written."""
         text, general = version.text or "", self._editor.configuration().settings
         lines = (draft.text if draft else text).splitlines()
-        now = self._clock.now().astimezone(general.time_zone)
+        now = self._clock.now().astimezone(self._zone(version.agency))
         return {
             "version": version,
             "code": version.agency,
@@ -97,8 +101,15 @@ class SettingsSheet:
             "saved": None,
             "is_same": False,
             "why": "",
+            "wrong": "",
             **self._values(version.agency, document_of(text, version.agency).data),
         }
+
+    def _zone(self, code: str) -> ZoneInfo:
+        """Return whose clock an agency's windows are written by."""
+        configuration = self._editor.configuration()
+        agency = configuration.registry.agencies.get(code)
+        return (agency.time_zone if agency else None) or configuration.settings.time_zone
 
     def _values(self, code: str, data: Mapping[str, Any]) -> Mapping[str, object]:
         usual = [each.model_dump() for each in self.usual_routes(code, data)]
@@ -111,6 +122,28 @@ class SettingsSheet:
             "windows": [{**each, **_in_words(each)} for each in _rows(probing.get("when"), ("cron", "for"))],
             "maintenance": _rows(data.get("maintenance"), ("from", "until", "cron", "for", "why")),
             "contacts": {key: _contact(_mapping(each)) for key, each in _mapping(data.get("contacts")).items()},
+        }
+
+    def calendar(self, version: DocumentVersion, octets: bytes) -> Mapping[str, object]:
+        """Return what is shown of a calendar's file before it is saved. Raise `NoCalendar`."""
+        text, zone = version.text or "", self._zone(version.agency)
+        data = document_of(text, version.agency).data
+        found, there = read_calendar(octets, zone, self._clock.now()), maintenance_in(data)
+        new = [each for each in found.windows if each not in there]
+        fields = {f"{OF_A_FILE}{number}": json.dumps(each) for number, each in enumerate(new)}
+        try:
+            changes = differing_lines(text, edit_text(text, edits_of("calendar", fields, data, ())))
+            why = ""
+        except NotEditable as wrong:
+            changes, why = (), str(wrong)
+        return {
+            "code": version.agency,
+            "version": version,
+            "windows": list(zip(fields, fields.values(), new, strict=True)),
+            "present": [each for each in found.windows if each in there],
+            "refused": found.refused,
+            "changes": changes,
+            "why": why,
         }
 
     @staticmethod
@@ -134,7 +167,9 @@ class SettingsSheet:
     ) -> Response:
         """Return a page."""
         page = self._templates[asked(request).tongue].get_template(template)
-        common = {"visitor": visitor, "path": request.url.path}
+        # Not that of a form: there is nothing to be got there in another language.
+        path = request.url.path.removesuffix("/calendar")
+        common = {"visitor": visitor, "path": path}
         return HTMLResponse(page.render({**common, **facts}), status_code=status, headers=MAY_SEND_FORMS)
 
 

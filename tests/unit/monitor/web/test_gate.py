@@ -39,6 +39,7 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "POST /agencies/{code}/mailboxes/new/{key}/save": ("own", {"officer", "admin"}),
     # Whose it is stands in what was begun: `test_mailbox_setup` asks.
     "GET /mailboxes/consent": ("part", {"officer", "admin"}),
+    "POST /agencies/{code}/settings/calendar": ("own", {"officer", "admin"}),
     "GET /agencies/{code}/versions": ("own", {"officer", "admin"}),
     "GET /agencies/{code}/test": ("own", {"officer", "noc"}),
     "POST /agencies/{code}/test": ("own", {"officer", "noc"}),

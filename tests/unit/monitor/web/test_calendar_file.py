@@ -1,0 +1,194 @@
+"""A calendar's file becomes maintenance: what the settings have words for is taken, and all else is named with the reason."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import httpx
+import pytest
+
+from monitor.model.window import check_cron
+from monitor.web.agency.calendar_file import NoCalendar, read_calendar
+from tests.integration.watching import agency
+from tests.unit.monitor.web.signed import House, house
+
+HERE, NOW = ZoneInfo("Asia/Kuala_Lumpur"), datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
+SETTINGS = "/agencies/JCM/settings"
+
+
+def event(*lines: str, name: str = "Naik taraf") -> str:
+    return "\r\n".join(("BEGIN:VEVENT", f"SUMMARY:{name}", *lines, "END:VEVENT", ""))
+
+
+def calendar(*events: str) -> bytes:
+    return ("BEGIN:VCALENDAR\r\nVERSION:2.0\r\n" + "".join(events) + "END:VCALENDAR\r\n").encode()
+
+
+def taken(*lines: str) -> str:
+    found = read_calendar(calendar(event(*lines)), HERE, NOW)
+    if found.refused:
+        return str(found.refused[0].why)
+    (window,) = found.windows
+    if "cron" in window:
+        check_cron(window["cron"])
+        return f"{window['cron']} for {window['for']}"
+    return f"{window['from']} until {window['until']}"
+
+
+@pytest.mark.parametrize(
+    ("lines", "becomes"),
+    [
+        (["DTSTART:20261205T140000Z", "DTEND:20261205T180000Z"], "2026-12-05 22:00 until 2026-12-06 02:00"),
+        (["DTSTART:20261205T220000", "DURATION:PT4H"], "2026-12-05 22:00 until 2026-12-06 02:00"),
+        (
+            ["DTSTART;TZID=Singapore Standard Time:20261205T220000", "DTEND;TZID=Asia/Singapore:20261205T233030"],
+            "2026-12-05 22:00 until 2026-12-05 23:30:30",
+        ),
+        (["DTSTART;VALUE=DATE:20261205", "DTEND;VALUE=DATE:20261207"], "2026-12-05 00:00 until 2026-12-07 00:00"),
+        (["DTSTART;VALUE=DATE:20261205"], "2026-12-05 00:00 until 2026-12-06 00:00"),
+        (["DTSTART:20261124T100000", "DTEND:20261124T141600"], "2026-11-24 10:00 until 2026-11-24 14:16"),
+        (["DTSTART:20261124T100000", "DTEND:20261124T141500"], "over"),
+        (["DTSTART:20261205T220000"], "no_span"),
+        (["DTSTART:20261205T220000", "DTEND:20261205T210000"], "no_span"),
+        (["DTSTART:semalam", "DTEND:20261205T210000"], "unreadable"),
+        (["DTEND:20261205T210000"], "unreadable"),
+        (["DTSTART:20261205T220000", "DURATION:PT4H", "STATUS:CANCELLED"], "cancelled"),
+    ],
+)
+def test_an_event_that_comes_once_is_a_window_by_the_clock_on_the_wall(lines: list[str], becomes: str) -> None:
+    assert taken(*lines) == becomes
+
+
+@pytest.mark.parametrize(
+    ("rule", "becomes"),
+    [
+        ("FREQ=DAILY", "30 22 * * * for 4h"),
+        ("FREQ=DAILY;INTERVAL=1", "30 22 * * * for 4h"),
+        ("FREQ=WEEKLY", "30 22 * * sun for 4h"),
+        ("FREQ=WEEKLY;WKST=MO;BYDAY=SU,WE", "30 22 * * sun,wed for 4h"),
+        ("FREQ=MONTHLY", "30 22 1 * * for 4h"),
+        ("FREQ=MONTHLY;BYMONTHDAY=1,15", "30 22 1,15 * * for 4h"),
+        ("FREQ=MONTHLY;BYMONTHDAY=-1", "30 22 L * * for 4h"),
+        ("FREQ=MONTHLY;BYDAY=1SU", "30 22 * * sun#1 for 4h"),
+        ("FREQ=MONTHLY;BYDAY=-1FR", "30 22 * * 5L for 4h"),
+        ("FREQ=YEARLY", "30 22 1 11 * for 4h"),
+        ("FREQ=MONTHLY;BYDAY=-2FR", "rule"),
+        ("FREQ=MONTHLY;BYMONTHDAY=-2", "rule"),
+        ("FREQ=MONTHLY;BYDAY=SU;BYMONTHDAY=1", "rule"),
+        ("FREQ=WEEKLY;BYDAY=1SU", "rule"),
+        ("FREQ=WEEKLY;INTERVAL=2", "rule"),
+        ("FREQ=WEEKLY;COUNT=4", "rule"),
+        ("FREQ=WEEKLY;UNTIL=20270101T000000Z", "rule"),
+        ("FREQ=MONTHLY;BYDAY=MO,TU;BYSETPOS=1", "rule"),
+        ("FREQ=HOURLY", "rule"),
+    ],
+)
+def test_an_event_that_comes_again_is_a_window_if_cron_has_words_for_its_rule(rule: str, becomes: str) -> None:
+    assert taken("DTSTART:20261101T223000", "DURATION:PT4H", f"RRULE:{rule}") == becomes
+
+
+def test_a_series_from_a_later_date_by_another_clock_or_with_exceptions_is_refused() -> None:
+    rule = ("DURATION:PT4H", "RRULE:FREQ=WEEKLY")
+    assert taken("DTSTART:20261129T223000", *rule) == "30 22 * * sun for 4h"
+    assert taken("DTSTART:20261206T223000", *rule) == "later"
+    assert taken("DTSTART;TZID=Asia/Singapore:20261101T223000", *rule) == "30 22 * * sun for 4h"
+    assert taken("DTSTART:20261101T223000Z", *rule) == "zone"
+    assert taken("DTSTART;TZID=Europe/London:20261101T223000", *rule) == "zone"
+    assert taken("DTSTART:20261101T223000", *rule, "EXDATE:20261206T223000") == "exceptions"
+    moved = event("UID:1", "RECURRENCE-ID:20261206T223000", "DTSTART:20261207T223000", "DURATION:PT1H")
+    found = read_calendar(calendar(event("UID:1", "DTSTART:20261101T223000", *rule), moved), HERE, NOW)
+    assert [str(each.why) for each in found.refused] == ["exceptions"]
+    assert [each["from"] for each in found.windows] == ["2026-12-07 22:30"]
+
+
+def test_an_event_twice_is_one_window_and_its_name_is_a_line_that_a_terminal_may_show() -> None:
+    twice = event("DTSTART:20261205T220000", "DURATION:PT4H", name="Tukar\\ncakera \x1b[2J" + "x" * 500)
+    (window,) = read_calendar(calendar(twice, twice), HERE, NOW).windows
+    assert window["why"].startswith("Tukar cakera [2Jxx")
+    assert len(window["why"]) == 120
+    nameless = event("DTSTART:20261205T220000", "DURATION:PT4H", name="")
+    assert read_calendar(calendar(nameless), HERE, NOW).windows[0]["why"] == "Penyelenggaraan"
+
+
+@pytest.mark.parametrize(
+    ("octets", "why"),
+    [
+        (b"", "no_file"),
+        (b"%PDF-1.7", "no_calendar"),
+        (b"\0\xff" * 1000, "no_calendar"),
+        (calendar(), "no_events"),
+        (calendar(*[event("DTSTART:20261205T220000")] * 81), "many_events"),
+    ],
+)
+def test_what_is_no_calendar_is_refused_as_a_whole(octets: bytes, why: str) -> None:
+    with pytest.raises(NoCalendar) as refused:
+        read_calendar(octets, HERE, NOW)
+    assert refused.value.key == why
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[House]:
+    async with house(tmp_path) as opened:
+        yield opened
+
+
+def shown(answer: httpx.Response) -> str:
+    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", answer.text)))
+
+
+async def bring(browser: httpx.AsyncClient, octets: bytes) -> httpx.Response:
+    return await browser.post(f"{SETTINGS}/calendar", files={"file": ("kerja.ics", octets, "text/calendar")})
+
+
+async def test_a_file_is_shown_before_it_is_saved_and_saved_as_any_form_is(place: House) -> None:
+    officer = await place.admitted("siti", "officer:JCM")
+    await officer.get(SETTINGS, params={"lang": "en"})
+    once = event("DTSTART:20261205T220000", "DURATION:PT4H", name="Tukar <cakera>")
+    often = event("DTSTART:20261101T223000", "DURATION:PT4H", "RRULE:FREQ=WEEKLY;BYDAY=SU", name="Setiap Ahad")
+    odd = event("DTSTART:20261101T223000", "DURATION:PT4H", "RRULE:FREQ=HOURLY", name="Setiap jam")
+    page = await bring(officer, calendar(once, often, odd))
+    assert page.status_code == 200
+    assert "2026-12-05 22:00 until 2026-12-06 02:00: Tukar <cakera>" in shown(page)
+    assert "Setiap jam 2026-11-01 22:30: it comes again by a rule that the settings have no words for" in shown(page)
+    assert '+ - {from: 2026-12-05 22:00, until: 2026-12-06 02:00, why: "Tukar <cakera>"}' in shown(page)
+    assert await place.site.text() == agency("JCM")
+    assert f'href="{SETTINGS}?lang=ms"' in page.text
+
+    fields = re.findall(r'name="(form|started_from|window-\d+)" value="([^"]*)"', page.text)
+    assert len(fields) == 4
+    answer = await officer.post(SETTINGS, data={name: html.unescape(value) for name, value in fields})
+    assert answer.headers.get("location") == f"{SETTINGS}?saved=2", shown(answer)
+    assert await place.site.text() == agency("JCM") + (
+        "maintenance:\n"
+        '  - {from: 2026-12-05 22:00, until: 2026-12-06 02:00, why: "Tukar <cakera>"}\n'
+        '  - {cron: "30 22 * * sun", for: 4h, why: Setiap Ahad}\n'
+    )
+    again = await bring(officer, calendar(once, often))
+    assert "There is no new maintenance in this file." in shown(again)
+    assert "There already" in shown(again)
+
+
+async def test_what_is_no_calendar_or_too_long_or_sent_by_another_site_changes_nothing(place: House) -> None:
+    officer = await place.admitted("siti", "officer:JCM")
+    refused = await bring(officer, b"MZ\0\0")
+    assert (refused.status_code, "Fail ini bukan fail kalendar" in shown(refused)) == (422, True)
+    assert "Pilih satu fail kalendar dahulu" in shown(await bring(officer, b""))
+    assert (await bring(officer, b"x" * (256 * 1024 + 1))).status_code == 413
+    assert (await bring(officer, b"x" * (512 * 1024))).status_code == 413
+    for body, kind in (
+        (b"a=b", "application/x-www-form-urlencoded"),
+        (b"--\r\n" * 5000, "multipart/form-data; boundary="),
+    ):
+        answer = await officer.post(f"{SETTINGS}/calendar", content=body, headers={"Content-Type": kind})
+        assert answer.status_code == 422
+    for written in ("", "[", '{"from": 1}', "[1]", "[" * 9000):
+        answer = await officer.post(SETTINGS, data={"form": "calendar", "started_from": "", "window-0": written})
+        assert answer.status_code in {413, 422}
+    officer.headers["Sec-Fetch-Site"] = "cross-site"
+    assert (await bring(officer, calendar())).status_code in {401, 403}
+    assert await place.site.text() == agency("JCM")
