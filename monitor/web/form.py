@@ -30,9 +30,9 @@ def is_from_our_page(request: Request) -> bool:
     return urlsplit(request.headers.get("origin", "")).netloc == request.headers.get("host", "")
 
 
-async def form_of(request: Request, *, largest: int = LARGEST_FORM) -> Mapping[str, str]:
+async def form_of(request: Request, *, largest: int = LARGEST_FORM, most: int = _FIELDS) -> Mapping[str, str]:
     """Return the fields of a form; of one that is there twice, the last. Raise `HTTPException`."""
-    return {name: values[-1] for name, values in (await fields_of(request, largest=largest)).items()}
+    return {name: values[-1] for name, values in (await fields_of(request, largest=largest, most=most)).items()}
 
 
 async def fields_of(request: Request, *, largest: int = LARGEST_FORM, most: int = _FIELDS) -> Mapping[str, list[str]]:

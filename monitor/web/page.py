@@ -194,6 +194,9 @@ def filters_of(tongue: Tongue) -> dict[str, Callable[..., Any]]:
         "ill": among("ills"),
         "announcement": among("announcements"),
         "channel": among("channels"),
+        # For the choices of a form: what is sent, and what is read.
+        "channel_pair": lambda value: (value, among("channels")(value)),
+        "duty_day_pair": lambda value: (value, among("duty_day")(value)),
         "purpose": among("purposes"),
         "notice_state": among("states"),
         "incident_state": among("incident_states"),

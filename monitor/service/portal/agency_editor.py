@@ -17,7 +17,7 @@ from monitor.config.loading import AgencySource, Configuration, stored_source
 from monitor.config.sense.custody import check_bounds, check_custody
 from monitor.model.document import DocumentVersion, Pen, WrittenDocument, secrets_named
 from monitor.service.order import NotDone, Unknown
-from monitor.service.portal.documents import DocumentsBrought, DocumentWriter
+from monitor.service.portal.documents import DocumentsAnswer, DocumentsBrought, DocumentWriter
 from monitor.store.upkeep.documents import Documents
 from probes.model.bounds import Bounds
 
@@ -63,6 +63,24 @@ class DraftAnswer:
     def errors(self) -> Sequence[Problem]:
         """What keeps it from being written, or taken up."""
         return [each for each in self.problems if each.severity is Severity.ERROR]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraftLook:
+    """What would become of a draft. Of `answer` only what is wrong, or who wrote meanwhile."""
+
+    answer: DraftAnswer
+    #: The configuration that there would be; `None`: it cannot be used.
+    would_be: Configuration | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Brought:
+    """A draft that the writer has looked at."""
+
+    answer: DocumentsAnswer
+    #: As problems call its document.
+    called: str
 
 
 class AgencyEditor:
@@ -121,6 +139,28 @@ class AgencyEditor:
         *may_place*: whether who writes may say where secrets are, and which servers are given them. Raise `NotDone` where
         files are what counts or what was typed cannot be kept, `DocumentsMovedOnError` when others write again and again meanwhile.
         """
+        brought = await self._brought(draft, by=by, may_place=may_place, dry=False)
+        if not isinstance(brought, _Brought):
+            return brought
+        answer = brought.answer
+        problems, elsewhere = _about(brought.called, answer.problems)
+        if answer.is_refused or not answer.difference:
+            return DraftAnswer(problems=problems, elsewhere=elsewhere)
+        found = await self._reload(by)
+        taken = all(each.severity is not Severity.ERROR for each in found)
+        problems, elsewhere = _about(brought.called, tuple(dict.fromkeys((*answer.problems, *found))))
+        return DraftAnswer(problems=problems, elsewhere=elsewhere, written=await self.latest(draft.agency), taken=taken)
+
+    async def look(self, draft: AgencyDraft, *, by: str, may_place: bool) -> DraftLook:
+        """Return what would become of a draft, and write nothing. Raise as `save` does."""
+        brought = await self._brought(draft, by=by, may_place=may_place, dry=True)
+        if not isinstance(brought, _Brought):
+            return DraftLook(answer=brought)
+        problems, elsewhere = _about(brought.called, brought.answer.problems)
+        return DraftLook(answer=DraftAnswer(problems=problems, elsewhere=elsewhere), would_be=brought.answer.would_be)
+
+    async def _brought(self, draft: AgencyDraft, *, by: str, may_place: bool, dry: bool) -> _Brought | DraftAnswer:
+        """Bring a draft to the writer; return what there is to say where that was not reached, or others wrote meanwhile."""
         latest = await self._last(draft.agency)
         if (file := self.file_of(latest)) is not None:
             raise NotDone(f"agencies are files here; an operator edits {file} and gives `pantau reload`")
@@ -139,17 +179,11 @@ class AgencyEditor:
             sources=[source],
             typed=await asyncio.to_thread(_typed, draft),
         )
-        answer = await self._writer.write(brought, pen=Pen.PORTAL, by=by)
+        answer = await self._writer.write(brought, pen=Pen.PORTAL, by=by, dry=dry)
         if answer.difference.clashes:
             (clash,) = answer.difference.clashes
             return DraftAnswer(theirs=clash.theirs, common=(answer.common or {}).get(draft.agency))
-        problems, elsewhere = _about(source.called, answer.problems)
-        if answer.is_refused or not answer.difference:
-            return DraftAnswer(problems=problems, elsewhere=elsewhere)
-        found = await self._reload(by)
-        taken = all(each.severity is not Severity.ERROR for each in found)
-        problems, elsewhere = _about(source.called, tuple(dict.fromkeys((*answer.problems, *found))))
-        return DraftAnswer(problems=problems, elsewhere=elsewhere, written=await self.latest(draft.agency), taken=taken)
+        return _Brought(answer=answer, called=source.called)
 
 
 def _unknown(agency: str) -> Unknown:

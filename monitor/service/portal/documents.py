@@ -13,7 +13,7 @@ from alerts.record.clock import Clock
 from monitor.access.locked import Ciphertext, SecretPlace, SecretPurpose
 from monitor.config.files.problem import Problem
 from monitor.config.files.secret import TypedSecret
-from monitor.config.loading import AgencySource, Memory, load, stored_source
+from monitor.config.loading import AgencySource, Configuration, Loaded, Memory, load, stored_source
 from monitor.model.document import (
     DocumentDifference,
     DocumentEdit,
@@ -60,6 +60,8 @@ class DocumentsAnswer:
     seen: Mapping[str, str] | None = None
     #: By agency, for each clash, the text that both have started from, where that is known.
     common: Mapping[str, str] | None = None
+    #: Of what was only looked at: the configuration that there would be.
+    would_be: Configuration | None = None
 
     @property
     def is_refused(self) -> bool:
@@ -95,7 +97,8 @@ class DocumentWriter:
             memory, secrets = Memory(fresh=brought.typed), self._encrypted(brought.typed)
             beside = [] if brought.prune else await asyncio.to_thread(_beside, await self.latest(), brought.sources)
             # What is brought comes last: of two that do not go together it is told at the newcomer.
-            problems, checked = await self._checked([*beside, *brought.sources], memory)
+            loaded = await self._checked([*beside, *brought.sources], memory)
+            problems, checked = loaded.problems, _documents_of(loaded)
             if checked is None:
                 return DocumentsAnswer(problems=problems)
             names = {each.name for each in beside}
@@ -112,11 +115,13 @@ class DocumentWriter:
                     return DocumentsAnswer(difference=difference, common=await self._common(difference, edit))
                 wanted = edited(present, difference)
                 if difference and wanted != checked:
-                    problems, checked = await self._checked(_sources(wanted, brought.sources), memory)
+                    loaded = await self._checked(_sources(wanted, brought.sources), memory)
+                    problems, checked = loaded.problems, _documents_of(loaded)
                     if checked is None:
                         return DocumentsAnswer(problems=problems, difference=difference)
                 if dry:
-                    return DocumentsAnswer(problems=problems, difference=difference, seen={})
+                    would_be = loaded.configuration
+                    return DocumentsAnswer(problems=problems, difference=difference, seen={}, would_be=would_be)
                 try:
                     await self._write(present, difference, secrets, pen, by)
                 except DocumentsMovedOnError:
@@ -150,15 +155,9 @@ class DocumentWriter:
             gone = [each.agency for each in difference.removed]
             await self._documents.write(present, wanted, gone, pen=pen, by=by, now=self._clock.now(), secrets=secrets)
 
-    async def _checked(
-        self, sources: Sequence[AgencySource], memory: Memory
-    ) -> tuple[tuple[Problem, ...], Mapping[str, WrittenDocument] | None]:
-        """Return what is wrong with documents as a whole, and what they are by agency; `None` when they cannot be used."""
-        reading = partial(load, self._path, self._environ, memory=memory, documents=sources)
-        loaded = await asyncio.to_thread(reading)
-        if loaded.configuration is None:
-            return loaded.problems, None
-        return loaded.problems, {each.agency: each for each in loaded.configuration.documents}
+    async def _checked(self, sources: Sequence[AgencySource], memory: Memory) -> Loaded:
+        """Return what documents are as a whole."""
+        return await asyncio.to_thread(partial(load, self._path, self._environ, memory=memory, documents=sources))
 
     async def _common(self, difference: DocumentDifference, edit: DocumentEdit) -> Mapping[str, str]:
         found = {}
@@ -168,6 +167,13 @@ class DocumentWriter:
             if seen and (text := await self._documents.text(agency, seen)) is not None:
                 found[agency] = text
         return found
+
+
+def _documents_of(loaded: Loaded) -> Mapping[str, WrittenDocument] | None:
+    """Return what was read, by agency; `None` when it cannot be used."""
+    if loaded.configuration is None:
+        return None
+    return {each.agency: each for each in loaded.configuration.documents}
 
 
 def _beside(present: Mapping[str, DocumentVersion], brought: Sequence[AgencySource]) -> Sequence[AgencySource]:

@@ -6,7 +6,7 @@ Whether a value is right is said by the same checks as of a file, so whatever wa
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 
@@ -14,8 +14,9 @@ from monitor.config.agency.route import RouteSettings
 from monitor.config.files.duration import format_duration
 from monitor.config.files.edit import AddItem, DropValue, PutValue, TextEdit, Written
 from monitor.config.files.problem import Path
+from monitor.web.agency import telling
+from monitor.web.agency.entry import BadField, Fields, values
 
-Fields = Mapping[str, str]
 #: Of a contact in the short form, and of one address of a contact.
 NUMBERS: Final = ("sms", "voice", "extension", "fax")
 KINDS: Final = ("mobile", "landline", "fax")
@@ -25,19 +26,13 @@ OF_A_FILE: Final = "window-"
 DAYS: Final = ("*", "mon-fri", "sun-thu")
 
 
-class BadField(Exception):
-    """Something was typed that cannot be made an edit. `field` names it; the message says what to write instead."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
-
-
 def edits_of(form: str, fields: Fields, data: Mapping[str, Any], routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
     """Return what a form does to a document that says *data*. Raise `BadField`, or `KeyError` of a form there is none of.
 
     *routes*: those that the agency is probed on while it lists none.
     """
+    if (told := _TELLING.get(form)) is not None:
+        return told(fields, data)
     return _DEEDS[form](fields, data, routes)
 
 
@@ -45,7 +40,7 @@ _Deed = Callable[[Fields, Mapping[str, Any], Sequence[RouteSettings]], Sequence[
 
 
 def _interval(fields: Fields, _data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
-    return _values(("probing",), fields, ("interval",))
+    return values(("probing",), fields, ("interval",))
 
 
 def _add_hours(fields: Fields, _data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
@@ -128,12 +123,12 @@ def _contact(fields: Fields, data: Mapping[str, Any], _routes: Sequence[RouteSet
     there = contacts.get(path[1]) if isinstance(contacts, Mapping) else None
     if not isinstance(there, Mapping):
         raise BadField("key", f"there is no contact '{path[1]}' any more; open the page again")
-    edits = [PutValue(path=(*path, "name"), value=fields.get("name", "")), *_values(path, fields, NUMBERS)]
+    edits = [PutValue(path=(*path, "name"), value=fields.get("name", "")), *values(path, fields, NUMBERS)]
     addresses = there.get("addresses")
     for number, address in enumerate(addresses if isinstance(addresses, list) else ()):
         kinds = [kind for kind in KINDS if isinstance(address, Mapping) and kind in address]
         written = {kind: fields[f"{kind}-{number}"] for kind in kinds if f"{kind}-{number}" in fields}
-        edits += _values((*path, "addresses", number), written, kinds)
+        edits += values((*path, "addresses", number), written, kinds)
     return edits
 
 
@@ -166,16 +161,28 @@ _DEEDS: Final[Mapping[str, _Deed]] = {
     "add_contact": _add_contact,
     "drop_contact": _drop_contact,
 }
-FORMS: Final = frozenset(_DEEDS)
+#: Those of the page of who is told.
+_TELLING: Final[Mapping[str, Callable[[Fields, Mapping[str, Any]], Sequence[TextEdit]]]] = {
+    "rota": telling.rota,
+    "add_rota": telling.add_rota,
+    "drop_rota": telling.drop_rota,
+    "escalation": telling.escalation,
+    "recipient": telling.recipient,
+    "add_recipient": telling.add_recipient,
+    "drop_recipient": telling.drop_recipient,
+    "announcement": telling.announcement,
+    "office": telling.office,
+}
+FORMS: Final = frozenset({*_DEEDS, *_TELLING})
+#: Their fields are called by the place of a row, which in another version may be another's.
+BY_PLACE: Final = frozenset({"rota", "escalation"})
+#: Of those that are looked at before they are saved.
+LOOKED_AT: Final = frozenset({"rota", "add_rota"})
 
 
-def _values(path: Path, fields: Fields, names: Iterable[str]) -> list[TextEdit]:
-    """Return edits that write what was typed, and take out what was left empty."""
-    return [
-        PutValue(path=(*path, name), value=fields[name]) if fields[name] else DropValue(path=(*path, name))
-        for name in names
-        if name in fields
-    ]
+def is_about_telling(form: str) -> bool:
+    """Whether a form stands on the page of who is told."""
+    return form in _TELLING
 
 
 def _number(fields: Fields) -> int:

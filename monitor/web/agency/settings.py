@@ -22,8 +22,9 @@ from monitor.service.portal.agency_editor import LISTED, AgencyDraft, AgencyEdit
 from monitor.store.upkeep.documents import DocumentsMovedOnError
 from monitor.web.access.gate import Needs, agency_in_path
 from monitor.web.agency.calendar_file import LARGEST_CALENDAR, NoCalendar
-from monitor.web.agency.deed import FORMS, BadField, edits_of
+from monitor.web.agency.deed import FORMS, LOOKED_AT, edits_of, is_about_telling
 from monitor.web.agency.difference import differing_lines
+from monitor.web.agency.entry import BadField
 from monitor.web.agency.sheet import SettingsSheet, TypedForm
 from monitor.web.ask import remember
 from monitor.web.form import file_of, form_of
@@ -32,6 +33,8 @@ from monitor.web.page import Tongue
 _Officer = Annotated[Visitor, Depends(Needs(Permission.EDIT_AGENCY, agency_in_path))]
 #: An octet of the text may be three in a form.
 _LARGEST_FORM: Final = 3 * LARGEST + 4096
+#: Of twenty steps, with everybody who is told by each.
+_MOST_FIELDS: Final = 600
 #: Of what any database counts.
 _DIGITS: Final = 9
 
@@ -40,26 +43,43 @@ def settings_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue
     """Build the pages."""
     router, sheet = APIRouter(include_in_schema=False), SettingsSheet(editor, clock, templates)
 
-    @router.get("/agencies/{code}/settings")
-    async def settings(request: Request, code: str, visitor: _Officer) -> Response:
+    async def shown(request: Request, code: str, visitor: Visitor, page: str) -> Response:
         saved = request.query_params.get("saved", "")
         told = {"saved": _digits(saved), "is_same": saved == "same"}
-        facts = {**sheet.page(await editor.latest(code.upper())), **told}
-        return remember(request, sheet.render(request, visitor, "settings.html", facts))
+        return remember(
+            request, sheet.render(request, visitor, page, {**sheet.page(await editor.latest(code.upper())), **told})
+        )
+
+    @router.get("/agencies/{code}/settings")
+    async def settings(request: Request, code: str, visitor: _Officer) -> Response:
+        return await shown(request, code, visitor, "settings.html")
+
+    @router.get("/agencies/{code}/telling")
+    async def telling(request: Request, code: str, visitor: _Officer) -> Response:
+        return await shown(request, code, visitor, "telling.html")
 
     @router.post("/agencies/{code}/settings")
     async def save(request: Request, code: str, visitor: _Officer) -> Response:
         code = code.upper()
-        fields = await form_of(request, largest=_LARGEST_FORM)
+        fields = await form_of(request, largest=_LARGEST_FORM, most=_MOST_FIELDS)
         typed = TypedForm(name=fields.get("form", ""), fields=fields)
+        page = "telling.html" if is_about_telling(typed.name) else "settings.html"
         if typed.name != "text" and typed.name not in FORMS:
             raise HTTPException(404, "there is no such form")
         try:
             draft = await _draft(code, typed, editor, sheet)
-            answer = await editor.save(draft, by=visitor.by, may_place=visitor.may(Permission.PLACE_SECRETS, code))
+            may_place = visitor.may(Permission.PLACE_SECRETS, code)
+            if typed.name in LOOKED_AT and "seen" not in fields:
+                look = await editor.look(draft, by=visitor.by, may_place=may_place)
+                if look.would_be is None:
+                    return await told(request, visitor, typed, draft, look.answer)
+                facts = sheet.rota_look(await editor.latest(code), typed, draft, look)
+                return sheet.render(request, visitor, "rota_look.html", facts)
+            answer = await editor.save(draft, by=visitor.by, may_place=may_place)
         except (BadField, NotEditable, NotDone, DocumentsMovedOnError) as wrong:
-            facts = {**sheet.page(await editor.latest(code), typed=typed), "why": str(wrong)}
-            return sheet.render(request, visitor, "settings.html", facts, 422)
+            at = {wrong.field: (str(wrong),)} if isinstance(wrong, BadField) else {}
+            facts = {**sheet.page(await editor.latest(code), typed=typed), "why": str(wrong), "at_fields": at}
+            return sheet.render(request, visitor, page, facts, 422)
         except StoreAway:
             # Of a text there may be an hour in it; what the other forms held, the browser's way back shows again.
             if typed.name != "text":
@@ -71,16 +91,17 @@ def settings_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue
     async def told(
         request: Request, visitor: Visitor, typed: TypedForm, draft: AgencyDraft, answer: DraftAnswer
     ) -> Response:
+        page = "telling.html" if is_about_telling(typed.name) else "settings.html"
         if answer.theirs is not None:
             facts = sheet.clash(draft, typed, answer.theirs, answer.common)
             return sheet.render(request, visitor, "settings_clash.html", facts, 409)
         if answer.is_refused:
             facts = sheet.page(await editor.latest(draft.agency), typed=typed, draft=draft, answer=answer)
-            return sheet.render(request, visitor, "settings.html", facts, 422)
+            return sheet.render(request, visitor, page, facts, 422)
         if answer.written is not None and (answer.problems or not answer.taken):
-            return sheet.render(request, visitor, "settings.html", sheet.page(answer.written, answer=answer))
+            return sheet.render(request, visitor, page, sheet.page(answer.written, answer=answer))
         saved = answer.written.number if answer.written else "same"
-        return RedirectResponse(f"/agencies/{draft.agency}/settings?saved={saved}", status_code=303)
+        return RedirectResponse(f"/agencies/{draft.agency}/{page.removesuffix('.html')}?saved={saved}", status_code=303)
 
     @router.post("/agencies/{code}/settings/calendar")
     async def calendar(request: Request, code: str, visitor: _Officer) -> Response:
@@ -95,6 +116,11 @@ def settings_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue
             return sheet.render(request, visitor, "settings.html", facts, 422)
         return sheet.render(request, visitor, "settings_calendar.html", facts)
 
+    _offer_versions(router, editor, sheet)
+    return router
+
+
+def _offer_versions(router: APIRouter, editor: AgencyEditor, sheet: SettingsSheet) -> None:
     @router.get("/agencies/{code}/versions")
     async def versions(request: Request, code: str, visitor: _Officer) -> Response:
         code, asked_for = code.upper(), request.query_params
@@ -115,8 +141,6 @@ def settings_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue
     async def numbered(code: str, written: str) -> DocumentVersion | None:
         number = _digits(written)
         return None if number is None else await editor.numbered(code, number)
-
-    return router
 
 
 async def _draft(code: str, typed: TypedForm, editor: AgencyEditor, sheet: SettingsSheet) -> AgencyDraft:

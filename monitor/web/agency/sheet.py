@@ -14,6 +14,8 @@ from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 
+from alerts.model.channel import Channel
+from alerts.model.oncall import Days, gaps, spells
 from alerts.record.clock import Clock
 from monitor.access.visitor import Visitor
 from monitor.config.agency.route import RouteDirection, RouteSettings, default_routes
@@ -21,15 +23,19 @@ from monitor.config.files.document import document_of
 from monitor.config.files.duration import NoDuration, format_duration, parse_duration
 from monitor.config.files.edit import NotEditable, edit_text
 from monitor.model.document import DocumentVersion
-from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftAnswer
+from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftAnswer, DraftLook
 from monitor.web.agency.calendar_file import read_calendar
-from monitor.web.agency.deed import DAYS, KINDS, NUMBERS, OF_A_FILE, edits_of, maintenance_in
+from monitor.web.agency.deed import BY_PLACE, DAYS, KINDS, NUMBERS, OF_A_FILE, edits_of, maintenance_in
 from monitor.web.agency.difference import differing_lines
+from monitor.web.agency.entry import mapping
+from monitor.web.agency.telling import LINES, MOST_PEOPLE, MOST_ROWS, OFFICE, SIGNATORY, field_of
 from monitor.web.ask import asked
 from monitor.web.form import MAY_SEND_FORMS
 from monitor.web.page import Tongue
 
 _DAY: Final = timedelta(days=1)
+#: Weekly shifts of four people come round once.
+_LOOKED_AHEAD: Final = timedelta(days=28)
 _SIMPLE_CRON: Final = re.compile(r"(?P<minute>[0-5]?[0-9]) (?P<hour>[01]?[0-9]|2[0-3]) \* \* (?P<days>\S+)", re.ASCII)
 _OF_A_ROUTE: Final = ("direction", "mailbox", "reference", "recipient", "to", "arrives_in")
 
@@ -44,14 +50,19 @@ class TypedForm:
     @property
     def can_be_repeated(self) -> bool:
         """Whether it means the same on another version: what is taken out is named by its place, which may be another's."""
-        return self.name != "text" and not self.name.startswith("drop_")
+        return self.name not in {"text", *BY_PLACE} and not self.name.startswith("drop_")
 
     def value(self, form: str, name: str, present: object = "") -> str:
         """Return what a field of a form shows."""
         found = self.fields.get(name) if form == self.name else None
         return str(present or "") if found is None else found
 
+    def is_ticked(self, form: str, name: str, *, present: bool) -> bool:
+        """Whether a box of a form is ticked: browsers leave out what is not."""
+        return name in self.fields if form == self.name else present
 
+
+_OF_TELLING: Final = frozenset({"telling.html", "rota_look.html"})
 NOTHING_TYPED: Final = TypedForm(fields={})
 
 
@@ -67,7 +78,7 @@ class SettingsSheet:
         """Return the routes of an agency that lists none, as far as it is in force as its document says."""
         configuration = self._editor.configuration()
         agency = configuration.registry.agencies.get(code)
-        if agency is None or list(agency.mailboxes) != list(_mapping(data.get("mailboxes"))):
+        if agency is None or list(agency.mailboxes) != list(mapping(data.get("mailboxes"))):
             return ()
         return default_routes(agency.mailboxes, configuration.settings.references)
 
@@ -102,7 +113,9 @@ class SettingsSheet:
             "is_same": False,
             "why": "",
             "wrong": "",
-            **self._values(version.agency, document_of(text, version.agency).data),
+            "at_fields": _at_fields(typed, answer),
+            **self._values(version.agency, data := document_of(text, version.agency).data),
+            **self._telling(data),
         }
 
     def _zone(self, code: str) -> ZoneInfo:
@@ -113,15 +126,72 @@ class SettingsSheet:
 
     def _values(self, code: str, data: Mapping[str, Any]) -> Mapping[str, object]:
         usual = [each.model_dump() for each in self.usual_routes(code, data)]
-        probing = _mapping(data.get("probing"))
+        probing = mapping(data.get("probing"))
         return {
             "lists_routes": "routes" in data,
             "routes": _rows(data.get("routes", usual), _OF_A_ROUTE),
-            "mailboxes": list(_mapping(data.get("mailboxes"))),
+            "mailboxes": list(mapping(data.get("mailboxes"))),
             "interval": probing.get("interval", ""),
             "windows": [{**each, **_in_words(each)} for each in _rows(probing.get("when"), ("cron", "for"))],
             "maintenance": _rows(data.get("maintenance"), ("from", "until", "cron", "for", "why")),
-            "contacts": {key: _contact(_mapping(each)) for key, each in _mapping(data.get("contacts")).items()},
+            "contacts": {key: _contact(mapping(each)) for key, each in mapping(data.get("contacts")).items()},
+        }
+
+    def _telling(self, data: Mapping[str, Any]) -> Mapping[str, object]:
+        shared = self._editor.configuration().settings.shared()
+        own = {key: str(mapping(each).get("name", key)) for key, each in mapping(data.get("contacts")).items()}
+        announced = mapping(data.get("announcement"))
+        escalation = mapping(data.get("escalation"))
+        signatory = _row(mapping(data.get("office")).get("signatory"), SIGNATORY)
+        return {
+            "people": {**{key: person.name for key, person in shared.people.items()}, **own},
+            "known_rotas": list(dict.fromkeys((*shared.rotas, *mapping(data.get("rotas"))))),
+            "rotas": {
+                key: {
+                    **_row(each, ("handover",)),
+                    "layers": _rows(mapping(each).get("layers"), ("days", "every", "from", "people")),
+                }
+                for key, each in mapping(data.get("rotas")).items()
+            },
+            "escalation": {
+                **_row(escalation, ("rounds", "repeat_after", "acknowledge_for", "fallback")),
+                "steps": _rows(escalation.get("steps"), ("after", "contacts", "rotas", "channels", "call_again")),
+            },
+            "announcement": _row(announced, ("release", "offered_after", "updates")),
+            "recipients": {
+                key: _row(each, (*LINES, "channels", "address", "hours", "language"))
+                for key, each in mapping(announced.get("recipients")).items()
+            },
+            "office": {
+                **_row(data.get("office"), ("address", *OFFICE)),
+                **{f"signatory.{name}": text for name, text in signatory.items()},
+            },
+            "office_lines": (*OFFICE, *(f"signatory.{name}" for name in SIGNATORY)),
+            "lines": LINES,
+            "channels": list(Channel),
+            "duty_days": list(Days),
+            "most_rows": MOST_ROWS,
+            "most_people": MOST_PEOPLE,
+        }
+
+    def rota_look(
+        self, version: DocumentVersion, typed: TypedForm, draft: AgencyDraft, look: DraftLook
+    ) -> Mapping[str, object]:
+        """Return what a rota would be like in the coming four weeks, before it is saved."""
+        key, now = typed.fields.get("key", "").strip().lower(), self._clock.now()
+        would_be = look.would_be
+        agency = would_be.registry.agencies.get(version.agency) if would_be else None
+        rota = agency.build_rotas(would_be.settings.shared()).get(key) if would_be and agency else None
+        until = now + _LOOKED_AHEAD
+        planned = spells(rota, (), now, until) if rota else ()
+        return {
+            "code": version.agency,
+            "key": key,
+            "spells": [each for each in planned if each.ends > now and each.begins < until],
+            "gaps": gaps(rota, (), now, _LOOKED_AHEAD) if rota else (),
+            "problems": look.answer.problems,
+            "fields": {name: value for name, value in typed.fields.items() if value},
+            "changes": differing_lines(version.text or "", draft.text),
         }
 
     def calendar(self, version: DocumentVersion, octets: bytes) -> Mapping[str, object]:
@@ -168,17 +238,24 @@ class SettingsSheet:
         """Return a page."""
         page = self._templates[asked(request).tongue].get_template(template)
         # Not that of a form: there is nothing to be got there in another language.
-        path = request.url.path.removesuffix("/calendar")
+        path = request.url.path
+        if request.method == "POST":
+            path = f"/agencies/{facts['code']}/{'telling' if template in _OF_TELLING else 'settings'}"
         common = {"visitor": visitor, "path": path}
         return HTMLResponse(page.render({**common, **facts}), status_code=status, headers=MAY_SEND_FORMS)
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+def _at_fields(typed: TypedForm, answer: DraftAnswer | None) -> Mapping[str, Sequence[str]]:
+    """Return what is wrong with single fields of a form, by their names."""
+    found: dict[str, list[str]] = {}
+    for each in answer.errors if answer else ():
+        if (field := field_of(typed.name, typed.fields, each.key)) is not None:
+            found.setdefault(field, []).append(f"{each.message}; {each.instead}" if each.instead else each.message)
+    return found
 
 
 def _row(value: Any, keys: Iterable[str]) -> Mapping[str, Any]:
-    return {key: _mapping(value).get(key) or "" for key in keys}
+    return {key: mapping(value).get(key) or "" for key in keys}
 
 
 def _rows(value: Any, keys: Iterable[str]) -> Sequence[Mapping[str, Any]]:

@@ -40,6 +40,7 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     # Whose it is stands in what was begun: `test_mailbox_setup` asks.
     "GET /mailboxes/consent": ("part", {"officer", "admin"}),
     "POST /agencies/{code}/settings/calendar": ("own", {"officer", "admin"}),
+    "GET /agencies/{code}/telling": ("own", {"officer", "admin"}),
     "GET /agencies/{code}/versions": ("own", {"officer", "admin"}),
     "GET /agencies/{code}/test": ("own", {"officer", "noc"}),
     "POST /agencies/{code}/test": ("own", {"officer", "noc"}),
