@@ -124,6 +124,7 @@ from monitor.web.command.silences import silences
 from monitor.web.command.statements import statements
 from monitor.web.command.tokens import tokens_of
 from monitor.web.command.users import users_of
+from monitor.web.drills import drill_pages
 from monitor.web.duty.incident import incident_pages
 from monitor.web.duty.tasks import task_pages
 from monitor.web.journal import journal_pages
@@ -526,6 +527,7 @@ class App:
             partial(incident_pages, front, worklist, declarer),
             partial(settings_pages, editor, self._clock),
             partial(mailbox_setup_pages, setups, editor),
+            partial(drill_pages, self._watchdog.driller, self._rests),
             partial(trial_pages, Trials(self._lifecycle, self._clock, self._watch)),
             partial(journal_pages, JournalPages(self._database), users),
             partial(wall_pages, walls, self._clock),

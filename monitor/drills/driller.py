@@ -33,6 +33,8 @@ _EVERY = timedelta(seconds=5)
 _CALLING_AT_MOST = timedelta(minutes=2)
 #: A drill has come to its end so long after its time, whatever it gave way to and whoever was asked about it.
 _OVER_WITHIN = timedelta(days=1)
+#: For so long the people of an agency see what their drills came to.
+_LATELY = timedelta(days=92)
 #: It goes through all exercises that there ever were.
 _SHOWN_EVERY = timedelta(minutes=1)
 
@@ -92,7 +94,8 @@ class Driller:
     async def ask(self, contact: str, by: str, within: timedelta) -> tuple[Drill, int] | None:
         """Begin a drill of a contact, or of "all", now; return it with how much there is to try.
 
-        `None`: there is no such contact, or nothing to try.
+        "JCONTOH/siti" is a contact of one agency, "JCONTOH/all" are all of its own. `None`: there is no such contact, or
+        nothing to try.
         """
         now = self._clock.now()
         planned = self._planned(contact, 0, asked=True)
@@ -161,7 +164,8 @@ class Driller:
 
     def _planned(self, contact: str, turn: int, *, asked: bool) -> tuple[Exercise, ...]:
         roster = self._roster()
-        trainees = [t for t in roster.trainees if contact in {"all", t.key}]
+        agency, slash, key = contact.rpartition("/")
+        trainees = [t for t in roster.trainees if key in {"all", t.key} and (not slash or t.agency == agency)]
         if not asked:
             trainees = [t for t in trainees if not t.key or roster.concerns(t.key)]
         gateways: dict[Channel, list[str]] = {}
@@ -267,6 +271,17 @@ class Driller:
         known = record.provider_id and record.gateway in self._pool
         if not over and known and self._pool.take_spare(record.gateway):
             self._exerciser.check(record, calls)
+
+    def trainees(self, agency: str) -> Sequence[Trainee]:
+        """Return the people whom an agency's file names."""
+        return [each for each in self._roster().trainees if each.agency == agency and each.key]
+
+    async def of_agency(self, agency: str) -> tuple[Sequence[Drill], Sequence[Record]]:
+        """Return the drills of an agency's own people that are under way, and what was tried lately, the newest first."""
+        now = self._clock.now()
+        under_way = [each for each in await self._drills.under_way() if each.contact.startswith(f"{agency}/")]
+        tried = await self._drills.during(agency, now - _LATELY, now + timedelta(seconds=1))
+        return under_way, list(reversed(tried))
 
     async def latest(self, drills: int) -> Sequence[tuple[Drill, Record]]:
         """Return what became of the newest drills."""

@@ -12,7 +12,10 @@ from monitor.cli.table import Columns, clock, show
 
 
 def drill(
-    contact: Annotated[str, typer.Argument(help="A contact's key, or all.", show_default=False)] = "",
+    contact: Annotated[
+        str,
+        typer.Argument(help="A contact's key, or all; JCONTOH/siti or JCONTOH/all of one agency.", show_default=False),
+    ] = "",
     *,
     results: Annotated[bool, typer.Option("--results", help="Begin nothing; list what became of the last.")] = False,
     by: By = "",

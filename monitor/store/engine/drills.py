@@ -33,10 +33,15 @@ class Drill:
     id: int
     number: str
     asked_by: str
-    #: Whom it is for: a contact's key, or "all".
+    #: Whom it is for: a contact's key, or "all"; "JCONTOH/siti" and "JCONTOH/all" are of one agency.
     contact: str
     begins_at: datetime
     ends_at: datetime
+
+
+def drill_called(drill_id: int) -> str:
+    """Return the number of a drill, as its notices bear it."""
+    return f"{PREFIX}-{drill_id:02d}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +92,7 @@ class Drills:
             drill_id = await self._add(connection, drill, {"key": key, "number": "", **values})
             if drill_id is None:
                 return None
-            number = f"{PREFIX}-{drill_id:02d}"
+            number = drill_called(drill_id)
             await connection.execute(update(drill).where(drill.c.id == drill_id).values(number=number))
             detail = {"number": number, "contact": contact, "until": ends_at.isoformat()}
             entry = Entry(at=begins_at, actor=asked_by, event="drill begun", detail=detail)

@@ -18,6 +18,8 @@ import httpx
 from fastapi import FastAPI
 
 from alerts.decide.silence import silence_over
+from alerts.engine.gateway_pool import GatewayPool, Line
+from alerts.model.channel import Channel
 from alerts.model.contact import Contact
 from alerts.model.notice import Language
 from alerts.model.oncall import Override
@@ -26,6 +28,9 @@ from monitor.access.code import CodeWay
 from monitor.access.role import Role
 from monitor.config.files.problem import Problem
 from monitor.config.loading import Configuration, load, stored_source
+from monitor.drills.driller import Driller
+from monitor.drills.exercise import Exerciser
+from monitor.drills.roster import roster
 from monitor.metrics import Metrics
 from monitor.model.document import Pen, WrittenDocument
 from monitor.proof.lifecycle import Lifecycle
@@ -45,6 +50,7 @@ from monitor.service.portal.once import MOST_KEPT, OrderBook
 from monitor.service.portal.rota_feed import FeedDesk
 from monitor.service.portal.trials import Trials
 from monitor.store.backend.database import Database
+from monitor.store.engine.drills import Drills
 from monitor.store.engine.journal import JournalPages
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.upkeep.answers import Answers
@@ -67,13 +73,14 @@ from monitor.web.api.document import agency_documents
 from monitor.web.api.orders import incident_orders
 from monitor.web.api.override import override_orders
 from monitor.web.api.silence import silence_orders
+from monitor.web.drills import drill_pages
 from monitor.web.duty.incident import incident_pages
 from monitor.web.duty.tasks import task_pages
 from monitor.web.journal import journal_pages
 from monitor.web.portal import portal
 from monitor.web.rotas import rota_pages
 from monitor.web.trials import trial_pages
-from tests.integration.alerts.station import Station
+from tests.integration.alerts.station import Scripted, Station
 from tests.integration.watching import agency, laid_out
 from tests.unit.alerts.people import BRIEF, T0
 from tests.unit.monitor.cli.office import ENVIRON, Office
@@ -141,6 +148,8 @@ class Site:
         #: By whose word it was read again, and what the next reading finds wrong.
         self.reloads: list[str] = []
         self.problems: Sequence[Problem] = ()
+        #: Whether nobody is told of anything.
+        self.rests = False
 
     async def open(self) -> None:
         """Write the agencies' documents."""
@@ -181,6 +190,7 @@ class House:
     walls: Walls
     factors: SecondFactors
     duty: Duty
+    driller: Driller
     stack: AsyncExitStack
 
     def another(self, *, keys: Sequence[str] = (KEY,)) -> FastAPI:
@@ -285,6 +295,17 @@ async def house(
         for code in codes:
             metrics.watch_agency(code, routes=())
         duty = Duty(store=SqlStore(database), metrics=metrics, clock=clock, configuration=configured)
+        pool = GatewayPool([Line(name="sms", channel=Channel.SMS, gateway=Scripted())])
+        drills = Drills(database)
+        driller = Driller(
+            drills=drills,
+            store=SqlStore(database),
+            pool=pool,
+            exerciser=Exerciser(drills=drills, pool=pool, wording=configured().wording, metrics=metrics, clock=clock),
+            roster=lambda: roster(configured()),
+            metrics=metrics,
+            clock=clock,
+        )
         site = Site(directory / "site", database, clock, safe)
         await site.open()
         pages = [
@@ -294,6 +315,7 @@ async def house(
             partial(incident_pages, service, orders, orders),
             partial(settings_pages, site.editor, clock),
             partial(mailbox_setup_pages, MailboxSetups(lifecycle, clock, premises or SetupPremises()), site.editor),
+            partial(drill_pages, driller, lambda: site.rests),
             partial(trial_pages, trials),
             partial(journal_pages, JournalPages(database), users),
             partial(wall_pages, walls, clock),
@@ -342,5 +364,6 @@ async def house(
             walls=walls,
             factors=factors,
             duty=duty,
+            driller=driller,
             stack=stack,
         )

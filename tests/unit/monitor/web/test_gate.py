@@ -42,6 +42,8 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "POST /agencies/{code}/settings/calendar": ("own", {"officer", "admin"}),
     "GET /agencies/{code}/telling": ("own", {"officer", "admin"}),
     "GET /agencies/{code}/versions": ("own", {"officer", "admin"}),
+    "GET /agencies/{code}/drills": ("own", {"officer", "noc"}),
+    "POST /agencies/{code}/drills": ("own", {"officer", "noc"}),
     "GET /agencies/{code}/test": ("own", {"officer", "noc"}),
     "POST /agencies/{code}/test": ("own", {"officer", "noc"}),
     "GET /agencies/{code}/test/{key}": ("own", {"officer", "noc"}),

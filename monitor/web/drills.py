@@ -1,0 +1,78 @@
+"""Drills of an agency's own people: the page on which an officer begins one, and sees what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment
+
+from alerts.model.channel import Channel
+from monitor.access.role import Permission
+from monitor.access.visitor import Visitor
+from monitor.drills.driller import Driller
+from monitor.store.engine.drills import drill_called
+from monitor.web.access.gate import Needs, agency_in_path
+from monitor.web.ask import asked, remember
+from monitor.web.command.drills import WITHIN
+from monitor.web.form import MAY_SEND_FORMS, form_of
+from monitor.web.page import Tongue
+
+_Officer = Annotated[Visitor, Depends(Needs(Permission.TRY, agency_in_path))]
+_ALL: Final = "all"
+
+
+def drill_pages(driller: Driller, rests: Callable[[], bool], templates: Mapping[Tongue, Environment]) -> APIRouter:
+    """Build the pages. *rests*: whether nobody is told of anything."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/agencies/{code}/drills")
+    async def look(request: Request, code: str, visitor: _Officer) -> Response:
+        return remember(request, await shown(request, code.upper(), visitor))
+
+    @router.post("/agencies/{code}/drills")
+    async def begin(request: Request, code: str, visitor: _Officer) -> Response:
+        agency, fields = code.upper(), await form_of(request)
+        contact = fields.get("contact", "")
+        if (why := await objection(agency, contact, is_sure="sure" in fields)) is not None:
+            return await shown(request, agency, visitor, why=why, contact=contact, status=409)
+        if await driller.ask(f"{agency}/{contact}", visitor.by, WITHIN) is None:
+            return await shown(request, agency, visitor, why="no_gateway", contact=contact, status=409)
+        return RedirectResponse(f"/agencies/{agency}/drills", status_code=303)
+
+    async def objection(agency: str, contact: str, *, is_sure: bool) -> str | None:
+        """Return why none is begun; `None`: one may be."""
+        if rests():
+            return "rests"
+        if contact not in {_ALL, *(each.key for each in driller.trainees(agency))}:
+            return "nobody"
+        if not is_sure:
+            return "unsure"
+        under_way, _ = await driller.of_agency(agency)
+        # People would be rung twice at once.
+        return "under_way" if under_way else None
+
+    async def shown(
+        request: Request, agency: str, visitor: Visitor, *, why: str = "", contact: str = _ALL, status: int = 200
+    ) -> Response:
+        under_way, tried = await driller.of_agency(agency)
+        facts = {
+            "visitor": visitor,
+            "path": request.url.path,
+            "agency": agency,
+            # Nobody writes letters to staff.
+            "people": [
+                (each, [a for a in each.addresses if a.channel is not Channel.LETTER])
+                for each in driller.trainees(agency)
+            ],
+            "under_way": under_way,
+            "tried": [(drill_called(each.drill_id), each) for each in tried],
+            "why": why,
+            "contact": contact,
+        }
+        page = templates[asked(request).tongue].get_template("drills.html").render(facts)
+        return HTMLResponse(page, status_code=status, headers=MAY_SEND_FORMS)
+
+    return router

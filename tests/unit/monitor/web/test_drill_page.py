@@ -1,0 +1,100 @@
+"""Officers have their own people drilled from the portal, once at a time, and see what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import re
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from alerts.decide.drill import ExerciseState
+from tests.unit.monitor.web.signed import House, house
+
+DRILLS = "/agencies/JCM/drills"
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[House]:
+    async with house(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def officer(place: House) -> httpx.AsyncClient:
+    officer = await place.admitted("siti", "officer:JCM")
+    await officer.get(DRILLS, params={"lang": "en"})
+    return officer
+
+
+def shown(answer: httpx.Response) -> str:
+    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", answer.text)))
+
+
+async def test_a_drill_is_of_ones_own_people_is_in_ones_name_and_is_followed_to_its_end(
+    place: House, officer: httpx.AsyncClient
+) -> None:
+    page = await officer.get(DRILLS)
+    names = [each.name for each in place.driller.trainees("JCM")]
+    assert names
+    assert f"All of the agency's people ({len(names)})" in shown(page)
+    assert "No drill has been held." in shown(page)
+    answer = await officer.post(DRILLS, data={"contact": "all", "sure": "1"})
+    assert (answer.status_code, answer.headers["location"]) == (303, DRILLS)
+    page = await officer.get(DRILLS)
+    assert "LATIH-01 is under way, begun by Siti Contoh (siti)." in shown(page)
+    assert '<meta http-equiv="refresh"' in page.text
+    again = await officer.post(DRILLS, data={"contact": "all", "sure": "1"})
+    assert (again.status_code, "A drill of this agency is under way" in shown(again)) == (409, True)
+
+    for _ in range(9):
+        async with asyncio.TaskGroup() as calls:
+            await place.driller.look(calls)
+        place.clock.move(timedelta(minutes=20))
+    tried = (await place.driller.of_agency("JCM"))[1]
+    assert {each.agency for each in tried} == {"JCM"}
+    assert all(each.state is not ExerciseState.CALLING for each in tried)
+    colleague = await place.admitted("ali", "officer:JCM")
+    page = await colleague.get(DRILLS, params={"lang": "en"})
+    assert "is under way" not in shown(page)
+    assert {each.name for each in tried} == set(names)
+    for name in names:
+        assert re.search(
+            rf"<td>{name}</td><td>taken by the provider</td><td>SMS</td><td>24/11/2026 1\d:\d\d</td>", page.text
+        )
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"contact": "all"}, "Tick that their telephones will ring."),
+        ({"contact": "tiada", "sure": "1"}, "There is nobody called so"),
+        ({"contact": "MDC/all", "sure": "1"}, "There is nobody called so"),
+        ({"sure": "1"}, "There is nobody called so"),
+    ],
+)
+async def test_none_is_begun_of_nobody_of_others_or_by_a_slip(
+    place: House, officer: httpx.AsyncClient, fields: dict[str, str], why: str
+) -> None:
+    answer = await officer.post(DRILLS, data=fields)
+    assert (answer.status_code, why in shown(answer)) == (409, True)
+    assert (await place.driller.of_agency("JCM"))[0] == []
+
+
+async def test_none_is_begun_while_nobody_is_told_of_anything(place: House, officer: httpx.AsyncClient) -> None:
+    place.site.rests = True
+    answer = await officer.post(DRILLS, data={"contact": "all", "sure": "1"})
+    assert (answer.status_code, "Pantau tells nobody of anything now" in shown(answer)) == (409, True)
+
+
+@pytest.mark.access
+async def test_a_drill_of_another_agency_is_neither_begun_nor_seen(place: House, officer: httpx.AsyncClient) -> None:
+    theirs = "/agencies/MDC/drills"
+    assert (await officer.post(theirs, data={"contact": "all", "sure": "1"})).status_code == 403
+    noc = await place.admitted("ravi", "noc")
+    assert (await noc.post(theirs, data={"contact": "all", "sure": "1"})).status_code == 303
+    assert "LATIH" not in (await officer.get(DRILLS)).text
