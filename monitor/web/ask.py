@@ -54,6 +54,12 @@ def asked(request: Request) -> Ask:
     )
 
 
+def others_asked(request: Request) -> str:
+    """Return what an address asks for besides the language, to stand before that in a link: "q=jcm&"."""
+    said = [(name, value[:_LONGEST]) for name, value in request.query_params.multi_items() if name != "lang"]
+    return f"{urlencode(said)}&" if said else ""
+
+
 def remember(request: Request, response: Response) -> Response:
     """Remember the language that was chosen with this request, if one was."""
     if (tongue := request.query_params.get("lang")) in set(Tongue):

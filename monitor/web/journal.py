@@ -17,7 +17,7 @@ from monitor.store.engine.journal import JournalFilter, JournalPages, JournalRow
 from monitor.store.engine.listing import NEWEST
 from monitor.store.upkeep.users import Users
 from monitor.web.access.gate import Needs, permit
-from monitor.web.ask import asked, remember
+from monitor.web.ask import asked, others_asked, remember
 from monitor.web.form import MAY_SEND_FORMS
 from monitor.web.page import Tongue
 
@@ -60,6 +60,7 @@ def journal_pages(journal: JournalPages, users: Users, templates: Mapping[Tongue
         facts = {
             "visitor": visitor,
             "path": request.url.path,
+            "query": others_asked(request),
             "rows": [(each, _details(each)) for each in page.rows],
             "asked": asked_for,
             "all": scope.everything,

@@ -10,7 +10,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 
-from monitor.web.ask import asked
+from monitor.web.ask import asked, others_asked, remember
+from monitor.web.form import own_path
 from monitor.web.page import Tongue
 from monitor.web.problem import MEDIA_TYPE
 
@@ -31,10 +32,12 @@ def _as_page(handler: _Handler, templates: Mapping[Tongue, Environment]) -> Call
         if told.media_type != MEDIA_TYPE or not _reads_pages(request) or told.status_code not in _KNOWN:
             return told
         problem = json.loads(bytes(told.body))
-        facts = {"status": f"s{told.status_code}", "detail": problem["detail"], "path": "/"}
+        # What was sent cannot be asked for again in another language; and the path may be a stranger's.
+        path, query = (own_path(request.url.path), others_asked(request)) if request.method == "GET" else ("/", "")
+        facts = {"status": f"s{told.status_code}", "detail": problem["detail"], "path": path, "query": query}
         page = templates[asked(request).tongue].get_template("refusal.html").render(facts)
         kept = {name: value for name, value in told.headers.items() if name in {"retry-after", "allow"}}
-        return HTMLResponse(page, status_code=told.status_code, headers=kept)
+        return remember(request, HTMLResponse(page, status_code=told.status_code, headers=kept))
 
     return answer
 

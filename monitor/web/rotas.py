@@ -19,7 +19,7 @@ from monitor.service.order import NotDone, Unknown
 from monitor.service.portal.rota_feed import FeedDesk, FeedKey
 from monitor.web.access.gate import Needs, SignInNeededError, open_to_all
 from monitor.web.access.sign_in import from_where
-from monitor.web.ask import asked, remember
+from monitor.web.ask import asked, others_asked, remember
 from monitor.web.form import MAY_SEND_FORMS, fields_of
 from monitor.web.page import Tongue
 from monitor.web.word import Id
@@ -167,6 +167,7 @@ def _page(
     common: dict[str, object] = {
         "visitor": visitor,
         "path": request.url.path,
+        "query": others_asked(request),
         "path_of": path_of,
         "printed": printed,
         "sees_numbers": sees_numbers,

@@ -14,7 +14,7 @@ from monitor.access.visitor import Visitor
 from monitor.service.access.authenticator import Authenticator, EntryRefused, FactorOffer
 from monitor.store.upkeep.users import WebSession
 from monitor.web.access.gate import Gate, SignInNeededError, open_to_all
-from monitor.web.access.sign_in import from_where
+from monitor.web.access.sign_in import from_where, going_on
 from monitor.web.ask import asked, remember
 from monitor.web.form import MAY_SEND_FORMS, form_of, own_path
 from monitor.web.page import Tongue
@@ -49,7 +49,8 @@ def code_pages(authenticator: Authenticator, gate: Gate, templates: Mapping[Tong
     def shown(request: Request, wanted: str, problem: str = "") -> Response:
         is_over = problem == "sign_in_again"
         page = templates[asked(request).tongue].get_template("sign_in.html" if is_over else "code.html")
-        facts = {"next": wanted, "problem": problem, "name": "", "path": "/sign-in" if is_over else request.url.path}
+        path = "/sign-in" if is_over else request.url.path
+        facts = {"next": wanted, "query": going_on(wanted), "problem": problem, "name": "", "path": path}
         return HTMLResponse(page.render(facts), status_code=403 if problem else 200, headers=MAY_SEND_FORMS)
 
     return router

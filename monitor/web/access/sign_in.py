@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -99,7 +100,8 @@ def sign_in_pages(
     def shown(request: Request, template: str, *, status: int = 200, **facts: object) -> Response:
         page = templates[asked(request).tongue].get_template(template)
         blank = {"problem": "", "name": "", "code": "", "next": "/", "path": request.url.path}
-        return HTMLResponse(page.render({**blank, **facts}), status_code=status, headers=MAY_SEND_FORMS)
+        query = going_on(str(facts.get("next", "/")))
+        return HTMLResponse(page.render({**blank, "query": query, **facts}), status_code=status, headers=MAY_SEND_FORMS)
 
     return router
 
@@ -107,6 +109,11 @@ def sign_in_pages(
 def from_where(request: Request) -> str:
     """Return the address that a request came from, as far as it is known."""
     return request.client.host if request.client else ""
+
+
+def going_on(wanted: str) -> str:
+    """Return where somebody wants to go in the end, as it stands in an address that something else follows in."""
+    return "" if wanted == "/" else f"next={quote(wanted)}&"
 
 
 def _name(form: Mapping[str, str]) -> str:

@@ -29,7 +29,7 @@ from monitor.web.agency.deed import BY_PLACE, DAYS, KINDS, NUMBERS, OF_A_FILE, e
 from monitor.web.agency.difference import differing_lines
 from monitor.web.agency.entry import mapping
 from monitor.web.agency.telling import LINES, MOST_PEOPLE, MOST_ROWS, OFFICE, SIGNATORY, field_of
-from monitor.web.ask import asked
+from monitor.web.ask import asked, others_asked
 from monitor.web.form import MAY_SEND_FORMS
 from monitor.web.page import Tongue
 
@@ -241,7 +241,7 @@ class SettingsSheet:
         path = request.url.path
         if request.method == "POST":
             path = f"/agencies/{facts['code']}/{'telling' if template in _OF_TELLING else 'settings'}"
-        common = {"visitor": visitor, "path": path}
+        common = {"visitor": visitor, "path": path, "query": "" if request.method == "POST" else others_asked(request)}
         return HTMLResponse(page.render({**common, **facts}), status_code=status, headers=MAY_SEND_FORMS)
 
 

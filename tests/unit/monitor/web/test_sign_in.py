@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from html import unescape
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
@@ -324,3 +327,35 @@ async def test_who_has_no_role_yet_reads_so_in_a_page_and_finds_their_account(
     assert 'href="/account"' in answer.text
     assert (await browser.get("/api/v1/agencies", headers={"Accept": "text/html"})).json()["status"] == 403
     assert (await browser.get("/account")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/sign-in?next=/agencies/JCM%3Fq%3D1",
+        "/journal?by=siti&event=signed+in",
+        "/rotas?q=jcm",
+        "/agencies/JCM/versions?from=1&to=1",
+        "/agencies/TIADA",
+    ],
+)
+async def test_the_other_language_leads_back_to_all_that_the_address_asks_for(place: House, address: str) -> None:
+    browser = await place.admitted("siti", "admin")
+    malay = await browser.get(address, headers={"Accept": "text/html"})
+    there = re.search(r'href="([^"]*)" lang="en"', malay.text)
+    assert there is not None
+    english = await browser.get(unescape(there[1]), headers={"Accept": "text/html"})
+    assert (english.status_code, english.url.path) == (malay.status_code, malay.url.path)
+    assert '<html lang="en">' in english.text
+    asked = parse_qsl(urlsplit(address).query)
+    assert dict(parse_qsl(english.url.query.decode())) == {**dict(asked), "lang": "en"}
+
+
+async def test_the_other_language_of_a_refusal_leads_to_no_strangers_page_and_stays(place: House) -> None:
+    browser = await place.admitted("siti", "viewer")
+    strange = await browser.get("http://localhost//penyerang.contoh.my/", headers={"Accept": "text/html"})
+    assert 'href="/?lang=en"' in strange.text
+    assert "penyerang" not in "".join(re.findall(r'href="[^"]*"', strange.text))
+    refused = await browser.get("/users?lang=en", headers={"Accept": "text/html"})
+    assert '<html lang="en">' in refused.text
+    assert '<html lang="en">' in (await browser.get("/account")).text
