@@ -359,3 +359,20 @@ async def test_the_other_language_of_a_refusal_leads_to_no_strangers_page_and_st
     refused = await browser.get("/users?lang=en", headers={"Accept": "text/html"})
     assert '<html lang="en">' in refused.text
     assert '<html lang="en">' in (await browser.get("/account")).text
+
+
+async def test_what_is_to_be_done_is_done_by_pages_by_whoever_has_signed_in(place: House) -> None:
+    browser = await place.admitted("siti", "noc")
+    page = (await browser.get("/agencies/JCM")).text
+    todo = re.findall(r'<section id="todo">(.*?)</section>', page, re.DOTALL)
+    assert todo
+    assert "<code>" not in todo[0]
+    ways = set(re.findall(r'href="([^"]*)"', todo[0]))
+    assert ways == {"/incidents/JCM-01", "/agencies/JCM/test"}
+    assert [(await browser.get(way)).status_code for way in ways] == [200, 200]
+
+
+async def test_the_page_to_sign_in_by_does_not_lead_in_a_circle(place: House) -> None:
+    async with place.browser() as browser:
+        for path in ("/sign-in", "/welcome"):
+            assert "<footer" not in (await browser.get(path)).text
