@@ -105,6 +105,7 @@ from monitor.web.access.tokens import token_pages
 from monitor.web.access.users import user_pages
 from monitor.web.access.walls import wall_pages
 from monitor.web.agency.mailbox import mailbox_setup_pages
+from monitor.web.agency.mailboxes import mailbox_pages
 from monitor.web.agency.settings import settings_pages
 from monitor.web.api.declaration import declaration_orders
 from monitor.web.api.document import agency_documents
@@ -528,6 +529,7 @@ class App:
             partial(settings_pages, editor, self._clock),
             partial(mailbox_setup_pages, setups, editor),
             partial(drill_pages, self._watchdog.driller, self._rests),
+            partial(mailbox_pages, editor, self._clock),
             partial(trial_pages, Trials(self._lifecycle, self._clock, self._watch)),
             partial(journal_pages, JournalPages(self._database), users),
             partial(wall_pages, walls, self._clock),

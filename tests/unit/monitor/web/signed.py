@@ -67,6 +67,7 @@ from monitor.web.access.tokens import token_pages
 from monitor.web.access.users import user_pages
 from monitor.web.access.walls import wall_pages
 from monitor.web.agency.mailbox import mailbox_setup_pages
+from monitor.web.agency.mailboxes import mailbox_pages
 from monitor.web.agency.settings import settings_pages
 from monitor.web.api.declaration import declaration_orders
 from monitor.web.api.document import agency_documents
@@ -316,6 +317,7 @@ async def house(
             partial(settings_pages, site.editor, clock),
             partial(mailbox_setup_pages, MailboxSetups(lifecycle, clock, premises or SetupPremises()), site.editor),
             partial(drill_pages, driller, lambda: site.rests),
+            partial(mailbox_pages, site.editor, clock),
             partial(trial_pages, trials),
             partial(journal_pages, JournalPages(database), users),
             partial(wall_pages, walls, clock),

@@ -41,6 +41,8 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "GET /mailboxes/consent": ("part", {"officer", "admin"}),
     "POST /agencies/{code}/settings/calendar": ("own", {"officer", "admin"}),
     "GET /agencies/{code}/telling": ("own", {"officer", "admin"}),
+    "GET /agencies/{code}/mailboxes": ("own", {"officer", "admin"}),
+    "POST /agencies/{code}/mailboxes": ("own", {"officer", "admin"}),
     "GET /agencies/{code}/versions": ("own", {"officer", "admin"}),
     "GET /agencies/{code}/drills": ("own", {"officer", "noc"}),
     "POST /agencies/{code}/drills": ("own", {"officer", "noc"}),

@@ -1,0 +1,225 @@
+"""An agency's mailboxes, for the officers who look after its mail: their servers and sign-in, with a password that is typed here.
+
+What is typed into a field of a password is shown to nobody again, not to who has typed it either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi.responses import RedirectResponse
+from jinja2 import Environment
+
+from alerts.record.clock import Clock
+from monitor.access.role import Permission
+from monitor.access.visitor import Visitor
+from monitor.config.files.document import document_of
+from monitor.config.files.edit import DropValue, NotEditable, TextEdit, edit_text
+from monitor.config.files.problem import Problem
+from monitor.config.sense.custody import rests_on_typing
+from monitor.model.document import DocumentVersion
+from monitor.service.order import NotDone
+from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftAnswer
+from monitor.service.portal.typed_mailbox import PROTOCOLS, SERVER_KEYS, TypedMailbox, mailbox_draft
+from monitor.store.upkeep.documents import DocumentsMovedOnError
+from monitor.web.access.gate import Needs, agency_in_path
+from monitor.web.agency.entry import BadField, mapping
+from monitor.web.agency.sheet import NOTHING_TYPED, SettingsSheet, TypedForm
+from monitor.web.ask import remember
+from monitor.web.form import form_of
+from monitor.web.page import Tongue
+from probes.model.bounds import OutOfBounds
+from probes.model.mailbox import Security
+
+_Officer = Annotated[Visitor, Depends(Needs(Permission.EDIT_AGENCY, agency_in_path))]
+_FORMS: Final = frozenset({"mailbox", "add_mailbox", "drop_mailbox"})
+#: In characters; what is longer is no password that a server takes.
+_LONGEST: Final = 500
+_TEMPLATE: Final = "mailboxes.html"
+#: What is wrong with a field: a word of the page, or else the checks' own words, which are English.
+_Fault = tuple[str, str]
+#: How the checks begin what officers here have to do with, and the word for it.
+_WORDS: Final = (
+    *((f"is {why};", f"out_{why.name.lower()}") for why in OutOfBounds),
+    ("was typed for ", "other_servers"),
+    ("only an administrator changes ", "placed_only"),
+)
+
+
+def mailbox_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue, Environment]) -> APIRouter:
+    """Build the page."""
+    router, sheet = APIRouter(include_in_schema=False), SettingsSheet(editor, clock, templates)
+
+    @router.get("/agencies/{code}/mailboxes")
+    async def mailboxes(request: Request, code: str, visitor: _Officer) -> Response:
+        saved = request.query_params.get("saved", "")
+        facts = {**_page(editor, await editor.latest(code.upper())), "saved": saved[:9], "is_same": saved == "same"}
+        return remember(request, sheet.render(request, visitor, _TEMPLATE, facts))
+
+    @router.post("/agencies/{code}/mailboxes")
+    async def save(request: Request, code: str, visitor: _Officer) -> Response:
+        code, fields = code.upper(), dict(await form_of(request))
+        if fields.get("form") not in _FORMS:
+            raise HTTPException(404, "there is no such form")
+        # From here on it is in no value that a page is made of.
+        password = fields.pop("password", "")
+        typed = TypedForm(name=fields["form"], fields={name: value.strip() for name, value in fields.items()})
+        try:
+            draft = await _draft(code, typed, password, editor)
+            answer = await editor.save(draft, by=visitor.by, may_place=visitor.may(Permission.PLACE_SECRETS, code))
+        except BadField as wrong:
+            facts = _page(editor, await editor.latest(code), typed=typed, errors={wrong.field: [(str(wrong), "")]})
+            return sheet.render(request, visitor, _TEMPLATE, facts, 422)
+        except (NotEditable, NotDone, DocumentsMovedOnError) as wrong:
+            facts = {**_page(editor, await editor.latest(code), typed=typed), "why": str(wrong)}
+            return sheet.render(request, visitor, _TEMPLATE, facts, 422)
+        if answer.theirs is not None:
+            # What was typed is still there, beside what the mailboxes are by now.
+            facts = {**_page(editor, answer.theirs, typed=typed), "theirs": answer.theirs}
+            return sheet.render(request, visitor, _TEMPLATE, facts, 409)
+        if answer.is_refused:
+            facts = _page(editor, await editor.latest(code), typed=typed, answer=answer)
+            return sheet.render(request, visitor, _TEMPLATE, facts, 422)
+        if answer.written is not None and (answer.problems or not answer.taken):
+            return sheet.render(request, visitor, _TEMPLATE, _page(editor, answer.written, answer=answer))
+        saved = answer.written.number if answer.written else "same"
+        return RedirectResponse(f"/agencies/{code}/mailboxes?saved={saved}", status_code=303)
+
+    return router
+
+
+# -- what was typed ----------------------------------------------------------------------------------------------
+
+
+async def _draft(code: str, typed: TypedForm, password: str, editor: AgencyEditor) -> AgencyDraft:
+    """Return what a form wants the document to be. Raise `NotEditable`, `NotDone`, or `BadField` with a word of the page."""
+    started_from = typed.fields.get("started_from", "")
+    before = await editor.started_from(code, started_from)
+
+    def made() -> AgencyDraft:
+        data = document_of(before, code).data
+        key = _key(typed, data)
+        if typed.name == "drop_mailbox":
+            return AgencyDraft(agency=code, text=edit_text(before, _dropped(key, data)), started_from=started_from)
+        if typed.name == "add_mailbox" and not password:
+            raise BadField("password", "password_missing")
+        return mailbox_draft(code, before, started_from, _typed(key, typed.fields, _password(password)))
+
+    return await asyncio.to_thread(made)
+
+
+def _key(typed: TypedForm, data: Mapping[str, Any]) -> str:
+    key, there = typed.fields.get("key", ""), mapping(data.get("mailboxes"))
+    if typed.name != "add_mailbox":
+        if key not in there:
+            raise BadField("key", "key_gone")
+        return key
+    if not key:
+        raise BadField("key", "key_missing")
+    if key in there:
+        raise BadField("key", "key_taken")
+    return key
+
+
+def _password(text: str) -> str:
+    if text and (not text.isprintable() or text != text.strip() or len(text) > _LONGEST):
+        raise BadField("password", "password_odd")
+    return text
+
+
+def _typed(key: str, fields: Mapping[str, str], password: str) -> TypedMailbox:
+    servers = {
+        protocol: {each: fields.get(f"{protocol}.{each}", "") for each in SERVER_KEYS}
+        for protocol in PROTOCOLS
+        if fields.get(f"{protocol}.host")
+    }
+    address = fields.get("address", "")
+    return TypedMailbox(
+        key=key, address=address, servers=servers, username=fields.get("username") or address, password=password
+    )
+
+
+def _dropped(key: str, data: Mapping[str, Any]) -> Sequence[TextEdit]:
+    """Return what takes a mailbox out, with the routes that name it: they would lead nowhere."""
+    routes = data.get("routes")
+    listed = routes if isinstance(routes, list) else []
+    using = [number for number, route in enumerate(listed) if mapping(route).get("mailbox") == key]
+    gone = [DropValue(path=("routes", number)) for number in reversed(using)]
+    return [*gone, DropValue(path=("mailboxes", key))]
+
+
+# -- what is shown -----------------------------------------------------------------------------------------------
+
+
+def _page(
+    editor: AgencyEditor,
+    version: DocumentVersion,
+    *,
+    typed: TypedForm = NOTHING_TYPED,
+    answer: DraftAnswer | None = None,
+    errors: Mapping[str, Sequence[_Fault]] | None = None,
+) -> Mapping[str, object]:
+    data = document_of(version.text or "", version.agency).data
+    portal = editor.configuration().settings.portal
+    at_fields, others = _sorted(answer.problems if answer else (), typed.fields.get("key", ""))
+    return {
+        "version": version,
+        "code": version.agency,
+        "file": editor.file_of(version),
+        "boxes": [_box(key, mapping(each), data) for key, each in mapping(data.get("mailboxes")).items()],
+        "protocols": PROTOCOLS,
+        "securities": list(Security),
+        "can_keep": portal is not None and portal.secrets_key is not None,
+        "typed": typed,
+        "answer": answer,
+        "others": others,
+        "errors": errors or (at_fields if typed.name else {}),
+        "theirs": None,
+        "saved": "",
+        "is_same": False,
+        "why": "",
+    }
+
+
+def _box(key: str, mailbox: Mapping[str, Any], data: Mapping[str, Any]) -> Mapping[str, Any]:
+    login = mapping(mailbox.get("login"))
+    by_tokens = any(each in login for each in ("oauth", "token_file", "token_command"))
+    routes = data.get("routes")
+    listed = [mapping(each) for each in (routes if isinstance(routes, list) else ())]
+    return {
+        "key": key,
+        "address": mailbox.get("address") or "",
+        "username": login.get("username") or "",
+        "way": "tokens" if by_tokens else "typed" if rests_on_typing(mailbox) else "placed",
+        "servers": {each: mapping(mailbox.get(each)) for each in PROTOCOLS},
+        "routes": [str(each.get("direction")) for each in listed if each.get("mailbox") == key],
+    }
+
+
+def _sorted(problems: Sequence[Problem], key: str) -> tuple[Mapping[str, Sequence[_Fault]], Sequence[Problem]]:
+    """Return what is wrong by the field of the mailbox's form that it is about, and what is about none."""
+    at_fields: dict[str, list[_Fault]] = defaultdict(list)
+    others: list[Problem] = []
+    for each in problems:
+        field = _field(each.key, f"mailboxes.{key}")
+        if field is None or not key:
+            others.append(each)
+        else:
+            text = f"{each.message}; write instead: {each.instead}" if each.instead else each.message
+            at_fields[field].append((next((word for begins, word in _WORDS if text.startswith(begins)), ""), text))
+    return at_fields, others
+
+
+def _field(key: str, above: str) -> str | None:
+    if key == above:
+        return "key"
+    if not key.startswith(f"{above}."):
+        return None
+    below = key.removeprefix(f"{above}.")
+    if below.startswith("login"):
+        return "username" if below == "login.username" else "password"
+    return f"{below}.host" if below in PROTOCOLS else below

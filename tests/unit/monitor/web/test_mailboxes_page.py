@@ -1,0 +1,253 @@
+"""Officers look after their agency's mailboxes: a password is typed, kept, told to its servers alone, and never shown."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from monitor.access.locked import SecretPurpose
+from monitor.config.files.secret import TypedSecret
+from monitor.config.loading import load, stored_source
+from monitor.model.document import Pen, digest_of
+from monitor.service.access.safe import Safe
+from monitor.store.schema.tables import journal
+from monitor.store.upkeep.keyring import Keyring
+from monitor.store.upkeep.secrets import Secrets
+from monitor.web.page import Tongue, words
+from probes.model.bounds import OutOfBounds
+from probes.model.mailbox import Password, Withheld
+from tests.integration.watching import agency
+from tests.unit.monitor.web.signed import KEY, House, house
+
+PAGE = "/agencies/JCM/mailboxes"
+SECRET, ANOTHER = "rahsia-peti-kaunter", "rahsia-yang-lain"
+BOX = {
+    "key": "kaunter",
+    "address": "kaunter@jcm.gov.my",
+    "smtp.host": "mel.jcm.gov.my",
+    "smtp.security": "implicit",
+    "imap.host": "mel.jcm.gov.my",
+    "imap.security": "starttls",
+    "username": "",
+}
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[House]:
+    async with house(tmp_path) as opened:
+        settings = opened.site.settings
+        (settings.parent / "secrets" / "key").write_text(KEY)
+        (settings.parent / "secrets" / "key").chmod(0o600)
+        text = settings.read_text().replace("state: state", f"state: {tmp_path}")
+        settings.write_text(f"{text}\nportal: {{secrets_key_file: secrets/key, mail_networks: [10.20.0.0/16]}}\n")
+        await take_up(opened)
+        yield opened
+
+
+async def take_up(place: House) -> None:
+    """Read what the store has, as a reload does."""
+    sources = [stored_source(each.document) for each in (await place.site.documents.latest()).values() if each.document]
+    place.site.configuration = load(place.site.settings, {}, documents=sources).accepted()
+
+
+@pytest.fixture
+async def officer(place: House) -> httpx.AsyncClient:
+    browser = await place.admitted("siti", "officer:JCM")
+    await browser.get(f"{PAGE}?lang=en")
+    return browser
+
+
+async def send(place: House, browser: httpx.AsyncClient, form: str, **fields: str) -> httpx.Response:
+    given = {"form": form, "started_from": digest_of(await place.site.text()), **fields}
+    return await browser.post(PAGE, data={name.replace("__", "."): value for name, value in given.items()})
+
+
+async def added(place: House, browser: httpx.AsyncClient, **fields: str) -> httpx.Response:
+    answer = await send(place, browser, "add_mailbox", **{**BOX, "password": SECRET, **fields})
+    await take_up(place)
+    return answer
+
+
+def shown(answer: httpx.Response) -> str:
+    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", answer.text)))
+
+
+async def kept(place: House, key: str = KEY) -> dict[str, TypedSecret]:
+    """Return what the store keeps, by its names."""
+    keyring = Keyring(key)
+    there = await Secrets(place.database).under(keyring.key_ids, None, 99)
+    found = {
+        each.owner: keyring.decrypt(each, locked) for each, locked in there if each.purpose is SecretPurpose.MAILBOX
+    }
+    return {name: TypedSecret.read(text) for name, text in found.items()}
+
+
+def mailbox_of(place: House, key: str = "kaunter") -> Password | Withheld:
+    login = place.site.configuration.registry.mailboxes[f"JCM/{key}"].mailbox.login
+    assert isinstance(login, Password | Withheld)
+    return login
+
+
+async def test_a_mailbox_is_added_and_signs_in_with_what_was_typed_and_nothing_shows_it(
+    place: House, officer: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    answer = await added(place, officer)
+
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{PAGE}?saved=2")
+    ((name, secret),) = (await kept(place)).items()
+    assert secret == TypedSecret(SECRET, hearers=["mel.jcm.gov.my:465 implicit", "mel.jcm.gov.my:143 starttls"])
+    text = await place.site.text()
+    assert text == agency("JCM") + (
+        "  kaunter:\n    address: kaunter@jcm.gov.my\n    smtp:\n      host: mel.jcm.gov.my\n      security: implicit\n"
+        "    imap:\n      host: mel.jcm.gov.my\n      security: starttls\n"
+        f"    login:\n      username: kaunter@jcm.gov.my\n      password_kept: {name}\n"
+    )
+    assert mailbox_of(place) == Password(username="kaunter@jcm.gov.my", secret=SECRET)
+    assert (await place.site.editor.latest("JCM")).pen is Pen.PORTAL
+    async with place.database.read() as connection:
+        entries = (await connection.execute(select(journal).where(journal.c.event == "secret typed"))).all()
+    assert [(each.actor, each.detail) for each in entries] == [("Siti Contoh (siti)", {"secret": name})]
+
+    pages = [await officer.get(each) for each in (PAGE, "/agencies/JCM/settings", "/agencies/JCM/versions?from=1&to=2")]
+    assert all(each.status_code == 200 for each in pages)
+    assert not any(SECRET in each.text for each in pages)
+    files = [tmp_path / f"pantau.sqlite{end}" for end in ("", "-wal")]
+    assert not any(SECRET.encode() in each.read_bytes() for each in files)
+
+
+async def test_another_server_wants_the_password_again(place: House, officer: httpx.AsyncClient) -> None:
+    await added(place, officer)
+    moved = {**BOX, "imap.host": "imap.penyerang.example"}
+    before = await place.site.text()
+    answer = await send(place, officer, "mailbox", **moved)
+
+    assert answer.status_code == 422
+    assert "was typed for other servers, and is not told to these" in shown(answer)
+    assert 'id="mailbox-password-fault"' in answer.text
+    # Nor does the whole text lead it there.
+    text = before.replace("host: mel.jcm.gov.my", "host: mel.penyerang.example")
+    fields = {"form": "text", "started_from": digest_of(before), "text": text}
+    whole = await officer.post("/agencies/JCM/settings", data=fields)
+    assert whole.status_code == 422
+    assert "and not for mel.penyerang.example:143 starttls" in shown(whole)
+    # What was typed is still there.
+    assert 'value="imap.penyerang.example"' in answer.text
+    assert await place.site.text() == before
+
+    assert (await send(place, officer, "mailbox", **moved, password=ANOTHER)).status_code == 303
+    await take_up(place)
+    assert mailbox_of(place) == Password(username="kaunter@jcm.gov.my", secret=ANOTHER)
+    # With another key, too.
+    new = KEY[:-2] + "A="
+    assert (await Safe(Secrets(place.database), place.clock, Keyring(new, KEY)).rotate(by="Ravi")).changed == 1
+    (place.site.settings.parent / "secrets" / "key").write_text(new)
+    await take_up(place)
+    assert mailbox_of(place) == Password(username="kaunter@jcm.gov.my", secret=ANOTHER)
+    # The first one is forgotten.
+    assert [each.get_secret_value() for each in (await kept(place, new)).values()] == [ANOTHER]
+
+
+async def test_what_an_operator_has_placed_is_taken_over_with_a_password_and_moved_by_none(
+    place: House, officer: httpx.AsyncClient
+) -> None:
+    servers = {"smtp.host": "mel.jcm.gov.my", "imap.host": "mel.jcm.gov.my"}
+    own = {"key": "utama", "address": "pantau@jcm.gov.my", "username": "JCM", **servers}
+    answer = await send(place, officer, "mailbox", **own)
+    assert answer.status_code == 422
+    assert "only an administrator changes who is told it" in shown(answer)
+
+    assert (await send(place, officer, "mailbox", **own, password=SECRET)).status_code == 303
+    text = await place.site.text()
+    assert "password_file" not in text
+    assert "127.0.0.1" not in text
+    await take_up(place)
+    assert mailbox_of(place, "utama") == Password(username="JCM", secret=SECRET)
+
+
+WRONG = [
+    ({"imap.host": "127.0.0.1", "imap.port": "5432"}, "imap.port", "is a port that mail servers do not use"),
+    ({"imap.host": "127.0.0.1"}, "imap.host", "This is Pantau's own machine"),
+    ({"imap.host": "169.254.169.254"}, "imap.host", "the link of Pantau's machine"),
+    ({"smtp.host": "10.21.0.1"}, "smtp.host", "is a private network that was not opened"),
+    ({"imap.host": '"><script>alert(1)</script>'}, "imap.host", "is no host name"),
+    ({"address": "bukan alamat"}, "address", "is no mail address"),
+    ({"address": "siti@gmail.com"}, "address", "gmail.com"),
+    ({"password": ""}, "password", "is missing"),
+    ({"password": " rahsia"}, "password", "begins or ends with a blank"),
+    ({"key": "utama"}, "key", "There is a mailbox of this short name already"),
+    ({"key": ""}, "key", "has no short name"),
+    ({"key": "Kaunter Satu"}, "key", "is no name"),
+]
+
+
+def test_whatever_is_out_of_bounds_is_said_in_both_languages() -> None:
+    for tongue in Tongue:
+        assert {f"out_{why.name.lower()}" for why in OutOfBounds} <= words("boxes", tongue).keys()
+
+
+async def test_what_is_wrong_is_told_at_its_field_and_what_was_typed_stays(
+    place: House, officer: httpx.AsyncClient
+) -> None:
+    for fields, at, told in WRONG:
+        answer = await send(place, officer, "add_mailbox", **{**BOX, "password": SECRET, **fields})
+        assert answer.status_code == 422
+        fault = re.search(rf'id="add_mailbox-{at}-fault">(.*?)</div>', answer.text, re.DOTALL)
+        assert fault, (fields, shown(answer))
+        assert told in html.unescape(fault[1])
+        for name, value in {**BOX, **fields}.items():
+            if name not in {"password", "smtp.security", "imap.security"} and value:
+                assert f'name="{name}" value="{html.escape(value).replace("&quot;", "&#34;")}"' in answer.text
+        assert SECRET not in answer.text
+        assert "<script" not in answer.text
+    assert await place.site.text() == agency("JCM")
+    assert await kept(place) == {}
+    # What the site has opened is taken.
+    inside = {"imap.host": "10.20.0.7", "smtp.host": "", "password": SECRET}
+    assert (await send(place, officer, "add_mailbox", **{**BOX, **inside})).status_code == 303
+
+
+async def test_a_mailbox_is_removed_with_its_routes_and_its_password(place: House, officer: httpx.AsyncClient) -> None:
+    await added(place, officer)
+    text = await place.site.text() + (
+        "routes:\n  - {direction: internal, mailbox: kaunter}\n  - {direction: internal, mailbox: utama}\n"
+    )
+    await place.site.write(JCM=text)
+    page = await officer.get(f"{PAGE}?lang=en")
+    assert "These routes use it, and go with it:" in shown(page)
+
+    assert (await send(place, officer, "drop_mailbox", key="kaunter")).status_code == 303
+    assert await place.site.text() == agency("JCM") + "routes:\n  - {direction: internal, mailbox: utama}\n"
+    assert await kept(place) == {}
+
+
+async def test_who_comes_second_is_told_and_nothing_is_lost(place: House, officer: httpx.AsyncClient) -> None:
+    started = digest_of(await place.site.text())
+    await place.site.write(JCM=f"# other\n{agency('JCM')}")
+    answer = await added(place, officer, started_from=started)
+
+    assert answer.status_code == 409
+    assert "was written by Ravi" in shown(answer)
+    assert 'name="key" value="kaunter"' in answer.text
+    assert SECRET not in answer.text
+    assert await kept(place) == {}
+    # The form that is shown now is about their version.
+    again = re.findall(r'name="started_from" value="([0-9a-f]{64})"', answer.text)
+    assert set(again) == {digest_of(await place.site.text())}
+
+
+async def test_without_a_key_nothing_is_kept_and_it_is_said(tmp_path: Path) -> None:
+    async with house(tmp_path, keys=()) as place:
+        officer = await place.admitted("siti", "officer:JCM")
+        page = await officer.get(PAGE)
+        assert "portal.secrets_key_file" in shown(page)
+
+        answer = await send(place, officer, "add_mailbox", **BOX, password=SECRET)
+        assert answer.status_code == 422
+        assert "no password can be kept here" in shown(answer)
+        assert await place.site.text() == agency("JCM")
