@@ -81,7 +81,8 @@ def read_secrets(directory: Path, server: PostgresServer | None, purpose: Secret
 
     Raise `DocumentsAwayError`.
     """
-    query = select(kept_secret).where(kept_secret.c.purpose == str(purpose))
+    of_each = (kept_secret.c.owner, kept_secret.c.key_id, kept_secret.c.ciphertext)
+    query = select(*of_each).where(kept_secret.c.purpose == str(purpose))
     rows = read_apart(directory, server, query, kept_secret.name)
     return {row.owner: Ciphertext(key_id=row.key_id, text=row.ciphertext) for row in rows}
 

@@ -8,6 +8,8 @@ import sqlite3
 import pytest
 
 from monitor.access.locked import SecretPlace, SecretPurpose
+from monitor.config.agency.mailbox import MailboxSettings
+from monitor.config.fields.trust import Trust
 from monitor.config.files.secret import TypedSecret
 from monitor.config.loading import Memory
 from monitor.config.model.registry import Registry
@@ -208,3 +210,11 @@ def test_what_is_kept_says_whom_it_was_typed_for() -> None:
     assert secret != TypedSecret(SECRET)
     with pytest.raises(ValueError, match="is no secret"):
         TypedSecret.read("[]")
+
+
+def test_one_that_would_be_told_to_others_all_the_same_is_not_signed_in_with() -> None:
+    login = {"username": "pantau", "password": TypedSecret(SECRET, hearers=HEARERS)}
+    said = {"address": "pantau@jcm.gov.my", "imap": {"host": "imap.penyerang.example"}, "login": login}
+    mailbox = MailboxSettings.model_validate(said).build("JCM/utama", Trust(), Bounds())
+
+    assert mailbox.login == Withheld(username="pantau", why="it was typed for other servers")

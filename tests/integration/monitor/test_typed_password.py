@@ -1,0 +1,73 @@
+"""A password that an officer types in the portal of a running service: it is kept, taken up, and named by an export."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import httpx
+import pytest
+
+from monitor.config.loading import load
+from monitor.model.document import digest_of, secrets_named
+from monitor.store.upkeep.keyring import new_key
+from probes.model.mailbox import Password, Withheld
+from tests.integration.monitor.test_agency_by_page import free_port, invited, officer, run, stored
+from tests.integration.watching import laid_out, service
+
+PAGE = "/agencies/JCM/mailboxes"
+SECRET = "rahsia-peti-kaunter"
+
+
+async def add(browser: httpx.AsyncClient, place: Path, host: str) -> httpx.Response:
+    typed = {"key": "kaunter", "address": "kaunter@jcm.gov.my", "password": SECRET, "imap.host": host}
+    # Nothing is connected to: the name leads to this machine, and nobody has opened that.
+    servers = {"imap.security": "starttls", "smtp.host": host, "smtp.security": "starttls"}
+    form = {"form": "add_mailbox", "started_from": digest_of(stored(place)), **typed, **servers}
+    return await browser.post(PAGE, data=form)
+
+
+def login(place: Path) -> object:
+    """Return with what the configuration, as anybody reads it, signs in."""
+    return load(place / "pantau.yaml", {}).accepted().registry.mailboxes["JCM/kaunter"].mailbox.login
+
+
+async def test_what_was_typed_is_taken_up_goes_nowhere_inside_and_is_named_by_an_export(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, port = laid_out(tmp_path), free_port()
+    settings, key = place / "pantau.yaml", place / "secrets" / "key"
+    key.write_text(new_key())
+    key.chmod(0o600)
+    text = settings.read_text().replace("listen: 127.0.0.1:0\n", f"listen: 127.0.0.1:{port}\n", 1)
+    settings.write_text(f"{text}portal: {{secrets_key_file: secrets/key}}\n")
+    assert (await asyncio.to_thread(run, place, "apply"))[0] == 0
+    code = await invited(place)
+
+    async with service(place), officer(port, code) as browser:
+        answer = await add(browser, place, "localhost")
+        assert answer.status_code in {200, 303}, answer.text
+        (name,) = secrets_named(stored(place))
+        assert login(place) == Password(username="kaunter@jcm.gov.my", secret=SECRET)
+
+        assert (await asyncio.to_thread(run, place, "export"))[0] == 0
+        exported = (place / "agencies" / "jcm.yaml").read_text()
+        assert f"password_kept: {name}" in exported
+        assert SECRET not in exported
+        status, told = await asyncio.to_thread(run, place, "apply")
+        assert status == 0
+        assert "The store has all of it already." in told
+        # The running service has taken it up, and goes nowhere inside: not for the name of this machine either.
+        said = ""
+        async with asyncio.timeout(30):
+            while "mailbox=JCM/kaunter" not in said:
+                await asyncio.sleep(0.05)
+                said += capsys.readouterr().out
+        assert (
+            "detail='this machine itself' mailbox=JCM/kaunter outcome=inconclusive reason='address not allowed'" in said
+        )
+        assert SECRET not in said
+
+    # With another key it is that mailbox alone that is not signed in to.
+    key.write_text(new_key())
+    assert isinstance(login(place), Withheld)
