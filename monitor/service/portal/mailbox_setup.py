@@ -237,8 +237,8 @@ class MailboxSetups:
     ) -> None:
         """Sign in with a password, once at each server and no further than the first refusal."""
         self._choose(setup, chosen, username)
-        setup.password = password
-        await self._try(setup, Password(username=username, secret=password), "password", seen_from)
+        await self._try(setup, chosen, Password(username=username, secret=password), "password", seen_from)
+        setup.password, setup.consent = password, None
 
     async def ask_consent(
         self, setup: MailboxSetup, chosen: ChosenServers, username: str, *, seen_from: str = ""
@@ -288,7 +288,7 @@ class MailboxSetups:
         except TimeoutError:
             pass
         finally:
-            if isinstance(answer, DeviceCode) and setup.no_consent is None:
+            if isinstance(answer, DeviceCode) and setup.no_consent is None and setup.way is way:
                 setup.device = answer
         if isinstance(answer, Consent):
             await self._consented(setup, answer, way)
@@ -315,15 +315,16 @@ class MailboxSetups:
     async def _consented(self, setup: MailboxSetup, consent: Consent, way: ConsentWay) -> None:
         rotation = Rotation(consent.refresh_token)
         tokens = KeptTokens(RefreshToken(way.client, rotation))
-        setup.consent = consent
-        await self._try(setup, OAuth(username=setup.username, tokens=tokens), "consent", "")
+        if setup.chosen is None:
+            raise ValueError("no servers were chosen")
+        await self._try(setup, setup.chosen, OAuth(username=setup.username, tokens=tokens), "consent", "")
         # Where each is taken only once, the trial has spent the first.
         setup.consent = Consent(refresh_token=await rotation.current())
+        setup.password, setup.way = None, way
 
-    async def _try(self, setup: MailboxSetup, login: Password | OAuth, way: str, seen_from: str) -> None:
-        chosen = setup.chosen
-        if chosen is None:
-            raise ValueError("no servers were chosen")
+    async def _try(
+        self, setup: MailboxSetup, chosen: ChosenServers, login: Password | OAuth, way: str, seen_from: str
+    ) -> None:
         self._count(setup.by)
         if isinstance(login, Password):
             self._spare(chosen, login.username)
@@ -336,10 +337,12 @@ class MailboxSetups:
         await self._lifecycle.told(setup.by, "mailbox tried", detail | ({"address": seen_from} if seen_from else {}))
         mailbox = self._mailbox(setup, chosen, login)
         async with self._room:
-            setup.tried = await try_mailbox(mailbox, _PATIENCE)
-        setup.mailbox = mailbox
+            tried = await try_mailbox(mailbox, _PATIENCE)
+        # Together, and last: whoever sends two forms at once has what the later one has tried, and not something of both.
+        setup.chosen, setup.username = chosen, login.username
+        setup.tried, setup.mailbox = tried, mailbox
         if isinstance(login, Password):
-            self._forgive(chosen, login.username, setup.tried)
+            self._forgive(chosen, login.username, tried)
 
     def _mailbox(self, setup: MailboxSetup, chosen: ChosenServers, login: Password | OAuth) -> Mailbox:
         reading = chosen.reading

@@ -188,6 +188,7 @@ class House:
     database: Database
     site: Site
     bench: Bench
+    setups: MailboxSetups
     walls: Walls
     factors: SecondFactors
     duty: Duty
@@ -309,13 +310,14 @@ async def house(
         )
         site = Site(directory / "site", database, clock, safe)
         await site.open()
+        setups = MailboxSetups(lifecycle, clock, premises or SetupPremises())
         pages = [
             partial(user_pages, administration),
             partial(token_pages, tokens),
             partial(task_pages, orders, orders, orders),
             partial(incident_pages, service, orders, orders),
             partial(settings_pages, site.editor, clock),
-            partial(mailbox_setup_pages, MailboxSetups(lifecycle, clock, premises or SetupPremises()), site.editor),
+            partial(mailbox_setup_pages, setups, site.editor),
             partial(drill_pages, driller, lambda: site.rests),
             partial(mailbox_pages, site.editor, clock),
             partial(trial_pages, trials),
@@ -363,6 +365,7 @@ async def house(
             database=database,
             site=site,
             bench=bench,
+            setups=setups,
             walls=walls,
             factors=factors,
             duty=duty,
