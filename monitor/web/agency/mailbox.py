@@ -21,6 +21,7 @@ from monitor.config.files.document import document_of
 from monitor.config.files.edit import NotEditable
 from monitor.config.files.section import MailAddress, Slug
 from monitor.config.service.consent import CONSENT_PATH
+from monitor.model.document import DocumentVersion
 from monitor.service.order import NotDone
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor
 from monitor.service.portal.mailbox_setup import (
@@ -36,6 +37,7 @@ from monitor.service.portal.typed_mailbox import mailbox_draft
 from monitor.store.upkeep.documents import DocumentsMovedOnError
 from monitor.web.access.gate import Needs, agency_in_path, permit
 from monitor.web.access.sign_in import from_where
+from monitor.web.agency.entry import mapping
 from monitor.web.agency.setup_sheet import BY_HAND, NONE, SetupSheet, offered
 from monitor.web.ask import remember
 from monitor.web.form import form_of
@@ -66,23 +68,22 @@ def mailbox_setup_pages(
     setups: MailboxSetups, editor: AgencyEditor, templates: Mapping[Tongue, Environment]
 ) -> APIRouter:
     """Build the pages."""
-    router, sheet = APIRouter(include_in_schema=False), SetupSheet(setups, templates)
+    router, sheet = APIRouter(include_in_schema=False), SetupSheet(setups, editor, templates)
 
     @router.get("/agencies/{code}/mailboxes/new")
     async def start(request: Request, code: str, visitor: _Officer) -> Response:
-        return remember(request, sheet.shown(request, "mailbox_new.html", visitor, code=code.upper(), address=""))
+        version = await editor.latest(code.upper())
+        return remember(request, sheet.start(request, visitor, version))
 
     @router.post("/agencies/{code}/mailboxes/new")
     async def search(request: Request, code: str, visitor: _Officer) -> Response:
-        agency, written = code.upper(), (await form_of(request)).get("address", "").strip()
+        version, written = await editor.latest(code.upper()), (await form_of(request)).get("address", "").strip()
         try:
-            address = str(TypeAdapter(MailAddress).validate_python(written))
-            setup = await setups.begin(agency, address, by=visitor.by, seen_from=from_where(request))
-        except (ValidationError, SetupRefused) as wrong:
-            problem = str(wrong) if isinstance(wrong, SetupRefused) else "no_address"
-            facts = {"code": agency, "address": written[:_LONGEST], "problem": problem}
-            return sheet.shown(request, "mailbox_new.html", visitor, status=422, **facts)
-        return RedirectResponse(f"/agencies/{agency}/mailboxes/new/{setup.key}", status_code=303)
+            address = _address(version, written)
+            setup = await setups.begin(version.agency, address, by=visitor.by, seen_from=from_where(request))
+        except (_BadChoice, SetupRefused) as wrong:
+            return sheet.start(request, visitor, version, address=written[:_LONGEST], problem=str(wrong))
+        return RedirectResponse(f"/agencies/{version.agency}/mailboxes/new/{setup.key}", status_code=303)
 
     @router.get("/agencies/{code}/mailboxes/new/{key}")
     async def look(request: Request, code: str, key: str, visitor: _Officer) -> Response:
@@ -129,7 +130,7 @@ def mailbox_setup_pages(
         if answer.written is None:
             return sheet.page(request, visitor, setup, answer=answer, typed=fields, status=422)
         setups.forget(setup)
-        return RedirectResponse(f"/agencies/{setup.agency}/settings?saved={answer.written.number}", status_code=303)
+        return RedirectResponse(f"/agencies/{setup.agency}/mailboxes?saved={answer.written.number}", status_code=303)
 
     @router.get(CONSENT_PATH)
     async def come_back(request: Request, visitor: _Returning) -> Response:
@@ -153,12 +154,23 @@ async def _draft(setup: MailboxSetup, name: str, editor: AgencyEditor) -> Agency
         raise _BadChoice("bad_name") from None
 
     def drafted() -> AgencyDraft:
-        mailboxes = document_of(text, setup.agency).data.get("mailboxes")
-        if isinstance(mailboxes, Mapping) and name in mailboxes:
+        if name in mapping(document_of(text, setup.agency).data.get("mailboxes")):
             raise _BadChoice("name_taken")
         return mailbox_draft(setup.agency, text, latest.digest, typed_mailbox(setup, name))
 
     return await asyncio.to_thread(drafted)
+
+
+def _address(version: DocumentVersion, written: str) -> str:
+    """Return an address of which there is no mailbox yet. Raise `_BadChoice`."""
+    try:
+        address = str(TypeAdapter(MailAddress).validate_python(written))
+    except ValidationError:
+        raise _BadChoice("no_address") from None
+    there = mapping(document_of(version.text or "", version.agency).data.get("mailboxes")).values()
+    if address.lower() in {str(mapping(each).get("address", "")).lower() for each in there}:
+        raise _BadChoice("address_taken")
+    return address
 
 
 # -- what was typed ------------------------------------------------------------------------------------------------------

@@ -12,8 +12,9 @@ from jinja2 import Environment
 
 from monitor.access.visitor import Visitor
 from monitor.advice.obstacle import Obstacle, obstacle_of, plain_obstacle
+from monitor.model.document import DocumentVersion
 from monitor.probing.attempt import SENDING, SideTried
-from monitor.service.portal.agency_editor import DraftAnswer
+from monitor.service.portal.agency_editor import AgencyEditor, DraftAnswer
 from monitor.service.portal.mailbox_setup import ChosenServers, MailboxSetup, MailboxSetups, SeenServer, ServerChoice
 from monitor.web.ask import asked
 from monitor.web.form import MAY_SEND_FORMS
@@ -31,9 +32,24 @@ _NO_SLUG: Final = re.compile(r"[^a-z0-9]+")
 class SetupSheet:
     """Renders the pages."""
 
-    def __init__(self, setups: MailboxSetups, templates: Mapping[Tongue, Environment]) -> None:
+    def __init__(self, setups: MailboxSetups, editor: AgencyEditor, templates: Mapping[Tongue, Environment]) -> None:
         self._setups = setups
+        self._editor = editor
         self._templates = templates
+
+    def start(
+        self, request: Request, visitor: Visitor, version: DocumentVersion, *, address: str = "", problem: str = ""
+    ) -> Response:
+        """Return the page that asks for an address, and says before anything else what could not be kept."""
+        portal = self._editor.configuration().settings.portal
+        facts = {
+            "code": version.agency,
+            "file": self._editor.file_of(version),
+            "can_keep": portal is not None and portal.secrets_key is not None,
+            "address": address,
+            "problem": problem,
+        }
+        return self.shown(request, "mailbox_new.html", visitor, status=422 if problem else 200, **facts)
 
     def page(
         self,

@@ -96,6 +96,8 @@ async def test_a_mailbox_that_works_is_said_to_with_its_phases_and_nothing_is_se
 ) -> None:
     page = await officer.get(f"{NEW}?lang=en")
     assert "Use a mailbox of its own that nobody reads" in page.text
+    # Nothing encrypts what is typed at this site: that is said first.
+    assert "portal.secrets_key_file" in page.text
     address = await begun(officer)
     page = await officer.get(address)
     assert "No servers were found for this domain" in page.text
@@ -163,6 +165,7 @@ async def test_what_can_be_no_mailbox_is_not_tried_and_stays_typed(
 async def test_only_an_address_of_the_agency_is_searched_for(officer: httpx.AsyncClient) -> None:
     for address, said in (
         ("bukan alamat", "bukan alamat e-mel"),
+        ("PANTAU@jcm.gov.my", "Sudah ada peti mel"),
         ("orang@mdc.gov.my", "di luar domain"),
         ("orang@gmail.com", "di luar domain"),
         ("orang@jcm.gov.my.penyerang.my", "di luar domain"),
@@ -257,7 +260,7 @@ async def test_a_mailbox_that_works_is_kept_with_its_secret_apart(
         assert (refused.status_code, said in refused.text) == (422, True), name
     kept = await officer.post(f"{address}/save", data={"name": "kaunter"})
     assert kept.status_code == 303, kept.text
-    assert kept.headers["location"] == "/agencies/JCM/settings?saved=2"
+    assert kept.headers["location"] == "/agencies/JCM/mailboxes?saved=2"
     text = await place.site.text()
     assert (
         "  kaunter:\n"
