@@ -133,6 +133,7 @@ from monitor.web.letters import letter_orders
 from monitor.web.portal import portal
 from monitor.web.rotas import rota_pages
 from monitor.web.serving import open_port, open_unix, serve, url_of
+from monitor.web.statement import statement_pages
 from monitor.web.trials import trial_pages
 from probes.mail.token import TokenSigner
 
@@ -484,6 +485,15 @@ class App:
         )
         writer = DocumentWriter(self._path, self._environ, self._documents, self._clock, safe)
         editor = AgencyEditor(writer, self._documents, self._configuration, self._reloader.reload)
+        monthly = Statements(
+            store=self._around.store,
+            days=self._days,
+            drills=Drills(self._database),
+            lifecycle=self._lifecycle,
+            clock=self._clock,
+            configuration=self._configuration,
+            checks=lambda agency: view_checks(self._watch().inspector.latest(agency)),
+        )
         orders = control(
             front,
             records(archive),
@@ -493,17 +503,7 @@ class App:
             declarations(declarer),
             letter_orders(self._letters),
             paper(self._restorer),
-            statements(
-                Statements(
-                    store=self._around.store,
-                    days=self._days,
-                    drills=Drills(self._database),
-                    lifecycle=self._lifecycle,
-                    clock=self._clock,
-                    configuration=self._configuration,
-                    checks=lambda agency: view_checks(self._watch().inspector.latest(agency)),
-                )
-            ),
+            statements(monthly),
             users_of(administration),
             tokens_of(tokens),
             documents(writer, self._reloader.reload),
@@ -528,6 +528,7 @@ class App:
             partial(incident_pages, front, worklist, declarer),
             partial(settings_pages, editor, self._clock),
             partial(mailbox_setup_pages, setups, editor),
+            partial(statement_pages, monthly),
             partial(drill_pages, self._watchdog.driller, self._rests),
             partial(mailbox_pages, editor, self._clock),
             partial(trial_pages, Trials(self._lifecycle, self._clock, self._watch)),

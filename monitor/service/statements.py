@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
 from hashlib import sha256
+from typing import Final
 
 from alerts.documents.statement import MonthlyStatement
+from alerts.model.incident import Incident
+from alerts.model.notice import Language
 from alerts.record.clock import Clock
 from monitor.config.loading import Configuration
-from monitor.model.day import moment_of
+from monitor.model.day import MinuteState, day_of, moment_of
 from monitor.proof.lifecycle import Lifecycle
 from monitor.proof.statement import (
     NoMonthError,
@@ -27,6 +32,20 @@ from monitor.store.engine.drills import Drills
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.days import DayRecords
 from monitor.views.overview import CheckView
+
+#: So many months back a page offers; others are asked for by their address.
+OFFERED: Final = 13
+#: In days.
+_JUST_BEGUN: Final = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonthGathered:
+    """What there is to tell of a month."""
+
+    statement: MonthlyStatement
+    #: How many minutes of each day were in each state.
+    days: Sequence[tuple[date, Mapping[MinuteState, int]]]
 
 
 class Statements:
@@ -54,6 +73,16 @@ class Statements:
 
     async def statement(self, quoted: str, written_month: str, by: str) -> Mapping[str, bytes]:
         """Return the files by name, the PDF first. Raise `NotDone`, or `StoreAway`."""
+        told = await self.gathered(quoted, written_month, by)
+        statement = told.statement
+        files = await asyncio.to_thread(statement_files, statement, told.days, self._configuration().wording)
+        sha256_of_page = sha256(next(iter(files.values()))).hexdigest()
+        detail = {"agency": statement.agency, "month": f"{statement.month:%Y-%m}", "sha256": sha256_of_page}
+        await self._lifecycle.told(by, "statement made", detail)
+        return files
+
+    async def gathered(self, quoted: str, written_month: str, by: str) -> MonthGathered:
+        """Return what a statement tells, and journal nothing: it is looked at. Raise as `statement` does."""
         configuration, now = self._configuration(), self._clock.now()
         agency = agency_called(quoted, configuration.registry.agencies)
         try:
@@ -82,7 +111,20 @@ class Statements:
             made_at=now,
             made_by=by,
         )
-        files = await asyncio.to_thread(statement_files, statement, days, configuration.wording)
-        detail = {"agency": agency, "month": f"{month:%Y-%m}", "sha256": sha256(next(iter(files.values()))).hexdigest()}
-        await self._lifecycle.told(by, "statement made", detail)
-        return files
+        return MonthGathered(statement=statement, days=days)
+
+    def cause(self, incident: Incident, language: Language) -> str:
+        """Return why mail failed, in words; "" where nobody has seen it."""
+        cause = incident.brief.cause
+        return "" if cause is None else self._configuration().wording.say(language, f"call.cause.{cause}")
+
+    def months(self) -> Sequence[date]:
+        """Return the first days of the months that a page offers, the present one first."""
+        now = day_of(self._clock.now())
+        counted = [12 * now.year + now.month - 1 - ago for ago in range(OFFERED)]
+        return [date(count // 12, count % 12 + 1, 1) for count in counted]
+
+    def usual_month(self) -> date:
+        """Return the month that is looked at first: of one that has just begun there is nothing to tell."""
+        present, before = self.months()[:2]
+        return before if day_of(self._clock.now()).day <= _JUST_BEGUN else present

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,7 +18,8 @@ from jinja2 import pass_context
 
 from alerts.decide.silence import Silence
 from alerts.documents import phrase
-from alerts.model.notice import Matter
+from alerts.model.notice import Language, Matter
+from alerts.wording import moment as in_words
 from alerts.wording.source import sections
 from monitor.judging.attribution import RunVerdict
 from monitor.model.health import Health
@@ -56,6 +58,11 @@ class Tongue(StrEnum):
 
     MALAY = "ms"
     ENGLISH = "en"
+
+
+def language_of(tongue: Tongue) -> Language:
+    """Return the language in which notices say the same."""
+    return {Tongue.MALAY: Language.MALAY, Tongue.ENGLISH: Language.ENGLISH}[tongue]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +141,17 @@ def _minute(moment: datetime) -> str:
     return moment.astimezone(_ZONE).strftime("%d/%m/%Y %H:%M")
 
 
+def _month(first: date, *, language: Language) -> str:
+    """Return what a month is called: November 2026."""
+    return in_words.date(datetime(first.year, first.month, 1, 12, tzinfo=_ZONE), language).split(" ", 1)[1]
+
+
+def _lasting(minutes: int, *, language: Language) -> str:
+    """Return a time in words; nothing for none."""
+    begin = datetime(2026, 1, 1, tzinfo=_ZONE)
+    return in_words.lasted(begin, begin + timedelta(minutes=minutes), language) if minutes else "-"
+
+
 def _short(moment: datetime) -> str:
     """Return Malaysian time, as in 24/11 14:05."""
     return moment.astimezone(_ZONE).strftime("%d/%m %H:%M")
@@ -182,6 +200,8 @@ def filters_of(tongue: Tongue) -> dict[str, Callable[..., Any]]:
         "event": phrase.event if tongue is Tongue.MALAY else lambda event: event[:1].upper() + event[1:],
         "person": phrase.person,
         "clock": clock,
+        "month": partial(_month, language=language_of(tongue)),
+        "lasting": partial(_lasting, language=language_of(tongue)),
         "short": _short,
         "minute": _minute,
         "health": lambda health: healths.get(health, healths["unknown"]),

@@ -49,10 +49,12 @@ from monitor.service.portal.mailbox_setup import MailboxSetups, SetupSite
 from monitor.service.portal.once import MOST_KEPT, OrderBook
 from monitor.service.portal.rota_feed import FeedDesk
 from monitor.service.portal.trials import Trials
+from monitor.service.statements import Statements
 from monitor.store.backend.database import Database
 from monitor.store.engine.drills import Drills
 from monitor.store.engine.journal import JournalPages
 from monitor.store.engine.ledger import SqlStore
+from monitor.store.probing.days import DayRecords
 from monitor.store.upkeep.answers import Answers
 from monitor.store.upkeep.documents import Documents
 from monitor.store.upkeep.keyring import Keyring
@@ -80,6 +82,7 @@ from monitor.web.duty.tasks import task_pages
 from monitor.web.journal import journal_pages
 from monitor.web.portal import portal
 from monitor.web.rotas import rota_pages
+from monitor.web.statement import statement_pages
 from monitor.web.trials import trial_pages
 from tests.integration.alerts.station import Scripted, Station
 from tests.integration.watching import agency, laid_out
@@ -308,6 +311,15 @@ async def house(
             metrics=metrics,
             clock=clock,
         )
+        monthly = Statements(
+            store=SqlStore(database),
+            days=DayRecords(database),
+            drills=drills,
+            lifecycle=Lifecycle(SqlStore(database), clock, "pantau@ujian"),
+            clock=clock,
+            configuration=configured,
+            checks=lambda _: (),
+        )
         site = Site(directory / "site", database, clock, safe)
         await site.open()
         setups = MailboxSetups(lifecycle, clock, premises or SetupPremises())
@@ -318,6 +330,7 @@ async def house(
             partial(incident_pages, service, orders, orders),
             partial(settings_pages, site.editor, clock),
             partial(mailbox_setup_pages, setups, site.editor),
+            partial(statement_pages, monthly),
             partial(drill_pages, driller, lambda: site.rests),
             partial(mailbox_pages, site.editor, clock),
             partial(trial_pages, trials),

@@ -1,0 +1,153 @@
+"""An agency's month as its head is told of it: a page of charts, and the PDF/A and the tables of `pantau report` to download."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment
+
+from alerts.documents.dossier import name_of
+from alerts.documents.statement import DayKind, MonthlyStatement
+from alerts.model.delivery import Notice
+from alerts.model.incident import Incident
+from alerts.model.notice import Language
+from monitor.access.role import Permission
+from monitor.access.visitor import Visitor
+from monitor.service.statements import Statements
+from monitor.web.access.gate import Needs, agency_in_path, needs
+from monitor.web.ask import asked, remember
+from monitor.web.page import Tongue, language_of
+from monitor.web.strip import percent_of
+
+_Reader = Annotated[Visitor, Depends(Needs(Permission.READ, agency_in_path))]
+#: Of the chart, for a whole day: each hour is a line of it.
+_TALL: Final = 96
+#: On the page; the tables to download have them all.
+_SHOWN: Final = 60
+_MEDIA: Final[Mapping[str, str]] = {"pdf": "application/pdf", "csv": "text/csv; charset=utf-8"}
+#: From the ground up: what is worst stands on it, where it is seen first.
+_STACKED: Final = (DayKind.OUTAGE, DayKind.DEGRADED, DayKind.UNWATCHED, DayKind.MAINTENANCE, DayKind.WELL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChartedDay:
+    """A day of the chart: its parts with where they begin and how tall they are."""
+
+    on: date
+    parts: Sequence[tuple[DayKind, float, float]]
+    minutes: Mapping[DayKind, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatedIncident:
+    """An incident of the month."""
+
+    incident: Incident
+    cause: str
+    #: In minutes, within the month or so far.
+    lasted: int
+    #: Of 100: as a part of the longest.
+    share: float
+
+
+def statement_pages(statements: Statements, templates: Mapping[Tongue, Environment]) -> APIRouter:
+    """Build the pages."""
+    router = APIRouter(include_in_schema=False)
+    # To set type takes a core for a second, and the probes need it, too.
+    setting = asyncio.Lock()
+
+    @router.get("/agencies/{code}/statement", dependencies=needs(Permission.READ, agency_in_path))
+    async def latest(code: str) -> Response:
+        month = statements.usual_month()
+        return RedirectResponse(f"/agencies/{code.upper()}/statement/{month:%Y-%m}", status_code=303)
+
+    @router.get("/agencies/{code}/statement/{month}")
+    async def page(request: Request, code: str, month: str, visitor: _Reader) -> Response:
+        tongue = asked(request).tongue
+        told = (await statements.gathered(code, month, visitor.by)).statement
+        language = language_of(tongue)
+        facts = {
+            "visitor": visitor,
+            "path": request.url.path,
+            "told": told,
+            "months": statements.months(),
+            "shares": [(name, share, share and percent_of(share)) for name, share in _shares(told)],
+            "bars": _bars(told),
+            "tall": _TALL,
+            "kinds": _STACKED,
+            "minutes": told.minutes,
+            "incidents": _incidents(told, statements, language),
+            "notices": _notices(told)[:_SHOWN],
+            "left_out": max(0, len(_notices(told)) - _SHOWN),
+            "files": [f"penyata-{told.agency}-{told.month:%Y-%m}{end}" for end in _ENDS],
+        }
+        rendered = templates[tongue].get_template("statement.html").render(facts)
+        return remember(request, HTMLResponse(rendered))
+
+    @router.get("/agencies/{code}/statement/{month}/{file}")
+    async def download(code: str, month: str, file: str, visitor: _Reader) -> Response:
+        if not file.endswith(_ENDS):
+            raise HTTPException(404, f"there is no file {file[:80]!r} of this statement")
+        async with setting:
+            files = await statements.statement(code, month, visitor.by)
+        if file not in files:
+            raise HTTPException(404, f"there is no file {file[:80]!r} of this statement")
+        kind = _MEDIA[file.rpartition(".")[2]]
+        return Response(files[file], media_type=kind, headers={"Content-Disposition": f'attachment; filename="{file}"'})
+
+    return router
+
+
+_ENDS: Final = (".pdf", "-days.csv", "-incidents.csv", "-notices.csv", "-exercises.csv")
+
+
+def _shares(told: MonthlyStatement) -> Sequence[tuple[str, float | None]]:
+    return [("sending", told.sending), ("receiving", told.receiving)]
+
+
+def _bars(told: MonthlyStatement) -> Sequence[ChartedDay]:
+    """Return the days as they are drawn, from the first; of a day that is not over what has passed."""
+    found = []
+    for day in told.days:
+        parts, ground = list[tuple[DayKind, float, float]](), float(_TALL)
+        for kind in _STACKED:
+            height = _TALL * day.minutes.get(kind, 0) / (24 * 60)
+            if height:
+                # A minute of outage is seen, whatever else there was.
+                height = max(height, 2) if kind is DayKind.OUTAGE else height
+                ground -= height
+                parts.append((kind, round(max(ground, 0), 2), round(height, 2)))
+        found.append(ChartedDay(on=day.on, parts=parts, minutes=day.minutes))
+    return found
+
+
+def _incidents(told: MonthlyStatement, statements: Statements, language: Language) -> Sequence[StatedIncident]:
+    lasted = {each.id: _minutes(each.began_at, each.ended_at or told.until) for each, _ in told.incidents}
+    longest = max(lasted.values(), default=0) or 1
+    return [
+        StatedIncident(
+            incident=each,
+            cause=statements.cause(each, language),
+            lasted=lasted[each.id],
+            share=round(100 * lasted[each.id] / longest, 1),
+        )
+        for each, _ in told.incidents
+    ]
+
+
+def _minutes(begin: datetime, end: datetime) -> int:
+    return max(0, (end - begin) // timedelta(minutes=1))
+
+
+def _notices(told: MonthlyStatement) -> Sequence[tuple[str, Notice, str]]:
+    """Return the notices, the oldest first: of which incident, and to whom."""
+    found = [
+        (incident.number, each, name_of(each, incident)) for incident, notices in told.incidents for each in notices
+    ]
+    return sorted(found, key=lambda row: (row[1].created_at, row[1].id))
