@@ -92,6 +92,11 @@ def read(name: str) -> str:
 
 
 @cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
 def tracked() -> tuple[Path, ...]:
     """Return the files of the repository, also those that are not committed yet; ignored ones are none of it."""
     listed = subprocess.run(
@@ -205,7 +210,7 @@ def modules() -> Iterator[Path]:
 
 def summary(path: Path) -> str:
     """Return the first paragraph of a module's docstring: what the module is."""
-    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    docstring = ast.get_docstring(tree(path)) or ""
     return docstring.partition("\n\n")[0].replace("\n", " ")
 
 
@@ -245,7 +250,7 @@ def test_every_path_that_a_document_names_exists() -> None:
 def members() -> Iterator[str]:
     """Return what the classes of the product have, as documents write it: `Prober.run`."""
     for path in modules():
-        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        nodes = ast.walk(tree(path))
         for owner in (node for node in nodes if isinstance(node, ast.ClassDef)):
             for inner in owner.body:
                 if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -312,8 +317,8 @@ def test_the_glossary_explains_every_member_of_a_closed_set(name: str) -> None:
 
 
 def test_a_class_name_stands_once_and_the_glossary_names_only_what_there_is() -> None:
-    trees = [ROOT / package for package in PACKAGES] + [ROOT / "lab" / "pantau_lab"]
-    parsed = [ast.parse(path.read_text(encoding="utf-8")) for tree in trees for path in tree.rglob("*.py")]
+    folders = [ROOT / package for package in PACKAGES] + [ROOT / "lab" / "pantau_lab"]
+    parsed = [tree(path) for folder in folders for path in folder.rglob("*.py")]
     names = [node.name for module in parsed for node in module.body if isinstance(node, ast.ClassDef)]
     public = Counter(name for name in names if not name.startswith("_"))
     assert [name for name, times in public.items() if times > 1] == []
@@ -426,7 +431,9 @@ def carries(node: ast.expr, marker: str) -> bool:
 
 def marked(path: Path, marker: str) -> Iterator[str]:
     """Return the names of the tests in a module that carry *marker*, by themselves or because the module does."""
-    module = ast.parse(path.read_text(encoding="utf-8"))
+    if marker not in (text := path.read_text(encoding="utf-8")):
+        return
+    module = ast.parse(text)
     whole = any(
         isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark" and carries(node.value, marker)
         for node in module.body
