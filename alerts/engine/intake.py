@@ -323,8 +323,7 @@ def _what_happened(event: Event, before: Incident, after: Incident) -> str:
         case Close():
             return "declared outage over, measured still" if after.is_open else "incident closed"
         case Acknowledge():
-            same = before.acknowledged_by == after.acknowledged_by
-            return "acknowledgement prolonged" if same else "incident acknowledged"
+            return _whose_it_is(before.acknowledged_by, after.acknowledged_by)
         case Remark():
             return "remark"
         case HandOn():
@@ -337,6 +336,12 @@ def _what_happened(event: Event, before: Incident, after: Incident) -> str:
             return "declared a false alarm"
         case _:
             assert_never(event)
+
+
+def _whose_it_is(before: str | None, after: str | None) -> str:
+    if before is None:
+        return "incident acknowledged"
+    return "acknowledgement prolonged" if before == after else "incident taken over"
 
 
 async def _journal(ledger: Ledger, incident: Incident, event: Event, what: str) -> None:
@@ -356,6 +361,8 @@ async def _journal(ledger: Ledger, incident: Incident, event: Event, what: str) 
                 detail |= {"measured": str(incident.measured)} if incident.measured is not None else {}
         case Remark():
             detail["text"] = event.text
+        case Acknowledge() if event.of is not None:
+            detail["of"] = event.of
         case Expire() if incident.had_by and incident.heard_at:
             detail |= {"had": incident.had_by, "since": incident.heard_at.isoformat()}
     await ledger.journal(Entry(at=event.at, actor=actor, event=what, incident_id=incident.id, detail=detail))

@@ -64,7 +64,7 @@ class Acknowledge:
     incident_id: int
     at: datetime
     by: str
-    #: Whom they take it over from, now that they have the duty.
+    #: Whom they take it over from: they have come on duty, or say so.
     of: str | None = None
 
 

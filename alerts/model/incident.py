@@ -293,7 +293,7 @@ def apply(incident: Incident, event: Event) -> Incident:
 
 
 def _acknowledge(incident: Incident, event: Acknowledge) -> Incident:
-    """Let a person take it on. Whoever has it already has it for longer; only who comes on duty takes it from another."""
+    """Let a person take it on. Whoever has it already has it for longer; only who says from whom takes it from another."""
     if incident.state is IncidentState.ACKNOWLEDGED and (event.of is None or event.of != incident.acknowledged_by):
         if event.by != incident.acknowledged_by or _was_heard_just_before(incident, event.at):
             return incident

@@ -117,6 +117,13 @@ class Front:
         """Acknowledge an incident in a person's name. Raise `Unknown`, as every order about an incident does."""
         return await self._order(number, partial(Acknowledge, by=by))
 
+    async def take_over(self, number: str, by: str, of: str) -> Incident:
+        """Let a person have an incident that another has; nothing changes where *of* has it no more.
+
+        Whoever was told of it hears by SMS who has it now, and so does whom it was taken over from.
+        """
+        return await self._order(number, partial(Acknowledge, by=by, of=of))
+
     async def remark(self, number: str, by: str, text: str) -> Incident:
         """Write down what a person says about an incident; whoever has taken it on has it for longer by it."""
         return await self._order(number, partial(Remark, by=by, text=text))

@@ -17,6 +17,8 @@ class StaffDeed(StrEnum):
 
     #: Take it on, or keep it for longer.
     ACKNOWLEDGE = "acknowledge"
+    #: Take it from whoever has it.
+    TAKE_OVER = "take-over"
     #: Say what is being done.
     REMARK = "remark"
     #: Let the next of the staff be told.
@@ -31,6 +33,7 @@ class StaffDeed(StrEnum):
 
 PERMISSION_FOR: Final[Mapping[StaffDeed, Permission]] = {
     StaffDeed.ACKNOWLEDGE: Permission.ACKNOWLEDGE,
+    StaffDeed.TAKE_OVER: Permission.ACKNOWLEDGE,
     StaffDeed.REMARK: Permission.ACKNOWLEDGE,
     StaffDeed.HAND_ON: Permission.ACKNOWLEDGE,
     StaffDeed.RELEASE: Permission.RELEASE,
@@ -40,12 +43,12 @@ PERMISSION_FOR: Final[Mapping[StaffDeed, Permission]] = {
 
 
 def possible(incident: Incident, by: str, now: datetime) -> AbstractSet[StaffDeed]:
-    """Return what somebody could do to an incident, whatever they may. What another has is not theirs to take on."""
+    """Return what somebody could do to an incident, whatever they may. What another has they take over, or nothing."""
     found = {StaffDeed.REMARK}
     if incident.is_open:
         found |= {StaffDeed.HAND_ON, StaffDeed.CLOSE}
-        if incident.acknowledged_by in {None, by}:
-            found.add(StaffDeed.ACKNOWLEDGE)
+        is_anothers = incident.acknowledged_by not in {None, by}
+        found.add(StaffDeed.TAKE_OVER if is_anothers else StaffDeed.ACKNOWLEDGE)
     if may_release(incident):
         found.add(StaffDeed.RELEASE)
     if may_correct(incident, now):

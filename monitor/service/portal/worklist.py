@@ -39,6 +39,7 @@ _DONE: Final = frozenset(
         "incident got worse",
         "incident changed",
         "incident acknowledged",
+        "incident taken over",
         "acknowledgement prolonged",
         "acknowledgement expired",
         "handed on",

@@ -21,7 +21,7 @@ from monitor.views.overview import IncidentView, view_incident
 from monitor.web.access.gate import Needs, OpenToAll, gate_of, incident_in_path
 from monitor.web.api.bounded import BEARER, given_orders
 from monitor.web.api.once import OnceOver, key_holder, once_over
-from monitor.web.api.said import ApiClosing, ApiReason, ApiRemark, ApiWord, name_of, wrong_in_body
+from monitor.web.api.said import ApiClosing, ApiReason, ApiRemark, ApiWord, TakingOver, name_of, wrong_in_body
 
 _INCIDENT = TypeAdapter(IncidentView)
 _Once = Annotated[OnceOver, Depends(once_over)]
@@ -96,6 +96,20 @@ def incident_orders(source: Front, declarer: Declarer) -> APIRouter:
     ) -> Response:
         name = name_of(visitor, said.by)
         return await done(carry_out, visitor, lambda: source.remark(number, name, said.text))
+
+    @router.post(
+        "/incidents/{number}/take-over",
+        summary="Take an incident over from whoever has it; if they have it no more, nothing changes",
+        response_model=IncidentView,
+    )
+    async def take_over(
+        number: str,
+        said: TakingOver,
+        carry_out: _Once,
+        visitor: Visitor = duty_officer,
+    ) -> Response:
+        name = name_of(visitor, said.by)
+        return await done(carry_out, visitor, lambda: source.take_over(number, name, said.of))
 
     @router.post(
         "/incidents/{number}/hand-on",

@@ -28,6 +28,12 @@ class ApiRemark(ApiWord):
     text: Why
 
 
+class TakingOver(ApiWord):
+    """Whom an incident is taken over from, as `acknowledged_by` names them."""
+
+    of: Name
+
+
 class ApiReason(ApiWord):
     """An order and its reason."""
 

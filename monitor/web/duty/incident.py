@@ -119,6 +119,14 @@ def _taking_on(front: Front, worklist: Worklist, sheets: IncidentPages) -> APIRo
         is_theirs = after.acknowledged_by == visitor.by
         return then_say(request, _at(after), _unless_over(after, "acknowledged" if is_theirs else "has_another"))
 
+    @router.post("/incidents/{number}/take-over")
+    async def take_over(request: Request, number: str, visitor: Visitor = officer) -> Response:
+        # Of whoever the page said: a third may have been quicker.
+        of = (await form_of(request)).get("of", "")
+        after = await front.take_over(number, visitor.by, of)
+        is_theirs = after.acknowledged_by == visitor.by
+        return then_say(request, _at(after), _unless_over(after, "taken_over" if is_theirs else "has_a_third"))
+
     @router.post("/incidents/{number}/remark")
     async def remark(request: Request, number: str, visitor: Visitor = officer) -> Response:
         form = await form_of(request)

@@ -40,7 +40,7 @@ UNHEARD = replace(incident(), brief=replace(incident().brief, announcement=Annou
         (incident(), OPEN | {StaffDeed.ACKNOWLEDGE, StaffDeed.RELEASE}),
         # It can be kept for longer by who has it, and not be taken from another.
         (after(TAKEN), OPEN | {StaffDeed.ACKNOWLEDGE, StaffDeed.RELEASE}),
-        (after(THEIRS), OPEN | {StaffDeed.RELEASE}),
+        (after(THEIRS), OPEN | {StaffDeed.TAKE_OVER, StaffDeed.RELEASE}),
         (after(Release(incident_id=1, at=T0, by=OTHER)), OPEN | {StaffDeed.ACKNOWLEDGE}),
         # Nobody outside hears of slowness, nor where nobody outside is named.
         (after(of=incident(Matter.DEGRADED)), OPEN | {StaffDeed.ACKNOWLEDGE}),

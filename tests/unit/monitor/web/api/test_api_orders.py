@@ -77,6 +77,17 @@ async def test_orders_about_an_incident(place: House) -> None:
     assert (again.status_code, again.json()["detail"][:32]) == (409, "JCM-01 was declared a false alar")
 
 
+async def test_what_another_has_is_taken_over_from_them_and_from_nobody_else(place: House) -> None:
+    program = await place.program("duty:JCM")
+    siti = await place.admitted("siti", "duty:JCM")
+    await siti.post(f"{HERE}/acknowledge", json={})
+    wrong = await program.post(f"{HERE}/take-over", json={"of": "Ravi"})
+    assert (wrong.status_code, wrong.json()["acknowledged_by"]) == (200, "Siti Contoh (siti)")
+    right = await program.post(f"{HERE}/take-over", json={"of": "Siti Contoh (siti)"})
+    assert (right.status_code, right.json()["acknowledged_by"]) == (200, "program konsol")
+    assert (await program.post(f"{HERE}/take-over", json={})).status_code == 422
+
+
 async def test_an_outage_is_declared_and_closed(place: House) -> None:
     program = await place.program("duty:JCM")
     made = await program.post("/api/v1/declarations", json=DECLARATION)

@@ -127,6 +127,26 @@ async def test_what_another_has_taken_on_stays_theirs_and_the_page_says_so(tmp_p
     assert service.incident.acknowledged_by == "Ravi Contoh"
 
 
+async def test_what_another_has_is_taken_over_by_who_says_from_whom(tmp_path: Path) -> None:
+    service = Service(incident=apply(incident(), Acknowledge(incident_id=1, at=T0, by="Ravi Contoh")))
+    async with house(tmp_path, service) as place:
+        browser = await officer_at(place)
+        page = await browser.get(PAGE)
+        assert {"take-over"} == forms_of(page) & {"take-over", "acknowledge"}
+        assert '<input type="hidden" name="of" value="Ravi Contoh">' in page.text
+        assert "termasuk Ravi Contoh, menerima SMS" in words_of(page)
+        # A third was quicker.
+        _, said = await order(browser, "take-over", of="Ali Contoh")
+        assert "Sementara itu pegawai lain telah mengambilnya" in said
+        assert service.incident.acknowledged_by == "Ravi Contoh"
+        _, said = await order(browser, "take-over", of="Ravi Contoh")
+        assert "Insiden ini kini di bawah anda." in said
+        assert service.incident.acknowledged_by == SITI
+        assert "take-over" not in forms_of(await browser.get(PAGE))
+        _, said = await order(browser, "take-over")
+        assert "Insiden ini kini di bawah anda." in said
+
+
 async def test_a_saying_that_somebody_else_has_put_into_the_cookie_is_not_said(tmp_path: Path) -> None:
     async with house(tmp_path) as place:
         browser = await officer_at(place)
