@@ -32,9 +32,11 @@ def code_pages(authenticator: Authenticator, gate: Gate, templates: Mapping[Tong
 
     @router.get("/sign-in/code")
     async def code_page(request: Request) -> Response:
+        wanted = own_path(request.query_params.get("next", "/"))
         if gate.half_key(request) is None:
-            raise SignInNeededError
-        return remember(request, shown(request, own_path(request.query_params.get("next", "/"))))
+            # Too late, or it was never begun: to where it begins, and from there not here again but on.
+            return remember(request, RedirectResponse(f"/sign-in?{going_on(wanted)}".rstrip("?&"), status_code=303))
+        return remember(request, shown(request, wanted))
 
     @router.post("/sign-in/code")
     async def code(request: Request) -> Response:

@@ -402,3 +402,13 @@ async def test_over_tls_half_a_sign_in_goes_nowhere_else_either(tmp_path: Path) 
             cookie = (await password(browser)).headers["set-cookie"]
     assert cookie.startswith("__Host-pantau-half=")
     assert all(word in cookie for word in ("Secure", "HttpOnly", "SameSite=lax", "Path=/"))
+
+
+async def test_who_comes_to_the_second_step_without_the_first_begins_there_and_is_led_on_and_not_back(
+    place: House,
+) -> None:
+    browser = await place.admitted("siti", "viewer")
+    answer = await browser.get("/sign-in/code?next=/account&lang=en")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in?next=/account")
+    assert '<html lang="en">' in (await browser.get("/sign-in")).text
+    assert (await browser.get("/sign-in/code?next=//penyerang.contoh.my")).headers["location"] == "/sign-in"
