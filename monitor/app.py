@@ -32,7 +32,6 @@ from alerts.record.clock import Clock, SystemClock
 from alerts.record.store import StoreAway
 from monitor.config.agency.letterhead import load_crest
 from monitor.config.fields.trust import Trust
-from monitor.config.files.section import IN_THE_STORE
 from monitor.config.loading import BadConfiguration, Configuration, Memory
 from monitor.config.model.settings import Settings
 from monitor.config.service.openid import trust_of
@@ -483,7 +482,7 @@ class App:
             zone=lambda: self._configuration().settings.time_zone,
             hush=self._hush,
         )
-        writer = DocumentWriter(self._path, self._environ, self._documents, self._clock, safe)
+        writer = DocumentWriter(self._path, self._environ, self._documents, self._clock, safe=safe, memory=self._memory)
         editor = AgencyEditor(writer, self._documents, self._configuration, self._reloader.reload)
         monthly = Statements(
             store=self._around.store,
@@ -551,7 +550,7 @@ class App:
                 declaration_orders(declarer),
                 silence_orders(silencer),
                 override_orders(self._duty),
-                agency_documents(writer, self._reloader.reload, self._is_in_store),
+                agency_documents(editor),
             ],
         )
         certificate = (door.certificate, door.key) if door and door.certificate and door.key else None
@@ -594,10 +593,6 @@ class App:
             return None
         client = settings.build(door.address, trust_of(settings.ca_file))
         return OpenIdDoor(client, settings.name, authenticator, users, self._clock)
-
-    def _is_in_store(self) -> bool:
-        """Return whether the agencies' documents are those of the store."""
-        return self._configuration().settings.agencies == IN_THE_STORE
 
     def _agencies(self) -> Sequence[str]:
         return list(self._configuration().registry.agencies)

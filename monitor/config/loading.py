@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from alerts.model.channel import Channel
 from alerts.model.gateway import GatewayKind
@@ -99,9 +100,8 @@ class Memory:
     wording: Wording | None = None
     #: The agencies at work: a mailbox that has not changed stays the one that is in use, with its access token.
     in_force: Registry | None = None
-    #: What people have typed in the portal, as far as documents name it, and what of it is about to be kept.
+    #: What people have typed in the portal, as far as documents name it.
     typed: ReadSecrets = field(default_factory=dict, repr=False)
-    fresh: Mapping[str, TypedSecret] = field(default_factory=dict, repr=False)
     #: A reading in a thread whose caller has been cancelled goes on to its end.
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -210,6 +210,7 @@ def load(
     now: datetime | None = None,
     memory: Memory | None = None,
     documents: Sequence[AgencySource] | None = None,
+    typed: Mapping[str, TypedSecret] = MappingProxyType({}),
 ) -> Loaded:
     """Read the settings file at *path* and the agencies it names; never raises for what files hold.
 
@@ -217,11 +218,12 @@ def load(
     noted what is going to be wrong; that makes no configuration unusable. Raise `TypeError` when one of the kinds is
     not what it should be. *memory*: of earlier readings with the same kinds, for one who reads again and again; what
     comes of it is the same as without. *documents*: those of all agencies, whatever there are where the settings say.
+    *typed*: secrets that they name and that are about to be kept.
     """
     memory = memory or Memory()
     with memory.lock:
         kinds, checks = gateway_kinds() if kinds is None else kinds, check_kinds() if checks is None else checks
-        return _load(path, environ, memory, _Known(kinds=kinds, checks=checks, now=now), documents)
+        return _load(path, environ, memory, _Known(kinds=kinds, checks=checks, now=now, typed=typed), documents)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,6 +233,7 @@ class _Known:
     kinds: Mapping[str, GatewayKind]
     checks: Mapping[str, CheckKind]
     now: datetime | None
+    typed: Mapping[str, TypedSecret] = field(repr=False)
 
 
 def _load(
@@ -254,7 +257,7 @@ def _load(
             findings["agencies"].error(str(error), "the same, once it can be read again")
             away, documents = error, ()
     wording = memory.same_wording(read_texts(settings, findings))
-    vault = replace(vault, typed=TypedSecrets(settings, memory.fresh, memory.typed))
+    vault = replace(vault, typed=TypedSecrets(settings, known.typed, memory.typed))
     filed = _read_agencies(documents, vault, provision, known.checks, memory)
     others = [each.checked.copy() for each in filed]
     for each, found in zip(filed, others, strict=True):
@@ -345,7 +348,12 @@ def _stored(settings: Settings, findings: Findings) -> Sequence[AgencySource]:
 
 def stored_source(document: WrittenDocument) -> AgencySource:
     """Return where a document of the store is read from."""
-    return AgencySource(called=f"{document.agency} in the store", name=document.name, text=document.text)
+    return AgencySource(called=called_in_store(document.agency), name=document.name, text=document.text)
+
+
+def called_in_store(agency: str) -> str:
+    """Return what problems call an agency's document of the store."""
+    return f"{agency} in the store"
 
 
 def _agency_files(path: Path, settings: Settings | None, findings: Findings) -> list[Path]:

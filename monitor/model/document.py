@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -95,8 +96,14 @@ class DocumentEdit:
     started_from: Mapping[str, str]
     #: Whether an agency that the pen has seen, and does not bring, is to be watched no more.
     prune: bool = False
+    #: Agencies that are to be watched no more, whatever is brought.
+    gone: AbstractSet[str] = frozenset()
     #: By agency, the number of the other pen's version that somebody has looked at and wants written over.
     over: Mapping[str, int] = field(default_factory=dict)
+
+    def takes_out(self, agency: str) -> bool:
+        """Whether an agency that is not brought is to be watched no more."""
+        return self.prune or agency in self.gone
 
     def has_seen(self, theirs: DocumentVersion) -> bool:
         """Whether who writes knows this version: it may be written over."""
@@ -154,15 +161,16 @@ def document_difference(present: Mapping[str, DocumentVersion], edit: DocumentEd
         else:
             changed.append((theirs, ours))
     left = [each for code, each in present.items() if each.text is not None and code not in edit.documents]
-    unseen = [each for each in left if edit.prune and not edit.has_seen(each)]
+    leaving = [each for each in left if edit.takes_out(each.agency)]
+    unseen = [each for each in leaving if not edit.has_seen(each)]
     clashes += [DocumentClash(theirs=each, ours=None) for each in unseen]
     return DocumentDifference(
         added=tuple(added),
         changed=tuple(changed),
-        removed=tuple(each for each in left if edit.prune and edit.has_seen(each)),
+        removed=tuple(each for each in leaving if edit.has_seen(each)),
         clashes=tuple(clashes),
         newer=tuple(newer),
-        missing=() if edit.prune else tuple(left),
+        missing=tuple(each for each in left if not edit.takes_out(each.agency)),
     )
 
 

@@ -49,6 +49,24 @@ async def test_every_version_is_kept_and_the_latest_is_what_there_is(database: D
     assert await documents.text("JCM", digest_of("never")) is None
 
 
+async def test_what_another_has_written_is_read_and_what_nobody_has_is_not_read_again(database: Database) -> None:
+    ours, theirs = Documents(database), Documents(database)
+    await write(ours, written("JCM"), written("MDC"))
+    before = await ours.latest()
+    await write(theirs, written("JCM", "second"), written("JLN"), gone=("MDC",))
+    await write(theirs, written("MDC"))
+    await write(theirs, written("MDC", "fourth"))
+    now = await ours.latest()
+    assert {code: (each.number, each.text) for code, each in now.items()} == {
+        "JCM": (2, "second"),
+        "JLN": (1, "agency: JLN\n"),
+        "MDC": (4, "fourth"),
+    }
+    assert before["JCM"].text == "agency: JCM\n"
+    again = await ours.latest()
+    assert all(again[code] is now[code] for code in now)
+
+
 async def test_an_agency_that_was_taken_out_is_known_to_be(database: Database) -> None:
     documents = Documents(database)
     await write(documents, written("JCM"))

@@ -1,4 +1,4 @@
-"""Takes edits of one agency's document from somebody who looks after its mail, and has a running service take them up."""
+"""Takes edits of one agency's document, from the portal's forms and from programs, and has the running service take them up."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monitor.config.files.document import LARGEST, document_of
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.files.secret import TypedSecret
 from monitor.config.files.section import IN_THE_STORE
-from monitor.config.loading import AgencySource, Configuration, stored_source
+from monitor.config.loading import AgencySource, Configuration, called_in_store, stored_source
 from monitor.config.sense.custody import check_bounds, check_custody
 from monitor.model.document import DocumentVersion, Pen, WrittenDocument, secrets_named
 from monitor.service.order import NotDone, Unknown
@@ -31,7 +31,7 @@ class AgencyDraft:
 
     agency: str
     text: str
-    #: The digest of the version that was looked at.
+    #: The digest of the version that was looked at; "": there was none.
     started_from: str
     #: What was typed with it to sign in with, by the names that the text has of it (`typed_mailbox`).
     typed: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -43,8 +43,8 @@ class DraftAnswer:
 
     #: What is wrong with it. With an error in it nothing is written.
     problems: tuple[Problem, ...] = ()
-    #: So many errors are about what is not this agency's.
-    elsewhere: int = 0
+    #: Errors that are about what is not this agency's, and for others to see.
+    others: tuple[Problem, ...] = ()
     #: Written by another pen meanwhile, and not looked at yet: nothing is written.
     theirs: DocumentVersion | None = None
     #: What both have started from, where that is known.
@@ -55,9 +55,14 @@ class DraftAnswer:
     taken: bool = False
 
     @property
+    def elsewhere(self) -> int:
+        """How many errors are about what is not this agency's."""
+        return len(self.others)
+
+    @property
     def is_refused(self) -> bool:
         """Whether it was to be written, and was not."""
-        return self.theirs is not None or (self.written is None and bool(self.errors or self.elsewhere))
+        return self.theirs is not None or (self.written is None and bool(self.errors or self.others))
 
     @property
     def errors(self) -> Sequence[Problem]:
@@ -72,15 +77,6 @@ class DraftLook:
     answer: DraftAnswer
     #: The configuration that there would be; `None`: it cannot be used.
     would_be: Configuration | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Brought:
-    """A draft that the writer has looked at."""
-
-    answer: DocumentsAnswer
-    #: As problems call its document.
-    called: str
 
 
 class AgencyEditor:
@@ -99,6 +95,11 @@ class AgencyEditor:
         self.configuration = configuration
         self._reload = reload
 
+    @property
+    def is_in_store(self) -> bool:
+        """Whether the documents of the store are what counts."""
+        return self.configuration().settings.agencies == IN_THE_STORE
+
     def file_of(self, version: DocumentVersion) -> str | None:
         """Return the file that an operator edits, where files are what counts; `None`: the store's documents are."""
         place = self.configuration().settings.agencies
@@ -106,13 +107,17 @@ class AgencyEditor:
 
     async def latest(self, agency: str) -> DocumentVersion:
         """Return the latest version of a document, by which the agency is watched."""
-        if (found := await self._last(agency)).text is None:
+        found = await self.last(agency)
+        if found is None or found.text is None:
             raise _unknown(agency)
         return found
 
+    async def last(self, agency: str) -> DocumentVersion | None:
+        """Return the latest version, if there is any; by that the agency may be watched no more."""
+        return next(iter(await self._documents.versions(agency)), None)
+
     async def _last(self, agency: str) -> DocumentVersion:
-        """Return the latest version; by that the agency may be watched no more."""
-        if (found := next(iter(await self._documents.versions(agency)), None)) is None:
+        if (found := await self.last(agency)) is None:
             raise _unknown(agency)
         return found
 
@@ -133,44 +138,49 @@ class AgencyEditor:
             raise NotDone("what this form was opened with is not known; open the page again")
         return text
 
-    async def save(self, draft: AgencyDraft, *, by: str, may_place: bool) -> DraftAnswer:
+    async def save(self, draft: AgencyDraft, *, by: str, may_place: bool, pen: Pen = Pen.PORTAL) -> DraftAnswer:
         """Write a draft and take it up, if nothing is wrong with it and nobody has written meanwhile.
 
-        *may_place*: whether who writes may say where secrets are, and which servers are given them. Raise `NotDone` where
-        files are what counts or what was typed cannot be kept, `DocumentsMovedOnError` when others write again and again meanwhile.
+        *may_place*: whether who writes may say where secrets are, and which servers are given them; and so make an agency.
+        Raise `NotDone` where files are what counts or what was typed cannot be kept, `DocumentsMovedOnError` when others
+        write again and again meanwhile.
         """
-        brought = await self._brought(draft, by=by, may_place=may_place, dry=False)
-        if not isinstance(brought, _Brought):
-            return brought
-        answer = brought.answer
-        problems, elsewhere = _about(brought.called, answer.problems)
-        if answer.is_refused or not answer.difference:
-            return DraftAnswer(problems=problems, elsewhere=elsewhere)
-        found = await self._reload(by)
-        taken = all(each.severity is not Severity.ERROR for each in found)
-        problems, elsewhere = _about(brought.called, tuple(dict.fromkeys((*answer.problems, *found))))
-        return DraftAnswer(problems=problems, elsewhere=elsewhere, written=await self.latest(draft.agency), taken=taken)
+        brought = await self._brought(draft, by=by, may_place=may_place, pen=pen)
+        return brought if isinstance(brought, DraftAnswer) else await self._taken_up(draft.agency, brought, by)
+
+    async def take_out(self, agency: str, started_from: str, *, pen: Pen, by: str) -> DraftAnswer:
+        """Let an agency be watched no more, as `save` writes."""
+        gone = DocumentsBrought(
+            started_from={agency: started_from}, over={}, prune=False, sources=[], gone=frozenset({agency})
+        )
+        written = await self._written(agency, gone, pen=pen, by=by)
+        return written if isinstance(written, DraftAnswer) else await self._taken_up(agency, written, by)
 
     async def look(self, draft: AgencyDraft, *, by: str, may_place: bool) -> DraftLook:
         """Return what would become of a draft, and write nothing. Raise as `save` does."""
         brought = await self._brought(draft, by=by, may_place=may_place, dry=True)
-        if not isinstance(brought, _Brought):
+        if isinstance(brought, DraftAnswer):
             return DraftLook(answer=brought)
-        problems, elsewhere = _about(brought.called, brought.answer.problems)
-        return DraftLook(answer=DraftAnswer(problems=problems, elsewhere=elsewhere), would_be=brought.answer.would_be)
+        problems, others = _about(draft.agency, brought.problems)
+        return DraftLook(answer=DraftAnswer(problems=problems, others=others), would_be=brought.would_be)
 
-    async def _brought(self, draft: AgencyDraft, *, by: str, may_place: bool, dry: bool) -> _Brought | DraftAnswer:
+    async def _brought(
+        self, draft: AgencyDraft, *, by: str, may_place: bool, pen: Pen = Pen.PORTAL, dry: bool = False
+    ) -> DocumentsAnswer | DraftAnswer:
         """Bring a draft to the writer; return what there is to say where that was not reached, or others wrote meanwhile."""
-        latest = await self._last(draft.agency)
-        if (file := self.file_of(latest)) is not None:
+        latest = await self.last(draft.agency)
+        if latest is None and not may_place:
+            raise _unknown(draft.agency)
+        if latest is not None and (file := self.file_of(latest)) is not None:
             raise NotDone(f"agencies are files here; an operator edits {file} and gives `pantau reload`")
-        if latest.text is None:
+        if latest is not None and latest.text is None and draft.started_from:
             return DraftAnswer(theirs=latest, common=await self._documents.text(draft.agency, draft.started_from))
-        ours = WrittenDocument(agency=draft.agency, name=latest.name, text=draft.text)
-        source = stored_source(ours)
+        name = latest.name if latest else f"{draft.agency.lower()}.yaml"
+        source = stored_source(WrittenDocument(agency=draft.agency, name=name, text=draft.text))
+        before = (latest and latest.text) or ""
         # Half a MiB of brackets is read for a while, and the probes do not wait.
         bounds = self.configuration().settings.bounds
-        if refused := await asyncio.to_thread(partial(_refused, source, latest, draft, bounds, may_place=may_place)):
+        if refused := await asyncio.to_thread(partial(_refused, source, before, draft, bounds, may_place=may_place)):
             return DraftAnswer(problems=refused)
         brought = DocumentsBrought(
             started_from={draft.agency: draft.started_from},
@@ -179,11 +189,27 @@ class AgencyEditor:
             sources=[source],
             typed=await asyncio.to_thread(_typed, draft),
         )
-        answer = await self._writer.write(brought, pen=Pen.PORTAL, by=by, dry=dry)
+        return await self._written(draft.agency, brought, pen=pen, by=by, dry=dry)
+
+    async def _written(
+        self, agency: str, brought: DocumentsBrought, *, pen: Pen, by: str, dry: bool = False
+    ) -> DocumentsAnswer | DraftAnswer:
+        """Write one document beside all others as they are; return what others wrote meanwhile, if they did."""
+        answer = await self._writer.write(brought, pen=pen, by=by, dry=dry)
         if answer.difference.clashes:
             (clash,) = answer.difference.clashes
-            return DraftAnswer(theirs=clash.theirs, common=(answer.common or {}).get(draft.agency))
-        return _Brought(answer=answer, called=source.called)
+            return DraftAnswer(theirs=clash.theirs, common=(answer.common or {}).get(agency))
+        return answer
+
+    async def _taken_up(self, agency: str, written: DocumentsAnswer, by: str) -> DraftAnswer:
+        """Let the service go by what was written, if anything was."""
+        problems, others = _about(agency, written.problems)
+        if written.is_refused or not written.difference:
+            return DraftAnswer(problems=problems, others=others)
+        found = await self._reload(by)
+        taken = all(each.severity is not Severity.ERROR for each in found)
+        problems, others = _about(agency, tuple(dict.fromkeys((*written.problems, *found))))
+        return DraftAnswer(problems=problems, others=others, written=await self._last(agency), taken=taken)
 
 
 def _unknown(agency: str) -> Unknown:
@@ -191,7 +217,7 @@ def _unknown(agency: str) -> Unknown:
 
 
 def _refused(
-    source: AgencySource, latest: DocumentVersion, draft: AgencyDraft, bounds: Bounds, *, may_place: bool
+    source: AgencySource, text_before: str, draft: AgencyDraft, bounds: Bounds, *, may_place: bool
 ) -> tuple[Problem, ...]:
     """Return why a draft is refused whatever it says besides: it is another agency's, or moves what it may not."""
     if len(draft.text.encode()) > LARGEST:
@@ -200,7 +226,7 @@ def _refused(
     code = document.data.get("agency")
     if document.readable and code is not None and code != draft.agency:
         place = document.place(("agency",))
-        message = "another code is another agency, and this page is about one; a code is changed by `pantau rename`"
+        message = "another code is another agency, and this is about one; a code is changed by `pantau rename`"
         return (
             Problem(
                 file=source.called,
@@ -211,7 +237,7 @@ def _refused(
                 instead=draft.agency,
             ),
         )
-    before = document_of(latest.text or "", source.called).data
+    before = document_of(text_before, source.called).data
     moved = () if may_place else check_custody(before, document, draft.typed)
     return (*moved, *check_bounds(before, document, bounds))
 
@@ -230,8 +256,8 @@ def _typed(draft: AgencyDraft) -> Mapping[str, TypedSecret]:
     }
 
 
-def _about(called: str, problems: Sequence[Problem]) -> tuple[tuple[Problem, ...], int]:
-    """Return what is about a document, and how many errors besides it there are: those are others' to see."""
+def _about(agency: str, problems: Sequence[Problem]) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+    """Return what is about an agency's document, and what errors there are besides it: those are others' to see."""
+    called = called_in_store(agency)
     own = tuple(each for each in problems if each.file == called or called in each.message)
-    errors = sum(each.severity is Severity.ERROR for each in problems)
-    return own, errors - sum(each.severity is Severity.ERROR for each in own)
+    return own, tuple(each for each in problems if each.severity is Severity.ERROR and each not in own)

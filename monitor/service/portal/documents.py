@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -45,8 +46,8 @@ class DocumentsBrought:
     sources: Sequence[AgencySource]
     #: What people have typed for them, by the names that they have of it.
     typed: Mapping[str, TypedSecret] = field(default_factory=dict, repr=False)
-    #: Of which agency alone something may become different; `None`: of all.
-    only: str | None = None
+    #: Agencies that are to be watched no more.
+    gone: AbstractSet[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,14 +74,25 @@ class DocumentWriter:
     """Takes one edit at a time. The settings are read where they stand; the agencies are those of the store."""
 
     def __init__(
-        self, path: Path, environ: Mapping[str, str], documents: Documents, clock: Clock, safe: Safe | None = None
+        self,
+        path: Path,
+        environ: Mapping[str, str],
+        documents: Documents,
+        clock: Clock,
+        *,
+        safe: Safe | None = None,
+        memory: Memory | None = None,
     ) -> None:
-        """*path*: the settings file. *safe*: encrypts what is typed; without it nothing can be."""
+        """*path*: the settings file. *safe*: encrypts what is typed; without it nothing can be.
+
+        *memory*: of how the service has read the documents of the store, and will again.
+        """
         self._path = path
         self._environ = environ
         self._documents = documents
         self._clock = clock
         self._safe = safe
+        self._memory = memory or Memory()
         self._writing = asyncio.Lock()
 
     async def latest(self) -> Mapping[str, DocumentVersion]:
@@ -94,28 +106,32 @@ class DocumentWriter:
         something was typed that cannot be kept.
         """
         async with self._writing:
-            memory, secrets = Memory(fresh=brought.typed), self._encrypted(brought.typed)
-            beside = [] if brought.prune else await asyncio.to_thread(_beside, await self.latest(), brought.sources)
+            secrets, present = self._encrypted(brought.typed), await self._documents.latest()
+            # Files are called as whoever brings them calls them, and the service does not read those again.
+            memory = Memory() if pen is Pen.FILES else self._memory
+            checked_with = partial(load, self._path, self._environ, memory=memory, typed=brought.typed)
+            beside = [] if brought.prune else await asyncio.to_thread(_beside, present, brought)
             # What is brought comes last: of two that do not go together it is told at the newcomer.
-            loaded = await self._checked([*beside, *brought.sources], memory)
+            loaded = await asyncio.to_thread(checked_with, documents=[*beside, *brought.sources])
             problems, checked = loaded.problems, _documents_of(loaded)
             if checked is None:
                 return DocumentsAnswer(problems=problems)
             names = {each.name for each in beside}
             documents = {agency: each for agency, each in checked.items() if each.name not in names}
             edit = DocumentEdit(
-                documents=documents, started_from=brought.started_from, prune=brought.prune, over=brought.over
+                documents=documents,
+                started_from=brought.started_from,
+                prune=brought.prune,
+                gone=brought.gone,
+                over=brought.over,
             )
             for _ in range(_TRIES):
-                present = await self._documents.latest()
                 difference = document_difference(present, edit)
-                if brought.only is not None and (stray := _stray(difference, brought)):
-                    return DocumentsAnswer(problems=stray)
                 if difference.clashes:
                     return DocumentsAnswer(difference=difference, common=await self._common(difference, edit))
                 wanted = edited(present, difference)
                 if difference and wanted != checked:
-                    loaded = await self._checked(_sources(wanted, brought.sources), memory)
+                    loaded = await asyncio.to_thread(checked_with, documents=_sources(wanted, brought.sources))
                     problems, checked = loaded.problems, _documents_of(loaded)
                     if checked is None:
                         return DocumentsAnswer(problems=problems, difference=difference)
@@ -125,6 +141,7 @@ class DocumentWriter:
                 try:
                     await self._write(present, difference, secrets, pen, by)
                 except DocumentsMovedOnError:
+                    present = await self._documents.latest()
                     continue
                 return DocumentsAnswer(problems=problems, difference=difference, seen=_seen(edit, difference))
             raise DocumentsMovedOnError(f"others have written {_TRIES} times meanwhile; repeat it")
@@ -155,10 +172,6 @@ class DocumentWriter:
             gone = [each.agency for each in difference.removed]
             await self._documents.write(present, wanted, gone, pen=pen, by=by, now=self._clock.now(), secrets=secrets)
 
-    async def _checked(self, sources: Sequence[AgencySource], memory: Memory) -> Loaded:
-        """Return what documents are as a whole."""
-        return await asyncio.to_thread(partial(load, self._path, self._environ, memory=memory, documents=sources))
-
     async def _common(self, difference: DocumentDifference, edit: DocumentEdit) -> Mapping[str, str]:
         found = {}
         for clash in difference.clashes:
@@ -176,10 +189,10 @@ def _documents_of(loaded: Loaded) -> Mapping[str, WrittenDocument] | None:
     return {each.agency: each for each in loaded.configuration.documents}
 
 
-def _beside(present: Mapping[str, DocumentVersion], brought: Sequence[AgencySource]) -> Sequence[AgencySource]:
+def _beside(present: Mapping[str, DocumentVersion], brought: DocumentsBrought) -> Sequence[AgencySource]:
     """Return the documents of the store that nothing is brought in the place of: what is brought may name what they have."""
-    codes = {_code_of(each) for each in brought}
-    names = {each.name for each in brought}
+    codes = {*brought.gone, *(_code_of(each) for each in brought.sources)}
+    names = {each.name for each in brought.sources}
     there = [each.document for agency, each in present.items() if agency not in codes and each.name not in names]
     return [stored_source(each) for each in there if each is not None]
 
@@ -198,22 +211,6 @@ def _sources(wanted: Mapping[str, WrittenDocument], brought: Sequence[AgencySour
         called.get((each.name, each.text)) or stored_source(each)
         for each in sorted(wanted.values(), key=lambda each: each.agency)
     ]
-
-
-def _stray(difference: DocumentDifference, brought: DocumentsBrought) -> tuple[Problem, ...]:
-    """Return what would be written of another agency than the one that something is brought of."""
-    ours = (*difference.added, *(each for _, each in difference.changed))
-    called = {each.name: each.called for each in brought.sources}
-    return tuple(
-        Problem(
-            file=called.get(each.name, each.name),
-            key="agency",
-            message="is another agency's code",
-            instead=brought.only or "",
-        )
-        for each in ours
-        if each.agency != brought.only
-    )
 
 
 def _seen(edit: DocumentEdit, difference: DocumentDifference) -> Mapping[str, str]:

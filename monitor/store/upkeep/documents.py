@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from alerts.record.store import Entry
 from monitor.access.locked import Ciphertext, SecretPlace, SecretPurpose
 from monitor.model.document import DocumentVersion, Pen, WrittenDocument, digest_of, secrets_named
+from monitor.runtime.slices import Slices
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine import audit
@@ -33,11 +34,31 @@ class Documents:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        #: The latest versions as last read. A version that is written stays as it is.
+        self._known: Mapping[str, DocumentVersion] = {}
 
     async def latest(self) -> Mapping[str, DocumentVersion]:
-        """Return the latest version of each, by agency; that may say that the agency is watched no more."""
+        """Return the latest version of each, by agency; that may say that the agency is watched no more.
+
+        Of thousands few are new since they were last read, and only those are.
+        """
+        known, slices, found = self._known, Slices(), dict[str, DocumentVersion]()
+        is_latest = document.c.replaced_at.is_(None)
+        marks = select(document.c.agency, document.c.number, document.c.written_at).where(is_latest)
         async with self._database.read() as connection:
-            return _by_agency((await connection.execute(_latest())).all())
+            rows = (await connection.execute(marks.order_by(document.c.agency))).all()
+            new = [
+                row.agency
+                for row in rows
+                if (there := known.get(row.agency)) is None or (there.number, there.at) != (row.number, row.written_at)
+            ]
+            for some in _portions(new):
+                query = select(document).where(is_latest, document.c.agency.in_(some))
+                for row in (await connection.execute(query)).all():
+                    found[row.agency] = _version(row)
+                    await slices.pause()
+        self._known = {row.agency: found.get(row.agency) or known[row.agency] for row in rows}
+        return self._known
 
     async def versions(self, agency: str, *, below: int | None = None, at_most: int = 1) -> Sequence[DocumentVersion]:
         """Return the latest versions of an agency's document, the latest first; *below* a number, if one is given."""

@@ -6,9 +6,8 @@ portal's forms; and only an administrator writes an agency that is not there, or
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable
 from http import HTTPStatus
 from typing import Annotated, Final
 
@@ -18,13 +17,12 @@ from pydantic import BaseModel
 
 from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
-from monitor.config.files.document import LARGEST, document_of
-from monitor.config.files.problem import Problem, Severity
-from monitor.config.loading import AgencySource, stored_source
-from monitor.config.sense.custody import check_custody
-from monitor.model.document import Pen, WrittenDocument, digest_of
+from monitor.config.files.document import LARGEST
+from monitor.config.files.problem import Problem
+from monitor.config.loading import called_in_store
+from monitor.model.document import DocumentVersion, Pen, digest_of
 from monitor.service.order import NotDone, Unknown
-from monitor.service.portal.documents import DocumentsBrought, DocumentWriter
+from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftAnswer
 from monitor.store.upkeep.documents import DocumentsMovedOnError
 from monitor.web.access.gate import Needs, agency_in_path, needs, permit
 from monitor.web.api.answer import knows
@@ -76,11 +74,8 @@ class DocumentWritten(BaseModel):
     problems: list[str]
 
 
-def agency_documents(
-    writer: DocumentWriter, reload: Callable[[str], Awaitable[Sequence[Problem]]], in_store: Callable[[], bool]
-) -> APIRouter:
-    """Build the routes. *reload* takes up what was written; *in_store*: whether the documents in the store are what counts."""
-    pen = _ApiPen(writer, reload)
+def agency_documents(editor: AgencyEditor) -> APIRouter:
+    """Build the routes."""
     router = APIRouter(
         prefix="/api/v1/agencies/{code}/document",
         tags=["documents"],
@@ -100,9 +95,7 @@ def agency_documents(
     )
     async def read(code: str, request: Request) -> Response:
         see_that_it_counts()
-        version = (await writer.latest()).get(code.upper())
-        if version is None or version.text is None:
-            raise Unknown(f"there is no agency {code[:64].upper()} in the store")
+        version = await there(code.upper())
         headers = {"ETag": f'"{version.digest}"'}
         if knows(request, headers["ETag"]):
             return Response(status_code=304, headers=headers)
@@ -124,22 +117,19 @@ def agency_documents(
     ) -> Response:
         see_that_it_counts()
         agency, text = code.upper(), await _text(request)
-        present = (await writer.latest()).get(agency)
+        present = await editor.last(agency)
         theirs = present.digest if present else ""
         seen = "" if if_match is None and if_none_match == "*" else _seen(if_match)
         if seen != theirs:
             return _moved_on(agency, theirs, seen)
-        before = present.text if present else None
-        if before is None:
+        if present is None or present.text is None:
             permit(visitor, Permission.PLACE_SECRETS, agency)
-        name = present.name if present else f"{agency.lower()}.yaml"
-        source = stored_source(WrittenDocument(agency=agency, name=name, text=text))
-        if before is not None and not visitor.may(Permission.PLACE_SECRETS, agency):
-            # Half a MiB of brackets is read for a while, and the probes do not wait.
-            moved = await asyncio.to_thread(_moved, before, source)
-            if moved:
-                return _unusable(source.called, moved, sees_all=False)
-        return await pen.write(agency, visitor, seen, source)
+        draft, sees_all = (
+            AgencyDraft(agency=agency, text=text, started_from=seen),
+            visitor.may(Permission.PLACE_SECRETS, agency),
+        )
+        doing = editor.save(draft, by=visitor.by, may_place=sees_all, pen=Pen.API)
+        return await done(agency, seen, text, doing, sees_all=sees_all)
 
     @router.delete(
         "",
@@ -150,61 +140,45 @@ def agency_documents(
     async def take_out(code: str, visitor: _Administrator, if_match: _Match = None) -> Response:
         see_that_it_counts()
         agency, seen = code.upper(), _seen(if_match)
-        present = (await writer.latest()).get(agency)
-        if present is None or present.text is None:
-            raise Unknown(f"there is no agency {agency[:64]} in the store")
+        present = await there(agency)
         if seen != present.digest:
             return _moved_on(agency, present.digest, seen)
-        return await pen.write(agency, visitor, seen, None)
+        return await done(agency, seen, None, editor.take_out(agency, seen, pen=Pen.API, by=visitor.by), sees_all=True)
+
+    async def there(agency: str) -> DocumentVersion:
+        version = await editor.last(agency)
+        if version is None or version.text is None:
+            raise Unknown(f"there is no agency {agency[:64]} in the store")
+        return version
+
+    async def done(
+        agency: str, seen: str, text: str | None, doing: Awaitable[DraftAnswer], *, sees_all: bool
+    ) -> Response:
+        try:
+            answer = await doing
+        except DocumentsMovedOnError as moved:
+            raise NotDone(str(moved)) from None
+        if answer.theirs is not None:
+            return _moved_on(agency, answer.theirs.digest, seen)
+        if answer.is_refused:
+            return _unusable(answer, called_in_store(agency), sees_all=sees_all)
+        found = (*answer.problems, *(answer.others if sees_all else ()))
+        written = DocumentWritten(
+            agency=agency,
+            digest="" if text is None else digest_of(text),
+            taken=answer.written is None or answer.taken,
+            problems=list(dict.fromkeys(map(str, found))),
+        )
+        headers = {} if text is None else {"ETag": f'"{written.digest}"'}
+        return Response(written.model_dump_json(), media_type="application/json", headers=headers)
 
     def see_that_it_counts() -> None:
-        if not in_store():
+        if not editor.is_in_store:
             raise NotDone(
                 "agencies are files here; `agencies: in the store` in the settings lets them be written over HTTP"
             )
 
     return router
-
-
-class _ApiPen:
-    """Writes an agency's document, and lets the service go by it."""
-
-    def __init__(self, writer: DocumentWriter, reload: Callable[[str], Awaitable[Sequence[Problem]]]) -> None:
-        self._writer = writer
-        self._reload = reload
-
-    async def write(self, agency: str, visitor: Visitor, seen: str, source: AgencySource | None) -> Response:
-        """Write what is new of one agency, beside all others as they are."""
-        present = await self._writer.latest()
-        others = [each for code, each in present.items() if code != agency]
-        beside = [stored_source(each.document) for each in others if each.document is not None]
-        brought = DocumentsBrought(
-            started_from={**{each.agency: each.digest for each in others}, agency: seen},
-            over={},
-            prune=source is None,
-            sources=[*beside, *([source] if source else [])],
-            only=agency,
-        )
-        try:
-            answer = await self._writer.write(brought, pen=Pen.API, by=visitor.by)
-        except DocumentsMovedOnError as moved:
-            raise NotDone(str(moved)) from None
-        for clash in answer.difference.clashes:
-            if clash.theirs.agency == agency:
-                return _moved_on(agency, clash.theirs.digest, seen)
-            raise NotDone(f"{clash.theirs.by} has written {clash.theirs.agency} meanwhile; repeat it")
-        called, sees_all = source.called if source else "", visitor.may(Permission.PLACE_SECRETS, agency)
-        if answer.is_refused:
-            return _unusable(called, answer.problems, sees_all=sees_all)
-        told = [*answer.problems, *(await self._reload(visitor.by) if answer.difference else ())]
-        written = DocumentWritten(
-            agency=agency,
-            digest=digest_of(source.text) if source else "",
-            taken=all(each.severity is not Severity.ERROR for each in told),
-            problems=list(dict.fromkeys(str(each) for each in told if sees_all or _is_about(called, each))),
-        )
-        headers = {"ETag": f'"{written.digest}"'} if source else {}
-        return Response(written.model_dump_json(), media_type="application/json", headers=headers)
 
 
 async def _text(request: Request) -> str:
@@ -238,30 +212,21 @@ def _moved_on(agency: str, theirs: str, seen: str) -> Response:
     return problem(HTTPStatus.PRECONDITION_FAILED, why, more=more, headers={"ETag": f'"{theirs}"'} if theirs else None)
 
 
-def _moved(before: str, source: AgencySource) -> Sequence[Problem]:
-    """Return what a document says otherwise than *before* of what only an administrator changes."""
-    return check_custody(document_of(before, source.called).data, source.read())
-
-
-def _is_about(called: str, found: Problem) -> bool:
-    """Whether something is wrong with the document that was sent, or with another because of it."""
-    return found.file == called or called in found.message
-
-
-def _unusable(called: str, found: Sequence[Problem], *, sees_all: bool) -> Response:
+def _unusable(answer: DraftAnswer, called: str, *, sees_all: bool) -> Response:
     """Say what is wrong with a document, each where it stands. *sees_all*: also what is wrong with what is not theirs."""
-    wrong = [each for each in found if each.severity is Severity.ERROR]
-    shown = [each for each in wrong if sees_all or _is_about(called, each)]
-    said = [*map(str, shown)]
-    if len(shown) < len(wrong):
-        said.append(f"{len(wrong) - len(shown)} errors are about what is not this agency's; an administrator sees them")
-    parts = [_part(each, is_theirs=each.file == called) for each in shown]
+    parts = [_part(each, called) for each in answer.errors]
+    said = [*map(str, answer.errors)]
+    if sees_all:
+        parts += [WrongPart(detail=str(each)) for each in answer.others]
+        said += map(str, answer.others)
+    elif answer.others:
+        said.append(f"{answer.elsewhere} errors are about what is not this agency's; an administrator sees them")
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(said), errors=parts)
 
 
-def _part(found: Problem, *, is_theirs: bool) -> WrongPart:
+def _part(found: Problem, called: str) -> WrongPart:
     detail = f"{found.message}; write instead: {found.instead}" if found.instead else found.message
-    if not is_theirs:
+    if found.file != called:
         return WrongPart(detail=str(found))
     pointer = "/".join(("#", *(step.replace("~", "~0").replace("/", "~1") for step in _STEP.findall(found.key))))
     return WrongPart(detail=detail, pointer=pointer, line=found.line or None)

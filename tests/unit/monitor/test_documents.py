@@ -107,6 +107,17 @@ def test_an_agency_without_a_file_leaves_only_when_that_is_asked_for_and_what_le
     assert unseen.removed == ()
 
 
+def test_one_that_is_to_leave_leaves_if_it_was_seen_and_all_others_stay() -> None:
+    there = {code: version(code, "a") for code in ("JCM", "MDC")}
+    leaving = DocumentEdit(documents={}, started_from={"JCM": digest_of("a")}, gone=frozenset({"JCM"}))
+    found = document_difference(there, leaving)
+    assert [each.agency for each in found.removed] == ["JCM"]
+    assert [each.agency for each in found.missing] == ["MDC"]
+    clash = document_difference({**there, "JCM": version("JCM", "theirs", 2)}, leaving)
+    assert [each.theirs.text for each in clash.clashes] == ["theirs"]
+    assert not clash
+
+
 def test_the_version_that_somebody_has_looked_at_is_written_over_and_no_other() -> None:
     there = {"JCM": version("JCM", "theirs", 7)}
     assert document_difference(there, edit({"JCM": "ours"}, over={"JCM": 7})).changed

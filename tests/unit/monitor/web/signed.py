@@ -27,7 +27,7 @@ from alerts.record.store import Entry
 from monitor.access.code import CodeWay
 from monitor.access.role import Role
 from monitor.config.files.problem import Problem
-from monitor.config.loading import Configuration, load, stored_source
+from monitor.config.loading import Configuration, Memory, load, stored_source
 from monitor.drills.driller import Driller
 from monitor.drills.exercise import Exerciser
 from monitor.drills.roster import roster
@@ -146,7 +146,8 @@ class Site:
     def __init__(self, directory: Path, database: Database, clock: Clock, safe: Safe) -> None:
         self.settings = laid_out(directory) / "pantau.yaml"
         self.documents = Documents(database)
-        self.writer = DocumentWriter(self.settings, {}, self.documents, clock, safe)
+        self.memory = Memory()
+        self.writer = DocumentWriter(self.settings, {}, self.documents, clock, safe=safe, memory=self.memory)
         self.editor = AgencyEditor(self.writer, self.documents, lambda: self.configuration, self._reload)
         self.configuration: Configuration
         #: By whose word it was read again, and what the next reading finds wrong.
@@ -360,10 +361,7 @@ async def house(
             declaration_orders(declarer),
             silence_orders(silencer),
             override_orders(desk),
-            # Of a site whose settings nobody has written.
-            agency_documents(
-                DocumentWriter(directory / "pantau.yaml", {}, Documents(database), clock), service.reload, lambda: True
-            ),
+            agency_documents(site.editor),
         ]
         once = OrderBook(Answers(database, most=MOST_KEPT), clock)
         app = portal(service, ["localhost"], service, gate=gate, pages=pages, once=once, parts=parts)

@@ -331,6 +331,19 @@ async def test_what_the_settings_name_of_another_agency_is_no_error_of_ones_own(
     assert "Ada 1 ralat di luar dokumen ini" in shown(refused)
 
 
+async def test_what_is_saved_is_checked_beside_all_others_and_none_of_them_is_read_again(
+    place: House, officer: httpx.AsyncClient
+) -> None:
+    known = place.site.memory.files
+    assert (await fill(place, officer, "interval", interval="10m")).status_code == 303
+    before = place.site.memory.files
+    assert before is not known
+    assert (await fill(place, officer, "interval", interval="15m")).status_code == 303
+    now = place.site.memory.files
+    assert now["MDC in the store"] is before["MDC in the store"]
+    assert now["JCM in the store"] is not before["JCM in the store"]
+
+
 @pytest.mark.access
 async def test_an_officer_changes_nothing_of_another_agency_not_even_by_writing_its_code(
     place: House, officer: httpx.AsyncClient
