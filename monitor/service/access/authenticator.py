@@ -2,6 +2,9 @@
 
 Whatever is wrong, the answer is the same and takes as long: a stranger learns nothing about who has an account. Attempts on one
 account are looked at one after the other, so that many at once are no way around the wait.
+
+A browser in which somebody has signed in before has a count of its own (`monitor.access.device`): what strangers try on the account
+does not hold it up, nor does what others try from behind the same address.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import structlog
 from alerts.record.clock import Clock
 from alerts.record.store import Entry, StoreAway
 from monitor.access.code import CodeWay, digest_of_code, typed_code
+from monitor.access.device import device_mark, marked_device
 from monitor.access.locked import Ciphertext, SecretPlace, SecretPurpose
 from monitor.access.lockout import OF_ACCOUNT, OF_ADDRESS, Failures
 from monitor.access.one_time import HALF_FOR, one_time_digits, step_of
@@ -32,6 +36,7 @@ from monitor.service.access.secret import (
     SessionKey,
     hash_password,
     is_password,
+    new_nonce,
     new_one_time_secret,
     new_recovery_codes,
 )
@@ -52,8 +57,12 @@ _LOOKED_AT: Final = 5.0
 _SEEN: Final = timedelta(minutes=1)
 #: Each takes 19 MiB and 50 ms of CPU; probes want the other core.
 _AT_ONCE: Final = 2
-#: So many addresses are remembered.
+#: So many addresses are remembered, and so many browsers that have failed.
 _ADDRESSES: Final = 10_000
+_DEVICES: Final = 10_000
+
+#: Returns the mark that a browser shows for a name; "": none.
+DeviceShown = Callable[[str], str]
 #: So many sessions are known while the store is away.
 _SESSIONS: Final = 2_000
 #: So many wait for a look at a password; more are a flood, and told to come again.
@@ -66,6 +75,8 @@ class NewSession:
 
     key: SessionKey
     session: WebSession
+    #: By which the browser is known the next time; "": the user has no password that it could be made with.
+    device: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +102,11 @@ class _Turn:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     #: How many have it or wait for it.
     wanted: int = 0
+
+
+def no_device(_name: str) -> str:
+    """Return that a browser shows no mark."""
+    return ""
 
 
 class EntryRefused(Exception):
@@ -124,32 +140,47 @@ class Authenticator:
         self._waiting = 0
         self._turns: dict[str, _Turn] = {}
         self._addresses: OrderedDict[str, Failures] = OrderedDict()
+        #: Of browsers in which somebody has signed in before.
+        self._devices: OrderedDict[str, Failures] = OrderedDict()
         #: By digest, as last read, and when by the loop's clock.
         self._known: OrderedDict[str, tuple[WebSession, float]] = OrderedDict()
         self._nobody: str | None = None
 
-    async def sign_in(self, name: str, password: str, address: str) -> NewSession | NewHalf:
-        """Begin a session, or half of one where a second factor is to follow. Raise `EntryRefused`."""
-        async with self._turn(name):
-            kept = await self._admitted(name, address)
+    async def sign_in(
+        self, name: str, password: str, address: str, shown: DeviceShown = no_device
+    ) -> NewSession | NewHalf:
+        """Begin a session, or half of one where a second factor is to follow. Raise `EntryRefused`.
+
+        *shown*: what the browser shows of having been here before.
+        """
+        device = await self._device(name, shown)
+        async with self._turn(name, device):
+            kept = await self._admitted(name, address, device)
             right = await self._in_thread(is_password, password, (kept and kept.password) or await self._dummy())
             if kept is None or kept.password is None or kept.user.disabled_at is not None or not right:
-                await self._failed(kept, name, address, "sign-in failed")
+                await self._failed(kept, name, address, "sign-in failed", device)
                 raise EntryRefused("sign_in_wrong")
-            return await self._enter(kept.user, address)
+            entered = await self._enter(kept.user, address)
+            if isinstance(entered, NewSession):
+                self._devices.pop(device or "", None)
+            return entered
 
-    async def second_step(self, key: SessionKey | None, code: str, address: str) -> NewSession:
+    async def second_step(
+        self, key: SessionKey | None, code: str, address: str, shown: DeviceShown = no_device
+    ) -> NewSession:
         """Begin the other half of a session, by a one-time or a recovery code. Raise `EntryRefused`."""
         half = await self._factors.half(key.digest) if key else None
         if key is None or half is None:
             raise EntryRefused("sign_in_again")
-        async with self._turn(half.name):
-            kept = await self._admitted(half.name, address)
+        device = await self._device(half.name, shown)
+        async with self._turn(half.name, device):
+            kept = await self._admitted(half.name, address, device)
             # Once more: while others had their turn it may have been used.
             half = await self._factors.half(key.digest)
             if half is None or half.ends_at <= self._clock.now() or kept is None or kept.user.disabled_at is not None:
                 raise EntryRefused("sign_in_again")
-            await self._prove(kept, code, address)
+            await self._prove(kept, code, address, device)
+            self._devices.pop(device or "", None)
             return await self._begin(kept.user, address, "signed in with a second factor")
 
     async def choose_password(self, name: str, code: str, password: str, address: str) -> NewSession | NewHalf:
@@ -294,9 +325,12 @@ class Authenticator:
     # -- what it is made of --------------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def _turn(self, name: str) -> AsyncIterator[None]:
-        if self._waiting >= _QUEUE:
+    async def _turn(self, name: str, device: str | None = None) -> AsyncIterator[None]:
+        # Strangers fill half of the queue: whoever is known finds room in the other.
+        if self._waiting >= (_QUEUE if device is None else 2 * _QUEUE):
             raise EntryRefused("sign_in_busy")
+        # A name has no blank in it.
+        name = name if device is None else f"{name} {device}"
         turn = self._turns.setdefault(name, _Turn())
         turn.wanted += 1
         self._waiting += 1
@@ -310,9 +344,19 @@ class Authenticator:
             if not turn.wanted:
                 del self._turns[name]
 
-    async def _admitted(self, name: str, address: str) -> KeptUser | None:
+    async def _device(self, name: str, shown: DeviceShown) -> str | None:
+        """Return the name of the browser in which somebody of this name has signed in before; `None`: in none that is known."""
+        mark = shown(name)
+        kept = await self._users.find(name) if mark else None
+        return marked_device(mark, kept.user.id, kept.password) if kept is not None and kept.password else None
+
+    async def _admitted(self, name: str, address: str, device: str | None = None) -> KeptUser | None:
         """Return the user of this name, unless an attempt is not looked at now."""
         now = self._clock.now()
+        if device is not None:
+            if self._devices.get(device, Failures()).until(now, OF_ACCOUNT) is not None:
+                raise EntryRefused("sign_in_wait")
+            return await self._users.find(name)
         if self._addresses.get(address, Failures()).until(now, OF_ADDRESS) is not None:
             raise EntryRefused("sign_in_wait")
         kept = await self._users.find(name)
@@ -322,19 +366,20 @@ class Authenticator:
             raise EntryRefused("sign_in_wait")
         return kept
 
-    async def _failed(self, kept: KeptUser | None, name: str, address: str, what: str) -> None:
+    async def _failed(
+        self, kept: KeptUser | None, name: str, address: str, what: str, device: str | None = None
+    ) -> None:
         now = self._clock.now()
-        self._count(address, now)
         log.warning(what, user=kept.user.name if kept else None, address=address)
-        if kept is None:
-            self._count(f"name {name}", now)
+        if device is not None:
+            _count(self._devices, device, now, _DEVICES)
         else:
-            await self._users.fail(kept.user.id, kept.failures.more(now), _entry(kept.user, what, now, address))
-
-    def _count(self, of: str, now: datetime) -> None:
-        self._addresses[of] = self._addresses.pop(of, Failures()).more(now)
-        while len(self._addresses) > _ADDRESSES:
-            self._addresses.popitem(last=False)
+            _count(self._addresses, address, now, _ADDRESSES)
+        if kept is None:
+            _count(self._addresses, f"name {name}", now, _ADDRESSES)
+            return
+        failures = kept.failures if device is not None else kept.failures.more(now)
+        await self._users.fail(kept.user.id, failures, _entry(kept.user, what, now, address))
 
     async def _enter(self, user: User, address: str, what: str = "signed in") -> NewSession | NewHalf:
         if not user.has_second_factor:
@@ -344,12 +389,12 @@ class Authenticator:
         await self._factors.begin_half(half, _entry(user, f"{what}, but for the code", now, address))
         return NewHalf(key=key)
 
-    async def _prove(self, kept: KeptUser | None, code: str, address: str) -> None:
+    async def _prove(self, kept: KeptUser | None, code: str, address: str, device: str | None = None) -> None:
         """See that somebody has their second factor, and use the code up. Raise `EntryRefused`."""
         if kept is None or not kept.user.has_second_factor:
             raise EntryRefused("sign_in_again")
         if not await self._is_good(kept.user, code, address):
-            await self._failed(kept, kept.user.name, address, "one-time code refused")
+            await self._failed(kept, kept.user.name, address, "one-time code refused", device)
             raise EntryRefused("one_time_wrong")
 
     async def _is_good(self, user: User, code: str, address: str) -> bool:
@@ -371,7 +416,9 @@ class Authenticator:
             digest=key.digest, user=user, begun_at=now, seen_at=now, ends_at=now + LONGEST, address=address[:64]
         )
         await self._users.begin(session, _entry(user, what, now, address))
-        return NewSession(key=key, session=session)
+        kept = await self._users.find(user.name)
+        mark = device_mark(user.id, new_nonce(), kept.password) if kept is not None and kept.password else ""
+        return NewSession(key=key, session=session, device=mark)
 
     async def _change(self, user: User, password: str, address: str, what: str) -> None:
         """Keep a new password. Raise `EntryRefused`, and the old one, or the code, is as good as before."""
@@ -412,6 +459,12 @@ class Authenticator:
             self._known[digest] = session, asyncio.get_running_loop().time()
         while len(self._known) > _SESSIONS:
             self._known.popitem(last=False)
+
+
+def _count(failures: OrderedDict[str, Failures], of: str, now: datetime, most: int) -> None:
+    failures[of] = failures.pop(of, Failures()).more(now)
+    while len(failures) > most:
+        failures.popitem(last=False)
 
 
 def _entry(user: User, what: str, now: datetime, address: str) -> Entry:

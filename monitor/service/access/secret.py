@@ -56,6 +56,11 @@ def new_one_time_secret() -> str:
     return written_secret(token_bytes(SECRET_OCTETS))
 
 
+def new_nonce() -> str:
+    """Return the name of a browser that nobody else has."""
+    return token_urlsafe(12)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionKey:
     """What a browser shows to be known again; only its digest is kept."""

@@ -19,10 +19,11 @@ from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Mount
 
+from monitor.access.device import KNOWN_FOR, device_cookie
 from monitor.access.role import OURSELVES, AgencyScope, Permission
 from monitor.access.token import ApiToken
 from monitor.access.visitor import OPEN_HERE, Visitor
-from monitor.service.access.authenticator import Authenticator, NewHalf, NewSession
+from monitor.service.access.authenticator import Authenticator, DeviceShown, NewHalf, NewSession
 from monitor.service.access.secret import SessionKey, TokenSecret
 from monitor.service.access.tokens import ProgramTokens, TokenRefused, TokenWait
 from monitor.service.access.walls import Walls
@@ -145,7 +146,21 @@ class Gate:
         response.set_cookie(
             self._cookie, signed_in.key.text, secure=self.is_secure, httponly=True, samesite="lax", path="/"
         )
+        if signed_in.device:
+            response.set_cookie(
+                self._cookie + device_cookie(signed_in.session.user.name),
+                signed_in.device,
+                max_age=int(KNOWN_FOR.total_seconds()),
+                secure=self.is_secure,
+                httponly=True,
+                samesite="strict",
+                path="/",
+            )
         return self._drop_half(response)
+
+    def device_shown(self, request: Request) -> DeviceShown:
+        """Return by what a browser says that somebody has signed in there before."""
+        return lambda name: request.cookies.get(self._cookie + device_cookie(name), "")
 
     def half_key(self, request: Request) -> SessionKey | None:
         """Return what a browser shows whose password was right, and whose code is awaited."""

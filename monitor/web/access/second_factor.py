@@ -43,7 +43,8 @@ def code_pages(authenticator: Authenticator, gate: Gate, templates: Mapping[Tong
         form, key = await form_of(request), gate.half_key(request)
         wanted = own_path(form.get("next", "/"))
         try:
-            signed_in = await authenticator.second_step(key, form.get("code", "")[:_LONGEST], from_where(request))
+            written, shows = form.get("code", "")[:_LONGEST], gate.device_shown(request)
+            signed_in = await authenticator.second_step(key, written, from_where(request), shows)
         except EntryRefused as refused:
             return shown(request, wanted, str(refused))
         return gate.admit(RedirectResponse(wanted, status_code=303), signed_in)

@@ -39,7 +39,8 @@ def sign_in_pages(
         form = await form_of(request)
         name, wanted = _name(form), own_path(form.get("next", "/"))
         try:
-            signed_in = await authenticator.sign_in(name, form.get("password", ""), from_where(request))
+            shows = gate.device_shown(request)
+            signed_in = await authenticator.sign_in(name, form.get("password", ""), from_where(request), shows)
         except EntryRefused as refused:
             return shown(request, "sign_in.html", status=403, name=name, next=wanted, problem=str(refused))
         return gate.let_on(signed_in, wanted)

@@ -412,3 +412,15 @@ async def test_who_comes_to_the_second_step_without_the_first_begins_there_and_i
     assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in?next=/account")
     assert '<html lang="en">' in (await browser.get("/sign-in")).text
     assert (await browser.get("/sign-in/code?next=//penyerang.contoh.my")).headers["location"] == "/sign-in"
+
+
+async def test_who_knows_the_password_guesses_codes_and_the_owner_does_not_wait_for_it(place: House) -> None:
+    owner = await siti(place)
+    await owner.browser.post("/sign-out")
+    place.clock.move(STEP)
+    async with place.browser() as thief:
+        await password(thief)
+        answers = [await code(thief, f"00000{n}") for n in range(4)]
+        assert "Terlalu banyak" in answers[-1].text
+    assert (await password(owner.browser)).status_code == 303
+    assert (await code(owner.browser, code_at(owner.secret, place.clock.now()))).status_code == 303

@@ -102,6 +102,68 @@ async def test_many_guesses_at_once_are_no_way_around_the_wait(place: House) -> 
     assert events.count("sign-in failed") == 3
 
 
+async def guess(place: House, browser: httpx.AsyncClient, name: str, times: int) -> None:
+    """Try wrong passwords, each as soon as it is looked at."""
+    for n in range(times):
+        place.clock.move(timedelta(seconds=0 if n < 3 else 2 ** (n - 3)))
+        assert "tidak betul" in (await sign_in(browser, name, f"tekaan nombor {n} sahaja")).text
+
+
+async def test_strangers_make_the_account_wait_and_not_the_browser_in_which_its_owner_has_signed_in(
+    place: House,
+) -> None:
+    officer = await place.signed_in("siti", "duty")
+    await officer.post("/sign-out")
+    async with place.browser() as stranger:
+        await guess(place, stranger, "siti", 7)
+        assert "Terlalu banyak" in (await sign_in(stranger, "siti", PASSWORD)).text
+        # Also from behind the same address.
+        for n in range(30):
+            await sign_in(stranger, f"tiada-{n}", "tekaan yang salah ini")
+        assert "Terlalu banyak" in (await sign_in(stranger, "tiada", PASSWORD)).text
+        assert (await sign_in(officer, "siti", PASSWORD)).status_code == 303
+        assert (await officer.get("/account")).status_code == 200
+
+
+async def test_a_browser_that_is_known_has_a_count_of_its_own_and_it_is_held_against_nobody_else(place: House) -> None:
+    officer = await place.signed_in("siti", "duty")
+    await guess(place, officer, "siti", 3)
+    assert "Terlalu banyak" in (await sign_in(officer, "siti", PASSWORD)).text
+    async with place.browser() as other:
+        assert (await sign_in(other, "siti", PASSWORD)).status_code == 303
+    place.clock.move(timedelta(seconds=2))
+    assert (await sign_in(officer, "siti", PASSWORD)).status_code == 303
+    # It begins anew, as an account does.
+    await guess(place, officer, "siti", 2)
+    assert (await sign_in(officer, "siti", PASSWORD)).status_code == 303
+    async with place.database.read() as connection:
+        events = (await connection.execute(select(journal.c.event))).scalars().all()
+    assert events.count("sign-in failed") == 5
+
+
+async def test_what_makes_a_browser_known_is_for_one_name_and_ends_with_the_password(place: House) -> None:
+    officer, other = await place.signed_in("siti", "duty"), await place.signed_in("ravi", "duty")
+    [mark] = [each for each in officer.cookies.jar if "-device-" in each.name]
+    [theirs] = [each for each in other.cookies.jar if "-device-" in each.name]
+    assert (mark.name, mark.value) != (theirs.name, theirs.value)
+    assert mark.expires is not None
+    async with place.browser() as stranger:
+        stranger.cookies.set(mark.name, theirs.value or "", domain="localhost.local")
+        await guess(place, stranger, "siti", 4)
+        assert "Terlalu banyak" in (await sign_in(stranger, "siti", PASSWORD)).text
+        # A mark opens nothing.
+        stranger.cookies.set(mark.name, mark.value or "", domain="localhost.local")
+        assert (await stranger.get("/account")).status_code == 401
+    changed = {"old": PASSWORD, "password": "kerusi rotan di tepi sungai"}
+    place.clock.move(MINUTE)
+    assert (await officer.post("/account/password", data=changed)).status_code == 303
+    async with place.browser() as stranger:
+        stranger.cookies.set(mark.name, mark.value or "", domain="localhost.local")
+        await guess(place, stranger, "siti", 4)
+        assert "Terlalu banyak" in (await sign_in(stranger, "siti", changed["password"])).text
+        assert (await sign_in(officer, "siti", changed["password"])).status_code == 303
+
+
 async def test_who_comes_while_one_hands_over_to_the_next_waits_for_both(place: House) -> None:
     there = most = 0
 
