@@ -142,6 +142,8 @@ log = structlog.get_logger()
 _OWN_WORK = timedelta(hours=1)
 #: How often the service manager is told how the service does.
 _STATUS_EVERY = timedelta(seconds=5)
+#: How often it is looked whether another service goes by other documents, as the pulse has last read it.
+_PACE = timedelta(seconds=5)
 
 
 class App:
@@ -231,6 +233,7 @@ class App:
             keep_setting_aside(),
             self._keep_name(),
             keep_doing("days", self._daybook.look, LOOKS),
+            keep_doing("other services' documents", self._keep_pace, _PACE),
             keep_doing("status", self._tell_status, _STATUS_EVERY),
         )
 
@@ -371,7 +374,8 @@ class App:
         )
         self._days = DayRecords(database)
         self._daybook = Daybook(records=self._days, store=store, clock=self._clock, watch=self._watch)
-        await self._daybook.begin(await Processes(database, _prober(settings)).last_beat())
+        processes = Processes(database, _prober(settings))
+        await self._daybook.begin(await processes.last_beat())
         self._alert_teller = AlertTeller(
             store=store,
             metrics=self._metrics,
@@ -397,6 +401,7 @@ class App:
             dispatcher=self._dispatcher,
             memory=self._memory,
             manager=self._manager,
+            processes=processes if database.is_shared else None,
         )
         await self._reloader.begin(configuration)
 
@@ -586,6 +591,9 @@ class App:
                 tells=self._configuration().settings.tells,
             )
         )
+
+    async def _keep_pace(self) -> None:
+        await self._reloader.keep_pace(self._watchdog.pulse.peers)
 
     def _openid(self, door: PortalSettings, authenticator: Authenticator, users: Users) -> OpenIdDoor | None:
         settings = door.openid

@@ -25,6 +25,7 @@ from monitor.runtime.keeping import keep_doing
 from monitor.runtime.systemd import ServiceManager
 from monitor.service.lines import Retirement, build_lines, close_lines
 from monitor.service.watch import Watch, WatchSurroundings, abandoned, make_watch, prepare, take_up
+from monitor.store.probing.processes import Process, Processes
 from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.upkeep.documents import Documents
 
@@ -63,8 +64,12 @@ class Reloader:
         dispatcher: Dispatcher,
         memory: Memory,
         manager: ServiceManager,
+        processes: Processes | None = None,
     ) -> None:
-        """*path*: the settings file. *memory*: of how the configuration was read that `begin` is given."""
+        """*path*: the settings file. *memory*: of how the configuration was read that `begin` is given.
+
+        *processes*: where other services may be on the store.
+        """
         self._path = path
         self._environ = environ
         self._around = around
@@ -84,11 +89,18 @@ class Reloader:
         #: What is only read at the start is as this one says.
         self._started_with: Configuration
         self._reloading = asyncio.Lock()
+        self._processes = processes
+        #: By which versions of the documents in the store this service goes, and which it has told of; `None`: by files.
+        self._level: int | None = None
+        self._told_of: int | None = None
+        #: Up to where it has followed others, whether or not it could take up what they go by.
+        self._followed = 0
 
     async def begin(self, configuration: Configuration) -> None:
         """Take up the first configuration."""
         await self._record(configuration, "start")
         self.watch = await make_watch(configuration, self._around)
+        self._level = await self._level_of(configuration)
         self._memory.in_force = configuration.registry
         self._started_with = configuration
         self._metrics.restart_needed(needed=False)
@@ -157,6 +169,29 @@ class Reloader:
         await self._take_up(configuration, by)
         return [*self._waiting_for_restart(configuration), *await self._abandoned(configuration)]
 
+    async def keep_pace(self, others: Iterable[Process]) -> None:
+        """Say by which documents this service goes, and take up what another one goes by, if that was written later.
+
+        What nobody has taken up yet (`pantau apply --later`) is left. What cannot be taken up here is tried once.
+        """
+        if self._processes is None:
+            return
+        if self._told_of != self._level and await self._processes.goes_by(self._level):
+            self._told_of = self._level
+        if self._level is None:
+            return
+        ahead = max(others, key=lambda each: each.documents or 0, default=None)
+        newest = (ahead and ahead.documents) or 0
+        if ahead is None or newest <= max(self._level, self._followed):
+            return
+        found = await self.reload(f"{ahead.name} has taken up other documents")
+        if not any(each.key == "store" and each.severity is Severity.ERROR for each in found):
+            self._followed = newest
+
+    async def _level_of(self, configuration: Configuration) -> int | None:
+        in_store = configuration.settings.agencies == IN_THE_STORE
+        return await self._documents.level(configuration.documents) if in_store and self._processes else None
+
     async def take_up_after(self, deed: Callable[[Configuration], Awaitable[None]], by: str) -> Sequence[Problem]:
         """Read the configuration, let *deed* do what has to be done before it is in force, and take it up.
 
@@ -174,6 +209,7 @@ class Reloader:
     async def _take_up(self, configuration: Configuration, by: str) -> None:
         before = self.watch.configuration
         # All that may fail comes before anything is changed.
+        level = await self._level_of(configuration)
         change = await prepare(self.watch, configuration, self._around)
         in_use = list(self._pool)
         lines = build_lines(configuration.settings, self._path.parent, before=before.settings, in_use=in_use)
@@ -184,6 +220,7 @@ class Reloader:
             raise
         self.retirement.enter(_beside(self._pool.replace(lines), lines))
         self.watch = await take_up(self.watch, change, self._around)
+        self._level = level
         self._memory.in_force = configuration.registry
         self._metrics.watch_only(on=not configuration.settings.tells)
         self._dispatcher.poke()

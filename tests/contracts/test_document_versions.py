@@ -67,6 +67,23 @@ async def test_what_another_has_written_is_read_and_what_nobody_has_is_not_read_
     assert all(again[code] is now[code] for code in now)
 
 
+async def test_the_level_is_of_those_documents_that_the_store_has_and_grows_with_each_version(
+    database: Database,
+) -> None:
+    documents = Documents(database)
+    jcm, mdc, second = written("JCM"), written("MDC"), written("JCM", "second")
+    await write(documents, jcm, mdc)
+    levels = [await documents.level([jcm, mdc])]
+    await write(documents, second)
+    assert await documents.level([jcm, mdc]) == 0
+    levels.append(await documents.level([mdc, second]))
+    await write(documents, gone=("MDC",))
+    levels.append(await documents.level([second]))
+    await write(documents, mdc, jcm)
+    levels.append(await documents.level([mdc, jcm]))
+    assert levels == [2, 3, 4, 6]
+
+
 async def test_an_agency_that_was_taken_out_is_known_to_be(database: Database) -> None:
     documents = Documents(database)
     await write(documents, written("JCM"))

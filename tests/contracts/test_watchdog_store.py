@@ -113,7 +113,12 @@ async def test_processes_on_one_postgresql_see_each_other_and_who_has_ended(post
         first, second = Processes(one, "a"), Processes(other, "b")
         assert await first.beat(T0, T0) == []
         (seen,) = await second.beat(T0, T0 + MINUTE)
-        assert (seen.name, seen.beat_at, seen.stopped_at) == ("a", T0, None)
+        assert (seen.name, seen.beat_at, seen.stopped_at, seen.documents) == ("a", T0, None, None)
+        # By which documents it goes is told between two beats, and stays.
+        assert await first.goes_by(5_000_000_000)
+        await first.beat(T0, T0)
+        assert [each.documents for each in await second.beat(T0, T0 + MINUTE)] == [5_000_000_000]
+        assert not await Processes(one, "c").goes_by(1)
         await second.stop(T0 + 2 * MINUTE)
         (gone,) = await first.beat(T0, T0 + 3 * MINUTE)
         assert (gone.name, gone.beat_at, gone.stopped_at) == ("b", T0 + MINUTE, T0 + 2 * MINUTE)

@@ -22,6 +22,8 @@ class Process:
     beat_at: datetime
     #: When it ended as it was told to; `None` for one that runs, or was killed.
     stopped_at: datetime | None = None
+    #: By which versions of the agencies' documents it goes: greater with each that was written before it took them up.
+    documents: int | None = None
 
 
 class Processes:
@@ -46,6 +48,13 @@ class Processes:
                 return []
             rows = (await connection.execute(select(process).where(others).order_by(process.c.name))).all()
         return [from_row(Process, row) for row in rows]
+
+    async def goes_by(self, documents: int | None) -> bool:
+        """Write by which versions of the agencies' documents this process goes; return whether it has beaten before."""
+        values = {"documents": documents}
+        async with self._database.write() as connection:
+            written = await connection.execute(update(process).where(process.c.name == self._name).values(**values))
+        return bool(written.rowcount)
 
     async def last_beat(self) -> datetime | None:
         """Return when a process of this name last wrote that it runs; `None`: there was none."""

@@ -566,6 +566,8 @@ process = Table(
     Column("beat_at", Moment, nullable=False),
     #: When it ended as it was told to; one that was killed never says so.
     Column("stopped_at", Moment),
+    #: By which versions of the agencies' documents it goes (`Documents.level`); NULL: by files, or that is not known.
+    Column("documents", BigInteger),
 )
 
 #: A drill: one pass over contacts and gateways.

@@ -60,6 +60,14 @@ class Documents:
         self._known = {row.agency: found.get(row.agency) or known[row.agency] for row in rows}
         return self._known
 
+    async def level(self, documents: Iterable[WrittenDocument]) -> int:
+        """Return a number for what the store has, greater with each version that is written; 0: it has not *documents*."""
+        latest = await self.latest()
+        there = [each.document for each in latest.values() if each.document is not None]
+        if {each.agency: each for each in there} != {each.agency: each for each in documents}:
+            return 0
+        return sum(each.number for each in latest.values())
+
     async def versions(self, agency: str, *, below: int | None = None, at_most: int = 1) -> Sequence[DocumentVersion]:
         """Return the latest versions of an agency's document, the latest first; *below* a number, if one is given."""
         query = select(document).where(document.c.agency == agency).order_by(document.c.number.desc()).limit(at_most)

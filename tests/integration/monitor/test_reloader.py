@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from alerts import wording
@@ -22,6 +23,7 @@ from monitor.config.files.problem import Problem, Severity
 from monitor.config.loading import Configuration, Memory, load
 from monitor.judging.subject import Graded
 from monitor.metrics import NO_AGENCY, Metrics
+from monitor.model.document import Pen, WrittenDocument
 from monitor.model.health import Grade, Health
 from monitor.model.route import Direction
 from monitor.proof.lifecycle import Lifecycle
@@ -31,14 +33,16 @@ from monitor.service.watch import WatchSurroundings, announce, make_watch, retir
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
+from monitor.store.probing.processes import Process, Processes
 from monitor.store.probing.records import ConfigurationRecords
+from monitor.store.schema.tables import process
 from monitor.store.upkeep.documents import Documents
 from probes.arrival.watcher import MailboxWatcher
 from probes.mail.token import TokenSigner
 from probes.model.mailbox import Password
 from probes.model.result import Outcome, Phase
 from tests.integration.alerts.station import Station
-from tests.unit.alerts.people import MINUTE, trigger
+from tests.unit.alerts.people import MINUTE, T0, trigger
 from tests.unit.monitor.cli.office import ENVIRON, Office
 from tests.unit.monitor.config.corpus import case as corpus
 from tests.unit.monitor.scrape import Scrape
@@ -93,6 +97,7 @@ async def _in_force(config: Path, environ: Mapping[str, str], store: Path) -> As
             dispatcher=station.dispatcher,
             memory=(memory := Memory()),
             manager=ServiceManager({}),
+            processes=Processes(database, "putrajaya-1"),
         )
         await made.begin(load(config, environ, memory=memory).accepted())
         yield made
@@ -492,3 +497,61 @@ async def test_no_odd_configuration_stops_a_service_or_shows_a_secret_in_its_log
     kept = b"".join(file.read_bytes() for file in (tmp_path / "store").iterdir())
     assert b"Siti Contoh" in kept
     assert corpus.CANARY.encode() not in kept
+
+
+async def test_what_another_service_goes_by_is_taken_up_and_what_nobody_has_taken_up_is_left(office: Office) -> None:
+    office.config.write_text(office.config.read_text().replace("agencies: agencies/", "agencies: in the store"))
+    files = sorted((office.directory / "agencies").iterdir())
+    texts = {file.stem: file.read_text() for file in files}
+
+    async def write(database: Database, text: str) -> None:
+        documents, code = Documents(database), "JCONTOH"
+        present = await documents.latest()
+        ours = WrittenDocument(agency=code, name="jabatan-contoh.yaml", text=text)
+        other = WrittenDocument(agency="MPCONTOH", name="majlis-contoh.yaml", text=texts["majlis-contoh"])
+        wanted = [ours] if present else [ours, other]
+        await documents.write(present, wanted, [], pen=Pen.API, by="Siti", now=T0)
+
+    text = texts["jabatan-contoh"]
+    async with Database.open(office.state) as database:
+        await write(database, text)
+    async with _in_force(office.config, ENVIRON, office.state) as reloader:
+        reloader.tries, database = 1, reloader._around.history._database
+        ours, sabah = Processes(database, "putrajaya-1"), Process(name="sabah-1", started_at=T0, beat_at=T0)
+
+        def name() -> str:
+            return reloader.watch.configuration.registry.agencies["JCONTOH"].name
+
+        # Its pulse has not beaten yet.
+        await reloader.keep_pace([])
+        await ours.beat(T0, T0)
+        await reloader.keep_pace([sabah])
+        assert await _level(database) == 2
+        await write(database, text.replace("Jabatan Contoh Malaysia", "Jabatan Baharu"))
+        for level in (None, 1, 2):
+            await reloader.keep_pace([sabah, replace(sabah, documents=level)])
+            assert name() == "Jabatan Contoh Malaysia"
+        await reloader.keep_pace([sabah, replace(sabah, documents=3)])
+        assert name() == "Jabatan Baharu"
+        await reloader.keep_pace([])
+        assert await _level(database) == 3
+
+        await write(database, text.replace("domains:", "domain:"))
+        with capture_logs() as logged:
+            for _ in range(3):
+                await reloader.keep_pace([replace(sabah, documents=4)])
+        assert [each["event"] for each in logged].count("configuration refused; the old one stays in force") == 1
+        assert name() == "Jabatan Baharu"
+        await write(database, text)
+        reloader.away = True
+        await reloader.keep_pace([replace(sabah, documents=5)])
+        assert name() == "Jabatan Baharu"
+        reloader.away = False
+        await reloader.keep_pace([replace(sabah, documents=5)])
+        assert name() == "Jabatan Contoh Malaysia"
+
+
+async def _level(database: Database) -> int | None:
+    async with database.read() as connection:
+        level: int | None = (await connection.execute(select(process.c.documents))).scalar_one()
+        return level

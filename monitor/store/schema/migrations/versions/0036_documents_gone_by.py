@@ -1,0 +1,15 @@
+"""Keep by which versions of the agencies' documents each service goes: the others follow it."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0036"
+down_revision = "0032"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("process", sa.Column("documents", sa.BigInteger(), nullable=True))
