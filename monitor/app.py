@@ -43,6 +43,7 @@ from monitor.proof.lifecycle import Lifecycle
 from monitor.runtime.garbage import keep_setting_aside
 from monitor.runtime.keeping import keep_doing
 from monitor.runtime.key import token_key
+from monitor.runtime.names import names_apart
 from monitor.runtime.place import CONTROL_SOCKET, signpost
 from monitor.runtime.systemd import ServiceManager
 from monitor.service.access.administration import Administration
@@ -179,6 +180,7 @@ class App:
         `OSError` when a port cannot be had; everything that was begun is ended.
         """
         async with AsyncExitStack() as life:
+            life.enter_context(names_apart())
             with self._manager.starting():
                 self._manager.status("Reading the configuration")
                 try:
