@@ -36,6 +36,26 @@ def session(user: User, digest: str = "a" * 64) -> WebSession:
     return WebSession(digest=digest, user=user, begun_at=T0, seen_at=T0, ends_at=T0 + HOUR, address="127.0.0.1")
 
 
+async def test_users_are_listed_a_page_at_a_time_by_name_full_name_or_agency(database: Database) -> None:
+    users = Users(database)
+    for name, role in (("ali", "viewer:JCM"), ("siti", "officer:MDC"), ("ravi.j", "noc"), ("ravi", "clerk:MDC")):
+        await made(users, name, role)
+
+    async def listed(wanted: str, after: str = "", most: int = 9) -> list[str]:
+        return [each.name for each in await users.page(wanted, after=after, most=most)]
+
+    assert await listed("", most=3) == ["ali", "ravi", "ravi.j"]
+    assert await listed("", "ravi.j") == ["siti"]
+    assert await listed("RAVI") == ["ravi", "ravi.j"]
+    assert await listed("siti c") == ["ali", "ravi", "ravi.j", "siti"]
+    assert await listed("mdc") == ["ravi", "siti"]
+    assert await listed("mdc", "ravi") == ["siti"]
+    for nothing in ("%", "_", "tiada", "j_m"):
+        assert await listed(nothing) == []
+    (siti,) = await users.page("siti", after="ravi.j", most=1)
+    assert {str(each) for each in siti.assignments} == {"officer:MDC"}
+
+
 async def test_a_user_has_the_roles_that_were_given_last_and_no_others(database: Database) -> None:
     users = Users(database)
     user = await made(users, "siti", "officer:JCM", "clerk:JCM")

@@ -59,6 +59,10 @@ class Administration:
         """Return all users, by name."""
         return await self._users.all()
 
+    async def page(self, wanted: str, *, after: str = "", most: int) -> Sequence[User]:
+        """Return some users, by name; see `Users.page`."""
+        return await self._users.page(wanted.strip(), after=after, most=most)
+
     async def user(self, name: str) -> User:
         """Return the user of this name."""
         kept = await self._users.find(name.strip().lower())

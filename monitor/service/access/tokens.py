@@ -86,6 +86,10 @@ class ProgramTokens:
         """Return every token there was, the newest first."""
         return await self._records.all()
 
+    async def page(self, *, before: int, most: int) -> Sequence[ApiToken]:
+        """Return the newest tokens that there were *before* a number."""
+        return await self._records.page(before=before, most=most)
+
     async def make(
         self,
         name: str,

@@ -30,6 +30,12 @@ class TokenRecords:
             rows = (await connection.execute(select(api_token).order_by(api_token.c.id.desc()))).all()
             return await _tokens(connection, rows)
 
+    async def page(self, *, before: int, most: int) -> Sequence[ApiToken]:
+        """Return the newest tokens that there were *before* a number."""
+        query = select(api_token).where(api_token.c.id < before).order_by(api_token.c.id.desc()).limit(most)
+        async with self._database.read() as connection:
+            return await _tokens(connection, (await connection.execute(query)).all())
+
     async def standing(self, now: datetime) -> Mapping[str, ApiToken]:
         """Return those that open, by the digest of their secrets."""
         query = select(api_token).where(api_token.c.revoked_at.is_(None), api_token.c.ends_at > now)

@@ -84,6 +84,17 @@ class Users:
             roles = await _roles(connection)
         return [_user(row, roles.get(row.id, frozenset())) for row in rows]
 
+    async def page(self, wanted: str, *, after: str = "", most: int) -> Sequence[User]:
+        """Return users by name, *after* one: whose name or full name has *wanted* in it, or who are something for that agency."""
+        of_agency = select(role_assignment.c.user_id).where(role_assignment.c.agency == wanted.upper())
+        named = portal_user.c.name.icontains(wanted, autoescape=True)
+        fits = named | portal_user.c.full_name.icontains(wanted, autoescape=True) | portal_user.c.id.in_(of_agency)
+        query = select(portal_user).where(portal_user.c.name > after).order_by(portal_user.c.name).limit(most)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query.where(fits) if wanted else query)).all()
+            roles = await _roles(connection, role_assignment.c.user_id.in_([row.id for row in rows]))
+        return [_user(row, roles.get(row.id, frozenset())) for row in rows]
+
     async def find(self, name: str) -> KeptUser | None:
         """Return the user of this name."""
         async with self._database.read() as connection:

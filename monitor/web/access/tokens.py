@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment
 
@@ -15,6 +15,7 @@ from monitor.access.token import LONGEST_TOKEN
 from monitor.access.visitor import Visitor
 from monitor.service.access.tokens import ProgramTokens
 from monitor.service.order import NotDone
+from monitor.store.engine.listing import NEWEST
 from monitor.web.access.gate import Needs
 from monitor.web.access.sign_in import from_where
 from monitor.web.ask import asked, remember
@@ -25,6 +26,8 @@ from monitor.web.word import Id
 _Administrator = Annotated[Visitor, Depends(Needs(Permission.MANAGE_USERS))]
 #: What the form offers, in days.
 _DAYS = (30, 90, 180, LONGEST_TOKEN.days)
+#: On a page. Those that are over stay, and are ever more.
+_AT_A_TIME: Final = 100
 
 
 def token_pages(tokens: ProgramTokens, templates: Mapping[Tongue, Environment]) -> APIRouter:
@@ -32,8 +35,10 @@ def token_pages(tokens: ProgramTokens, templates: Mapping[Tongue, Environment]) 
     router = APIRouter(include_in_schema=False)
 
     @router.get("/tokens")
-    async def listed(request: Request, visitor: _Administrator) -> Response:
-        return remember(request, await shown(request, visitor))
+    async def listed(
+        request: Request, visitor: _Administrator, before: Annotated[int, Query(ge=1, le=NEWEST)] = NEWEST
+    ) -> Response:
+        return remember(request, await shown(request, visitor, before=before))
 
     @router.post("/tokens")
     async def add(request: Request, visitor: _Administrator) -> Response:
@@ -63,14 +68,18 @@ def token_pages(tokens: ProgramTokens, templates: Mapping[Tongue, Environment]) 
             return await shown(request, visitor, status=409, why=str(wrong))
         return RedirectResponse("/tokens", status_code=303)
 
-    async def shown(request: Request, visitor: Visitor, *, status: int = 200, **facts: object) -> Response:
+    async def shown(
+        request: Request, visitor: Visitor, *, status: int = 200, before: int = NEWEST, **facts: object
+    ) -> Response:
+        found = await tokens.page(before=before, most=_AT_A_TIME + 1)
         page = templates[asked(request).tongue].get_template("tokens.html")
         blank: dict[str, object] = {
             "visitor": visitor,
             "path": "/tokens",
             "roles": list(Role),
             "days": _DAYS,
-            "tokens": await tokens.all(),
+            "tokens": found[:_AT_A_TIME],
+            "more": f"/tokens?before={found[_AT_A_TIME - 1].id}" if len(found) > _AT_A_TIME else "",
             "now": tokens.now(),
             "made": None,
             "written": {},

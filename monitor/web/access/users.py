@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
-from typing import Annotated, TypedDict
+from typing import Annotated, Final, TypedDict
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment
 from pydantic import TypeAdapter, ValidationError
@@ -23,6 +24,8 @@ from monitor.web.page import Tongue
 from monitor.web.word import Name
 
 _NAME = TypeAdapter(Name)
+#: On a page: thousands would hold the loop, and nobody reads them.
+_AT_A_TIME: Final = 100
 _Administrator = Annotated[Visitor, Depends(Needs(Permission.MANAGE_USERS))]
 
 
@@ -36,8 +39,13 @@ def user_pages(administration: Administration, templates: Mapping[Tongue, Enviro
     router = APIRouter(include_in_schema=False)
 
     @router.get("/users")
-    async def users(request: Request, visitor: _Administrator) -> Response:
-        return remember(request, await listed(request, visitor))
+    async def users(
+        request: Request,
+        visitor: _Administrator,
+        q: Annotated[str, Query(max_length=100)] = "",
+        after: Annotated[str, Query(max_length=64)] = "",
+    ) -> Response:
+        return remember(request, await listed(request, visitor, q=q.strip(), after=after))
 
     @router.post("/users")
     async def add(request: Request, visitor: _Administrator) -> Response:
@@ -103,8 +111,13 @@ def user_pages(administration: Administration, templates: Mapping[Tongue, Enviro
             return await shown(request, visitor, name, status=409, why=str(wrong))
         return RedirectResponse(f"/users/{name}", status_code=303)
 
-    async def listed(request: Request, visitor: Visitor, *, status: int = 200, **facts: object) -> Response:
-        blank: dict[str, object] = {"written": {}, "users": await administration.users()}
+    async def listed(
+        request: Request, visitor: Visitor, *, status: int = 200, q: str = "", after: str = "", **facts: object
+    ) -> Response:
+        found = await administration.page(q, after=after, most=_AT_A_TIME + 1)
+        page = found[:_AT_A_TIME]
+        more = f"/users?{urlencode({'q': q, 'after': page[-1].name})}" if len(found) > len(page) else ""
+        blank: dict[str, object] = {"written": {}, "users": page, "q": q, "more": more}
         return render(request, visitor, "users.html", status, {**blank, **facts})
 
     async def shown(request: Request, visitor: Visitor, name: str, *, status: int = 200, **facts: object) -> Response:

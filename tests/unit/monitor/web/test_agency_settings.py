@@ -485,3 +485,14 @@ async def test_who_may_edit_an_agency_finds_its_settings_on_every_page(
     assert f'href="{SETTINGS}"' in (await officer.get("/agencies/JCM")).text
     viewer = await place.admitted("ravi", "viewer:JCM")
     assert SETTINGS not in (await viewer.get("/account")).text
+
+
+async def test_who_looks_after_many_agencies_has_no_hundreds_of_links_on_each_page(tmp_path: Path) -> None:
+    codes = [f"J{n:02}" for n in range(40)]
+    async with house(tmp_path) as place:
+        place.administration._agencies = lambda: ["JCM", *codes]
+        few = await place.admitted("siti", "officer:JCM", *(f"officer:{code}" for code in codes[:4]))
+        assert (await few.get("/account")).text.count("/settings") == 5
+        many = await place.admitted("ravi", *(f"officer:{code}" for code in ("JCM", *codes)))
+        assert "/settings" not in (await many.get("/account")).text
+        assert f'href="{SETTINGS}"' in (await many.get("/agencies/JCM")).text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -12,12 +13,12 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from alerts.record.store import StoreAway
 from monitor.access.code import CodeWay
 from monitor.service.access.secret import SessionKey
-from monitor.store.schema.tables import journal, portal_user, web_session
+from monitor.store.schema.tables import api_token, journal, portal_user, web_session
 from tests.unit.monitor.web.signed import PASSWORD, House, house
 
 MINUTE = timedelta(minutes=1)
@@ -365,6 +366,30 @@ async def test_what_cannot_be_made_is_said_and_what_was_typed_stays(
     assert answer.status_code in {409, 422}
     assert told in answer.text.replace("&#39;", "'")
     assert f'value="{form["name"]}"' in answer.text
+
+
+async def test_thousands_of_users_and_tokens_are_looked_through_a_page_at_a_time(place: House) -> None:
+    boss = await place.admitted("bos", "admin")
+    made = {"made_by": "Ujian", "made_at": place.clock.now()}
+    users = [{"name": f"pegawai-{n:03}", "full_name": f"Pegawai {n}", "failures": 0, **made} for n in range(150)]
+    tokens = [{"name": f"program-{n}", "digest": f"{n}", "ends_at": place.clock.now(), **made} for n in range(150)]
+    async with place.database.write() as connection:
+        await connection.execute(insert(portal_user), users)
+        await connection.execute(insert(api_token), tokens)
+
+    async def seen(path: str, row: str) -> tuple[int, str]:
+        page = await boss.get(path)
+        further = re.findall(r'<a href="(/(?:users|tokens)\?[^"]+)">', page.text)
+        return len(re.findall(row, page.text)), html.unescape(further[0]) if further else ""
+
+    user, token = r'<td><a href="/users/', r"<td>program-"
+    assert await seen("/users", user) == (100, "/users?q=&after=pegawai-098")
+    assert await seen("/users?q=&after=pegawai-098", user) == (51, "")
+    assert await seen("/users?q=PEGAWAI-10", user) == (10, "")
+    assert await seen("/users?q=tiada", user) == (0, "")
+    assert await seen("/tokens", token) == (100, "/tokens?before=51")
+    assert await seen("/tokens?before=51", token) == (50, "")
+    assert (await boss.get("/tokens?before=0")).status_code == 422
 
 
 async def test_the_last_administrator_cannot_be_lost(place: House) -> None:
