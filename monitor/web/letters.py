@@ -164,24 +164,23 @@ def letter_pages(tray: Letters, templates: Mapping[Tongue, Environment]) -> APIR
     ) -> Response:
         letters = await _theirs(tray, visitor)
         waiting = [each for each in letters if each.step in WAITING]
-        page = (
-            templates[asked(request).tongue]
-            .get_template("letters.html")
-            .render(
-                visitor=visitor,
-                path="/letters",
-                problem=problem,
-                why=why,
-                waiting=waiting,
-                stopped=[each for each in letters if each.step is LetterStep.TAKEN_BACK],
-                posted=[each for each in letters if each.step is LetterStep.POSTED],
-                today=tray.today().isoformat(),
-                ticked=ticked,
-                day=day,
-                unnoted=unnoted,
-                most=MOST_STACKED,
-            )
-        )
+        facts = {
+            "visitor": visitor,
+            "path": "/letters",
+            "problem": problem,
+            "why": why,
+            "waiting": waiting,
+            "stopped": [each for each in letters if each.step is LetterStep.TAKEN_BACK],
+            "posted": [each for each in letters if each.step is LetterStep.POSTED],
+            "today": tray.today().isoformat(),
+            "ticked": ticked,
+            "day": day,
+            "unnoted": unnoted,
+            "most": MOST_STACKED,
+        }
+        template = templates[asked(request).tongue].get_template("letters.html")
+        # There may be two thousand of them: half a megabyte.
+        page = await asyncio.to_thread(template.render, facts)
         return HTMLResponse(page, status_code=status, headers=MAY_SEND_FORMS)
 
     return router

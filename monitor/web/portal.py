@@ -322,7 +322,8 @@ def _schema(app: FastAPI) -> APIRouter:
 
     @router.get("/openapi.json", dependencies=open_to_all("tells what can be asked, and nothing else"))
     async def schema() -> Response:
-        return JSONResponse(app.openapi())
+        # Made when it is first asked for; not here.
+        return JSONResponse(await asyncio.to_thread(app.openapi))
 
     return router
 

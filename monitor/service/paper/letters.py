@@ -23,6 +23,7 @@ from alerts.record.store import StoreAway
 from monitor.config.loading import Configuration
 from monitor.metrics import Metrics
 from monitor.runtime.keeping import keep_doing
+from monitor.runtime.slices import Slices
 from monitor.service.order import NotDone
 from monitor.store.engine.ledger import SqlStore
 
@@ -104,8 +105,11 @@ class Letters:
         now = self._clock.now()
         async with self._store.reading() as ledger:
             found = await ledger.letters(self._trays(), now - _GONE_FOR)
-        hours = cache(self._hours)
-        return [_view(letter, hours(letter.agency), now) for letter in found]
+        hours, slices, views = cache(self._hours), Slices(), list[LetterView]()
+        for letter in found:
+            views.append(_view(letter, hours(letter.agency), now))
+            await slices.pause()
+        return views
 
     def _trays(self) -> Sequence[str]:
         return [line.name for line in self._pool if line.channel is Channel.LETTER]

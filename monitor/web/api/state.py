@@ -23,10 +23,11 @@ from monitor.views.overview import AgencyView, CheckView
 from monitor.views.own_health import GatewayStanding, PartView, ReferenceView
 from monitor.views.standing import AgencyStanding
 from monitor.web.access.gate import Needs, about_ourselves, agency_in_path, needs
-from monitor.web.api.answer import NOT_FOUND, called, etag_of, joined, questions
+from monitor.web.api.answer import NOT_FOUND, called, etag_of, joined, listed, questions
 from monitor.web.api.parameter import MOST, Agencies, Cursor, next_page, read_cursor
 
 _AGENCY = TypeAdapter(AgencyView)
+_LETTER = TypeAdapter(LetterView)
 _AVAILABILITY = TypeAdapter(Sequence[Availability])
 #: How an agency ends that is written without it.
 _NOT_ASKED = b'"availability":[]}'
@@ -49,7 +50,7 @@ _Days = Annotated[
 def states(source: Front, tray: Letters | None) -> APIRouter:
     """Build the routes by which programs ask. *tray*: the letters."""
     router = questions()
-    listed = AgencyList()
+    written_agencies = AgencyList()
 
     ours = needs(Permission.READ, about_ourselves)
     of_agency = needs(Permission.READ, agency_in_path)
@@ -77,7 +78,7 @@ def states(source: Front, tray: Letters | None) -> APIRouter:
         codes = None if agency is None else {called(source.board, each) for each in agency}
         scope = visitor.scope(Permission.READ)
         # Written by us: checked and written as one, ten thousand routes would hold the loop for a third of a second.
-        written = await listed.written(await source.board.agencies())
+        written = await written_agencies.written(await source.board.agencies())
         available = await source.board.availabilities()
         wanted = [
             (view.agency, text)
@@ -137,10 +138,15 @@ def states(source: Front, tray: Letters | None) -> APIRouter:
 
     if tray is not None:
 
-        @router.get("/letters", summary="The letters in the trays, and those that have left them of late")
-        async def letters(visitor: _Clerk) -> list[LetterView]:
+        @router.get(
+            "/letters",
+            summary="The letters in the trays, and those that have left them of late",
+            response_model=list[LetterView],
+        )
+        async def letters(visitor: _Clerk) -> Response:
             scope = visitor.scope(Permission.POST_LETTERS)
-            return [each for each in await tray.letters() if each.agency in scope]
+            found = [each for each in await tray.letters() if each.agency in scope]
+            return Response(await listed(_LETTER, found), media_type="application/json")
 
     return router
 

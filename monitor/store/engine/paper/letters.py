@@ -12,6 +12,7 @@ from sqlalchemy import Select, insert, select, update
 from alerts.decide.paper import Handling, LetterStep, TrayLetter
 from alerts.model.delivery import RANK, Attempt, AttemptState, Notice, NoticeState
 from alerts.model.notice import Purpose
+from monitor.runtime.slices import Slices
 from monitor.store.backend.transaction import InTransaction
 from monitor.store.schema.rows import ADDRESSEE
 from monitor.store.schema.tables import attempt, clean, delivery, incident, letter_handling, notice, notice_incident
@@ -55,10 +56,11 @@ class SqlLetters(InTransaction):
         lying = _letters(gateways, (AttemptState.ACCEPTED,)).order_by(attempt.c.started_at, attempt.c.id)
         gone = _letters(gateways, _GONE).where(attempt.c.started_at > gone_since)
         gone = gone.order_by(attempt.c.started_at.desc(), attempt.c.id.desc())
-        found: dict[int, TrayLetter] = {}
+        found, slices = dict[int, TrayLetter](), Slices()
         for query in (lying, gone):
             for row in await self._connection.execute(query.limit(_MOST)):
                 found.setdefault(row.attempt_id, _letter(row))
+                await slices.pause()
         handled = await self._handlings(list(found))
         return [
             replace(each, printed=known.get(LetterStep.PRINTED), posted=known.get(LetterStep.POSTED))
