@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from alerts.record.store import StoreAway
 from monitor.store.backend.away import StoreInUseError
+from monitor.store.backend.cursor import SwiftConnection
 from monitor.store.backend.transaction import Batch
 from monitor.store.schema.migrations import upgrade
 
@@ -123,7 +124,7 @@ class _Connection(sqlite3.Connection):
 
 async def _opened(file: Path, arguments: Mapping[str, Any]) -> aiosqlite.Connection:
     """Open the file, or leave nothing open: the driver forgets what its thread opens for somebody who is cancelled."""
-    connection = aiosqlite.connect(file, **arguments)
+    connection = SwiftConnection(partial(sqlite3.connect, file, **arguments), iter_chunk_size=64)
     connection._thread.daemon = True  # noqa: SLF001 - whatever is left open must not keep the process from ending
     opening = asyncio.ensure_future(connection)
     try:
