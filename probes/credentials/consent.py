@@ -19,6 +19,7 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from probes.credentials.oauth import NoAccessToken
 from probes.credentials.oauth_endpoint import Client, answer_of, is_token
+from probes.model.reply import shortened
 
 _DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 #: RFC 8628 3.2 and 3.5.
@@ -206,7 +207,7 @@ async def _told(asked: Any, client: Client) -> Mapping[str, Any]:
         response = await asked
         answer = response.json()
         if isinstance(answer, Mapping) and isinstance(error := answer.get("error"), str):
-            raise NoConsent(no_consent_of(error).reason, error[:100])
+            raise NoConsent(no_consent_of(error).reason, shortened(error))
         response.raise_for_status()
         return answer
 

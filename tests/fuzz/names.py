@@ -24,6 +24,15 @@ from checkdmarc.utils import DNS_CACHE
 from dns.rdtypes.ANY.TLSA import TLSA
 from dns.rdtypes.ANY.TXT import TXT
 
+from probes.credentials.consent import (
+    Consent,
+    DeviceCode,
+    NoConsent,
+    WayOut,
+    ask_device_code,
+    ask_for_consent,
+    redeem,
+)
 from probes.credentials.oauth import NoAccessToken
 from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, Rotation, _bound
 from probes.domain.exchanger import Exchangers
@@ -116,24 +125,62 @@ class _Scripted(Client):
         )
 
 
+_TOKEN_URL = "https://login.contoh.example/token"
+_CODE = DeviceCode(
+    device_code="kod-peranti",
+    user_code="KAYU-BATU",
+    address="https://log-masuk.contoh.example/",
+    until=_NOW + timedelta(minutes=15),
+    interval=timedelta(seconds=5),
+    asked_at=_NOW - timedelta(seconds=5),
+)
+
+
 @cache
 def _tls() -> ssl.SSLContext:
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-def _endpoint(octets: bytes) -> None:
-    """An endpoint gives a token that can be said to a server, or a reason without the secret."""
+def _client(octets: bytes) -> Client:
+    """Return a client whose endpoint answers once with these octets: what is before TURN makes the status."""
     status, _, body = octets.partition(TURN)
     code = 200 if status == b"200" else 200 + int.from_bytes(status[:2].ljust(2, b"\0"), "big") % 400
+    return _Scripted(
+        token_url=_TOKEN_URL,
+        client_id="k",
+        client_secret=SECRET,
+        tls=_tls(),
+        answer=httpx2.Response(code, headers={"Content-Type": "application/json"}, stream=httpx2.ByteStream(body)),
+    )
+
+
+def _consent(octets: bytes) -> None:
+    """An endpoint gives a code that people may be shown, a consent, or a reason without the secret."""
+    out = WayOut(address="https://x.invalid/", state="s", verifier="v")
+    for asked in (
+        ask_device_code(_client(octets), _TOKEN_URL, _NOW),
+        ask_for_consent(_client(octets), _CODE, _NOW),
+        redeem(_client(octets), "kod", out, "https://pantau.contoh.my/"),
+    ):
+        try:
+            found = asyncio.run(asked)
+        except NoConsent as no:
+            assert SECRET not in str(no)
+            assert str(no).isprintable()
+            continue
+        if isinstance(found, Consent):
+            assert found.refresh_token.isascii()
+            continue
+        assert found.address.startswith("https://")
+        assert found.user_code.isprintable()
+        assert _NOW < found.until <= _NOW + timedelta(minutes=30)
+        assert timedelta(0) < found.interval <= timedelta(minutes=1)
+
+
+def _endpoint(octets: bytes) -> None:
+    """An endpoint gives a token that can be said to a server, or a reason without the secret."""
     for kind in (ClientCredentials, RefreshToken):
-        answer = httpx2.Response(code, headers={"Content-Type": "application/json"}, stream=httpx2.ByteStream(body))
-        client = _Scripted(
-            token_url="https://login.contoh.example/token",
-            client_id="k",
-            client_secret=SECRET,
-            tls=_tls(),
-            answer=answer,
-        )
+        client = _client(octets)
         issuer = (
             ClientCredentials(client, clock=lambda: _NOW)
             if kind is ClientCredentials
@@ -198,6 +245,28 @@ TARGETS = (
             "no values": b"version:\nmode:\nmx:\nmax_age:\n",
         },
         swollen={"hosts": lambda size: b"version: STSv1\nmode: none\nmax_age: 1\n" + b"mx: a.b\n" * (size // 8)},
+    ),
+    Target(
+        name="consent",
+        run=_consent,
+        seeds={
+            "a code": b"200"
+            + TURN
+            + b'{"device_code": "x", "user_code": "KAYU-BATU", "verification_uri": "https://a.example/", "interval": 5}',
+            "a code of long ago": b"200"
+            + TURN
+            + b'{"device_code": "x", "user_code": "K", "verification_url": "https://a.example/", "expires_in": -1e309}',
+            "a code for a script": b"200"
+            + TURN
+            + b'{"device_code": "x", "user_code": "\\u202e", "verification_uri": "https://[", "interval": NaN}',
+            "no object": b"200" + TURN + b"[[]]",
+            "an error of another kind": b"200" + TURN + b'{"error": {"a": 1}, "error_description": 7}',
+            "pending": b"\x00\xc8" + TURN + b'{"error": "authorization_pending"}',
+            "a consent": b"200" + TURN + b'{"access_token": "a", "token_type": "Bearer", "refresh_token": "segar-1"}',
+            "half a character": b"200"
+            + TURN
+            + b'{"access_token": "a", "refresh_token": "\\ud800", "error": "\\ud800"}',
+        },
     ),
     Target(
         name="endpoint",
