@@ -128,6 +128,7 @@ from monitor.web.command.users import users_of
 from monitor.web.drills import drill_pages
 from monitor.web.duty.incident import incident_pages
 from monitor.web.duty.tasks import task_pages
+from monitor.web.history import history_pages
 from monitor.web.journal import journal_pages
 from monitor.web.letters import letter_orders
 from monitor.web.portal import portal
@@ -534,6 +535,7 @@ class App:
             partial(incident_pages, front, worklist, declarer),
             partial(settings_pages, editor, self._clock),
             partial(mailbox_setup_pages, setups, editor),
+            partial(history_pages, front, self._around.history.transits),
             partial(statement_pages, monthly),
             partial(drill_pages, self._watchdog.driller, self._rests),
             partial(mailbox_pages, editor, self._clock),

@@ -15,7 +15,7 @@ from alerts.model.channel import Channel
 from alerts.model.delivery import Attempt, AttemptState, Notice, NoticeState
 from alerts.model.event import AUTOMATIC
 from alerts.model.incident import HOLDS_FOR, OUTAGES, Incident, IncidentState
-from alerts.model.notice import Matter, Plan, Purpose
+from alerts.model.notice import Cause, Matter, Plan, Purpose
 from monitor.judging.attribution import RunVerdict
 from monitor.model.health import Health
 from monitor.model.route import Direction
@@ -119,6 +119,8 @@ class IncidentView:
     agency: str
     subject: str
     matter: Matter
+    #: Why mail fails or failed, as far as was seen; `None`: it was not, or there is no single one.
+    cause: Cause | None = None
     state: IncidentState
     #: What the probes see of it; `None`: nothing, or nothing any more.
     measured: Matter | None = None
@@ -215,6 +217,7 @@ def view_incident(incident: Incident) -> IncidentView:
         agency=incident.brief.agency,
         subject=incident.brief.subject or incident.brief.office.name,
         matter=incident.present if incident.is_open else incident.matter,
+        cause=incident.brief.cause,
         state=incident.state,
         measured=incident.measured,
         declared_at=incident.declared.at if incident.declared else None,

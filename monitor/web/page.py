@@ -210,6 +210,8 @@ def filters_of(tongue: Tongue) -> dict[str, Callable[..., Any]]:
         "check": lambda kind: checks.get(kind, kind),
         "matter": among("matters"),
         "direction": among("directions"),
+        "cause_says": among("cause_says"),
+        "cause_do": among("cause_do"),
         "part": among("parts"),
         "ill": among("ills"),
         "announcement": among("announcements"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
-from sqlalchemy import Row, bindparam, exists, select, update
+from sqlalchemy import Row, bindparam, exists, func, select, update
 
 from monitor.judging.subject import Graded
 from monitor.model.health import Grade, Health
@@ -17,7 +17,7 @@ from monitor.store.backend.database import Database
 from monitor.store.probing.backlog import Backlog
 from monitor.store.probing.hours import STORE, counting, hour_values, run_values, to_result
 from monitor.store.schema.skip_scan import distinct
-from monitor.store.schema.tables import health, run, run_before, streak, token
+from monitor.store.schema.tables import health, hour, run, run_before, streak, token
 from probes.model.result import Outcome, ProbeResult
 
 #: Late mail is looked for this long after its token was sent; then the token is forgotten.
@@ -47,6 +47,17 @@ class SentToken:
     at: datetime
     #: Its mail has come, in time or late.
     came: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HourlyTransit:
+    """How long an agency's messages were on their way in one hour, on all its routes; of those of which it is known."""
+
+    begins: datetime
+    runs: int
+    #: In seconds, of all together and of the slowest.
+    together: float
+    slowest: float
 
 
 class History:
@@ -198,6 +209,17 @@ class History:
                     found[row.route] = to_result(row)
                     await slices.pause()
         return found
+
+    async def transits(self, agency: str, since: datetime) -> Sequence[HourlyTransit]:
+        """Return for each hour from *since* on how long the messages that came were on their way, in any order."""
+        routes = distinct(hour.c.route, among=hour.c.agency == agency)
+        theirs = (hour.c.agency == agency) & (hour.c.route == routes.c.route) & (hour.c.begins >= since)
+        came = theirs & (hour.c.transit > 0) & hour.c.outcome.in_(CAME)
+        sums = (func.sum(hour.c.runs), func.sum(hour.c.transit), func.max(hour.c.slowest))
+        query = select(hour.c.begins, *sums).join_from(routes, hour, came).group_by(hour.c.begins)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        return [HourlyTransit(begins=at, runs=runs, together=sum_, slowest=most) for at, runs, sum_, most in rows]
 
     async def between(self, agency: str, since: datetime, until: datetime) -> Sequence[ProbeResult]:
         """Return an agency's runs that started in a stretch of time, the oldest first; as far as they are still kept."""

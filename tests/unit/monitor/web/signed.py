@@ -55,6 +55,7 @@ from monitor.store.engine.drills import Drills
 from monitor.store.engine.journal import JournalPages
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.days import DayRecords
+from monitor.store.probing.history import History
 from monitor.store.upkeep.answers import Answers
 from monitor.store.upkeep.documents import Documents
 from monitor.store.upkeep.keyring import Keyring
@@ -79,6 +80,7 @@ from monitor.web.api.silence import silence_orders
 from monitor.web.drills import drill_pages
 from monitor.web.duty.incident import incident_pages
 from monitor.web.duty.tasks import task_pages
+from monitor.web.history import history_pages
 from monitor.web.journal import journal_pages
 from monitor.web.portal import portal
 from monitor.web.rotas import rota_pages
@@ -331,6 +333,7 @@ async def house(
             partial(incident_pages, service, orders, orders),
             partial(settings_pages, site.editor, clock),
             partial(mailbox_setup_pages, setups, site.editor),
+            partial(history_pages, service, History(database).transits),
             partial(statement_pages, monthly),
             partial(drill_pages, driller, lambda: site.rests),
             partial(mailbox_pages, site.editor, clock),

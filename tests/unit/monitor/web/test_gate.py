@@ -44,6 +44,7 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "GET /agencies/{code}/mailboxes": ("own", {"officer", "admin"}),
     "POST /agencies/{code}/mailboxes": ("own", {"officer", "admin"}),
     "GET /agencies/{code}/versions": ("own", {"officer", "admin"}),
+    "GET /agencies/{code}/history": ("own", READERS),
     "GET /agencies/{code}/statement": ("own", READERS),
     "GET /agencies/{code}/statement/{month}": ("own", READERS),
     "GET /agencies/{code}/statement/{month}/{file}": ("own", READERS),

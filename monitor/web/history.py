@@ -1,0 +1,108 @@
+"""The history of one agency: its days and how available its mail was, how long messages took, and every incident with its cause."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment
+
+from monitor.access.role import Permission
+from monitor.access.visitor import Visitor
+from monitor.model.day import day_of, moment_of
+from monitor.service.front import Front
+from monitor.store.engine.listing import IncidentFilter
+from monitor.store.probing.history import HourlyTransit
+from monitor.views.overview import IncidentView
+from monitor.web.access.gate import Needs, agency_in_path
+from monitor.web.ask import asked, others_asked, remember
+from monitor.web.page import Tongue
+from monitor.web.strip import strip_of
+
+_Reader = Annotated[Visitor, Depends(Needs(Permission.READ, agency_in_path))]
+_AT_A_TIME: Final = 25
+#: So many days of transit are drawn.
+_DAYS: Final = 30
+_TALL: Final = 60
+
+#: Of an agency, from a moment on.
+Transits = Callable[[str, datetime], Awaitable[Sequence[HourlyTransit]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransitDay:
+    """How long messages took on a day, in seconds; `None`: none came of which it is known."""
+
+    on: date
+    mean: float | None
+    slowest: float | None
+    #: Of the chart: how tall both are.
+    height: float = 0
+    reach: float = 0
+
+
+def history_pages(front: Front, transits: Transits, templates: Mapping[Tongue, Environment]) -> APIRouter:
+    """Build the page."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/agencies/{code}/history")
+    async def history(
+        request: Request, code: str, visitor: _Reader, after: Annotated[int | None, Query(ge=1, lt=2**31)] = None
+    ) -> Response:
+        agency, tongue, today = code.upper(), asked(request).tongue, day_of(front.now())
+        days = (await front.board.histories([agency])).get(agency)
+        found = await front.board.incident_page(
+            IncidentFilter(agencies=frozenset({agency})), most=_AT_A_TIME, after=after
+        )
+        first = today - timedelta(days=_DAYS - 1)
+        took = transit_days(await transits(agency, moment_of(first, 0)), first, today)
+        facts = {
+            "visitor": visitor,
+            "path": request.url.path,
+            "query": others_asked(request),
+            "agency": agency,
+            "strip_drawn": days and strip_of(days, tongue),
+            "transits": took,
+            "tall": _TALL,
+            "longest": max((each.slowest for each in took if each.slowest is not None), default=None),
+            "incidents": [(each, lasted(each, front.now())) for each in found.rows],
+            "after": found.after,
+        }
+        return remember(request, HTMLResponse(templates[tongue].get_template("history.html").render(facts)))
+
+    return router
+
+
+def transit_days(hours: Sequence[HourlyTransit], first: date, last: date) -> Sequence[TransitDay]:
+    """Return each day from the first to the last, as tall as it is of the slowest of them."""
+    by_day: dict[date, list[HourlyTransit]] = {}
+    for each in hours:
+        by_day.setdefault(day_of(each.begins), []).append(each)
+    highest = max((each.slowest for each in hours), default=0) or 1
+    found = []
+    for number in range((last - first).days + 1):
+        on = first + timedelta(days=number)
+        if not (theirs := by_day.get(on)):
+            found.append(TransitDay(on=on, mean=None, slowest=None))
+            continue
+        mean = sum(each.together for each in theirs) / sum(each.runs for each in theirs)
+        slowest = max(each.slowest for each in theirs)
+        found.append(
+            TransitDay(
+                on=on,
+                mean=mean,
+                slowest=slowest,
+                height=round(_TALL * mean / highest, 2),
+                reach=round(_TALL * slowest / highest, 2),
+            )
+        )
+    return found
+
+
+def lasted(incident: IncidentView, now: datetime) -> int:
+    """Return how long it lasted, or has until now, in minutes."""
+    return max(0, ((incident.resolved_at or now) - incident.began_at) // timedelta(minutes=1))
