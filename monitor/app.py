@@ -553,7 +553,7 @@ class App:
             gate=gate,
             pages=pages,
             openid=openid,
-            once=OrderBook(Answers(self._database, most=MOST_KEPT), self._clock),
+            once=OrderBook(Answers(self._database, most=MOST_KEPT), self._clock, self._lifecycle),
             parts=[
                 incident_orders(front, declarer),
                 declaration_orders(declarer),

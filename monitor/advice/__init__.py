@@ -48,8 +48,11 @@ def _span(result: ProbeResult, phase: Phase) -> timedelta:
 
 
 def _of_run(route: Route) -> dict[str, str]:
+    agency, _, rest = route.name.partition("/")
     return {
-        "agency": route.name.partition("/")[0],
+        "agency": agency,
+        # Whoever reads it on a page has given no command.
+        "again": f"pantau probe {agency} {rest} --verbose",
         "sender": route.sender.address,
         "to": route.address,
         "arrives": route.recipient.address,

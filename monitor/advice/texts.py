@@ -17,7 +17,7 @@ _FILE = Path(__file__).with_name("en.yaml")
 _SHARED = "shared."
 
 #: What the text about any run may name,
-_RUN = frozenset({"agency", "sender", "to", "arrives", "sending"})
+_RUN = frozenset({"agency", "again", "sender", "to", "arrives", "sending"})
 #: about one whose message arrived,
 _ARRIVED = _RUN | {"transit", "slow_after", "took", "took_exactly", "slow_data"}
 #: and about one that failed (`monitor.advice.case.Case.words`)

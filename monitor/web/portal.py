@@ -197,6 +197,9 @@ class _Secure:
         await self._app(scope, receive, secured)
 
 
+_Operator = Annotated[Visitor, Depends(Needs(Permission.RELOAD))]
+
+
 def _service(source: Front) -> APIRouter:
     router = APIRouter(tags=["service"])
     for_programs = open_to_all("is for supervisors, which do not sign in, and tells of no agency")
@@ -230,14 +233,14 @@ def _service(source: Front) -> APIRouter:
     @router.post(
         "/-/reload",
         summary="Read the configuration again; a bad one changes nothing",
-        dependencies=needs(Permission.RELOAD),
         responses=problems(HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN),
     )
-    async def reload(request: Request) -> Response:
+    async def reload(request: Request, visitor: _Operator) -> Response:
         # A page of a stranger's, open in an operator's browser, can send a POST here too; curl sends no such header.
         if request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"} or "origin" in request.headers:
             return problem(HTTPStatus.FORBIDDEN, "only from this machine's own tools, and not from a browser's page")
-        return await reload_response(source, "portal")
+        # Without sign-in it was somebody on this machine.
+        return await reload_response(source, visitor.by or "portal")
 
     return router
 

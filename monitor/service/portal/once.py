@@ -11,6 +11,7 @@ import structlog
 
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
+from monitor.proof.lifecycle import Lifecycle
 from monitor.service.order import NotDone
 from monitor.store.upkeep.answers import Answers, OrderKey, TooManyKeptError
 
@@ -38,9 +39,18 @@ class KeyOfAnotherOrder(Exception):
 class OrderBook:
     """Knows which orders it has carried out."""
 
-    def __init__(self, answers: Answers, clock: Clock) -> None:
+    def __init__(self, answers: Answers, clock: Clock, lifecycle: Lifecycle) -> None:
         self._answers = answers
         self._clock = clock
+        self._lifecycle = lifecycle
+
+    async def taken(self, by: str, order: str, address: str) -> None:
+        """Write into the journal that an order was carried out, and where it came from."""
+        try:
+            await self._lifecycle.told(by, "order over the API", {"order": order, "address": address})
+        except StoreAway as away:
+            # It is done, and is in the journal by what it did.
+            log.warning("where an order came from is not in the journal", by=by, why=str(away))
 
     async def do(self, order: OrderKey, digest: str, act: Callable[[], Awaitable[OrderAnswer]]) -> OrderAnswer:
         """Return what *act* answers, or has answered before. *digest*: of the order. Raise `KeyOfAnotherOrder`, `NotDone`.

@@ -95,6 +95,8 @@ def sign_in_pages(
             "problem": problem,
             "changed": is_changed,
             "linked": is_linked,
+            # Not that of the form for a password.
+            "path": "/account",
         }
         return shown(request, "account.html", status=status, **facts)
 

@@ -122,7 +122,8 @@ def user_pages(administration: Administration, templates: Mapping[Tongue, Enviro
 
     async def shown(request: Request, visitor: Visitor, name: str, *, status: int = 200, **facts: object) -> Response:
         blank: dict[str, object] = {"invitation": None, "user": await administration.user(name)}
-        return render(request, visitor, "user.html", status, {**blank, **facts})
+        # Not that of a form: there is nothing to be got there in another language.
+        return render(request, visitor, "user.html", status, {**blank, "path": f"/users/{name}", **facts})
 
     def render(request: Request, visitor: Visitor, template: str, status: int, facts: Mapping[str, object]) -> Response:
         page = templates[asked(request).tongue].get_template(template)

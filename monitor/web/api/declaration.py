@@ -14,7 +14,7 @@ from monitor.access.visitor import Visitor
 from monitor.service.declarer import Declarer
 from monitor.web.access.gate import Needs, permit
 from monitor.web.api.bounded import given_orders
-from monitor.web.api.once import OnceOver, key_holder, once_over
+from monitor.web.api.once import OnceOver, once_over, orderer_of
 from monitor.web.api.parameter import Moment
 from monitor.web.api.said import ApiReason, name_of
 from monitor.web.command.control import DeclaredView, view_declared
@@ -51,6 +51,6 @@ def declaration_orders(declarer: Declarer) -> APIRouter:
             done = await declarer.declare(said.agency, said.matter, since=since, why=said.why, by=name)
             return view_declared(done)
 
-        return await carry_out.answer(key_holder(visitor), _DECLARED, act, HTTPStatus.CREATED)
+        return await carry_out.answer(orderer_of(visitor), _DECLARED, act, HTTPStatus.CREATED)
 
     return router

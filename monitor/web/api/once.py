@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from pydantic import TypeAdapter
 from monitor.access.visitor import Visitor
 from monitor.service.portal.once import KeyOfAnotherOrder, OrderAnswer, OrderBook
 from monitor.store.upkeep.answers import OrderKey
+from monitor.web.access.sign_in import from_where
 from monitor.web.api.said import wrong_header
 
 _HEADER = "Idempotency-Key"
@@ -28,6 +30,16 @@ _Key = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orderer:
+    """Who orders something."""
+
+    #: As the journal reads it.
+    by: str
+    #: Whose keys theirs are.
+    key_holder: str
+
+
 class OnceOver:
     """Answers an order, and the same order again with the same."""
 
@@ -37,18 +49,24 @@ class OnceOver:
         self._key = key
 
     async def answer(
-        self, visitor: str, shape: TypeAdapter[Any], act: Callable[[], Awaitable[object]], status: int = 200
+        self, orderer: Orderer, shape: TypeAdapter[Any], act: Callable[[], Awaitable[object]], status: int = 200
     ) -> Response:
-        """Return what *act* comes to, written as *shape* says. *visitor*: whose key it is. Ask whether they may before."""
+        """Return what *act* comes to, written as *shape* says. Ask before whether who orders it may."""
 
         async def written() -> OrderAnswer:
-            return OrderAnswer(status=status, body=shape.dump_json(await act()))
+            answered = OrderAnswer(status=status, body=shape.dump_json(await act()))
+            if self._once is not None:
+                order = f"{self._request.method} {self._request.url.path}"
+                await self._once.taken(orderer.by, order, from_where(self._request))
+            return answered
 
         if self._key is None or self._once is None:
             answered = await written()
         else:
             try:
-                answered = await self._once.do(OrderKey(visitor=visitor, key=self._key), await self._digest(), written)
+                answered = await self._once.do(
+                    OrderKey(visitor=orderer.key_holder, key=self._key), await self._digest(), written
+                )
             except KeyOfAnotherOrder:
                 why = "was sent with another order within a day; each order has a key of its own"
                 raise wrong_header(_HEADER, why) from None
@@ -64,8 +82,8 @@ async def once_over(request: Request, key: _Key = None) -> OnceOver:
     return OnceOver(request.app.state.once, request, key)
 
 
-def key_holder(visitor: Visitor) -> str:
-    """Return whose keys those of a visitor are."""
+def orderer_of(visitor: Visitor) -> Orderer:
+    """Return who a visitor is who orders something."""
     if visitor.token is not None:
-        return f"token {visitor.token.id}"
-    return f"user {visitor.user.id}" if visitor.user else "nobody"
+        return Orderer(by=visitor.by, key_holder=f"token {visitor.token.id}")
+    return Orderer(by=visitor.by, key_holder=f"user {visitor.user.id}" if visitor.user else "nobody")

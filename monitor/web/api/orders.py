@@ -20,7 +20,7 @@ from monitor.service.front import Front
 from monitor.views.overview import IncidentView, view_incident
 from monitor.web.access.gate import Needs, OpenToAll, gate_of, incident_in_path
 from monitor.web.api.bounded import BEARER, given_orders
-from monitor.web.api.once import OnceOver, key_holder, once_over
+from monitor.web.api.once import OnceOver, Orderer, once_over, orderer_of
 from monitor.web.api.said import ApiClosing, ApiReason, ApiRemark, ApiWord, TakingOver, name_of, wrong_in_body
 
 _INCIDENT = TypeAdapter(IncidentView)
@@ -63,14 +63,15 @@ def orders(source: Front) -> APIRouter:
             if said is None:
                 raise wrong_in_body("by", "who takes it on? Write a name")
             # Both are written down: the person, by the word of the program.
-            holder, name = f"api {by_whom}"[:100], f"{said} ({by_whom})"
+            name = f"{said} ({by_whom})"
+            giver = Orderer(by=name, key_holder=f"api {by_whom}"[:100])
         else:
-            holder, name = key_holder(by_whom), name_of(by_whom, said)
+            giver, name = orderer_of(by_whom), name_of(by_whom, said)
 
         async def act() -> IncidentView:
             return view_incident(await source.acknowledge(number, name))
 
-        return await carry_out.answer(holder, _INCIDENT, act)
+        return await carry_out.answer(giver, _INCIDENT, act)
 
     return router
 
@@ -173,6 +174,6 @@ def incident_orders(source: Front, declarer: Declarer) -> APIRouter:
         async def act() -> IncidentView:
             return view_incident(await order())
 
-        return await carry_out.answer(key_holder(visitor), _INCIDENT, act)
+        return await carry_out.answer(orderer_of(visitor), _INCIDENT, act)
 
     return router

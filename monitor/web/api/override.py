@@ -15,7 +15,7 @@ from monitor.service.order import Unknown
 from monitor.web.access.gate import Needs, permit
 from monitor.web.api.answer import listed, questions
 from monitor.web.api.bounded import given_orders
-from monitor.web.api.once import OnceOver, key_holder, once_over
+from monitor.web.api.once import OnceOver, once_over, orderer_of
 from monitor.web.api.parameter import Moment
 from monitor.web.api.said import ApiWord, name_of
 from monitor.web.command.duty import OverrideWord, view_override
@@ -63,7 +63,7 @@ def override_orders(duty: Duty) -> APIRouter:
                 await duty.add(rota=said.rota, person=said.person, begins=begins, ends=said.ends.isoformat(), by=name)
             )
 
-        return await carry_out.answer(key_holder(visitor), _OVERRIDE, act, HTTPStatus.CREATED)
+        return await carry_out.answer(orderer_of(visitor), _OVERRIDE, act, HTTPStatus.CREATED)
 
     @router.delete("/overrides/{number}", summary="Take an override back", response_model=OverrideWord)
     async def remove(number: Id, visitor: _Giver) -> OverrideWord:

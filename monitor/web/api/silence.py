@@ -17,7 +17,7 @@ from monitor.service.order import Unknown
 from monitor.web.access.gate import Needs, permit
 from monitor.web.api.answer import listed, questions
 from monitor.web.api.bounded import given_orders
-from monitor.web.api.once import OnceOver, key_holder, once_over
+from monitor.web.api.once import OnceOver, once_over, orderer_of
 from monitor.web.api.said import ApiReason, name_of, wrong_in_body
 from monitor.web.joining import join
 from monitor.web.word import Id
@@ -63,7 +63,7 @@ def silence_orders(silencer: Silencer) -> APIRouter:
         async def act() -> Silence:
             return await silencer.add(about, lasts, said.why, name)
 
-        return await carry_out.answer(key_holder(visitor), _SILENCE, act, HTTPStatus.CREATED)
+        return await carry_out.answer(orderer_of(visitor), _SILENCE, act, HTTPStatus.CREATED)
 
     @router.delete(
         "/silences/{number}", summary="End a silence now: what is still wrong is told at once", response_model=Silence

@@ -44,7 +44,7 @@ def problems(directory: Path, text: str) -> tuple[str, ...]:
             "from here to {hots}",
             "host unreachable.what: {hots} is unknown here; write {address}, ",
         ),
-        ("it took {transit} s", "it took {port} s", "arrived.slow.what: {port} is unknown here; write {agency}, "),
+        ("it took {transit} s", "it took {port} s", "arrived.slow.what: {port} is unknown here; write {again}, "),
         (
             "while its name was looked up",
             "at {server}",

@@ -366,7 +366,7 @@ async def house(
             override_orders(desk),
             agency_documents(site.editor),
         ]
-        once = OrderBook(Answers(database, most=MOST_KEPT), clock)
+        once = OrderBook(Answers(database, most=MOST_KEPT), clock, lifecycle)
         app = portal(service, ["localhost"], service, gate=gate, pages=pages, once=once, parts=parts)
         yield House(
             app=app,

@@ -293,3 +293,28 @@ async def test_a_portal_without_users_is_open_to_this_machine_and_orders_nothing
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=OURS) as browser:
         assert await ask(browser, "GET /") == 200
         assert await ask(browser, "GET /api/v1/letters") == 200
+
+
+async def test_what_a_form_is_answered_with_leads_to_a_page_in_the_other_language(place: House) -> None:
+    browser = await place.admitted("pelawat", "officer", "clerk", "duty", "noc", "admin")
+    pages = [route for route in routes_of(place.app) if "GET" in (route.methods or ())]
+    astray = {}
+    for route in TABLE:
+        if not route.startswith("POST ") or route.startswith("POST /api/") or route == "POST /sign-out":
+            continue
+        names = {**NAMES, "notice_id": "7"} if "/letters" in route else NAMES
+        names = {**names, "number": "1"} if any(each in route for each in ("/duty", "/tokens")) else names
+        path = route.removeprefix("POST ").format_map(names)
+        answer = await browser.post(path, data={}, headers={"Accept": "text/html"})
+        for link in re.findall(r'href="([^"?]+)\?[^"]*lang=en"', answer.text):
+            if not any(page.path_regex.fullmatch(link) for page in pages):
+                astray[route] = link
+    assert not astray
+
+
+async def test_the_journal_is_told_who_had_the_configuration_read_again(tmp_path: Path) -> None:
+    service = Service(codes=("JCM", "MDC"))
+    async with house(tmp_path, service) as place:
+        admin = await place.admitted("pentadbir", "admin")
+        assert (await admin.post("/-/reload")).status_code == 200
+    assert ("reload", "Pentadbir Contoh (pentadbir)") in service.orders

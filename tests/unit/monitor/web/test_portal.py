@@ -118,8 +118,10 @@ async def test_open_metrics_is_told_to_whoever_asks_for_it(accept: str, *, is_op
 @pytest.mark.parametrize(("severity", "status", "taken"), [(Severity.ERROR, 400, False), (Severity.WARNING, 200, True)])
 async def test_a_reload_tells_what_is_wrong(severity: Severity, status: int, *, taken: bool) -> None:
     problem = Problem(file="pantau.yaml", line=3, message="is no known key", severity=severity)
-    async with client(portal(Service(problems=[problem]), HOSTS)) as web:
+    service = Service(problems=[problem])
+    async with client(portal(service, HOSTS)) as web:
         answer = await web.post("/-/reload")
+        assert service.orders == [("reload", "portal")], "nobody signs in here"
         assert (await web.get("/-/reload")).status_code == 405
 
     assert answer.status_code == status

@@ -77,6 +77,18 @@ async def test_orders_about_an_incident(place: House) -> None:
     assert (again.status_code, again.json()["detail"][:32]) == (409, "JCM-01 was declared a false alar")
 
 
+async def test_the_journal_tells_where_an_order_came_from_and_no_more_often_than_it_was_carried_out(
+    place: House,
+) -> None:
+    program = await place.program("duty:JCM", **{"Idempotency-Key": "satu"})
+    for _ in range(2):
+        assert (await program.post(f"{HERE}/remark", json={"text": "disemak"})).status_code == 200
+    refused = {"about": "JCM", "for": "bertahun"}
+    assert (await program.post("/api/v1/silences", json=refused)).status_code == 422
+    told = [(each.actor, each.detail) for each in await rows(place, journal) if each.event == "order over the API"]
+    assert told == [("program konsol", {"order": f"POST {HERE}/remark", "address": "127.0.0.1"})]
+
+
 async def test_what_another_has_is_taken_over_from_them_and_from_nobody_else(place: House) -> None:
     program = await place.program("duty:JCM")
     siti = await place.admitted("siti", "duty:JCM")
@@ -243,5 +255,8 @@ async def test_an_unknown_parameter_is_refused_as_elsewhere(place: House) -> Non
 async def test_the_journal_says_which_program(place: House) -> None:
     program = await place.program("duty:JCM")
     await program.post("/api/v1/silences", json={**SILENCE, "by": "Ravi Contoh"})
-    entries = await rows(place, journal)
-    assert (entries[-1].event, entries[-1].actor) == ("silence begun", "Ravi Contoh (program konsol)")
+    entries = [(each.event, each.actor) for each in await rows(place, journal)]
+    assert entries[-2:] == [
+        ("silence begun", "Ravi Contoh (program konsol)"),
+        ("order over the API", "program konsol"),
+    ]
