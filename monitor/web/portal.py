@@ -132,8 +132,21 @@ def portal(
     put_gate(app, gate)
     app.state.once = once
     answer_in_pages(app, templates)
-    app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
+    app.mount("/static", _Files(directory=Path(__file__).parent / "static"))
     return app
+
+
+class _Files(StaticFiles):
+    """Style sheets and scripts, the same for everybody.
+
+    Kept by browsers for a minute: a page has up to three that name each other, which a telephone would wait for, one after the
+    other, at each step. After an upgrade a page may look as before for as long.
+    """
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        answer = await super().get_response(path, scope)
+        answer.headers["Cache-Control"] = "max-age=60"
+        return answer
 
 
 class _Portal(FastAPI):
