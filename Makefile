@@ -8,7 +8,7 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 # Whatever the environment says: without it each of hundreds of processes compiles all libraries for itself.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run setup test lint types contracts compiled waiting computing unit proofs integration stories bench machine fuzz texts debian \
+.PHONY: run setup test lint types contracts compiled waiting computing unit proofs integration stories browser bench machine fuzz texts debian \
         dashboards lock release clean
 
 run: setup
@@ -67,7 +67,7 @@ computing: $(VENV)/.dev
 	nice -n 5 $(MAKE) unit
 
 # Those with real servers and whole services.
-PROOFS := tests/integration lab/tests/integration tests/stories
+PROOFS := tests/integration lab/tests/integration tests/stories tests/browser
 proofs: $(VENV)/.dev
 	$(BIN)/pytest -q -n 8 --dist loadfile $(PROOFS)
 
@@ -82,6 +82,10 @@ integration: $(VENV)/.dev
 # The other.
 stories: $(VENV)/.dev
 	$(BIN)/pytest -q -n 6 --dist loadfile tests/stories
+
+# Somebody before a real browser, at one service for all of it.
+browser: $(VENV)/.dev
+	$(BIN)/pytest -q tests/browser
 
 # What it costs, against what it is made of: bench.json and a table, in ten minutes. Worth something on a quiet machine.
 bench: debian $(VENV)/.dev

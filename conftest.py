@@ -25,6 +25,8 @@ settings.load_profile("pantau")
 
 #: Files whose tests take longest. Begun last, they would keep one process busy while the others have nothing to do.
 LONGEST = (
+    # The journeys in a browser, and with it all others.
+    "test_every_page",
     "test_attribution_on_three_systems",
     "test_prometheus",
     "test_alert_rules",
@@ -52,12 +54,16 @@ LONGEST = (
     "test_config_again",
 )
 _STORIES = "tests/stories/"
+#: Share one service and one browser, whichever file they are in.
+_BROWSER = "tests/browser/"
 
 
 class _Together(LoadFileScheduling):
     """Gives a process a file after another, whose tests share what they start, or a single story, which shares nothing."""
 
     def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith(_BROWSER):
+            return _BROWSER
         return nodeid if nodeid.startswith(_STORIES) else super()._split_scope(nodeid)
 
 
@@ -77,7 +83,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     scopes: tuple[dict[str, list[pytest.Item]], ...] = ({}, {})
     for item in items:
         is_story = item.nodeid.startswith(_STORIES)
-        scopes[is_story].setdefault(item.nodeid if is_story else str(item.path), []).append(item)
+        whole = _BROWSER if item.nodeid.startswith(_BROWSER) else str(item.path)
+        scopes[is_story].setdefault(item.nodeid if is_story else whole, []).append(item)
     spread = [((number + 0.5) / len(queue), scope) for queue in scopes for number, scope in enumerate(queue.values())]
     items[:] = [item for _, scope in sorted(spread, key=itemgetter(0)) for item in scope]
 

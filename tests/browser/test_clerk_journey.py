@@ -1,0 +1,56 @@
+"""The clerk: what waits is printed at once, posted with its day, and handed over at the counter with a docket."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import expect
+
+from monitor.web.page import Tongue
+from tests.browser.guest import Door
+from tests.browser.running_site import MDC, RunningSite, recipients
+from tests.stories.theatre import text_of
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+
+@pytest.mark.parametrize("tongue", Tongue)
+async def test_several_letters_are_printed_posted_with_their_day_and_stand_in_the_docket(
+    site: RunningSite, door: Door, tongue: Tongue
+) -> None:
+    number = await site.released(MDC.code)
+    clerk = await door.admit("kerani", tongue=tongue)
+    await clerk.go("/")
+    await clerk.press(clerk.page.locator("footer").get_by_role("link", name=clerk.say("say.letters")))
+    letters = clerk.page.locator("form.letter").filter(has_text=number)
+    await expect(letters).to_have_count(len(recipients(MDC.code)))
+
+    async def tick() -> None:
+        for place in range(len(recipients(MDC.code))):
+            await letters.nth(place).get_by_role("checkbox").check()
+
+    printed = await clerk.context.request.get(
+        site.url + (await clerk.link("letters.print_all").get_attribute("href") or "")
+    )
+    said = text_of(await printed.body())
+    assert all(office.upper() in said.upper() for office in recipients(MDC.code)), said
+    # Without a tick it says so, and nothing is recorded.
+    await clerk.press(clerk.button("letters.ticked_printed"))
+    await clerk.sees("letters.none_ticked")
+    assert await clerk.shut_out() == []
+    await tick()
+    await clerk.press(clerk.button("letters.ticked_printed"))
+    kept = [each for each in await site.ask("/letters") if each["incident"].startswith(number)]
+    assert {each["printed_by"] for each in kept} == {f"{site.logins['kerani'].full_name} (kerani)"}
+
+    await tick()
+    day = await clerk.page.locator("#together input[name=day]").input_value()
+    await clerk.press(clerk.button("letters.ticked_posted"))
+    await expect(letters).to_have_count(0)
+    rows = clerk.page.locator("tbody tr").filter(has_text=number)
+    await expect(rows).to_have_count(len(recipients(MDC.code)))
+    told = [detail for _, detail in site.journal("letter dispatched") if detail.get("day") == day]
+    assert len(told) >= len(recipients(MDC.code)), site.journal("letter dispatched")[-2:]
+    docket = await clerk.context.request.get(f"{site.url}/letters/docket?day={day}")
+    listed = text_of(await docket.body())
+    assert all(office in listed for office in recipients(MDC.code)), listed
+    await site.over(number)

@@ -1,0 +1,149 @@
+"""An agency's officer: from the code of the invitation to settings that count, and a test of their mail."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import httpx
+import pytest
+from playwright.async_api import expect
+
+from monitor.web.page import Tongue
+from tests.browser.guest import NARROW, Door
+from tests.browser.running_site import JCM, MDC, ROTA, RunningSite
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+PASSWORD = "kerusi rotan di beranda hujan"
+SETTINGS = f"/agencies/{MDC.code}/settings"
+
+
+def tomorrow(hour: int) -> str:
+    """Return a time of tomorrow as a form has it."""
+    day = datetime.now(ZoneInfo("Asia/Kuala_Lumpur")) + timedelta(days=1)
+    return day.replace(hour=hour, minute=0).strftime("%Y-%m-%dT%H:%M")
+
+
+@pytest.mark.parametrize(
+    ("tongue", "name", "interval"), [(Tongue.MALAY, "aminah", "18s"), (Tongue.ENGLISH, "lim", "19s")]
+)
+async def test_an_invited_officer_chooses_a_password_and_sets_their_agency_s_probing(
+    site: RunningSite, door: Door, tongue: Tongue, name: str, interval: str
+) -> None:
+    full = f"{name.title()} Contoh"
+    await site.command("/users", name=name, full_name=full, roles=[f"officer:{MDC.code}"])
+    code = (await site.command(f"/users/{name}/invite", way="telephone"))["code"]
+    officer = await door.admit(tongue=tongue)
+    await officer.go("/sign-in")
+    await officer.press(officer.link("access.have_code"))
+    await officer.field("access.name").fill(name)
+    await officer.field("access.code").fill(code)
+    await officer.field("access.new_password").fill("passwordpassword")
+    await officer.press(officer.button("access.choose"))
+    # The code is typed once, whatever is wrong with the password.
+    await officer.sees("access.password_guessable")
+    await expect(officer.field("access.code")).to_have_value(code)
+    assert await officer.shut_out() == []
+    await officer.field("access.new_password").fill(PASSWORD)
+    await officer.press(officer.button("access.choose"))
+    assert await officer.path() == "/account"
+
+    await officer.press(officer.link("edit.title", code=MDC.code))
+    await officer.field("edit.interval").fill("sekejap")
+    await officer.press(officer.button("edit.save").first)
+    await expect(officer.page.get_by_role("alert")).to_contain_text("probing.interval")
+    await expect(officer.field("edit.interval")).to_have_value("sekejap")
+    assert await officer.shut_out() == []
+    assert (await site.document(MDC.code)).get("probing", {}).get("interval") != "sekejap"
+    await officer.field("edit.interval").fill(interval)
+    await officer.press(officer.button("edit.save").first)
+    await expect(officer.page.locator(".done").first).to_be_visible()
+    assert (await site.document(MDC.code))["probing"]["interval"] == interval
+
+    form = await officer.unfold("edit.maintenance_add")
+    await form.get_by_label(officer.say("edit.begins")).fill(tomorrow(1))
+    await form.get_by_label(officer.say("edit.ends")).fill(tomorrow(3))
+    await form.get_by_label(officer.say("edit.why")).fill(f"Tukar cakera, {name}")
+    await officer.press(form.get_by_role("button"))
+    await expect(officer.page.locator(".row").filter(has_text=f"Tukar cakera, {name}")).to_be_visible()
+    written = (await site.document(MDC.code))["maintenance"]
+    assert f"Tukar cakera, {name}" in [each["why"] for each in written]
+    versions = [who for who, kept in site.journal("documents written") if MDC.code in str(kept)]
+    assert versions[-2:] == [f"{full} ({name})"] * 2
+
+    await officer.go(f"/agencies/{MDC.code}")
+    await officer.press(officer.link("trial.test_now"))
+    await officer.page.get_by_label("internal").first.check()
+    await officer.press(officer.button("trial.start"))
+    await expect(officer.page.locator("[data-over]")).to_be_visible()
+    await expect(officer.page.locator("#news")).not_to_be_empty()
+    assert [who for who, _ in site.journal("route tested")][-1] == f"{full} ({name})"
+
+
+async def test_who_comes_second_is_shown_what_another_pen_has_written_and_loses_nothing(
+    site: RunningSite, door: Door
+) -> None:
+    ravi = await door.admit("ravi")
+    await ravi.go(SETTINGS)
+    form = await ravi.unfold("edit.maintenance_add")
+    await form.get_by_label(ravi.say("edit.begins")).fill(tomorrow(20))
+    await form.get_by_label(ravi.say("edit.ends")).fill(tomorrow(22))
+    await form.get_by_label(ravi.say("edit.why")).fill("Kerja elektrik")
+    number = await site.rewritten(MDC.code, lambda text: text.replace(MDC.telephone, "04-000 0399"))
+    await ravi.press(form.get_by_role("button"))
+    await expect(ravi.page.get_by_role("heading", level=1)).to_have_text(ravi.say("edit.clash"))
+    await expect(ravi.page.get_by_role("region", name=ravi.say("edit.theirs_changed"))).to_contain_text("04-000 0399")
+    await expect(ravi.page.get_by_role("region", name=ravi.say("edit.ours_changed"))).to_contain_text("Kerja elektrik")
+    assert await ravi.shut_out() == []
+    await ravi.page.set_viewport_size(NARROW)  # type: ignore[arg-type]
+    assert await ravi.wider_than(NARROW["width"]) == []
+    assert "Kerja elektrik" not in str(await site.document(MDC.code))
+
+    await ravi.press(ravi.button("edit.again", number=number))
+    document = await site.document(MDC.code)
+    assert document["office"]["telephone"] == "04-000 0399"
+    assert "Kerja elektrik" in [each["why"] for each in document["maintenance"]]
+    await ravi.press(ravi.link("edit.versions"))
+    await expect(ravi.page.locator("tbody tr").first).to_contain_text(site.logins["ravi"].full_name)
+    await expect(ravi.page.locator("tbody tr").nth(1)).to_contain_text(ravi.say("pens.api"))
+
+
+async def test_an_officer_sees_who_is_on_call_and_hands_the_duty_over(site: RunningSite, door: Door) -> None:
+    ali = await door.admit("ali")
+    await ali.go("/")
+    await ali.go("/account")
+    await ali.press(ali.link("rotas.heading"))
+    rota = f"{JCM.code}/{ROTA}"
+    await ali.press(ali.page.get_by_role("link", name=rota))
+    await ali.choice("rotas.person").select_option(JCM.deputy.key)
+    await ali.field("rotas.ends").fill(tomorrow(8))
+    await ali.press(ali.button("rotas.save"))
+    [made] = await site.ask("/overrides")
+    assert (made["rota"], made["person"], made["by"]) == (rota, JCM.deputy.key, f"{JCM.deputy.name} (ali)")
+    await expect(ali.page.locator("main")).to_contain_text(ali.say("rotas.instead", by=made["by"]))
+    await ali.press(ali.button("rotas.take_back"))
+    await ali.sees("rotas.no_overrides")
+    assert await site.ask("/overrides") == []
+
+
+async def test_a_calendar_reads_a_rota_at_an_address_that_is_shown_once_until_it_is_revoked(
+    site: RunningSite, door: Door
+) -> None:
+    ali = await door.admit("ali", tongue=Tongue.ENGLISH)
+    await ali.go(f"/rotas/{JCM.code}/{ROTA}")
+    await ali.press(ali.button("rotas.feed_make"))
+    address = await ali.page.locator(".link").inner_text()
+    assert await ali.shut_out() == []
+
+    async def read() -> tuple[int, str]:
+        async with httpx.AsyncClient(trust_env=False) as calendar:
+            answer = await calendar.get(address)
+        return answer.status_code, answer.text
+
+    status, text = await read()
+    assert (status, text.startswith("BEGIN:VCALENDAR"), JCM.duty.name in text) == (200, True, True)
+    await ali.go(f"/rotas/{JCM.code}/{ROTA}")
+    await expect(ali.page.locator(".link")).to_have_count(0)
+    await ali.press(ali.button("rotas.revoke"))
+    assert (await read())[0] in {403, 404}

@@ -1,0 +1,42 @@
+"""Somebody who may look: in by the form, no further than their agency, and gone without a trace in the browser."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import expect
+
+from monitor.web.page import Tongue
+from tests.browser.guest import Door
+from tests.browser.running_site import JCM, MDC, RunningSite
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+
+@pytest.mark.parametrize("tongue", Tongue)
+async def test_a_viewer_sees_their_agency_and_no_other_and_leaves_nothing_behind(
+    site: RunningSite, door: Door, tongue: Tongue
+) -> None:
+    mei = await door.admit(tongue=tongue)
+    # Whoever opens a page first is brought back to it.
+    await mei.go(f"/agencies/{MDC.code}")
+    await mei.sign_in(site.logins["mei"])
+    assert await mei.path() == f"/agencies/{MDC.code}"
+    await expect(mei.page.locator("#agencies h2")).to_contain_text(MDC.code)
+    await mei.go("/")
+    await expect(mei.page.locator(f"#a-{MDC.code}")).to_be_visible()
+    assert JCM.code not in await mei.page.content()
+
+    refused = await mei.go(f"/agencies/{JCM.code}")
+    assert refused.status == 403
+    await expect(mei.page.get_by_role("heading", level=1)).to_have_text(mei.say("refusal.s403"))
+    await expect(mei.page.get_by_role("alert")).to_contain_text(f"mei has no permission to read for {JCM.code}")
+    await mei.press(mei.link("say.back"))
+    await expect(mei.page.locator(f"#a-{MDC.code}")).to_be_visible()
+
+    await mei.go("/account")
+    await mei.press(mei.button("access.sign_out"))
+    assert await mei.path() == "/sign-in"
+    await mei.page.go_back()
+    await expect(mei.page.locator("body")).not_to_contain_text(site.logins["mei"].full_name)
+    assert await mei.path() == "/sign-in"
+    assert [by for by, _ in site.journal("signed out")][-1] == f"{site.logins['mei'].full_name} (mei)"
