@@ -480,6 +480,15 @@ def test_every_relative_link_leads_somewhere() -> None:
     assert dead == set()
 
 
+def test_every_picture_is_shown_by_a_document_and_is_small() -> None:
+    shown = {
+        name for page in markdown() for name in re.findall(r"!\[[^\]]+\]\(pictures/([^)]+)\)", page.read_text("utf-8"))
+    }
+    pictures = {path.name: path.stat().st_size for path in (ROOT / "docs" / "pictures").iterdir()}
+    assert set(pictures) == shown
+    assert [name for name, size in pictures.items() if size > 80 * 1024] == []
+
+
 def test_every_page_is_somebodys_in_the_index_by_reader() -> None:
     linked = set(re.findall(r"\]\(([^)\s#]+)", read("docs/README.md")))
     places = ("docs", "docs/how-it-works")
