@@ -63,9 +63,10 @@ def statement_pages(statements: Statements, templates: Mapping[Tongue, Environme
     setting = asyncio.Lock()
 
     @router.get("/agencies/{code}/statement", dependencies=needs(Permission.READ, agency_in_path))
-    async def latest(code: str) -> Response:
+    async def latest(request: Request, code: str) -> Response:
         month = statements.usual_month()
-        return RedirectResponse(f"/agencies/{code.upper()}/statement/{month:%Y-%m}", status_code=303)
+        there = RedirectResponse(f"/agencies/{code.upper()}/statement/{month:%Y-%m}", status_code=303)
+        return remember(request, there)
 
     @router.get("/agencies/{code}/statement/{month}")
     async def page(request: Request, code: str, month: str, visitor: _Reader) -> Response:

@@ -96,6 +96,9 @@ async def test_it_is_downloaded_as_pdf_and_as_tables_and_the_journal_tells_who_d
 async def test_months_are_chosen_from_thirteen_and_one_that_has_just_begun_is_not_the_first(
     place: House, head: httpx.AsyncClient
 ) -> None:
+    # What is said of the language on the way is remembered.
+    assert "bahasa=en" in (await head.get("/agencies/jcm/statement?lang=en")).headers["set-cookie"]
+    head.cookies.delete("bahasa")
     answer = await head.get("/agencies/jcm/statement")
     assert (answer.status_code, answer.headers["location"]) == (303, MONTH)
     page = await head.get(MONTH)
