@@ -14,7 +14,7 @@ from typing import Any, Final
 import httpx
 import yaml
 
-from monitor.service.access.keyring import new_key
+from monitor.store.upkeep.keyring import new_key
 from pantau_lab.login import DemoLogin, demo_logins, new_password, write_private
 from pantau_lab.mail import Fault
 from pantau_lab.prologue import prologue

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import pytest
 import pytest_asyncio
@@ -29,7 +31,13 @@ ELSEWHERE: Final = {
     "GET /fragment": [],
     "GET /agencies/{code}/fragment": [],
     "GET /agencies/{code}/test/{key}/fragment": [],
+    # To be downloaded.
+    "GET /agencies/{code}/statement/{month}/{file}": [],
+    # Where a provider sends somebody back to, who is sent on.
+    "GET /mailboxes/consent": [],
 }
+#: Of a route: by which key of `known` its path's {key} is known.
+KEYS: Final = {"GET /agencies/{code}/mailboxes/new/{key}": "setup"}
 #: What only a part of the people sees, and pages with something found, or nothing.
 BESIDE: Final = {
     "GET /": ["/?q=ada-tak-ada", "/?state=down"],
@@ -50,20 +58,28 @@ async def known(site: RunningSite) -> Mapping[str, str]:
         "notice_id": str(notices[0]["id"]),
         "name": "siti",
         "place": "1",
-        "key": await a_test(site),
+        "month": last_month(),
+        "key": await begun(site, "noc", "test", route=(await site.ask(f"/agencies/{JCM.code}"))["routes"][0]["name"]),
+        "setup": await begun(site, "pentadbir", "mailboxes/new", address=f"kedua@{JCM.domain}"),
         "rota": ROTA,
     }
 
 
-async def a_test(site: RunningSite) -> str:
-    """Have a route tested; return the key of the test."""
-    noc = site.logins["noc"]
-    route = (await site.ask(f"/agencies/{JCM.code}"))["routes"][0]["name"]
+def last_month() -> str:
+    """Return the month that is over, as an address has it."""
+    first = datetime.now(ZoneInfo("Asia/Kuala_Lumpur")).replace(day=1)
+    return (first - timedelta(days=1)).strftime("%Y-%m")
+
+
+async def begun(site: RunningSite, name: str, what: str, **form: str) -> str:
+    """Let somebody begin what goes on by itself at JCM; return the key of its page."""
+    login = site.logins[name]
     async with site.play.web() as browser:
         browser.headers["Origin"] = site.url
-        await browser.post("/sign-in", data={"name": noc.name, "password": noc.password})
-        begun = await browser.post(f"/agencies/{JCM.code}/test", data={"route": route})
-    return begun.headers["location"].rpartition("/")[2]
+        await browser.post("/sign-in", data={"name": login.name, "password": login.password})
+        answer = await browser.post(f"/agencies/{JCM.code}/{what}", data=form)
+    assert answer.status_code == 303, answer.text
+    return answer.headers["location"].rpartition("/")[2]
 
 
 def addresses(known: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -73,8 +89,12 @@ def addresses(known: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         if method != "GET" or path.startswith("/api/") or path.endswith((".pdf", ".ics", ".json")):
             continue
         who = next(name for role, name in VISITORS.items() if role in roles or not roles)
-        own = [re.sub(r"\{(\w+)\}", lambda found: known[found[1]], path)]
-        for address in (*ELSEWHERE.get(route, own), *BESIDE.get(route, [])):
+        own = ELSEWHERE.get(route)
+        if own is None:
+            named = set(re.findall(r"\{(\w+)\}", path))
+            assert named <= set(known), f"a new page, whose path names what `known` has not: {route}"
+            own = [path.format_map({**known, "key": known[KEYS.get(route, "key")]})]
+        for address in (*own, *BESIDE.get(route, [])):
             yield who, address
 
 
