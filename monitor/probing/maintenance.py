@@ -12,6 +12,7 @@ import structlog
 from alerts.record.clock import Clock
 from monitor.metrics import Metrics
 from monitor.model.window import Hours
+from monitor.runtime.slices import Slices
 
 log = structlog.get_logger()
 
@@ -28,10 +29,13 @@ async def show_maintenance(hours: Mapping[str, Hours], metrics: Metrics, clock: 
     active: dict[str, bool] = {}
     with_hours: set[str] = set()
     while True:
-        now = clock.now()
+        now, slices = clock.now(), Slices()
         for gone in active.keys() - hours.keys():
             del active[gone]
-        for agency, theirs in hours.items():
+        for agency, theirs in [*hours.items()]:
+            await slices.pause()
+            if agency not in hours:
+                continue  # It has left meanwhile.
             maintenance = theirs.closed_by(now) if theirs.maintenance else None
             if theirs.when or agency in with_hours:
                 (with_hours.add if theirs.when else with_hours.discard)(agency)

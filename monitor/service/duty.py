@@ -18,6 +18,8 @@ from alerts.record.clock import Clock
 from alerts.record.store import Entry
 from monitor.access.role import OURSELVES, AgencyScope
 from monitor.config.loading import Configuration
+from monitor.config.model.registry import Agency
+from monitor.config.model.settings import Shared
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.runtime.keeping import keep_doing
 from monitor.runtime.slices import Slices
@@ -70,7 +72,7 @@ class Duty:
         self._metrics = metrics
         self._clock = clock
         self._configuration = configuration
-        self._roster = Derived(configuration, _roster)
+        self._roster = Derived(configuration, _Rosters().make)
         #: The rotas that had nobody on call when they were last counted; `None`: they were not yet.
         self.deserted: Sequence[str] | None = None
 
@@ -177,7 +179,9 @@ class Duty:
         async with self._store.reading() as ledger:
             overrides, answered = await ledger.duty.standing(now), await ledger.duty.answered()
         settings = self._configuration().settings
-        day, known = now.astimezone(settings.time_zone).date(), self._roster()
+        # A tenth of a second of thousands that are new; later it is made of those that have changed.
+        known = await asyncio.to_thread(self._roster)
+        day = now.astimezone(settings.time_zone).date()
         deserted: list[str] = []
         for agency, rotas in known.rotas.items():
             empty = [rota.name for rota in rotas if on_call(rota, overrides, now) is None]
@@ -248,15 +252,27 @@ class _Roster:
         return {rota.name: rota for rotas in self.rotas.values() for rota in rotas}
 
 
-def _roster(configuration: Configuration) -> _Roster:
-    settings, agencies = configuration.settings, configuration.registry.agencies
-    shared = settings.shared()
-    rotas = {NO_AGENCY: list(shared.rotas.values())}
-    staff = {NO_AGENCY: [*shared.people.values(), *settings.noc.build_people(shared).values()]}
-    for code, agency in agencies.items():
-        rotas[code] = list(agency.build_rotas(shared).values())
-        staff[code] = list(agency.build_people(shared).values())
-    return _Roster(rotas=rotas, staff=staff, shared=list(shared.people.values()))
+class _Rosters:
+    """Makes the roster of each configuration; what is an agency's is kept for as long as that is the same."""
+
+    def __init__(self) -> None:
+        self._shared: Shared | None = None
+        self._known: dict[str, tuple[Agency, list[Rota], list[Contact]]] = {}
+
+    def make(self, configuration: Configuration) -> _Roster:
+        settings, agencies = configuration.settings, configuration.registry.agencies
+        shared = settings.shared()
+        known = self._known if shared == self._shared else {}
+        self._shared, self._known = shared, {}
+        rotas = {NO_AGENCY: list(shared.rotas.values())}
+        staff = {NO_AGENCY: [*shared.people.values(), *settings.noc.build_people(shared).values()]}
+        for code, agency in agencies.items():
+            there = known.get(code)
+            if there is None or there[0] is not agency:
+                there = agency, list(agency.build_rotas(shared).values()), list(agency.build_people(shared).values())
+            self._known[code] = there
+            rotas[code], staff[code] = there[1:]
+        return _Roster(rotas=rotas, staff=staff, shared=list(shared.people.values()))
 
 
 def _verified(person: Contact, answered: Mapping[str, datetime], zone: ZoneInfo) -> Contact:
