@@ -111,6 +111,7 @@ from monitor.web.api.declaration import declaration_orders
 from monitor.web.api.document import agency_documents
 from monitor.web.api.orders import incident_orders
 from monitor.web.api.override import override_orders
+from monitor.web.api.password import mailbox_passwords
 from monitor.web.api.silence import silence_orders
 from monitor.web.callbacks import callbacks
 from monitor.web.command.control import control, declarations
@@ -560,6 +561,7 @@ class App:
                 silence_orders(silencer),
                 override_orders(self._duty),
                 agency_documents(editor),
+                mailbox_passwords(editor),
             ],
         )
         certificate = (door.certificate, door.key) if door and door.certificate and door.key else None

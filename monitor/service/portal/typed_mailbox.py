@@ -63,6 +63,18 @@ def mailbox_draft(agency: str, before: str, started_from: str, typed: TypedMailb
     )
 
 
+def password_draft(agency: str, before: str, started_from: str, key: str, password: str) -> AgencyDraft:
+    """Return the draft by which the mailbox of that key signs in with another password, and with nothing else.
+
+    Raise `NotEditable`, or `KeyError` where there is no such mailbox.
+    """
+    name, mailboxes = new_secret_name(), document_of(before, agency).data.get("mailboxes")
+    if not isinstance(mailboxes, Mapping) or key not in mailboxes:
+        raise KeyError(key)
+    text = edit_text(before, _signed_in(("mailboxes", key, "login"), {sources("password")[-1]: name}))
+    return AgencyDraft(agency=agency, text=text, started_from=started_from, typed={name: password})
+
+
 def new_secret_name() -> str:
     """Return a name by which a document may call what somebody is typing now."""
     return f"typed-{b32encode(token_bytes(10)).decode().lower()}"
@@ -88,14 +100,17 @@ def _changed(path: Path, there: Mapping[str, Any], typed: TypedMailbox, names: M
                 yield PutValue(path=place, value=wanted[key]) if key in wanted else DropValue(path=place)
     login: Path = (*path, "login")
     yield PutValue(path=(*login, "username"), value=typed.username)
-    if not names:
-        return
+    if names:
+        yield from _signed_in(login, _ways(typed, names))
+
+
+def _signed_in(login: Path, ways: Mapping[str, Any]) -> Iterator[TextEdit]:
+    """Yield what makes a login one by these ways alone."""
     # First what is new, so that nothing is ever empty.
-    for key, value in _ways(typed, names).items():
+    for key, value in ways.items():
         yield DropValue(path=(*login, key))
         yield PutValue(path=(*login, key), value=value)
-    gone = {*_TOKENS, *sources("password"), "oauth"} - _ways(typed, names).keys()
-    for key in sorted(gone):
+    for key in sorted({*_TOKENS, *sources("password"), "oauth"} - ways.keys()):
         yield DropValue(path=(*login, key))
 
 

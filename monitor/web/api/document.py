@@ -38,7 +38,7 @@ _DIGEST: Final = re.compile(r'"([0-9a-f]{64})"')
 
 _Editor = Annotated[Visitor, Depends(Needs(Permission.EDIT_AGENCY, agency_in_path))]
 _Administrator = Annotated[Visitor, Depends(Needs(Permission.PLACE_SECRETS, agency_in_path))]
-_Match = Annotated[
+IfMatch = Annotated[
     str | None,
     Header(alias="If-Match", description="The ETag of the version that you have seen; nothing else is written over."),
 ]
@@ -55,7 +55,7 @@ _REFUSALS: Final = (
     HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
-_OF_WRITING: Final = (
+OF_WRITING: Final = (
     HTTPStatus.PRECONDITION_FAILED,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.PRECONDITION_REQUIRED,
@@ -106,22 +106,22 @@ def agency_documents(editor: AgencyEditor) -> APIRouter:
         summary="Write an agency's document, and let the service go by it",
         response_model=DocumentWritten,
         openapi_extra={"requestBody": _TEXT},
-        responses=problems(*_OF_WRITING),
+        responses=problems(*OF_WRITING),
     )
     async def write(
         code: str,
         request: Request,
         visitor: _Editor,
-        if_match: _Match = None,
+        if_match: IfMatch = None,
         if_none_match: _NoneMatch = None,
     ) -> Response:
         see_that_it_counts()
         agency, text = code.upper(), await _text(request)
         present = await editor.last(agency)
         theirs = present.digest if present else ""
-        seen = "" if if_match is None and if_none_match == "*" else _seen(if_match)
+        seen = "" if if_match is None and if_none_match == "*" else seen_version(if_match)
         if seen != theirs:
-            return _moved_on(agency, theirs, seen)
+            return moved_on(agency, theirs, seen)
         if present is None or present.text is None:
             permit(visitor, Permission.PLACE_SECRETS, agency)
         draft, sees_all = (
@@ -135,14 +135,14 @@ def agency_documents(editor: AgencyEditor) -> APIRouter:
         "",
         summary="Take an agency out: it is watched no more",
         response_model=DocumentWritten,
-        responses=problems(*_OF_WRITING),
+        responses=problems(*OF_WRITING),
     )
-    async def take_out(code: str, visitor: _Administrator, if_match: _Match = None) -> Response:
+    async def take_out(code: str, visitor: _Administrator, if_match: IfMatch = None) -> Response:
         see_that_it_counts()
-        agency, seen = code.upper(), _seen(if_match)
+        agency, seen = code.upper(), seen_version(if_match)
         present = await there(agency)
         if seen != present.digest:
-            return _moved_on(agency, present.digest, seen)
+            return moved_on(agency, present.digest, seen)
         return await done(agency, seen, None, editor.take_out(agency, seen, pen=Pen.API, by=visitor.by), sees_all=True)
 
     async def there(agency: str) -> DocumentVersion:
@@ -159,9 +159,9 @@ def agency_documents(editor: AgencyEditor) -> APIRouter:
         except DocumentsMovedOnError as moved:
             raise NotDone(str(moved)) from None
         if answer.theirs is not None:
-            return _moved_on(agency, answer.theirs.digest, seen)
+            return moved_on(agency, answer.theirs.digest, seen)
         if answer.is_refused:
-            return _unusable(answer, called_in_store(agency), sees_all=sees_all)
+            return unusable(answer, called_in_store(agency), sees_all=sees_all)
         found = (*answer.problems, *(answer.others if sees_all else ()))
         written = DocumentWritten(
             agency=agency,
@@ -193,7 +193,7 @@ async def _text(request: Request) -> str:
         raise RequestValidationError([{"type": "text", "loc": ("body",), "msg": "is no UTF-8"}]) from None
 
 
-def _seen(if_match: str | None) -> str:
+def seen_version(if_match: str | None) -> str:
     """Return the digest of the version that whoever writes has seen. Raise `HTTPException`."""
     if if_match is None:
         why = "say in If-Match which version you have seen, by its ETag; of a new agency If-None-Match: *"
@@ -203,7 +203,7 @@ def _seen(if_match: str | None) -> str:
     return found[1]
 
 
-def _moved_on(agency: str, theirs: str, seen: str) -> Response:
+def moved_on(agency: str, theirs: str, seen: str) -> Response:
     """Say that the document is not what whoever writes has seen, with both versions' digests."""
     present = f"it has the digest {theirs} now" if theirs else "there is none now"
     started = f"the version {seen}" if seen else "there was none"
@@ -212,7 +212,7 @@ def _moved_on(agency: str, theirs: str, seen: str) -> Response:
     return problem(HTTPStatus.PRECONDITION_FAILED, why, more=more, headers={"ETag": f'"{theirs}"'} if theirs else None)
 
 
-def _unusable(answer: DraftAnswer, called: str, *, sees_all: bool) -> Response:
+def unusable(answer: DraftAnswer, called: str, *, sees_all: bool) -> Response:
     """Say what is wrong with a document, each where it stands. *sees_all*: also what is wrong with what is not theirs."""
     parts = [_part(each, called) for each in answer.errors]
     said = [*map(str, answer.errors)]

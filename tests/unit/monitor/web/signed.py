@@ -76,6 +76,7 @@ from monitor.web.api.declaration import declaration_orders
 from monitor.web.api.document import agency_documents
 from monitor.web.api.orders import incident_orders
 from monitor.web.api.override import override_orders
+from monitor.web.api.password import mailbox_passwords
 from monitor.web.api.silence import silence_orders
 from monitor.web.drills import drill_pages
 from monitor.web.duty.incident import incident_pages
@@ -365,6 +366,7 @@ async def house(
             silence_orders(silencer),
             override_orders(desk),
             agency_documents(site.editor),
+            mailbox_passwords(site.editor),
         ]
         once = OrderBook(Answers(database, most=MOST_KEPT), clock, lifecycle)
         app = portal(service, ["localhost"], service, gate=gate, pages=pages, once=once, parts=parts)

@@ -251,3 +251,30 @@ async def test_without_a_key_nothing_is_kept_and_it_is_said(tmp_path: Path) -> N
         assert answer.status_code == 422
         assert "no password can be kept here" in shown(answer)
         assert await place.site.text() == agency("JCM")
+
+
+async def test_a_program_sets_a_password_that_nothing_can_read(place: House, officer: httpx.AsyncClient) -> None:
+    await added(place, officer)
+    text = await place.site.text()
+    (before,) = await kept(place)
+    url, seen = "/api/v1/agencies/JCM/mailboxes/kaunter/password", {"If-Match": f'"{digest_of(text)}"'}
+
+    for wrong in ({"password": f" {ANOTHER}"}, {"password": 1234567}, {"password": ""}, {"secret": ANOTHER}):
+        refused = await officer.put(url, json=wrong, headers=seen)
+        assert refused.status_code == 422
+        assert ANOTHER not in refused.text
+        assert "1234567" not in refused.text
+    assert (await officer.put(url, json={"password": ANOTHER})).status_code == 428
+    stale = {"If-Match": f'"{"0" * 64}"'}
+    assert (await officer.put(url, json={"password": ANOTHER}, headers=stale)).status_code == 412
+    assert (await officer.put(url.replace("kaunter", "lain"), json={"password": "x"}, headers=seen)).status_code == 404
+    assert await place.site.text() == text
+
+    answer = await officer.put(url, json={"password": ANOTHER}, headers=seen)
+    assert (answer.status_code, answer.json()["taken"]) == (200, True)
+    ((name, secret),) = (await kept(place)).items()
+    assert secret == TypedSecret(ANOTHER, hearers=["mel.jcm.gov.my:465 implicit", "mel.jcm.gov.my:143 starttls"])
+    assert await place.site.text() == text.replace(before, name)
+    assert answer.headers["ETag"] == f'"{digest_of(await place.site.text())}"'
+    assert (await place.site.editor.latest("JCM")).pen is Pen.API
+    assert (await officer.get(url)).status_code == 405
