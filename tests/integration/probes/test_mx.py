@@ -13,6 +13,7 @@ import trustme
 
 from probes.domain.mta_sts import PolicyServer
 from probes.kinds.mx import KIND, ExchangeCheck
+from probes.model.bounds import Bounds, Opening
 from probes.model.check import Finding, Premises, Verdict
 from probes.model.mailbox import Mailbox, Password, Security
 from probes.stranger.callout import TlsStage, call
@@ -46,11 +47,17 @@ async def findings_of(
     ours: str = OURS,
     web: PolicyServer | None = None,
     tls: ssl.SSLContext | None = None,
+    bounds: Bounds | None = None,
 ) -> tuple[Finding, ...]:
     login = Password(username="semakan", secret="rahsia")
     boxes = tuple(Mailbox(name=one, address=f"semakan@{one}", login=login) for one in domains)
     premises = Premises(
-        agency="JCM", mailboxes=boxes, domains=domains, name_servers=name_server.validating, our_address=ours
+        agency="JCM",
+        mailboxes=boxes,
+        domains=domains,
+        name_servers=name_server.validating,
+        our_address=ours,
+        bounds=bounds,
     )
     check = ExchangeCheck(
         premises, lambda: datetime.now(UTC), port=port, tls=tls or trust(), policy_server=web or PolicyServer(port=1)
@@ -106,6 +113,20 @@ async def test_an_envelope_is_asked_for_and_no_message_is_ever_sent(name_server:
     ]
     assert not host.spoken_too_soon
     assert host.connections == 1
+
+
+async def test_a_host_out_of_bounds_is_not_called_at(name_server: NameServer) -> None:
+    name_server.add("luar.gov.my", "MX", "10 mx.luar.gov.my.")
+    name_server.add("mx.luar.gov.my", "A", "127.0.0.2", "127.0.0.3")
+    opened, inside = Exchanger(tls=context("mx.luar.gov.my")), Exchanger(tls=context("mx.luar.gov.my"))
+    async with hosts({"127.0.0.2": opened, "127.0.0.3": inside}) as port:
+        bounds = Bounds(openings=(Opening.read(f"127.0.0.2:{port}"),), ports=frozenset({port}))
+        findings = await findings_of(name_server, port, "luar.gov.my", bounds=bounds)
+    assert verdicts(findings, "mx.luar.gov.my [127.0.0.2]") == ALL_WELL
+    assert verdicts(findings, "mx.luar.gov.my [127.0.0.3]") == {"connect": Verdict.UNKNOWN} | NOT_MET
+    told = of(findings, "mx.luar.gov.my [127.0.0.3]")["connect"].detail
+    assert told == "we do not call there: it is this machine itself"
+    assert inside.connections == 0
 
 
 def add_host(name_server: NameServer, domain: str, address: str = "127.0.0.2") -> str:
