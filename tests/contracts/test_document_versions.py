@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from monitor.access.locked import Ciphertext
+from monitor.access.locked import Ciphertext, SecretPurpose
 from monitor.model.document import DocumentVersion, Pen, WrittenDocument, digest_of
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
@@ -18,6 +18,7 @@ from monitor.store.probing.records import Applied
 from monitor.store.schema.tables import journal, kept_secret
 from monitor.store.upkeep.apart import DocumentsAwayError
 from monitor.store.upkeep.documents import Documents, DocumentsMovedOnError, read_documents
+from monitor.store.upkeep.secrets import read_secrets
 from tests.unit.alerts.people import MINUTE, T0
 
 Open = Callable[[], AbstractAsyncContextManager[Database]]
@@ -204,6 +205,17 @@ async def test_what_was_typed_is_kept_with_the_document_that_names_it_or_not_at_
 async def write_one(documents: Documents, document: WrittenDocument) -> DocumentVersion:
     await write(documents, document)
     return (await documents.latest())[document.agency]
+
+
+async def test_what_was_typed_is_read_without_the_store_being_opened(
+    open_database: Open, server: PostgresServer | None, tmp_path: Path
+) -> None:
+    assert read_secrets(tmp_path, server, SecretPurpose.MAILBOX) == {}
+    async with open_database() as database:
+        named = [written("JCM", f"a: {NAME}\n")]
+        await Documents(database).write({}, named, [], pen=Pen.PORTAL, by="Siti", now=T0, secrets={NAME: LOCKED})
+        assert await asyncio.to_thread(read_secrets, tmp_path, server, SecretPurpose.MAILBOX) == {NAME: LOCKED}
+        assert await asyncio.to_thread(read_secrets, tmp_path, server, SecretPurpose.ONE_TIME) == {}
 
 
 async def test_what_no_document_names_any_more_is_forgotten(database: Database) -> None:
