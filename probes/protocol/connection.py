@@ -11,12 +11,14 @@ import errno
 import ipaddress
 import socket
 from asyncio.sslproto import SSLProtocol
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from probes.model.bounds import Bounds, OutOfBounds
 from probes.model.mailbox import Security, Server
-from probes.model.probe import Trace
+from probes.model.probe import ProbeFailure, Trace
 from probes.model.reply import Reason, failed
 from probes.model.result import Outcome, Party, Phase
 from probes.protocol.cause import stage
@@ -92,6 +94,20 @@ def within(bounds: Bounds, addresses: Sequence[_Address]) -> tuple[Sequence[_Add
     judged = [(each, bounds.refusal(each[3][0], each[3][1])) for each in addresses]
     refused = [why for _, why in judged if why is not None]
     return [each for each, why in judged if why is None], refused[0] if refused else None
+
+
+@contextmanager
+def unquoted(server: Server) -> Iterator[None]:
+    """Leave out what was said when something else than a mail server answers, where others than operators have named it.
+
+    Whoever typed the name would read by it what stands at a port that they cannot reach themselves.
+    """
+    try:
+        yield
+    except ProbeFailure as failure:
+        if server.bounds is None or failure.failure.reason is not Reason.UNEXPECTED_ANSWER:
+            raise
+        raise ProbeFailure(failure.outcome, replace(failure.failure, detail="", code=None, status=None)) from None
 
 
 def _as_checked(sock: socket.socket, bounds: Bounds, party: Party) -> socket.socket:

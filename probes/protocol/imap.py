@@ -16,6 +16,7 @@ from probes.credentials.sign_in import Bearer, with_key
 from probes.model.mailbox import Mailbox, Password
 from probes.model.probe import Trace, Unreadable
 from probes.model.result import Party
+from probes.protocol.connection import unquoted
 from probes.protocol.folder import Namespaces, namespaces
 from probes.protocol.imap_connection import ImapConnection, ok, open_connection
 from probes.protocol.imap_response import (
@@ -211,8 +212,9 @@ async def open_session(
         raise ValueError(f"{mailbox.name} has no IMAP server")
 
     async def attempt(key: Password | Bearer) -> ImapSession:
-        async with asyncio.timeout(within.total_seconds() if within else None):
-            return ImapSession(await open_connection(server, key, trace, party, stir=stir, leg=leg))
+        with unquoted(server):
+            async with asyncio.timeout(within.total_seconds() if within else None):
+                return ImapSession(await open_connection(server, key, trace, party, stir=stir, leg=leg))
 
     return await with_key(mailbox.login, party, attempt, within=within)
 

@@ -17,7 +17,7 @@ from probes.model.probe import CommandRefused, Trace, Unreadable
 from probes.model.reply import Reason, challenge_in, expired, failed, pop3_sign_in_failure, shortened
 from probes.model.result import Outcome, Party, Phase
 from probes.protocol.cause import stage
-from probes.protocol.connection import connect
+from probes.protocol.connection import connect, unquoted
 from probes.protocol.line_wire import LineWire
 from probes.protocol.transcript import Transcript
 
@@ -260,8 +260,9 @@ async def open_session(
         raise ValueError(f"{mailbox.name} has no POP3 server")
 
     async def attempt(key: Password | Bearer) -> Pop3Session:
-        async with asyncio.timeout(within.total_seconds() if within else None):
-            return await _opened(server, key, trace, party, leg)
+        with unquoted(server):
+            async with asyncio.timeout(within.total_seconds() if within else None):
+                return await _opened(server, key, trace, party, leg)
 
     return await with_key(mailbox.login, party, attempt, within=within)
 

@@ -23,7 +23,7 @@ from probes.model.probe import ProbeFailure, Trace
 from probes.model.reply import Reason, SubmissionStep, challenge_in, failed, smtp_failure
 from probes.model.result import Outcome, Party, Phase
 from probes.protocol.cause import stage, told
-from probes.protocol.connection import address_literal, connect
+from probes.protocol.connection import address_literal, connect, unquoted
 
 _SENDER = Party.SENDER
 
@@ -136,9 +136,10 @@ async def _signed_in(mailbox: Mailbox, trace: Trace, within: timedelta) -> Async
         deadline = deadline or asyncio.get_running_loop().time() + within.total_seconds()
         session = _Session(mailbox, trace, deadline)
         try:
-            async with session.in_time():
-                await session.open()
-                await session.sign_in(key)
+            with unquoted(session.server):
+                async with session.in_time():
+                    await session.open()
+                    await session.sign_in(key)
         except BaseException:
             session.close()
             raise
@@ -160,11 +161,11 @@ class _Session:
         self._mailbox = mailbox
         if mailbox.smtp is None:
             raise ValueError(f"{mailbox.name} has no submission server")
-        self._server: Server = mailbox.smtp
+        self.server: Server = mailbox.smtp
         self._trace = trace
         # No time-outs of the library's own: they would fire beside the caller's deadline and say less.
         self._client = aiosmtplib.SMTP(
-            hostname=self._server.host, timeout=None, start_tls=False, tls_context=self._server.tls
+            hostname=self.server.host, timeout=None, start_tls=False, tls_context=self.server.tls
         )
         self._transports: list[asyncio.Transport] = []
 
@@ -180,14 +181,14 @@ class _Session:
 
     async def open(self) -> None:
         """Connect, get the greeting, and have TLS: before it with implicit TLS, after it with STARTTLS."""
-        transport, wire = await connect(self._server, self._trace, _SENDER, lambda: SmtpWire(self._trace))
+        transport, wire = await connect(self.server, self._trace, _SENDER, lambda: SmtpWire(self._trace))
         self._transports.append(transport)
         # What SMTP.connect() does with the connection it opens itself.
         self._client.transport, self._client.protocol = transport, wire
         self._client.local_hostname = address_literal(transport)
         with stage(self._trace, Phase.CONNECT, _SENDER):
             await self._greet()
-        if self._server.security is Security.STARTTLS:
+        if self.server.security is Security.STARTTLS:
             await self._start_tls()
 
     async def _greet(self) -> None:
@@ -209,7 +210,7 @@ class _Session:
                 raise failed(Outcome.TLS, Reason.TLS_NOT_OFFERED, Phase.TLS, _SENDER)
             self._trace.said(_SENDER, "C: STARTTLS")
             try:
-                await self._client.starttls(server_hostname=self._server.certificate_name)
+                await self._client.starttls(server_hostname=self.server.certificate_name)
             except aiosmtplib.SMTPResponseException as refusal:
                 raise smtp_failure(SubmissionStep.TLS, refusal.code, refusal.message) from refusal
             self._transports.append(cast(asyncio.Transport, self._client.transport))

@@ -79,9 +79,11 @@ def servers_of(mailbox: Mailbox) -> tuple[tuple[Protocol, Server], ...]:
 class StrangerSession:
     """Speaks one of the protocols over a wire. Raises what the wire raises, and `Unreadable`; the caller sets the deadlines."""
 
-    def __init__(self, protocol: Protocol, wire: LineWire) -> None:
+    def __init__(self, protocol: Protocol, wire: LineWire, *, quotes: bool = True) -> None:
+        """*quotes*: whether what is no mail server may be quoted in an error (`probes.protocol.connection.unquoted`)."""
         self._protocol = protocol
         self._wire = wire
+        self._quotes = quotes
         self._commands = 0
 
     async def greet(self) -> ServerReply:
@@ -151,7 +153,11 @@ class StrangerSession:
         lines: list[str] = []
         while len(lines) < _LINES_AT_MOST:
             lines.append(await self._line())
-            if (reply := self._complete(lines, tag)) is not None:
+            try:
+                reply = self._complete(lines, tag)
+            except Unreadable as foreign:
+                raise (foreign if self._quotes else Unreadable("not what mail servers say")) from None
+            if reply is not None:
                 return reply
         raise Unreadable("a reply without an end")
 
@@ -184,7 +190,8 @@ async def open_session(
     """
     first = (tls or server.tls) if server.security is Security.IMPLICIT else None
     sock = await open_socket(server, Recorder(), party)
-    return StrangerSession(protocol, await wired(sock, tls=first, name=server.certificate_name))
+    wire = await wired(sock, tls=first, name=server.certificate_name)
+    return StrangerSession(protocol, wire, quotes=server.bounds is None)
 
 
 async def wired(sock: socket.socket, *, tls: ssl.SSLContext | None = None, name: str | None = None) -> LineWire:

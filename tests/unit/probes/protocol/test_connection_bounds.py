@@ -16,11 +16,13 @@ from probes.domain.names import IPAddress, Names
 from probes.model.bounds import Bounds, Opening, OutOfBounds
 from probes.model.check import NameServers, Verdict
 from probes.model.mailbox import Security, Server
-from probes.model.probe import ProbeFailure
+from probes.model.probe import ProbeFailure, Unreadable
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Party
 from probes.protocol.connection import open_socket
 from probes.protocol.imap import open_session as open_imap
+from probes.protocol.pop3 import open_session as open_pop3
+from probes.protocol.smtp import rehearse
 from probes.run.trace import Recorder
 from probes.stranger.callout import call
 from probes.stranger.session import Protocol, open_session
@@ -173,11 +175,26 @@ async def test_the_name_stays_the_one_that_the_certificate_is_held_against() -> 
     assert there.certificate_name == "mel.jabatan-contoh.gov.my"
 
 
-async def test_a_web_server_in_the_place_of_a_mailbox_is_told_as_a_class_and_no_more_of_it_than_usual() -> None:
+async def test_a_web_server_in_the_place_of_a_mail_server_is_told_as_a_class_and_is_not_quoted() -> None:
     page = b"HTTP/1.1 400 Bad Request\r\nServer: dalaman/1.0\r\n\r\n<html><script>alert(1)</script></html>\r\n"
     async with listening(Door(page)) as port:
         there = replace(bounded(port, f"127.0.0.1:{port}", host="127.0.0.1"), security=Security.STARTTLS)
-        with pytest.raises(ProbeFailure) as refusal:
-            await open_imap(mailbox(imap=there), Recorder(), Party.RECIPIENT, leg=timedelta(seconds=5))
-
-    assert refusal.value.failure.reason is Reason.UNEXPECTED_ANSWER
+        box, span = replace(mailbox(smtp=there, imap=there), pop3=there), timedelta(seconds=5)
+        for opening in (
+            open_imap(box, Recorder(), Party.RECIPIENT, leg=span),
+            open_pop3(box, Recorder(), Party.RECIPIENT, leg=span),
+            rehearse(box, Recorder(), span),
+        ):
+            with pytest.raises(ProbeFailure) as refusal:
+                await opening
+            assert refusal.value.failure.reason is Reason.UNEXPECTED_ANSWER
+            assert refusal.value.failure.detail == ""
+        for protocol in Protocol:
+            session = await open_session(protocol, there, Party.RECIPIENT)
+            with pytest.raises(Unreadable, match=r"^not what mail servers say$"):
+                await session.greet()
+            session.close()
+        # An operator reads what is there.
+        with pytest.raises(ProbeFailure) as told:
+            await rehearse(mailbox(smtp=replace(there, bounds=None)), Recorder(), span)
+    assert "400 Bad Request" in told.value.failure.detail
