@@ -26,6 +26,7 @@ from alerts.wording.template import parse
 from alerts.wording.texts import FILES
 from monitor.bridge import briefs
 from monitor.proof import dossier
+from monitor.service.order import REFUSED
 from monitor.web import page
 
 ROOT = Path(__file__).parents[1]
@@ -275,6 +276,8 @@ def _in_code() -> Iterator[Text]:
         channel, _, about = place.partition(".")
         for key, text in told.items():
             yield _malay(channel, f"{about}.{key}", text)
+    for key, (malay, _) in REFUSED.items():
+        yield _malay("page", f"refused.{key}", malay)
     for section in page.WORDS:
         if not section.startswith("english."):
             for key, text in page.words(section, page.Tongue.MALAY).items():

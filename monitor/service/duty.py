@@ -94,14 +94,14 @@ class Duty:
         """Return who may take the duty of a rota over: those that it knows and that can be reached. Raise `Unknown`."""
         named = self._roster().named.get(rota)
         if named is None:
-            raise Unknown(f"there is no rota {rota}")
+            raise Unknown.said("no_rota", rota=rota)
         return [person for person in self._people(named).values() if person.addresses]
 
     async def spells(self, rota: str, first: datetime, last: datetime) -> Sequence[DutySpell]:
         """Return who has the duty of a rota when, between the two moments. Raise `Unknown`."""
         named = self._roster().named.get(rota)
         if named is None:
-            raise Unknown(f"there is no rota {rota}")
+            raise Unknown.said("no_rota", rota=rota)
         async with self._store.reading() as ledger:
             overrides = await ledger.duty.standing(first, [rota])
         return spells(named, overrides, first, last)
@@ -134,16 +134,16 @@ class Duty:
         people = self._people(named)
         contact = people.get(person)
         if contact is None:
-            raise NotDone(f"{named.name} knows no contact {person}; there are {', '.join(people) or 'none'}")
+            raise NotDone.said("no_person", rota=named.name, person=person, known=", ".join(people) or "none")
         if not contact.addresses:
-            raise NotDone(f"{person} has no number to be reached at")
+            raise NotDone.said("no_number", person=person)
         now = self._clock.now()
         # An hour that comes twice belongs to the override whole: overlap rather than gap.
         first = self._moment(begins, first_showing) if begins else now
         last = self._moment(ends, last_showing)
         if not max(first, now) < last <= first + LONGEST_OVERRIDE:
             days = LONGEST_OVERRIDE.days
-            raise NotDone(f"an override ends later than it begins and than now, and lasts {days} days at most")
+            raise NotDone.said("override_span", days=days)
         async with self._store.transaction() as ledger:
             made = await ledger.duty.add(rota=named.name, contact=contact, begins=first, ends=last, by=by, now=now)
             await ledger.journal(_entry(made, "override made", by, now))
@@ -214,7 +214,7 @@ class Duty:
         for rota in known.values():
             if rota.name.casefold() == name.casefold():
                 return rota
-        raise NotDone(f"there is no rota {name}; there are {', '.join(known) or 'none'}")
+        raise NotDone.said("no_rota_among", rota=name, known=", ".join(known) or "none")
 
     def _people(self, rota: Rota) -> Mapping[str, Contact]:
         agency, slash, _ = rota.name.partition("/")
@@ -232,9 +232,9 @@ def read_moment(
     try:
         at = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise NotDone(f"'{text}' is no date with a time; write 2026-12-01 22:00") from None
+        raise NotDone.said("no_moment", text=text) from None
     if abs(at.year - now.year) > _FURTHEST_YEARS:
-        raise NotDone(f"'{text}' is too far from now; write 2026-12-01 22:00")
+        raise NotDone.said("too_far", text=text)
     return at if at.tzinfo else showing(at, zone)
 
 

@@ -135,7 +135,7 @@ class Front:
     async def release(self, number: str, by: str) -> Incident:
         """Release an incident's announcement. Raise `NotDone` while nobody is told."""
         if self.is_watch_only():
-            raise NotDone("nobody is told of anything (mode: watch), so there is nothing to release")
+            raise NotDone.said("nothing_to_release")
         return await self._order(number, partial(Release, by=by))
 
     async def releases(self) -> Sequence[IncidentView]:
@@ -149,10 +149,10 @@ class Front:
         """Declare an incident a false alarm. Raise `NotDone` when it is too late for that, or was done before."""
         before = await self.numbered(number)
         if before.corrected_at is not None:
-            raise NotDone(f"{before.number} was declared a false alarm by {before.corrected_by} before")
+            raise NotDone.said("corrected_before", number=before.number, by=before.corrected_by)
         if not may_correct(before, self.now()):
             hours = CORRECTABLE_FOR // timedelta(hours=1)
-            raise NotDone(f"{before.number} ended more than {hours} hours ago; write to those who were told")
+            raise NotDone.said("correct_too_late", number=before.number, hours=hours)
         return await self._order(number, partial(Correct, by=by, why=why))
 
     async def settle(self, notice_id: int, ruling: Ruling, by: str, why: str) -> None:

@@ -37,7 +37,7 @@ class Silencer:
         """
         named = self.called(about)
         if not timedelta(0) < lasts <= LONGEST:
-            raise NotDone(f"a silence lasts {LONGEST.days} days at most; write --for 2h, and say it again then")
+            raise NotDone.said("silence_span", days=LONGEST.days)
         now = self._clock.now()
         async with self._store.transaction() as ledger:
             stands = next((s for s in await ledger.silences(now) if _is_same(s, (named, lasts, why, by), now)), None)
@@ -53,7 +53,7 @@ class Silencer:
         """Return the name of an agency or a route that is watched, however it is written. Raise `NotDone`."""
         named = next((name for name in self._known() if name.casefold() == about.strip().casefold()), None)
         if named is None:
-            raise NotDone(f"there is no agency or route '{about}'; `pantau incidents` and the status page name them")
+            raise NotDone.said("nothing_called", about=about)
         return named
 
     def whose(self, about: str) -> str:
@@ -71,7 +71,7 @@ class Silencer:
         async with self._store.transaction() as ledger:
             ended = await ledger.end_silence(number, now)
             if ended is None:
-                raise Unknown(f"there is no silence {number} that goes on; `pantau silence list` shows them")
+                raise Unknown.said("no_silence", number=number)
             detail = {"about": ended.about, "silence": str(number)}
             await ledger.journal(Entry(at=now, actor=by, event="silence ended", detail=detail))
         self._dispatcher.poke()

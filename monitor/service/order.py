@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, Self
 
+from alerts.wording.source import sections
 from monitor.config.files.problem import nearest
+
+#: By what stands for each: the Malay, and the English.
+REFUSED: Final[Mapping[str, Sequence[str]]] = sections(Path(__file__).with_suffix(".yaml"))["refused"]
 
 
 class NotDone(Exception):
-    """An order cannot be carried out. The message says why, and what to do or write instead."""
+    """An order cannot be carried out. The message says why, and what to do or write instead.
+
+    It is English, as commands and programs read it. A page says `malay` in its place; "": there is none.
+    """
+
+    malay: str = ""
+
+    @classmethod
+    def said(cls, key: str, **words: object) -> Self:
+        """Return one in the words of `order.yaml`."""
+        malay, english = REFUSED[key]
+        made = cls(english.format(**words))
+        made.malay = malay.format(**words)
+        return made
 
 
 class Unknown(NotDone):
@@ -17,12 +36,12 @@ class Unknown(NotDone):
 
 def no_incident(number: str) -> Unknown:
     """Return that nothing has this number."""
-    return Unknown(f"there is no incident {number}; `pantau incidents` lists them")
+    return Unknown.said("no_incident", number=number)
 
 
 def no_notice(notice_id: int) -> Unknown:
     """Return that no notice has this number."""
-    return Unknown(f"there is no notice {notice_id}; `pantau notices` lists them")
+    return Unknown.said("no_notice", notice=notice_id)
 
 
 def agency_called(quoted: str, codes: Iterable[str]) -> str:

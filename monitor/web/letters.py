@@ -139,7 +139,7 @@ def letter_pages(tray: Letters, templates: Mapping[Tongue, Environment]) -> APIR
         try:
             await tray.note(notice_id, deed.step, name, after_all=deed.after_all)
         except NotDone as wrong:
-            return await shown(request, visitor, "not_noted", str(wrong), status=409)
+            return await shown(request, visitor, "not_noted", wrong, status=409)
         # So that a page that is loaded again does not order again.
         return RedirectResponse("/letters", status_code=303)
 
@@ -155,7 +155,7 @@ def letter_pages(tray: Letters, templates: Mapping[Tongue, Environment]) -> APIR
         request: Request,
         visitor: Visitor,
         problem: str = "",
-        why: str = "",
+        why: str | Exception = "",
         *,
         status: int = 200,
         ticked: Sequence[str] = (),

@@ -15,6 +15,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from jinja2 import pass_context
+from markupsafe import Markup, escape
 
 from alerts.decide.silence import Silence
 from alerts.documents import phrase
@@ -26,6 +27,7 @@ from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.model.window import Stretch
 from monitor.proof import dossier
+from monitor.service.order import NotDone
 from monitor.views.overview import TAKEN_UNANSWERED, AgencyView, IncidentView, RouteView
 from monitor.views.standing import AgencyStanding
 from probes.model.check import Verdict
@@ -152,6 +154,13 @@ def _lasting(minutes: int, *, language: Language) -> str:
     return in_words.lasted(begin, begin + timedelta(minutes=minutes), language) if minutes else "-"
 
 
+def _refused(why: object, *, tongue: Tongue) -> Markup:
+    """Return why something was not done: in Malay where there are words for it, else as the service says it."""
+    if tongue is Tongue.MALAY and isinstance(why, NotDone) and why.malay:
+        return escape(why.malay)
+    return Markup('<span lang="en">{}</span>').format(str(why))
+
+
 def _short(moment: datetime) -> str:
     """Return Malaysian time, as in 24/11 14:05."""
     return moment.astimezone(_ZONE).strftime("%d/%m %H:%M")
@@ -217,6 +226,7 @@ def filters_of(tongue: Tongue) -> dict[str, Callable[..., Any]]:
         "announcement": among("announcements"),
         "channel": among("channels"),
         # For the choices of a form: what is sent, and what is read.
+        "refused": partial(_refused, tongue=tongue),
         "channel_pair": lambda value: (value, among("channels")(value)),
         "duty_day_pair": lambda value: (value, among("duty_day")(value)),
         "purpose": among("purposes"),

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 
+from monitor.service.order import NotDone
 from monitor.web.ask import asked, others_asked, remember
 from monitor.web.form import own_path
 from monitor.web.page import Tongue
@@ -34,7 +35,12 @@ def _as_page(handler: _Handler, templates: Mapping[Tongue, Environment]) -> Call
         problem = json.loads(bytes(told.body))
         # What was sent cannot be asked for again in another language; and the path may be a stranger's.
         path, query = (own_path(request.url.path), others_asked(request)) if request.method == "GET" else ("/", "")
-        facts = {"status": f"s{told.status_code}", "detail": problem["detail"], "path": path, "query": query}
+        facts = {
+            "status": f"s{told.status_code}",
+            "detail": error if isinstance(error, NotDone) else problem["detail"],
+            "path": path,
+            "query": query,
+        }
         page = templates[asked(request).tongue].get_template("refusal.html").render(facts)
         kept = {name: value for name, value in told.headers.items() if name in {"retry-after", "allow"}}
         return remember(request, HTMLResponse(page, status_code=told.status_code, headers=kept))

@@ -131,7 +131,7 @@ def rota_pages(duty: Duty, desk: FeedDesk, templates: Mapping[Tongue, Environmen
         except Unknown:
             raise
         except NotDone as wrong:
-            facts = {"problem": "not_done", "why": str(wrong), "written": written}
+            facts = {"problem": "not_done", "why": wrong, "written": written}
             return await shown(request, visitor, name, status=409, **facts)
         return RedirectResponse(path_of(name), status_code=303)
 

@@ -67,22 +67,20 @@ class Administration:
         """Return the user of this name."""
         kept = await self._users.find(name.strip().lower())
         if kept is None:
-            raise Unknown(f"there is no user {name[:64]}; `pantau user list` lists them")
+            raise Unknown.said("no_user", name=name[:64])
         return kept.user
 
     async def add(self, name: str, full_name: str, roles: Iterable[str], *, by: str, address: str = "") -> User:
         """Make a user, who can do nothing before an invitation."""
         login = name.strip().lower()
         if not _NAME.fullmatch(login):
-            raise NotDone(f"'{name[:64]}' is no name to sign in with; write small letters, digits, dots and hyphens")
+            raise NotDone.said("no_user_name", name=name[:64])
         assignments = self._read(roles)
         try:
             entry = self._entry("user made", by, address, user=login, name=full_name)
             made = await self._users.add(login, full_name, entry)
         except UserExistsError:
-            raise NotDone(
-                f"there is a user {login} already; `pantau user roles {login} ...` gives other roles"
-            ) from None
+            raise NotDone.said("user_there", name=login) from None
         if assignments:
             await self._assign(User(id=made, name=login, full_name=full_name), assignments, by, address)
         return await self.user(login)
@@ -99,7 +97,7 @@ class Administration:
         """Give a user a code by which a password is chosen, for the first time or anew; the code before opens no more."""
         user = await self.user(name)
         if user.disabled_at is not None:
-            raise NotDone(f"{user.name} may not sign in; `pantau user enable {user.name}` first")
+            raise NotDone.said("user_disabled", name=user.name)
         code, ends_at = new_code(way), self._clock.now() + way.good_for
         if way is CodeWay.LETTER:
             kept = digest_of_code(code)
@@ -134,7 +132,7 @@ class Administration:
         """Take somebody's second factor away, who has lost it; what is begun ends."""
         user = await self.user(name)
         if not user.has_second_factor:
-            raise NotDone(f"{user.name} has no second factor")
+            raise NotDone.said("no_second_factor", name=user.name)
         entry = self._entry("second factor taken away", by, address, user=user.name)
         await self._factors.take_away(user.id, entry, ends_sessions=True)
         self._changed()
@@ -153,7 +151,7 @@ class Administration:
     async def _see_that_another_remains(self, user: User) -> None:
         others = [each for each in await self._users.all() if each.id != user.id and _is_admin(each)]
         if not any(each.has_password for each in others):
-            raise NotDone(f"{user.name} is the only administrator who can sign in; make another first")
+            raise NotDone.said("last_administrator", name=user.name)
 
     def _entry(self, what: str, by: str, address: str, **detail: str) -> Entry:
         return Entry(
@@ -169,7 +167,9 @@ def read_roles(roles: Iterable[str], known: Collection[str]) -> frozenset[RoleAs
         raise NotDone(str(wrong)) from None
     for each in sorted(found):
         if each.agency != ALL_AGENCIES and each.agency not in known:
-            raise NotDone(f"there is no agency {each.agency[:64]}; there are {', '.join(sorted(known)[:20]) or 'none'}")
+            raise NotDone.said(
+                "no_agency_among", agency=each.agency[:64], known=", ".join(sorted(known)[:20]) or "none"
+            )
     return found
 
 

@@ -103,16 +103,16 @@ class ProgramTokens:
         """Make a token that is good for as long as it *lasts*. *own*: what its maker may, of which it is a part; `None`: all."""
         called, now = name.strip(), self._clock.now()
         if not _NAME.fullmatch(called):
-            raise NotDone(f"'{name[:64]}' is no name of a program; write letters, digits, dots and hyphens: konsol-noc")
+            raise NotDone.said("no_program_name", name=name[:64])
         assignments = read_roles(roles, self._agencies())
         if not assignments:
-            raise NotDone("a token without a role opens nothing; give it one: viewer, or duty:JCONTOH")
+            raise NotDone.said("token_without_role")
         if own is not None and (beyond := exceeding(assignments, own)) is not None:
-            raise NotDone(f"{beyond} is more than you may yourself; a token has never more than whoever makes it")
+            raise NotDone.said("beyond_own", role=beyond)
         if not _SHORTEST <= lasts <= LONGEST_TOKEN:
-            raise NotDone(f"a token is good for {LONGEST_TOKEN.days} days at most; write 90d, and make another then")
+            raise NotDone.said("token_too_long", days=LONGEST_TOKEN.days)
         if len(await self._records.standing(now)) >= MOST_TOKENS:
-            raise NotDone(f"there are {MOST_TOKENS} tokens that open; take back those that nobody uses")
+            raise NotDone.said("many_tokens", most=MOST_TOKENS)
         secret, ends_at = TokenSecret.new(), now + lasts
         said = " ".join(str(each) for each in sorted(assignments))
         entry = self._entry("token made", by, address, token=called, roles=said, until=ends_at.isoformat())
@@ -124,7 +124,7 @@ class ProgramTokens:
         """Let a token open no more."""
         token = await self._numbered(number)
         if token.revoked_at is not None:
-            raise NotDone(f"token {number} of {token.name} was taken back before")
+            raise NotDone.said("token_gone", number=number, name=token.name)
         entry = self._entry("token taken back", by, address, token=token.name, number=str(number))
         await self._records.revoke(number, entry)
         self._standing = None
@@ -179,7 +179,7 @@ class ProgramTokens:
 
     async def _numbered(self, number: int) -> ApiToken:
         if (token := await self._records.find(number)) is None:
-            raise Unknown(f"there is no token {number}; `pantau token list` lists them")
+            raise Unknown.said("no_token", number=number)
         return token
 
     def _entry(self, what: str, by: str, address: str, **detail: str) -> Entry:

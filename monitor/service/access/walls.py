@@ -54,7 +54,7 @@ class Walls:
     async def make(self, name: str, agencies: Sequence[str], days: int, *, by: str, address: str = "") -> NewWall:
         """Make a link for some agencies; for none in particular: for all. Raise `NotDone`."""
         if not timedelta(0) < timedelta(days=days) <= LONGEST:
-            raise NotDone(f"a link is good for one day to {LONGEST.days}; make another then")
+            raise NotDone.said("wall_span", days=LONGEST.days)
         codes = frozenset(agency_called(each, self._agencies()) for each in agencies)
         now, key = self._clock.now(), SessionKey.new()
         link = WallLink(
@@ -75,7 +75,7 @@ class Walls:
         detail = {"wall": named or "", "address": address}
         entry = Entry(at=self._clock.now(), actor=by, event="wall's link revoked", detail=detail)
         if named is None or not await self._links.revoke(link_id, entry):
-            raise Unknown("there is no such link any more; the page lists those that are good")
+            raise Unknown.said("no_wall")
         self._known.clear()
 
     async def open(self, key: SessionKey, address: str) -> WallLink | None:

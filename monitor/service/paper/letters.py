@@ -165,10 +165,10 @@ class Letters:
                 "been posted before that, say so with --after-all"
             )
         if last is None or not (is_taken_back or last.state in {AttemptState.ACCEPTED, AttemptState.SENT}):
-            raise NotDone(f"notice {notice_id} does not lie in a tray: it is {notice.state}")
+            raise NotDone.said("not_in_a_tray", notice=notice_id, state=notice.state)
         gateway: object = self._pool[last.gateway].gateway if last.gateway in self._pool else None
         if not isinstance(gateway, Dispatches):
-            raise NotDone(f"notice {notice_id} went by {notice.channel}: there is nothing to print or post")
+            raise NotDone.said("no_paper", notice=notice_id, channel=notice.channel)
         if step is not LetterStep.POSTED:
             day = None
         elif day is not None:
@@ -185,10 +185,10 @@ class Letters:
         zone = self._hours(agency).zone
         match why_not_posted_on(day, laid_at, self._clock.now(), zone):
             case ImpossibleDay.FUTURE:
-                raise NotDone(f"{day:%d/%m/%Y} has not come: say of a letter that it was posted when it was")
+                raise NotDone.said("day_ahead", day=f"{day:%d/%m/%Y}")
             case ImpossibleDay.BEFORE_LAID:
                 laid = laid_at.astimezone(zone)
-                raise NotDone(f"the letter was laid in the tray on {laid:%d/%m/%Y}, and not posted on {day:%d/%m/%Y}")
+                raise NotDone.said("day_before", laid=f"{laid:%d/%m/%Y}", day=f"{day:%d/%m/%Y}")
             case None:
                 pass
 
@@ -201,7 +201,7 @@ class Letters:
                 "machine, and say it again then"
             ) from None
         if not is_there:
-            raise NotDone(f"the letter of notice {notice_id} is not in the tray any more")
+            raise NotDone.said("tray_left", notice=notice_id)
 
     async def keep_in_order(self) -> NoReturn:
         """Clear what was left half-written in the trays, and show Prometheus what waits there, until cancelled."""

@@ -135,7 +135,7 @@ class AgencyEditor:
         latest = await self._last(agency)
         text = latest.text if latest.digest == digest else await self._documents.text(agency, digest)
         if text is None:
-            raise NotDone("what this form was opened with is not known; open the page again")
+            raise NotDone.said("form_unknown")
         return text
 
     async def save(self, draft: AgencyDraft, *, by: str, may_place: bool, pen: Pen = Pen.PORTAL) -> DraftAnswer:
@@ -172,7 +172,7 @@ class AgencyEditor:
         if latest is None and not may_place:
             raise _unknown(draft.agency)
         if latest is not None and (file := self.file_of(latest)) is not None:
-            raise NotDone(f"agencies are files here; an operator edits {file} and gives `pantau reload`")
+            raise NotDone.said("agencies_are_files", file=file)
         if latest is not None and latest.text is None and draft.started_from:
             return DraftAnswer(theirs=latest, common=await self._documents.text(draft.agency, draft.started_from))
         name = latest.name if latest else f"{draft.agency.lower()}.yaml"
@@ -213,7 +213,7 @@ class AgencyEditor:
 
 
 def _unknown(agency: str) -> Unknown:
-    return Unknown(f"there is no agency '{agency[:40]}'; the status page lists them by their codes")
+    return Unknown.said("no_agency", agency=agency[:40])
 
 
 def _refused(

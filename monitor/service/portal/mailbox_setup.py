@@ -223,7 +223,7 @@ class MailboxSetups:
         """Return what somebody has begun. Another's is not there."""
         setup = self._fresh().get(key)
         if setup is None or (setup.agency, setup.by) != (agency, by):
-            raise Unknown("this setup was too long ago, or is somebody else's; begin it anew")
+            raise Unknown.said("setup_gone")
         return setup
 
     def forget(self, setup: MailboxSetup) -> None:
@@ -297,7 +297,7 @@ class MailboxSetups:
         """Take in a browser that comes back from the provider, once, and only that of who went there."""
         setup = next((each for each in self._fresh().values() if each.out and each.out.state == state), None)
         if setup is None or setup.by != by or setup.out is None or setup.way is None:
-            raise Unknown("this consent was asked for too long ago, or by somebody else; begin it anew")
+            raise Unknown.said("consent_gone")
         out, way, setup.out = setup.out, setup.way, None
         try:
             if error or not code:

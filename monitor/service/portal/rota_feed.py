@@ -67,7 +67,7 @@ class FeedDesk:
     async def revoke(self, feed_id: int, rota: str, user: User, *, address: str = "") -> None:
         """Let one be read no more. Raise `Unknown`."""
         if not await self._feeds.revoke(feed_id, rota, self._entry("calendar revoked", rota, user, address)):
-            raise Unknown(f"{rota} has no calendar {feed_id}")
+            raise Unknown.said("no_calendar", rota=rota, number=feed_id)
 
     async def read(self, rota: str, key: FeedKey) -> bytes:
         """Return a rota's calendar. Raise `Unknown`, whatever is wrong: nobody learns which it was.

@@ -65,7 +65,7 @@ class Trials:
     async def begin(self, agency: str, route: str, *, by: str, address: str = "") -> KeptTrial:
         """Test a route of an agency. Raise `Unknown`, `TrialRefused`, and `StoreAway`: what is not written is not done."""
         if route not in {each.name for each in self.routes(agency)}:
-            raise Unknown(f"{agency} has no route {route[:100]}; its page lists them")
+            raise Unknown.said("no_route", agency=agency, route=route[:100])
         now = self._clock.now()
         begun = [at for at in self._begun.get(agency, ()) if now - at < _HOUR]
         if agency in self._beginning or self.under_way(agency) is not None:
@@ -89,7 +89,7 @@ class Trials:
         """Return a trial of an agency. Raise `Unknown`: it was too long ago."""
         kept = self._fresh().get(key)
         if kept is None or kept.agency != agency:
-            raise Unknown("this test was too long ago to be looked at here; what came of it is in the agency's history")
+            raise Unknown.said("trial_gone")
         return kept
 
     def latest(self, agency: str) -> Sequence[KeptTrial]:

@@ -194,7 +194,7 @@ class Worklist:
             content = await self._composer.compose(notice, notice.channel)
             if isinstance(content, PageContent):
                 return content
-        raise Unknown(f"there is no page {place} that a release of {found.number} would let go")
+        raise Unknown.said("no_page", place=place, number=found.number)
 
     async def _silence(self, ledger: SqlLedger, incident: Incident) -> Silence | None:
         now = self._clock.now()

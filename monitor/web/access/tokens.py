@@ -55,7 +55,7 @@ def token_pages(tokens: ProgramTokens, templates: Mapping[Tongue, Environment]) 
                 own=visitor.user.assignments if visitor.user else frozenset(),
             )
         except NotDone as wrong:
-            return await shown(request, visitor, status=409, written=written, why=str(wrong))
+            return await shown(request, visitor, status=409, written=written, why=wrong)
         # In the answer itself and nowhere else, as codes are.
         return await shown(request, visitor, made=made)
 
@@ -65,7 +65,7 @@ def token_pages(tokens: ProgramTokens, templates: Mapping[Tongue, Environment]) 
         try:
             await tokens.revoke(number, by=visitor.by, address=from_where(request))
         except NotDone as wrong:
-            return await shown(request, visitor, status=409, why=str(wrong))
+            return await shown(request, visitor, status=409, why=wrong)
         return RedirectResponse("/tokens", status_code=303)
 
     async def shown(

@@ -60,7 +60,7 @@ def user_pages(administration: Administration, templates: Mapping[Tongue, Enviro
                 written.get("name", ""), full_name, _added(fields), **_who(request, visitor)
             )
         except NotDone as wrong:
-            return await listed(request, visitor, status=409, written=written, why=str(wrong))
+            return await listed(request, visitor, status=409, written=written, why=wrong)
         return RedirectResponse(f"/users/{user.name}", status_code=303)
 
     @router.get("/users/{name}")
@@ -100,7 +100,7 @@ def user_pages(administration: Administration, templates: Mapping[Tongue, Enviro
         try:
             invitation = await administration.invite(name, way, **_who(request, visitor))
         except NotDone as wrong:
-            return await shown(request, visitor, name, status=409, why=str(wrong))
+            return await shown(request, visitor, name, status=409, why=wrong)
         # In the answer itself and nowhere else: an address that shows it again would be a second door.
         return await shown(request, visitor, name, invitation=invitation)
 
@@ -108,7 +108,7 @@ def user_pages(administration: Administration, templates: Mapping[Tongue, Enviro
         try:
             await doing
         except NotDone as wrong:
-            return await shown(request, visitor, name, status=409, why=str(wrong))
+            return await shown(request, visitor, name, status=409, why=wrong)
         return RedirectResponse(f"/users/{name}", status_code=303)
 
     async def listed(

@@ -65,7 +65,7 @@ def wall_pages(walls: Walls, clock: Clock, templates: Mapping[Tongue, Environmen
                 address=from_where(request),
             )
         except NotDone as wrong:
-            return await shown(request, visitor, status=409, written=form, why=str(wrong))
+            return await shown(request, visitor, status=409, written=form, why=wrong)
         # In the answer itself and nowhere else: an address that shows it again would be a second door.
         address = f"{request.url.scheme}://{request.headers.get('host', '')}/wall?key={made.key.text}"
         return await shown(request, visitor, made=made.link, address=address)
@@ -76,7 +76,7 @@ def wall_pages(walls: Walls, clock: Clock, templates: Mapping[Tongue, Environmen
         try:
             await walls.revoke(link_id, by=visitor.by, address=from_where(request))
         except NotDone as wrong:
-            return await shown(request, visitor, status=404, why=str(wrong))
+            return await shown(request, visitor, status=404, why=wrong)
         return RedirectResponse("/walls", status_code=303)
 
     async def shown(request: Request, visitor: Visitor, *, status: int = 200, **facts: object) -> Response:

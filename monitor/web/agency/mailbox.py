@@ -124,7 +124,7 @@ def mailbox_setup_pages(
         except (_BadChoice, SetupRefused) as wrong:
             return sheet.page(request, visitor, setup, problem=str(wrong), typed=fields, status=422)
         except (NotDone, NotEditable, DocumentsMovedOnError) as wrong:
-            return sheet.page(request, visitor, setup, why=str(wrong), typed=fields, status=422)
+            return sheet.page(request, visitor, setup, why=wrong, typed=fields, status=422)
         if answer.theirs is not None:
             return sheet.page(request, visitor, setup, problem="changed_meanwhile", typed=fields, status=409)
         if answer.written is None:

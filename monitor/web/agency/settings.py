@@ -78,7 +78,7 @@ def settings_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue
             answer = await editor.save(draft, by=visitor.by, may_place=may_place)
         except (BadField, NotEditable, NotDone, DocumentsMovedOnError) as wrong:
             at = {wrong.field: (str(wrong),)} if isinstance(wrong, BadField) else {}
-            facts = {**sheet.page(await editor.latest(code), typed=typed), "why": str(wrong), "at_fields": at}
+            facts = {**sheet.page(await editor.latest(code), typed=typed), "why": wrong, "at_fields": at}
             return sheet.render(request, visitor, page, facts, 422)
         except StoreAway:
             # Of a text there may be an hour in it; what the other forms held, the browser's way back shows again.

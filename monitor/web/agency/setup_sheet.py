@@ -58,7 +58,7 @@ class SetupSheet:
         setup: MailboxSetup,
         *,
         problem: str = "",
-        why: str = "",
+        why: str | Exception = "",
         answer: DraftAnswer | None = None,
         typed: Mapping[str, str] | None = None,
         status: int = 200,

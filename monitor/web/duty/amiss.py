@@ -25,7 +25,7 @@ class FormAmiss:
     #: A key of `duty_amiss` in words/duty.yaml; "": nothing was.
     problem: str = ""
     #: In the service's own words.
-    why: str = ""
+    why: str | Exception = ""
     written: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -39,7 +39,7 @@ def unreadable(form: str, problem: str, written: Mapping[str, str]) -> FormAmiss
 
 def refused(form: str, wrong: NotDone, written: Mapping[str, str]) -> FormAmiss:
     """Return that what a form orders cannot be done."""
-    return FormAmiss(status=HTTPStatus.CONFLICT, form=form, problem="not_done", why=str(wrong), written=written)
+    return FormAmiss(status=HTTPStatus.CONFLICT, form=form, problem="not_done", why=wrong, written=written)
 
 
 def read_why(form: Mapping[str, str], name: str = "why") -> str | None:

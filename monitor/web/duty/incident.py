@@ -176,7 +176,7 @@ def _releasing(front: Front, worklist: Worklist, sheets: IncidentPages) -> APIRo
         try:
             after = await front.release(number, visitor.by)
         except NotDone as wrong:
-            amiss = FormAmiss(status=HTTPStatus.CONFLICT, problem="not_done", why=str(wrong))
+            amiss = FormAmiss(status=HTTPStatus.CONFLICT, problem="not_done", why=wrong)
             return await sheets.looked_at(request, number, visitor, amiss)
         is_theirs = after.released_by == visitor.by
         return then_say(request, _at(after), _unless_over(after, "released" if is_theirs else "released_before"))

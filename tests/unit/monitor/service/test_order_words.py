@@ -1,0 +1,50 @@
+"""What a person is told who orders what cannot be done: in Malay on a page, in English to programs, by one table."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import monitor.service
+from monitor.service.order import REFUSED, NotDone, Unknown
+from monitor.web.page import Tongue, filters_of
+
+
+def said() -> Iterator[tuple[str, set[str]]]:
+    """Yield each refusal that the service makes by a key, with the words that it is given."""
+    for file in Path(str(monitor.service.__file__)).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "said":
+                [key] = node.args
+                assert isinstance(key, ast.Constant)
+                yield str(key.value), {str(each.arg) for each in node.keywords}
+
+
+def named(text: str) -> set[str]:
+    return set(re.findall(r"\{(\w+)\}", text))
+
+
+def test_each_refusal_has_its_words_and_no_words_are_left_over() -> None:
+    found = list(said())
+    assert {key for key, _ in found} == set(REFUSED)
+    for key, words in found:
+        malay, english = REFUSED[key]
+        assert named(english) == words, key
+        assert named(malay) <= words, key
+
+
+def test_a_page_says_it_in_its_language_and_never_as_markup() -> None:
+    wrong = Unknown.said("no_user", name="<b>siti")
+    assert str(wrong) == "there is no user <b>siti; `pantau user list` lists them"
+    malay, english = (filters_of(tongue)["refused"] for tongue in Tongue)
+    assert malay(wrong) == "tiada pengguna &lt;b&gt;siti"
+    assert english(wrong).startswith('<span lang="en">there is no user &lt;b&gt;siti')
+
+
+@pytest.mark.parametrize("wrong", [NotDone("is <odd>"), ValueError("is <odd>"), "is <odd>"])
+def test_what_has_no_malay_words_is_marked_as_english(wrong: object) -> None:
+    assert filters_of(Tongue.MALAY)["refused"](wrong) == '<span lang="en">is &lt;odd&gt;</span>'
