@@ -108,10 +108,11 @@ async def _copy_incidents(database: Database, number: int) -> None:
     def copies(table: Table) -> Iterator[dict[str, Any]]:
         for n in range(1, number):
             for row in first[table]:
-                yield _copy(table, row, n)
+                # Ids grow as time does, but for the first, which is the latest.
+                yield _copy(table, row, n, number - n)
 
     for table in tables:
-        await _insert(database, table, copies(table))
+        await insert_all(database, table, copies(table))
         if database.is_shared and "id" in table.c:
             last = f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), (SELECT max(id) FROM {table.name}))"
             async with database.write() as connection:
@@ -125,9 +126,9 @@ _STRIDE = 20
 _APART = timedelta(minutes=10)
 
 
-def _copy(table: Table, row: Mapping[str, Any], n: int) -> dict[str, Any]:
-    """Return the *n*th copy of a row: *n* times ten minutes earlier, with ids and unique keys of its own."""
-    copied = {name: value - n * _APART if isinstance(value, datetime) else value for name, value in row.items()}
+def _copy(table: Table, row: Mapping[str, Any], n: int, back: int) -> dict[str, Any]:
+    """Return the *n*th copy of a row: *back* times ten minutes earlier, with ids and unique keys of its own."""
+    copied = {name: value - back * _APART if isinstance(value, datetime) else value for name, value in row.items()}
     for name in ("number", "key", "reference"):
         if table.name != "delivery" and name in copied:
             copied[name] = f"{row[name]}/{n}"
@@ -155,8 +156,8 @@ async def _copy_runs(database: Database, number: int) -> None:
             told = {"agency": f"JCM{code}", "route": f"JCM{code}/outbound/{n % 10}"}
             yield row | told | {"begins": at.replace(minute=0)}
 
-    await _insert(database, run, runs())
-    await _insert(database, hour, hours())
+    await insert_all(database, run, runs())
+    await insert_all(database, hour, hours())
 
 
 async def _go_on_with_the_journal(database: Database, number: int, incidents: int) -> None:
@@ -185,12 +186,12 @@ async def _go_on_with_the_journal(database: Database, number: int, incidents: in
             last = head if entry.event == CHECKPOINT else last
             yield audit.entry_values(sealed)
 
-    await _insert(database, journal, entries())
+    await insert_all(database, journal, entries())
     async with database.write() as connection:
         await connection.execute(update(journal_head).values(number=head.number, hash=head.hash))
 
 
-async def _insert(database: Database, table: Table, rows: Iterator[Mapping[str, Any]]) -> None:
+async def insert_all(database: Database, table: Table, rows: Iterator[Mapping[str, Any]]) -> None:
     while chunk := [row for _, row in zip(range(_CHUNK), rows, strict=False)]:
         async with database.write() as connection:
             await connection.execute(insert(table), chunk)
@@ -223,7 +224,7 @@ class Meter:
 
     async def _once(self, deed: Callable[[], Awaitable[object]]) -> Cost:
         gc.collect()
-        with _holding() as longest:
+        with holding() as longest:
             began = time.process_time() + self._server_cpu()
             await deed()
             spent = time.process_time() + self._server_cpu() - began
@@ -234,7 +235,7 @@ class Meter:
 
 
 @contextmanager
-def _holding() -> Iterator[list[float]]:
+def holding() -> Iterator[list[float]]:
     """Time each of the loop's callbacks."""
     run_handle, longest = asyncio.Handle._run, [0.0]
 

@@ -1,0 +1,600 @@
+"""What every page and every route of the API costs with two thousand agencies and a year behind them.
+
+`python -m tests.bench.portal` makes a store with so many agencies' documents, a hundred thousand incidents, their notices, a
+million ends of runs and entries of the journal, and a year of days; starts the real service on it, with people who sign in; and
+asks each GET of the gate's table (`tests.unit.monitor.web.test_gate`) ten times, as an administrator, as an officer of one
+agency and as the NOC. It prints milliseconds, CPU, how long the loop was held, octets and statements, saves a document five
+times, and names statements that read a long table from end to end.
+
+`--at DIRECTORY` keeps the store there, and goes on with what is there. `--only PART` asks for some routes only. Where other work
+shares the machine, "ms" is how long that let us wait; "CPU ms" and "held" are our own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import platform
+import re
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any, Final
+
+import structlog
+from sqlalchemy import event, func, insert, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from alerts.model.delivery import RANK, AttemptState, NoticeState
+from alerts.record.store import Entry
+from monitor.access.role import parse_assignment
+from monitor.app import App
+from monitor.config.loading import load, stored_source
+from monitor.model.day import day_of
+from monitor.model.document import Pen, WrittenDocument
+from monitor.service.access.authenticator import LONGEST
+from monitor.service.access.secret import SessionKey
+from monitor.store.backend.database import Database
+from monitor.store.backend.postgres import PostgresServer
+from monitor.store.probing.hours import run_values
+from monitor.store.schema.rows import ADDRESSEE
+from monitor.store.schema.tables import (
+    api_token,
+    attempt,
+    counter,
+    day,
+    delivery,
+    document,
+    incident,
+    notice,
+    notice_incident,
+    portal_user,
+    role_assignment,
+    run,
+)
+from monitor.store.upkeep.documents import Documents
+from monitor.store.upkeep.users import Users, WebSession
+from tests.bench import history
+from tests.bench.estate import delivered, files
+from tests.bench.ticking import ticking
+from tests.real.postgres import Postgres
+from tests.unit.alerts.people import MINISTRY
+from tests.unit.monitor.cli.office import ENVIRON
+from tests.unit.monitor.web.test_gate import TABLE
+
+_DAY: Final = timedelta(days=1)
+#: Open incidents, letters in the trays, notices whose fate nobody knows.
+_OPEN, _LETTERS, _UNKNOWN = 300, 600, 100
+#: Versions of the document of the officer's agency; of every other one.
+_EDITED, _WRITTEN = 400, 5
+#: Who looks, and as what.
+_VIEWERS: Final = {"admin": ("admin",), "officer": ("officer:{code}",), "noc": ("noc",), "clerk": ("clerk",)}
+#: What is asked beside the table: filters, long pages, and what follows the first page.
+_BESIDE: Final = (
+    "/?q=contoh",
+    "/?state=down",
+    "/journal?agency={code}",
+    "/journal?event=attempt%20written",
+    "/journal?before=1000",
+    "/rotas?q=JA",
+    "/api/v1/incidents?limit=1000",
+    "/api/v1/incidents?agency={code}",
+    "/api/v1/incidents?state=open",
+    "/api/v1/incidents?until=2026-01-01T00:00:00Z",
+    "/api/v1/notices?limit=1000",
+    "/api/v1/notices?incident={number}",
+    "/api/v1/notices?state=failed",
+    "/api/v1/agencies/{code}/days?days=400",
+)
+#: Milliseconds, of the answer and of the loop.
+_MOST_MS, _MOST_HELD_MS = 300.0, 20.0
+#: A table with more rows than this is not to be read from end to end.
+_LONG: Final = 20_000
+#: Reads lines "METHOD path cookie [file]", asks, and writes "status milliseconds octets plain-octets ETag".
+_VIEWER: Final = """
+import gzip, http.client, sys, time
+connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=120)
+for line in sys.stdin:
+    method, path, cookie, match, file = line.rstrip("\\n").split("\\t")
+    headers = {"Accept-Encoding": "gzip", "Cookie": "pantau=" + cookie, "Sec-Fetch-Site": "same-origin"}
+    headers |= {"If-Match": match} if match else {}
+    headers |= {"Accept": "text/html"} if not path.startswith("/api/") else {}
+    body = open(file, "rb").read() if file else None
+    began = time.perf_counter()
+    connection.request(method, path, body=body, headers=headers)
+    answer = connection.getresponse()
+    content = answer.read()
+    took = time.perf_counter() - began
+    plain = gzip.decompress(content) if answer.getheader("Content-Encoding") == "gzip" else content
+    print(answer.status, took * 1000, len(content), len(plain), answer.getheader("ETag") or "-", flush=True)
+"""
+
+
+# -- making it -------------------------------------------------------------------------------------------------------
+
+
+def lay_out(directory: Path, agencies: int, store: str) -> Path:
+    """Write the settings and the agencies' files; return the settings file."""
+    settings = files(directory, agencies)
+    written = settings.read_text()
+    changes = {
+        r"^listen: .*$": "listen: 127.0.0.1:0",
+        r"^  listen: .*$": "  listen: 127.0.0.1:0",
+        r"^agencies: .*$": f"agencies: in the store\n{store}portal: {{}}\nmode: watch",
+        r"/var/spool/pantau/surat": str(directory / "surat"),
+        # Nobody's mail is there to be proven, and what probes cost is measured elsewhere.
+        r"^probing:$": 'probing:\n  when: [{cron: "30 3 * * *", for: 30m}]',
+        r"^drills:\n(  .*\n)+": "",
+    }
+    for pattern, instead in changes.items():
+        written = re.sub(pattern, instead.replace("\\", "\\\\"), written, flags=re.MULTILINE)
+    settings.write_text(written)
+    (directory / "surat").mkdir(exist_ok=True)
+    return settings
+
+
+async def make(database: Database, settings: Path, size: history.Size, now: datetime) -> None:
+    """Fill an empty store."""
+    codes = await _write_documents(database, settings, now)
+    await history.make(database, history.Size(runs=history.ROUTES, incidents=size.incidents, entries=size.entries))
+    async with database.write() as connection:
+        await _give_incidents_away(connection, codes, size.incidents)
+        await _leave_open(connection, min(_OPEN, len(codes)), now)
+        await _make_users(connection, codes, now)
+    routes = await _routes(settings, database)
+    await history.insert_all(database, run, _runs(routes, size.runs, now))
+    await history.insert_all(database, day, _days(codes, now, 365 if size.incidents > 10_000 else 4))
+    async with database.write() as connection:
+        await connection.execute(text("ANALYZE"))
+
+
+async def _write_documents(database: Database, settings: Path, now: datetime) -> Sequence[str]:
+    documents = Documents(database)
+    wanted = []
+    for file in sorted((settings.parent / "agencies").iterdir()):
+        written = file.read_text()
+        wanted.append(WrittenDocument(agency=file.stem.upper(), name=file.name, text=written))
+    await documents.write({}, wanted, [], pen=Pen.FILES, by="bench", now=now - 365 * _DAY)
+    codes = [each.agency for each in wanted]
+    async with database.write() as connection:
+        rows = [dict(each) for each in (await connection.execute(select(document))).mappings()]
+        before = []
+        for row in rows:
+            versions = _EDITED if row["agency"] == codes[1] else _WRITTEN
+            for number in range(1, versions):
+                at = now - (versions - number) * _DAY
+                old = {"number": number, "text": f"{row['text']}# {number}\n", "written_at": at, "replaced_at": at}
+                before.append(row | old)
+            last = (document.c.agency == row["agency"]) & document.c.replaced_at.is_(None)
+            await connection.execute(update(document).where(last).values(number=versions))
+        await connection.execute(insert(document), before)
+    return codes
+
+
+async def _give_incidents_away(connection: AsyncConnection, codes: Sequence[str], incidents: int) -> None:
+    """Let each agency have as many of the copies."""
+    brief = (await connection.execute(select(incident.c.brief).limit(1))).scalar_one()
+    change = text(
+        "UPDATE incident SET number = :number, agency = :code, dedup_key = :code, brief = :brief WHERE id = :id"
+    )
+    await connection.execute(text("UPDATE incident SET number = 'x' || id"))
+    rows = []
+    for n in range(incidents):
+        code = codes[n % len(codes)]
+        number = f"{code}-{n // len(codes) + 1:02}"
+        rows.append({"id": n + 1, "code": code, "number": number, "brief": brief.replace('"JCM"', f'"{code}"')})
+    for first in range(0, incidents, 10_000):
+        await connection.execute(change, rows[first : first + 10_000])
+    counted = [{"name": code, "next": incidents // len(codes) + 2} for code in codes]
+    await connection.execute(insert(counter), counted)
+
+
+async def _leave_open(connection: AsyncConnection, number: int, now: datetime) -> None:
+    """Let some incidents be open, some notices be letters in a tray, and of some nobody know what became of them."""
+    opened = {
+        "state": "triggered",
+        "at_rest": False,
+        **dict.fromkeys(("resolved_at", "ended_at", "acknowledged_at", "acknowledged_by", "heard_at")),
+    }
+    opened |= {"opened_at": now - timedelta(hours=2), "began_at": now - timedelta(hours=2), "since": now}
+    newest = select(incident.c.id).order_by(incident.c.id.desc()).limit(number).scalar_subquery()
+    await connection.execute(update(incident).where(incident.c.id.in_(newest)).values(**opened))
+    query = select(delivery.c.id, delivery.c.notice_id).order_by(delivery.c.id.desc()).limit(_LETTERS)
+    letters = (await connection.execute(query)).all()
+    await connection.execute(
+        update(notice)
+        .where(notice.c.id.in_([each.notice_id for each in letters]))
+        .values(addressee=ADDRESSEE.dump_json(MINISTRY.addressee).decode())
+    )
+    of_letters = delivery.c.id.in_([each.id for each in letters])
+    await connection.execute(
+        update(delivery).where(of_letters).values(channel="letter", number="kementerian", extension="")
+    )
+    laid = {"gateway": "dulang-surat", "state": AttemptState.ACCEPTED, "rank": RANK[AttemptState.ACCEPTED]}
+    laid |= {"started_at": now - 2 * _DAY, "ended_at": None}
+    mine = attempt.c.delivery_id.in_([each.id for each in letters])
+    await connection.execute(update(attempt).where(mine).values(**laid))
+    some = select(notice.c.id).order_by(notice.c.id.desc()).offset(_LETTERS).limit(_UNKNOWN).scalar_subquery()
+    await connection.execute(update(notice).where(notice.c.id.in_(some)).values(state=NoticeState.UNKNOWN))
+
+
+async def _make_users(connection: AsyncConnection, codes: Sequence[str], now: datetime) -> None:
+    """Make an officer and somebody on duty for each agency, those who look, and programs' tokens."""
+    names = [(f"{role}.{code.lower()}", f"{role}:{code}") for code in codes for role in ("officer", "duty")]
+    names += [(f"melihat.{who}", role.format(code=codes[1])) for who, roles in _VIEWERS.items() for role in roles]
+    made = {"failures": 0, "made_by": "bench", "made_at": now, "password": "!"}
+    users = [
+        {"id": n, "name": name, "full_name": f"Pegawai Contoh {n}", **made} for n, (name, _) in enumerate(names, 1)
+    ]
+    await connection.execute(insert(portal_user), users)
+    given = [(n, parse_assignment(role)) for n, (_, role) in enumerate(names, 1)]
+    roles = [{"user_id": n, "role": str(each.role), "agency": each.agency} for n, each in given]
+    await connection.execute(insert(role_assignment), roles)
+    tokens = [
+        {
+            "name": f"program-{n}",
+            "digest": sha256(b"%d" % n).hexdigest(),
+            "made_by": "bench",
+            "made_at": now - 90 * _DAY,
+            "ends_at": now + 90 * _DAY,
+        }
+        for n in range(500)
+    ]
+    await connection.execute(insert(api_token), tokens)
+
+
+async def _routes(settings: Path, database: Database) -> Sequence[tuple[str, str]]:
+    """Return the routes' names, each with its agency."""
+    latest = (await Documents(database).latest()).values()
+    sources = [stored_source(each.document) for each in latest if each.document is not None]
+    loaded = await asyncio.to_thread(lambda: load(settings, ENVIRON, documents=sources).accepted())
+    return [(each.name, each.agency) for each in loaded.registry.routes]
+
+
+def _runs(routes: Sequence[tuple[str, str]], number: int, now: datetime) -> Iterator[Mapping[str, Any]]:
+    rounds = max(1, number // len(routes))
+    for back in range(rounds, 0, -1):
+        at = now - back * (29 * _DAY / rounds)
+        values = run_values(delivered("x"), "x")
+        for place, (route, agency) in enumerate(routes):
+            told = {"agency": agency, "route": route, "token_id": f"{back:08x}{place:08x}", "started_at": at}
+            yield values | told
+
+
+def _days(codes: Sequence[str], now: datetime, number: int) -> Iterator[Mapping[str, Any]]:
+    for code in codes:
+        for back in range(number):
+            yield {"agency": code, "date": day_of(now - back * _DAY), "minutes": "-60w1200d60b30w90"}
+
+
+# -- asking ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True)
+class Asked:
+    """What a route has cost: milliseconds, and octets."""
+
+    status: int = 0
+    took: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    #: CPU of the longest that the loop's thread worked without a turn for others; and how late the loop came back.
+    held: list[float] = field(default_factory=list)
+    late: list[float] = field(default_factory=list)
+    octets: int = 0
+    plain: int = 0
+    statements: int = 0
+    etag: str = ""
+
+    @property
+    def p95(self) -> float:
+        return quantiles(self.took, n=20, method="inclusive")[-1] if len(self.took) > 1 else self.took[0]
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether this was not for whoever asked."""
+        return self.status in {303, 401, 403}
+
+    @property
+    def is_too_much(self) -> bool:
+        return not self.is_refused and (self.p95 > _MOST_MS or max(self.held) > _MOST_HELD_MS)
+
+
+@dataclass(slots=True)
+class Statements:
+    """The statements that were sent to the store, each with the parameters that it had last."""
+
+    sent: dict[str, Any] = field(default_factory=dict)
+    count: int = 0
+
+    def note(self, _connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        self.count += 1
+        self.sent[statement] = parameters
+
+
+class Desk:
+    """Asks the running service, from a process of its own."""
+
+    def __init__(self, viewer: asyncio.subprocess.Process, statements: Statements) -> None:
+        self._viewer = viewer
+        self._statements = statements
+
+    async def ask(
+        self, path: str, cookie: str, found: Asked, *, method: str = "GET", match: str = "", body: str = ""
+    ) -> None:
+        """Ask once, and add what it cost to what was *found*."""
+        assert self._viewer.stdin is not None
+        assert self._viewer.stdout is not None
+        before = self._statements.count
+        with ticking() as late, history.holding() as held:
+            began = time.process_time()
+            self._viewer.stdin.write(f"{method}\t{path}\t{cookie}\t{match}\t{body}\n".encode())
+            await self._viewer.stdin.drain()
+            line = (await asyncio.wait_for(self._viewer.stdout.readline(), 120)).decode().split()
+            found.cpu.append(1000 * (time.process_time() - began))
+        found.status, found.etag = int(line[0]), line[4]
+        found.took.append(float(line[1]))
+        found.octets, found.plain = int(line[2]), int(line[3])
+        found.held.append(1000 * held[0])
+        found.late.append(1000 * max(late))
+        found.statements = self._statements.count - before
+
+
+async def sessions(database: Database, now: datetime) -> Mapping[str, str]:
+    """Return a cookie for each of those who look."""
+    users, keys = Users(database), {}
+    for who in _VIEWERS:
+        kept = await users.find(f"melihat.{who}")
+        assert kept is not None
+        key = SessionKey.new()
+        session = WebSession(
+            digest=key.digest, user=kept.user, begun_at=now, seen_at=now, ends_at=now + LONGEST, address="127.0.0.1"
+        )
+        await users.begin(session, Entry(at=now, actor="bench", event="signed in"))
+        keys[who] = key.text
+    return keys
+
+
+@asynccontextmanager
+async def at_work(settings: Path) -> AsyncIterator[tuple[App, int]]:
+    """Run the service; return it and its port."""
+    app, ports = App(settings, ENVIRON), list[int]()
+
+    def hear(_logger: object, method: str, said: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if said.get("event") == "started":
+            ports.append(int(said["portal"].rpartition(":")[2].strip("/")))
+        if method in {"error", "critical", "exception"}:
+            _say(f"  {said}")
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[hear], wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
+    running = asyncio.create_task(app.run())
+    try:
+        while not ports:
+            await asyncio.sleep(0.05)
+            if running.done():
+                running.result()
+        yield app, ports[0]
+    finally:
+        app.stop()
+        await running
+
+
+async def ask_everything(settings: Path, directory: Path, times: int, only: str, where: PostgresServer | None) -> int:
+    """Start the service, ask every route, and print what it cost; return how many cost too much."""
+    now = datetime.now(UTC)
+    async with Database.open(directory / "state", where) as database:
+        keys = await sessions(database, now)
+        names = await _names(database)
+    began = time.process_time()
+    async with at_work(settings) as (app, port):
+        _say(f"  started with {time.process_time() - began:.1f} s of CPU")
+        statements = Statements()
+        event.listen(app._database._engine.sync_engine, "before_cursor_execute", statements.note)
+        quiet = asyncio.subprocess.PIPE
+        viewer = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", _VIEWER, str(port), stdin=quiet, stdout=quiet
+        )
+        desk = Desk(viewer, statements)
+        try:
+            # What loops do at the start is none of a page.
+            await asyncio.sleep(10)
+            _say(_HEAD)
+            if not only:
+                _say(_row("nobody", "(nothing is asked for a minute)", await _rest()))
+            found = await _asked(desk, keys, names, times, only)
+            if not only or only in "PUT":
+                saved = await _saved(desk, keys["admin"], names, directory)
+                found["admin", "PUT"] = saved
+                _say(_row("admin", "PUT /api/v1/agencies/{code}/document", saved))
+        finally:
+            viewer.kill()
+            await viewer.wait()
+    if where is None:
+        async with Database.open(directory / "state") as database:
+            _say(*await _scans(database, statements))
+    return sum(each.is_too_much for each in found.values())
+
+
+async def _names(database: Database) -> Mapping[str, str]:
+    """Return what stands in the store for what a path names."""
+    async with database.read() as connection:
+        code = select(role_assignment.c.agency).join(portal_user, portal_user.c.id == role_assignment.c.user_id)
+        mine = code.where(portal_user.c.name == "melihat.officer").scalar_subquery()
+        query = select(incident).where(incident.c.agency == mine).order_by(incident.c.id.desc()).limit(1)
+        row = (await connection.execute(query)).one()
+        told = select(func.max(notice_incident.c.notice_id)).where(notice_incident.c.incident_id == row.id)
+        notice_id = (await connection.execute(told)).scalar_one()
+        return {
+            "code": row.agency,
+            "number": row.number,
+            "notice_id": str(notice_id),
+            "name": "melihat.officer",
+            "key": "0123456789abcdef",
+            "place": "1",
+            "rota": "bertugas",
+        }
+
+
+async def _asked(
+    desk: Desk, keys: Mapping[str, str], names: Mapping[str, str], times: int, only: str
+) -> dict[tuple[str, str], Asked]:
+    table = [each.removeprefix("GET ") for each in TABLE if each.startswith("GET ")]
+    found: dict[tuple[str, str], Asked] = {}
+    # The very first answer also imports and connects.
+    await desk.ask("/-/healthy", keys["admin"], Asked())
+    for path in (*table, *_BESIDE):
+        if only not in path:
+            continue
+        asked = re.sub(r"\{(\w+)\}", lambda found: names[found[1]], path)
+        for who, key in keys.items():
+            cost = Asked()
+            for _ in range(times):
+                await desk.ask(asked, key, cost)
+                if cost.is_refused or cost.status == 404:
+                    break
+                # Some pages are shared by all who look within two seconds.
+                await asyncio.sleep(0.25)
+            found[who, path] = cost
+            if not cost.is_refused:
+                _say(_row(who, path, cost))
+    return found
+
+
+async def _rest() -> Asked:
+    """Return what the service's own loops cost meanwhile."""
+    with ticking() as late, history.holding() as held:
+        began = time.process_time()
+        await asyncio.sleep(61)
+        spent = time.process_time() - began
+    return Asked(took=[61_000.0], cpu=[1000 * spent], held=[1000 * held[0]], late=[1000 * max(late)])
+
+
+async def _saved(desk: Desk, key: str, names: Mapping[str, str], directory: Path) -> Asked:
+    """Save a document some times, each time another."""
+    path, saved, read = f"/api/v1/agencies/{names['code']}/document", Asked(), Asked()
+    written = (directory / "agencies" / f"{names['code'].lower()}.yaml").read_text()
+    body = directory / "document.yaml"
+    await desk.ask(path, key, read)
+    for n in range(5):
+        body.write_text(f"{written}# {os.getpid()} {n}\n")
+        await desk.ask(path, key, saved, method="PUT", match=read.etag if n == 0 else saved.etag, body=str(body))
+    return saved
+
+
+async def _scans(database: Database, statements: Statements) -> Iterator[str]:
+    """Return what reads a long table from its beginning to its end."""
+    found, long = list[str](), set[str]()
+    async with database.read() as connection:
+        for name in (
+            "incident",
+            "notice",
+            "notice_incident",
+            "delivery",
+            "attempt",
+            "journal",
+            "run",
+            "day",
+            "document",
+        ):
+            rows = (await connection.execute(text(f"SELECT count(*) FROM {name}"))).scalar_one()
+            long |= {name} if rows > _LONG else set()
+        for statement, parameters in statements.sent.items():
+            if not statement.startswith(("SELECT", "WITH")):
+                continue
+            plan = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            for step in plan.scalars(3):
+                scanned = re.match(r"SCAN (\w+)", step)
+                if scanned and scanned[1] in long:
+                    found.append(f"  {step}: {' '.join(statement.split()).partition(' FROM ')[2][:300]}")
+    return iter([f"statements: {len(statements.sent)}; that read a long table from end to end: {len(found)}", *found])
+
+
+_HEAD: Final = (
+    f"{'':66}{'':4}{'ms':>8}{'p95':>8}{'CPU ms':>8}{'held':>7}{'late':>7}{'octets':>10}{'plain':>11}{'sql':>5}"
+)
+
+
+def _row(who: str, path: str, each: Asked) -> str:
+    return (
+        f"{path[:56]:56} {who:8} {each.status:4}{median(each.took):>8,.1f}{each.p95:>8,.1f}{median(each.cpu):>8,.1f}"
+        f"{max(each.held):>7,.1f}{median(each.late):>7,.1f}{each.octets:>10,}{each.plain:>11,}{each.statements:>5}"
+        f"{' MISSED' if each.is_too_much else ''}"
+    )
+
+
+# -- all of it -------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _place(at: Path | None) -> Iterator[Path]:
+    if at is not None:
+        at.mkdir(parents=True, exist_ok=True)
+        yield at
+        return
+    with tempfile.TemporaryDirectory(prefix="pantau-bench-") as directory:
+        yield Path(directory)
+
+
+def main() -> int:
+    """Make, ask, print."""
+    asked = argparse.ArgumentParser(prog="python -m tests.bench.portal", description=__doc__)
+    asked.add_argument("--agencies", type=int, default=2_000)
+    asked.add_argument("--incidents", type=int, default=100_000)
+    asked.add_argument("--entries", type=int, default=1_000_000)
+    asked.add_argument("--runs", type=int, default=1_000_000)
+    asked.add_argument("--times", type=int, default=10)
+    asked.add_argument("--only", default="", help="ask for the routes only that have this in them")
+    asked.add_argument("--at", type=Path, help="where the store is made and kept, or is already")
+    asked.add_argument("--store", choices=["sqlite", "postgresql"], default="sqlite")
+    wanted = asked.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    size = history.Size(runs=wanted.runs, incidents=wanted.incidents, entries=wanted.entries)
+    with _place(wanted.at) as directory:
+        if wanted.store == "postgresql":
+            with Postgres() as server:
+                return _measured(directory, size, wanted, server.store())
+        return _measured(directory, size, wanted, None)
+
+
+def _measured(directory: Path, size: history.Size, wanted: argparse.Namespace, where: PostgresServer | None) -> int:
+    settings = directory / "pantau.yaml"
+    if where is not None or not (directory / "made").exists():
+        settings = lay_out(directory, wanted.agencies, "" if where is None else _named(where))
+        began = time.perf_counter()
+        asyncio.run(_filled(settings, directory, size, where))
+        _say(f"  made in {time.perf_counter() - began:.0f} s")
+        (directory / "made").touch()
+    load_before = os.getloadavg()[0]
+    missed = asyncio.run(ask_everything(settings, directory, wanted.times, wanted.only, where))
+    _say(
+        f"Python {platform.python_version()}, {os.cpu_count()} cores, load {load_before:.1f} before and "
+        f"{os.getloadavg()[0]:.1f} after, {wanted.store}; over {_MOST_MS:g} ms or {_MOST_HELD_MS:g} ms of the loop: {missed}"
+    )
+    return 1 if missed else 0
+
+
+async def _filled(settings: Path, directory: Path, size: history.Size, where: PostgresServer | None) -> None:
+    async with Database.open(directory / "state", where) as database:
+        await make(database, settings, size, datetime.now(UTC))
+
+
+def _named(where: PostgresServer) -> str:
+    return f"store: {{url: postgresql://{where.user}@{where.host}:{where.port}/{where.database}}}\n"
+
+
+def _say(*lines: str) -> None:
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
