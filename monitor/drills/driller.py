@@ -123,7 +123,8 @@ class Driller:
         """Show when whoever takes part was last reached: by the key, or where there is no telephone to ring, by an SMS."""
         confirmed, delivered = await self._drills.confirmed(), await self._drills.delivered()
         reached: dict[str, dict[str, datetime | None]] = {}
-        roster = self._roster()
+        # Of thousands of agencies it is made for a while, once; and then of those that have changed.
+        roster = await asyncio.to_thread(self._roster)
         for trainee in roster.trainees:
             if trainee.key and roster.concerns(trainee.key):
                 rings = any(a.channel is Channel.VOICE for a in trainee.addresses)

@@ -10,7 +10,8 @@ from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.notice import Language, Office
 from monitor.config.loading import Configuration
-from monitor.config.model.settings import Settings
+from monitor.config.model.registry import Agency
+from monitor.config.model.settings import Settings, Shared
 from monitor.drills.driller import Roster
 from monitor.model.window import Stretch
 
@@ -20,30 +21,46 @@ _PACE = timedelta(seconds=30)
 
 def roster(configuration: Configuration) -> Roster:
     """Return the roster of a configuration."""
-    settings = configuration.settings
-    drills = settings.drills
-    window = drills.when.build(settings.time_zone) if drills else None
-
-    def stretch(now: datetime) -> Stretch | None:
-        return window.following(now) if window else None
-
-    return Roster(
-        trainees=tuple(_trainees(configuration)),
-        pace=drills.pace if drills else _PACE,
-        stretch=stretch,
-        schedule=drills.when if drills else None,
-        concerns=drills.concerns if drills else lambda _: True,
-    )
+    return Rosters().make(configuration)
 
 
-def _trainees(configuration: Configuration) -> Iterator[Trainee]:
-    settings = configuration.settings
-    office = settings.noc.build_office()
-    shared = settings.shared()
-    yield from _people("", office, [*shared.people.values(), *settings.noc.build_people(shared).values()])
-    for code, agency in configuration.registry.agencies.items():
-        yield from _people(code, agency.build_office(), agency.build_people(shared).values())
-    yield from _office(office, settings)
+class Rosters:
+    """Makes the roster of each configuration. Of thousands of agencies few change, and of the others it is kept."""
+
+    def __init__(self) -> None:
+        self._shared: Shared | None = None
+        self._known: dict[str, tuple[Agency, tuple[Trainee, ...]]] = {}
+
+    def make(self, configuration: Configuration) -> Roster:
+        """Return the roster of a configuration."""
+        settings = configuration.settings
+        drills = settings.drills
+        window = drills.when.build(settings.time_zone) if drills else None
+
+        def stretch(now: datetime) -> Stretch | None:
+            return window.following(now) if window else None
+
+        return Roster(
+            trainees=tuple(self._trainees(configuration)),
+            pace=drills.pace if drills else _PACE,
+            stretch=stretch,
+            schedule=drills.when if drills else None,
+            concerns=drills.concerns if drills else lambda _: True,
+        )
+
+    def _trainees(self, configuration: Configuration) -> Iterator[Trainee]:
+        settings = configuration.settings
+        office, shared = settings.noc.build_office(), settings.shared()
+        known = self._known if shared == self._shared else {}
+        self._shared, self._known = shared, {}
+        yield from _people("", office, [*shared.people.values(), *settings.noc.build_people(shared).values()])
+        for code, agency in configuration.registry.agencies.items():
+            there = known.get(code)
+            if there is None or there[0] is not agency:
+                there = agency, tuple(_people(code, agency.build_office(), agency.build_people(shared).values()))
+            self._known[code] = there
+            yield from there[1]
+        yield from _office(office, settings)
 
 
 def _people(agency: str, office: Office, contacts: Iterable[Contact]) -> Iterator[Trainee]:

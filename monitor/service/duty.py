@@ -72,7 +72,7 @@ class Duty:
         self._metrics = metrics
         self._clock = clock
         self._configuration = configuration
-        self._roster = Derived(configuration, _Rosters().make)
+        self._roster = Derived(configuration, _DutyRosters().make)
         #: The rotas that had nobody on call when they were last counted; `None`: they were not yet.
         self.deserted: Sequence[str] | None = None
 
@@ -252,7 +252,7 @@ class _Roster:
         return {rota.name: rota for rotas in self.rotas.values() for rota in rotas}
 
 
-class _Rosters:
+class _DutyRosters:
     """Makes the roster of each configuration; what is an agency's is kept for as long as that is the same."""
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ from monitor.config.service.gateway import gateway_kinds
 from monitor.config.service.heartbeat import HeartbeatSettings
 from monitor.drills.driller import Driller
 from monitor.drills.exercise import Exerciser
-from monitor.drills.roster import roster
+from monitor.drills.roster import Rosters
 from monitor.judging.liveness import Ailment, SignsOfLife, ailments
 from monitor.judging.ringing import LifelinePatience, LifelineTrouble, Spell, silent_peer
 from monitor.metrics import Metrics
@@ -104,7 +104,7 @@ class Watchdog:
             store=store,
             pool=pool,
             exerciser=self.exerciser,
-            roster=Derived(lambda: watch().configuration, roster),
+            roster=Derived(lambda: watch().configuration, Rosters().make),
             metrics=metrics,
             clock=clock,
             rests=lambda: not self._settings.tells,

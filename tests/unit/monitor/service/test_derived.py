@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import cast
 
-from monitor.config.loading import Configuration
+from monitor.config.loading import Configuration, Memory, load
+from monitor.drills.roster import Rosters
 from monitor.service.derived import Derived
+from monitor.service.duty import _DutyRosters
+from tests.unit.monitor.cli.office import ENVIRON, Office
 
 
 def test_it_is_made_once_for_each_configuration_and_anew_for_the_next_even_if_that_says_the_same() -> None:
@@ -20,3 +25,34 @@ def test_it_is_made_once_for_each_configuration_and_anew_for_the_next_even_if_th
     assert [derived(), derived()] == [1, 1]
     in_force[0] = cast(Configuration, ["same"])
     assert [derived(), derived()] == [2, 2]
+
+
+def test_who_is_in_which_rota_and_drill_is_made_anew_of_what_has_changed_and_is_as_if_all_were(tmp_path: Path) -> None:
+    office, memory = Office(tmp_path), Memory()
+    agency = office.directory / "agencies" / "jabatan-contoh.yaml"
+
+    def write(file: Path, old: str, new: str) -> Callable[[], object]:
+        return lambda: file.write_text(file.read_text().replace(old, new))
+
+    edits: list[Callable[[], object]] = [
+        lambda: None,
+        write(agency, "name: Ali bin Contoh", "name: Ali bin Baharu"),
+        write(agency, "people: [siti, ali]", "people: [ali]"),
+        write(office.config, "Pegawai Bertugas Pusat Operasi", "Pegawai Lain"),
+        write(office.config, "state: putrajaya", "state: johor"),
+        (office.directory / "agencies" / "majlis-contoh.yaml").unlink,
+    ]
+    duties, drills, before = _DutyRosters(), Rosters(), None
+    for edit in edits:
+        edit()
+        configuration = load(office.config, ENVIRON, memory=memory).accepted()
+        made, trained = duties.make(configuration), drills.make(configuration).trainees
+        assert made == _DutyRosters().make(configuration)
+        assert trained == Rosters().make(configuration).trainees
+        if edit is edits[1]:
+            assert before is not None
+            assert made.staff["MPCONTOH"] is before.staff["MPCONTOH"]
+            assert made.staff["JCONTOH"] is not before.staff["JCONTOH"]
+        before = made
+    assert before is not None
+    assert "MPCONTOH" not in before.staff
