@@ -295,7 +295,7 @@ def _check_mail(agency: Agency, provision: Provision, findings: Findings, claims
     check_domains(agency.domains, provision.suffixes, provision.private_providers, findings["domains"])
     forwarded = bool(agency.routes) and all(route.arrives_in is not None for route in agency.routes or ())
     if not agency.mailboxes and not forwarded and not findings["mailboxes"].is_broken:
-        findings["mailboxes"].error("there is no mailbox to probe", "a key for the mailbox and its settings below it")
+        _note_no_mailbox(agency, findings["mailboxes"])
     for key, mailbox in agency.mailboxes.items():
         there = findings["mailboxes", key]
         if agency.domains and not findings["domains"].is_broken:
@@ -311,6 +311,19 @@ def _check_mail(agency: Agency, provision: Provision, findings: Findings, claims
                 check_address(route.to, agency.domains, provision.private_providers, findings["routes", number, "to"])
         domain = next(iter(agency.domains), "")
         check_routes(agency.routes, agency.agency, agency.mailboxes, provision.references, findings, domain=domain)
+
+
+def _note_no_mailbox(agency: Agency, findings: Findings) -> None:
+    if agency.routes is not None:
+        findings.error("there is no mailbox to probe", "a key for the mailbox and its settings below it")
+    elif "mailboxes" not in agency.model_fields_set:
+        instead = "a key for the mailbox and its settings below it, or {} until an officer adds one in the portal"
+        findings.error("there is no mailbox to probe", instead)
+    else:
+        # Whoever writes that there is none means it.
+        findings.warning(
+            "there is no mailbox yet: nothing of this agency is probed", "a mailbox, here or in the portal"
+        )
 
 
 def _check_people(agency: Agency, provision: Provision, findings: Findings, claims: list[Claim]) -> None:

@@ -83,6 +83,17 @@ def test_an_agency_without_mailbox_and_without_forwards_cannot_be_probed(ministr
     ]
 
 
+def test_an_agency_that_says_that_it_has_no_mailbox_yet_is_not_probed_until_its_officers_add_one(
+    ministry: Ministry,
+) -> None:
+    without_mailboxes(ministry)
+    ministry.edit("jabatan", "contacts:\n  siti", "mailboxes: {}\ncontacts:\n  siti")
+
+    assert ministry.load().accepted().registry.routes_of("JCONTOH") == ()
+    (said,) = ministry.problems()
+    assert "mailboxes: there is no mailbox yet: nothing of this agency is probed" in said
+
+
 def test_an_address_at_another_domain_of_the_agency_is_named_in_full(ministry: Ministry) -> None:
     ministry.edit("jabatan", "[jabatan-contoh.gov.my]", "[jabatan-contoh.gov.my, contoh-lama.gov.my]")
     old = _FORWARD.replace("pro@jabatan-contoh.gov.my", "PRO@Contoh-Lama.gov.my")
