@@ -75,7 +75,7 @@ def mailbox_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue,
             facts = _page(editor, await editor.latest(code), typed=typed, errors={wrong.field: [(str(wrong), "")]})
             return sheet.render(request, visitor, _TEMPLATE, facts, 422)
         except (NotEditable, NotDone, DocumentsMovedOnError) as wrong:
-            facts = {**_page(editor, await editor.latest(code), typed=typed), "why": str(wrong)}
+            facts = {**_page(editor, await editor.latest(code), typed=typed), "why": wrong}
             return sheet.render(request, visitor, _TEMPLATE, facts, 422)
         if answer.theirs is not None:
             # What was typed is still there, beside what the mailboxes are by now.
