@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 
 from monitor.config.service.consent import ConsentWay
 from monitor.service.portal.mailbox_setup import ServerChoice
@@ -23,7 +24,7 @@ class SetupPremises:
     """Implements `monitor.service.portal.mailbox_setup.SetupSite`. Every name leads to this machine."""
 
     names: NameServers = NO_NAMES
-    tls: ssl.SSLContext = field(default_factory=ssl.create_default_context)
+    tls: ssl.SSLContext = field(default_factory=cache(ssl.create_default_context))
     #: Ports of this machine that are let in.
     ports: Collection[int] = ()
     #: Where somebody who names a port is led to.
