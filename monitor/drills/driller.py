@@ -88,6 +88,8 @@ class Driller:
 
     async def run(self) -> NoReturn:
         """Hold drills until cancelled. Calls of gateways are tasks of this one's group."""
+        # Of thousands of agencies it is made for a while, once; and then of those that have changed.
+        await asyncio.to_thread(self._roster)
         async with asyncio.TaskGroup() as calls:
             await keep_doing("drills", lambda: self.look(calls), _EVERY)
 
@@ -123,8 +125,7 @@ class Driller:
         """Show when whoever takes part was last reached: by the key, or where there is no telephone to ring, by an SMS."""
         confirmed, delivered = await self._drills.confirmed(), await self._drills.delivered()
         reached: dict[str, dict[str, datetime | None]] = {}
-        # Of thousands of agencies it is made for a while, once; and then of those that have changed.
-        roster = await asyncio.to_thread(self._roster)
+        roster = self._roster()
         for trainee in roster.trainees:
             if trainee.key and roster.concerns(trainee.key):
                 rings = any(a.channel is Channel.VOICE for a in trainee.addresses)

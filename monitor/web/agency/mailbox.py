@@ -79,7 +79,7 @@ def mailbox_setup_pages(
     async def search(request: Request, code: str, visitor: _Officer) -> Response:
         version, written = await editor.latest(code.upper()), (await form_of(request)).get("address", "").strip()
         try:
-            address = _address(version, written)
+            address = await asyncio.to_thread(_address, version, written)
             setup = await setups.begin(version.agency, address, by=visitor.by, seen_from=from_where(request))
         except (_BadChoice, SetupRefused) as wrong:
             return sheet.start(request, visitor, version, address=written[:_LONGEST], problem=str(wrong))

@@ -57,7 +57,11 @@ def mailbox_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue,
     @router.get("/agencies/{code}/mailboxes")
     async def mailboxes(request: Request, code: str, visitor: _Officer) -> Response:
         saved = request.query_params.get("saved", "")
-        facts = {**_page(editor, await editor.latest(code.upper())), "saved": saved[:9], "is_same": saved == "same"}
+        facts = {
+            **await asyncio.to_thread(_page, editor, await editor.latest(code.upper())),
+            "saved": saved[:9],
+            "is_same": saved == "same",
+        }
         return remember(request, sheet.render(request, visitor, _TEMPLATE, facts))
 
     @router.post("/agencies/{code}/mailboxes")
@@ -72,20 +76,27 @@ def mailbox_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue,
             draft = await _draft(code, typed, password, editor)
             answer = await editor.save(draft, by=visitor.by, may_place=visitor.may(Permission.PLACE_SECRETS, code))
         except BadField as wrong:
-            facts = _page(editor, await editor.latest(code), typed=typed, errors={wrong.field: [(str(wrong), "")]})
+            facts = await asyncio.to_thread(
+                _page, editor, await editor.latest(code), typed=typed, errors={wrong.field: [(str(wrong), "")]}
+            )
             return sheet.render(request, visitor, _TEMPLATE, facts, 422)
         except (NotEditable, NotDone, DocumentsMovedOnError) as wrong:
-            facts = {**_page(editor, await editor.latest(code), typed=typed), "why": wrong}
+            facts = {
+                **await asyncio.to_thread(_page, editor, await editor.latest(code), typed=typed),
+                "why": wrong,
+            }
             return sheet.render(request, visitor, _TEMPLATE, facts, 422)
         if answer.theirs is not None:
             # What was typed is still there, beside what the mailboxes are by now.
-            facts = {**_page(editor, answer.theirs, typed=typed), "theirs": answer.theirs}
+            facts = {**await asyncio.to_thread(_page, editor, answer.theirs, typed=typed), "theirs": answer.theirs}
             return sheet.render(request, visitor, _TEMPLATE, facts, 409)
         if answer.is_refused:
-            facts = _page(editor, await editor.latest(code), typed=typed, answer=answer)
+            facts = await asyncio.to_thread(_page, editor, await editor.latest(code), typed=typed, answer=answer)
             return sheet.render(request, visitor, _TEMPLATE, facts, 422)
         if answer.written is not None and (answer.problems or not answer.taken):
-            return sheet.render(request, visitor, _TEMPLATE, _page(editor, answer.written, answer=answer))
+            return sheet.render(
+                request, visitor, _TEMPLATE, await asyncio.to_thread(_page, editor, answer.written, answer=answer)
+            )
         saved = answer.written.number if answer.written else "same"
         return RedirectResponse(f"/agencies/{code}/mailboxes?saved={saved}", status_code=303)
 

@@ -46,9 +46,9 @@ def settings_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue
     async def shown(request: Request, code: str, visitor: Visitor, page: str) -> Response:
         saved = request.query_params.get("saved", "")
         told = {"saved": _digits(saved), "is_same": saved == "same"}
-        return remember(
-            request, sheet.render(request, visitor, page, {**sheet.page(await editor.latest(code.upper())), **told})
-        )
+        # Half a MiB takes three seconds to be read, and the probes do not wait.
+        facts = await asyncio.to_thread(sheet.page, await editor.latest(code.upper()))
+        return remember(request, sheet.render(request, visitor, page, {**facts, **told}))
 
     @router.get("/agencies/{code}/settings")
     async def settings(request: Request, code: str, visitor: _Officer) -> Response:
@@ -73,12 +73,16 @@ def settings_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue
                 look = await editor.look(draft, by=visitor.by, may_place=may_place)
                 if look.would_be is None:
                     return await told(request, visitor, typed, draft, look.answer)
-                facts = sheet.rota_look(await editor.latest(code), typed, draft, look)
+                facts = await asyncio.to_thread(sheet.rota_look, await editor.latest(code), typed, draft, look)
                 return sheet.render(request, visitor, "rota_look.html", facts)
             answer = await editor.save(draft, by=visitor.by, may_place=may_place)
         except (BadField, NotEditable, NotDone, DocumentsMovedOnError) as wrong:
             at = {wrong.field: (str(wrong),)} if isinstance(wrong, BadField) else {}
-            facts = {**sheet.page(await editor.latest(code), typed=typed), "why": wrong, "at_fields": at}
+            facts = {
+                **await asyncio.to_thread(sheet.page, await editor.latest(code), typed=typed),
+                "why": wrong,
+                "at_fields": at,
+            }
             return sheet.render(request, visitor, page, facts, 422)
         except StoreAway:
             # Of a text there may be an hour in it; what the other forms held, the browser's way back shows again.
@@ -93,13 +97,17 @@ def settings_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue
     ) -> Response:
         page = "telling.html" if is_about_telling(typed.name) else "settings.html"
         if answer.theirs is not None:
-            facts = sheet.clash(draft, typed, answer.theirs, answer.common)
+            facts = await asyncio.to_thread(sheet.clash, draft, typed, answer.theirs, answer.common)
             return sheet.render(request, visitor, "settings_clash.html", facts, 409)
         if answer.is_refused:
-            facts = sheet.page(await editor.latest(draft.agency), typed=typed, draft=draft, answer=answer)
+            facts = await asyncio.to_thread(
+                sheet.page, await editor.latest(draft.agency), typed=typed, draft=draft, answer=answer
+            )
             return sheet.render(request, visitor, page, facts, 422)
         if answer.written is not None and (answer.problems or not answer.taken):
-            return sheet.render(request, visitor, page, sheet.page(answer.written, answer=answer))
+            return sheet.render(
+                request, visitor, page, await asyncio.to_thread(sheet.page, answer.written, answer=answer)
+            )
         saved = answer.written.number if answer.written else "same"
         return RedirectResponse(f"/agencies/{draft.agency}/{page.removesuffix('.html')}?saved={saved}", status_code=303)
 
@@ -112,7 +120,7 @@ def settings_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue
             facts = await asyncio.to_thread(sheet.calendar, latest, octets)
         except NoCalendar as wrong:
             typed = TypedForm(name="calendar", fields=fields)
-            facts = {**sheet.page(latest, typed=typed), "wrong": wrong.key}
+            facts = {**await asyncio.to_thread(sheet.page, latest, typed=typed), "wrong": wrong.key}
             return sheet.render(request, visitor, "settings.html", facts, 422)
         return sheet.render(request, visitor, "settings_calendar.html", facts)
 
@@ -134,7 +142,9 @@ def _offer_versions(router: APIRouter, editor: AgencyEditor, sheet: SettingsShee
             "older": listed[-1].number if len(listed) == LISTED and listed[-1].number > 1 else None,
             "before": before,
             "after": after,
-            "changes": differing_lines(before.text or "", after.text or "") if before and after else None,
+            "changes": await asyncio.to_thread(differing_lines, before.text or "", after.text or "")
+            if before and after
+            else None,
         }
         return remember(request, sheet.render(request, visitor, "versions.html", facts))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import re
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from monitor.config.files.document import document_of
 from monitor.config.files.problem import Problem
 from monitor.config.loading import load
 from monitor.model.document import Pen, digest_of
@@ -485,6 +488,30 @@ async def test_who_may_edit_an_agency_finds_its_settings_on_every_page(
     assert f'href="{SETTINGS}"' in (await officer.get("/agencies/JCM")).text
     viewer = await place.admitted("ravi", "viewer:JCM")
     assert SETTINGS not in (await viewer.get("/account")).text
+
+
+@pytest.mark.parametrize("page", ["settings", "telling", "mailboxes"])
+async def test_a_long_document_is_not_read_where_the_probes_wait(
+    place: House, officer: httpx.AsyncClient, page: str
+) -> None:
+    long = agency("JCM") + "x:\n" + "  - {a: 1, b: c}\n" * 1500
+    await place.site.write(JCM=long)
+    began = time.thread_time()
+    assert document_of(long, "JCM").data
+    reading, held = time.thread_time() - began, [0.0]
+
+    async def turn() -> None:
+        while True:
+            before = time.thread_time()
+            await asyncio.sleep(0)
+            held.append(time.thread_time() - before)
+
+    turning = asyncio.create_task(turn())
+    assert (await officer.get(f"/agencies/JCM/{page}")).status_code == 200
+    # The last step counts, too.
+    await asyncio.sleep(0)
+    turning.cancel()
+    assert max(held) < reading / 2
 
 
 async def test_who_looks_after_many_agencies_has_no_hundreds_of_links_on_each_page(tmp_path: Path) -> None:
