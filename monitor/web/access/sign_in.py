@@ -58,7 +58,7 @@ def sign_in_pages(
         except EntryRefused as refused:
             # The code is typed once: what is wrong may be the password alone.
             return shown(request, "welcome.html", status=403, name=name, code=code, problem=str(refused))
-        return gate.let_on(signed_in, "/account")
+        return gate.let_on(signed_in, "/account?welcome=1")
 
     @router.get("/account")
     async def account(request: Request) -> Response:
@@ -94,6 +94,7 @@ def sign_in_pages(
             "permitted": permitted,
             "problem": problem,
             "changed": is_changed,
+            "welcome": "welcome" in request.query_params,
             "linked": is_linked,
             # Not that of the form for a password.
             "path": "/account",

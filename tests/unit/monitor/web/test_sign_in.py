@@ -35,13 +35,18 @@ async def sign_in(browser: httpx.AsyncClient, name: str, password: str, **more: 
 
 
 async def test_from_the_code_to_the_page_and_out_again(place: House) -> None:
-    code = await place.invite("siti", "viewer", way=CodeWay.TELEPHONE)
+    code = await place.invite("siti", "viewer:JCM", way=CodeWay.TELEPHONE)
     async with place.browser(Accept="text/html") as browser:
         sent_on = await browser.get("/agencies/JCM?lang=en")
         assert (sent_on.status_code, sent_on.headers["location"]) == (303, "/sign-in?next=/agencies/JCM%3Flang%3Den")
         chosen = await browser.post("/welcome", data={"name": " Siti ", "code": code.lower(), "password": PASSWORD})
-        assert (chosen.status_code, chosen.headers["location"]) == (303, "/account")
-        assert "Siti Contoh" in (await browser.get("/account")).text
+        assert (chosen.status_code, chosen.headers["location"]) == (303, "/account?welcome=1")
+        welcome = (await browser.get("/account?welcome=1")).text
+        assert "Siti Contoh" in welcome
+        # What became of it, and where to go: to the agency, and not to a form for yet another password.
+        assert "Kata laluan telah disimpan" in welcome
+        assert '<a href="/agencies/JCM">Keadaan e-mel JCM</a>' in welcome
+        assert "Kata laluan telah disimpan" not in (await browser.get("/account")).text
         assert (await browser.get("/agencies/JCM")).status_code == 200
         assert (await browser.post("/sign-out")).status_code == 303
         assert (await browser.get("/agencies/JCM")).status_code == 303
