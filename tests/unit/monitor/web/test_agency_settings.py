@@ -86,6 +86,18 @@ async def test_the_page_shows_the_document_with_the_version_that_it_is(
     assert "2026-12-01 22:00 until 2026-12-02 04:00: Naik taraf" in shown(page)
 
 
+async def test_an_agency_without_a_mailbox_is_led_to_one_and_has_nothing_to_test(
+    place: House, officer: httpx.AsyncClient
+) -> None:
+    guided, trial = 'class="button" href="/agencies/JCM/mailboxes/new"', 'href="/agencies/JCM/test"'
+    page = (await officer.get(SETTINGS)).text
+    assert (guided in page, trial in page) == (False, True)
+    text = agency("JCM")
+    await place.site.write(JCM=text[: text.index("mailboxes:")] + "mailboxes: {}\n")
+    page = (await officer.get(SETTINGS)).text
+    assert (guided in page, trial in page) == (True, False)
+
+
 async def test_what_is_saved_is_a_version_by_the_portal_in_ones_name_and_is_taken_up(
     place: House, officer: httpx.AsyncClient
 ) -> None:

@@ -309,6 +309,20 @@ def test_an_agency_of_which_nothing_is_known_is_not_green() -> None:
     assert card_of(view("A001")).standing is AgencyStanding.WELL
 
 
+async def test_an_agency_that_has_no_route_yet_says_so_and_leads_to_a_first_mailbox() -> None:
+    bare = replace(view("A001"), health={}, routes=())
+    templates = page_templates(signs_in=True)
+    shown = await Board(Country(views=[bare, view("A002")]), templates, version="1").agency("A001", Ask())
+    assert shown
+    text = shown.page.plain.decode()
+    assert "belum ada peti mel" in text
+    assert 'class="button" href="/agencies/A001/mailboxes/new"' in text
+    assert "/agencies/A001/test" not in text
+    async with client(portal(Country(views=[bare, view("A002")]), HOSTS)) as web:
+        assert (await web.get("/")).text.count("belum ada peti mel") == 1
+        assert "/mailboxes/new" not in (await web.get("/agencies/A001")).text
+
+
 @pytest.mark.blind
 async def test_a_state_that_the_page_does_not_know_is_unproven_and_never_green() -> None:
     invented = cast(Health, "splendid")
