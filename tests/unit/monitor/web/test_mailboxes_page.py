@@ -100,6 +100,7 @@ async def test_a_mailbox_is_added_and_signs_in_with_what_was_typed_and_nothing_s
     answer = await added(place, officer)
 
     assert (answer.status_code, answer.headers["location"]) == (303, f"{PAGE}?saved=2")
+    assert 'class="button" href="/agencies/JCM/test"' in (await officer.get(answer.headers["location"])).text
     ((name, secret),) = (await kept(place)).items()
     assert secret == TypedSecret(SECRET, hearers=["mel.jcm.gov.my:465 implicit", "mel.jcm.gov.my:143 starttls"])
     text = await place.site.text()
