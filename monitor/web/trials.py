@@ -89,5 +89,7 @@ def _seen(kept: KeptTrial) -> dict[str, Any]:
         "broken": failure.phase if failure else None,
         "result": result,
         "well": result is not None and result.outcome is Outcome.DELIVERED,
+        # So many in a row make a route well that was not.
+        "successes": trial.route.probing.health.successes_to_up,
         "advice": advise(trial.route, result) if result else None,
     }

@@ -77,6 +77,10 @@ async def test_a_message_that_arrives_is_well_and_needs_no_doing(place: House, o
     page = (await officer.get(f"{address}?lang=ms")).text
     assert 'class="verdict well"' in page
     assert "Maksudnya" in page
+    # In the language of the page, with why a new route is not green yet.
+    assert "berfungsi: mesej dihantar" in page
+    assert "selepas 2 ujian berturut-turut berjaya" in page
+    assert "Nothing is to be done" not in page
 
 
 @pytest.mark.parametrize(("has_room", "said"), [(False, "Ujian ini terhenti"), (True, "mencapai had pembekal e-mel")])
