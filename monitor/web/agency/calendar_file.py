@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -18,6 +19,11 @@ from monitor.config.files.duration import format_duration
 LARGEST_CALENDAR: Final = 256 * 1024
 #: Taken from one file; each is a field of the form that saves them.
 MOST_EVENTS: Final = 80
+#: Zones, and in them the times of the year by which they go: each is reckoned out for decades, and a thousand take a minute.
+_MOST_OF_ZONES: Final = 200
+_OF_ZONES: Final = re.compile(rb"^BEGIN:(?:VTIMEZONE|STANDARD|DAYLIGHT)", re.IGNORECASE | re.MULTILINE)
+#: How a long line goes on (RFC 5545 3.1).
+_FOLD: Final = re.compile(rb"\r?\n[ \t]")
 _LONGEST_TITLE: Final = 120
 _HALF_A_YEAR: Final = timedelta(days=182)
 #: What a cron expression can say of a rule. Where each week counts, it is of no account on which day weeks begin.
@@ -75,6 +81,8 @@ def read_calendar(octets: bytes, zone: ZoneInfo, now: datetime) -> CalendarFile:
     """Return what a file tells of, in local time of *zone*. Raise `NoCalendar`."""
     if not octets:
         raise NoCalendar("no_file")
+    if len(_OF_ZONES.findall(_FOLD.sub(b"", octets))) > _MOST_OF_ZONES:
+        raise NoCalendar("no_calendar")
     try:
         events = [each for each in Calendar.from_ical(octets).walk("VEVENT") if isinstance(each, Event)]
     except Exception:  # noqa: BLE001 - a stranger's file, read by a library that raises what it meets

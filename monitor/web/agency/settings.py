@@ -43,6 +43,9 @@ def settings_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue
     """Build the pages."""
     router, sheet = APIRouter(include_in_schema=False), SettingsSheet(editor, clock, templates)
 
+    #: Of calendars' files one is read at a time: a stranger's may take seconds, and others want the threads.
+    reading = asyncio.Lock()
+
     async def shown(request: Request, code: str, visitor: Visitor, page: str) -> Response:
         saved = request.query_params.get("saved", "")
         told = {"saved": _digits(saved), "is_same": saved == "same"}
@@ -117,7 +120,8 @@ def settings_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue
         fields, octets = await file_of(request, largest=LARGEST_CALENDAR)
         latest = await editor.latest(code)
         try:
-            facts = await asyncio.to_thread(sheet.calendar, latest, octets)
+            async with reading:
+                facts = await asyncio.to_thread(sheet.calendar, latest, octets)
         except NoCalendar as wrong:
             typed = TypedForm(name="calendar", fields=fields)
             facts = {**await asyncio.to_thread(sheet.page, latest, typed=typed), "wrong": wrong.key}
