@@ -33,6 +33,7 @@ _EVERY = timedelta(seconds=5)
 _CALLING_AT_MOST = timedelta(minutes=2)
 #: A drill has come to its end so long after its time, whatever it gave way to and whoever was asked about it.
 _OVER_WITHIN = timedelta(days=1)
+_DAY = timedelta(days=1)
 #: For so long the people of an agency see what their drills came to.
 _LATELY = timedelta(days=92)
 #: It goes through all exercises that there ever were.
@@ -93,17 +94,20 @@ class Driller:
         async with asyncio.TaskGroup() as calls:
             await keep_doing("drills", lambda: self.look(calls), _EVERY)
 
-    async def ask(self, contact: str, by: str, within: timedelta) -> tuple[Drill, int] | None:
+    async def ask(
+        self, contact: str, by: str, within: timedelta, *, after: int | None = None
+    ) -> tuple[Drill, int] | None:
         """Begin a drill of a contact, or of "all", now; return it with how much there is to try.
 
-        "JCONTOH/siti" is a contact of one agency, "JCONTOH/all" are all of its own. `None`: there is no such contact, or
-        nothing to try.
+        "JCONTOH/siti" is a contact of one agency, "JCONTOH/all" are all of its own. *after*: the latest drill of the agency's
+        (`asked_of`), after which only one is begun, here or by another process. `None`: there is no such contact, nothing to
+        try, or one was begun after that already.
         """
         now = self._clock.now()
         planned = self._planned(contact, 0, asked=True)
         if not planned:
             return None
-        key = f"asked/{now.isoformat()}"
+        key = f"asked/{now.isoformat()}" if after is None else f"asked/{contact.partition('/')[0]}/after {after}"
         begun = await self._drills.begin(key, contact=contact, asked_by=by, begins_at=now, ends_at=now + within)
         return None if begun is None else (begun, len(planned))
 
@@ -284,6 +288,10 @@ class Driller:
         under_way = [each for each in await self._drills.under_way() if each.contact.startswith(f"{agency}/")]
         tried = await self._drills.during(agency, now - _LATELY, now + timedelta(seconds=1))
         return under_way, list(reversed(tried))
+
+    async def asked_of(self, agency: str) -> tuple[int, int]:
+        """Return the id of the latest drill of an agency's own people, 0 of none, and how many began within a day."""
+        return await self._drills.asked_of(agency, self._clock.now() - _DAY)
 
     async def latest(self, drills: int) -> Sequence[tuple[Drill, Record]]:
         """Return what became of the newest drills."""

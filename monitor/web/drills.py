@@ -22,6 +22,8 @@ from monitor.web.page import Tongue
 
 _Officer = Annotated[Visitor, Depends(Needs(Permission.TRY, agency_in_path))]
 _ALL: Final = "all"
+#: Of an agency within a day, by whomever: each rings everybody's telephone, and is paid for.
+_MOST_IN_A_DAY: Final = 10
 
 
 def drill_pages(driller: Driller, rests: Callable[[], bool], templates: Mapping[Tongue, Environment]) -> APIRouter:
@@ -36,10 +38,13 @@ def drill_pages(driller: Driller, rests: Callable[[], bool], templates: Mapping[
     async def begin(request: Request, code: str, visitor: _Officer) -> Response:
         agency, fields = code.upper(), await form_of(request)
         contact = fields.get("contact", "")
+        # Before anything else is looked at: of two who press the button at once, the later one begins nothing.
+        after, _ = await driller.asked_of(agency)
         if (why := await objection(agency, contact, is_sure="sure" in fields)) is not None:
             return await shown(request, agency, visitor, why=why, contact=contact, status=409)
-        if await driller.ask(f"{agency}/{contact}", visitor.by, WITHIN) is None:
-            return await shown(request, agency, visitor, why="no_gateway", contact=contact, status=409)
+        if await driller.ask(f"{agency}/{contact}", visitor.by, WITHIN, after=after) is None:
+            why = await objection(agency, contact, is_sure=True) or "no_gateway"
+            return await shown(request, agency, visitor, why=why, contact=contact, status=409)
         return RedirectResponse(f"/agencies/{agency}/drills", status_code=303)
 
     async def objection(agency: str, contact: str, *, is_sure: bool) -> str | None:
@@ -51,8 +56,11 @@ def drill_pages(driller: Driller, rests: Callable[[], bool], templates: Mapping[
         if not is_sure:
             return "unsure"
         under_way, _ = await driller.of_agency(agency)
-        # People would be rung twice at once.
-        return "under_way" if under_way else None
+        if under_way:
+            # People would be rung twice at once.
+            return "under_way"
+        _, lately = await driller.asked_of(agency)
+        return "too_many" if lately >= _MOST_IN_A_DAY else None
 
     async def shown(
         request: Request, agency: str, visitor: Visitor, *, why: str = "", contact: str = _ALL, status: int = 200

@@ -105,6 +105,14 @@ class Drills:
         async with self._database.read() as connection:
             return by_id(map(_to_drill, await connection.execute(query)))
 
+    async def asked_of(self, agency: str, since: datetime) -> tuple[int, int]:
+        """Return the id of the latest drill of an agency's own people, 0 of none, and how many began from *since* on."""
+        lately = func.count().filter(drill.c.begins_at >= since)
+        query = select(func.coalesce(func.max(drill.c.id), 0), lately).where(drill.c.contact.startswith(f"{agency}/"))
+        async with self._database.read() as connection:
+            latest, count = (await connection.execute(query)).one()
+        return latest, count
+
     async def end(self, of: Drill, now: datetime) -> None:
         """Write that a drill has ended, with how its exercises stand."""
         states = select(exercise.c.state, func.count()).where(exercise.c.drill_id == of.id).group_by(exercise.c.state)

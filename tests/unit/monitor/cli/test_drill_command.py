@@ -52,7 +52,9 @@ class School(Driller):
         self.records = records
         self.asked: list[tuple[str, str]] = []
 
-    async def ask(self, contact: str, by: str, within: timedelta) -> tuple[Drill, int] | None:
+    async def ask(
+        self, contact: str, by: str, within: timedelta, *, after: int | None = None
+    ) -> tuple[Drill, int] | None:
         self.asked.append((contact, by))
         return None if contact == "siapa" else (DRILL, 3)
 

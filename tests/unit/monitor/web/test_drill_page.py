@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from alerts.decide.drill import ExerciseState
+from monitor.store.engine.drills import Drills
 from tests.unit.monitor.web.signed import House, house
 
 DRILLS = "/agencies/JCM/drills"
@@ -66,6 +67,30 @@ async def test_a_drill_is_of_ones_own_people_is_in_ones_name_and_is_followed_to_
         assert re.search(
             rf"<td>{name}</td><td>taken by the provider</td><td>SMS</td><td>24/11/2026 1\d:\d\d</td>", page.text
         )
+
+
+async def test_of_many_who_press_the_button_at_once_one_begins_a_drill(
+    place: House, officer: httpx.AsyncClient
+) -> None:
+    pressed = [officer.post(DRILLS, data={"contact": "all", "sure": "1"}) for _ in range(5)]
+    answers = await asyncio.gather(*pressed)
+    assert sorted(each.status_code for each in answers) == [303, 409, 409, 409, 409]
+    assert all("under way" in shown(each) for each in answers if each.status_code == 409)
+    assert len((await place.driller.of_agency("JCM"))[0]) == 1
+
+
+async def test_ten_are_held_in_a_day_and_no_more(place: House, officer: httpx.AsyncClient) -> None:
+    for count in range(11):
+        answer = await officer.post(DRILLS, data={"contact": "all", "sure": "1"})
+        assert answer.status_code == (303 if count < 10 else 409)
+        for drill in (await place.driller.of_agency("JCM"))[0]:
+            await Drills(place.database).end(drill, place.clock.now())
+    assert "Ten drills of this agency" in shown(answer)
+    noc = await place.admitted("ravi", "noc")
+    assert (await noc.post("/agencies/MDC/drills", data={"contact": "all", "sure": "1"})).status_code == 303
+    place.clock.move(timedelta(days=1, minutes=1))
+    again = await place.admitted("ali", "officer:JCM")
+    assert (await again.post(DRILLS, data={"contact": "all", "sure": "1"})).status_code == 303
 
 
 @pytest.mark.parametrize(
