@@ -75,6 +75,12 @@ def is_possible(text: str) -> bool:
     return number is not None and phonenumbers.is_possible_number(number)
 
 
+def is_abroad(text: str) -> bool:
+    """Return whether *text* is a number of another country, or of none, as satellites have; what is no number is not."""
+    number = _parsed(text)
+    return number is not None and number.country_code != _COUNTRY
+
+
 def e164(text: str) -> str:
     """Return *text* as gateways want it: "+60312345678". Raise `ValueError` when it is no number."""
     number = _parsed(text)

@@ -409,6 +409,21 @@ async def test_an_officer_points_at_no_file_and_no_server_and_an_administrator_m
 
 
 @pytest.mark.access
+async def test_a_number_abroad_is_added_by_an_administrator_only_and_stays(
+    place: House, officer: httpx.AsyncClient
+) -> None:
+    satellite = agency("JCM") + 'contacts:\n  siti: {name: Siti, voice: "+881612345678"}\n'
+    answer = await fill(place, officer, "text", text=satellite)
+    assert (answer.status_code, "is a number abroad, which only an administrator adds" in shown(answer)) == (422, True)
+    added = await fill(place, officer, "add_contact", key="siti", name="Siti", voice="+881612345678")
+    assert (added.status_code, await place.site.text()) == (422, agency("JCM"))
+    admin = await place.admitted("pentadbir", "admin")
+    assert "number abroad" not in shown(await fill(place, admin, "text", text=satellite))
+    assert await place.site.text() == satellite
+    assert "number abroad" not in shown(await fill(place, officer, "text", text=satellite + "# lagi\n"))
+
+
+@pytest.mark.access
 async def test_an_old_version_is_no_leave_to_point_where_it_pointed(place: House, officer: httpx.AsyncClient) -> None:
     old = agency("JCM").replace("secrets/mail", "secrets/../secrets/mail")
     await place.site.write(JCM=old)
