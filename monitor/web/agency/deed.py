@@ -10,16 +10,19 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 
+from alerts.model.notice import Language
 from monitor.config.agency.route import RouteSettings
 from monitor.config.files.duration import format_duration
 from monitor.config.files.edit import AddItem, DropValue, PutValue, TextEdit, Written
 from monitor.config.files.problem import Path
 from monitor.web.agency import telling
-from monitor.web.agency.entry import BadField, Fields, values
+from monitor.web.agency.entry import BadField, Fields, choices, values
 
 #: Of a contact in the short form, and of one address of a contact.
 NUMBERS: Final = ("sms", "voice", "extension", "fax")
 KINDS: Final = ("mobile", "landline", "fax")
+#: The day on which somebody last answered.
+VERIFIED: Final = "verified"
 #: How the fields begin in which windows from a calendar's file stand.
 OF_A_FILE: Final = "window-"
 #: On which days windows of probing begin, as cron says it.
@@ -123,12 +126,19 @@ def _contact(fields: Fields, data: Mapping[str, Any], _routes: Sequence[RouteSet
     there = contacts.get(path[1]) if isinstance(contacts, Mapping) else None
     if not isinstance(there, Mapping):
         raise BadField("key", f"there is no contact '{path[1]}' any more; open the page again")
-    edits = [PutValue(path=(*path, "name"), value=fields.get("name", "")), *values(path, fields, NUMBERS)]
+    edits = [
+        PutValue(path=(*path, "name"), value=fields.get("name", "")),
+        *choices(path, fields, there, {"language": Language.MALAY.value}),
+        *values(path, fields, (*NUMBERS, VERIFIED)),
+    ]
     addresses = there.get("addresses")
     for number, address in enumerate(addresses if isinstance(addresses, list) else ()):
         kinds = [kind for kind in KINDS if isinstance(address, Mapping) and kind in address]
-        written = {kind: fields[f"{kind}-{number}"] for kind in kinds if f"{kind}-{number}" in fields}
-        edits += values((*path, "addresses", number), written, kinds)
+        written = {kind: fields[f"{kind}-{number}"] for kind in (*kinds, VERIFIED) if f"{kind}-{number}" in fields}
+        edits += values((*path, "addresses", number), written, (*kinds, VERIFIED))
+    if (new := fields.get("new_number")) and isinstance(addresses, list):
+        kind = fields.get("new_kind", "")
+        edits.append(AddItem(path=(*path, "addresses"), value={kind if kind in KINDS else KINDS[0]: new}))
     return edits
 
 

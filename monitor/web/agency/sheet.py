@@ -25,7 +25,7 @@ from monitor.config.files.edit import NotEditable, edit_text
 from monitor.model.document import DocumentVersion
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftAnswer, DraftLook
 from monitor.web.agency.calendar_file import read_calendar
-from monitor.web.agency.deed import BY_PLACE, DAYS, KINDS, NUMBERS, OF_A_FILE, edits_of, maintenance_in
+from monitor.web.agency.deed import BY_PLACE, DAYS, KINDS, NUMBERS, OF_A_FILE, VERIFIED, edits_of, maintenance_in
 from monitor.web.agency.difference import differing_lines
 from monitor.web.agency.entry import mapping
 from monitor.web.agency.telling import LINES, MOST_PEOPLE, MOST_ROWS, OFFICE, SIGNATORY, field_of
@@ -276,5 +276,5 @@ def _in_words(window: Mapping[str, Any]) -> Mapping[str, str]:
 
 
 def _contact(contact: Mapping[str, Any]) -> Mapping[str, Any]:
-    addresses = _rows(contact["addresses"], KINDS) if "addresses" in contact else None
-    return {**_row(contact, ("name", *NUMBERS)), "addresses": addresses}
+    addresses = _rows(contact["addresses"], (*KINDS, VERIFIED)) if "addresses" in contact else None
+    return {**_row(contact, ("name", "language", *NUMBERS, VERIFIED)), "addresses": addresses}

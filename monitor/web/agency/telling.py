@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from alerts.model.channel import Channel
+from alerts.model.notice import Language
+from monitor.config.fields.phone import Presence
 from monitor.config.files.edit import AddItem, DropValue, PutValue, TextEdit, Written
 from monitor.config.files.problem import Path, dotted
 from monitor.web.agency.entry import BadField, Fields, choices, listed, mapping, new_key, sequence, values
@@ -23,7 +25,7 @@ LINES: Final = ("title", "organisation", "attention", "salutation", "fax", "sms"
 #: Of the letterhead.
 OFFICE: Final = ("division", "telephone", "fax", "hours", "reference")
 SIGNATORY: Final = ("name", "post")
-_USUAL: Final = {"hours": "always", "language": "ms"}
+_USUAL: Final = {"hours": Presence.ALWAYS.value, "language": Language.MALAY.value}
 _ROW: Final = re.compile(r"(layers|steps)\[(\d{1,3})\]")
 
 

@@ -148,6 +148,33 @@ async def test_what_is_saved_is_a_version_by_the_portal_in_ones_name_and_is_take
         ),
         (
             "contact",
+            {"key": "siti", "name": "Siti", "language": "en-GB", "verified": "2026-11-20"},
+            (
+                "{name: Siti, sms: 010-000 0101}",
+                "{name: Siti, sms: 010-000 0101, language: en-GB, verified: 2026-11-20}",
+            ),
+        ),
+        (
+            "contact",
+            {
+                "key": "ali",
+                "name": "Ali",
+                "language": "ms-MY",
+                "verified-0": "2026-11-20",
+                "new_kind": "fax",
+                "new_number": "03-0000 0109",
+            },
+            (
+                "      - {mobile: 010-000 0102}\n      - {landline: 03-0000 0102}\n",
+                """\
+      - {mobile: 010-000 0102, verified: 2026-11-20}
+      - {landline: 03-0000 0102}
+      - {fax: 03-0000 0109}
+""",
+            ),
+        ),
+        (
+            "contact",
             {"key": "ali", "name": "Ali", "mobile-0": "010-000 0102", "landline-1": "03-0000 0199"},
             ("03-0000 0102", "03-0000 0199"),
         ),

@@ -143,9 +143,10 @@ def test_recipients_are_changed_added_and_taken_out() -> None:
             "channels.letter": "1",
             "address": "Jalan Contoh\r\n\r\n50000 KUALA LUMPUR",
             "hours": "office",
+            "language": "en-GB",
         },
     )
-    line = "{title: KSU, organisation: Kementerian Contoh, channels: [fax, letter], fax: 03-0000 0109, hours: office, "
+    line = "{title: KSU, organisation: Kementerian Contoh, channels: [fax, letter], fax: 03-0000 0109, hours: office, language: en-GB, "
     assert both == WHOLE.replace(
         "{title: KSU, organisation: Kementerian Contoh, channels: [fax], fax: 03-0000 0109}",
         line + "address: [Jalan Contoh, 50000 KUALA LUMPUR]}",
@@ -255,7 +256,14 @@ async def test_what_another_has_written_meanwhile_is_shown_and_a_form_by_places_
 
 
 async def test_an_office_is_written_and_then_whom_its_faxes_go_to(place: House, officer: httpx.AsyncClient) -> None:
-    fax = {"key": "ksu", "title": "KSU", "organisation": "Kementerian", "channels.fax": "1", "fax": "03-0000 0109"}
+    fax = {
+        "key": "ksu",
+        "language": "en-GB",
+        "title": "KSU",
+        "organisation": "Kementerian",
+        "channels.fax": "1",
+        "fax": "03-0000 0109",
+    }
     assert "office.address: is missing" in shown(await fill(officer, "add_recipient", fax))
     office = {
         "address": "Aras 1, Blok Contoh\r\n62000 PUTRAJAYA",
