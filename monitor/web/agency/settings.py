@@ -43,9 +43,6 @@ def settings_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue
     """Build the pages."""
     router, sheet = APIRouter(include_in_schema=False), SettingsSheet(editor, clock, templates)
 
-    #: Of calendars' files one is read at a time: a stranger's may take seconds, and others want the threads.
-    reading = asyncio.Lock()
-
     async def shown(request: Request, code: str, visitor: Visitor, page: str) -> Response:
         saved = request.query_params.get("saved", "")
         told = {"saved": _digits(saved), "is_same": saved == "same"}
@@ -114,6 +111,15 @@ def settings_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue
         saved = answer.written.number if answer.written else "same"
         return RedirectResponse(f"/agencies/{draft.agency}/{page.removesuffix('.html')}?saved={saved}", status_code=303)
 
+    _offer_calendar(router, editor, sheet)
+    _offer_versions(router, editor, sheet)
+    return router
+
+
+def _offer_calendar(router: APIRouter, editor: AgencyEditor, sheet: SettingsSheet) -> None:
+    #: Of calendars' files one is read at a time: a stranger's may take seconds, and others want the threads.
+    reading = asyncio.Lock()
+
     @router.post("/agencies/{code}/settings/calendar")
     async def calendar(request: Request, code: str, visitor: _Officer) -> Response:
         code = code.upper()
@@ -127,9 +133,6 @@ def settings_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue
             facts = {**await asyncio.to_thread(sheet.page, latest, typed=typed), "wrong": wrong.key}
             return sheet.render(request, visitor, "settings.html", facts, 422)
         return sheet.render(request, visitor, "settings_calendar.html", facts)
-
-    _offer_versions(router, editor, sheet)
-    return router
 
 
 def _offer_versions(router: APIRouter, editor: AgencyEditor, sheet: SettingsSheet) -> None:
