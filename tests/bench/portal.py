@@ -69,7 +69,7 @@ from tests.bench.ticking import ticking
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import MINISTRY
 from tests.unit.monitor.cli.office import ENVIRON
-from tests.unit.monitor.web.test_gate import TABLE
+from tests.unit.monitor.web.test_gate import NAMES, TABLE
 
 _DAY: Final = timedelta(days=1)
 #: Open incidents, letters in the trays, notices whose fate nobody knows.
@@ -109,10 +109,15 @@ for line in sys.stdin:
     headers |= {"If-Match": match} if match else {}
     headers |= {"Accept": "text/html"} if not path.startswith("/api/") else {}
     body = open(file, "rb").read() if file else None
-    began = time.perf_counter()
-    connection.request(method, path, body=body, headers=headers)
-    answer = connection.getresponse()
-    content = answer.read()
+    while True:
+        began = time.perf_counter()
+        try:
+            connection.request(method, path, body=body, headers=headers)
+            answer = connection.getresponse()
+            content = answer.read()
+            break
+        except ConnectionError:  # It was open for longer than the service keeps one.
+            connection.close()
     took = time.perf_counter() - began
     plain = gzip.decompress(content) if answer.getheader("Content-Encoding") == "gzip" else content
     print(answer.status, took * 1000, len(content), len(plain), answer.getheader("ETag") or "-", flush=True)
@@ -434,13 +439,11 @@ async def _names(database: Database) -> Mapping[str, str]:
         told = select(func.max(notice_incident.c.notice_id)).where(notice_incident.c.incident_id == row.id)
         notice_id = (await connection.execute(told)).scalar_one()
         return {
+            **NAMES,
             "code": row.agency,
             "number": row.number,
             "notice_id": str(notice_id),
             "name": "melihat.officer",
-            "key": "0123456789abcdef",
-            "place": "1",
-            "rota": "bertugas",
         }
 
 
