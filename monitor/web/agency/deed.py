@@ -1,11 +1,13 @@
 """What the forms of an agency's settings do: each turns what was typed into edits of the document's text. Pure.
 
-Whether a value is right is said by the same checks as of a file, so whatever was typed is written as it was typed.
+Whether a value is right is said by the same checks as of a file, so whatever was typed is written as it was typed,
+but for a span of time in words.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any, Final
@@ -27,6 +29,9 @@ VERIFIED: Final = "verified"
 OF_A_FILE: Final = "window-"
 #: On which days windows of probing begin, as cron says it.
 DAYS: Final = ("*", "mon-fri", "sun-thu")
+#: How people say a span of time who have never seen one written: "10 minit".
+_UNITS: Final = {"saat": "s", "minit": "m", "jam": "h", "seconds": "s", "minutes": "m", "hour": "h", "hours": "h"}
+_SPOKEN: Final = re.compile(rf"(\d{{1,4}})\s*({'|'.join(_UNITS)})", re.ASCII)
 
 
 def edits_of(form: str, fields: Fields, data: Mapping[str, Any], routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
@@ -43,6 +48,9 @@ _Deed = Callable[[Fields, Mapping[str, Any], Sequence[RouteSettings]], Sequence[
 
 
 def _interval(fields: Fields, _data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
+    spoken = _SPOKEN.fullmatch(fields.get("interval", "").strip().lower())
+    if spoken is not None:
+        fields = {**fields, "interval": spoken[1] + _UNITS[spoken[2]]}
     return values(("probing",), fields, ("interval",))
 
 

@@ -115,6 +115,8 @@ async def test_what_is_saved_is_a_version_by_the_portal_in_ones_name_and_is_take
     ("form", "fields", "change"),
     [
         ("interval", {"interval": "10m"}, ("for: 12h}\n", "for: 12h}\n  interval: 10m\n")),
+        ("interval", {"interval": "10 Minit"}, ("for: 12h}\n", "for: 12h}\n  interval: 10m\n")),
+        ("interval", {"interval": "30minit"}, ("for: 12h}\n", "for: 12h}\n  interval: 30m\n")),
         (
             "add_hours",
             {"days": "sun-thu", "begins": "19:30", "ends": "07:00"},
