@@ -39,6 +39,8 @@ async def test_from_the_code_to_the_page_and_out_again(place: House) -> None:
     async with place.browser(Accept="text/html") as browser:
         sent_on = await browser.get("/agencies/JCM?lang=en")
         assert (sent_on.status_code, sent_on.headers["location"]) == (303, "/sign-in?next=/agencies/JCM%3Flang%3Den")
+        for page in ("/sign-in", "/welcome"):
+            assert "Pantau: pemantauan e-mel rasmi agensi." in (await browser.get(f"{page}?lang=ms")).text
         chosen = await browser.post("/welcome", data={"name": " Siti ", "code": code.lower(), "password": PASSWORD})
         assert (chosen.status_code, chosen.headers["location"]) == (303, "/account?welcome=1")
         welcome = (await browser.get("/account?welcome=1")).text
