@@ -41,12 +41,14 @@ class SetupSheet:
         self, request: Request, visitor: Visitor, version: DocumentVersion, *, address: str = "", problem: str = ""
     ) -> Response:
         """Return the page that asks for an address, and says before anything else what could not be kept."""
-        portal = self._editor.configuration().settings.portal
+        configuration = self._editor.configuration()
+        portal, agency = configuration.settings.portal, configuration.registry.agencies.get(version.agency)
         facts = {
             "code": version.agency,
             "file": self._editor.file_of(version),
             "can_keep": portal is not None and portal.secrets_key is not None,
             "address": address,
+            "domains": ", ".join(agency.domains) if agency else "",
             "problem": problem,
         }
         return self.shown(request, "mailbox_new.html", visitor, status=422 if problem else 200, **facts)

@@ -163,6 +163,7 @@ async def test_what_can_be_no_mailbox_is_not_tried_and_stays_typed(
 
 
 async def test_only_an_address_of_the_agency_is_searched_for(officer: httpx.AsyncClient) -> None:
+    assert "Domain agensi anda: jcm.gov.my." in (await officer.get(f"{NEW}?lang=ms")).text
     for address, said in (
         ("bukan alamat", "bukan alamat e-mel"),
         ("PANTAU@jcm.gov.my", "Sudah ada peti mel"),
