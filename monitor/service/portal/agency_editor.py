@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
+from weakref import WeakValueDictionary
 
 from monitor.config.agency.mailbox import hearers_as_written
 from monitor.config.files.document import LARGEST, document_of
@@ -22,6 +23,8 @@ from monitor.service.portal.documents import DocumentsAnswer, DocumentsBrought, 
 from monitor.store.upkeep.documents import Documents
 from probes.model.bounds import Bounds
 
+#: Of what an officer writes, in octets: a document has a few KiB, and ten times this keeps a processor busy for half a minute.
+LARGEST_DRAFT: Final = 128 * 1024
 #: Of the versions of an agency so many are listed at once.
 LISTED: Final = 25
 
@@ -95,6 +98,8 @@ class AgencyEditor:
         self._documents = documents
         self.configuration = configuration
         self._reload = reload
+        #: By agency, for as long as somebody wants it: whoever sends many drafts waits for themselves, and not all of us for them.
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @property
     def is_in_store(self) -> bool:
@@ -147,7 +152,8 @@ class AgencyEditor:
         Raise `NotDone` where files are what counts or what was typed cannot be kept, `DocumentsMovedOnError` when others
         write again and again meanwhile.
         """
-        brought = await self._brought(draft, by=by, may_place=may_place, pen=pen)
+        async with self._turns.setdefault(draft.agency, asyncio.Lock()):
+            brought = await self._brought(draft, by=by, may_place=may_place, pen=pen)
         return brought if isinstance(brought, DraftAnswer) else await self._taken_up(draft.agency, brought, by)
 
     async def take_out(self, agency: str, started_from: str, *, pen: Pen, by: str) -> DraftAnswer:
@@ -160,7 +166,8 @@ class AgencyEditor:
 
     async def look(self, draft: AgencyDraft, *, by: str, may_place: bool) -> DraftLook:
         """Return what would become of a draft, and write nothing. Raise as `save` does."""
-        brought = await self._brought(draft, by=by, may_place=may_place, dry=True)
+        async with self._turns.setdefault(draft.agency, asyncio.Lock()):
+            brought = await self._brought(draft, by=by, may_place=may_place, dry=True)
         if isinstance(brought, DraftAnswer):
             return DraftLook(answer=brought)
         problems, others = _about(draft.agency, brought.problems)
@@ -222,8 +229,9 @@ def _refused(
     source: AgencySource, text_before: str, draft: AgencyDraft, bounds: Bounds, *, may_place: bool
 ) -> tuple[Problem, ...]:
     """Return why a draft is refused whatever it says besides: it is another agency's, or moves what it may not."""
-    if len(draft.text.encode()) > LARGEST:
-        return (Problem(file=source.called, message=f"has more than {LARGEST // 1024} KiB"),)
+    largest = LARGEST if may_place else max(LARGEST_DRAFT, len(text_before.encode()))
+    if len(draft.text.encode()) > largest:
+        return (Problem(file=source.called, message=f"has more than {largest // 1024} KiB"),)
     document = document_of(draft.text, source.called)
     code = document.data.get("agency")
     if document.readable and code is not None and code != draft.agency:

@@ -6,8 +6,10 @@ import asyncio
 import html
 import re
 import time
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -17,6 +19,8 @@ from monitor.config.files.document import document_of
 from monitor.config.files.problem import Problem
 from monitor.config.loading import load
 from monitor.model.document import Pen, digest_of
+from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor
+from monitor.service.portal.documents import DocumentsAnswer, DocumentsBrought, DocumentWriter
 from tests.integration.watching import agency
 from tests.unit.monitor.web.signed import House, house
 
@@ -435,6 +439,51 @@ async def test_an_officer_points_at_no_file_and_no_server_and_an_administrator_m
     # What an administrator writes is checked as ever, and by that alone.
     admin = await place.admitted("pentadbir", "admin")
     assert "only an administrator" not in shown(await fill(place, admin, "text", text=changed))
+
+
+async def test_an_officers_document_is_of_a_size_that_is_read_in_a_moment(
+    place: House, officer: httpx.AsyncClient
+) -> None:
+    long = agency("JCM") + "# x\n" * (33 * 1024)
+    answer = await fill(place, officer, "text", text=long)
+    assert (answer.status_code, "has more than 128 KiB" in shown(answer)) == (422, True)
+    admin = await place.admitted("pentadbir", "admin")
+    await fill(place, admin, "text", text=long)
+    assert await place.site.text() == long
+    # What is there may be mended.
+    await fill(place, officer, "text", text=long.replace("Jabatan", "Jawatan").removesuffix("# x\n"))
+    assert "Jawatan" in await place.site.text()
+
+
+async def test_drafts_of_one_agency_are_read_one_after_the_other_and_anothers_meanwhile(place: House) -> None:
+    reading = Counter[str]()
+    most = Counter[str]()
+
+    class Counted(DocumentWriter):
+        async def write(self, brought: DocumentsBrought, **how: Any) -> DocumentsAnswer:
+            (code,) = brought.started_from
+            reading.update((code, "all"))
+            for each in (code, "all"):
+                most[each] = max(most[each], reading[each])
+            try:
+                return await super().write(brought, **how)
+            finally:
+                reading.subtract((code, "all"))
+
+    site = place.site
+
+    async def nothing(_by: str) -> Sequence[Problem]:
+        return ()
+
+    writer = Counted(site.settings, {}, site.documents, place.clock)
+    editor = AgencyEditor(writer, site.documents, lambda: site.configuration, nothing)
+    drafts = [
+        AgencyDraft(agency=code, text=agency(code) + f"# {number}\n", started_from=digest_of(agency(code)))
+        for number in range(3)
+        for code in ("JCM", "MDC")
+    ]
+    await asyncio.gather(*(editor.save(each, by="Siti", may_place=False) for each in drafts))
+    assert most == {"JCM": 1, "MDC": 1, "all": 2}
 
 
 @pytest.mark.access
