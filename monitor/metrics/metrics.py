@@ -107,9 +107,15 @@ class Metrics:
         What is told of an agency or route that was not announced, or has left (a run that was still under way), gets
         no series. Control routes are announced as those of `NO_AGENCY`. *checks*: `None` keeps all that has been seen.
         """
+        had_none = agency in self._routes and not self._routes[agency]
         for route in self._routes.get(agency, set()) - set(routes):
             self.forget_route(agency, route)
         self._routes[agency] = set(routes)
+        if not routes and agency != NO_AGENCY:
+            # Nothing is there to be probed at any hour yet: nobody is to be called because of that.
+            self.off_hours(agency, active=True)
+        elif had_none:
+            self._all.off_hours.drop(agency)
         if checks is not None:
             self._checks.keep(agency, checks)
         # The mailboxes may be others now; those that stay tell again when they next sign in.

@@ -259,6 +259,19 @@ def test_a_declared_outage_is_shown_of_an_agency_that_is_watched_and_again_when_
     assert declared(metrics) == {("lkc", "outbound"), (AGENCY, "outbound"), (AGENCY, "inbound")}
 
 
+def test_nobody_is_called_for_an_agency_that_has_no_mailbox_yet(metrics: Metrics) -> None:
+    def off_hours() -> float | None:
+        return Scrape(metrics).value("off_hours", agency="lkc")
+
+    metrics.watch_agency("lkc", routes=[])
+    assert off_hours() == 1
+    metrics.watch_agency("lkc", routes=["lkc/internal"])
+    assert off_hours() is None
+    metrics.watch_agency("lkc", routes=[])
+    assert off_hours() == 1
+    assert Scrape(metrics).value("off_hours", agency=AGENCY) is None, "it has a route"
+
+
 def test_a_refused_reload_keeps_the_time_of_the_last_good_one(metrics: Metrics) -> None:
     metrics.reload_finished(ok=True, now=NOON)
     metrics.reload_finished(ok=False, now=NOON + timedelta(hours=1))
