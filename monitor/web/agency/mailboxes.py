@@ -128,6 +128,9 @@ def _key(typed: TypedForm, data: Mapping[str, Any]) -> str:
     if typed.name != "add_mailbox":
         if key not in there:
             raise BadField("key", "key_gone")
+        if typed.name == "drop_mailbox" and len(there) == 1:
+            # An agency may begin with none; that nothing is probed any more is no click's to say.
+            raise BadField("key", "key_last")
         return key
     if not key:
         raise BadField("key", "key_missing")

@@ -226,6 +226,9 @@ async def test_a_mailbox_is_removed_with_its_routes_and_its_password(place: Hous
     assert await place.site.text() == agency("JCM") + "routes:\n  - {direction: internal, mailbox: utama}\n"
     assert await kept(place) == {}
 
+    last = await send(place, officer, "drop_mailbox", key="utama")
+    assert (last.status_code, "This is the last mailbox" in last.text) == (422, True)
+
 
 async def test_who_comes_second_is_told_and_nothing_is_lost(place: House, officer: httpx.AsyncClient) -> None:
     started = digest_of(await place.site.text())
