@@ -15,6 +15,7 @@ from typing import Any
 
 import h11
 import uvicorn
+from starlette.requests import ClientDisconnect
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -121,7 +122,10 @@ class _Proxied:
 
 
 class _Endable:
-    """An application whose requests end without a word when they are cancelled; uvicorn would log each as an exception."""
+    """An application whose requests end without a word when they are cancelled, or the caller has gone in the middle of asking.
+
+    uvicorn would log each as an exception, by seventy lines that any stranger may have written a thousand times.
+    """
 
     def __init__(self, app: Any) -> None:
         self._app = app
@@ -133,6 +137,8 @@ class _Endable:
             # Nobody but `_stop` cancels a request, and it waits for nothing but the end of its task.
             if scope["type"] != "http":
                 raise
+        except ClientDisconnect:
+            pass
 
 
 class _Prompt(H11Protocol):

@@ -143,6 +143,27 @@ async def test_requests_that_are_under_way_at_the_end_are_cut_and_nothing_is_log
     assert caplog.records == []
 
 
+async def test_who_goes_away_in_the_middle_of_asking_is_not_written_down_at_length(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    over = asyncio.Event()
+
+    async def read(request: Request) -> PlainTextResponse:
+        try:
+            return PlainTextResponse(str(len(await request.body())))
+        finally:
+            over.set()
+
+    listener = open_port("127.0.0.1", 0)
+    async with serve(Starlette(routes=[Route("/", read, methods=["POST"])]), listener), asyncio.timeout(HANGS):
+        _, writer = await asyncio.open_connection(*listener.getsockname())
+        writer.write(POST + b"four")
+        await writer.drain()
+        writer.close()
+        await over.wait()
+    assert caplog.records == []
+
+
 async def test_only_a_proxy_that_is_named_says_for_whom_it_asks() -> None:
     async def whose(scope: Scope, _receive: Receive, send: Send) -> None:
         body = f"{scope['client'][0]} {scope['scheme']}".encode()
