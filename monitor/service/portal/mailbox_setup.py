@@ -369,7 +369,8 @@ class MailboxSetups:
 
     def _count(self, by: str) -> None:
         now = self._clock.now()
-        deeds = [at for at in self._deeds.get(by, ()) if now - at < _DAY]
+        # What is in the future was done before the clock was put back, and nobody waits for that to come again.
+        deeds = [at for at in self._deeds.get(by, ()) if at <= now < at + _DAY]
         if len(deeds) >= IN_A_DAY or sum(now - at < _TEN_MINUTES for at in deeds) >= IN_TEN_MINUTES:
             raise SetupRefused("too_many")
         self._deeds[by] = [*deeds, now]
@@ -380,7 +381,7 @@ class MailboxSetups:
         self._refusals = {
             key: fresh
             for key, known in self._refusals.items()
-            if (fresh := [at for at in known if now - at < _REFUSALS_WITHIN])
+            if (fresh := [at for at in known if at <= now < at + _REFUSALS_WITHIN])
         }
         accounts = [(each.host.lower(), username.lower()) for each in chosen.all]
         if any(len(self._refusals.get(each, ())) >= REFUSALS_AT_MOST for each in accounts):
@@ -396,7 +397,9 @@ class MailboxSetups:
             if each.result.failure is not None and each.result.failure.credentials_refused
         }
         for host in {each.host.lower() for each in chosen.all} - refused:
-            self._refusals[host, username.lower()].pop()
+            # It is gone where the clock was moved meanwhile, and somebody else has tried.
+            if known := self._refusals.get((host, username.lower())):
+                known.pop()
 
     def _keep(self, setup: MailboxSetup) -> None:
         kept = self._fresh()

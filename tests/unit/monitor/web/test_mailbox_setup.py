@@ -15,11 +15,14 @@ import pytest
 from sqlalchemy import select
 
 from monitor.config.service.consent import ConsentWay
+from monitor.service.portal.mailbox_setup import ChosenServers, ServerChoice, SetupRefused
 from monitor.store.schema.tables import journal
 from pantau_lab.mail import Account, LabNetwork, MailSystem, SystemPlan
 from pantau_lab.oauth import AuthorizationServer, app
 from pantau_lab.serving import serve
 from probes.credentials.oauth_endpoint import Client
+from probes.model.mailbox import Security, Server
+from probes.stranger.session import Protocol
 from probes.stranger.whereabouts import MailPlatform
 from tests.unit.monitor.web.premises import SetupPremises
 from tests.unit.monitor.web.signed import House, house
@@ -239,6 +242,39 @@ async def test_of_two_forms_that_are_sent_at_once_one_counts_as_a_whole(
     for both in ([secret(network), "salah"], ["salah", secret(network)]):
         await asyncio.gather(*(officer.post(address, data=typed(system, password=each)) for each in both))
         assert setup.works is (setup.password == secret(network))
+
+
+async def test_a_clock_that_is_put_on_or_back_meanwhile_breaks_no_trial_and_has_nobody_wait(
+    tmp_path: Path, network: LabNetwork, system: MailSystem, premises: SetupPremises
+) -> None:
+    half_way, by = asyncio.Event(), "Siti Contoh (siti)"
+
+    class Watched(SetupPremises):
+        def server(self, choice: ServerChoice) -> Server:
+            half_way.set()
+            return super().server(choice)
+
+    site = Watched(names=premises.names, tls=premises.tls, ports=premises.ports, doors=premises.doors)
+    imap = ServerChoice(protocol=Protocol.IMAP, host="localhost", port=system.imap, security=Security.IMPLICIT)
+    chosen = ChosenServers(smtp=None, reading=imap)
+    async with house(tmp_path, premises=site) as place:
+        setup = await place.setups.begin("JCM", ADDRESS, by=by)
+        half_way.clear()
+        first = asyncio.create_task(place.setups.try_password(setup, chosen, ADDRESS, secret(network)))
+        await half_way.wait()
+        place.clock.move(timedelta(hours=1))
+        await place.setups.try_password(setup, chosen, ADDRESS, secret(network))
+        await first
+        assert setup.works
+        for _ in range(11):
+            await place.setups.begin("JCM", ADDRESS, by=by)
+        for _ in range(3):
+            await place.setups.try_password(setup, chosen, ADDRESS, "salah")
+        with pytest.raises(SetupRefused):
+            await place.setups.begin("JCM", ADDRESS, by=by)
+        place.clock.move(-timedelta(hours=1))
+        await place.setups.try_password(setup, chosen, ADDRESS, secret(network))
+        assert setup.works
 
 
 # -- keeping -------------------------------------------------------------------------------------------------------------
