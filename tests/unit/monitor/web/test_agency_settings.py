@@ -298,7 +298,7 @@ async def test_a_form_that_came_too_late_is_sent_again_for_the_other_version_by_
 async def test_a_text_that_the_store_cannot_take_now_is_kept_on_the_page(
     place: House, officer: httpx.AsyncClient
 ) -> None:
-    started, typed = digest_of(await place.site.text()), agency("JCM") + "# sejam kerja\n" * 20_000
+    started, typed = digest_of(await place.site.text()), agency("JCM") + "# sejam kerja\n" * 8_000
     async with place.database.exclusive() as connection:
         await connection.execute(text("PRAGMA max_page_count = 1"))
     answer = await send(officer, "text", started, text=typed)
