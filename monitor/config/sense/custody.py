@@ -10,13 +10,14 @@ nobody whom it was not typed for (`monitor.config.agency.mailbox`), and connecti
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any, Final
 
 from pydantic import ValidationError
 
 from monitor.config.agency.mailbox import MailboxSettings, ServerSettings
+from monitor.config.fields.circular import is_within
 from monitor.config.files.document import Document
 from monitor.config.files.problem import Path, Problem, dotted
 from monitor.config.files.reading import as_model, core, is_mapping, is_secret, item, names, of_field, sources
@@ -127,6 +128,36 @@ def _refusal(document: Document, path: Path, why: OutOfBounds) -> Problem:
         message=f"is {why}; an administrator may open it (portal.mail_networks)",
         instead=instead,
     )
+
+
+def check_domains(before: Mapping[str, Any], document: Document) -> tuple[Problem, ...]:
+    """Return which domains *document* takes for its agency's own that were not by what stood *before*.
+
+    Whose a domain is says at which addresses there are mailboxes and where mail is sent to, and that it is no other agency's.
+    """
+    own = [str(each).lower() for each in _listed(before.get("domains"))]
+    return tuple(
+        _new_domain(document, number, own)
+        for number, each in enumerate(_listed(document.data.get("domains")))
+        if not is_within(str(each).lower(), own)
+    )
+
+
+def _new_domain(document: Document, number: int, own: Sequence[str]) -> Problem:
+    path = ("domains", number)
+    place = document.place(path)
+    return Problem(
+        file=document.file,
+        line=place.line,
+        column=place.column,
+        key=dotted(path),
+        message="only an administrator registers a domain as the agency's",
+        instead=f"one below {own[0]}" if own else "nothing",
+    )
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list) else ()
 
 
 def _is_name(path: Path) -> bool:

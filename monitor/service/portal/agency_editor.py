@@ -16,7 +16,7 @@ from monitor.config.files.secret import TypedSecret
 from monitor.config.files.section import IN_THE_STORE
 from monitor.config.loading import AgencySource, Configuration, called_in_store, stored_source
 from monitor.config.sense.abroad import check_abroad
-from monitor.config.sense.custody import check_bounds, check_custody
+from monitor.config.sense.custody import check_bounds, check_custody, check_domains
 from monitor.model.document import DocumentVersion, Pen, WrittenDocument, secrets_named
 from monitor.service.order import NotDone, Unknown
 from monitor.service.portal.documents import DocumentsAnswer, DocumentsBrought, DocumentWriter
@@ -147,8 +147,8 @@ class AgencyEditor:
     async def save(self, draft: AgencyDraft, *, by: str, may_place: bool, pen: Pen = Pen.PORTAL) -> DraftAnswer:
         """Write a draft and take it up, if nothing is wrong with it and nobody has written meanwhile.
 
-        *may_place*: whether who writes may say where secrets are, which servers are given them, and which numbers abroad are
-        rung; and so make an agency.
+        *may_place*: whether who writes may say where secrets are, which servers are given them, which domains are the agency's
+        and which numbers abroad are rung; and so make an agency.
         Raise `NotDone` where files are what counts or what was typed cannot be kept, `DocumentsMovedOnError` when others
         write again and again meanwhile.
         """
@@ -248,8 +248,11 @@ def _refused(
             ),
         )
     before = document_of(text_before, source.called).data
-    moved = () if may_place else (*check_custody(before, document, draft.typed), *check_abroad(before, document))
-    return (*moved, *check_bounds(before, document, bounds))
+    bounded = check_bounds(before, document, bounds)
+    if may_place:
+        return bounded
+    moved = check_custody(before, document, draft.typed)
+    return (*moved, *check_domains(before, document), *check_abroad(before, document), *bounded)
 
 
 def _typed(draft: AgencyDraft) -> Mapping[str, TypedSecret]:

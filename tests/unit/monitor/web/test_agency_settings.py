@@ -487,6 +487,15 @@ async def test_drafts_of_one_agency_are_read_one_after_the_other_and_anothers_me
 
 
 @pytest.mark.access
+async def test_an_officer_makes_no_domain_the_agencys_own(place: House, officer: httpx.AsyncClient) -> None:
+    more = agency("JCM").replace("[jcm.gov.my]", "[jcm.gov.my, lain.gov.my]")
+    answer = await fill(place, officer, "text", text=more)
+    assert (answer.status_code, "only an administrator registers a domain" in shown(answer)) == (422, True)
+    await fill(place, await place.admitted("pentadbir", "admin"), "text", text=more)
+    assert await place.site.text() == more
+
+
+@pytest.mark.access
 async def test_a_number_abroad_is_added_by_an_administrator_only_and_stays(
     place: House, officer: httpx.AsyncClient
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 from monitor.config.files.document import Document, document_of
 from monitor.config.files.reading import as_model, core, is_secret, item, names, of_field
 from monitor.config.model.registry import Agency
-from monitor.config.sense.custody import check_bounds, check_custody
+from monitor.config.sense.custody import check_bounds, check_custody, check_domains
 from probes.model.bounds import Bounds, Opening
 
 BEFORE = """\
@@ -184,3 +184,24 @@ def test_an_address_or_a_port_out_of_bounds_is_told_where_it_is_typed(server: st
     assert check_bounds(after.data, after, bounds) == ()
     placed = document_of(after.text.replace("password_kept", "password_file"), "JCM")
     assert check_bounds(before, placed, bounds) == ()
+
+
+@pytest.mark.parametrize(
+    ("becomes", "refused"),
+    [
+        ("domains: [jcm.gov.my, kementerian-lain.gov.my]", ["3: domains[1]"]),
+        ("domains: [kementerian-lain.gov.my]", ["3: domains[0]"]),
+        ("domains: [bukan-jcm.gov.my, lain.jcm.gov.my.example.com]", ["3: domains[0]", "3: domains[1]"]),
+        ("domains: [JCM.gov.my, cawangan.jcm.gov.my]", []),
+        ("domains: []", []),
+        ("domains: jcm.gov.my", []),
+    ],
+)
+def test_a_domain_is_registered_by_an_administrator_but_for_those_below_ones_own(
+    becomes: str, refused: list[str]
+) -> None:
+    after = document_of(BEFORE.replace("domains: [jcm.gov.my]", becomes), "JCM in the store")
+    found = [str(problem) for problem in check_domains(document_of(BEFORE, "").data, after)]
+    assert [each.split(": only an administrator registers a domain")[0] for each in found] == [
+        f"JCM in the store:{each}" for each in refused
+    ]
