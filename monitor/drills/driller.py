@@ -100,14 +100,15 @@ class Driller:
         """Begin a drill of a contact, or of "all", now; return it with how much there is to try.
 
         "JCONTOH/siti" is a contact of one agency, "JCONTOH/all" are all of its own. *after*: the latest drill of the agency's
-        (`asked_of`), after which only one is begun, here or by another process. `None`: there is no such contact, nothing to
+        within a day (`asked_of`), after which only one is begun on this day, here or by another process. `None`: there is no such contact, nothing to
         try, or one was begun after that already.
         """
         now = self._clock.now()
         planned = self._planned(contact, 0, asked=True)
         if not planned:
             return None
-        key = f"asked/{now.isoformat()}" if after is None else f"asked/{contact.partition('/')[0]}/after {after}"
+        agency = contact.partition("/")[0]
+        key = f"asked/{now.isoformat()}" if after is None else f"asked/{now.date()}/{agency}/after {after}"
         begun = await self._drills.begin(key, contact=contact, asked_by=by, begins_at=now, ends_at=now + within)
         return None if begun is None else (begun, len(planned))
 
@@ -290,7 +291,7 @@ class Driller:
         return under_way, list(reversed(tried))
 
     async def asked_of(self, agency: str) -> tuple[int, int]:
-        """Return the id of the latest drill of an agency's own people, 0 of none, and how many began within a day."""
+        """Return the id of the latest drill of an agency's own people within a day, 0 of none, and how many there were."""
         return await self._drills.asked_of(agency, self._clock.now() - _DAY)
 
     async def latest(self, drills: int) -> Sequence[tuple[Drill, Record]]:

@@ -157,6 +157,7 @@ async def ask_everything(database: Database, asked: set[str]) -> None:
     await ask_of_drills(Noted(Drills(database), asked))
     processes, records = Noted(Processes(database, "utama"), asked), Noted(ConfigurationRecords(database), asked)
     await processes.beat(T0, T0)
+    await processes.goes_by(3)
     await processes.last_beat()
     await processes.stop(T0)
     for document in ("old", "new"):
@@ -334,6 +335,7 @@ async def ask_of_probing(database: Database, asked: set[str]) -> None:
     await history.streaks()
     await history.deferrals(T0)
     await history.latest()
+    await history.transits("JCM", T0)
     await history.between("JCM", T0, T0 + DAY)
     await history.catch_up()
     asked.add("History.keep_writing")  # Writes what the others could not.
@@ -368,6 +370,7 @@ async def ask_of_drills(drills: Any) -> None:
         await getattr(drills, asking)()
     await drills.exercises(begun.id)
     await drills.latest(2)
+    await drills.asked_of("JCM", T0)
     await drills.during("JCM", T0, T0 + DAY)
     await drills.end(begun, T0 + DAY)
 

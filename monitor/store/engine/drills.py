@@ -106,9 +106,11 @@ class Drills:
             return by_id(map(_to_drill, await connection.execute(query)))
 
     async def asked_of(self, agency: str, since: datetime) -> tuple[int, int]:
-        """Return the id of the latest drill of an agency's own people, 0 of none, and how many began from *since* on."""
-        lately = func.count().filter(drill.c.begins_at >= since)
-        query = select(func.coalesce(func.max(drill.c.id), 0), lately).where(drill.c.contact.startswith(f"{agency}/"))
+        """Return the id of the latest drill of an agency's own people from *since* on, 0 of none, and how many there were."""
+        # What began then has not ended, or has ended since: that narrows it down to a few.
+        lately = (drill.c.begins_at >= since) & (drill.c.ended_at.is_(None) | (drill.c.ended_at >= since))
+        theirs = drill.c.contact.startswith(f"{agency}/")
+        query = select(func.coalesce(func.max(drill.c.id), 0), func.count()).where(lately & theirs)
         async with self._database.read() as connection:
             latest, count = (await connection.execute(query)).one()
         return latest, count

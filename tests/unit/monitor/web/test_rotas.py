@@ -128,10 +128,10 @@ async def test_a_duty_is_handed_over_and_taken_back_in_ones_own_name(place: Hous
     ("order", "status", "why"),
     [
         ({"ends": "2026-12-03T08:00"}, 422, "Pilih seorang pegawai."),
-        ({"person": "hantu", "ends": "2026-12-03T08:00"}, 409, "JCM/bertugas knows no contact hantu"),
-        ({"person": "siti", "ends": "esok"}, 409, "is no date with a time"),
-        ({"person": "siti", "ends": "2026-12-01T08:00"}, 409, "an override ends later than it begins"),
-        ({"person": "siti", "ends": "2027-12-01T08:00"}, 409, "lasts 92 days at most"),
+        ({"person": "hantu", "ends": "2026-12-03T08:00"}, 409, "jadual JCM/bertugas tiada pegawai hantu"),
+        ({"person": "siti", "ends": "esok"}, 409, "bukan tarikh dengan masa"),
+        ({"person": "siti", "ends": "2026-12-01T08:00"}, 409, "penggantian sementara tamat selepas ia bermula"),
+        ({"person": "siti", "ends": "2027-12-01T08:00"}, 409, "paling lama 92 hari"),
     ],
 )
 async def test_what_cannot_be_handed_over_is_said_and_what_was_written_stays(

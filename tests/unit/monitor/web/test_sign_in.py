@@ -358,10 +358,10 @@ async def test_who_did_what_from_where_is_in_the_journal_and_no_secret_is(place:
 @pytest.mark.parametrize(
     ("form", "told"),
     [
-        ({"name": "Siti Contoh", "full_name": "Siti"}, "is no name to sign in with"),
-        ({"name": "bos", "full_name": "Bos Lain"}, "there is a user bos already"),
+        ({"name": "Siti Contoh", "full_name": "Siti"}, "tidak boleh menjadi nama pengguna"),
+        ({"name": "bos", "full_name": "Bos Lain"}, "sudah ada pengguna bos"),
         ({"name": "siti", "full_name": " "}, "Tulis nama penuh"),
-        ({"name": "siti", "full_name": "Siti", "role": "officer", "agency": "ZZZ"}, "there is no agency ZZZ"),
+        ({"name": "siti", "full_name": "Siti", "role": "officer", "agency": "ZZZ"}, "tiada agensi ZZZ"),
         ({"name": "siti", "full_name": "Siti", "role": "raja"}, "is no role; write one of"),
     ],
 )
@@ -404,7 +404,7 @@ async def test_the_last_administrator_cannot_be_lost(place: House) -> None:
     for path, form in (("/users/bos/disable", {}), ("/users/bos/roles", {"kept": "viewer"})):
         answer = await boss.post(path, data=form)
         assert answer.status_code == 409
-        assert "the only administrator" in answer.text
+        assert "satu-satunya pentadbir" in answer.text
     await place.signed_in("kedua", "admin")
     assert (await boss.post("/users/bos/roles", data={"kept": "viewer"})).status_code == 303
     assert (await boss.get("/users")).status_code == 403

@@ -158,13 +158,13 @@ async def test_that_one_is_used_is_written_once_a_minute(place: House) -> None:
 @pytest.mark.parametrize(
     ("form", "told"),
     [
-        ({"name": "konsol noc", "role": "viewer"}, "is no name of a program"),
-        ({"name": "konsol", "role": ""}, "without a role"),
-        ({"name": "konsol", "role": "duty"}, "duty is more than you may yourself"),
-        ({"name": "konsol", "role": "viewer", "agency": "ZZZ"}, "there is no agency ZZZ"),
-        ({"name": "konsol", "role": "viewer", "days": "367"}, "366 days at most"),
-        ({"name": "konsol", "role": "viewer", "days": "0"}, "366 days at most"),
-        ({"name": "konsol", "role": "viewer", "days": "²"}, "366 days at most"),
+        ({"name": "konsol noc", "role": "viewer"}, "bukan nama program"),
+        ({"name": "konsol", "role": ""}, "token tanpa peranan"),
+        ({"name": "konsol", "role": "duty"}, "duty melebihi kebenaran anda sendiri"),
+        ({"name": "konsol", "role": "viewer", "agency": "ZZZ"}, "tiada agensi ZZZ"),
+        ({"name": "konsol", "role": "viewer", "days": "367"}, "paling lama 366 hari"),
+        ({"name": "konsol", "role": "viewer", "days": "0"}, "paling lama 366 hari"),
+        ({"name": "konsol", "role": "viewer", "days": "²"}, "paling lama 366 hari"),
     ],
 )
 async def test_what_cannot_be_made_is_said_on_the_page(place: House, form: dict[str, str], told: str) -> None:

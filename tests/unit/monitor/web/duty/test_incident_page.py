@@ -237,7 +237,7 @@ async def test_while_mail_is_only_watched_nothing_is_released_and_the_page_says_
         look = await browser.get(f"{PAGE}/release")
         answer = await browser.post(f"{PAGE}/release", data={"looked_at": mark_of(look)})
     assert answer.status_code == 409
-    assert "nobody is told of anything (mode: watch)" in answer.text
+    assert "tiada sesiapa dimaklumkan (mode: watch)" in answer.text
 
 
 # -- rulings ---------------------------------------------------------------------------------------------------------
