@@ -104,9 +104,13 @@ from monitor.web.access.gate import Gate
 from monitor.web.access.tokens import token_pages
 from monitor.web.access.users import user_pages
 from monitor.web.access.walls import wall_pages
+from monitor.web.agency.drills import drill_pages
+from monitor.web.agency.history import history_pages
 from monitor.web.agency.mailbox import mailbox_setup_pages
 from monitor.web.agency.mailboxes import mailbox_pages
 from monitor.web.agency.settings import settings_pages
+from monitor.web.agency.statement import statement_pages
+from monitor.web.agency.trials import trial_pages
 from monitor.web.api.declaration import declaration_orders
 from monitor.web.api.document import agency_documents
 from monitor.web.api.orders import incident_orders
@@ -126,17 +130,13 @@ from monitor.web.command.silences import silences
 from monitor.web.command.statements import statements
 from monitor.web.command.tokens import tokens_of
 from monitor.web.command.users import users_of
-from monitor.web.drills import drill_pages
 from monitor.web.duty.incident import incident_pages
+from monitor.web.duty.rotas import rota_pages
 from monitor.web.duty.tasks import task_pages
-from monitor.web.history import history_pages
 from monitor.web.journal import journal_pages
 from monitor.web.letters import letter_orders
 from monitor.web.portal import portal
-from monitor.web.rotas import rota_pages
 from monitor.web.serving import open_port, open_unix, serve, url_of
-from monitor.web.statement import statement_pages
-from monitor.web.trials import trial_pages
 from probes.mail.token import TokenSigner
 
 log = structlog.get_logger()

@@ -1,1 +1,1 @@
-"""The pages on which officers edit their agency's document: forms, the whole text, versions."""
+"""The pages about one agency: its history, month, tests and drills, and the forms that write its document."""

@@ -69,24 +69,24 @@ from monitor.web.access.gate import Gate
 from monitor.web.access.tokens import token_pages
 from monitor.web.access.users import user_pages
 from monitor.web.access.walls import wall_pages
+from monitor.web.agency.drills import drill_pages
+from monitor.web.agency.history import history_pages
 from monitor.web.agency.mailbox import mailbox_setup_pages
 from monitor.web.agency.mailboxes import mailbox_pages
 from monitor.web.agency.settings import settings_pages
+from monitor.web.agency.statement import statement_pages
+from monitor.web.agency.trials import trial_pages
 from monitor.web.api.declaration import declaration_orders
 from monitor.web.api.document import agency_documents
 from monitor.web.api.orders import incident_orders
 from monitor.web.api.override import override_orders
 from monitor.web.api.password import mailbox_passwords
 from monitor.web.api.silence import silence_orders
-from monitor.web.drills import drill_pages
 from monitor.web.duty.incident import incident_pages
+from monitor.web.duty.rotas import rota_pages
 from monitor.web.duty.tasks import task_pages
-from monitor.web.history import history_pages
 from monitor.web.journal import journal_pages
 from monitor.web.portal import portal
-from monitor.web.rotas import rota_pages
-from monitor.web.statement import statement_pages
-from monitor.web.trials import trial_pages
 from tests.integration.alerts.station import Scripted, Station
 from tests.integration.watching import agency, laid_out
 from tests.unit.alerts.people import BRIEF, T0

@@ -19,7 +19,7 @@ from monitor.model.day import DaySheet, MinuteState
 from monitor.store.backend.database import Database
 from monitor.store.probing.history import HourlyTransit
 from monitor.store.schema.tables import hour
-from monitor.web.history import transit_days
+from monitor.web.agency.history import transit_days
 from monitor.web.page import WORDS
 from tests.unit.alerts.people import BRIEF, T0, incident
 from tests.unit.monitor.web.signed import House, house
