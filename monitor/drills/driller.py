@@ -294,6 +294,11 @@ class Driller:
         """Return the id of the latest drill of an agency's own people within a day, 0 of none, and how many there were."""
         return await self._drills.asked_of(agency, self._clock.now() - _DAY)
 
+    async def tried_lately(self, agency: str) -> int:
+        """Return how many numbers of an agency's people were tried within a day."""
+        now = self._clock.now()
+        return len(await self._drills.during(agency, now - _DAY, now + timedelta(seconds=1)))
+
     async def latest(self, drills: int) -> Sequence[tuple[Drill, Record]]:
         """Return what became of the newest drills."""
         return await self._drills.latest(drills)

@@ -24,6 +24,8 @@ _Officer = Annotated[Visitor, Depends(Needs(Permission.TRY, agency_in_path))]
 _ALL: Final = "all"
 #: Of an agency within a day, by whomever: each rings everybody's telephone, and is paid for.
 _MOST_IN_A_DAY: Final = 10
+#: Whoever names a thousand people, of whom none has asked for it, tries so many numbers at most before another day.
+_NUMBERS_IN_A_DAY: Final = 300
 
 
 def drill_pages(driller: Driller, rests: Callable[[], bool], templates: Mapping[Tongue, Environment]) -> APIRouter:
@@ -60,7 +62,9 @@ def drill_pages(driller: Driller, rests: Callable[[], bool], templates: Mapping[
             # People would be rung twice at once.
             return "under_way"
         _, lately = await driller.asked_of(agency)
-        return "too_many" if lately >= _MOST_IN_A_DAY else None
+        if lately >= _MOST_IN_A_DAY:
+            return "too_many"
+        return "many_numbers" if await driller.tried_lately(agency) >= _NUMBERS_IN_A_DAY else None
 
     async def shown(
         request: Request, agency: str, visitor: Visitor, *, why: str = "", contact: str = _ALL, status: int = 200

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import insert, select
 
 from alerts.decide.drill import ExerciseState
 from monitor.store.engine.drills import Drills
+from monitor.store.schema.tables import exercise
 from tests.unit.monitor.web.signed import House, house
 
 DRILLS = "/agencies/JCM/drills"
@@ -91,6 +93,22 @@ async def test_ten_are_held_in_a_day_and_no_more(place: House, officer: httpx.As
     place.clock.move(timedelta(days=1, minutes=1))
     again = await place.admitted("ali", "officer:JCM")
     assert (await again.post(DRILLS, data={"contact": "all", "sure": "1"})).status_code == 303
+
+
+async def test_who_names_hundreds_of_people_tries_three_hundred_numbers_in_a_day(
+    place: House, officer: httpx.AsyncClient
+) -> None:
+    await officer.post(DRILLS, data={"contact": "all", "sure": "1"})
+    async with asyncio.TaskGroup() as calls:
+        await place.driller.look(calls)
+    (drill,), _ = await place.driller.of_agency("JCM")
+    async with place.database.write() as connection:
+        one = dict((await connection.execute(select(exercise).limit(1))).one()._mapping)
+        more = [one | {"id": 1000 + n, "key": f"{drill.id}/{n}", "reference": f"r{n}"} for n in range(300)]
+        await connection.execute(insert(exercise), more)
+    await Drills(place.database).end(drill, place.clock.now())
+    answer = await officer.post(DRILLS, data={"contact": "all", "sure": "1"})
+    assert "Three hundred numbers of this agency" in shown(answer)
 
 
 @pytest.mark.parametrize(
