@@ -66,6 +66,7 @@ from monitor.service.lines import build_lines, close_lines
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.paper.letters import Letters, office_hours
 from monitor.service.paper.restorer import Restorer
+from monitor.service.portal.advance_notices import AdvanceNotices
 from monitor.service.portal.agency_editor import AgencyEditor
 from monitor.service.portal.documents import DocumentWriter
 from monitor.service.portal.mailbox_setup import ConfiguredSite, MailboxSetups
@@ -104,6 +105,7 @@ from monitor.web.access.gate import Gate
 from monitor.web.access.tokens import token_pages
 from monitor.web.access.users import user_pages
 from monitor.web.access.walls import wall_pages
+from monitor.web.agency.advance import advance_pages
 from monitor.web.agency.drills import drill_pages
 from monitor.web.agency.history import history_pages
 from monitor.web.agency.mailbox import mailbox_setup_pages
@@ -502,6 +504,13 @@ class App:
             configuration=self._configuration,
             checks=lambda agency: view_checks(self._watch().inspector.latest(agency)),
         )
+        advance = AdvanceNotices(
+            journal=JournalPages(self._database),
+            lifecycle=self._lifecycle,
+            clock=self._clock,
+            configuration=self._configuration,
+            crest=self._crest,
+        )
         orders = control(
             front,
             records(archive),
@@ -535,6 +544,7 @@ class App:
             partial(task_pages, worklist, declarer, silencer),
             partial(incident_pages, front, worklist, declarer),
             partial(settings_pages, editor, self._clock),
+            partial(advance_pages, advance),
             partial(mailbox_setup_pages, setups, editor),
             partial(history_pages, front, self._around.history.transits),
             partial(statement_pages, monthly),

@@ -17,13 +17,14 @@ from typing import Any
 import yaml
 
 from alerts.documents import phrase
-from alerts.model.notice import Facts, Language, Matter, Office, Plan, Purpose
+from alerts.documents.advance_notice import AdvanceNews, AdvanceNotice, AdvancePage
+from alerts.model.notice import Addressee, Facts, Language, Matter, Office, Plan, Purpose
 from alerts.wording import bundle, moment, spoken, values
 from alerts.wording.lint import septets
 from alerts.wording.need import NEEDS
 from alerts.wording.source import read, sections
 from alerts.wording.template import parse
-from alerts.wording.texts import FILES
+from alerts.wording.texts import FILES, load
 from monitor.bridge import briefs
 from monitor.proof import dossier
 from monitor.service.order import REFUSED
@@ -60,6 +61,22 @@ _FACTS = Facts(
     subject_en="mailbox rujukan-a",
     heard_at=_BEGAN,
     until=_BEGAN + timedelta(hours=1),
+)
+_PLANNED = AdvanceNotice(
+    news=AdvanceNews.PLANNED,
+    number="JCM-P261124-1415",
+    begins=_BEGAN + timedelta(days=7),
+    ends=_BEGAN + timedelta(days=7, hours=6),
+    why="Naik taraf pelayan mel",
+    made_at=_BEGAN,
+)
+_ADVANCE = AdvancePage(
+    notice=replace(
+        _PLANNED, begins=_BEGAN + timedelta(days=9), ends=_BEGAN + timedelta(days=9, hours=6), before=_PLANNED
+    ),
+    office=OFFICE,
+    addressee=Addressee(title="", organisation=""),
+    wording=load(),
 )
 _CAUSES = {
     (Language.MALAY, "sms"): "tiada jawapan",
@@ -259,7 +276,8 @@ def _values(key: str, language: Language, facts: Facts) -> dict[str, str]:
             }
             inner["you"] = "tuan/puan" if language is Language.MALAY else "you"
             inner["reference"] = "JCM.600-1/2 Jld. 1 (1)"
-            return {**values.for_page(facts, language), **inner, "count": "2"}
+            advance = _ADVANCE.values(language) if ".maintenance" in key else {}
+            return {**values.for_page(facts, language), **advance, **inner, "count": "2"}
 
 
 def _ended(facts: Facts) -> datetime:

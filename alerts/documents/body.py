@@ -59,7 +59,11 @@ def marks(facts: Facts, wording: Wording) -> list[Json]:
 
 def letter_body(facts: Facts, addressee: Addressee, language: Language, wording: Wording) -> Body:
     """Return what the letter tells. Raise `ValueError` for an announcement of what is never announced."""
-    values = {**for_page(facts, language), "you": _you(addressee, language), "reference": cited_reference(facts)}
+    values = {
+        **for_page(facts, language),
+        "you": form_of_address(addressee, language),
+        "reference": cited_reference(facts),
+    }
     values["enquiries"] = wording.say(language, "letter.enquiries", values)
     section = _section(facts, "letter")
     return Body(
@@ -71,7 +75,11 @@ def letter_body(facts: Facts, addressee: Addressee, language: Language, wording:
 
 def fax_body(facts: Facts, addressee: Addressee, language: Language, wording: Wording) -> Body:
     """Return what the fax tells in one language. Raise `ValueError` as `letter_body` does."""
-    values = {**for_page(facts, language), "you": _you(addressee, language), "reference": cited_reference(facts)}
+    values = {
+        **for_page(facts, language),
+        "you": form_of_address(addressee, language),
+        "reference": cited_reference(facts),
+    }
     return Body(
         title=wording.say(language, f"{_section(facts, 'fax')}.title", values),
         opening="",
@@ -79,7 +87,7 @@ def fax_body(facts: Facts, addressee: Addressee, language: Language, wording: Wo
     )
 
 
-def _you(addressee: Addressee, language: Language) -> str:
+def form_of_address(addressee: Addressee, language: Language) -> str:
     """Return how a text speaks to whom its salutation greets: "tuan/puan", or "YBhg. Datuk"."""
     if language is not Language.MALAY:
         return "you"
@@ -104,15 +112,15 @@ def _paragraphs(facts: Facts, language: Language, wording: Wording, kind: str, v
         told = {**values, **cause(facts, wording, language, "call"), **waits(facts, wording, language, "call")}
         texts = wording.say_all(language, f"call.{situation}", told)
     else:
-        told = {**values, "channels": _channels(language, wording, kind, values)}
+        told = {**values, "channels": channels_listed(language, wording, kind, values)}
         if facts.purpose in TELLS_OF_IT:
             for phrase in ("change", "scope", "instruction", *(["warning"] if kind == "letter" else [])):
                 told[phrase] = wording.say(language, f"{kind}.{phrase}.{facts.matter}", told)
         texts = wording.say_all(language, f"{_section(facts, kind)}.paragraphs", told)
-    return tuple(_paragraph(text) for text in texts)
+    return tuple(paragraph_of(text) for text in texts)
 
 
-def _channels(language: Language, wording: Wording, kind: str, values: Values) -> str:
+def channels_listed(language: Language, wording: Wording, kind: str, values: Values) -> str:
     """Return the office's channels as list items, each on its line, ended as a letter ends them."""
     items = wording.say_all(language, f"{kind}.channels", values)
     if kind == "letter" and items:
@@ -122,7 +130,8 @@ def _channels(language: Language, wording: Wording, kind: str, values: Values) -
     return "".join(f"\n{item}" for item in items)
 
 
-def _paragraph(text: str) -> Paragraph:
+def paragraph_of(text: str) -> Paragraph:
+    """Return a text as a paragraph; its further lines are the items of a list."""
     head, *lines = text.split("\n")
     return Paragraph(text=head, items=tuple(_item(line) for line in lines))
 

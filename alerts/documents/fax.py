@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from alerts.documents.body import Body, fax_body, marks, subtag
 from alerts.documents.printable import Json
 from alerts.documents.sender import letterhead, present, reference, signature
@@ -14,8 +16,15 @@ MALAY, ENGLISH = Language.MALAY, Language.ENGLISH
 
 def fax_data(facts: Facts, addressee: Addressee, wording: Wording) -> dict[str, Json]:
     """Return what `fax.typ` prints."""
-    office = facts.office
     bodies = {language: fax_body(facts, addressee, language, wording) for language in (MALAY, ENGLISH)}
+    return fax_of(facts, reference(facts), bodies, addressee, wording)
+
+
+def fax_of(
+    facts: Facts, reference: str, bodies: Mapping[Language, Body], addressee: Addressee, wording: Wording
+) -> dict[str, Json]:
+    """Return what `fax.typ` prints around *bodies*, the Malay and the English one."""
+    office = facts.office
     return {
         "lang": subtag(MALAY),
         "title": bodies[MALAY].title,
@@ -23,7 +32,7 @@ def fax_data(facts: Facts, addressee: Addressee, wording: Wording) -> dict[str, 
         "marks": marks(facts, wording),
         "head": letterhead(office, wording, MALAY),
         "heading": _both(wording, "heading"),
-        "fields": _fields(facts, addressee, wording),
+        "fields": _fields(facts, reference, addressee, wording),
         "remarks": _remarks(facts, wording),
         "boxes": _boxes(facts, wording),
         "bodies": [_body(body, wording, language) for language, body in bodies.items()],
@@ -42,7 +51,7 @@ def _both(wording: Wording, label: str) -> str:
     return malay if malay == english else f"{malay} / {english}"
 
 
-def _fields(facts: Facts, addressee: Addressee, wording: Wording) -> list[Json]:
+def _fields(facts: Facts, reference: str, addressee: Addressee, wording: Wording) -> list[Json]:
     """Return the rows of the cover. What is not known has no row: nobody can fill it in on a sent fax."""
     office = facts.office
     rows = (
@@ -51,7 +60,7 @@ def _fields(facts: Facts, addressee: Addressee, wording: Wording) -> list[Json]:
         (("to_fax", addressee.fax),),
         (("from", _joined(office.division, office.name)),),
         (("telephone", office.telephone), ("fax", office.fax)),
-        (("reference", reference(facts)),),
+        (("reference", reference),),
         (("notice", facts.number),),
     )
     return _rows(rows, wording)

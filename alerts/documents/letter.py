@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 
 from alerts.documents.body import Body, letter_body, marks, subtag
@@ -20,9 +21,18 @@ def letter_data(facts: Facts, addressee: Addressee, wording: Wording, language: 
     An English letter is for the Sarawak state service, which may write English; elsewhere the letter is Malay and English
     an attachment (MyPPSM, PO.1.1.1).
     """
-    office = facts.office
-    body = letter_body(facts, addressee, language, wording)
-    attach = office.english_attachment and language is Language.MALAY
+    attach = facts.office.english_attachment and language is Language.MALAY
+    languages = [language, *([Language.ENGLISH] if attach else [])]
+    bodies = {each: letter_body(facts, addressee, each, wording) for each in languages}
+    return letter_of(facts, reference(facts), bodies, addressee, wording)
+
+
+def letter_of(
+    facts: Facts, reference: str, bodies: Mapping[Language, Body], addressee: Addressee, wording: Wording
+) -> dict[str, Json]:
+    """Return what `letter.typ` prints around *bodies*: the letter's, and behind it that of an English attachment."""
+    office, (language, body) = facts.office, next(iter(bodies.items()))
+    attached = [each for each in bodies if each is not language]
     attention = addressee.attention.strip()
 
     def label(name: str) -> str:
@@ -33,7 +43,7 @@ def letter_data(facts: Facts, addressee: Addressee, wording: Wording, language: 
         "author": office.name,
         "marks": marks(facts, wording),
         "head": letterhead(office, wording, language),
-        "reference": {"label": label("reference"), "value": reference(facts)},
+        "reference": {"label": label("reference"), "value": reference},
         "date": {"label": label("date"), "value": moment.date(facts.noticed_at, language)},
         "addresses": _addresses(addressee),
         "attention": f"({label('attention')}: {attention})" if attention else "",
@@ -47,7 +57,7 @@ def letter_data(facts: Facts, addressee: Addressee, wording: Wording, language: 
         "unsigned": wording.say(language, "letter.unsigned") if office.unsigned else "",
         "copies": {"label": label("copies"), "lines": present(*office.copies)},
         "notice": {"label": label("notice"), "value": facts.number},
-        "attachments": [_translation(facts, addressee, wording)] if attach else [],
+        "attachments": [_translation(bodies[each], wording) for each in attached],
     }
 
 
@@ -86,13 +96,13 @@ def _salutation(addressee: Addressee, wording: Wording, language: Language) -> s
     return addressee.salutation
 
 
-def _translation(facts: Facts, addressee: Addressee, wording: Wording) -> dict[str, Json]:
+def _translation(body: Body, wording: Wording) -> dict[str, Json]:
     english = Language.ENGLISH
     return {
         "lang": subtag(english),
         "mark": wording.say(Language.MALAY, "letter.label.attachment"),
         "heading": wording.say(Language.MALAY, "letter.translation"),
-        **_body(letter_body(facts, addressee, english, wording)),
+        **_body(body),
         "closing": wording.say(english, "letter.closing"),
         "notes": [
             {"lang": subtag(language), "text": f"({wording.say(language, 'letter.translation_note')})"}

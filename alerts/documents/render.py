@@ -14,6 +14,7 @@ from pathlib import Path
 import fontpkg_arimo  # type: ignore[import-untyped]  # two constants
 import typst
 
+from alerts.documents.advance_notice import AdvancePage
 from alerts.documents.crest import Crest
 from alerts.documents.docket import Docket, docket_data
 from alerts.documents.dossier import Dossier, dossier_data
@@ -47,13 +48,21 @@ def letter(
 
     *crest*: one that could be drawn. Raise `ValueError` for an announcement of what is never announced outside.
     """
-    data = letter_data(facts, addressee, wording, language)
+    return _letter(letter_data(facts, addressee, wording, language), facts.noticed_at, crest)
+
+
+def advance_letter(page: AdvancePage, crest: Crest | None = None) -> PageContent:
+    """Return the letter that tells of planned maintenance, set as `letter` is."""
+    return _letter(page.letter_data(), page.at, crest)
+
+
+def _letter(data: dict[str, Json], at: datetime, crest: Crest | None) -> PageContent:
     for density in range(_LETTER_DENSITIES):
-        sheet = _Sheet("letter.typ", data, facts.noticed_at, density, crest)
+        sheet = _Sheet("letter.typ", data, at, density, crest)
         if sheet.count("own-pages") == 1:
             return sheet.page()
     # Two pages anyway: then comfortably.
-    return _Sheet("letter.typ", data, facts.noticed_at, 0, crest).page()
+    return _Sheet("letter.typ", data, at, 0, crest).page()
 
 
 def draw(crest: Crest) -> bool:
@@ -75,12 +84,20 @@ def fax(facts: Facts, addressee: Addressee, wording: Wording) -> PageContent:
 
     Raise `ValueError` for an announcement of what is never announced outside.
     """
-    data = fax_data(facts, addressee, wording)
+    return _fax(fax_data(facts, addressee, wording), facts.noticed_at, facts.office)
+
+
+def advance_fax(page: AdvancePage) -> PageContent:
+    """Return the fax page that tells of planned maintenance."""
+    return _fax(page.fax_data(), page.at, page.office)
+
+
+def _fax(data: dict[str, Json], at: datetime, office: Office) -> PageContent:
     for density in range(_FAX_DENSITIES):
-        sheet = _Sheet("fax.typ", data, facts.noticed_at, density)
+        sheet = _Sheet("fax.typ", data, at, density)
         if sheet.count("pages") == 1:
             break
-    return sheet.page(sender_line(facts.office))
+    return sheet.page(sender_line(office))
 
 
 def dossier(of: Dossier, digests: Mapping[str, str], wording: Wording) -> PageContent:

@@ -51,11 +51,14 @@ def enclosure(facts: Facts) -> str:
     return f"({reference(facts).rpartition('(')[2]}" if reference(facts) else ""
 
 
+def reference_to(office: Office, within: str) -> str:
+    """Return the file with what a page is called within it: "JCM.100-1/9/1 (JCM-07/2)"; "" where a clerk fills it in."""
+    file = ENCLOSURE.sub("", office.reference).strip()
+    return f"{file} ({within})" if file else ""
+
+
 def _enclosed(facts: Facts, enclosure: int) -> str:
-    file = ENCLOSURE.sub("", facts.office.reference).strip()
-    if not file:
-        return ""
-    return f"{file} ({facts.number})" if facts.purpose is Purpose.DRILL else f"{file} ({facts.number}/{enclosure})"
+    return reference_to(facts.office, facts.number if facts.purpose is Purpose.DRILL else f"{facts.number}/{enclosure}")
 
 
 def sender_line(office: Office) -> str:

@@ -172,8 +172,27 @@ def _bodies(kind: str) -> Iterator[tuple[str, Need]]:
     yield f"{kind}.staff.title", Need(always=_PAGE)
 
 
+def _advance(kind: str) -> Iterator[tuple[str, Need]]:
+    """Yield the texts of an advance notice. See `alerts.documents.advance_notice`."""
+    planned = _PAGE | _moments("ended") | {"why", "lasted"}
+    yield f"{kind}.maintenance.instruction", Need(always=planned, maybe=_PAGE_MAYBE | {"channels"})
+    for news in ("maintenance", "maintenance_changed", "maintenance_cancelled"):
+        always = planned
+        if news != "maintenance":
+            always |= _moments("was_began", "was_ended") | {"was_number"}
+        yield f"{kind}.{news}.title", Need(always=_PAGE)
+        if kind == "letter":
+            yield f"{kind}.{news}.opening", Need(always=always, maybe=_PAGE_MAYBE)
+        told = always if news == "maintenance_cancelled" else always | {"instruction"}
+        yield (
+            f"{kind}.{news}.paragraphs",
+            Need(several=True, always=told, maybe=_PAGE_MAYBE | {"enquiries", "channels"}),
+        )
+
+
 def _letter() -> Iterator[tuple[str, Need]]:
     yield from _bodies("letter")
+    yield from _advance("letter")
     for matter in OUTAGES:
         yield f"letter.warning.{matter}", Need(always=_PAGE)
     for news in PRINTED:
@@ -192,6 +211,7 @@ def _letter() -> Iterator[tuple[str, Need]]:
 
 def _fax() -> Iterator[tuple[str, Need]]:
     yield from _bodies("fax")
+    yield from _advance("fax")
     for label in (
         *("heading", "to", "attention", "to_fax", "from", "telephone", "fax", "moment", "reference", "notice"),
         *("pages", "classification", "open", "urgent", "action", "information", "subject"),

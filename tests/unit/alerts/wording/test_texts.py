@@ -14,6 +14,7 @@ from alerts.wording.need import NEEDS
 from alerts.wording.sms import compose as sms
 from alerts.wording.texts import load
 from alerts.wording.values import for_call, for_page, for_sms
+from tests.unit.alerts.documents.test_advance_notice import CHANGED, page
 from tests.unit.alerts.wording.situations import OUTAGE
 
 
@@ -173,9 +174,11 @@ def test_every_placeholder_a_text_may_use_has_a_value(plan: Plan) -> None:
             *bundle.for_call([each], Language.MALAY),
         }
     phrases = {"change", "scope", "instruction", "warning", "enquiries", "channels", "you", "reference"}
+    advance = set(page(CHANGED).values(Language.MALAY))
     for key, need in NEEDS.items():
         kind = key.partition(".")[0]
-        assert need.always | need.maybe <= given.get(kind, given["page"] | phrases), key
+        printed = given["page"] | phrases | (advance if ".maintenance" in key else set())
+        assert need.always | need.maybe <= given.get(kind, printed), key
         # Staff read on paper what a call says, but for what is said of a release.
         if kind == "call" and key != "call.closing" and not key.startswith("call.release."):
             assert need.always | need.maybe <= given["page"], key

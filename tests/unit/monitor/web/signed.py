@@ -43,6 +43,7 @@ from monitor.service.access.walls import Walls
 from monitor.service.declarer import Declarer
 from monitor.service.duty import Duty
 from monitor.service.hush import Silencer
+from monitor.service.portal.advance_notices import AdvanceNotices
 from monitor.service.portal.agency_editor import AgencyEditor
 from monitor.service.portal.documents import DocumentWriter
 from monitor.service.portal.mailbox_setup import MailboxSetups, SetupSite
@@ -69,6 +70,7 @@ from monitor.web.access.gate import Gate
 from monitor.web.access.tokens import token_pages
 from monitor.web.access.users import user_pages
 from monitor.web.access.walls import wall_pages
+from monitor.web.agency.advance import advance_pages
 from monitor.web.agency.drills import drill_pages
 from monitor.web.agency.history import history_pages
 from monitor.web.agency.mailbox import mailbox_setup_pages
@@ -162,6 +164,10 @@ class Site:
     async def open(self) -> None:
         """Write the agencies' documents."""
         await self.write(JCM=agency("JCM"), MDC=agency("MDC"))
+        await self.take_up()
+
+    async def take_up(self) -> None:
+        """Have what was written in force."""
         sources = [stored_source(each.document) for each in (await self.documents.latest()).values() if each.document]
         self.configuration = load(self.settings, {}, documents=sources).accepted()
 
@@ -326,6 +332,13 @@ async def house(
         )
         site = Site(directory / "site", database, clock, safe)
         await site.open()
+        advance = AdvanceNotices(
+            journal=JournalPages(database),
+            lifecycle=lifecycle,
+            clock=clock,
+            configuration=lambda: site.configuration,
+            crest=lambda _: None,
+        )
         setups = MailboxSetups(lifecycle, clock, premises or SetupPremises())
         pages = [
             partial(user_pages, administration),
@@ -333,6 +346,7 @@ async def house(
             partial(task_pages, orders, orders, orders),
             partial(incident_pages, service, orders, orders),
             partial(settings_pages, site.editor, clock),
+            partial(advance_pages, advance),
             partial(mailbox_setup_pages, setups, site.editor),
             partial(history_pages, service, History(database).transits),
             partial(statement_pages, monthly),

@@ -40,6 +40,10 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     # Whose it is stands in what was begun: `test_mailbox_setup` asks.
     "GET /mailboxes/consent": ("part", {"officer", "admin"}),
     "POST /agencies/{code}/settings/calendar": ("own", {"officer", "admin"}),
+    "GET /agencies/{code}/advance": ("own", {"officer", "admin"}),
+    "GET /agencies/{code}/advance/look": ("own", {"officer", "admin"}),
+    "POST /agencies/{code}/advance": ("own", {"officer", "admin"}),
+    "GET /agencies/{code}/advance/{number}/{file}": ("own", {"officer", "admin"}),
     "GET /agencies/{code}/telling": ("own", {"officer", "admin"}),
     "GET /agencies/{code}/mailboxes": ("own", {"officer", "admin"}),
     "POST /agencies/{code}/mailboxes": ("own", {"officer", "admin"}),

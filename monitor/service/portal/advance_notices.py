@@ -1,0 +1,254 @@
+"""Tells an agency's recipients of planned maintenance, on paper that people print, sign and send; nothing is sent from here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from alerts.documents.advance_notice import AdvanceNews, AdvanceNotice, AdvancePage
+from alerts.documents.body import Body
+from alerts.documents.crest import Crest
+from alerts.documents.render import advance_fax, advance_letter
+from alerts.documents.stack import stacked
+from alerts.model.channel import ON_PAPER, Channel
+from alerts.model.gateway import PageContent
+from alerts.model.notice import Addressee, Language
+from alerts.model.number import number_prefix
+from alerts.record.audit import Sealed
+from alerts.record.clock import Clock
+from alerts.wording.moment import MALAYSIA
+from monitor.config.agency.announcement import RecipientSettings
+from monitor.config.agency.probing import build_maintenance
+from monitor.config.loading import Configuration
+from monitor.config.model.registry import Agency
+from monitor.model.window import Stretch, Window, next_to_begin
+from monitor.proof.lifecycle import Lifecycle
+from monitor.service.order import NotDone, Unknown, agency_called
+from monitor.store.engine.journal import JournalFilter, JournalPages
+from monitor.store.engine.listing import NEWEST
+
+#: In the journal.
+MADE: Final = "advance notice made"
+DOWNLOADED: Final = "advance notice downloaded"
+#: Whoever tells of work half a year ahead can tell of a change of it.
+_LOOKED_BACK: Final = timedelta(days=400)
+#: Entries of all agencies that are read at once, and how often at most.
+_BATCH: Final = 200
+_BATCHES: Final = 25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComingWork:
+    """Maintenance that is still to begin: of a window that comes again and again, the next time."""
+
+    begins: datetime
+    ends: datetime
+    why: str
+    #: What recipients were told of it.
+    told: AdvanceNotice | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdvanceOverview:
+    """What is planned, and what was told of it."""
+
+    agency: str
+    works: Sequence[ComingWork]
+    #: Told, still to begin, and not planned any more: recipients are to hear of a change, or that it is cancelled.
+    outdated: Sequence[AdvanceNotice]
+    #: All that still matter, the newest first.
+    made: Sequence[AdvanceNotice]
+
+
+class AdvanceNotices:
+    """Makes advance notices, and remembers by the journal which were made. Raises `StoreAway` when the store is."""
+
+    def __init__(
+        self,
+        *,
+        journal: JournalPages,
+        lifecycle: Lifecycle,
+        clock: Clock,
+        configuration: Callable[[], Configuration],
+        crest: Callable[[str], Crest | None],
+    ) -> None:
+        """Ask *configuration* for the one in force. *crest* may read a file, and is asked in a thread."""
+        self._journal = journal
+        self._lifecycle = lifecycle
+        self._clock = clock
+        self._configuration = configuration
+        self._crest = crest
+        #: Nobody makes one twice by pressing a button twice.
+        self._making = asyncio.Lock()
+        #: To set type takes a core, and the probes need it, too.
+        self._setting = asyncio.Lock()
+
+    async def overview(self, quoted: str) -> AdvanceOverview:
+        """Return what is planned. Raise `Unknown` of an agency that is not watched."""
+        code, agency = self._called(quoted)
+        now = self._clock.now()
+        windows = build_maintenance(agency.maintenance, self._zone(agency))
+        mine = [each for whose, each in await self._all_made() if whose == code]
+        replaced = {each.before.number for each in mine if each.before is not None}
+        standing = [each for each in mine if each.number not in replaced and each.news is not AdvanceNews.CANCELLED]
+        return AdvanceOverview(
+            agency=code,
+            works=_coming(windows, standing, now),
+            outdated=[each for each in standing if each.begins > now and not _is_planned(windows, each)],
+            made=[each for each in reversed(mine) if each.ends > now],
+        )
+
+    def recipients(self, quoted: str) -> Sequence[RecipientSettings]:
+        """Return whom the agency tells of outages, and so of this."""
+        return list(self._called(quoted)[1].announcement.recipients.values())
+
+    async def draft(self, quoted: str, begins: datetime | None, before: str = "") -> AdvanceNotice:
+        """Return what would be made now: of the work that *begins* then, in the place of the notice called *before*.
+
+        Work alone is planned, both are a change, a notice alone is cancelled. Raise `NotDone`.
+        """
+        found = await self.overview(quoted)
+        work = next((each for each in found.works if each.begins == begins), None)
+        old = next((each for each in found.outdated if each.number == before), None)
+        about: ComingWork | AdvanceNotice | None = work or old
+        if about is None or (begins is not None and work is None) or (before and old is None):
+            raise NotDone.said("advance_gone")
+        if work is not None and work.told is not None:
+            raise NotDone.said("advance_made", by=work.told.made_by, number=work.told.number)
+        if not any(_papers(each) for each in self.recipients(quoted)):
+            raise NotDone.said("advance_nobody", agency=found.agency)
+        now = self._clock.now()
+        news = AdvanceNews.CANCELLED if work is None else AdvanceNews.CHANGED if old else AdvanceNews.PLANNED
+        return AdvanceNotice(
+            news=news,
+            number=_number(found.agency, now, {each.number for _, each in await self._all_made()}),
+            begins=about.begins,
+            ends=about.ends,
+            why=about.why,
+            made_at=now,
+            before=old,
+        )
+
+    async def make(self, quoted: str, begins: datetime | None, before: str, by: str) -> AdvanceNotice:
+        """Make one, and write down that it was. Raise `NotDone`, also when it was made already."""
+        async with self._making:
+            made = await self.draft(quoted, begins, before)
+            detail = {
+                "agency": self._called(quoted)[0],
+                "number": made.number,
+                "news": str(made.news),
+                "from": made.begins.isoformat(),
+                "until": made.ends.isoformat(),
+                "why": made.why,
+                "before": before,
+            }
+            await self._lifecycle.told(by, MADE, detail)
+        return made
+
+    def said(self, quoted: str, notice: AdvanceNotice, language: Language) -> Body:
+        """Return what its letter says: to a recipient of letters, if there is one."""
+        recipients = sorted(self.recipients(quoted), key=lambda each: Channel.LETTER not in each.channels)
+        addressee = next((each.build_addressee() for each in recipients), Addressee(title="", organisation=""))
+        return self._page(quoted, notice, addressee).body("letter", language)
+
+    async def papers(self, quoted: str, number: str, channel: Channel, by: str, *, both_sides: bool = False) -> bytes:
+        """Return the pages of one that was made, to today's recipients, as one PDF to be printed. Raise `Unknown`."""
+        code, _ = self._called(quoted)
+        notice = next((each for whose, each in await self._all_made() if (whose, each.number) == (code, number)), None)
+        theirs = [each.build_addressee() for each in self.recipients(code) if channel in _papers(each)]
+        if notice is None or not theirs:
+            raise Unknown.said("advance_unknown", number=number[:40])
+        pages = []
+        for addressee in theirs:
+            async with self._setting:
+                pages.append(await asyncio.to_thread(self._set, code, self._page(code, notice, addressee), channel))
+        made = await asyncio.to_thread(stacked, pages, number, both_sides=both_sides)
+        detail = {"agency": code, "number": number, "channel": str(channel), "sha256": sha256(made).hexdigest()}
+        await self._lifecycle.told(by, DOWNLOADED, detail)
+        return made
+
+    def _set(self, code: str, page: AdvancePage, channel: Channel) -> PageContent:
+        return advance_fax(page) if channel is Channel.FAX else advance_letter(page, self._crest(code))
+
+    def _page(self, quoted: str, notice: AdvanceNotice, addressee: Addressee) -> AdvancePage:
+        office = self._called(quoted)[1].build_office()
+        return AdvancePage(notice=notice, office=office, addressee=addressee, wording=self._configuration().wording)
+
+    def _called(self, quoted: str) -> tuple[str, Agency]:
+        agencies = self._configuration().registry.agencies
+        code = agency_called(quoted, agencies)
+        return code, agencies[code]
+
+    def _zone(self, agency: Agency) -> ZoneInfo:
+        return agency.time_zone or self._configuration().settings.time_zone
+
+    async def _all_made(self) -> Sequence[tuple[str, AdvanceNotice]]:
+        """Return those of all agencies, whose each is and the oldest first."""
+        since, before = self._clock.now() - _LOOKED_BACK, NEWEST
+        entries: list[Sealed] = []
+        for _ in range(_BATCHES):
+            page = await self._journal.page(JournalFilter(event=MADE), most=_BATCH, before=before)
+            entries += [each.entry for each in page.rows if each.entry is not None and each.entry.at >= since]
+            if page.before is None or not entries or entries[-1].at < since:
+                break
+            before = page.before
+        return _read(reversed(entries))
+
+
+def _papers(recipient: RecipientSettings) -> Sequence[Channel]:
+    return [each for each in recipient.channels if each in ON_PAPER]
+
+
+def _coming(windows: Iterable[Window], standing: Iterable[AdvanceNotice], now: datetime) -> Sequence[ComingWork]:
+    told = {(each.begins, each.ends): each for each in standing}
+    found: dict[datetime, ComingWork] = {}
+    for window in windows:
+        stretch: Stretch | None = next_to_begin(window.following, now)
+        # Of two that begin at once the longer is told.
+        if stretch is None or (stretch.begins in found and found[stretch.begins].ends >= stretch.ends):
+            continue
+        span = (stretch.begins, stretch.ends)
+        found[stretch.begins] = ComingWork(begins=span[0], ends=span[1], why=stretch.why, told=told.get(span))
+    return [found[each] for each in sorted(found)]
+
+
+def _is_planned(windows: Iterable[Window], notice: AdvanceNotice) -> bool:
+    stretches = (window.following(notice.begins) for window in windows)
+    return any(each is not None and (each.begins, each.ends) == (notice.begins, notice.ends) for each in stretches)
+
+
+def _number(agency: str, now: datetime, taken: Iterable[str]) -> str:
+    """Return what a notice is quoted by: the minute in which it was made, or the next that is free.
+
+    It is no number of a row: an older copy of the store would give those again, and two letters would bear the same.
+    """
+    known, at = set(taken), now.astimezone(MALAYSIA)
+    while (number := f"{number_prefix(agency)}-P{at:%y%m%d-%H%M}") in known:
+        at += timedelta(minutes=1)
+    return number
+
+
+def _read(entries: Iterable[Sealed]) -> Sequence[tuple[str, AdvanceNotice]]:
+    found: dict[tuple[str, str], AdvanceNotice] = {}
+    for entry in entries:
+        detail: Mapping[str, str] = entry.detail
+        # A purge has emptied it.
+        if "number" not in detail:
+            continue
+        whose = detail["agency"]
+        found[whose, detail["number"]] = AdvanceNotice(
+            news=AdvanceNews(detail["news"]),
+            number=detail["number"],
+            begins=datetime.fromisoformat(detail["from"]),
+            ends=datetime.fromisoformat(detail["until"]),
+            why=detail["why"],
+            made_at=entry.at,
+            made_by=entry.actor,
+            before=found.get((whose, detail["before"])),
+        )
+    return [(whose, each) for (whose, _), each in found.items()]

@@ -1,0 +1,98 @@
+"""The pages on which officers tell recipients of planned maintenance: what is planned, what would be written, what to print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment
+
+from alerts.model.channel import Channel
+from monitor.access.role import Permission
+from monitor.access.visitor import Visitor
+from monitor.service.order import NotDone
+from monitor.service.portal.advance_notices import AdvanceNotices
+from monitor.web.access.gate import Needs, agency_in_path
+from monitor.web.ask import asked, others_asked, remember
+from monitor.web.form import MAY_SEND_FORMS, form_of
+from monitor.web.page import Tongue, language_of
+
+_Officer = Annotated[Visitor, Depends(Needs(Permission.EDIT_AGENCY, agency_in_path))]
+_FILES: Final[Mapping[str, Channel]] = {"surat.pdf": Channel.LETTER, "faks.pdf": Channel.FAX}
+
+
+def advance_pages(notices: AdvanceNotices, templates: Mapping[Tongue, Environment]) -> APIRouter:
+    """Build the pages."""
+    router = APIRouter(include_in_schema=False)
+
+    async def listed(
+        request: Request, code: str, visitor: Visitor, *, why: NotDone | None = None, made: str = ""
+    ) -> Response:
+        papers = {channel for each in notices.recipients(code) for channel in each.channels}
+        facts = {"told": await notices.overview(code), "papers": papers, "why": why, "made": made}
+        return _page(request, visitor, templates, "advance.html", facts)
+
+    @router.get("/agencies/{code}/advance")
+    async def planned(request: Request, code: str, visitor: _Officer) -> Response:
+        return remember(request, await listed(request, code, visitor, made=request.query_params.get("made", "")[:40]))
+
+    @router.get("/agencies/{code}/advance/look")
+    async def look(request: Request, code: str, visitor: _Officer) -> Response:
+        begins, before = request.query_params.get("begins", ""), request.query_params.get("before", "")
+        try:
+            draft = await notices.draft(code, _moment(begins), before)
+        except NotDone as wrong:
+            return await listed(request, code, visitor, why=wrong)
+        facts = {
+            "code": code.upper(),
+            "draft": draft,
+            "body": notices.said(code, draft, language_of(Tongue.MALAY)),
+            "recipients": notices.recipients(code),
+            "begins": begins,
+            "before": before,
+        }
+        return remember(request, _page(request, visitor, templates, "advance_look.html", facts))
+
+    @router.post("/agencies/{code}/advance")
+    async def make(request: Request, code: str, visitor: _Officer) -> Response:
+        fields = await form_of(request)
+        try:
+            made = await notices.make(code, _moment(fields.get("begins", "")), fields.get("before", ""), by=visitor.by)
+        except NotDone as wrong:
+            return await listed(request, code, visitor, why=wrong)
+        return RedirectResponse(f"/agencies/{code.upper()}/advance?made={made.number}", status_code=303)
+
+    @router.get("/agencies/{code}/advance/{number}/{file}")
+    async def download(
+        code: str, number: str, file: str, visitor: _Officer, sides: Annotated[int, Query(ge=1, le=2)] = 1
+    ) -> Response:
+        if file not in _FILES:
+            raise HTTPException(404, f"there is no file {file[:80]!r} of a notice")
+        octets = await notices.papers(code, number, _FILES[file], visitor.by, both_sides=sides == 2)
+        headers = {"Content-Disposition": f'attachment; filename="{number}-{file}"'}
+        return Response(octets, media_type="application/pdf", headers=headers)
+
+    return router
+
+
+def _page(
+    request: Request, visitor: Visitor, templates: Mapping[Tongue, Environment], name: str, facts: Mapping[str, object]
+) -> Response:
+    # After a form, too: only the list can be got there in another language.
+    query = "" if request.method == "POST" else others_asked(request)
+    common = {"visitor": visitor, "path": request.url.path, "query": query}
+    page = templates[asked(request).tongue].get_template(name).render({**common, **facts})
+    return HTMLResponse(page, status_code=422 if facts.get("why") else 200, headers=MAY_SEND_FORMS)
+
+
+def _moment(written: str) -> datetime | None:
+    """Return the moment that a link or a form names; `None`: none. Raise `NotDone` of what no page of ours has written."""
+    if not written:
+        return None
+    try:
+        return datetime.strptime(written, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        raise NotDone.said("advance_gone") from None
