@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import io
 import re
@@ -80,11 +81,15 @@ def links(answer: httpx.Response, of: str) -> list[str]:
     return [html.unescape(each) for each in re.findall(r'href="([^"]+)"', answer.text) if of in each]
 
 
+def form_in(page: httpx.Response) -> dict[str, str]:
+    return dict(re.findall(r'name="(begins|before)" value="([^"]*)"', page.text))
+
+
 async def make(officer: httpx.AsyncClient, look: str) -> httpx.Response:
     """Look at what a link leads to, and press its button."""
     page = await officer.get(look)
     assert page.status_code == 200, shown(page)
-    return await officer.post(ADVANCE, data=dict(re.findall(r'name="(begins|before)" value="([^"]*)"', page.text)))
+    return await officer.post(ADVANCE, data=form_in(page))
 
 
 async def told(place: House, event: str) -> list[tuple[str, dict[str, str]]]:
@@ -105,14 +110,17 @@ async def test_what_would_be_written_is_shown_first_and_then_made_once(
     assert "Ketua Setiausaha, Kementerian Teladan: letter, fax 03-8000 4001" in shown(look)
     assert "Yang Dipertua, Majlis Teladan: neither letter nor fax: tell them by telephone" in shown(look)
     assert not await told(place, MADE)
-    made = await make(officer, link)
+    # A button that is pressed twice.
+    fields = form_in(look)
+    made, again = await asyncio.gather(*(officer.post(ADVANCE, data=fields) for _ in range(2)))
     assert (made.status_code, made.headers["location"]) == (303, f"{ADVANCE}?made=JCM-P261124-1415")
     after = await officer.get(made.headers["location"])
     assert "Notice JCM-P261124-1415 is made." in shown(after)
     assert not links(after, "look")
-    again = await officer.post(ADVANCE, data={"begins": "20261201T140000Z", "before": ""})
-    assert again.status_code == 422
-    assert "was made already, by Siti Contoh (siti)" in shown(again)
+    later = await officer.post(ADVANCE, data=fields)
+    for answer in (again, later):
+        assert answer.status_code == 422
+        assert "was made already, by Siti Contoh (siti)" in shown(answer)
     ((by, detail),) = await told(place, MADE)
     assert by == "Siti Contoh (siti)"
     assert (detail["agency"], detail["from"]) == ("JCM", "2026-12-01T14:00:00+00:00")
@@ -179,6 +187,13 @@ async def test_what_has_begun_is_not_told_beforehand_any_more(place: House, offi
     assert "No maintenance is to come." in shown(page)
     late = await officer.post(ADVANCE, data={"begins": "20261201T140000Z"})
     assert (late.status_code, await told(place, MADE)) == (422, [])
+    # Nor is it cancelled beforehand, whatever becomes of the window.
+    place.clock.move(-timedelta(hours=1))
+    await make(officer, f"{ADVANCE}/look?begins=20261201T140000Z")
+    await plan(place)
+    assert len(links(await officer.get(ADVANCE), "look?")) == 1
+    place.clock.move(timedelta(hours=1))
+    assert not links(await officer.get(ADVANCE), "look?")
 
 
 async def test_of_work_that_comes_again_the_next_time_is_told(place: House, officer: httpx.AsyncClient) -> None:
