@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -24,6 +24,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 _OF_APPEARANCE: Final = ("color-contrast", "target-size", "scrollable-region-focusable", "link-in-text-block")
 #: Who looks at what their role may see: the first of them that may.
 VISITORS: Final = {"admin": "pentadbir", "noc": "noc", "clerk": "kerani", "officer": "ali"}
+_ZONE: Final = ZoneInfo("Asia/Kuala_Lumpur")
+#: When maintenance of JCM's begins that recipients can be told of.
+PLANNED: Final = datetime.now(_ZONE).replace(hour=22, minute=0, second=0, microsecond=0) + timedelta(days=20)
 #: Routes that answer a person with a page under another address, or that are no page but a part of one, and why.
 ELSEWHERE: Final = {
     "GET /wall": ["/?wall=1"],
@@ -32,7 +35,11 @@ ELSEWHERE: Final = {
     "GET /agencies/{code}/fragment": [],
     "GET /agencies/{code}/test/{key}/fragment": [],
     # To be downloaded.
+    "GET /agencies/{code}/advance/{number}/{file}": [],
     "GET /agencies/{code}/statement/{month}/{file}": [],
+    "GET /agencies/{code}/advance/look": [
+        f"/agencies/{JCM.code}/advance/look?begins={PLANNED.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    ],
     # Where a provider sends somebody back to, who is sent on.
     "GET /mailboxes/consent": [],
 }
@@ -51,6 +58,8 @@ BESIDE: Final = {
 async def known(site: RunningSite) -> Mapping[str, str]:
     """Return what stands in this world for what a path names."""
     incident = await site.outage()
+    window = f"{{from: {PLANNED:%Y-%m-%d %H:%M}, until: {PLANNED:%Y-%m-%d} 23:30, why: Naik taraf pelayan}}"
+    await site.rewritten(JCM.code, lambda text: f"{text.rstrip()}\nmaintenance: [{window}]\n")
     notices = await site.ask(f"/notices?agency={UCM.code}")
     return {
         "code": JCM.code,
@@ -67,7 +76,7 @@ async def known(site: RunningSite) -> Mapping[str, str]:
 
 def last_month() -> str:
     """Return the month that is over, as an address has it."""
-    first = datetime.now(ZoneInfo("Asia/Kuala_Lumpur")).replace(day=1)
+    first = datetime.now(_ZONE).replace(day=1)
     return (first - timedelta(days=1)).strftime("%Y-%m")
 
 
