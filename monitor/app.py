@@ -87,6 +87,7 @@ from monitor.store.probing.history import History
 from monitor.store.probing.processes import Processes
 from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.probing.retention import Keep, Retention
+from monitor.store.upkeep.advance_notices import AdvanceRecords
 from monitor.store.upkeep.answers import Answers
 from monitor.store.upkeep.apart import DocumentsAwayError
 from monitor.store.upkeep.documents import Documents
@@ -113,6 +114,7 @@ from monitor.web.agency.mailboxes import mailbox_pages
 from monitor.web.agency.settings import settings_pages
 from monitor.web.agency.statement import statement_pages
 from monitor.web.agency.trials import trial_pages
+from monitor.web.api.advance import advance_orders
 from monitor.web.api.declaration import declaration_orders
 from monitor.web.api.document import agency_documents
 from monitor.web.api.orders import incident_orders
@@ -505,7 +507,7 @@ class App:
             checks=lambda agency: view_checks(self._watch().inspector.latest(agency)),
         )
         advance = AdvanceNotices(
-            journal=JournalPages(self._database),
+            records=AdvanceRecords(self._database),
             lifecycle=self._lifecycle,
             clock=self._clock,
             configuration=self._configuration,
@@ -569,6 +571,7 @@ class App:
                 incident_orders(front, declarer),
                 declaration_orders(declarer),
                 silence_orders(silencer),
+                advance_orders(advance),
                 override_orders(self._duty),
                 agency_documents(editor),
                 mailbox_passwords(editor),

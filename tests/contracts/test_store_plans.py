@@ -34,6 +34,7 @@ from sqlalchemy.schema import SchemaItem
 from alerts.decide.drill import Exercise, ExerciseState, Trainee
 from alerts.decide.escalation import facts
 from alerts.decide.paper import Handling, LetterStep
+from alerts.documents.advance_notice import AdvanceNews, AdvanceNotice
 from alerts.model.alert import KnownAlert
 from alerts.model.delivery import AttemptState, Notice, NoticeState
 from alerts.model.event import Resolve
@@ -61,6 +62,7 @@ from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.probing.retention import Keep, Retention
 from monitor.store.schema.tables import metadata, run_before
 from monitor.store.upkeep import purge
+from monitor.store.upkeep.advance_notices import AdvanceRecords
 from probes.model.result import Outcome
 from tests.contracts.test_store import draft
 from tests.unit.alerts.people import MINUTE, OFFICE, SITI, SMS_SITI, T0, incident, trigger
@@ -132,6 +134,7 @@ PARTS: tuple[type | ModuleType, ...] = (
     Processes,
     ConfigurationRecords,
     JournalPages,
+    AdvanceRecords,
     audit,
     purge,
     purge.Search,
@@ -163,6 +166,7 @@ async def ask_everything(database: Database, asked: set[str]) -> None:
     for document in ("old", "new"):
         await records.apply("agency", {"JCM": (document, "jcm.yaml")}, T0)
     await records.apply("agency", {}, T0)
+    await ask_of_advance_notices(Noted(AdvanceRecords(database), asked))
     await ask_of_the_journal(database, asked, incidents[0].id)
     assert notices
 
@@ -373,6 +377,23 @@ async def ask_of_drills(drills: Any) -> None:
     await drills.asked_of("JCM", T0)
     await drills.during("JCM", T0, T0 + DAY)
     await drills.end(begun, T0 + DAY)
+
+
+async def ask_of_advance_notices(records: Any) -> None:
+    planned = AdvanceNotice(
+        news=AdvanceNews.PLANNED,
+        number="JCM-P261124-1415",
+        begins=T0 + DAY,
+        ends=T0 + 2 * DAY,
+        why="x",
+        made_at=T0,
+        made_by="x",
+    )
+    changed = replace(planned, news=AdvanceNews.CHANGED, number="JCM-P261124-1416", before=planned)
+    for each in (planned, changed):
+        assert await records.add("JCM", each, await records.of("JCM", T0))
+    await records.find("JCM", changed.number)
+    await records.taken([planned.number])
 
 
 async def ask_of_the_journal(database: Database, asked: set[str], incident_id: int) -> None:

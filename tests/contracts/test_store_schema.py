@@ -16,7 +16,7 @@ from unittest.mock import patch
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, inspect, make_url, select, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, insert, inspect, make_url, select, text
 from sqlalchemy.exc import DBAPIError
 
 from alerts.model.delivery import AttemptState
@@ -28,7 +28,8 @@ from monitor.store.probing.history import History
 from monitor.store.probing.retention import Keep, Retention
 from monitor.store.schema import migrations
 from monitor.store.schema.migrations import StoreTooNewError, upgrade
-from monitor.store.schema.tables import hour, metadata
+from monitor.store.schema.tables import advance_notice, hour, journal, metadata
+from monitor.store.upkeep.advance_notices import AdvanceRecords
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import trigger
 
@@ -268,3 +269,40 @@ async def test_who_had_acknowledged_before_it_could_expire_counts_as_heard_of_at
     assert taken.heard_at is not None
     assert taken.heard_at >= before
     assert taken.acknowledged_until == taken.heard_at + timedelta(hours=1), "of a plan that says nothing of it"
+
+
+async def test_advance_notices_that_the_journal_alone_had_are_there_after_the_upgrade(place: Place) -> None:
+    upgrade(place.url, to="0033")
+    begins = AT + timedelta(days=7)
+    told = {
+        "agency": "JCM",
+        "number": "JCM-P261124-1415",
+        "news": "maintenance",
+        "from": begins.isoformat(),
+        "until": (begins + MINUTE).isoformat(),
+        "why": "Naik taraf",
+        "before": "",
+    }
+    changed = told | {"number": "JKM-P261125-0900", "news": "maintenance_changed", "agency": "JKM"}
+    said = (
+        ("advance notice made", told),
+        ("renamed", {"what": "agency", "old": "JCM", "new": "JKM", "runs": "0"}),
+        ("advance notice made", changed | {"before": told["number"]}),
+        ("advance notice downloaded", told),
+    )
+    with place.engine.begin() as connection:
+        for number, (what, detail) in enumerate(said, 1):
+            sealed = {"previous": f"{number:064}", "content": "0" * 64, "hash": "0" * 64}
+            values = {"id": number, "at": AT, "actor": "Siti Contoh (siti)", "event": what, "detail": detail} | sealed
+            connection.execute(insert(journal).values(**values))
+
+    async with Database.open(place.directory, place.server) as database:
+        found = await AdvanceRecords(database).of("JKM", AT)
+        async with database.read() as connection:
+            entries = (
+                (await connection.execute(select(advance_notice.c.entry).order_by(advance_notice.c.id))).scalars().all()
+            )
+    first, second = found.notices
+    assert (first.number, second.number) == (told["number"], changed["number"])
+    assert (first.begins, first.made_at, first.made_by) == (begins, AT, "Siti Contoh (siti)")
+    assert (second.before, found.replaced, entries) == (first, {first.number}, [1, 3])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Final
@@ -19,7 +19,6 @@ from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.gateway import PageContent
 from alerts.model.notice import Addressee, Language
 from alerts.model.number import number_prefix
-from alerts.record.audit import Sealed
 from alerts.record.clock import Clock
 from alerts.wording.moment import MALAYSIA
 from monitor.config.agency.announcement import RecipientSettings
@@ -29,17 +28,12 @@ from monitor.config.model.registry import Agency
 from monitor.model.window import Stretch, Window, next_to_begin
 from monitor.proof.lifecycle import Lifecycle
 from monitor.service.order import NotDone, Unknown, agency_called
-from monitor.store.engine.journal import JournalFilter, JournalPages
-from monitor.store.engine.listing import NEWEST
+from monitor.store.upkeep.advance_notices import AdvanceRecords, ToldBeforehand
 
 #: In the journal.
-MADE: Final = "advance notice made"
 DOWNLOADED: Final = "advance notice downloaded"
-#: Whoever tells of work half a year ahead can tell of a change of it.
-_LOOKED_BACK: Final = timedelta(days=400)
-#: Entries of all agencies that are read at once, and how often at most.
-_BATCH: Final = 200
-_BATCHES: Final = 25
+#: Of so many minutes one is free: nobody makes more in them.
+_MINUTES: Final = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,41 +60,41 @@ class AdvanceOverview:
 
 
 class AdvanceNotices:
-    """Makes advance notices, and remembers by the journal which were made. Raises `StoreAway` when the store is."""
+    """Makes advance notices, and knows which were made. Raises `StoreAway` when the store is."""
 
     def __init__(
         self,
         *,
-        journal: JournalPages,
+        records: AdvanceRecords,
         lifecycle: Lifecycle,
         clock: Clock,
         configuration: Callable[[], Configuration],
         crest: Callable[[str], Crest | None],
     ) -> None:
         """Ask *configuration* for the one in force. *crest* may read a file, and is asked in a thread."""
-        self._journal = journal
+        self._records = records
         self._lifecycle = lifecycle
         self._clock = clock
         self._configuration = configuration
         self._crest = crest
-        #: Nobody makes one twice by pressing a button twice.
-        self._making = asyncio.Lock()
         #: To set type takes a core, and the probes need it, too.
         self._setting = asyncio.Lock()
 
     async def overview(self, quoted: str) -> AdvanceOverview:
         """Return what is planned. Raise `Unknown` of an agency that is not watched."""
-        code, agency = self._called(quoted)
         now = self._clock.now()
+        return self._seen(quoted, now, await self._told(quoted, now))
+
+    def _seen(self, quoted: str, now: datetime, told: ToldBeforehand) -> AdvanceOverview:
+        code, agency = self._called(quoted)
         windows = build_maintenance(agency.maintenance, self._zone(agency))
-        mine = [each for whose, each in await self._all_made() if whose == code]
-        replaced = {each.before.number for each in mine if each.before is not None}
-        standing = [each for each in mine if each.number not in replaced and each.news is not AdvanceNews.CANCELLED]
+        counting = [each for each in told.notices if each.number not in told.replaced]
+        standing = [each for each in counting if each.news is not AdvanceNews.CANCELLED]
         return AdvanceOverview(
             agency=code,
             works=_coming(windows, standing, now),
             outdated=[each for each in standing if each.begins > now and not _is_planned(windows, each)],
-            made=[each for each in reversed(mine) if each.ends > now],
+            made=[*reversed(told.notices)],
         )
 
     def recipients(self, quoted: str) -> Sequence[RecipientSettings]:
@@ -112,43 +106,44 @@ class AdvanceNotices:
 
         Work alone is planned, both are a change, a notice alone is cancelled. Raise `NotDone`.
         """
-        found = await self.overview(quoted)
+        now = self._clock.now()
+        return await self._draft(quoted, (begins, before), now, await self._told(quoted, now))
+
+    async def _draft(
+        self, quoted: str, about: tuple[datetime | None, str], now: datetime, told: ToldBeforehand
+    ) -> AdvanceNotice:
+        begins, before = about
+        found = self._seen(quoted, now, told)
         work = next((each for each in found.works if each.begins == begins), None)
         old = next((each for each in found.outdated if each.number == before), None)
-        about: ComingWork | AdvanceNotice | None = work or old
-        if about is None or (begins is not None and work is None) or (before and old is None):
+        told_of: ComingWork | AdvanceNotice | None = work or old
+        if told_of is None or (begins is not None and work is None) or (before and old is None):
             raise NotDone.said("advance_gone")
         if work is not None and work.told is not None:
             raise NotDone.said("advance_made", by=work.told.made_by, number=work.told.number)
-        if not any(_papers(each) for each in self.recipients(quoted)):
+        if not any(papers_of(each) for each in self.recipients(quoted)):
             raise NotDone.said("advance_nobody", agency=found.agency)
-        now = self._clock.now()
         news = AdvanceNews.CANCELLED if work is None else AdvanceNews.CHANGED if old else AdvanceNews.PLANNED
         return AdvanceNotice(
             news=news,
-            number=_number(found.agency, now, {each.number for _, each in await self._all_made()}),
-            begins=about.begins,
-            ends=about.ends,
-            why=about.why,
+            number=await self._free_number(found.agency, now),
+            begins=told_of.begins,
+            ends=told_of.ends,
+            why=told_of.why,
             made_at=now,
             before=old,
         )
 
     async def make(self, quoted: str, begins: datetime | None, before: str, by: str) -> AdvanceNotice:
         """Make one, and write down that it was. Raise `NotDone`, also when it was made already."""
-        async with self._making:
-            made = await self.draft(quoted, begins, before)
-            detail = {
-                "agency": self._called(quoted)[0],
-                "number": made.number,
-                "news": str(made.news),
-                "from": made.begins.isoformat(),
-                "until": made.ends.isoformat(),
-                "why": made.why,
-                "before": before,
-            }
-            await self._lifecycle.told(by, MADE, detail)
-        return made
+        code = self._called(quoted)[0]
+        while True:
+            now = self._clock.now()
+            told = await self._told(code, now)
+            made = replace(await self._draft(code, (begins, before), now, told), made_by=by)
+            # Somebody has made one meanwhile: perhaps this one.
+            if await self._records.add(code, made, told):
+                return made
 
     def said(self, quoted: str, notice: AdvanceNotice, language: Language) -> Body:
         """Return what its letter says: to a recipient of letters, if there is one."""
@@ -159,9 +154,11 @@ class AdvanceNotices:
     async def papers(self, quoted: str, number: str, channel: Channel, by: str, *, both_sides: bool = False) -> bytes:
         """Return the pages of one that was made, to today's recipients, as one PDF to be printed. Raise `Unknown`."""
         code, _ = self._called(quoted)
-        notice = next((each for whose, each in await self._all_made() if (whose, each.number) == (code, number)), None)
-        theirs = [each.build_addressee() for each in self.recipients(code) if channel in _papers(each)]
-        if notice is None or not theirs:
+        notice = await self._records.find(code, number)
+        theirs = [each.build_addressee() for each in self.recipients(code) if channel in papers_of(each)]
+        # A purge may have taken the one that it says is changed or cancelled.
+        is_whole = notice is not None and (notice.news is AdvanceNews.PLANNED or notice.before is not None)
+        if notice is None or not theirs or not is_whole:
             raise Unknown.said("advance_unknown", number=number[:40])
         pages = []
         for addressee in theirs:
@@ -187,20 +184,25 @@ class AdvanceNotices:
     def _zone(self, agency: Agency) -> ZoneInfo:
         return agency.time_zone or self._configuration().settings.time_zone
 
-    async def _all_made(self) -> Sequence[tuple[str, AdvanceNotice]]:
-        """Return those of all agencies, whose each is and the oldest first."""
-        since, before = self._clock.now() - _LOOKED_BACK, NEWEST
-        entries: list[Sealed] = []
-        for _ in range(_BATCHES):
-            page = await self._journal.page(JournalFilter(event=MADE), most=_BATCH, before=before)
-            entries += [each.entry for each in page.rows if each.entry is not None and each.entry.at >= since]
-            if page.before is None or not entries or entries[-1].at < since:
-                break
-            before = page.before
-        return _read(reversed(entries))
+    async def _told(self, quoted: str, now: datetime) -> ToldBeforehand:
+        return await self._records.of(self._called(quoted)[0], now)
+
+    async def _free_number(self, agency: str, now: datetime) -> str:
+        """Return what a notice is quoted by: the minute in which it is made, or the next that is free.
+
+        It is no number of a row: an older copy of the store would give those again, and two letters would bear the same.
+        """
+        minutes = [now.astimezone(MALAYSIA) + timedelta(minutes=each) for each in range(_MINUTES)]
+        numbers = [f"{number_prefix(agency)}-P{at:%y%m%d-%H%M}" for at in minutes]
+        taken = await self._records.taken(numbers)
+        free = next((each for each in numbers if each not in taken), None)
+        if free is None:
+            raise NotDone.said("advance_many")
+        return free
 
 
-def _papers(recipient: RecipientSettings) -> Sequence[Channel]:
+def papers_of(recipient: RecipientSettings) -> Sequence[Channel]:
+    """Return the channels by which a recipient can be sent such a page."""
     return [each for each in recipient.channels if each in ON_PAPER]
 
 
@@ -220,35 +222,3 @@ def _coming(windows: Iterable[Window], standing: Iterable[AdvanceNotice], now: d
 def _is_planned(windows: Iterable[Window], notice: AdvanceNotice) -> bool:
     stretches = (window.following(notice.begins) for window in windows)
     return any(each is not None and (each.begins, each.ends) == (notice.begins, notice.ends) for each in stretches)
-
-
-def _number(agency: str, now: datetime, taken: Iterable[str]) -> str:
-    """Return what a notice is quoted by: the minute in which it was made, or the next that is free.
-
-    It is no number of a row: an older copy of the store would give those again, and two letters would bear the same.
-    """
-    known, at = set(taken), now.astimezone(MALAYSIA)
-    while (number := f"{number_prefix(agency)}-P{at:%y%m%d-%H%M}") in known:
-        at += timedelta(minutes=1)
-    return number
-
-
-def _read(entries: Iterable[Sealed]) -> Sequence[tuple[str, AdvanceNotice]]:
-    found: dict[tuple[str, str], AdvanceNotice] = {}
-    for entry in entries:
-        detail: Mapping[str, str] = entry.detail
-        # A purge has emptied it.
-        if "number" not in detail:
-            continue
-        whose = detail["agency"]
-        found[whose, detail["number"]] = AdvanceNotice(
-            news=AdvanceNews(detail["news"]),
-            number=detail["number"],
-            begins=datetime.fromisoformat(detail["from"]),
-            ends=datetime.fromisoformat(detail["until"]),
-            why=detail["why"],
-            made_at=entry.at,
-            made_by=entry.actor,
-            before=found.get((whose, detail["before"])),
-        )
-    return [(whose, each) for (whose, _), each in found.items()]

@@ -813,3 +813,26 @@ wall = Table(
     Column("made_at", Moment, nullable=False),
     Column("ends_at", Moment, nullable=False),
 )
+
+#: What recipients were told of planned maintenance beforehand. Each has its entry in the journal, and goes with that in a purge.
+advance_notice = Table(
+    "advance_notice",
+    metadata,
+    _id(),
+    #: The number of the entry that tells that it was made.
+    Column("entry", Integer, nullable=False, unique=True),
+    Column("agency", String(64), nullable=False),
+    #: What it is quoted by. Agencies whose codes begin alike have numbers that do.
+    Column("number", String(32), nullable=False, unique=True),
+    Column("news", String(32), nullable=False),
+    Column("begins", Moment, nullable=False),
+    Column("ends", Moment, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("made_by", String(200), nullable=False),
+    Column("made_at", Moment, nullable=False),
+    #: The number of the one whose place it takes.
+    Column("replaces", String(32)),
+    #: Whatever is told of the past is not read again.
+    Index("ix_advance_notice_agency_ends", "agency", "ends"),
+    Index("ix_advance_notice_replaces", "replaces"),
+)

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from alerts.record.audit import CHECKPOINT, PURGED, Sealed, tombstones_digest
 from alerts.record.store import Entry
 from monitor.store.engine import audit
-from monitor.store.schema.tables import incident, journal, metadata, notice, notice_incident
+from monitor.store.schema.tables import advance_notice, incident, journal, metadata, notice, notice_incident
 
 #: Incidents, and entries about none, that go in one transaction: others want to write, too.
 AT_ONCE = 200
@@ -152,6 +152,8 @@ async def carry_out(connection: AsyncConnection, doomed: Doomed, told: Entry) ->
     empty["purged_by"] = purge.number
     for numbers in _some(doomed.entries):
         await connection.execute(update(journal).where(journal.c.id.in_(numbers)).values(**empty))
+        # It says what its entry said.
+        await connection.execute(delete(advance_notice).where(advance_notice.c.entry.in_(numbers)))
     for ids in _some(doomed.notices):
         await _delete(connection, {notice: notice.c.id.in_(ids)})
     for ids in _some([id_ for id_, _ in doomed.incidents]):

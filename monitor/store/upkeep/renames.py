@@ -19,6 +19,7 @@ from monitor.store.probing.hours import with_added
 from monitor.store.schema.rows import BRIEF
 from monitor.store.schema.skip_scan import distinct
 from monitor.store.schema.tables import (
+    advance_notice,
     day,
     exercise,
     health,
@@ -132,7 +133,8 @@ async def _follow(
     await _move_each(connection, rota_feed, rota_feed.c.rota, renaming.rota)
     if renaming.what is Renamed.AGENCY:
         await _move_days(connection, database, renaming)
-        for table, column in ((exercise, exercise.c.agency), (pin_entry, pin_entry.c.agency)):
+        for table in (exercise, pin_entry, advance_notice):
+            column = table.c.agency
             await connection.execute(update(table).where(column == renaming.old).values({column: renaming.new}))
     return counts, still_open
 

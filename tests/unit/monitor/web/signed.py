@@ -57,6 +57,7 @@ from monitor.store.engine.journal import JournalPages
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
+from monitor.store.upkeep.advance_notices import AdvanceRecords
 from monitor.store.upkeep.answers import Answers
 from monitor.store.upkeep.documents import Documents
 from monitor.store.upkeep.keyring import Keyring
@@ -78,6 +79,7 @@ from monitor.web.agency.mailboxes import mailbox_pages
 from monitor.web.agency.settings import settings_pages
 from monitor.web.agency.statement import statement_pages
 from monitor.web.agency.trials import trial_pages
+from monitor.web.api.advance import advance_orders
 from monitor.web.api.declaration import declaration_orders
 from monitor.web.api.document import agency_documents
 from monitor.web.api.orders import incident_orders
@@ -333,7 +335,7 @@ async def house(
         site = Site(directory / "site", database, clock, safe)
         await site.open()
         advance = AdvanceNotices(
-            journal=JournalPages(database),
+            records=AdvanceRecords(database),
             lifecycle=lifecycle,
             clock=clock,
             configuration=lambda: site.configuration,
@@ -378,6 +380,7 @@ async def house(
             incident_orders(service, declarer),
             declaration_orders(declarer),
             silence_orders(silencer),
+            advance_orders(advance),
             override_orders(desk),
             agency_documents(site.editor),
             mailbox_passwords(site.editor),

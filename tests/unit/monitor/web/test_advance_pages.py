@@ -15,8 +15,9 @@ import pytest
 from pypdf import PdfReader
 from sqlalchemy import select
 
-from monitor.service.portal.advance_notices import DOWNLOADED, MADE
+from monitor.service.portal.advance_notices import DOWNLOADED
 from monitor.store.schema.tables import attempt, journal, notice
+from monitor.store.upkeep.advance_notices import MADE
 from tests.integration.watching import agency
 from tests.unit.monitor.web.signed import House, house
 
@@ -216,3 +217,29 @@ async def test_without_anybody_to_write_to_nothing_is_made(place: House, officer
     assert not await told(place, MADE)
     for written in ("kelmarin", "20261201T14", "99999999T999999Z"):
         assert (await officer.post(ADVANCE, data={"begins": written})).status_code == 422
+
+
+async def test_a_program_does_over_the_api_what_an_officer_does_on_the_pages(
+    place: House, officer: httpx.AsyncClient
+) -> None:
+    program, api = await place.program("officer:JCM"), f"/api/v1{ADVANCE}-notices"
+    (work,) = (await program.get(api)).json()["works"]
+    assert (work["begins"], work["told"]) == ("2026-12-01T14:00:00Z", "")
+    draft = (await program.get(f"{api}/draft", params={"begins": work["begins"]})).json()
+    assert "1 Disember 2026 (Selasa), pukul 10.00 malam" in " ".join(draft["text"])
+    assert [each["papers"] for each in draft["recipients"]] == [["letter", "fax"], []]
+    assert not await told(place, MADE)
+    order = {"begins": work["begins"], "by": "Ravi Contoh"}
+    made = await program.post(api, json=order, headers={"Idempotency-Key": "1"})
+    again = await program.post(api, json=order, headers={"Idempotency-Key": "1"})
+    assert (made.status_code, again.json()) == (201, made.json())
+    assert (made.json()["number"], made.json()["made_by"]) == ("JCM-P261124-1415", "Ravi Contoh (program konsol)")
+    refused = await program.post(api, json=order)
+    assert (refused.status_code, "was made already" in refused.json()["detail"]) == (409, True)
+    assert (await program.get(api)).json()["made"] == [made.json()]
+    pages = await program.get(f"{api}/JCM-P261124-1415/fax.pdf")
+    assert (pages.status_code, pages.content[:5]) == (200, b"%PDF-")
+    for other in ("JCM-P261124-1416/fax.pdf", "JCM-P261124-1415%00/letter.pdf"):
+        assert (await program.get(f"{api}/{other}")).status_code == 404
+    # And what was made by one is seen by the other.
+    assert "Notice" in shown(await officer.get(f"{ADVANCE}?made=JCM-P261124-1415", params={"lang": "en"}))

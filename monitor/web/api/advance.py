@@ -1,0 +1,193 @@
+"""Advance notices of maintenance over HTTP: what is planned and told, what a letter would say, make one, fetch its pages."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated, Final, Literal
+
+from fastapi import APIRouter, Depends, Query, Response
+from pydantic import BaseModel, Field, TypeAdapter
+
+from alerts.documents.advance_notice import AdvanceNews, AdvanceNotice
+from alerts.model.channel import Channel
+from alerts.model.notice import Language
+from monitor.access.role import Permission
+from monitor.access.visitor import Visitor
+from monitor.config.agency.announcement import RecipientSettings
+from monitor.service.portal.advance_notices import AdvanceNotices, ComingWork, papers_of
+from monitor.web.access.gate import Needs, agency_in_path
+from monitor.web.api.answer import NOT_FOUND, questions
+from monitor.web.api.bounded import given_orders
+from monitor.web.api.once import OnceOver, once_over, orderer_of
+from monitor.web.api.parameter import Moment
+from monitor.web.api.said import ApiWord, name_of
+from monitor.web.joining import join
+from monitor.web.problem import problems
+
+_PAGES: Final = {"letter.pdf": Channel.LETTER, "fax.pdf": Channel.FAX}
+_PDF: Final = {"description": "Pages to be printed.", "content": {"application/pdf": {}}}
+
+_Officer = Annotated[Visitor, Depends(Needs(Permission.EDIT_AGENCY, agency_in_path))]
+_Once = Annotated[OnceOver, Depends(once_over)]
+_Begins = Annotated[Moment | None, Query(description="When the work begins; without it: it is cancelled.")]
+_Before = Annotated[str, Query(max_length=32, description="The number of the notice whose place it takes.")]
+_Sides = Annotated[Literal[1, 2], Query(description="2: each addressee begins on a sheet of their own.")]
+
+
+class AdvanceNoticeWord(BaseModel):
+    """What recipients are told of one stretch of maintenance."""
+
+    number: str
+    news: AdvanceNews
+    begins: datetime
+    ends: datetime
+    why: str
+    made_at: datetime
+    #: Empty: it is not made yet.
+    made_by: str
+    #: The number of the one whose place it takes; empty: of none.
+    before: str
+
+
+class ComingWorkWord(BaseModel):
+    """Maintenance that is still to begin: of a window that comes again and again, the next time."""
+
+    begins: datetime
+    ends: datetime
+    why: str
+    #: The number of the notice by which recipients were told; empty: they were not.
+    told: str
+
+
+class AdvanceOverviewWord(BaseModel):
+    """What is planned, and what was told of it."""
+
+    agency: str
+    works: list[ComingWorkWord]
+    #: Told, still to begin, and not planned any more: tell of a change, or that it is cancelled.
+    outdated: list[AdvanceNoticeWord]
+    #: All whose work is not over, the newest first.
+    made: list[AdvanceNoticeWord]
+
+
+class AdvanceRecipientWord(BaseModel):
+    """Whom it is for."""
+
+    title: str
+    organisation: str
+    #: Of "letter" and "fax"; empty: to be told by telephone.
+    papers: list[Channel]
+
+
+class AdvanceDraftWord(BaseModel):
+    """What would be made, and what its letter would say."""
+
+    notice: AdvanceNoticeWord
+    #: Of the letter in Malay: its title, and then its paragraphs.
+    text: list[str]
+    recipients: list[AdvanceRecipientWord]
+
+
+class ApiAdvanceNotice(ApiWord):
+    """Of which work a notice is to be, and whose place it takes. Work alone is planned, both are a change, else it is cancelled."""
+
+    begins: Annotated[Moment | None, Field(description="When the work begins; without it: it is cancelled.")] = None
+    before: Annotated[str, Field(max_length=32, description="The number of the notice whose place it takes.")] = ""
+
+
+_NOTICE: Final = TypeAdapter(AdvanceNoticeWord)
+
+
+def advance_orders(notices: AdvanceNotices) -> APIRouter:
+    """Build the routes."""
+    router, asked = given_orders(), questions()
+    here = "/agencies/{code}/advance-notices"
+
+    @asked.get(
+        here,
+        summary="What maintenance is planned, and what recipients were told of it beforehand",
+        response_model=AdvanceOverviewWord,
+        responses=NOT_FOUND,
+    )
+    async def overview(code: str, _visitor: _Officer) -> AdvanceOverviewWord:
+        found = await notices.overview(code)
+        return AdvanceOverviewWord(
+            agency=found.agency,
+            works=[_work(each) for each in found.works],
+            outdated=[_word(each) for each in found.outdated],
+            made=[_word(each) for each in found.made],
+        )
+
+    @asked.get(
+        f"{here}/draft",
+        summary="What would be made now, and what its letter would say; nothing is written",
+        response_model=AdvanceDraftWord,
+        responses=problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+    )
+    async def draft(code: str, _visitor: _Officer, begins: _Begins = None, before: _Before = "") -> AdvanceDraftWord:
+        made = await notices.draft(code, begins, before)
+        body = notices.said(code, made, Language.MALAY)
+        items = [[item.text for item in each.items] for each in body.paragraphs]
+        texts = [text for each, of_it in zip(body.paragraphs, items, strict=True) for text in (each.text, *of_it)]
+        return AdvanceDraftWord(
+            notice=_word(made),
+            text=[body.title, body.opening, *texts],
+            recipients=[_recipient(each) for each in notices.recipients(code)],
+        )
+
+    @router.post(
+        here,
+        summary="Make an advance notice; nothing is sent: its pages are to be printed, signed and sent",
+        response_model=AdvanceNoticeWord,
+        status_code=HTTPStatus.CREATED,
+    )
+    async def make(code: str, said: ApiAdvanceNotice, visitor: _Officer, carry_out: _Once) -> Response:
+        name = name_of(visitor, said.by)
+
+        async def act() -> AdvanceNoticeWord:
+            return _word(await notices.make(code, said.begins, said.before, by=name))
+
+        return await carry_out.answer(orderer_of(visitor), _NOTICE, act, HTTPStatus.CREATED)
+
+    @asked.get(
+        f"{here}/{{number}}/{{page}}",
+        summary="The pages of one to today's recipients; that they were fetched is in the journal",
+        response_class=Response,
+        responses={200: _PDF, **NOT_FOUND},
+    )
+    async def pages(
+        code: str, number: str, page: Literal["letter.pdf", "fax.pdf"], visitor: _Officer, sides: _Sides = 1
+    ) -> Response:
+        octets = await notices.papers(code, number, _PAGES[page], visitor.by, both_sides=sides == 2)
+        headers = {"Content-Disposition": f'attachment; filename="{number}-{page}"'}
+        return Response(octets, media_type="application/pdf", headers=headers)
+
+    both = APIRouter()
+    join(both, asked)
+    join(both, router)
+    return both
+
+
+def _word(notice: AdvanceNotice) -> AdvanceNoticeWord:
+    return AdvanceNoticeWord(
+        number=notice.number,
+        news=notice.news,
+        begins=notice.begins,
+        ends=notice.ends,
+        why=notice.why,
+        made_at=notice.made_at,
+        made_by=notice.made_by,
+        before=notice.before.number if notice.before else "",
+    )
+
+
+def _work(work: ComingWork) -> ComingWorkWord:
+    told = work.told.number if work.told else ""
+    return ComingWorkWord(begins=work.begins, ends=work.ends, why=work.why, told=told)
+
+
+def _recipient(recipient: RecipientSettings) -> AdvanceRecipientWord:
+    return AdvanceRecipientWord(
+        title=recipient.title, organisation=recipient.organisation, papers=list(papers_of(recipient))
+    )

@@ -1,0 +1,104 @@
+"""What every store promises about what recipients were told of planned maintenance beforehand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from sqlalchemy import select
+
+from alerts.documents.advance_notice import AdvanceNews, AdvanceNotice
+from alerts.record.store import Entry
+from monitor.model.renaming import Renamed, Renaming
+from monitor.store.backend.database import Database
+from monitor.store.schema.tables import advance_notice, journal
+from monitor.store.upkeep import purge
+from monitor.store.upkeep.advance_notices import MADE, AdvanceRecords
+from monitor.store.upkeep.renames import Renames
+from tests.unit.alerts.people import T0
+
+DAY = timedelta(days=1)
+PLANNED = AdvanceNotice(
+    news=AdvanceNews.PLANNED,
+    number="JCM-P261124-1415",
+    begins=T0 + 7 * DAY,
+    ends=T0 + 8 * DAY,
+    why="Naik taraf pelayan mel",
+    made_at=T0,
+    made_by="Siti Contoh (siti)",
+)
+#: Earlier than was told.
+MOVED = replace(
+    PLANNED,
+    news=AdvanceNews.CHANGED,
+    number="JCM-P261124-1416",
+    begins=T0 + 2 * DAY,
+    ends=T0 + 3 * DAY,
+    before=PLANNED,
+)
+
+
+async def add(records: AdvanceRecords, agency: str, notice: AdvanceNotice) -> bool:
+    return await records.add(agency, notice, await records.of(agency, notice.made_at))
+
+
+async def test_what_was_told_is_found_by_its_agency_until_the_work_is_over(database: Database) -> None:
+    records = AdvanceRecords(database)
+    assert await add(records, "JCM", PLANNED)
+    assert await add(records, "MDC", replace(PLANNED, number="MDC-P261124-1415"))
+    told = await records.of("JCM", T0)
+    assert (told.notices, told.replaced) == ([PLANNED], frozenset())
+    assert await records.find("JCM", PLANNED.number) == PLANNED
+    assert await records.find("MDC", PLANNED.number) is None
+    assert await records.taken([PLANNED.number, "JCM-P261124-1500"]) == {PLANNED.number}
+    assert (await records.of("JCM", PLANNED.ends)).notices == []
+    # Its pages can be printed for the file all the same.
+    assert await records.find("JCM", PLANNED.number) == PLANNED
+    async with database.read() as connection:
+        kept = (await connection.execute(select(journal).where(journal.c.event == MADE).order_by(journal.c.id))).first()
+        rows = (await connection.execute(select(advance_notice.c.entry).order_by(advance_notice.c.id))).scalars().all()
+    assert kept is not None
+    assert (kept.actor, kept.detail["from"], rows[0]) == ("Siti Contoh (siti)", PLANNED.begins.isoformat(), kept.id)
+
+
+async def test_what_was_replaced_stays_so_when_the_work_that_replaced_it_is_over(database: Database) -> None:
+    records = AdvanceRecords(database)
+    for each in (PLANNED, MOVED):
+        assert await add(records, "JCM", each)
+    told = await records.of("JCM", MOVED.ends)
+    assert (told.notices, told.replaced) == ([PLANNED], {PLANNED.number})
+    assert await records.find("JCM", MOVED.number) == MOVED
+
+
+async def test_who_has_not_seen_what_was_made_meanwhile_makes_nothing(database: Database) -> None:
+    records = AdvanceRecords(database)
+    seen = await records.of("JCM", T0)
+    assert await add(records, "JCM", PLANNED)
+    assert not await records.add("JCM", replace(PLANNED, number="JCM-P261124-1417"), seen)
+    # Nor does anybody give a number twice, whosever it is.
+    assert not await records.add("JCMX", PLANNED, seen)
+    async with database.read() as connection:
+        assert len((await connection.execute(select(journal.c.id).where(journal.c.event == MADE))).all()) == 1
+
+
+async def test_it_follows_its_agency_when_that_is_called_otherwise(database: Database) -> None:
+    records = AdvanceRecords(database)
+    assert await add(records, "JCM", PLANNED)
+    renaming = Renaming(what=Renamed.AGENCY, old="JCM", new="JKM")
+    await Renames(database).rename(renaming, by="Siti Contoh", now=T0, is_rest=False)
+    assert (await records.of("JKM", T0)).notices == [PLANNED]
+    assert (await records.of("JCM", T0)).notices == []
+
+
+async def test_a_purge_takes_it_with_its_entry(database: Database) -> None:
+    records = AdvanceRecords(database)
+    assert await add(records, "JCM", PLANNED)
+    later = replace(MOVED, made_at=T0 + DAY)
+    assert await add(records, "JCM", later)
+    async with database.write() as connection:
+        search = purge.Search(T0 + DAY)
+        doomed = await search.further(connection)
+        said = Entry(at=T0 + 9 * DAY, actor="Puan Arkib Contoh", event="", detail={"authority": "ANM.600-1/7/3 (12)"})
+        await purge.carry_out(connection, doomed, said)
+    assert await records.find("JCM", PLANNED.number) is None
+    assert await records.find("JCM", later.number) == replace(later, before=None)
