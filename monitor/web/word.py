@@ -22,6 +22,9 @@ _STRIPPED = StringConstraints(strip_whitespace=True, min_length=1)
 #: Whoever gives an order, as the journal keeps it.
 Name = Annotated[str, _STRIPPED, StringConstraints(max_length=100), AfterValidator(_legible)]
 
+#: Whoever has an incident, as the store keeps them: somebody who has signed in with the name that they sign in by.
+Holder = Annotated[str, _STRIPPED, StringConstraints(max_length=200), AfterValidator(_legible)]
+
 #: A reason, for the journal and whoever wonders.
 Why = Annotated[str, _STRIPPED, StringConstraints(max_length=500), AfterValidator(_legible)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -61,21 +62,43 @@ def _hears(incident: Mapping[str, Any], usual: str) -> str:
     return "nobody was told of it" if incident["untold"] else usual
 
 
-def ack(incident: Number, by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
+def ack(
+    incident: Number,
+    *,
+    take_over: Annotated[
+        str,
+        typer.Option(
+            "--take-over",
+            help="Whom you take it over from, as the command says without this; nothing changes if they have it no more.",
+            metavar="NAME",
+            show_default=False,
+        ),
+    ] = "",
+    by: By = "",
+    config: Config = DEFAULT_CONFIG,
+    socket: Socket = None,
+) -> None:
     """Acknowledge an incident: the escalation to staff stops, the announcement does not.
 
     For a while (`acknowledge_for`, an hour): do it again, remark on it or release its announcement, and it lasts as long
-    again. Who is not heard of is reminded by SMS, and then the next of the staff are told.
+    again. Who is not heard of is reminded by SMS, and then the next of the staff are told. What another has stays theirs,
+    unless you take it over: they hear so by SMS, and so does whoever was told of it.
     """
-    found = _order(config, socket, incident, "acknowledge", by)
-    if found["state"] == "resolved":
-        typer.echo(f"{found['number']} is over: nothing to acknowledge.")
+    by = by or login_name()
+    if take_over:
+        found = _order(config, socket, incident, "take-over", by, of=take_over)
     else:
-        # What it is about now: it may have got worse since it was read.
-        until = clock(found["acknowledged_until"])
-        typer.echo(
-            f"{found['number']} ({found['matter']}) is acknowledged by {found['acknowledged_by']} until {until}."
-        )
+        found = _order(config, socket, incident, "acknowledge", by)
+    number, holder = found["number"], found["acknowledged_by"]
+    if found["state"] == "resolved":
+        typer.echo(f"{number} is over: nothing to acknowledge.")
+        return
+    # What it is about now: it may have got worse since it was read.
+    stands = f"{number} ({found['matter']}) is acknowledged by {holder} until {clock(found['acknowledged_until'])}."
+    how = "" if holder == by else f"\nTo have it yourself: pantau ack {number} --take-over {shlex.quote(holder)}"
+    if take_over and how:
+        fail(f"Nothing has changed: {stands}{how}")
+    typer.echo(f"{stands}{how}")
 
 
 def hand_on(incident: Number, by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:

@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 
 from monitor.access.visitor import Visitor
-from monitor.web.word import Name, Why
+from monitor.web.word import Holder, Name, Why
 
 
 class ApiWord(BaseModel):
@@ -31,7 +31,7 @@ class ApiRemark(ApiWord):
 class TakingOver(ApiWord):
     """Whom an incident is taken over from, as `acknowledged_by` names them."""
 
-    of: Name
+    of: Holder
 
 
 class ApiReason(ApiWord):

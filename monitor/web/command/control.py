@@ -16,7 +16,13 @@ from monitor.service.front import Front
 from monitor.views.overview import IncidentView, NoticeView, view_incident
 from monitor.web.portal import reload_response
 from monitor.web.problem import answer_with_problems
-from monitor.web.word import Id, Why, Word
+from monitor.web.word import Holder, Id, Why, Word
+
+
+class TakeOverWord(Word):
+    """Who takes an incident over, and from whom."""
+
+    of: Holder
 
 
 class RemarkWord(Word):
@@ -87,6 +93,10 @@ def control(source: Front, *parts: APIRouter) -> FastAPI:
     @app.post("/incidents/{number}/acknowledge")
     async def acknowledge(number: str, word: Word) -> IncidentView:
         return view_incident(await source.acknowledge(number, word.by))
+
+    @app.post("/incidents/{number}/take-over")
+    async def take_over(number: str, said: TakeOverWord) -> IncidentView:
+        return view_incident(await source.take_over(number, said.by, said.of))
 
     @app.post("/incidents/{number}/remark")
     async def remark(number: str, said: RemarkWord) -> IncidentView:

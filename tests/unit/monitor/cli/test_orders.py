@@ -32,6 +32,7 @@ COMMANDS = [
     ("incidents",),
     ("notices",),
     ("ack", "JCM-01"),
+    ("ack", "JCM-01", "--take-over", "Ravi Contoh"),
     ("remark", "JCM-01", "cakera diganti"),
     ("hand-on", "JCM-01"),
     ("release", "JCM-01"),
@@ -170,6 +171,24 @@ async def test_a_person_takes_an_incident_on(office: Office, number: str) -> Non
         code, said = await office.ask("ack", number, "--by", "Siti Contoh")
 
     assert (code, said) == (0, "JCM-01 (both) is acknowledged by Siti Contoh until 01/12 14:15:00.\n")
+
+
+async def test_what_another_has_is_taken_over_from_them_and_from_nobody_else(office: Office) -> None:
+    async with office.open(Service()):
+        await office.ask("ack", "JCM-01", "--by", "Siti Contoh (siti)")
+        asked = await office.ask("ack", "JCM-01", "--by", "Ravi Contoh")
+        wrong = await office.ask("ack", "JCM-01", "--by", "Ravi Contoh", "--take-over", "Mei Contoh")
+        right = await office.ask("ack", "JCM-01", "--by", "Ravi Contoh", "--take-over", "Siti Contoh (siti)")
+        late = await office.ask("ack", "JCM-01", "--by", "Mei Contoh", "--take-over", "Siti Contoh (siti)")
+
+    until = "until 01/12 14:15:00."
+    stands = f"JCM-01 (both) is acknowledged by Siti Contoh (siti) {until}\n"
+    how = "To have it yourself: pantau ack JCM-01 --take-over 'Siti Contoh (siti)'\n"
+    assert asked == (0, stands + how)
+    assert wrong == (1, f"Nothing has changed: {stands}{how}")
+    assert right == (0, f"JCM-01 (both) is acknowledged by Ravi Contoh {until}\n")
+    assert late[0] == 1
+    assert f"Nothing has changed: JCM-01 (both) is acknowledged by Ravi Contoh {until}" in late[1]
 
 
 async def test_a_person_says_what_is_being_done_and_has_it_for_longer(office: Office) -> None:
