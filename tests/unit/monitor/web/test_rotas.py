@@ -196,8 +196,9 @@ async def test_a_calendar_program_reads_a_rota_with_its_key_and_without_signing_
     assert [str(each["summary"]) for each in now] == ["Ali bin Contoh (JCM/bertugas)"]
     assert "DTEND:20261206T000000Z" in answer.text
 
-    assert f'href="{ROTA}?lang=en"' in (await browser.post(f"{ROTA}/feeds")).text
-    # Shown once: neither the page nor the store has it.
+    assert f'href="{ROTA}?lang=en"' in (await browser.post(f"{ROTA}/overrides")).text
+    # Shown once: neither the page nor the store has it, nor would the page in another language.
+    assert "?lang=" not in (await browser.post(f"{ROTA}/feeds")).text
     key = urlsplit(address).query.removeprefix("key=")
     assert key not in (await browser.get(ROTA)).text
     async with place.database.read() as connection:

@@ -61,6 +61,7 @@ async def set_up(place: House, browser: httpx.AsyncClient) -> Siti:
     form = {"offer": offer, "code": code_at(secret, place.clock.now()), "password": PASSWORD}
     done = await browser.post(PAGE, data=form)
     assert done.status_code == 200, done.text
+    assert "?lang=" not in done.text
     return Siti(browser, secret, codes_on(done))
 
 

@@ -347,6 +347,9 @@ async def test_who_did_what_from_where_is_in_the_journal_and_no_secret_is(place:
     code = shown.text.partition('class="secret">')[2].partition("<")[0]
     assert len(code) == 11
     assert "Siti &lt;b&gt;Contoh" in shown.text
+    # The same page in another language would be one without the code.
+    assert ("?lang=" in shown.text, "ditunjukkan sekali sahaja" in shown.text) == (False, True)
+    assert "?lang=en" in (await boss.get("/users/siti")).text
     async with place.database.read() as connection:
         rows = (await connection.execute(select(journal.c.actor, journal.c.event, journal.c.detail))).all()
     by_boss = [(row.event, row.detail) for row in rows if row.actor == "Bos Contoh (bos)"]

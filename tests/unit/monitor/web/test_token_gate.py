@@ -130,6 +130,7 @@ async def test_only_the_digest_is_kept_and_the_journal_says_who_made_it(place: H
     page = await boss.post("/tokens", data={"name": "konsol", "role": "duty", "agency": "jcm", "days": "30"})
     secret = page.text.partition('class="secret">')[2].partition("<")[0]
     assert secret.startswith("pantau_")
+    assert "?lang=" not in page.text
     assert len(secret) == 50
     again = await boss.get("/tokens")
     assert secret not in again.text

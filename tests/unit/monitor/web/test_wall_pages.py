@@ -37,6 +37,7 @@ async def make(admin: httpx.AsyncClient, agencies: str = "", days: str = "90") -
     """Make a link, and return the path of it."""
     made = await admin.post("/walls", data={"name": "Dinding Contoh", "agencies": agencies, "days": days})
     assert made.status_code == 200, made.text
+    assert "?lang=" not in made.text
     found = re.search(r'class="secret">http://localhost(/wall\?key=[^<]*)<', made.text)
     assert found
     return found[1]
