@@ -203,6 +203,7 @@ def filters_of(tongue: Tongue) -> dict[str, Callable[..., Any]]:
         **{section: saying(section) for section in _SIGNED_IN},
         "say": saying("say"),
         "letter": saying("letters"),
+        "writer": among("writers"),
         "role": among("roles"),
         "permission": among("permissions"),
         # Of the journal: in English it is what it is called there.

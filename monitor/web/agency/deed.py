@@ -27,6 +27,8 @@ KINDS: Final = ("mobile", "landline", "fax")
 VERIFIED: Final = "verified"
 #: How the fields begin in which windows from a calendar's file stand.
 OF_A_FILE: Final = "window-"
+#: And those that hold all of them, ticked or not.
+OFFERED: Final = "offered-"
 #: On which days windows of probing begin, as cron says it.
 DAYS: Final = ("*", "mon-fri", "sun-thu")
 #: How people say a span of time who have never seen one written: "10 minit".
@@ -80,7 +82,7 @@ def _add_maintenance(fields: Fields, _data: Mapping[str, Any], _routes: Sequence
 
 def _calendar(fields: Fields, data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
     there = maintenance_in(data)
-    wanted = [_window(value) for name, value in fields.items() if name.startswith(OF_A_FILE)]
+    wanted = [read_window(value) for name, value in fields.items() if name.startswith(OF_A_FILE)]
     return [AddItem(path=("maintenance",), value=each) for each in wanted if each not in there]
 
 
@@ -94,7 +96,7 @@ def maintenance_in(data: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
     ]
 
 
-def _window(written: str) -> Mapping[str, str]:
+def read_window(written: str) -> Mapping[str, str]:
     """Read a window as the page of a calendar's file holds it."""
     try:
         found = json.loads(written)

@@ -16,7 +16,7 @@ from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
 from monitor.config.files.document import LARGEST, document_of
 from monitor.config.files.edit import NotEditable, edit_text
-from monitor.model.document import DocumentVersion
+from monitor.model.document import DocumentVersion, digest_of
 from monitor.service.order import NotDone
 from monitor.service.portal.agency_editor import LISTED, AgencyDraft, AgencyEditor, DraftAnswer
 from monitor.store.upkeep.documents import DocumentsMovedOnError
@@ -75,6 +75,10 @@ def settings_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue
                     return await told(request, visitor, typed, draft, look.answer)
                 facts = await asyncio.to_thread(sheet.rota_look, await editor.latest(code), typed, draft, look)
                 return sheet.render(request, visitor, "rota_look.html", facts)
+            if typed.name == "calendar" and ("again" in fields or fields.get("shown") != digest_of(draft.text)):
+                before = await editor.started_from(code, draft.started_from)
+                facts = await asyncio.to_thread(sheet.calendar_again, typed, before, draft)
+                return sheet.render(request, visitor, "settings_calendar.html", facts)
             answer = await editor.save(draft, by=visitor.by, may_place=may_place)
         except (BadField, NotEditable, NotDone, DocumentsMovedOnError) as wrong:
             at = {wrong.field: (str(wrong),)} if isinstance(wrong, BadField) else {}

@@ -22,10 +22,21 @@ from monitor.config.agency.route import RouteDirection, RouteSettings, default_r
 from monitor.config.files.document import document_of
 from monitor.config.files.duration import NoDuration, format_duration, parse_duration
 from monitor.config.files.edit import NotEditable, edit_text
-from monitor.model.document import DocumentVersion
+from monitor.model.document import DocumentVersion, digest_of
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftAnswer, DraftLook
-from monitor.web.agency.calendar_file import read_calendar
-from monitor.web.agency.deed import BY_PLACE, DAYS, KINDS, NUMBERS, OF_A_FILE, VERIFIED, edits_of, maintenance_in
+from monitor.web.agency.calendar_file import MOST_EVENTS, read_calendar
+from monitor.web.agency.deed import (
+    BY_PLACE,
+    DAYS,
+    KINDS,
+    NUMBERS,
+    OF_A_FILE,
+    OFFERED,
+    VERIFIED,
+    edits_of,
+    maintenance_in,
+    read_window,
+)
 from monitor.web.agency.difference import differing_lines
 from monitor.web.agency.entry import mapping
 from monitor.web.agency.telling import LINES, MOST_PEOPLE, MOST_ROWS, OFFICE, SIGNATORY, field_of
@@ -202,18 +213,24 @@ class SettingsSheet:
         new = [each for each in found.windows if each not in there]
         fields = {f"{OF_A_FILE}{number}": json.dumps(each) for number, each in enumerate(new)}
         try:
-            changes = differing_lines(text, edit_text(text, edits_of("calendar", fields, data, ())))
-            why = ""
+            after, why = edit_text(text, edits_of("calendar", fields, data, ())), ""
         except NotEditable as wrong:
-            changes, why = (), str(wrong)
+            after, why = text, str(wrong)
+        offered = {f"{OFFERED}{number}": written for number, written in enumerate(fields.values())}
         return {
-            "code": version.agency,
-            "version": version,
-            "windows": list(zip(fields, fields.values(), new, strict=True)),
+            **_offer(version.agency, version.digest, TypedForm(fields={**fields, **offered}), text, after),
             "present": [each for each in found.windows if each in there],
             "refused": found.refused,
-            "changes": changes,
             "why": why,
+        }
+
+    @staticmethod
+    def calendar_again(typed: TypedForm, before: str, draft: AgencyDraft) -> Mapping[str, object]:
+        """Return what is shown of a calendar's file when other events of it are ticked. Raise `BadField`."""
+        is_asked_for = "again" in typed.fields
+        return {
+            **_offer(draft.agency, draft.started_from, typed, before, draft.text),
+            "is_other": not is_asked_for and "shown" in typed.fields,
         }
 
     @staticmethod
@@ -252,6 +269,28 @@ def _at_fields(typed: TypedForm, answer: DraftAnswer | None) -> Mapping[str, Seq
         if (field := field_of(typed.name, typed.fields, each.key)) is not None:
             found.setdefault(field, []).append(f"{each.message}; {each.instead}" if each.instead else each.message)
     return found
+
+
+def _offer(code: str, started_from: str, typed: TypedForm, before: str, after: str) -> Mapping[str, object]:
+    """Return the events of a calendar's file with those that are ticked, and what becomes different by these."""
+    offered = [name for name in typed.fields if name.startswith(OFFERED)][:MOST_EVENTS]
+    ticks = [f"{OF_A_FILE}{name.removeprefix(OFFERED)}" for name in offered]
+    written = [typed.fields[name] for name in offered]
+    return {
+        "code": code,
+        "started_from": started_from,
+        # What is saved is this and nothing else.
+        "shown": digest_of(after),
+        "windows": [
+            (name, tick, each, read_window(each), tick in typed.fields)
+            for name, tick, each in zip(offered, ticks, written, strict=True)
+        ],
+        "changes": differing_lines(before, after),
+        "present": (),
+        "refused": (),
+        "why": "",
+        "is_other": False,
+    }
 
 
 def _row(value: Any, keys: Iterable[str]) -> Mapping[str, Any]:

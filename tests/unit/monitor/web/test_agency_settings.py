@@ -18,7 +18,7 @@ from sqlalchemy import text
 from monitor.config.files.document import document_of
 from monitor.config.files.problem import Problem
 from monitor.config.loading import load
-from monitor.model.document import Pen, digest_of
+from monitor.model.document import Pen, WrittenDocument, digest_of
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor
 from monitor.service.portal.documents import DocumentsAnswer, DocumentsBrought, DocumentWriter
 from tests.integration.watching import agency
@@ -582,6 +582,17 @@ async def test_versions_tell_who_wrote_what_when_and_with_which_pen(place: House
     assert "+ interval: 10m" in shown(page)
     assert (await officer.get(VERSIONS, params={"from": "1", "to": "99"})).status_code == 200
     assert (await officer.get("/agencies/MDC/versions")).status_code == 403
+
+
+async def test_a_version_that_nobody_wrote_by_hand_says_what_pantau_did(
+    place: House, officer: httpx.AsyncClient
+) -> None:
+    brought = WrittenDocument(agency="JCM", name="jcm.yaml", text=MORE)
+    await place.site.documents.follow([brought], by="start", now=place.clock.now())
+    page = await officer.get(VERSIONS, params={"lang": "en"})
+    assert "<td>Pantau itself, as it started</td><td>files</td>" in page.text
+    page = await officer.get(SETTINGS, params={"lang": "ms"})
+    assert "ditulis oleh Pantau sendiri, semasa ia bermula pada 24/11/2026 14:15 (fail)" in shown(page)
 
 
 async def test_many_versions_are_listed_a_page_at_a_time(place: House, officer: httpx.AsyncClient) -> None:

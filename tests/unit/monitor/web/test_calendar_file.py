@@ -151,6 +151,13 @@ def shown(answer: httpx.Response) -> str:
     return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", answer.text)))
 
 
+def fields_in(page: httpx.Response) -> dict[str, str]:
+    """Return what a browser sends of the form of a calendar's file: of boxes those that are ticked."""
+    form = page.text[page.text.index("</header>") :].partition("</form>")[0]
+    fields = re.findall(r'<input type="(\w+)" name="([\w-]+)" value="([^"]*)"( checked)?', form)
+    return {name: html.unescape(value) for kind, name, value, ticked in fields if kind == "hidden" or ticked}
+
+
 async def bring(browser: httpx.AsyncClient, octets: bytes) -> httpx.Response:
     return await browser.post(f"{SETTINGS}/calendar", files={"file": ("kerja.ics", octets, "text/calendar")})
 
@@ -169,9 +176,7 @@ async def test_a_file_is_shown_before_it_is_saved_and_saved_as_any_form_is(place
     assert await place.site.text() == agency("JCM")
     assert f'href="{SETTINGS}?lang=ms"' in page.text
 
-    fields = re.findall(r'name="(form|started_from|window-\d+)" value="([^"]*)"', page.text)
-    assert len(fields) == 4
-    answer = await officer.post(SETTINGS, data={name: html.unescape(value) for name, value in fields})
+    answer = await officer.post(SETTINGS, data=fields_in(page))
     assert answer.headers.get("location") == f"{SETTINGS}?saved=2", shown(answer)
     assert await place.site.text() == agency("JCM") + (
         "maintenance:\n"
@@ -181,6 +186,42 @@ async def test_a_file_is_shown_before_it_is_saved_and_saved_as_any_form_is(place
     again = await bring(officer, calendar(once, often))
     assert "There is no new maintenance in this file." in shown(again)
     assert "There already" in shown(again)
+
+
+async def test_the_difference_is_shown_anew_for_other_ticks_and_nothing_is_saved_that_was_not_shown(
+    place: House,
+) -> None:
+    officer = await place.admitted("siti", "officer:JCM")
+    await officer.get(SETTINGS, params={"lang": "en"})
+    events = [event(f"DTSTART:202612{day}T220000", "DURATION:PT4H", name=f"Kerja {day}") for day in ("05", "06")]
+    page = await bring(officer, calendar(*events))
+    fields = fields_in(page)
+    del fields["window-0"]
+    # Saved at once, and asked for.
+    for button, is_told in (({}, True), ({"again": "1"}, False)):
+        page = await officer.post(SETTINGS, data=fields | button)
+        assert (page.status_code, "Not saved yet" in shown(page)) == (200, is_told)
+        assert "+ - {from: 2026-12-05" not in shown(page)
+        assert "+ - {from: 2026-12-06 22:00, until: 2026-12-07 02:00, why: Kerja 06}" in shown(page)
+        # What is not ticked can be ticked again.
+        assert [name for name in fields_in(page) if name.startswith(("window", "offered"))] == [
+            "offered-0",
+            "offered-1",
+            "window-1",
+        ]
+        assert "2026-12-05 22:00 until 2026-12-06 02:00: Kerja 05" in shown(page)
+        assert await place.site.text() == agency("JCM")
+    # Somebody else's edit meanwhile is shown, as for any form.
+    await place.site.write(JCM=agency("JCM") + "# Ravi\n")
+    clash = await officer.post(SETTINGS, data=fields_in(page))
+    assert clash.status_code == 409
+    again = await officer.post(SETTINGS, data=fields_in(clash))
+    assert "Not saved yet" in shown(again)
+    saved = await officer.post(SETTINGS, data=fields_in(again))
+    assert saved.status_code == 303
+    assert await place.site.text() == agency("JCM") + (
+        "maintenance:\n  - {from: 2026-12-06 22:00, until: 2026-12-07 02:00, why: Kerja 06}\n# Ravi\n"
+    )
 
 
 def test_a_zone_of_its_own_is_gone_by() -> None:
