@@ -26,7 +26,7 @@ from monitor.views.overview import AgencyView
 from monitor.views.own_health import worst
 from monitor.views.standing import AgencyStanding
 from monitor.web.ask import Ask
-from monitor.web.page import Card, Tongue, card_of, words
+from monitor.web.page import Card, PlaceLink, Tongue, card_of, words
 from monitor.web.strip import strip_of
 
 #: So many incidents and notices of somebody's own agencies are on their page.
@@ -39,6 +39,8 @@ _EFFORT = 6
 _COMPLAINTS = 5
 #: So many agencies have a card, the worst first; the others have a tile. A thousand cards were seventy screens.
 _CARDS = 8
+#: Whole pages of one of them: those of duty officers, of officers, and of whoever else looks at the same.
+_HEADS = 3
 #: So many different pages are kept: two languages, a wall, and what people look for. Each is half a megabyte.
 _KEPT = 8
 
@@ -57,9 +59,12 @@ class Rendering:
 
     #: Another with every change, also over a restart.
     etag: str
-    #: The whole page, and the part of it that changes.
-    page: PageBody
+    #: The part of the page that changes.
     state: PageBody
+    ask: Ask
+    path: str
+    #: The whole pages that were made of it, by where their viewers may go.
+    wholes: dict[tuple[PlaceLink, ...], PageBody] = field(default_factory=dict, compare=False)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -130,6 +135,17 @@ class Board:
             while len(self._renderings) > _KEPT:
                 del self._renderings[next(iter(self._renderings))]
             return known.rendering
+
+    async def page(self, rendering: Rendering, places: tuple[PlaceLink, ...] = ()) -> tuple[str, PageBody]:
+        """Return the whole page with its mark, for viewers who may go to these *places*. It is made when one asks."""
+        heads = blake2b(repr(places).encode(), digest_size=6).hexdigest() if places else ""
+        async with self._looking:
+            if (body := rendering.wholes.pop(places, None)) is None:
+                body = await asyncio.to_thread(self._whole, rendering, places)
+            rendering.wholes[places] = body
+            while len(rendering.wholes) > _HEADS:
+                del rendering.wholes[next(iter(rendering.wholes))]
+        return (f'{rendering.etag[:-1]}-{heads}"' if heads else rendering.etag), body
 
     async def _again(self, shown: _Shown, ask: Ask, known: _Kept | None, now: float) -> _Kept:
         """Return a page as things are now: as it was made before, unless something has changed."""
@@ -302,18 +318,24 @@ class Board:
         etag = f'"{blake2b(plain, digest_size=12).hexdigest()}"'
         if before is not None and before.etag == etag:
             return before
+        return Rendering(etag=etag, state=_body(plain), ask=ask, path=path)
+
+    def _whole(self, rendering: Rendering, places: tuple[PlaceLink, ...]) -> PageBody:
+        ask, path = rendering.ask, rendering.path
         page = self._template(ask, "status.html").render(
             # Every piece was escaped by its own template.
-            state=Markup(text),  # noqa: S704
-            etag=etag,
+            state=Markup(rendering.state.plain.decode()),  # noqa: S704
+            etag=rendering.etag,
             version=self._version,
             ask=ask,
             path=path,
             fragment=ask.address("/fragment" if path == "/" else f"{path}/fragment", tongue=ask.tongue),
             tongues=list(Tongue),
             standings=list(AgencyStanding),
+            # From five metres nobody goes anywhere.
+            places=() if ask.is_wall else places,
         )
-        return Rendering(etag=etag, page=_body(page.encode()), state=_body(plain))
+        return _body(page.encode())
 
 
 def _chosen(shown: _Shown, ask: Ask) -> Sequence[_Entry]:

@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from jinja2 import pass_context
@@ -22,6 +22,8 @@ from alerts.documents import phrase
 from alerts.model.notice import Language, Matter
 from alerts.wording import moment as in_words
 from alerts.wording.source import sections
+from monitor.access.role import Permission
+from monitor.access.visitor import Visitor
 from monitor.judging.attribution import RunVerdict
 from monitor.model.health import Health
 from monitor.model.route import Direction
@@ -89,6 +91,46 @@ class Card:
     lines: Sequence[RouteView]
     #: The kinds of checks that found something amiss, and what the gravest of it is.
     amiss: Sequence[tuple[str, Verdict]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceLink:
+    """A page in the head of all pages of somebody who has signed in."""
+
+    path: str
+    name: str
+
+
+#: Whoever looks after more agencies finds the link to its settings on each agency's own page.
+_MOST_EDITED: Final = 5
+
+
+def places_of(visitor: Visitor, tongue: Tongue) -> tuple[PlaceLink, ...]:
+    """Return where somebody may go who has signed in, besides how mail stands and their account; nobody else goes anywhere."""
+    if visitor.user is None:
+        return ()
+
+    def link(path: str, section: str, key: str, **values: str) -> PlaceLink:
+        return PlaceLink(path=path, name=words(section, tongue)[key].format(**values))
+
+    edited = sorted(visitor.scope(Permission.EDIT_AGENCY).agencies)
+    wanted = (
+        (Permission.ACKNOWLEDGE, [link("/duty", "duty", "tasks")]),
+        (Permission.READ_PEOPLE, [link("/rotas", "rotas", "heading")]),
+        (Permission.POST_LETTERS, [link("/letters", "access", "letters")]),
+        (
+            Permission.EDIT_AGENCY,
+            [link(f"/agencies/{each}/settings", "edit", "title", code=each) for each in edited]
+            if len(edited) <= _MOST_EDITED
+            else [],
+        ),
+        (Permission.READ_JOURNAL, [link("/journal", "journal", "title")]),
+        (
+            Permission.MANAGE_USERS,
+            [link("/users", "access", "users"), link("/tokens", "token", "tokens"), link("/walls", "wall", "title")],
+        ),
+    )
+    return tuple(each for permission, links in wanted if visitor.may(permission) for each in links)
 
 
 def _seen(agency: AgencyView, direction: Direction) -> Health:
@@ -204,6 +246,7 @@ def filters_of(tongue: Tongue) -> dict[str, Callable[..., Any]]:
         "say": saying("say"),
         "letter": saying("letters"),
         "writer": among("writers"),
+        "places": partial(places_of, tongue=tongue),
         "role": among("roles"),
         "permission": among("permissions"),
         # Of the journal: in English it is what it is called there.

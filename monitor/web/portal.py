@@ -49,7 +49,7 @@ from monitor.web.board import Board, PageBody, Rendering
 from monitor.web.joining import join
 from monitor.web.letters import letter_pages, letter_papers
 from monitor.web.notice import notice_pages
-from monitor.web.page import Tongue, filters_of
+from monitor.web.page import Tongue, filters_of, places_of
 from monitor.web.problem import answer_with_problems, describe_problems, problem, problems
 from monitor.web.refusal import answer_in_pages
 
@@ -331,6 +331,7 @@ def page_templates(*, signs_in: bool = False, openid: str = "") -> Mapping[Tongu
 
 
 _Reader = Annotated[Visitor, Depends(Needs(Permission.READ))]
+_ItsReader = Annotated[Visitor, Depends(Needs(Permission.READ, agency_in_path))]
 
 
 def _schema(app: FastAPI) -> APIRouter:
@@ -350,22 +351,21 @@ def _pages(noticeboard: Noticeboard, templates: Mapping[Tongue, Environment]) ->
 
     @router.get("/")
     async def status(request: Request, visitor: _Reader) -> Response:
-        rendering = await board.rendering(asked(request), visitor.scope(Permission.READ))
-        return remember(request, _page(request, rendering.etag, rendering.page))
+        ask = asked(request)
+        rendering = await board.rendering(ask, visitor.scope(Permission.READ))
+        return remember(request, _page(request, *await board.page(rendering, places_of(visitor, ask.tongue))))
 
     @router.get("/fragment")
     async def fragment(request: Request, visitor: _Reader) -> Response:
         rendering = await board.rendering(asked(request), visitor.scope(Permission.READ))
         return _page(request, rendering.etag, rendering.state)
 
-    its_readers = needs(Permission.READ, agency_in_path)
+    @router.get("/agencies/{code}")
+    async def agency(request: Request, code: str, visitor: _ItsReader) -> Response:
+        rendering, places = await of_agency(request, code), places_of(visitor, asked(request).tongue)
+        return remember(request, _page(request, *await board.page(rendering, places)))
 
-    @router.get("/agencies/{code}", dependencies=its_readers)
-    async def agency(request: Request, code: str) -> Response:
-        rendering = await of_agency(request, code)
-        return remember(request, _page(request, rendering.etag, rendering.page))
-
-    @router.get("/agencies/{code}/fragment", dependencies=its_readers)
+    @router.get("/agencies/{code}/fragment", dependencies=needs(Permission.READ, agency_in_path))
     async def agency_fragment(request: Request, code: str) -> Response:
         rendering = await of_agency(request, code)
         return _page(request, rendering.etag, rendering.state)

@@ -312,9 +312,10 @@ def test_an_agency_of_which_nothing_is_known_is_not_green() -> None:
 async def test_an_agency_that_has_no_route_yet_says_so_and_leads_to_a_first_mailbox() -> None:
     bare = replace(view("A001"), health={}, routes=())
     templates = page_templates(signs_in=True)
-    shown = await Board(Country(views=[bare, view("A002")]), templates, version="1").agency("A001", Ask())
-    assert shown
-    text = shown.page.plain.decode()
+    board = Board(Country(views=[bare, view("A002")]), templates, version="1")
+    rendering = await board.agency("A001", Ask())
+    assert rendering
+    text = (await board.page(rendering))[1].plain.decode()
     assert "belum ada peti mel" in text
     assert 'href="/agencies/A001/mailboxes/new"' in text
     assert "/agencies/A001/test" not in text
@@ -459,9 +460,11 @@ async def test_an_agencys_own_page_has_all_that_is_known_of_it_and_a_strange_cod
     assert fragment.text in text
     for told in ("A001-01", "554: pengirim ditolak", "A001/outbound/a", "A001/inbound/a", "24/11 14:15:00", "1.7 s"):
         assert told in text
-    again = await Board(source, page_templates(), version="1").agency("A001", Ask())
+    board = Board(source, page_templates(), version="1")
+    again = await board.agency("A001", Ask())
     assert again
-    assert gzip.decompress(again.page.packed) == again.page.plain
+    _, page = await board.page(again)
+    assert gzip.decompress(page.packed) == page.plain
 
 
 async def test_a_wall_shows_the_worst_how_many_more_and_no_table() -> None:
@@ -492,7 +495,7 @@ async def test_the_worst_have_bars_of_their_days_which_a_wall_has_not_and_a_day_
     assert await shared.rendering() is first
     source.sheets = {**source.sheets, T0.date(): DaySheet("b90")}
     second = await shared.rendering()
-    assert {*templates.rendered} == {"agency.html", "counts.html", "tiles.html", "status.html"}
+    assert {*templates.rendered} == {"agency.html", "counts.html", "tiles.html"}
     assert b"24/11/2026: gangguan 1 j 30 min" in second.state.plain
     assert second.etag != first.etag
 
@@ -520,8 +523,10 @@ async def test_without_its_script_the_page_asks_again_and_is_old_unless_proven_f
 
 
 async def test_the_packed_page_is_the_page() -> None:
-    made = await Board(Country(), page_templates(), version="1").rendering()
-    assert gzip.decompress(made.page.packed) == made.page.plain
+    board = Board(Country(), page_templates(), version="1")
+    made = await board.rendering()
+    _, page = await board.page(made)
+    assert gzip.decompress(page.packed) == page.plain
     assert gzip.decompress(made.state.packed) == made.state.plain
 
 

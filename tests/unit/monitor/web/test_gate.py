@@ -252,6 +252,31 @@ async def test_nobody_who_has_not_signed_in_is_let_on_anywhere_but_where_all_are
             }, (route, status)
 
 
+async def test_the_head_of_the_status_page_leads_where_somebody_may_go_and_nowhere_else(place: House) -> None:
+    marks = set()
+    for role, places in {
+        "viewer": [],
+        "officer:JCM": ["/rotas", "/agencies/JCM/settings"],
+        "clerk:JCM": ["/letters"],
+        "duty": ["/duty", "/rotas"],
+        "noc": ["/duty", "/rotas", "/journal"],
+        "admin": ["/rotas", "/journal", "/users", "/tokens", "/walls"],
+    }.items():
+        browser = await place.admitted(f"pelawat-{role.lower().replace(':', '-')}", role)
+        for path in ("/", "/agencies/JCM", "/account"):
+            page = await browser.get(path)
+            found = re.findall(r'<nav class="places".*?</nav>', page.text, re.DOTALL)
+            links = re.findall(r'<a href="([^"]+)"', found[0]) if found else []
+            assert [each for each in links if each not in {"/", "/account"}] == places, (role, path)
+        assert [(await browser.get(each)).status_code for each in places] == [200] * len(places), role
+        marks.add((await browser.get("/")).headers["ETag"])
+        assert 'class="places"' not in (await browser.get("/?wall=1")).text
+    # Who signs in at somebody else's browser is not shown that their page still holds; of the same roles it is one page.
+    assert len(marks) == 6
+    other = await place.admitted("pelawat-lain", "noc")
+    assert (await other.get("/")).headers["ETag"] in marks
+
+
 async def test_who_may_see_one_agency_is_shown_nothing_of_another(place: House) -> None:
     browser = await place.admitted("pelawat", "viewer:MDC")
     for path in ("/", "/fragment", "/api/v1/agencies", "/api/v1/letters"):
