@@ -197,6 +197,17 @@ def spells(rota: Rota, overrides: Sequence[Override], first: datetime, last: dat
     return tuple(found)
 
 
+def concerned(rota: Rota, override: Override, others: Sequence[Override], now: datetime) -> tuple[Contact, ...]:
+    """Return whose duty an override changes from *now* on: who takes it over, and who would have it without, each once.
+
+    *others*: those that stand beside it.
+    """
+    begins = max(override.begins, now)
+    without = spells(rota, [each for each in others if each.id != override.id], begins, override.ends)
+    relieved = [each.person for each in without if each.begins < override.ends and each.ends > begins and each.person]
+    return tuple({person.key: person for person in (override.contact, *relieved)}.values())
+
+
 def _changes(rota: Rota, overrides: Sequence[Override], after: datetime, before: datetime) -> Iterator[datetime]:
     """Yield the moments between the two at which somebody else may come on duty, in order, each once."""
     first, last = rota.day(after), rota.day(before)

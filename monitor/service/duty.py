@@ -13,9 +13,9 @@ import structlog
 
 from alerts.hours.wallclock import first_showing, last_showing
 from alerts.model.contact import Address, Contact
-from alerts.model.oncall import OUTLOOK, DutySpell, Gap, Override, Rota, gaps, next_handover, on_call, spells
+from alerts.model.oncall import OUTLOOK, DutySpell, Gap, Override, Rota, concerned, gaps, next_handover, on_call, spells
 from alerts.record.clock import Clock
-from alerts.record.store import Entry
+from alerts.record.store import Entry, StoreAway
 from monitor.access.role import OURSELVES, AgencyScope
 from monitor.config.loading import Configuration
 from monitor.config.model.registry import Agency
@@ -162,6 +162,23 @@ class Duty:
         log.info("override taken back", rota=gone.rota, person=gone.contact.key, by=by)
         await self._recount()
         return gone
+
+    async def concerned(self, override: Override) -> Sequence[Contact]:
+        """Return whose duty an override changes, made or taken back: who takes it over first, and who else would have it.
+
+        No notice tells them: whoever gives the order does.
+        """
+        named = self._roster().named.get(override.rota)
+        if named is None:
+            return [override.contact]
+        now = self._clock.now()
+        try:
+            async with self._store.reading() as ledger:
+                standing = await ledger.duty.standing(now, [named.name])
+        except StoreAway:
+            # The order is committed, and must not look as if it had failed.
+            return [override.contact]
+        return concerned(named, override, standing, now)
 
     async def keep_counting(self) -> NoReturn:
         """Export what is missing, once a minute, until cancelled."""

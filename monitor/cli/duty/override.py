@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -29,6 +30,7 @@ def add(
     made = ask(config, socket, "POST", "/overrides", order)
     span = f"from {day_and_time(made['begins'])} until {day_and_time(made['ends'])}"
     typer.echo(f"{made['name']} ({made['person']}) is on call for {made['rota']} {span}: override {made['id']}.")
+    _name_concerned(made)
 
 
 @app.command("list")
@@ -56,3 +58,10 @@ def remove(
     """Take an override back: whoever is planned is on call again."""
     gone = ask(config, socket, "POST", f"/overrides/{number}/remove", {"by": by or login_name()})
     typer.echo(f"Override {gone['id']} of {gone['rota']} is taken back.")
+    _name_concerned(gone)
+
+
+def _name_concerned(changed: Mapping[str, Any]) -> None:
+    """Say whom to tell: who is relieved must not wait for a call that never comes, nor who has the duty miss one."""
+    names = " and ".join(f"{each['name']} ({each['key']})" for each in changed["tell"])
+    typer.echo(f"Pantau tells nobody of this: tell {names}.")

@@ -18,11 +18,12 @@ from monitor.web.api.bounded import given_orders
 from monitor.web.api.once import OnceOver, once_over, orderer_of
 from monitor.web.api.parameter import Moment
 from monitor.web.api.said import ApiWord, name_of
-from monitor.web.command.duty import OverrideWord, view_override
+from monitor.web.command.duty import ChangedOverrideWord, OverrideWord, view_change, view_override
 from monitor.web.joining import join
 from monitor.web.word import Id
 
 _OVERRIDE = TypeAdapter(OverrideWord)
+_CHANGE = TypeAdapter(ChangedOverrideWord)
 _Colleague = Annotated[Visitor, Depends(Needs(Permission.READ_PEOPLE))]
 _Giver = Annotated[Visitor, Depends(Needs(Permission.OVERRIDE))]
 _Once = Annotated[OnceOver, Depends(once_over)]
@@ -49,29 +50,31 @@ def override_orders(duty: Duty) -> APIRouter:
 
     @router.post(
         "/overrides",
-        summary="Put somebody on call instead of whoever is planned",
-        response_model=OverrideWord,
+        summary="Put somebody on call instead of whoever is planned; tell them, and who is relieved: Pantau does not",
+        response_model=ChangedOverrideWord,
         status_code=HTTPStatus.CREATED,
     )
     async def add(said: ApiOverride, visitor: _Giver, carry_out: _Once) -> Response:
         permit(visitor, Permission.OVERRIDE, _agency_of(said.rota))
         name = name_of(visitor, said.by)
 
-        async def act() -> OverrideWord:
+        async def act() -> ChangedOverrideWord:
             begins = said.begins.isoformat() if said.begins else ""
-            return view_override(
-                await duty.add(rota=said.rota, person=said.person, begins=begins, ends=said.ends.isoformat(), by=name)
+            made = await duty.add(
+                rota=said.rota, person=said.person, begins=begins, ends=said.ends.isoformat(), by=name
             )
+            return view_change(made, await duty.concerned(made))
 
-        return await carry_out.answer(orderer_of(visitor), _OVERRIDE, act, HTTPStatus.CREATED)
+        return await carry_out.answer(orderer_of(visitor), _CHANGE, act, HTTPStatus.CREATED)
 
-    @router.delete("/overrides/{number}", summary="Take an override back", response_model=OverrideWord)
-    async def remove(number: Id, visitor: _Giver) -> OverrideWord:
+    @router.delete("/overrides/{number}", summary="Take an override back", response_model=ChangedOverrideWord)
+    async def remove(number: Id, visitor: _Giver) -> ChangedOverrideWord:
         found = next((each for each in await duty.overrides() if each.id == number), None)
         if found is None:
             raise Unknown(f"no override {number} stands; /api/v1/overrides lists them")
         permit(visitor, Permission.OVERRIDE, _agency_of(found.rota))
-        return view_override(await duty.remove(number, visitor.by))
+        gone = await duty.remove(number, visitor.by)
+        return view_change(gone, await duty.concerned(gone))
 
     both = APIRouter()
     join(both, asked)

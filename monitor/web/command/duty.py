@@ -5,6 +5,7 @@ The only answers of the service that hold telephone numbers: whoever may use the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime
 
 from fastapi import APIRouter
@@ -68,6 +69,13 @@ class OverrideWord(BaseModel):
     by: str
 
 
+class ChangedOverrideWord(OverrideWord):
+    """An override that was made or taken back, and whose duty that changes."""
+
+    #: Who took the duty over first, and then who would have it without. Pantau tells nobody of it.
+    tell: list[NextWord]
+
+
 class OverrideOrder(Word):
     """Who takes which duty over, from when until when, and who says so."""
 
@@ -91,13 +99,14 @@ def duties(duty: Duty) -> APIRouter:
         return [view_override(each) for each in await duty.overrides()]
 
     @router.post("/overrides")
-    async def add(order: OverrideOrder) -> OverrideWord:
+    async def add(order: OverrideOrder) -> ChangedOverrideWord:
         made = await duty.add(rota=order.rota, person=order.person, begins=order.begins, ends=order.ends, by=order.by)
-        return view_override(made)
+        return view_change(made, await duty.concerned(made))
 
     @router.post("/overrides/{number}/remove")
-    async def remove(number: Id, word: Word) -> OverrideWord:
-        return view_override(await duty.remove(number, word.by))
+    async def remove(number: Id, word: Word) -> ChangedOverrideWord:
+        gone = await duty.remove(number, word.by)
+        return view_change(gone, await duty.concerned(gone))
 
     return router
 
@@ -141,3 +150,9 @@ def view_override(override: Override) -> OverrideWord:
         ends=override.ends,
         by=override.by,
     )
+
+
+def view_change(override: Override, concerned: Sequence[Contact]) -> ChangedOverrideWord:
+    """Return an override that was made or taken back as it is answered."""
+    tell = [NextWord(key=each.key, name=each.name) for each in concerned]
+    return ChangedOverrideWord(**view_override(override).model_dump(), tell=tell)

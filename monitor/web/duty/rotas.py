@@ -127,13 +127,14 @@ def rota_pages(duty: Duty, desk: FeedDesk, templates: Mapping[Tongue, Environmen
         request: Request, visitor: Visitor, name: str, doing: Awaitable[Override], written: Mapping[str, str]
     ) -> Response:
         try:
-            await doing
+            changed = await doing
         except Unknown:
             raise
         except NotDone as wrong:
             facts = {"problem": "not_done", "why": wrong, "written": written}
             return await shown(request, visitor, name, status=409, **facts)
-        return RedirectResponse(path_of(name), status_code=303)
+        tell = urlencode([("tell", each.key) for each in await duty.concerned(changed)])
+        return RedirectResponse(f"{path_of(name)}?{tell}", status_code=303)
 
     async def shown(request: Request, visitor: Visitor, name: str, *, status: int = 200, **facts: object) -> Response:
         [view] = await duty.show("", "", only=[name])
@@ -143,6 +144,8 @@ def rota_pages(duty: Duty, desk: FeedDesk, templates: Mapping[Tongue, Environmen
             "view": view,
             "overrides": await standing(name),
             "candidates": duty.candidates(name),
+            # Of those that there are: anybody may write an address.
+            "tell": [each for each in duty.candidates(name) if each.key in request.query_params.getlist("tell")],
             "may_override": visitor.may(Permission.OVERRIDE, owner_of(name)),
             "written": {},
             "feeds": await desk.feeds(name),

@@ -22,6 +22,7 @@ from alerts.model.oncall import (
     Layer,
     Override,
     Rota,
+    concerned,
     gaps,
     next_handover,
     on_call,
@@ -343,3 +344,24 @@ def test_a_spell_in_which_nobody_is_on_call_is_one_too() -> None:
         ("siti", local("2026-11-28 08:00")),
         (None, local("2026-11-30 08:00")),
     ]
+
+
+def test_an_override_concerns_who_takes_over_and_whoever_would_have_the_duty_from_now_on() -> None:
+    def told(takes: Override, now: str, *others: Override) -> list[str]:
+        return [each.key for each in concerned(WEEKLY, takes, others, local(now))]
+
+    # Siti's week, and then Ravi's.
+    over_both = override(MEI, "2026-11-27 18:00", "2026-11-30 18:00", number=2)
+    assert told(over_both, "2026-11-26 12:00", over_both) == ["mei", "siti", "ravi"]
+    # What is past concerns nobody any more.
+    assert told(over_both, "2026-11-30 12:00", over_both) == ["mei", "ravi"]
+    # Who had taken the duty over before is relieved, too.
+    before = override(RAVI, "2026-11-27 08:00", "2026-11-29 08:00")
+    assert told(override(SITI, "2026-11-27 18:00", "2026-11-28 08:00", number=2), "2026-11-26 12:00", before) == [
+        "siti",
+        "ravi",
+    ]
+    # The end belongs to whoever comes next, and where nobody is on call nobody is relieved.
+    assert told(override(MEI, "2026-11-28 08:00", "2026-11-30 08:00"), "2026-11-26 12:00") == ["mei", "siti"]
+    gap = override(MEI, "2026-11-28 09:00", "2026-11-29 09:00", rota=WORKDAYS_ONLY)
+    assert [each.key for each in concerned(WORKDAYS_ONLY, gap, [], local("2026-11-26 12:00"))] == ["mei"]

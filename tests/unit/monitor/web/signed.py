@@ -141,6 +141,9 @@ class DutyDesk:
         self.made.append(made)
         return made
 
+    async def concerned(self, override: Override) -> list[Contact]:
+        return [override.contact]
+
     async def remove(self, number: int, _by: str) -> Override:
         gone = next(each for each in self.made if each.id == number)
         self.made.remove(gone)

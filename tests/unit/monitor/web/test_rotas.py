@@ -109,14 +109,22 @@ async def test_a_duty_is_handed_over_and_taken_back_in_ones_own_name(place: Hous
     browser = await place.admitted("siti", "officer:JCM")
     order = {"person": "siti", "begins": "", "ends": "2026-12-03T08:00"}
     answer = await browser.post(f"{ROTA}/overrides", data=order)
-    assert (answer.status_code, answer.headers["location"]) == (303, ROTA)
+    # Ali is relieved, and nobody else says so to him.
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{ROTA}?tell=siti&tell=ali")
+    after = await browser.get(answer.headers["location"])
+    tell = re.search(r'<div class="done" role="status">(.*?)</div>', after.text, re.DOTALL)
+    assert tell
+    assert "Maklumkan sendiri: Siti binti Contoh · 010-000 0101" in " ".join(re.sub(r"<[^>]+>", " ", tell[1]).split())
+    assert 'Ali bin Contoh · <a href="tel:+60100000102">' in tell[1]
+    assert f'href="{ROTA}?tell=siti&amp;tell=ali&amp;lang=en"' in after.text
     [made] = await place.duty.overrides()
     assert (made.rota, made.contact.key, made.by) == ("JCM/bertugas", "siti", "Siti Contoh (siti)")
     page = said(await browser.get(ROTA))
     assert "Sekarang: Siti binti Contoh hingga 03/12/2026 08:00 (menggantikan, menurut Siti Contoh (siti))" in page
 
     gone = await browser.post(f"{ROTA}/overrides/{made.id}/remove")
-    assert gone.status_code == 303
+    assert (gone.status_code, gone.headers["location"]) == (303, f"{ROTA}?tell=siti&tell=ali")
+    assert 'role="status"' not in (await browser.get(f"{ROTA}?tell=hantu")).text
     assert await place.duty.overrides() == []
     assert await told(place) == [
         ("Siti Contoh (siti)", "override made"),

@@ -129,6 +129,7 @@ async def test_a_duty_is_handed_over_and_taken_back(place: House) -> None:
     program, other = await place.program("officer:JCM"), await place.program("officer:MDC", name="lain")
     made = await program.post("/api/v1/overrides", json=OVERRIDE)
     assert (made.status_code, made.json()["person"], made.json()["by"]) == (201, "siti", "program konsol")
+    assert made.json()["tell"] == [{"key": "siti", "name": "Siti"}]
     assert [each["id"] for each in (await program.get("/api/v1/overrides")).json()] == [1]
     assert (await other.get("/api/v1/overrides")).json() == []
     assert (await other.delete("/api/v1/overrides/1")).status_code == 403
