@@ -204,7 +204,7 @@ def concerned(rota: Rota, override: Override, others: Sequence[Override], now: d
     """
     begins = max(override.begins, now)
     without = spells(rota, [each for each in others if each.id != override.id], begins, override.ends)
-    relieved = [each.person for each in without if each.begins < override.ends and each.ends > begins and each.person]
+    relieved = [each.person for each in without if each.begins < override.ends and each.person]
     return tuple({person.key: person for person in (override.contact, *relieved)}.values())
 
 
