@@ -34,9 +34,10 @@ class Failures:
         count = self._counted(now)
         if self.last is None or count < free:
             return None
-        wait = min(timedelta(seconds=2 ** min(count - free, 20)), _LONGEST)
-        # A clock that was set back must not lock anybody out for longer.
-        ends = min(self.last, now) + wait
+        # A clock that was set back must not lock anybody out: nobody waits for it to catch up. Two services' clocks may differ by less.
+        if self.last - now > _LONGEST:
+            return None
+        ends = self.last + min(timedelta(seconds=2 ** min(count - free, 20)), _LONGEST)
         return ends if ends > now else None
 
     def _counted(self, now: datetime) -> int:

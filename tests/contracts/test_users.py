@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -130,14 +131,25 @@ async def test_sessions_and_codes_end_with_what_they_were_given_for(database: Da
 async def test_failures_are_kept_until_somebody_signs_in(database: Database) -> None:
     users = Users(database)
     user = await made(users)
-    await users.fail(user.id, Failures(count=4, last=T0), entry())
+    await users.fail(user.id, entry(), counts=True)
+    # Of a browser that has a count of its own.
+    await users.fail(user.id, entry(), counts=False)
     found = await users.find("siti")
     assert found is not None
-    assert found.failures == Failures(count=4, last=T0)
+    assert found.failures == Failures(count=1, last=T0)
     await users.begin(session(user), entry())
     found = await users.find("siti")
     assert found is not None
     assert found.failures == Failures()
+
+
+async def test_what_fails_at_several_services_at_once_is_counted_each_time(database: Database) -> None:
+    users = Users(database)
+    user = await made(users)
+    await asyncio.gather(*(users.fail(user.id, entry(), counts=True) for _ in range(5)))
+    found = await users.find("siti")
+    assert found is not None
+    assert found.failures.count == 5
 
 
 async def test_a_new_code_takes_the_place_of_the_one_before(database: Database) -> None:

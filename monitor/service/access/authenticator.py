@@ -308,7 +308,8 @@ class Authenticator:
         now = self._clock.now()
         if session is None or now >= session.ends_at or now - session.seen_at >= IDLE or session.user.disabled_at:
             return None
-        if now - session.seen_at >= _SEEN:
+        # Also where it was seen by a clock that has been put back since: else nobody would be signed out until it has caught up.
+        if abs(now - session.seen_at) >= _SEEN:
             session = await self._see(session, now)
         return session
 
@@ -378,8 +379,7 @@ class Authenticator:
         if kept is None:
             _count(self._addresses, f"name {name}", now, _ADDRESSES)
             return
-        failures = kept.failures if device is not None else kept.failures.more(now)
-        await self._users.fail(kept.user.id, failures, _entry(kept.user, what, now, address))
+        await self._users.fail(kept.user.id, _entry(kept.user, what, now, address), counts=device is None)
 
     async def _enter(self, user: User, address: str, what: str = "signed in") -> NewSession | NewHalf:
         if not user.has_second_factor:

@@ -145,11 +145,18 @@ class Users:
             await connection.execute(delete(access_code).where(access_code.c.user_id == user_id))
             await audit.append(connection, [entry])
 
-    async def fail(self, user_id: int, failures: Failures, entry: Entry) -> None:
-        """Keep that a sign-in failed."""
-        values = {"failures": failures.count, "failed_at": failures.last}
+    async def fail(self, user_id: int, entry: Entry, *, counts: bool) -> None:
+        """Keep that a sign-in failed; it *counts* where whoever tries next is to wait.
+
+        It is counted by what the store says: another service may have counted one meanwhile.
+        """
+        mine = portal_user.c.id == user_id
+        so_far = select(portal_user.c.failures, portal_user.c.failed_at).where(mine).with_for_update()
         async with self._database.write() as connection:
-            await connection.execute(update(portal_user).where(portal_user.c.id == user_id).values(**values))
+            if counts and (row := (await connection.execute(so_far)).one_or_none()) is not None:
+                more = Failures(count=row.failures, last=row.failed_at).more(entry.at)
+                values = {"failures": more.count, "failed_at": more.last}
+                await connection.execute(update(portal_user).where(mine).values(**values))
             await audit.append(connection, [entry])
 
     # -- codes ---------------------------------------------------------------------------------------------------

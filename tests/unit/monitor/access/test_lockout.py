@@ -30,6 +30,13 @@ def test_a_wait_ends_by_itself_and_an_hour_later_nothing_is_held_against_anybody
     assert failures.more(T0 + timedelta(hours=1)).count == 1
 
 
-def test_a_clock_that_was_set_back_locks_nobody_out_for_longer() -> None:
-    ahead = Failures(count=5, last=T0 + timedelta(days=30))
-    assert ahead.until(T0, OF_ACCOUNT) == T0 + 4 * SECOND
+def test_a_clock_that_was_set_back_locks_nobody_out_until_it_has_caught_up() -> None:
+    ahead = Failures(count=5, last=T0 + timedelta(hours=1))
+    assert ahead.until(T0, OF_ACCOUNT) is None
+    # What fails then makes one wait as before.
+    assert ahead.more(T0).until(T0, OF_ACCOUNT) == T0 + 8 * SECOND
+
+
+def test_a_service_whose_clock_goes_a_little_slower_lets_nobody_guess_meanwhile() -> None:
+    ahead = Failures(count=5, last=T0 + 10 * SECOND)
+    assert ahead.until(T0, OF_ACCOUNT) == T0 + 14 * SECOND

@@ -215,6 +215,15 @@ async def test_a_session_ends_when_nobody_uses_it_and_after_a_shift_however_it_i
     assert (await browser.get("/")).status_code == 401
 
 
+async def test_a_clock_that_was_set_back_lets_no_session_go_on_for_longer(place: House) -> None:
+    place.clock.move(60 * MINUTE)
+    browser = await place.signed_in("siti", "viewer")
+    place.clock.move(-60 * MINUTE)
+    assert (await browser.get("/")).status_code == 200
+    place.clock.move(31 * MINUTE)
+    assert (await browser.get("/")).status_code == 401
+
+
 async def test_a_new_session_has_a_new_key_whatever_the_browser_had_before(place: House) -> None:
     await place.signed_in("siti", "viewer")
     async with place.browser() as browser:

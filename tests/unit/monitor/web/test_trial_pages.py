@@ -110,6 +110,14 @@ async def test_one_at_a_time_of_an_agency_and_three_in_a_minute(place: House, of
     assert (await press(officer)).status_code == 303
 
 
+async def test_nobody_waits_for_a_clock_that_was_set_back_to_catch_up(place: House, officer: httpx.AsyncClient) -> None:
+    for _ in range(3):
+        await press(officer)
+        place.bench.trials[-1].ended_at = T0
+    place.clock.move(-timedelta(hours=1))
+    assert (await press(officer)).status_code == 303
+
+
 async def test_thirty_in_an_hour(place: House, officer: httpx.AsyncClient) -> None:
     for _ in range(30):
         assert (await press(officer)).status_code == 303
