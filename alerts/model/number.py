@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Final
 
+#: What the numbers of drills begin with, and those of incidents should not.
+DRILLS_BEGIN: Final = "LATIH"
 _MORE_DIGITS = re.compile(r"(?<=\d\d)\d+$")
 #: With the hyphen. The code may hold others: "PPD-01-01".
 _QUOTED = re.compile(r"([A-Z0-9][A-Z0-9-]*)-(\d{1,6})", re.ASCII)

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from alerts.model.channel import Channel
 from alerts.model.gateway import GatewayKind
+from alerts.model.number import DRILLS_BEGIN, number_prefix
 from monitor.config.agency.calendar import check_gazette, check_office_hours
 from monitor.config.agency.checks import ChecksSettings, ServiceChecksSettings, read_checks
 from monitor.config.agency.contact import check_contacts
@@ -282,6 +283,10 @@ def check_agency(agency: Agency, provision: Provision, findings: Findings, claim
     """Note what does not make sense in an agency file by itself, and what it claims among all files."""
     instead = "another short code, or one file for both"
     claims.append(Claim(kind="agency code", name=agency.agency, path=("agency",), instead=instead))
+    if number_prefix(agency.agency) == DRILLS_BEGIN:
+        findings["agency"].warning(
+            f"gives its incidents the numbers of drills: {DRILLS_BEGIN}-01 would be either", "another short code"
+        )
     _check_mail(agency, provision, findings, claims, trust)
     if provision.probing is not None:
         check_probing(agency.probing.over(provision.probing), agency.probing, findings["probing"])

@@ -15,15 +15,13 @@ from alerts.decide.drill import Exercise, ExerciseState, may_follow
 from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
 from alerts.model.notice import Facts, Language
+from alerts.model.number import DRILLS_BEGIN
 from alerts.record.store import Entry
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.schema.rows import FACTS, by_id, from_row
 from monitor.store.schema.skip_scan import distinct
 from monitor.store.schema.tables import drill, exercise, incident, notice, notice_incident
-
-#: What the numbers of drills begin with.
-PREFIX = "LATIH"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +39,7 @@ class Drill:
 
 def drill_called(drill_id: int) -> str:
     """Return the number of a drill, as its notices bear it."""
-    return f"{PREFIX}-{drill_id:02d}"
+    return f"{DRILLS_BEGIN}-{drill_id:02d}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
