@@ -168,8 +168,8 @@ async def _draft(code: str, typed: TypedForm, editor: AgencyEditor, sheet: Setti
     """Return what a form wants the document to be. Raise `BadField`, `NotEditable` or `NotDone`."""
     started_from = typed.fields.get("started_from", "")
     if typed.name == "text":
-        # Browsers end lines as mail does.
-        text = typed.fields.get("text", "").replace("\r\n", "\n").replace("\r", "\n")
+        # Browsers end lines as mail does, and what is pasted of a file may begin with the mark of its order of octets.
+        text = typed.fields.get("text", "").removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
         return AgencyDraft(agency=code, text=text, started_from=started_from)
     before = await editor.started_from(code, started_from)
     fields = {name: value.strip() for name, value in typed.fields.items()}

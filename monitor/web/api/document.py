@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
-from monitor.config.files.document import LARGEST
+from monitor.config.files.document import LARGEST, text_of
 from monitor.config.files.problem import Problem
 from monitor.config.loading import called_in_store
 from monitor.model.document import DocumentVersion, Pen, digest_of
@@ -188,7 +188,8 @@ async def _text(request: Request) -> str:
         if len(body) > LARGEST:
             raise HTTPException(413, f"a document has at most {LARGEST} octets")
     try:
-        return body.decode()
+        # As a file of it is read: exported, and brought again, it is the same.
+        return text_of(bytes(body))
     except UnicodeDecodeError:
         raise RequestValidationError([{"type": "text", "loc": ("body",), "msg": "is no UTF-8"}]) from None
 

@@ -648,3 +648,17 @@ async def test_who_looks_after_many_agencies_has_no_hundreds_of_links_on_each_pa
         many = await place.admitted("ravi", *(f"officer:{code}" for code in ("JCM", *codes)))
         assert "/settings" not in (await many.get("/account")).text
         assert f'href="{SETTINGS}"' in (await many.get("/agencies/JCM")).text
+
+
+async def test_a_text_is_kept_as_a_file_of_it_is_read_so_that_an_export_brings_nothing_new(
+    place: House, officer: httpx.AsyncClient
+) -> None:
+    ours, url = f"{agency('JCM')}# catatan\n", "/api/v1/agencies/JCM/document"
+    as_windows_has_it = "\ufeff" + ours.replace("\n", "\r\n")
+    program = await place.program("officer:JCM")
+    seen = {"If-Match": f'"{digest_of(await place.site.text())}"'}
+    answer = await program.put(url, content=as_windows_has_it, headers=seen)
+    assert (answer.status_code, await place.site.text()) == (200, ours)
+    assert answer.headers["ETag"] == (await program.get(url)).headers["ETag"]
+    await fill(place, officer, "text", text=as_windows_has_it.replace("catatan", "lagi"))
+    assert await place.site.text() == ours.replace("catatan", "lagi")
