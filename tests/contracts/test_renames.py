@@ -11,14 +11,20 @@ from sqlalchemy import select
 
 from alerts.model.incident import IncidentState
 from alerts.model.notice import Matter
+from alerts.record.store import Entry
+from monitor.access.role import AgencyScope, parse_assignment
 from monitor.judging.subject import Graded
 from monitor.model.health import Grade, Health
 from monitor.model.renaming import Renamed, Renaming
 from monitor.store.backend.database import Database
+from monitor.store.engine.drills import Drills
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
 from monitor.store.schema.tables import journal
 from monitor.store.upkeep.renames import Renames
+from monitor.store.upkeep.tokens import TokenRecords
+from monitor.store.upkeep.users import Users
+from monitor.store.upkeep.walls import WallLink, WallLinks
 from probes.model.result import Outcome
 from tests.unit.alerts.people import BRIEF, MINUTE, T0, trigger
 from tests.unit.monitor.store.probing.test_history import ended
@@ -121,3 +127,31 @@ async def test_an_open_incident_of_each_stays_with_its_name(database: Database, 
         assert {i.dedup_key: i.state for i in await ledger.open_incidents()} == dict.fromkeys(
             ("JCM", "JKM"), IncidentState.TRIGGERED
         )
+
+
+async def test_who_may_something_for_the_agency_may_it_still(database: Database) -> None:
+    users, tokens, walls = Users(database), TokenRecords(database), WallLinks(database)
+    of_both = {parse_assignment(each) for each in ("officer:JCM", "duty:JCM", "duty:JKM", "viewer", "clerk:UCM")}
+    entry = Entry(at=T0, actor=BY, event="said")
+    number = await users.add("siti", "Siti Contoh", entry)
+    await users.assign(number, of_both, entry)
+    await tokens.add("konsol", "a" * 64, of_both, T0 + DAY, entry)
+    link = WallLink(
+        name="Dinding", scope=AgencyScope(agencies={"JCM", "UCM"}), made_by=BY, made_at=T0, ends_at=T0 + DAY
+    )
+    await walls.add(link, "b" * 64, entry)
+    await walls.add(replace(link, scope=AgencyScope(everything=True)), "c" * 64, entry)
+    await Drills(database).begin("asked", contact="JCM/all", asked_by=BY, begins_at=T0, ends_at=T0 + DAY)
+    for _ in range(2):
+        await renamed(database, is_rest=True)
+
+    wanted = {parse_assignment(each) for each in ("officer:JKM", "duty:JKM", "viewer", "clerk:UCM")}
+    found = await users.find("siti")
+    assert found is not None
+    assert found.user.assignments == wanted
+    assert [set(each.assignments) for each in await tokens.all()] == [wanted]
+    assert [each.scope for each in await walls.at(T0)] == [
+        AgencyScope(everything=True),
+        AgencyScope(agencies=frozenset({"JKM", "UCM"})),
+    ]
+    assert [each.contact for each in await Drills(database).under_way()] == ["JKM/all"]

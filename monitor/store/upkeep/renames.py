@@ -21,6 +21,7 @@ from monitor.store.schema.skip_scan import distinct
 from monitor.store.schema.tables import (
     advance_notice,
     day,
+    drill,
     exercise,
     health,
     hour,
@@ -28,12 +29,15 @@ from monitor.store.schema.tables import (
     journal,
     override,
     pin_entry,
+    role_assignment,
     rota_feed,
     run,
     run_before,
     silence,
     streak,
     token,
+    token_role,
+    wall,
 )
 
 #: What is written into the journal; its readers find by it what an agency was called.
@@ -133,6 +137,8 @@ async def _follow(
     await _move_each(connection, rota_feed, rota_feed.c.rota, renaming.rota)
     if renaming.what is Renamed.AGENCY:
         await _move_days(connection, database, renaming)
+        await _move_each(connection, drill, drill.c.contact, renaming.rota)
+        await _move_access(connection, renaming)
         for table in (exercise, pin_entry, advance_notice):
             column = table.c.agency
             await connection.execute(update(table).where(column == renaming.old).values({column: renaming.new}))
@@ -227,6 +233,25 @@ async def _move_incidents(connection: AsyncConnection, renaming: Renaming) -> tu
             if row.resolved_at is None:
                 still_open.append(row.id)
     return moved, still_open
+
+
+async def _move_access(connection: AsyncConnection, renaming: Renaming) -> None:
+    """Let those who may do something for an agency may it still; whoever comes under the old code is another's."""
+    for table, who in ((role_assignment, role_assignment.c.user_id), (token_role, token_role.c.token_id)):
+        given = select(who, table.c.role).where(table.c.agency == renaming.new)
+        there = {tuple(row) for row in await connection.execute(given)}
+        for holder, role in (
+            await connection.execute(select(who, table.c.role).where(table.c.agency == renaming.old))
+        ).all():
+            this = (who == holder) & (table.c.role == role) & (table.c.agency == renaming.old)
+            is_there = (holder, role) in there
+            await connection.execute(
+                delete(table).where(this) if is_there else update(table).where(this).values(agency=renaming.new)
+            )
+    for row in (await connection.execute(select(wall.c.id, wall.c.agencies))).all():
+        if row.agencies is not None and renaming.old in row.agencies:
+            codes = sorted(set(map(renaming.agency, row.agencies)))
+            await connection.execute(update(wall).where(wall.c.id == row.id).values(agencies=codes))
 
 
 async def _move_each(connection: AsyncConnection, table: Table, column: Column[Any], called: Any) -> None:
