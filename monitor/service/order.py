@@ -50,6 +50,6 @@ def agency_called(quoted: str, codes: Iterable[str]) -> str:
     code = known.get(quoted.strip().casefold())
     if code is not None:
         return code
-    near = nearest(quoted.strip(), known)
-    instead = f"did you mean {known[near]}?" if near else "the status page lists them by their codes"
-    raise Unknown(f"there is no agency '{quoted.strip()}'; {instead}")
+    if near := nearest(quoted.strip(), known):
+        raise Unknown.said("no_agency_near", agency=quoted.strip(), near=known[near])
+    raise Unknown.said("no_agency", agency=quoted.strip())

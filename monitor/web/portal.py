@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from jinja2 import BytecodeCache, Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -32,6 +32,7 @@ from monitor.service.alertmanager.receiver import AlertReceiver
 from monitor.service.duty import Duty
 from monitor.service.front import Front
 from monitor.service.noticeboard import Noticeboard
+from monitor.service.order import Unknown
 from monitor.service.paper.letters import Letters
 from monitor.service.portal.once import OrderBook
 from monitor.web.access.gate import Gate, Needs, NeedsNearness, agency_in_path, needs, open_to_all, put_gate
@@ -373,7 +374,7 @@ def _pages(noticeboard: Noticeboard, templates: Mapping[Tongue, Environment]) ->
     async def of_agency(request: Request, code: str) -> Rendering:
         rendering = await board.agency(code, asked(request))
         if rendering is None:
-            raise HTTPException(404, f"there is no agency {code[:40]!r}")
+            raise Unknown.said("no_agency", agency=code[:40])
         return rendering
 
     return router
