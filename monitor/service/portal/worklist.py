@@ -69,11 +69,13 @@ class Waiting:
     untaken_count: int
     #: Those that they have taken on.
     theirs: Sequence[Incident]
+    has_more_theirs: bool
     #: Outages whose announcements are offered for release, oldest first.
     releases: Sequence[Incident]
     has_more_releases: bool
     #: Notices of which somebody has to say what became of them, newest first.
     unsettled: Sequence[NoticeView]
+    has_more_unsettled: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +145,7 @@ class Worklist:
         async with self._store.reading() as ledger:
             listing, theirs = ledger.listing, _of(takes)
             untaken, count = await listing.untaken(theirs, most=MOST) if takes else ((), 0)
-            taken = await listing.taken_by(names, theirs, most=MOST) if takes else ()
+            taken = await listing.taken_by(names, theirs, most=MOST + 1) if takes else ()
             # Whether it is offered its brief says, and a brief is large: of a mass outage the oldest are looked at.
             waiting = await listing.unreleased_outages(_of(releases), most=_LOOKED_AT) if releases else ()
             found = await ledger.incidents({*untaken, *taken, *waiting})
@@ -152,10 +154,12 @@ class Worklist:
         return Waiting(
             untaken=[found[each] for each in untaken],
             untaken_count=count,
-            theirs=[found[each] for each in taken],
+            theirs=[found[each] for each in taken[:MOST]],
+            has_more_theirs=len(taken) > MOST,
             releases=offered[:MOST],
             has_more_releases=len(offered) > MOST or len(waiting) == _LOOKED_AT,
-            unsettled=unsettled,
+            unsettled=unsettled[:MOST],
+            has_more_unsettled=len(unsettled) > MOST,
         )
 
     async def sheet(self, number: str) -> IncidentSheet:
@@ -232,7 +236,7 @@ async def _unsettled(ledger: SqlLedger, scope: AgencyScope) -> Sequence[NoticeVi
     if not scope:
         return ()
     wanted = NoticeFilter(agencies=scope.agencies if not scope.everything else set(), states={NoticeState.UNKNOWN})
-    notices = await ledger.listed_notices(await ledger.listing.notices(wanted, most=MOST), None)
+    notices = await ledger.listed_notices(await ledger.listing.notices(wanted, most=MOST + 1), None)
     incidents = await ledger.incidents({each.incident_id for each in notices})
     return [
         view_notice(each, about)

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Request, Response
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, Template
 
 from alerts.engine.settling import Ruling
@@ -21,15 +21,15 @@ from monitor.access.visitor import Visitor
 from monitor.service.declarer import Declarer
 from monitor.service.front import Front
 from monitor.service.order import NotDone, no_notice
-from monitor.service.portal.worklist import Worklist
+from monitor.service.portal.worklist import MOST, Worklist
 from monitor.store.engine.listing import NoticeFilter
 from monitor.views.deed import PERMISSION_FOR, StaffDeed, possible
 from monitor.views.overview import view_incident
-from monitor.web.access.gate import Needs, incident_in_path, notice_in_path
+from monitor.web.access.gate import Needs, incident_in_path, notice_in_path, permit
 from monitor.web.ask import asked, remember
 from monitor.web.duty.amiss import FINE, FormAmiss, read_why, refused, unreadable
 from monitor.web.duty.once import said, then_say, to_be_said
-from monitor.web.form import MAY_SEND_FORMS, form_of
+from monitor.web.form import MAY_SEND_FORMS, fields_of, form_of
 from monitor.web.joining import join
 from monitor.web.page import Tongue
 from monitor.web.word import Id
@@ -111,6 +111,7 @@ class IncidentPages:
 def _taking_on(front: Front, worklist: Worklist, sheets: IncidentPages) -> APIRouter:
     router = APIRouter(include_in_schema=False)
     officer = Depends(Needs(Permission.ACKNOWLEDGE, incident_in_path(front)))
+    anybody = Depends(Needs(Permission.ACKNOWLEDGE))
 
     @router.post("/incidents/{number}/acknowledge")
     async def acknowledge(request: Request, number: str, visitor: Visitor = officer) -> Response:
@@ -118,6 +119,16 @@ def _taking_on(front: Front, worklist: Worklist, sheets: IncidentPages) -> APIRo
         after = await front.acknowledge(number, visitor.by)
         is_theirs = after.acknowledged_by == visitor.by
         return then_say(request, _at(after), _unless_over(after, "acknowledged" if is_theirs else "has_another"))
+
+    @router.post("/duty/acknowledge")
+    async def acknowledge_listed(request: Request, visitor: Visitor = anybody) -> Response:
+        # Those that the page has listed: what has opened since is not taken on unseen.
+        listed = dict.fromkeys((await fields_of(request, most=2 * MOST)).get("incident", ()))
+        for number in listed:
+            permit(visitor, Permission.ACKNOWLEDGE, (await front.numbered(number)).brief.agency)
+        for number in listed:
+            await front.acknowledge(number, visitor.by)
+        return then_say(request, "/duty", "acknowledged_listed") if listed else RedirectResponse("/duty", 303)
 
     @router.post("/incidents/{number}/take-over")
     async def take_over(request: Request, number: str, visitor: Visitor = officer) -> Response:

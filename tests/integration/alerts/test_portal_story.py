@@ -154,6 +154,29 @@ async def test_an_outage_is_acknowledged_looked_at_released_and_closed_by_the_pa
         )
 
 
+async def test_all_that_the_page_lists_is_taken_on_at_once_and_nothing_else(town: Town) -> None:
+    async with browser_of(town, "noc", name="noc") as browser:
+        for code in ("JCM", "MDC"):
+            await town.submit(trigger(brief=replace(TOLD_BY_SMS, agency=code)))
+        await town.siti.gets("Balas 1A", "JCM-01")
+        page = await browser.get("/duty")
+        listed = re.findall(r'name="incident" value="([^"]+)"', page.text)
+        assert listed == ["JCM-01", "MDC-01"]
+        async with browser_of(town, "duty:JCM") as officer:
+            assert (await officer.post("/duty/acknowledge", data={"incident": listed})).status_code == 403
+            assert 'action="/duty/acknowledge"' not in (await officer.get("/duty")).text, "there is one alone"
+        await town.submit(trigger(brief=replace(TOLD_BY_SMS, agency="UCM")))
+        for _ in range(2):
+            answer = await browser.post("/duty/acknowledge", data={"incident": listed})
+            assert answer.status_code == 303
+        said = words_of(await browser.get(answer.headers["location"]))
+    await town.settle()
+    await town.siti.gets("telah disahkan oleh Noc Contoh", "JCM-01")
+    assert "Belum disahkan oleh sesiapa 1 UCM-01" in said
+    assert "Di bawah anda 2 JCM-01" in said
+    assert (await town.journal()).count("incident acknowledged") == 2
+
+
 async def test_an_outage_is_declared_by_the_page_handed_on_and_taken_back(town: Town) -> None:
     async with browser_of(town, "duty:JCM") as browser:
         declared = {"agency": "jcm", "matter": "receiving", "since": "2026-11-24T13:40", "why": "mel web rosak"}

@@ -284,6 +284,8 @@ class Orders(Worklist):
         Outgoing(place=1, to="Ketua Setiausaha, Kementerian Contoh", channel=Channel.FAX, not_before=None, says=()),
     )
     unsettled: Sequence[NoticeView] = ()
+    #: Whether there is more of each list.
+    has_more: bool = False
 
     async def waiting(self, visitor: Visitor) -> Waiting:
         found = self.service.incident
@@ -295,8 +297,10 @@ class Orders(Worklist):
             untaken_count=len(untaken),
             theirs=[each for each in seen if each.acknowledged_by == visitor.by],
             releases=releases,
-            has_more_releases=False,
+            has_more_theirs=self.has_more,
+            has_more_releases=self.has_more,
             unsettled=self.unsettled,
+            has_more_unsettled=self.has_more,
         )
 
     async def sheet(self, number: str) -> IncidentSheet:

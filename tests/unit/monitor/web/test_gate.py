@@ -67,6 +67,7 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "POST /letters/{notice_id}/{deed}": ("own", {"clerk"}),
     "GET /duty": ("part", OFFICERS),
     # Whose it is stands in the form: `test_tasks_page` asks.
+    "POST /duty/acknowledge": ("part", OFFICERS),
     "POST /duty/declare": ("part", OFFICERS),
     "POST /duty/silences": ("part", OFFICERS),
     "POST /duty/silences/{number}/end": ("part", OFFICERS),

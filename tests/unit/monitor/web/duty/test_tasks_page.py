@@ -40,6 +40,19 @@ async def test_it_shows_what_nobody_has_what_waits_for_release_and_what_is_their
     assert "Yours 1 JCM-01" in taken
 
 
+async def test_no_list_that_goes_on_passes_for_all_there_is(tmp_path: Path) -> None:
+    service = Service()
+    orders = Orders(service, unsettled=await service.notices(), has_more=True)
+    async with house(tmp_path, service, orders=orders) as place:
+        browser = await place.admitted("siti", "duty:JCM")
+        for lists in (("Notis luar menunggu kebenaran", "Notis yang tidak pasti"), ("Di bawah anda",)):
+            page = words_of(await browser.get("/duty"))
+            for each in lists:
+                assert f"{each} 1+" in page
+            assert "Ada lagi selepas yang ini." in page
+            service.incident = apply(incident(), Acknowledge(incident_id=1, at=T0, by=SITI))
+
+
 async def test_of_another_agency_nothing_is_shown(tmp_path: Path) -> None:
     service = Service(codes=("JCM", "MDC"))
     orders = Orders(service, silent=[silence("JCM"), silence("ours/network", 2)])
