@@ -219,7 +219,9 @@ def letter_papers(tray: Letters, source: Front) -> APIRouter:
 
 async def _theirs(tray: Letters, visitor: Visitor) -> Sequence[LetterView]:
     scope = visitor.scope(Permission.POST_LETTERS)
-    return [each for each in await tray.letters() if each.agency in scope]
+    # What is printed already comes last: of many that wait, the next file to print has others.
+    letters = [each for each in await tray.letters() if each.agency in scope]
+    return sorted(letters, key=lambda each: each.step is LetterStep.PRINTED)
 
 
 def _name_in(form: Mapping[str, str]) -> str | None:

@@ -249,6 +249,25 @@ async def test_the_letters_that_wait_are_one_file_to_print(sides: str, pages: in
     assert [str(entry["/Title"]) for entry in read.outline if isinstance(entry, dict)] == [service.says.title] * 2
 
 
+async def test_of_many_letters_those_come_first_that_are_not_printed_yet() -> None:
+    laid, printed = LETTERS[:2]
+    tray = [*(replace(printed, id=n) for n in range(100, 200)), *(replace(laid, id=n) for n in range(200, 250))]
+    service = Service(in_the_tray=tray)
+    asked: list[int] = []
+
+    async def content(notice_id: int) -> None:
+        asked.append(notice_id)
+
+    service.content = content  # type: ignore[method-assign]
+    async with client(portal(service, HOSTS, service)) as web:
+        await web.get("/letters/waiting.pdf")
+        page = (await web.get("/letters")).text
+    first = [*range(200, 250), *range(100, 150)]
+    assert asked == first
+    # In the same order as they are ticked.
+    assert [int(each) for each in re.findall(r'name="letter" value="(\d+)"', page)][:100] == first
+
+
 @pytest.mark.parametrize("service", [Service(), Service(in_the_tray=LETTERS, says=SmsContent(text="x"))])
 async def test_where_no_letter_waits_there_is_no_file_to_print(service: Service) -> None:
     async with client(portal(service, HOSTS, service)) as web:
