@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from alerts.model.channel import Channel
-from pantau_lab.login import DemoLogin, login_table
+from pantau_lab.beginning.login import DemoLogin, login_table
 from pantau_lab.outbox import Sent
 
 _ZONE = ZoneInfo("Asia/Kuala_Lumpur")

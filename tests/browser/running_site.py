@@ -15,9 +15,9 @@ import httpx
 import yaml
 
 from monitor.store.upkeep.keyring import new_key
-from pantau_lab.login import DemoLogin, demo_logins, new_password, write_private
+from pantau_lab.beginning.login import DemoLogin, demo_logins, new_password, write_private
+from pantau_lab.beginning.prologue import prologue
 from pantau_lab.mail import Fault
-from pantau_lab.prologue import prologue
 from pantau_lab.stage import Stage, stage
 from pantau_lab.world import AGENCIES
 from tests.stories.theatre import BRISK, Theatre

@@ -26,10 +26,10 @@ from monitor.config.model.settings import LISTEN_VARIABLE
 from monitor.runtime.place import CONTROL_SOCKET
 from monitor.web.serving import open_port
 from pantau_lab import leftover
+from pantau_lab.beginning.login import DemoLogin, demo_logins, login_table, write_logins, write_private
+from pantau_lab.beginning.prologue import prologue
 from pantau_lab.clerk import post_letters
-from pantau_lab.login import DemoLogin, demo_logins, login_table, write_logins, write_private
 from pantau_lab.mail import Fault
-from pantau_lab.prologue import prologue
 from pantau_lab.screen import ScreenState, changes, render
 from pantau_lab.stage import Stage, lever, stage
 

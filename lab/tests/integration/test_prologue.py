@@ -23,9 +23,9 @@ from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.days import DayRecords
-from pantau_lab.chronicle import write_past
-from pantau_lab.login import DemoLogin
-from pantau_lab.past import past_until
+from pantau_lab.beginning.chronicle import write_past
+from pantau_lab.beginning.login import DemoLogin
+from pantau_lab.beginning.past import past_until
 from pantau_lab.serving import claimed
 from pantau_lab.stage import stage
 

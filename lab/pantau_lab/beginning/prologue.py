@@ -14,9 +14,9 @@ import structlog
 from alerts.record.clock import SystemClock
 from monitor.config.loading import load
 from monitor.store.backend.database import Database
-from pantau_lab.chronicle import write_past
-from pantau_lab.login import DemoLogin, add_token, add_users
-from pantau_lab.past import past_until
+from pantau_lab.beginning.chronicle import write_past
+from pantau_lab.beginning.login import DemoLogin, add_token, add_users
+from pantau_lab.beginning.past import past_until
 
 
 async def prologue(settings: Path, logins: Sequence[DemoLogin]) -> str:

@@ -44,7 +44,7 @@ from monitor.metrics import Metrics
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlLedger
 from monitor.store.probing.days import DayRecords
-from pantau_lab.past import OVER_FOR, Past, PastOutage
+from pantau_lab.beginning.past import OVER_FOR, Past, PastOutage
 from pantau_lab.world import CLERK
 
 #: From the message to its receipt.
