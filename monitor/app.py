@@ -54,7 +54,8 @@ from monitor.service.access.tokens import ProgramTokens
 from monitor.service.access.walls import Walls
 from monitor.service.alertmanager.receiver import AlertReceiver
 from monitor.service.alertmanager.teller import AlertTeller
-from monitor.service.daybook import LOOKS, Daybook
+from monitor.service.days.daybook import LOOKS, Daybook
+from monitor.service.days.statements import Statements
 from monitor.service.declarer import Declarer
 from monitor.service.derived import Derived, pin_book
 from monitor.service.duty import Duty
@@ -76,7 +77,6 @@ from monitor.service.portal.trials import Trials
 from monitor.service.portal.worklist import Worklist
 from monitor.service.reloader import Reloader, needs_restart, read
 from monitor.service.renamer import Renamer
-from monitor.service.statements import Statements
 from monitor.service.watch import Watch, WatchSurroundings, keep_showing_mailboxes
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.engine.drills import Drills

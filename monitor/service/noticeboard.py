@@ -21,7 +21,7 @@ from monitor.model.route import WatchedRoute
 from monitor.model.window import Stretch
 from monitor.planning.inspection import Inspection
 from monitor.runtime.slices import Slices
-from monitor.service.availability import AvailabilityBook
+from monitor.service.days.availability import AvailabilityBook
 from monitor.service.order import Unknown, agency_called, no_notice
 from monitor.service.watch import Watch
 from monitor.store.engine.incidents import OpenNumber

@@ -21,7 +21,7 @@ from monitor.config.model.registry import Agency, Registry
 from monitor.model.day import MINUTES, DaySheet, MinuteState
 from monitor.model.route import Probing, WatchedRoute
 from monitor.model.window import Hours, Once, Stretch
-from monitor.service.daybook import Daybook
+from monitor.service.days.daybook import Daybook
 from monitor.service.watch import Watch
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore

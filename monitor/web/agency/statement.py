@@ -19,7 +19,7 @@ from alerts.model.incident import Incident
 from alerts.model.notice import Language
 from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
-from monitor.service.statements import Statements
+from monitor.service.days.statements import Statements
 from monitor.web.access.gate import Needs, agency_in_path, needs
 from monitor.web.ask import asked, remember
 from monitor.web.page import Tongue, language_of

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from fastapi import APIRouter
 from pydantic import Field
 
-from monitor.service.statements import Statements
+from monitor.service.days.statements import Statements
 from monitor.web.word import Word
 
 

@@ -40,6 +40,7 @@ from monitor.service.access.safe import Safe
 from monitor.service.access.secret import SessionKey
 from monitor.service.access.tokens import ProgramTokens
 from monitor.service.access.walls import Walls
+from monitor.service.days.statements import Statements
 from monitor.service.declarer import Declarer
 from monitor.service.duty import Duty
 from monitor.service.hush import Silencer
@@ -50,7 +51,6 @@ from monitor.service.portal.mailbox_setup import MailboxSetups, SetupSite
 from monitor.service.portal.once import MOST_KEPT, OrderBook
 from monitor.service.portal.rota_feed import FeedDesk
 from monitor.service.portal.trials import Trials
-from monitor.service.statements import Statements
 from monitor.store.backend.database import Database
 from monitor.store.engine.drills import Drills
 from monitor.store.engine.journal import JournalPages
