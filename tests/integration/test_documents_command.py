@@ -14,7 +14,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from monitor.cli.operation.documents import apply, export
+from monitor.cli.store.documents import apply, export
 from monitor.config.loading import load
 from monitor.model.document import Pen, WrittenDocument
 from monitor.store.backend.database import Database

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from alerts.record.clock import SystemClock
 from monitor.access.code import CodeWay
-from monitor.cli.operation.documents import apply, export
+from monitor.cli.store.documents import apply, export
 from monitor.model.document import digest_of
 from monitor.service.access.administration import Administration
 from monitor.store.backend.database import Database

@@ -8,7 +8,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from monitor.access.locked import EncryptionKey
-from monitor.cli.operation.secrets import app
+from monitor.cli.store.secrets import app
 
 
 def test_a_key_is_shown_or_written_where_only_its_owner_reads_it(tmp_path: Path) -> None:

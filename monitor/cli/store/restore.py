@@ -21,9 +21,9 @@ from sqlalchemy.exc import DatabaseError
 from alerts.record.restoration import BadNumberError, last_on_paper
 from alerts.record.store import Entry, StoreAway
 from monitor.cli.configured import store_server
-from monitor.cli.operation.backup import look
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, LettersAfter, login_name
 from monitor.cli.service import control_socket, fail
+from monitor.cli.store.backup import look
 from monitor.store.backend.copy import copy, schema_of
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.backend.postgres import PostgresServer

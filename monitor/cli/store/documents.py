@@ -237,7 +237,7 @@ def _order(config: Path, socket: Path | None, order: Mapping[str, Any]) -> Any:
     where = control_socket(config, socket)
     if socket is not None or is_open(where) or belongs_to_another(where):
         return ask(config, socket, "POST", "/documents", order, within=LONG)
-    from monitor.cli.operation.unattended import write_documents  # noqa: PLC0415 - all that a service needs
+    from monitor.cli.store.unattended import write_documents  # noqa: PLC0415 - all that a service needs
 
     return write_documents(config, where.parent, order)
 
@@ -247,7 +247,7 @@ def _versions(config: Path, socket: Path | None) -> Sequence[Mapping[str, Any]]:
     if socket is not None or is_open(where) or belongs_to_another(where):
         found: Sequence[Mapping[str, Any]] = ask(config, socket, "GET", "/documents", within=LONG)
         return found
-    from monitor.cli.operation.unattended import stored_documents  # noqa: PLC0415 - all that a service needs
+    from monitor.cli.store.unattended import stored_documents  # noqa: PLC0415 - all that a service needs
 
     return stored_documents(config, where.parent)
 
