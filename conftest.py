@@ -7,19 +7,18 @@ import shutil
 from collections.abc import Generator, Iterator
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 import pytest
 import structlog
 from hypothesis import settings
-from pydantic import TypeAdapter
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
 import monitor.store.backend.sqlite
 from monitor.store.schema.migrations import upgrade
 from tests.real.postgres import Postgres
+from tests.schemas import made_once
 
 # How long an example takes is the machine's affair: what it costs is measured in the bench.
 settings.register_profile("pantau", deadline=None)
@@ -123,17 +122,7 @@ def postgres() -> Iterator[Postgres]:
 @pytest.fixture(scope="session", autouse=True)
 def _schemas_are_made_once() -> Iterator[None]:
     """Make the schema of what a route takes or gives once: a portal has two hundred, and hundreds of tests want a portal."""
-    made: dict[str, TypeAdapter[Any]] = {}
-
-    def made_or_known(kind: Any, *, config: Any = None) -> TypeAdapter[Any]:
-        key = repr((kind, config))
-        if "<locals>" in key:  # Of these two may be called alike.
-            return TypeAdapter(kind, config=config)
-        if key not in made:
-            made[key] = TypeAdapter(kind, config=config)
-        return made[key]
-
-    with patch("fastapi._compat.v2.TypeAdapter", made_or_known):
+    with made_once():
         yield
 
 
