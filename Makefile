@@ -28,7 +28,8 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.lab
 	$(PIP) --require-hashes -r requirements/dev.txt
 	@touch $@
 
-test: debian $(VENV)/.dev
+test:
+	$(MAKE) --jobs=2 --output-sync=target debian $(VENV)/.dev
 	$(MAKE) --jobs=2 --output-sync=target lint contracts
 	$(MAKE) --jobs=2 --output-sync=target waiting computing
 
@@ -69,7 +70,7 @@ computing: $(VENV)/.dev
 # Those with real servers and whole services.
 PROOFS := tests/integration lab/tests/integration tests/stories tests/browser
 proofs: $(VENV)/.dev
-	$(BIN)/pytest -q -n 8 --dist loadfile $(PROOFS)
+	$(BIN)/pytest -q -n 6 --dist loadfile $(PROOFS)
 
 # All others: they compute, and some wait. A file's tests stay together, and share what they make.
 unit: $(VENV)/.dev
