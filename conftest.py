@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import gc
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import fields, replace
 from operator import itemgetter
 from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
 from unittest.mock import patch
 
 import pytest
 import structlog
+from fastapi.dependencies.models import Dependant
+from fastapi.dependencies.utils import get_dependant
+from fastapi.params import Depends
 from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
@@ -94,7 +100,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection() -> Generator[None, object, object]:
     """Set thousands of tests aside: the collector would go through them again and again, and find nothing.
 
-    Not while they are collected either, which takes a quarter less without it, in each of the processes.
+    Not while they are collected either, which takes a quarter less without it, in each of the processes. And later it looks
+    at the young as seldom as in the service (`monitor.runtime.garbage`): a portal took a quarter of its time for that.
     """
     gc.disable()
     try:
@@ -103,6 +110,7 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
         gc.collect()
         gc.freeze()
+        gc.set_threshold(10_000, *gc.get_threshold()[1:])
 
 
 @pytest.fixture(autouse=True)
@@ -123,6 +131,34 @@ def postgres() -> Iterator[Postgres]:
 def _schemas_are_made_once() -> Iterator[None]:
     """Make the schema of what a route takes or gives once: a portal has two hundred, and hundreds of tests want a portal."""
     with made_once():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _routes_are_read_once() -> Iterator[None]:
+    """Find out once what a route's function asks for: half of what a portal takes to be built, and it is built hundreds of times.
+
+    The same code with the same path asks for the same, whatever it closes over, where what it asks for is written as
+    annotations, which name nothing but what its module has.
+    """
+    known: dict[tuple[CodeType, str], Dependant] = {}
+
+    def read_or_known(*, path: str, call: Callable[..., Any], scope: Any = None) -> Dependant:
+        if not isinstance(call, FunctionType):
+            return get_dependant(path=path, call=call, scope=scope)
+        defaults = (*(call.__defaults__ or ()), *(call.__kwdefaults__ or {}).values())
+        told = call.__annotations__.values()
+        if any(isinstance(each, Depends) for each in defaults) or not all(isinstance(each, str) for each in told):
+            return get_dependant(path=path, call=call, scope=scope)
+        key = (call.__code__, f"{path} {scope} {defaults!r}")
+        if key not in known:
+            known[key] = get_dependant(path=path, call=call, scope=scope)
+        kept = ((each.name, getattr(known[key], each.name)) for each in fields(Dependant))
+        # What the route adds is its own.
+        lists = {name: list(value) for name, value in kept if isinstance(value, list)}
+        return replace(known[key], call=call, **lists)
+
+    with patch("fastapi.routing.get_dependant", read_or_known):
         yield
 
 
