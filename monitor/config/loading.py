@@ -98,6 +98,8 @@ class Memory:
     #: The same objects for as long as they say the same.
     provision: Provision = field(default_factory=Provision)
     wording: Wording | None = None
+    #: Every SMS in that wording, as far as offices are alike: a fifth of a reading, and the same until the wording changes.
+    texts: WorstCase | None = None
     #: The agencies at work: a mailbox that has not changed stays the one that is in use, with its access token.
     in_force: Registry | None = None
     #: What people have typed in the portal, as far as documents name it.
@@ -114,8 +116,14 @@ class Memory:
     def same_wording(self, wording: Wording | None) -> Wording | None:
         """Return the one that says the same as *wording*, from now on this."""
         if wording is not None and wording != self.wording:
-            self.wording = wording
+            self.wording, self.texts = wording, None
         return None if wording is None else self.wording
+
+    def worst_case(self, wording: Wording) -> WorstCase:
+        """Return every SMS in a wording that `same_wording` returned last."""
+        if self.texts is None:
+            self.texts = WorstCase(wording)
+        return self.texts
 
 
 #: Where agency files are looked for when the settings file cannot be understood: their problems are shown all the same.
@@ -263,7 +271,7 @@ def _load(
     for each, found in zip(filed, others, strict=True):
         uniques.settle(each.claims, found)
     if wording is not None:
-        _check_texts(settings, filed, wording, (findings, *others))
+        _check_texts(settings, filed, wording, memory, (findings, *others))
     agencies = [each.agency for each in filed if each.agency is not None]
     _check_references(agencies, provision, findings)
 
@@ -425,12 +433,16 @@ def _check_agency(filed: Filed, provision: Provision, trust: Trust) -> None:
 
 
 def _check_texts(
-    settings: Settings | None, filed: Sequence[Filed], wording: Wording, findings: Sequence[Findings]
+    settings: Settings | None,
+    filed: Sequence[Filed],
+    wording: Wording,
+    memory: Memory,
+    findings: Sequence[Findings],
 ) -> None:
     """Note SMS that would not arrive, where the files are otherwise right: what is not can have no office yet."""
     if settings is None or any(p.severity is Severity.ERROR for each in findings for p in each.problems):
         return
-    noc, texts = settings.noc_brief(subject="", subject_en=""), WorstCase(wording)
+    noc, texts = settings.noc_brief(subject="", subject_en=""), memory.worst_case(wording)
     check_texts(noc.office, noc.prefix, texts, findings[0]["noc", "short"])
     for each, found in zip(filed, findings[1:], strict=True):
         if each.agency is not None and each.wording is not wording:

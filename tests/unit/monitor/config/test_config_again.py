@@ -141,6 +141,23 @@ def test_a_file_that_did_not_change_is_neither_read_nor_checked_again(ministry: 
     assert read_again() == (set(), {"jabatan", "majlis"}), "whom they may name is another one"
 
 
+def test_all_sms_are_made_once_for_a_wording(ministry: Ministry) -> None:
+    memory = Memory()
+
+    def made_again() -> bool:
+        before = memory.texts
+        load(ministry.path("pantau"), ministry.environ, kinds=KINDS, memory=memory).accepted()
+        return memory.texts is not before
+
+    assert made_again()
+    ministry.edit("jabatan", "name: Jabatan", "name: Bekas Jabatan")
+    assert not made_again()
+    ministry.edit("pantau", "site:", "wording: texts\nsite:")
+    texts(ministry, "sms: {waits: Notis luar menunggu.}\n")
+    assert made_again()
+    assert not made_again()
+
+
 def test_what_is_kept_of_a_file_is_small_and_knows_its_lines_when_it_is_asked(ministry: Ministry) -> None:
     memory = Memory()
     load(ministry.path("pantau"), ministry.environ, kinds=KINDS, memory=memory)
