@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -90,8 +91,9 @@ def read_days(gathered: str) -> Mapping[date, str]:
 
 def past_minutes(days: Mapping[date, str], today: date) -> Sequence[Mapping[MinuteState, int]]:
     """Return how many minutes were in each state, over each of `SPANS` without *today*. It holds until one of them changes."""
-    every = [_counted(days.get(today - timedelta(days=ago), "")) for ago in range(1, max(SPANS))]
-    return [_sum(every[: span - 1]) for span in SPANS]
+    ages = [((today - on).days, minutes) for on, minutes in days.items()]
+    # Nearly all days are like another, of one agency too: each kind is counted once, and not day by day.
+    return [_added(Counter(minutes for ago, minutes in ages if 0 < ago < span), span - 1) for span in SPANS]
 
 
 def availability_of(
@@ -110,6 +112,15 @@ def availability_of(
 def _counted(minutes: str) -> Mapping[MinuteState, int]:
     """Return the minutes of a whole day. Nearly all days are like another: they are counted once."""
     return DaySheet(minutes).counts()
+
+
+def _added(kinds: Counter[str], days: int) -> Mapping[MinuteState, int]:
+    """Return how many minutes were in each state over so many *days*, of which some are unknown."""
+    whole = dict(_NOTHING)
+    for minutes, times in (*kinds.items(), ("", days - kinds.total())):
+        for state, count in _counted(minutes).items():
+            whole[state] += count * times
+    return whole
 
 
 def _view(on: date, sheet: DaySheet, now: datetime) -> DayView:

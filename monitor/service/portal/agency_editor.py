@@ -217,8 +217,14 @@ class AgencyEditor:
             return DraftAnswer(problems=problems, others=others)
         found = await self._reload(by)
         taken = all(each.severity is not Severity.ERROR for each in found)
-        problems, others = _about(agency, tuple(dict.fromkeys((*written.problems, *found))))
-        return DraftAnswer(problems=problems, others=others, written=await self._last(agency), taken=taken)
+        # First what is about this agency: of all others there are thousands of warnings, the same twice.
+        own, besides = _about(agency, found)
+        return DraftAnswer(
+            problems=tuple(dict.fromkeys((*problems, *own))),
+            others=tuple(dict.fromkeys((*others, *besides))),
+            written=await self._last(agency),
+            taken=taken,
+        )
 
 
 def _unknown(agency: str) -> Unknown:
