@@ -54,6 +54,17 @@ class ImpossibleDay(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LaidLetter:
+    """What was laid in a tray."""
+
+    gateway: str
+    #: Of the attempt.
+    reference: str
+    #: Of its octets, as the journal has it.
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrayLetter:
     """A letter, from the tray on."""
 

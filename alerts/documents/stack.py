@@ -5,13 +5,11 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 
-from pypdf import PdfWriter
-
-from alerts.model.gateway import PageContent
+from pypdf import PdfReader, PdfWriter
 
 
-def stacked(letters: Iterable[PageContent], title: str, *, both_sides: bool = False) -> bytes:
-    """Return them as one PDF, in this order, each with its title as a bookmark. It blocks: call it from a thread.
+def stacked(letters: Iterable[bytes], title: str, *, both_sides: bool = False) -> bytes:
+    """Return PDFs of ours as one, in this order, each with its title as a bookmark. It blocks: call it from a thread.
 
     *both_sides*: for a printer that prints on both sides of a sheet. Then no letter begins on the back of another.
     """
@@ -19,7 +17,9 @@ def stacked(letters: Iterable[PageContent], title: str, *, both_sides: bool = Fa
         for letter in letters:
             if both_sides and len(writer.pages) % 2:
                 writer.add_blank_page()
-            writer.append(io.BytesIO(letter.pdf), outline_item=letter.title, import_outline=False)
+            read = PdfReader(io.BytesIO(letter))
+            named = read.metadata.title if read.metadata else None
+            writer.append(read, outline_item=named or "-", import_outline=False)
         writer.add_metadata({"/Title": title, "/Producer": "Pantau"})
         made = io.BytesIO()
         writer.write(made)

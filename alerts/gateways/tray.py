@@ -13,7 +13,8 @@ import os
 import re
 import tempfile
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import timedelta, timezone
 from enum import StrEnum
 from pathlib import Path
@@ -42,6 +43,8 @@ _MALAYSIA = timezone(timedelta(hours=8))
 
 #: A reference is part of a file's name, and `dispatch` is called with what a browser sent.
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
+#: In octets: a letter of ours, with a crest, is smaller by far.
+_LARGEST = 4 * 1024 * 1024
 
 
 class LetterPlace(StrEnum):
@@ -98,6 +101,10 @@ class Tray:
         """Return the reference of each letter that lies here or was dispatched, and where, the oldest first."""
         return await asyncio.to_thread(self._list)
 
+    async def read(self, references: Collection[str]) -> Mapping[str, bytes]:
+        """Return the letters of these that lie in the tray, each by its reference; what has left it is not printed again."""
+        return await asyncio.to_thread(self._read, set(references))
+
     async def tidy(self) -> None:
         """Remove what was left half-written by a process that was killed."""
         await asyncio.to_thread(self._clear)
@@ -143,6 +150,20 @@ class Tray:
             raise _unusable(error) from None
         parts = [(path.name.split("_"), path) for path in sorted(found, key=lambda path: path.name)]
         return [(name[1], str(path)) for name, path in parts if len(name) > 2]
+
+    def _read(self, references: AbstractSet[str]) -> Mapping[str, bytes]:
+        found = dict[str, bytes]()
+        try:
+            # The tray is gone through once, however many are asked for.
+            for path in self._directory.iterdir():
+                for reference in references & set(path.name.split("_")[1:-1]):
+                    # A clerk may have moved it just now.
+                    with contextlib.suppress(FileNotFoundError):
+                        if path.stat().st_size <= _LARGEST:
+                            found[reference] = path.read_bytes()
+        except OSError as error:
+            raise _unusable(error) from None
+        return found
 
     def _look(self, reference: str) -> tuple[LetterPlace, Path] | None:
         """Return where the letter lies. The places it moves to are read last, so a moving letter is not missed."""

@@ -7,7 +7,7 @@ is found again, which errors are final. Delivery policy (how often, when, what i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -318,6 +318,9 @@ class Dispatches(Protocol):
 
     async def lying(self) -> Sequence[tuple[str, str]]:
         """Return the reference of each that lies there or is recorded as sent off, and where. Raise `DeliveryError`."""
+
+    async def read(self, references: Collection[str]) -> Mapping[str, bytes]:
+        """Return what lies there of these, each by its reference, to be printed. Raise `DeliveryError`."""
 
     async def tidy(self) -> None:
         """Remove what a process left half-written that was killed. Raise `DeliveryError`."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cache
+from hashlib import sha256
 from typing import NoReturn
 
-from alerts.decide.paper import ImpossibleDay, LetterStep, TrayLetter, post_by, why_not_posted_on
+from alerts.decide.paper import ImpossibleDay, LaidLetter, LetterStep, TrayLetter, post_by, why_not_posted_on
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.hours.office_hours import OfficeHours
@@ -110,6 +112,21 @@ class Letters:
             views.append(_view(letter, hours(letter.agency), now))
             await slices.pause()
         return views
+
+    async def lying(self, notice_ids: Collection[int]) -> Mapping[int, bytes]:
+        """Return the PDFs of letters that lie in their trays as they were laid there, by notice, to be printed.
+
+        What somebody has changed or taken out meanwhile is left out, and what a tray has that cannot be read now.
+        """
+        async with self._store.reading() as ledger:
+            laid = await ledger.laid(notice_ids)
+        found = dict[str, bytes]()
+        for line in self._pool:
+            gateway: object = line.gateway
+            if isinstance(gateway, Dispatches):
+                with suppress(DeliveryError):
+                    found |= await gateway.read({each.reference for each in laid.values() if each.gateway == line.name})
+        return await asyncio.to_thread(_unchanged, laid, found)
 
     def _trays(self) -> Sequence[str]:
         return [line.name for line in self._pool if line.channel is Channel.LETTER]
@@ -228,6 +245,14 @@ class Letters:
             self._metrics.letters_known(None, overdue=0)
             raise
         self._metrics.letters_known(Counter(each.step for each in found), overdue=sum(each.overdue for each in found))
+
+
+def _unchanged(laid: Mapping[int, LaidLetter], found: Mapping[str, bytes]) -> Mapping[int, bytes]:
+    return {
+        notice_id: pdf
+        for notice_id, each in laid.items()
+        if (pdf := found.get(each.reference)) is not None and sha256(pdf).hexdigest() == each.sha256
+    }
 
 
 def _view(letter: TrayLetter, hours: OfficeHours, now: datetime) -> LetterView:

@@ -163,7 +163,8 @@ class AdvanceNotices:
         pages = []
         for addressee in theirs:
             async with self._setting:
-                pages.append(await asyncio.to_thread(self._set, code, self._page(code, notice, addressee), channel))
+                page = await asyncio.to_thread(self._set, code, self._page(code, notice, addressee), channel)
+                pages.append(page.pdf)
         made = await asyncio.to_thread(stacked, pages, number, both_sides=both_sides)
         detail = {"agency": code, "number": number, "channel": str(channel), "sha256": sha256(made).hexdigest()}
         await self._lifecycle.told(by, DOWNLOADED, detail)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,8 +14,11 @@ import pytest
 from pydantic import SecretStr
 
 from alerts.decide.paper import LetterStep
+from alerts.engine.gateway_pool import GatewayPool, Line
+from alerts.gateways.tray import Tray, TraySettings
+from alerts.model.channel import Channel
 from alerts.model.delivery import AttemptState
-from alerts.model.gateway import Progress
+from alerts.model.gateway import PageContent, Progress, SmsContent, Surroundings
 from monitor.service.front import Front
 from monitor.service.order import NotDone
 from monitor.service.paper.letters import Letters, Noted
@@ -52,10 +57,10 @@ def test_a_program_is_known_by_its_whole_token_and_by_nothing_else(tmp_path: Pat
         assert known.program(stranger) is None, stranger
 
 
-def letters(station: Station) -> Letters:
+def letters(station: Station, pool: GatewayPool | None = None) -> Letters:
     return Letters(
         store=cast(Any, station.store._inner),
-        pool=station.pool,
+        pool=pool or station.pool,
         dispatcher=station.dispatcher,
         metrics=cast(Any, None),
         clock=station.clock,
@@ -72,7 +77,7 @@ async def test_a_letter_that_lies_in_its_tray_is_posted_once_and_nothing_else_is
         return True
 
     station.tray.dispatch = dispatch  # type: ignore[attr-defined]
-    for other in ("tidy", "lying", "directory"):
+    for other in ("tidy", "lying", "directory", "read"):
         setattr(station.tray, other, dispatch)
     await station.submit(trigger())
     await station.release()
@@ -91,6 +96,30 @@ async def test_a_letter_that_lies_in_its_tray_is_posted_once_and_nothing_else_is
     (after,) = [notice for notice in await station.notices() if notice.id == letter.id]
     assert after.last_attempt is not None
     assert (posted, after.last_attempt.state) == ([after.last_attempt.reference], AttemptState.SENT)
+
+
+async def test_a_letter_is_printed_from_its_tray_for_as_long_as_it_lies_there_as_it_was_laid(
+    station: Station, tmp_path: Path
+) -> None:
+    await station.submit(trigger())
+    await station.release()
+    (notice,) = [each for each in await station.notices() if each.channel == "letter"]
+    (order,) = station.tray.orders
+    assert notice.last_attempt is not None
+    tray = Tray(TraySettings(directory=Path("surat")), Surroundings(callback_base=None, directory=str(tmp_path)))
+    # What this station composes is a text, whatever the channel.
+    assert isinstance(order.content, SmsContent)
+    pdf = order.content.text.encode()
+    await tray.send(replace(order, content=PageContent(pdf=pdf, title="surat", pages=1)))
+    line = Line(name=notice.last_attempt.gateway, channel=Channel.LETTER, gateway=tray)
+    service = letters(station, GatewayPool([line]))
+
+    assert await service.lying([notice.id, 999]) == {notice.id: pdf}
+    (file,) = (tmp_path / "surat").glob("*.pdf")
+    file.write_bytes(pdf + b"%")
+    assert await service.lying([notice.id]) == {}
+    shutil.rmtree(tmp_path / "surat")
+    assert await service.lying([notice.id]) == {}
 
 
 async def test_a_letter_that_was_taken_back_does_not_lie_in_a_tray(station: Station) -> None:

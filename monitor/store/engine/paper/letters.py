@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Select, insert, select, update
 
-from alerts.decide.paper import Handling, LetterStep, TrayLetter
+from alerts.decide.paper import Handling, LaidLetter, LetterStep, TrayLetter
 from alerts.model.delivery import RANK, Attempt, AttemptState, Notice, NoticeState
 from alerts.model.notice import Purpose
 from monitor.runtime.slices import Slices
 from monitor.store.backend.transaction import InTransaction
 from monitor.store.schema.rows import ADDRESSEE
-from monitor.store.schema.tables import attempt, clean, delivery, incident, letter_handling, notice, notice_incident
+from monitor.store.schema.tables import (
+    attempt,
+    clean,
+    delivery,
+    incident,
+    journal,
+    letter_handling,
+    notice,
+    notice_incident,
+)
 
 #: Left the tray, by a clerk's hand or because it was over.
 _GONE = (AttemptState.SENT, AttemptState.DELIVERED, AttemptState.WITHDRAWN)
@@ -67,6 +76,22 @@ class SqlLetters(InTransaction):
             for id_, each in found.items()
             for known in (handled.get(id_, {}),)
         ]
+
+    async def laid(self, notice_ids: Collection[int]) -> Mapping[int, LaidLetter]:
+        """Return what was laid in a tray for notices, as far as the journal still says."""
+        lying = (
+            select(attempt.c.reference, attempt.c.gateway, delivery.c.notice_id)
+            .join(delivery, delivery.c.id == attempt.c.delivery_id)
+            .where(delivery.c.notice_id.in_(notice_ids), attempt.c.state == AttemptState.ACCEPTED)
+        )
+        gateways = {(row.notice_id, row.reference): row.gateway for row in await self._connection.execute(lying)}
+        said = select(journal.c.notice_id, journal.c.detail).where(journal.c.notice_id.in_(notice_ids))
+        found = dict[int, LaidLetter]()
+        for row in await self._connection.execute(said):
+            reference, sha256 = row.detail.get("reference", ""), row.detail.get("sha256", "")
+            if sha256 and (gateway := gateways.get((row.notice_id, reference))) is not None:
+                found[row.notice_id] = LaidLetter(gateway=gateway, reference=reference, sha256=sha256)
+        return found
 
     async def _handlings(self, attempt_ids: Sequence[int]) -> dict[int, dict[LetterStep, Handling]]:
         found: dict[int, dict[LetterStep, Handling]] = {}

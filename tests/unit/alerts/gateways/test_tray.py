@@ -116,6 +116,23 @@ async def test_a_letter_that_was_taken_back_and_had_gone_before_is_dispatched_af
     assert (await tray.check(order(), "d42-1")).progress is Progress.SENT
 
 
+async def test_what_lies_in_the_tray_is_read_to_be_printed_whatever_a_clerk_calls_it(
+    tray: Tray, tmp_path: Path
+) -> None:
+    for reference in ("d42-1", "d42-11", "d43-1", "d44-1"):
+        await tray.send(order(reference))
+    await tray.dispatch("d43-1")
+    lying = tmp_path / "letters" / NAME
+    lying.rename(lying.with_name(f"dicetak {NAME}"))
+    (tmp_path / "letters" / NAME.replace("d42-1", "d44-1")).write_bytes(b"x" * (5 * 1024 * 1024))
+    assert await tray.read(["d42-1", "d43-1", "d44-1", "d45-1"]) == {"d42-1": LETTER.pdf}
+
+
+async def test_a_tray_that_cannot_be_read_says_so(tray: Tray) -> None:
+    with pytest.raises(DeliveryError, match="No such file"):
+        await tray.read(["d42-1"])
+
+
 async def test_a_letter_that_has_gone_by_hand_is_not_called_lost(tray: Tray, tmp_path: Path) -> None:
     await tray.send(order())
     (tmp_path / "letters" / NAME).unlink()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -80,6 +80,8 @@ class Service(Front, Noticeboard, Letters):
     heard: list[Incoming] = field(default_factory=list)
     wrong: str | None = None
     in_the_tray: Sequence[LetterView] = ()
+    #: The PDFs that lie in the tray as they were laid, by notice.
+    lies: Mapping[int, bytes] = field(default_factory=dict)
     orders: list[tuple[str, str]] = field(default_factory=list)
     codes: Sequence[str] = ("JCM",)
     #: What the store has of every agency.
@@ -244,6 +246,9 @@ class Service(Front, Noticeboard, Letters):
 
     def today(self) -> date:
         return self.moment.date()
+
+    async def lying(self, notice_ids: Collection[int]) -> Mapping[int, bytes]:
+        return {each: pdf for each, pdf in self.lies.items() if each in notice_ids}
 
     async def posted_on(self, day: date) -> Sequence[LetterView]:
         return [each for each in self.in_the_tray if each.posted_on == day]

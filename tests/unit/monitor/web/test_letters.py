@@ -268,6 +268,25 @@ async def test_of_many_letters_those_come_first_that_are_not_printed_yet() -> No
     assert [int(each) for each in re.findall(r'name="letter" value="(\d+)"', page)][:100] == first
 
 
+async def test_what_lies_in_the_tray_is_printed_and_only_the_rest_is_set_again() -> None:
+    lying, set_again = (letter(replace(FACTS, number=number), MINISTRY, WORDING) for number in ("JCM-07", "JCM-08"))
+    service = Service(in_the_tray=LETTERS, says=set_again, lies={7: lying.pdf, 10: lying.pdf})
+    asked: list[int] = []
+
+    async def content(notice_id: int) -> tuple[object, object]:
+        asked.append(notice_id)
+        return None, service.says
+
+    service.content = content  # type: ignore[method-assign, assignment]
+    async with client(portal(service, HOSTS, service)) as web:
+        answer = await web.get("/letters/waiting.pdf")
+    assert asked == [8]
+    read = PdfReader(io.BytesIO(answer.content))
+    found = [re.findall(r"JCM-\d+", page.extract_text())[0] for page in read.pages]
+    assert found == ["JCM-07", "JCM-08"]
+    assert [str(entry["/Title"]) for entry in read.outline if isinstance(entry, dict)] == [lying.title] * 2
+
+
 @pytest.mark.parametrize("service", [Service(), Service(in_the_tray=LETTERS, says=SmsContent(text="x"))])
 async def test_where_no_letter_waits_there_is_no_file_to_print(service: Service) -> None:
     async with client(portal(service, HOSTS, service)) as web:
