@@ -31,11 +31,13 @@ from statistics import median, quantiles
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import event, func, insert, select, text, update
+from sqlalchemy import String, cast, event, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from alerts.documents.render import letter
 from alerts.model.delivery import RANK, AttemptState, NoticeState
 from alerts.record.store import Entry
+from alerts.wording.texts import load as load_wording
 from monitor.access.role import parse_assignment
 from monitor.app import App
 from monitor.config.loading import load, stored_source
@@ -45,6 +47,7 @@ from monitor.service.access.authenticator import LONGEST
 from monitor.service.access.secret import SessionKey
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
+from monitor.store.engine import audit
 from monitor.store.probing.hours import run_values
 from monitor.store.schema.rows import ADDRESSEE
 from monitor.store.schema.tables import (
@@ -67,6 +70,7 @@ from tests.bench import history
 from tests.bench.estate import delivered, files
 from tests.bench.ticking import ticking
 from tests.real.postgres import Postgres
+from tests.unit.alerts.documents.pages import FACTS
 from tests.unit.alerts.people import MINISTRY
 from tests.unit.monitor.cli.office import ENVIRON
 from tests.unit.monitor.web.test_gate import NAMES, TABLE
@@ -154,6 +158,7 @@ async def make(database: Database, settings: Path, size: history.Size, now: date
     async with database.write() as connection:
         await _give_incidents_away(connection, codes, size.incidents)
         await _leave_open(connection, min(_OPEN, len(codes)), now)
+        await _lay_letters(connection, settings.parent / "surat", now)
         await _make_users(connection, codes, now)
     routes = await _routes(settings, database)
     await history.insert_all(database, run, _runs(routes, size.runs, now))
@@ -226,10 +231,28 @@ async def _leave_open(connection: AsyncConnection, number: int, now: datetime) -
     )
     laid = {"gateway": "dulang-surat", "state": AttemptState.ACCEPTED, "rank": RANK[AttemptState.ACCEPTED]}
     laid |= {"started_at": now - 2 * _DAY, "ended_at": None}
+    # That of a copy is no part of a file's name.
+    laid |= {"reference": "d" + cast(attempt.c.delivery_id, String) + "-1"}
     mine = attempt.c.delivery_id.in_([each.id for each in letters])
     await connection.execute(update(attempt).where(mine).values(**laid))
     some = select(notice.c.id).order_by(notice.c.id.desc()).offset(_LETTERS).limit(_UNKNOWN).scalar_subquery()
     await connection.execute(update(notice).where(notice.c.id.in_(some)).values(state=NoticeState.UNKNOWN))
+
+
+async def _lay_letters(connection: AsyncConnection, tray: Path, now: datetime) -> None:
+    """Lay in the tray what lies there by the store: one letter, time and again."""
+    pdf = letter(FACTS, MINISTRY.addressee, load_wording()).pdf
+    query = select(attempt.c.reference, delivery.c.notice_id).join(delivery, delivery.c.id == attempt.c.delivery_id)
+    laid = (await connection.execute(query.where(attempt.c.gateway == "dulang-surat"))).all()
+    said = {"sha256": sha256(pdf).hexdigest()}
+    told = [
+        Entry(at=now, actor="dulang-surat", event="send: accepted", notice_id=n, detail={"reference": at} | said)
+        for at, n in laid
+    ]
+    await audit.append(connection, told)
+    tray.mkdir(exist_ok=True)
+    for reference, _ in laid:
+        (tray / f"{now:%Y-%m-%d}_{reference}_gangguan.pdf").write_bytes(pdf)
 
 
 async def _make_users(connection: AsyncConnection, codes: Sequence[str], now: datetime) -> None:

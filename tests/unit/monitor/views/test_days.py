@@ -7,7 +7,16 @@ from datetime import date, datetime, timedelta
 import pytest
 
 from monitor.model.day import DaySheet, MinuteState, day_of
-from monitor.views.days import AgencyDays, availability_of, outage, past_minutes, read_days, view_days, watched
+from monitor.views.days import (
+    AgencyDays,
+    _counted,
+    availability_of,
+    outage,
+    past_minutes,
+    read_days,
+    view_days,
+    watched,
+)
 from tests.unit.monitor.trial import MINUTE, T0
 
 TODAY = date(2026, 11, 24)
@@ -66,6 +75,15 @@ def test_what_is_said_of_all_agencies_at_once_is_what_is_said_of_one(written: di
     today = day_of(now)
     at_once = availability_of(past_minutes(gathered, today), DaySheet(gathered.get(today, "")), now)
     assert at_once == view_days("JCM", {on: DaySheet(text) for on, text in told.items()}, now, 3).availability
+
+
+def test_days_that_are_like_another_are_counted_once() -> None:
+    before = _counted.cache_info()
+    past = past_minutes({TODAY - ago * DAY: "w1440" for ago in range(80)}, TODAY)
+    after = _counted.cache_info()
+    assert past[1][MinuteState.WELL] == 79 * 1440
+    # Over each of the two spans those that are alike, and those of which nothing is known.
+    assert after.hits + after.misses - before.hits - before.misses == 4
 
 
 def test_what_was_never_watched_is_neither_available_nor_down() -> None:
