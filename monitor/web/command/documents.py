@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 
@@ -99,9 +100,9 @@ def documents(writer: DocumentWriter, reload: Callable[[str], Awaitable[Sequence
         if answer.refused or order.dry or order.later or not (answer.added or answer.changed or answer.removed):
             return answer
         problems = await reload(order.by)
-        said = [*answer.problems, *map(str, problems)]
         taken = all(problem.severity is not Severity.ERROR for problem in problems)
-        return answer.model_copy(update={"taken": taken, "problems": list(dict.fromkeys(said))})
+        said = await asyncio.to_thread(_lines, problems)
+        return answer.model_copy(update={"taken": taken, "problems": list(dict.fromkeys([*answer.problems, *said]))})
 
     return router
 
@@ -114,7 +115,12 @@ async def write(writer: DocumentWriter, order: ApplyOrder) -> AppliedView:
         answer = await writer.write(brought, pen=Pen.FILES, by=order.by, dry=order.dry)
     except DocumentsMovedOnError as moved:
         raise NotDone(str(moved)) from None
-    return _view(answer)
+    # Of thousands of agencies there may be tens of thousands of lines to say, and whole documents.
+    return await asyncio.to_thread(_view, answer)
+
+
+def _lines(problems: Sequence[Problem]) -> Sequence[str]:
+    return [str(problem) for problem in problems]
 
 
 def view_version(version: DocumentVersion) -> VersionView:
@@ -134,7 +140,7 @@ def _view(answer: DocumentsAnswer) -> AppliedView:
     difference, common = answer.difference, answer.common or {}
     return AppliedView(
         refused=answer.is_refused,
-        problems=[str(problem) for problem in answer.problems],
+        problems=_lines(answer.problems),
         added=[each.agency for each in difference.added],
         changed=[ChangedView(before=view_version(was), text=ours.text) for was, ours in difference.changed],
         removed=[each.agency for each in difference.removed],
