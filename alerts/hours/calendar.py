@@ -46,6 +46,11 @@ class Calendar:
     #: Days that are worked after all.
     workdays: tuple[date, ...] = ()
 
+    def fetched(self) -> Calendar:
+        """Return it once the library's days are there: the first to ask waits 50 ms, which is not to be in the loop."""
+        _known(self.state)
+        return self
+
     def is_workday(self, day: date) -> bool:
         """Return whether offices are open on *day*. What was written down by hand counts first."""
         if day in self.workdays:

@@ -50,7 +50,8 @@ class CalendarSettings(Gazette):
     def days(self, state: State | None = None) -> Calendar:
         """Return the days of a state; default: our own."""
         where = state or self.state
-        return Calendar(state=where, holidays=_in(where, self.holidays), workdays=_in(where, self.workdays))
+        days = Calendar(state=where, holidays=_in(where, self.holidays), workdays=_in(where, self.workdays))
+        return days.fetched()
 
     def build(self, zone: ZoneInfo, state: State | None = None) -> OfficeHours:
         """Return when offices of a state answer; default: our own."""
