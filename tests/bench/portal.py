@@ -250,7 +250,6 @@ async def _lay_letters(connection: AsyncConnection, tray: Path, now: datetime) -
         for at, n in laid
     ]
     await audit.append(connection, told)
-    tray.mkdir(exist_ok=True)
     for reference, _ in laid:
         (tray / f"{now:%Y-%m-%d}_{reference}_gangguan.pdf").write_bytes(pdf)
 
