@@ -24,7 +24,8 @@ class Knot:
 def as_before() -> Iterator[None]:
     thresholds = gc.get_threshold()
     yield
-    gc.unfreeze()
+    # Else the collector would go through thousands of tests, time and again, to the end of this process (conftest.py).
+    gc.freeze()
     gc.set_threshold(*thresholds)
 
 
