@@ -37,15 +37,30 @@ _PLACES: Final = frozenset(place for key in _SECRETS for place in sources(key)[:
 def check_custody(before: Mapping[str, Any], document: Document, typed: Collection[str] = ()) -> tuple[Problem, ...]:
     """Return what *document* says otherwise than *before* of what only an administrator changes.
 
-    What stands there no more is no matter: it leads nowhere. *typed*: the names of secrets that come with it.
+    It goes with the contact or the mailbox that it is of, or when a mailbox' password is typed in its place; by itself it
+    does not: whoever takes it out could not put it back. *typed*: the names of secrets that come with it.
     """
-    was = dict(_kept(Agency, before, ()))
+    was, now = dict(_kept(Agency, before, ())), dict(_kept(Agency, document.data, ()))
     changed = [
-        (path, value)
-        for path, value in _kept(Agency, document.data, ())
+        _innermost(was.get(path), value, path)
+        for path, value in now.items()
         if was.get(path) != value and not (_is_name(path) and value in typed)
     ]
-    return tuple(_problem(document, *_innermost(was.get(path), value, path)) for path, value in changed)
+    lost = [
+        (path, f"{path[-1]}: {value}" if isinstance(value, str) else value)
+        for path, value in was.items()
+        if path not in now and not _is_name(path) and _is_missed(path, document.data)
+    ]
+    return tuple(_problem(document, path, value) for path, value in (*changed, *lost))
+
+
+def _is_missed(path: Path, data: Mapping[str, Any]) -> bool:
+    """Whether what stood at *path* is needed: what it was of is there still, and no mailbox that rests on typing."""
+    section, key, *below = path
+    if not below:
+        return True
+    holder = _mapping(data.get(str(section))).get(str(key))
+    return holder is not None and not (section == "mailboxes" and rests_on_typing(holder))
 
 
 def _kept(asked: Any, value: Any, path: Path) -> Iterator[tuple[Path, Any]]:

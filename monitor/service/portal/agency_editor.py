@@ -17,6 +17,7 @@ from monitor.config.files.section import IN_THE_STORE
 from monitor.config.loading import AgencySource, Configuration, called_in_store, stored_source
 from monitor.config.sense.abroad import check_abroad
 from monitor.config.sense.custody import check_bounds, check_custody, check_domains
+from monitor.config.sense.plenty import check_plenty
 from monitor.model.document import DocumentVersion, Pen, WrittenDocument, secrets_named
 from monitor.service.order import NotDone, Unknown
 from monitor.service.portal.documents import DocumentsAnswer, DocumentsBrought, DocumentWriter
@@ -258,7 +259,8 @@ def _refused(
     if may_place:
         return bounded
     moved = check_custody(before, document, draft.typed)
-    return (*moved, *check_domains(before, document), *check_abroad(before, document), *bounded)
+    ours = (*check_domains(before, document), *check_abroad(before, document), *check_plenty(before, document))
+    return (*moved, *ours, *bounded)
 
 
 def _typed(draft: AgencyDraft) -> Mapping[str, TypedSecret]:

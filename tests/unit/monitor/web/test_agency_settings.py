@@ -422,6 +422,7 @@ async def test_an_officer_changes_nothing_of_another_agency_not_even_by_writing_
         ("password_file: secrets/mail", "password_env: PATH", 10),
         ("{host: 127.0.0.1, port: 3}\n    imap", "{host: penyerang.contoh.gov.my}\n    imap", 8),
         ("mailboxes:\n", "office: {crest: pantau.yaml}\nmailboxes:\n", 5),
+        (", password_file: secrets/mail", "", 10),
     ],
 )
 async def test_an_officer_points_at_no_file_and_no_server_and_an_administrator_may(
@@ -439,6 +440,22 @@ async def test_an_officer_points_at_no_file_and_no_server_and_an_administrator_m
     # What an administrator writes is checked as ever, and by that alone.
     admin = await place.admitted("pentadbir", "admin")
     assert "only an administrator" not in shown(await fill(place, admin, "text", text=changed))
+
+
+@pytest.mark.access
+async def test_an_officers_steps_have_an_end_and_an_administrators_stay(
+    place: House, officer: httpx.AsyncClient
+) -> None:
+    steps = "contacts: {siti: {name: Siti, sms: 010-000 0101}}\nescalation:\n  steps:\n"
+    many = agency("JCM") + steps + "  - {contacts: [siti], channels: [sms]}\n" * 21
+    answer = await fill(place, officer, "text", text=many)
+    assert (answer.status_code, "escalation.steps: has more than 20 entries" in shown(answer)) == (422, True)
+    admin = await place.admitted("pentadbir", "admin")
+    await fill(place, admin, "text", text=many)
+    assert await place.site.text() == many
+    # The officer goes on with what is there.
+    await fill(place, officer, "text", text=many.replace("Siti,", "Siti Contoh,"))
+    assert "Siti Contoh" in await place.site.text()
 
 
 async def test_an_officers_document_is_of_a_size_that_is_read_in_a_moment(

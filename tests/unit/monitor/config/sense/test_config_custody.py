@@ -52,6 +52,12 @@ def said(was: str, becomes: str, *, before: str = BEFORE) -> list[str]:
         ("pin_file", "pin_env", "13: contacts.siti.pin_env"),
         ("  siti: {", "  ali: {name: Ali, pin_file: secrets/pin}\n  siti: {", "13: contacts.ali.pin_file"),
         ("  utama:", "  lain:", "9: mailboxes.lain.smtp"),
+        # What is taken out is told where it stood.
+        (", pin_file: secrets/pin", "", "13: contacts.siti.pin_file"),
+        ("    imap: {host: mel.jcm.gov.my}\n", "", "7: mailboxes.utama.imap"),
+        ("  crest: jata/jcm.svg\n", "  telephone: 03-0000 0100\n", "4: office.crest"),
+        ("office:\n  crest: jata/jcm.svg\n", "", "1: office.crest"),
+        (", password_file: secrets/jcm", "", "11: mailboxes.utama.login"),
     ],
 )
 def test_who_names_another_place_of_a_secret_or_another_server_is_told_at_the_line(
@@ -63,6 +69,15 @@ def test_who_names_another_place_of_a_secret_or_another_server_is_told_at_the_li
 
 def test_what_stood_there_is_what_to_write_instead() -> None:
     assert said("secrets/jcm", "/etc/shadow")[0].endswith("; write instead: secrets/jcm")
+    assert said(", pin_file: secrets/pin", "")[0].endswith("; write instead: pin_file: secrets/pin")
+
+
+def test_an_authority_that_an_operator_trusts_is_taken_out_only_with_the_password_that_is_sent_by_it() -> None:
+    trusting = BEFORE.replace("    login:", "    ca_file: ca/jcm.pem\n    login:")
+    (told,) = said("    ca_file: ca/jcm.pem\n", "", before=trusting)
+    assert "mailboxes.utama.ca_file: only an administrator" in told
+    taken_over = BEFORE.replace("password_file: secrets/jcm", f"password_kept: {NAME}")
+    assert check_custody(document_of(trusting, "").data, document_of(taken_over, "JCM"), {NAME}) == ()
 
 
 @pytest.mark.parametrize(
@@ -70,9 +85,9 @@ def test_what_stood_there_is_what_to_write_instead() -> None:
     [
         ("Siti", "Siti binti Contoh"),
         ("010-000 0101", "010-000 0102"),
-        ("  crest: jata/jcm.svg\n", "  telephone: 03-0000 0100\n"),
-        (", pin_file: secrets/pin", ""),
-        ("    imap: {host: mel.jcm.gov.my}\n", ""),
+        ("  crest: jata/jcm.svg\n", "  crest: jata/jcm.svg\n  telephone: 03-0000 0100\n"),
+        ("contacts:\n  siti: {name: Siti, sms: 010-000 0101, pin_file: secrets/pin}\n", ""),
+        (BEFORE[BEFORE.index("mailboxes:") : BEFORE.index("contacts:")], ""),
         ("address: pantau@", "address: mel@"),
         ("contacts:\n", "probing: {interval: 10m}\ncontacts:\n"),
         # Written otherwise, and the same.
