@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 
 from probes.kinds.negative import KIND, NegativeCheck
+from probes.model.bounds import Bounds, Opening
 from probes.model.check import Finding, Premises, Verdict
 from probes.model.mailbox import AccessTokens, Mailbox, OAuth, Password, Security, Server
 from tests.integration.probes.exchange import Exchanger, hosts
@@ -30,7 +31,11 @@ async def findings_of(premises: Premises, port: int = 1) -> tuple[Finding, ...]:
 
 
 def premises_of(
-    name_server: NameServer, *mailboxes: Mailbox, domains: tuple[str, ...] = (), ours: str = OURS
+    name_server: NameServer,
+    *mailboxes: Mailbox,
+    domains: tuple[str, ...] = (),
+    ours: str = OURS,
+    bounds: Bounds | None = None,
 ) -> Premises:
     return Premises(
         agency="JCM",
@@ -38,6 +43,7 @@ def premises_of(
         domains=domains,
         name_servers=name_server.validating,
         our_address=ours,
+        bounds=bounds,
     )
 
 
@@ -199,6 +205,25 @@ async def test_mx_hosts_are_tried_too(name_server: NameServer) -> None:
         ("relay", "mx2.geganti.gov.my [127.0.0.3]"): Verdict.FAIL,
     }
     assert not any(line.startswith("DATA") for line in good.asked + careless.asked)
+
+
+async def test_an_mx_host_out_of_bounds_is_not_tried(name_server: NameServer) -> None:
+    name_server.add("dalaman.gov.my", "MX", "10 mx1.dalaman.gov.my.", "20 mx2.dalaman.gov.my.")
+    name_server.add("mx1.dalaman.gov.my", "A", "127.0.0.2")
+    name_server.add("mx2.dalaman.gov.my", "A", "127.0.0.3")
+    opened, inside = Exchanger(answers={"RCPT": "554 5.7.1 tidak"}), Exchanger()
+    async with hosts({"127.0.0.2": opened, "127.0.0.3": inside}) as port:
+        bounds = Bounds(openings=(Opening.read(f"127.0.0.2:{port}"),), ports=frozenset({port}))
+        findings = await findings_of(premises_of(name_server, domains=("dalaman.gov.my",), bounds=bounds), port)
+    assert verdicts(findings) == {
+        ("clear-sign-in", "mx1.dalaman.gov.my [127.0.0.2]"): Verdict.PASS,
+        ("relay", "mx1.dalaman.gov.my [127.0.0.2]"): Verdict.PASS,
+        ("clear-sign-in", "mx2.dalaman.gov.my [127.0.0.3]"): Verdict.UNKNOWN,
+        ("relay", "mx2.dalaman.gov.my [127.0.0.3]"): Verdict.UNKNOWN,
+    }
+    told = {one.detail for one in findings if one.verdict is Verdict.UNKNOWN}
+    assert all("this machine itself" in each for each in told), told
+    assert inside.connections == 0
 
 
 async def test_who_takes_our_own_mail_is_no_open_relay_for_it(name_server: NameServer) -> None:

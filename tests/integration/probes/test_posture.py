@@ -20,6 +20,7 @@ from pantau_lab.serving import claimed
 from probes.domain.mta_sts import PolicyServer
 from probes.domain.records import RecordReading, read_records
 from probes.kinds.posture import KIND, Posture
+from probes.model.bounds import Bounds, Opening
 from probes.model.check import Finding, NameServers, Premises, Verdict
 from tests.real.nameserver import BARE, FORGED, ISLAND, VOUCHED, NameServer
 from tests.unit.monitor.scrape import NOON, Scrape
@@ -37,8 +38,11 @@ async def findings_of(
     specimen: bytes | None = None,
     lists: tuple[str, ...] = (),
     policy_server: PolicyServer = _NOWHERE,
+    bounds: Bounds | None = None,
 ) -> tuple[Finding, ...]:
-    premises = Premises(agency="JCM", mailboxes=(), domains=domains, name_servers=servers, specimen=lambda: specimen)
+    premises = Premises(
+        agency="JCM", mailboxes=(), domains=domains, name_servers=servers, specimen=lambda: specimen, bounds=bounds
+    )
     async with asyncio.timeout(20):
         check = Posture(premises, lambda: datetime.now(UTC), lists=lists, policy_server=policy_server)
         findings = await check.run()
@@ -367,17 +371,25 @@ _AUTHORITY = trustme.CA()
 
 @asynccontextmanager
 async def web_server(
-    domain: str, policy: str, *, status: str = "200 OK", name: str | None = None, packing: str = "identity"
+    domain: str,
+    policy: str,
+    *,
+    status: str = "200 OK",
+    name: str | None = None,
+    packing: str = "identity",
+    asked: list[str] | None = None,
 ) -> AsyncIterator[PolicyServer]:
-    """Serve *policy* as the web server of *domain* does, on loopback."""
+    """Serve *policy* as the web server of *domain* does, on loopback. *asked* hears who connects."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _AUTHORITY.issue_cert(name or f"mta-sts.{domain}").configure_cert(context)
     trust = ssl.create_default_context()
     _AUTHORITY.configure_trust(trust)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked = (await reader.readuntil(b"\r\n\r\n")).decode().splitlines()
-        good = asked[0].startswith("GET /.well-known/mta-sts.txt ") and f"Host: mta-sts.{domain}" in asked
+        if asked is not None:
+            asked.append(str(writer.get_extra_info("peername")))
+        lines = (await reader.readuntil(b"\r\n\r\n")).decode().splitlines()
+        good = lines[0].startswith("GET /.well-known/mta-sts.txt ") and f"Host: mta-sts.{domain}" in lines
         head = f"HTTP/1.1 {status if good else '404 Not Found'}\r\nContent-Type: text/plain\r\n"
         head += f"Content-Encoding: {packing}\r\n"
         writer.write(f"{head}Location: /lain\r\nContent-Length: {len(policy)}\r\n\r\n{policy}".encode())
@@ -423,6 +435,19 @@ async def test_a_policy_under_a_wrong_certificate_is_no_policy(name_server: Name
         finding = (await posture_of(name_server.validating, "dasar.gov.my", policy_server=web))["mta-sts"]
     assert finding.verdict is Verdict.FAIL
     assert "not trusted" in finding.detail
+
+
+async def test_a_policy_is_not_fetched_out_of_bounds(name_server: NameServer) -> None:
+    add_policy_domain(name_server)
+    asked = list[str]()
+    async with web_server("dasar.gov.my", _GOOD, asked=asked) as web:
+        domain, servers, opened = "dasar.gov.my", name_server.validating, Opening.read("127.0.0.0/8")
+        inside = (await posture_of(servers, domain, policy_server=web, bounds=Bounds()))["mta-sts"]
+        assert asked == []
+        let_in = (await posture_of(servers, domain, policy_server=web, bounds=Bounds(openings=(opened,))))["mta-sts"]
+    assert (inside.verdict, let_in.verdict) == (Verdict.UNKNOWN, Verdict.PASS)
+    assert inside.detail.endswith("mta-sts.dasar.gov.my is not asked: it leads to this machine itself")
+    assert len(asked) == 1
 
 
 async def test_a_policy_that_comes_packed_is_not_unpacked(name_server: NameServer) -> None:

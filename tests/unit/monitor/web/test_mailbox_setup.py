@@ -14,8 +14,10 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from monitor.config.fields.trust import Trust
+from monitor.config.loading import load
 from monitor.config.service.consent import ConsentWay
-from monitor.service.portal.mailbox_setup import ChosenServers, ServerChoice, SetupRefused
+from monitor.service.portal.mailbox_setup import ChosenServers, ConfiguredSite, ServerChoice, SetupRefused
 from monitor.store.schema.tables import journal
 from pantau_lab.mail import Account, LabNetwork, MailSystem, SystemPlan
 from pantau_lab.oauth import AuthorizationServer, app
@@ -24,8 +26,11 @@ from probes.credentials.oauth_endpoint import Client
 from probes.model.mailbox import Security, Server
 from probes.stranger.session import Protocol
 from probes.stranger.whereabouts import MailPlatform
+from tests.integration.watching import laid_out
 from tests.unit.monitor.web.premises import SetupPremises
 from tests.unit.monitor.web.signed import House, house
+from tests.unit.probes.standin import ImapStandIn, listening
+from tests.unit.probes.turncoat import turncoat
 
 NEW = "/agencies/JCM/mailboxes/new"
 ADDRESS = "kaunter@jcm.gov.my"
@@ -113,6 +118,38 @@ async def test_a_mailbox_that_works_is_said_to_with_its_phases_and_nothing_is_se
     assert page.text.count('class="phases"') == 2
     assert secret(network) not in page.text
     assert system.messages(ADDRESS) == 0
+
+
+async def test_what_the_officers_domain_announces_inside_is_not_knocked_at_whatever_its_names_say_next(
+    tmp_path: Path,
+) -> None:
+    outside, inside = ImapStandIn(), ImapStandIn()
+    async with (
+        listening(outside, address="127.0.0.2") as port,
+        listening(inside, address="127.0.0.1", port=port),
+        turncoat(
+            {
+                "_submissions._tcp.jcm.gov.my SRV": [["0 0 0 ."]],
+                "_imap._tcp.jcm.gov.my SRV": [[f"0 0 {port} mel.jcm.gov.my."]],
+                "mel.jcm.gov.my A": [["127.0.0.2"], ["127.0.0.1"], ["10.0.0.9"], ["169.254.169.254"]],
+            }
+        ) as served,
+    ):
+        settings = laid_out(tmp_path / "tapak") / "pantau.yaml"
+        text = settings.read_text().replace("in the store", "agencies")
+        portal = f"portal: {{mail_networks: ['127.0.0.2:{port}']}}\n"
+        settings.write_text(f"{text}{portal}checks: {{name_servers: ['127.0.0.1:{served.port}']}}\n")
+        configuration = load(settings, {}).configuration
+        assert configuration is not None
+        site = ConfiguredSite(lambda: configuration, Trust())
+        async with house(tmp_path / "rumah", premises=site) as place:
+            officer = await place.admitted("siti", "officer:JCM")
+            pages = [(await officer.get(f"{await begun(officer)}?lang=en")).text for _ in range(4)]
+    told = ["Pantau does not connect to this address or port" in page for page in pages]
+    assert told == [False, True, True, True]
+    assert not any(each in page for each in ("10.0.0.9", "127.0.0.", "169.254") for page in pages)
+    assert served.asked["mel.jcm.gov.my A"] == 4
+    assert (outside.connections, inside.connections) == (1, 0)
 
 
 IN_THE_WAY: dict[str, dict[str, str]] = {

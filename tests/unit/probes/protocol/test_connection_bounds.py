@@ -27,7 +27,7 @@ from probes.run.trace import Recorder
 from probes.stranger.callout import call
 from probes.stranger.session import Protocol, open_session
 from probes.verdict.mx_verdict import judge_connection
-from tests.unit.probes.standin import listening, mailbox, server, server_context, trust
+from tests.unit.probes.standin import listening, mailbox, server, server_context, trust, until
 
 
 def bounded(port: int, *openings: str, host: str = "mel.jabatan-contoh.gov.my") -> Server:
@@ -55,13 +55,15 @@ class Door:
 
     def __init__(self, says: bytes = b"") -> None:
         self.callers = 0
+        #: What each caller has said until they left.
+        self.heard: list[bytes] = []
         self._says = says
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.callers += 1
         writer.write(self._says)
         await writer.drain()
-        await reader.read()
+        self.heard.append(await reader.read())
 
 
 async def refused(server: Server, ask: Resolver) -> ProbeFailure:
@@ -102,6 +104,24 @@ async def test_a_name_that_leads_elsewhere_a_moment_later_is_met_where_it_was_ch
 
     assert (rebinds.asked, peer) == (1, ("127.0.0.2", port))
     assert ours.callers == 0
+
+
+@pytest.mark.parametrize(("opened", "lands"), [("0.0.0.0", "127.0.0.1"), ("[::]", "::1")])
+async def test_a_connection_that_has_come_elsewhere_than_it_was_to_go_is_given_up_unused(
+    opened: str, lands: str
+) -> None:
+    # The kernel leads what is for "any address" to this machine, as a proxy of the machine's would lead another.
+    door = Door(b"* OK dalaman\r\n")
+    async with listening(door, address=lands) as port:
+        there = bounded(port, f"{opened}:{port}")
+        there = replace(there, bounds=replace(there.bounds or Bounds(), ports=frozenset({port})))
+        why = await refused(there, Resolver([opened.strip("[]")]))
+        await until(lambda: len(door.heard) == 1)
+
+    assert (why.outcome, why.failure.reason) == (Outcome.INCONCLUSIVE, Reason.OUT_OF_BOUNDS)
+    assert why.failure.detail == OutOfBounds.THIS_MACHINE
+    # It was let go of at once, and nothing was said on it.
+    assert door.heard == [b""]
 
 
 async def test_of_several_addresses_those_are_met_that_are_allowed() -> None:
