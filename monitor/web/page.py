@@ -185,6 +185,14 @@ def _minute(moment: datetime) -> str:
     return moment.astimezone(_ZONE).strftime("%d/%m/%Y %H:%M")
 
 
+def _as_read(written: object) -> str:
+    """Return a time of a document, which is local, as people read it here: 24/11/2026 14:05. What is none stays as it is."""
+    try:
+        return datetime.fromisoformat(str(written)).strftime("%d/%m/%Y %H:%M")
+    except ValueError:
+        return str(written)
+
+
 def _month(first: date, *, language: Language) -> str:
     """Return what a month is called: November 2026."""
     return in_words.date(datetime(first.year, first.month, 1, 12, tzinfo=_ZONE), language).split(" ", 1)[1]
@@ -257,6 +265,7 @@ def filters_of(tongue: Tongue) -> dict[str, Callable[..., Any]]:
         "lasting": partial(_lasting, language=language_of(tongue)),
         "short": _short,
         "minute": _minute,
+        "as_read": _as_read,
         "health": lambda health: healths.get(health, healths["unknown"]),
         "standing": lambda each: standings.get(each, standings["unproven"]),
         "verdict": lambda verdict: verdicts.get(verdict or "unseen", verdicts["unknown"]),

@@ -141,9 +141,17 @@ class Guest:
         return found
 
 
-_TOO_WIDE: Final = """(width) => document.documentElement.scrollWidth <= width ? [] :
-  [...document.querySelectorAll("body *")].filter((each) => each.getBoundingClientRect().right > width + 0.5)
-    .map((each) => each.outerHTML.slice(0, 160))"""
+#: Of a page that is too wide what reaches out of it: boxes, or of a box that does not its text.
+_TOO_WIDE: Final = """(width) => {
+  if (document.documentElement.scrollWidth <= width) return [];
+  const out = (each) => {
+    const text = document.createRange();
+    text.selectNodeContents(each);
+    return Math.max(each.getBoundingClientRect().right, text.getBoundingClientRect().right) > width + 0.5;
+  };
+  const found = [...document.querySelectorAll("body *")].filter(out).map((each) => each.outerHTML.slice(0, 160));
+  return found.length ? found : ["something"];
+}"""
 
 
 @dataclass(slots=True)
@@ -181,8 +189,10 @@ class Door:
         if name:
             login = self.site.logins[name]
             form: dict[str, str | float | bool] = {"name": login.name, "password": login.password}
+            # A connection that is kept is closed by the service after some seconds, perhaps just when the next one takes it.
+            headers = {"Origin": self.site.url, "Connection": "close"}
             answer = await page.context.request.post(
-                f"{self.site.url}/sign-in", form=form, headers={"Origin": self.site.url}, max_redirects=0
+                f"{self.site.url}/sign-in", form=form, headers=headers, max_redirects=0
             )
             assert answer.status == 303, await answer.text()
         return guest
@@ -221,10 +231,13 @@ def _listening(guest: Guest) -> Mapping[str, Callable[[Any], None]]:
             guest.complaints.append(f"{request.failure} {request.url}")
 
     def said(message: ConsoleMessage) -> None:
+        # A window that somebody has left is at a style sheet, which names no icon; that there is none is told late.
+        if message.location["url"].endswith("/favicon.ico"):
+            return
         if message.type in {"error", "warning"} and not (
             message.text.startswith("Failed to load resource") and message.location["url"] in guest._refused
         ):
-            guest.complaints.append(message.text)
+            guest.complaints.append(f"{message.text} {message.location['url']}")
 
     def broke(error: WebError) -> None:
         guest.complaints.append(str(error.error))

@@ -128,6 +128,10 @@ class RunningSite:
         assert text != before.text
         path = f"/api/v1/agencies/{agency}/document"
         (await self._web.put(path, content=text, headers=match)).raise_for_status()
+        return self.version(agency)
+
+    def version(self, agency: str) -> int:
+        """Return the number of the latest version of an agency's document."""
         with self._store() as store:
             query = "SELECT max(number) FROM document WHERE agency = ?"
             return int(store.execute(query, (agency,)).fetchone()[0])

@@ -66,6 +66,10 @@ def settings_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue
         page = "telling.html" if is_about_telling(typed.name) else "settings.html"
         if typed.name != "text" and typed.name not in FORMS:
             raise HTTPException(404, "there is no such form")
+        if typed.name in LOOKED_AT and "again" in fields:
+            # Who has seen the gaps goes on with what was typed.
+            facts = await asyncio.to_thread(sheet.page, await editor.latest(code), typed=typed)
+            return sheet.render(request, visitor, page, facts)
         try:
             draft = await _draft(code, typed, editor, sheet)
             may_place = visitor.may(Permission.PLACE_SECRETS, code)

@@ -87,7 +87,7 @@ async def test_the_page_shows_the_document_with_the_version_that_it_is(
     for value in ("010-000 0101", "010-000 0102", "03-0000 0102"):
         assert f'value="{value}"' in page.text
     assert "Monday to Friday, 07:00 until 19:00" in shown(page)
-    assert "2026-12-01 22:00 until 2026-12-02 04:00: Naik taraf" in shown(page)
+    assert "01/12/2026 22:00 until 02/12/2026 04:00: Naik taraf" in shown(page)
 
 
 async def test_an_agency_without_a_mailbox_is_led_to_one_and_has_nothing_to_test(

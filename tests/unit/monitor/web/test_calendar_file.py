@@ -170,8 +170,8 @@ async def test_a_file_is_shown_before_it_is_saved_and_saved_as_any_form_is(place
     odd = event("DTSTART:20261101T223000", "DURATION:PT4H", "RRULE:FREQ=HOURLY", name="Setiap jam")
     page = await bring(officer, calendar(once, often, odd))
     assert page.status_code == 200
-    assert "2026-12-05 22:00 until 2026-12-06 02:00: Tukar <cakera>" in shown(page)
-    assert "Setiap jam 2026-11-01 22:30: it comes again by a rule that the settings have no words for" in shown(page)
+    assert "05/12/2026 22:00 until 06/12/2026 02:00: Tukar <cakera>" in shown(page)
+    assert "Setiap jam 01/11/2026 22:30: it comes again by a rule that the settings have no words for" in shown(page)
     assert '+ - {from: 2026-12-05 22:00, until: 2026-12-06 02:00, why: "Tukar <cakera>"}' in shown(page)
     assert await place.site.text() == agency("JCM")
     assert f'href="{SETTINGS}?lang=ms"' in page.text
@@ -209,7 +209,7 @@ async def test_the_difference_is_shown_anew_for_other_ticks_and_nothing_is_saved
             "offered-1",
             "window-1",
         ]
-        assert "2026-12-05 22:00 until 2026-12-06 02:00: Kerja 05" in shown(page)
+        assert "05/12/2026 22:00 until 06/12/2026 02:00: Kerja 05" in shown(page)
         assert await place.site.text() == agency("JCM")
     # Somebody else's edit meanwhile is shown, as for any form.
     await place.site.write(JCM=agency("JCM") + "# Ravi\n")

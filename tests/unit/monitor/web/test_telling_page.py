@@ -216,6 +216,12 @@ async def test_a_rota_is_looked_at_with_its_gaps_before_it_is_saved(place: House
     assert await place.site.text() == OURS
 
     fields = {name: html.unescape(value) for name, value in re.findall(r'name="([^"]+)" value="([^"]*)"', look.text)}
+    # One button goes on with what was typed, the other saves it.
+    assert fields.pop("again") == "1"
+    again = await officer.post(SETTINGS, data={**fields, "again": "1"})
+    assert (again.status_code, again.text.count('value="2026-12-01"')) == (200, 1)
+    assert "Nothing was saved" not in shown(again)
+    assert await place.site.text() == OURS
     saved = await officer.post(SETTINGS, data=fields)
     # Their numbers are fictional ones, which is said, and no error.
     assert "Version 3 is saved, and Pantau works by it. It is saved. Please look at this, too" in shown(saved)
