@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 
 from monitor.service.order import NotDone
+from monitor.web.access.gate import NotPermitted
 from monitor.web.ask import asked, others_asked, remember
 from monitor.web.form import own_path
 from monitor.web.page import Tongue
@@ -38,6 +39,7 @@ def _as_page(handler: _Handler, templates: Mapping[Tongue, Environment]) -> Call
         facts = {
             "status": f"s{told.status_code}",
             "detail": error if isinstance(error, NotDone) else problem["detail"],
+            "not_permitted": error if isinstance(error, NotPermitted) else None,
             "path": path,
             "query": query,
         }

@@ -20,7 +20,7 @@ async def test_several_letters_are_printed_posted_with_their_day_and_stand_in_th
     number = await site.released(MDC.code)
     clerk = await door.admit("kerani", tongue=tongue)
     await clerk.go("/")
-    await clerk.press(clerk.page.locator("footer").get_by_role("link", name=clerk.say("say.letters")))
+    await clerk.press(clerk.link("access.letters"))
     letters = clerk.page.locator("form.letter").filter(has_text=number)
     await expect(letters).to_have_count(len(recipients(MDC.code)))
 

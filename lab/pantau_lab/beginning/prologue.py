@@ -1,4 +1,4 @@
-"""What is in the demo's store before its service opens it: who may sign in, and ninety days of history."""
+"""What is in the demo's store before its service opens it: who may sign in, ninety days of history, and what officers edit."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from pathlib import Path
 import structlog
 
 from alerts.record.clock import SystemClock
+from monitor.config.files.section import IN_THE_STORE
 from monitor.config.loading import load
 from monitor.store.backend.database import Database
+from monitor.store.upkeep.documents import Documents
+from monitor.store.upkeep.keyring import new_key
 from pantau_lab.beginning.chronicle import write_past
-from pantau_lab.beginning.login import DemoLogin, add_token, add_users
+from pantau_lab.beginning.login import DemoLogin, add_token, add_users, write_private
 from pantau_lab.beginning.past import past_until
 
 
@@ -29,6 +32,22 @@ async def prologue(settings: Path, logins: Sequence[DemoLogin]) -> str:
             await write_past(database, configuration, past_until(clock.now()))
             await add_users(database, clock, logins)
             return await add_token(database, clock, agencies)
+
+
+async def handed_to_officers(settings: Path) -> None:
+    """Let the agencies be the store's from now on, so that who signs in as an officer edits theirs; and keep what they type."""
+    configuration = (await asyncio.to_thread(load, settings, os.environ)).accepted()
+    with _quiet():
+        async with Database.open(configuration.settings.state) as database:
+            documents = Documents(database)
+            await documents.follow(configuration.documents, by="demo", now=SystemClock().now())
+    await asyncio.to_thread(_hand_over, settings)
+
+
+def _hand_over(settings: Path) -> None:
+    write_private(settings.parent / "secrets" / "key", new_key())
+    text = settings.read_text().replace("agencies: agencies/", f"agencies: {IN_THE_STORE}")
+    settings.write_text(text.replace("portal: {}", "portal: {secrets_key_file: secrets/key}"))
 
 
 @contextmanager

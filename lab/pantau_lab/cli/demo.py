@@ -27,7 +27,7 @@ from monitor.runtime.place import CONTROL_SOCKET
 from monitor.web.serving import open_port
 from pantau_lab import leftover
 from pantau_lab.beginning.login import DemoLogin, demo_logins, login_table, write_logins, write_private
-from pantau_lab.beginning.prologue import prologue
+from pantau_lab.beginning.prologue import handed_to_officers, prologue
 from pantau_lab.clerk import post_letters
 from pantau_lab.mail import Fault
 from pantau_lab.screen import ScreenState, changes, render
@@ -128,6 +128,7 @@ async def _run(directory: Path, listen: Listen) -> None:
     logins = demo_logins()
     async with stage(directory, listen=str(listen), signs_in=True) as world:
         token = await prologue(world.settings, logins)
+        await handed_to_officers(world.settings)
         write_logins(directory / LOGINS_FILE, logins)
         write_private(directory / PROGRAM_FILE, f"{token}\n")
         async with _service(world.settings, directory / "pantau.log", stopping):

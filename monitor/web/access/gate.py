@@ -255,13 +255,22 @@ def permit(visitor: Visitor, permission: Permission, agency: str) -> None:
         raise forbidden(visitor, permission, agency)
 
 
+class NotPermitted(HTTPException):
+    """Something is not for a visitor. A page says so in its own words."""
+
+    def __init__(self, called: str, permission: Permission, agency: str | None) -> None:
+        place = {None: "", OURSELVES: " for Pantau itself"}.get(agency, f" for {agency}")
+        what = permission.replace("_", " ")
+        super().__init__(403, f"{called} has no permission to {what}{place}; an administrator gives roles")
+        self.called = called
+        self.permission = permission
+        #: Of which agency; `OURSELVES`: of none; `None`: of any.
+        self.agency = agency
+
+
 def forbidden(visitor: Visitor, permission: Permission, agency: str | None = None) -> HTTPException:
     """Return how it is said that something is not for a visitor."""
-    place = {None: "", OURSELVES: " for Pantau itself"}.get(agency, f" for {agency}")
-    return HTTPException(
-        403,
-        f"{visitor.called} has no permission to {permission.replace('_', ' ')}{place}; an administrator gives roles",
-    )
+    return NotPermitted(visitor.called, permission, agency)
 
 
 def _bearer(request: Request) -> str | None:

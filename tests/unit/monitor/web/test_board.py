@@ -321,6 +321,12 @@ async def test_an_agency_that_has_no_route_yet_says_so_and_leads_to_a_first_mail
     assert "/agencies/A001/test" not in text
     async with client(portal(Country(views=[bare, view("A002")]), HOSTS)) as web:
         assert (await web.get("/")).text.count("belum ada peti mel") == 1
+        # What programs read is for whoever is at this machine, where nobody signs in.
+        assert ('href="/metrics"' in (await web.get("/")).text, "/metrics" in text, "/account" in text) == (
+            True,
+            False,
+            True,
+        )
         assert "/mailboxes/new" not in (await web.get("/agencies/A001")).text
 
 
