@@ -47,6 +47,7 @@ from monitor.config.service.drill import check_drilled, check_room
 from monitor.config.service.gateway import gateway_kinds
 from monitor.config.service.mail_provider import build_mail_providers
 from monitor.model.document import WrittenDocument
+from monitor.model.said import said
 from monitor.runtime.kinds import check_kinds
 from monitor.store.upkeep.apart import DocumentsAwayError
 from monitor.store.upkeep.documents import read_documents
@@ -361,7 +362,7 @@ def stored_source(document: WrittenDocument) -> AgencySource:
 
 def called_in_store(agency: str) -> str:
     """Return what problems call an agency's document of the store."""
-    return f"{agency} in the store"
+    return said("{agency} in the store", agency=agency)
 
 
 def _agency_files(path: Path, settings: Settings | None, findings: Findings) -> list[Path]:
@@ -372,15 +373,24 @@ def _agency_files(path: Path, settings: Settings | None, findings: Findings) -> 
         overlooked = sorted(each for each in directory.iterdir() if each not in files and _is_meant(each))
     except (OSError, ValueError):
         if known:
-            instead = f"the directory of agency files, or: {IN_THE_STORE}"
-            findings["agencies"].error(f"{directory} is no directory that can be read", instead)
+            instead = said("the directory of agency files, or: {otherwise}", otherwise=IN_THE_STORE)
+            findings["agencies"].error(
+                said("{directory} is no directory that can be read", directory=directory), instead
+            )
         return []
     for file in overlooked if known else ():
-        message = f"{file} is not read: agency files are called *.yaml and lie in {directory} itself"
+        message = said(
+            "{file} is not read: agency files are called *.yaml and lie in {directory} itself",
+            file=file,
+            directory=directory,
+        )
         findings["agencies"].warning(message, "another name, or one that begins with a dot where that is meant")
     if not files and known:
         # A service that watches nothing would look healthy for ever.
-        findings["agencies"].error(f"{directory} holds no agency file (*.yaml)", "a directory with one file an agency")
+        findings["agencies"].error(
+            said("{directory} holds no agency file (*.yaml)", directory=directory),
+            "a directory with one file an agency",
+        )
     return files
 
 
@@ -465,7 +475,9 @@ def _check_vigil(settings: Settings, agencies: list[Agency], wording: Wording, f
         check_room(settings.drills, exercises, lines, findings["drills"])
     if settings.lifeline is not None:
         for key, problem in lifeline_faults(settings.noc.build_office(), wording):
-            findings["lifeline"].error(f"an SMS of it would be refused or split: {key}: {problem}")
+            findings["lifeline"].error(
+                said("an SMS of it would be refused or split: {key}: {problem}", key=key, problem=problem)
+            )
 
 
 def _check_references(agencies: list[Agency], provision: Provision, findings: Findings) -> None:
@@ -474,9 +486,9 @@ def _check_references(agencies: list[Agency], provision: Provision, findings: Fi
         return
     for agency in agencies:
         if agency.routes is None or any(route.direction is not RouteDirection.INTERNAL for route in agency.routes):
-            number = "none" if not provision.references else "only one"
+            number = said("none") if not provision.references else said("only one")
             findings["references"].error(
-                f"there is {number}, and one alone cannot tell whose side is broken",
+                said("there is {number}, and one alone cannot tell whose side is broken", number=number),
                 "at least two reference mailboxes with different providers",
             )
             return

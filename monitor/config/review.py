@@ -41,6 +41,7 @@ from monitor.config.service.lifeline import check_lifeline
 from monitor.config.service.mail_provider import check_mail_providers
 from monitor.config.service.portal import check_portal
 from monitor.config.service.store import check_keep, check_store
+from monitor.model.said import said
 from probes.model.check import CheckKind
 
 _LOOPBACK = "127.0.0.1:8080; another address is written into the settings, with `portal`"
@@ -66,7 +67,7 @@ def _of(
     """Return what is written for *model* and not *given* already; note keys of the *other* kind of file, by its name."""
     data = dict(findings.document.data)
     for key in names(other).keys() & data.keys() - names(model).keys():
-        findings[key].broken("belongs into another file", f"it in {where}")
+        findings[key].broken("belongs into another file", said("it in {where}", where=said(where)))
         del data[key]
     return {key: value for key, value in data.items() if key not in given}
 
@@ -138,8 +139,14 @@ def check_mailbox(mailbox: MailboxSettings, findings: Findings, claims: list[Cla
     if server is not None and not findings.is_broken:
         # Two that read one folder take each other's messages away. A second address of a mailbox is no second mailbox.
         folder, port = mailbox.inbox or "INBOX", f":{server.port}" if server.port else ""
-        name = f"{folder} of {mailbox.login.username} at {server.host}{port}"
-        instead = f"an inbound route with `to: {address}` and the mailbox that is there"
+        name = said(
+            "{folder} of {username} at {host}{port}",
+            folder=folder,
+            username=mailbox.login.username,
+            host=server.host,
+            port=port,
+        )
+        instead = said("an inbound route with `to: {address}` and the mailbox that is there", address=address)
         claims.append(Claim(kind="folder", name=name, path=findings.path, instead=instead, behind=claim))
     check_servers(mailbox, findings, trust)
 
@@ -155,7 +162,7 @@ def listen_problem(environ: Mapping[str, str]) -> Problem | None:
     listen = parse_listen(text)
     if listen is not None and listen.is_loopback:
         return None
-    message = "must be loopback" if listen else f"'{text}' is no address with a port"
+    message = "must be loopback" if listen else said("'{text}' is no address with a port", text=text)
     return Problem(file="environment", key=LISTEN_VARIABLE, message=message, instead=_LOOPBACK)
 
 
@@ -172,7 +179,7 @@ def _check_directory(place: Path, findings: Findings, instead: str) -> None:
     except (FileNotFoundError, PermissionError):
         return
     except (OSError, ValueError) as error:
-        findings.error(f"cannot be used: {why(error)}", instead)
+        findings.error(said("cannot be used: {error}", error=why(error)), instead)
         return
     if not is_directory:
         findings.error("is no directory", instead)
@@ -285,7 +292,8 @@ def check_agency(agency: Agency, provision: Provision, findings: Findings, claim
     claims.append(Claim(kind="agency code", name=agency.agency, path=("agency",), instead=instead))
     if number_prefix(agency.agency) == DRILLS_BEGIN:
         findings["agency"].warning(
-            f"gives its incidents the numbers of drills: {DRILLS_BEGIN}-01 would be either", "another short code"
+            said("gives its incidents the numbers of drills: {begins}-01 would be either", begins=DRILLS_BEGIN),
+            "another short code",
         )
     _check_mail(agency, provision, findings, claims, trust)
     if provision.probing is not None:
@@ -307,7 +315,7 @@ def _check_mail(agency: Agency, provision: Provision, findings: Findings, claims
             check_address(mailbox.address, agency.domains, provision.private_providers, there["address"])
         check_mailbox(mailbox, there, claims, trust)
     if agency.routes is None:
-        check_ends(agency.mailboxes, findings["mailboxes"], ", or routes: with those that there are")
+        check_ends(agency.mailboxes, findings["mailboxes"], said(", or routes: with those that there are"))
     else:
         if not agency.routes:
             findings["routes"].error("no route is probed", "at least one route, or leave the key out")

@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
+from monitor.model.said import said
+
 #: Whatever does not come within so many steps from one window to the next never comes.
 _STEPS = 1000
 
@@ -78,11 +80,11 @@ class Recurring:
 def check_cron(cron: str) -> None:
     """Raise `NoCron`, with a word on what is wrong, unless *cron* has five fields and comes at some time."""
     if len(cron.split()) != 5:
-        raise NoCron(f"has {len(cron.split())} fields and not five: minute hour day month weekday")
+        raise NoCron(said("has {count} fields and not five: minute hour day month weekday", count=len(cron.split())))
     try:
         next(CronSim(cron, datetime(2024, 1, 1, tzinfo=UTC)))
     except CronSimError as error:
-        raise NoCron(f"is no cron expression ({str(error).lower()})") from None
+        raise NoCron(said("is no cron expression ({error})", error=said(str(error).lower()))) from None
     except (StopIteration, OverflowError):
         raise NoCron("never comes") from None
 

@@ -27,6 +27,7 @@ from monitor.access.visitor import Visitor
 from monitor.judging.attribution import RunVerdict
 from monitor.model.health import Health
 from monitor.model.route import Direction
+from monitor.model.said import in_other_words
 from monitor.model.window import Stretch
 from monitor.proof import dossier
 from monitor.service.order import NotDone
@@ -45,6 +46,8 @@ _SIGNED_IN: Mapping[str, Mapping[str, tuple[str, str]]] = {
     for section, said in sections(file).items()
 }
 WORDS: Mapping[str, Mapping[str, tuple[str, str]]] = {**sections(Path(__file__).with_suffix(".yaml")), **_SIGNED_IN}
+#: Of what the checks say, by the English, with what is filled in: the Malay.
+FAULTS: Mapping[str, str] = {english: malay for malay, english in WORDS["fault"].values()}
 #: What a dossier says, too, in Malay.
 _MALAY: Mapping[str, Mapping[str, str]] = {
     "channels": phrase.CHANNELS,
@@ -208,7 +211,21 @@ def _refused(why: object, *, tongue: Tongue) -> Markup:
     """Return why something was not done: in Malay where there are words for it, else as the service says it."""
     if tongue is Tongue.MALAY and isinstance(why, NotDone) and why.malay:
         return escape(why.malay)
-    return Markup('<span lang="en">{}</span>').format(str(why))
+    return _fault(str(why), tongue=tongue)
+
+
+def _fault(text: str, *, tongue: Tongue) -> Markup:
+    """Return what a check says: in Malay where there are words for it, else as it is."""
+    if tongue is Tongue.ENGLISH:
+        return escape(text)
+    malay = in_other_words(text, FAULTS)
+    return Markup('<span lang="en">{}</span>').format(text) if malay is None else escape(malay)
+
+
+def _instead(text: str, *, tongue: Tongue) -> str:
+    """Return what a check says to write instead: in Malay, or as it is where it is to be typed just so."""
+    malay = in_other_words(text, FAULTS) if tongue is Tongue.MALAY else None
+    return text if malay is None else malay
 
 
 def _short(moment: datetime) -> str:
@@ -280,6 +297,8 @@ def filters_of(tongue: Tongue) -> dict[str, Callable[..., Any]]:
         "channel": among("channels"),
         # For the choices of a form: what is sent, and what is read.
         "refused": partial(_refused, tongue=tongue),
+        "fault": partial(_fault, tongue=tongue),
+        "instead": partial(_instead, tongue=tongue),
         "channel_pair": lambda value: (value, among("channels")(value)),
         "duty_day_pair": lambda value: (value, among("duty_day")(value)),
         "purpose": among("purposes"),

@@ -16,6 +16,7 @@ from monitor.config.files.findings import Findings
 from monitor.config.files.reading import Reader
 from monitor.config.files.secret import Vault
 from monitor.config.files.section import File, Line, Section
+from monitor.model.said import said
 
 
 class GazettedDay(Section):
@@ -93,7 +94,7 @@ def check_gazette(gazette: Gazette, findings: Findings) -> None:
     for number, day in enumerate(gazette.holidays):
         if any((day.date, state) in worked for state in day.states or State):
             there = findings["holidays", number, "date"]
-            there.error(f"{day.date} is also one of the workdays", "it in one of the two")
+            there.error(said("{date} is also one of the workdays", date=day.date), "it in one of the two")
 
 
 def check_office_hours(spans: Sequence[tuple[time, time]] | None, findings: Findings) -> None:

@@ -18,6 +18,7 @@ from monitor.config.fields.listen import parse_listen
 from monitor.config.files.duration import format_duration
 from monitor.config.files.reading import Reader
 from monitor.config.files.section import Blank, Section, Span, wrong
+from monitor.model.said import said
 from probes.model.check import CheckKind, NameServers
 
 _SECTION = "checks"
@@ -76,7 +77,7 @@ class CheckSettings(Section):
         if isinstance(written, Mapping | CheckSettings):
             return read(written)
         if (on := _switch(written)) is None:
-            raise wrong(f"must be {_WAYS}", "on")
+            raise wrong(said("must be {ways}", ways=_WAYS), "on")
         return ON if on else OFF
 
 
@@ -137,7 +138,9 @@ def read_checks(reader: Reader, section: type[C], kinds: Mapping[str, CheckKind]
     for name, each in checks.kinds.items():
         if each.interval is not None and each.interval < kinds[name].within:
             longest = format_duration(kinds[name].within)
-            findings[name, "interval"].error(f"one run may take {longest}", f"at least {longest}")
+            findings[name, "interval"].error(
+                said("one run may take {longest}", longest=longest), said("at least {longest}", longest=longest)
+            )
     return checks
 
 

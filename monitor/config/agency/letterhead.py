@@ -18,6 +18,7 @@ from monitor.config.fields.phone import is_possible
 from monitor.config.files.findings import Findings
 from monitor.config.files.regular import NotRegular, read_regular, why
 from monitor.config.files.section import File, Line, Section
+from monitor.model.said import both, said
 
 
 def load_crest(file: Path) -> Crest:
@@ -25,13 +26,13 @@ def load_crest(file: Path) -> Crest:
     try:
         crest = read_crest(read_regular(file, LARGEST))
     except NotRegular as error:
-        raise BadCrest(f"{file} {error}") from None
+        raise BadCrest(said("{file} {error}", file=file, error=str(error))) from None
     except (OSError, ValueError) as error:
-        raise BadCrest(f"{file} cannot be read: {why(error)}") from None
+        raise BadCrest(said("{file} cannot be read: {error}", file=file, error=why(error))) from None
     except BadCrest as bad:
-        raise BadCrest(f"{file} {bad}") from None
+        raise BadCrest(said("{file} {error}", file=file, error=str(bad))) from None
     if not draw(crest):
-        raise BadCrest(f"{file} cannot be drawn: it is broken")
+        raise BadCrest(said("{file} cannot be drawn: it is broken", file=file))
     return crest
 
 
@@ -129,8 +130,10 @@ def check_letterhead(letterhead: LetterheadSettings, used: Iterable[Channel], fi
     pages = set(used) & {Channel.FAX, Channel.LETTER}
     for field, (example, channels) in _NEEDED.items():
         if (wanting := pages & channels) and not getattr(letterhead, field):
-            for_pages = " and ".join(sorted(wanting))
-            findings[field].error(f"is missing, and the {for_pages} of this office prints it", example)
+            for_pages = both(said(channel) for channel in sorted(wanting))
+            findings[field].error(
+                said("is missing, and the {pages} of this office prints it", pages=for_pages), example
+            )
     if pages:
         check_glyphs(letterhead, findings)
     if pages and not letterhead.fax:
@@ -148,7 +151,9 @@ def check_letterhead(letterhead: LetterheadSettings, used: Iterable[Channel], fi
         )
     for field in ("telephone", "fax"):
         if (number := getattr(letterhead, field)) and not is_possible(number):
-            findings[field].warning(f"'{number}' is not possible as a telephone number", "03-1234 5678")
+            findings[field].warning(
+                said("'{number}' is not possible as a telephone number", number=number), "03-1234 5678"
+            )
 
 
 def check_glyphs(printed: object, findings: Findings) -> None:
@@ -156,8 +161,12 @@ def check_glyphs(printed: object, findings: Findings) -> None:
     match printed:
         case str() if strange := lost(printed):
             findings.warning(
-                f"letters and fax pages have no glyph for {strange[0]} (U+{ord(strange[0]):04X}), and print "
-                f"'{printable(printed)}'",
+                said(
+                    "letters and fax pages have no glyph for {strange} (U+{code:04X}), and print '{printed}'",
+                    strange=strange[0],
+                    code=ord(strange[0]),
+                    printed=printable(printed),
+                ),
                 "it in Latin letters",
             )
         case BaseModel():
@@ -171,4 +180,6 @@ def check_glyphs(printed: object, findings: Findings) -> None:
 def check_postal(address: tuple[str, ...], findings: Findings) -> None:
     """Note when the last line of *address* does not lead the post to a town."""
     if address and not _LAST_LINE.fullmatch(address[-1]):
-        findings[len(address) - 1].warning(f"'{address[-1]}' does not begin with a postcode", "62000 PUTRAJAYA")
+        findings[len(address) - 1].warning(
+            said("'{address}' does not begin with a postcode", address=address[-1]), "62000 PUTRAJAYA"
+        )

@@ -16,6 +16,7 @@ from monitor.config.files.reading import by_source, sources
 from monitor.config.files.secret import TypedSecret
 from monitor.config.files.section import File, Host, KeptFile, Line, MailAddress, Port, Section
 from monitor.model.mail_provider import KNOWN
+from monitor.model.said import said
 from probes.credentials.oauth import KeptTokens
 from probes.credentials.oauth_local import TokenCommand, TokenFile
 from probes.model.bounds import Bounds
@@ -66,10 +67,14 @@ def check_login(login: LoginSettings, findings: Findings, trust: Trust) -> None:
     ways = [way for way in _WAYS if getattr(login, way) is not None]
     # What was written and is wrong was noted as that.
     if not ways and not any(is_faulty(findings, way) for way in _WAYS):
-        findings["password"].error("is missing", f"{by_source('password')}; or oauth, token_file or token_command")
+        findings["password"].error(
+            "is missing", said("{source}; or oauth, token_file or token_command", source=by_source("password"))
+        )
     for way in ways[1:]:
         written = [source for source in sources(way) if findings[source].is_written]
-        findings[(written or [way])[0]].error(f"is a second way to sign in beside {ways[0]}", "one of the two")
+        findings[(written or [way])[0]].error(
+            said("is a second way to sign in beside {way}", way=ways[0]), "one of the two"
+        )
     if login.token_command == ():
         findings["token_command"].error("is empty", "[PROGRAM, ARGUMENT, ...]")
     elif login.token_command is not None and shutil.which(login.token_command[0]) is None:
@@ -234,7 +239,11 @@ def _check_hearers(mailbox: MailboxSettings, findings: Findings) -> None:
     for key, secret in mailbox.login.typed.items():
         if others := mailbox.unheard_of(secret):
             source = sources(key)[-1]
-            message = f"was typed for {', '.join(sorted(secret.hearers)) or 'nobody'}, and not for {', '.join(others)}"
+            message = said(
+                "was typed for {hearers}, and not for {others}",
+                hearers=", ".join(sorted(secret.hearers)) or said("nobody"),
+                others=", ".join(others),
+            )
             findings[tuple(source.split("."))].error(
                 message, "the servers of before; or the secret, typed again in the portal"
             )
@@ -268,11 +277,19 @@ def _check_port(key: str, server: ServerSettings, findings: Findings) -> None:
     whose, begins = _KNOWN_PORTS[server.port]
     usual = _PORTS[key][server.security]
     if whose != key:
-        findings["port"].warning(f"{server.port} is the port of {whose.upper()}", f"port: {usual}")
+        findings["port"].warning(
+            said("{port} is the port of {protocol}", port=server.port, protocol=whose.upper()), f"port: {usual}"
+        )
     elif begins is not server.security:
-        how = "with" if begins is Security.IMPLICIT else "without"
-        message = f"a connection to port {server.port} begins {how} TLS, and security is {server.security}"
-        findings["port"].warning(message, f"security: {begins} beside it, or port: {usual}")
+        pattern = (
+            "a connection to port {port} begins with TLS, and security is {security}"
+            if begins is Security.IMPLICIT
+            else "a connection to port {port} begins without TLS, and security is {security}"
+        )
+        message = said(pattern, port=server.port, security=server.security)
+        findings["port"].warning(
+            message, said("security: {begins} beside it, or port: {usual}", begins=begins, usual=usual)
+        )
 
 
 def _check_microsoft(mailbox: MailboxSettings, findings: Findings) -> None:

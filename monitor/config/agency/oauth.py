@@ -12,6 +12,7 @@ from monitor.config.fields.trust import Trust, check_authorities
 from monitor.config.files.findings import Findings
 from monitor.config.files.reading import by_source, sources
 from monitor.config.files.section import File, KeptFile, Line, Section
+from monitor.model.said import said
 from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, Rotation
 
 #: Exchange Online takes no other for a service's own token.
@@ -108,7 +109,11 @@ def _of_provider(oauth: OAuthSettings) -> Iterator[tuple[str, str, str]]:
     elif oauth.endpoint is None:
         yield "token_url", "is missing", "provider: microsoft | google, or token_url: https://..."
     if oauth.tenant is not None and not all(part.isalnum() for part in oauth.tenant.replace(".", "-").split("-")):
-        yield "tenant", f"'{oauth.tenant}' is no tenant", "jabatan-contoh.gov.my, or the id of the tenant"
+        yield (
+            "tenant",
+            said("'{tenant}' is no tenant", tenant=oauth.tenant),
+            "jabatan-contoh.gov.my, or the id of the tenant",
+        )
     if oauth.token_url is not None and safe_url(oauth.token_url) is None:
         yield (
             "token_url",

@@ -16,6 +16,7 @@ from monitor.config.files.section import Blank, Count, Line, Section, Span, wron
 from monitor.judging.flapping import FlappingPolicy
 from monitor.model.health import HealthPolicy
 from monitor.model.route import Probing
+from monitor.model.said import said
 from monitor.model.window import Hours, Once, Recurring, Stretch, Window
 from probes.model.probe import Patience
 
@@ -58,8 +59,10 @@ def check_maintenance(windows: Sequence[MaintenanceSettings], zone: ZoneInfo, fi
             if lasts <= timedelta(0):
                 there["until"].error("the window ends before it begins", "a later time")
             elif lasts > _LONGEST_WORK:
-                message = f"nothing is probed for {lasts.days} days"
-                there["until"].warning(message, f"windows of at most {_LONGEST_WORK.days} days each, if that is meant")
+                message = said("nothing is probed for {days} days", days=lasts.days)
+                there["until"].warning(
+                    message, said("windows of at most {days} days each, if that is meant", days=_LONGEST_WORK.days)
+                )
         elif any(once) or not all(often):
             there.error("is not one kind of window", "from: and until:, or cron: and for:")
 
@@ -73,7 +76,10 @@ _LONGEST = timedelta(days=1)
 
 def _more_than_one(falls: int) -> int:
     if not 2 <= falls <= 100:
-        raise wrong(f"{falls} is no number of falls", "2 to 100: an agency that goes down once is not unsteady")
+        raise wrong(
+            said("{falls} is no number of falls", falls=falls),
+            "2 to 100: an agency that goes down once is not unsteady",
+        )
     return falls
 
 
@@ -159,9 +165,11 @@ def check_probing(probing: ProbingSettings, written: Section, findings: Findings
             return
         if findings[lesser].is_blank or findings[greater].is_blank:
             return
-        at, words, limit = (greater, "at least", low) if greater in own else (lesser, "at most", high)
+        at, words, limit = (greater, "at least {limit}", low) if greater in own else (lesser, "at most {limit}", high)
         spans = f"{greater} {format_duration(high)}, {lesser} {format_duration(low)}"
-        findings[at].error(f"{message} ({spans})", f"{words} {format_duration(limit)}")
+        findings[at].error(
+            said("{message} ({spans})", message=said(message), spans=spans), said(words, limit=format_duration(limit))
+        )
 
     compare(
         "session_timeout", "interval", "the interval is shorter than the session timeout: pending tokens may overlap"

@@ -18,6 +18,7 @@ from monitor.config.fields.window import Day, TimeOfDay, Zone
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import one_of
 from monitor.config.files.section import Blank, Section, Slug, as_text, wrong
+from monitor.model.said import said
 
 _SHIFTS = {"daily": 1, "weekly": 7}
 _LONGEST_SHIFT = 92
@@ -28,7 +29,8 @@ def _shift(text: str) -> int:
     shift = _SHIFTS.get(text.strip(), int(days[1]) if days else 0)
     if not 1 <= shift <= _LONGEST_SHIFT:
         raise wrong(
-            f"'{text}' is no shift of whole days", f"daily, weekly, or a number of days up to {_LONGEST_SHIFT}: 3d"
+            said("'{text}' is no shift of whole days", text=text),
+            said("daily, weekly, or a number of days up to {longest}: 3d", longest=_LONGEST_SHIFT),
         )
     return shift
 
@@ -98,4 +100,6 @@ def _check_people(layer: LayerSettings, people: Mapping[str, object] | None, fin
         findings.error("nobody has a shift", "the key of at least one contact")
     for number, key in enumerate(layer.people):
         if people is not None and key not in people:
-            findings[number].error(f"there is no contact '{key}'", one_of(key, people, f"contacts: {{{key}: ...}}"))
+            findings[number].error(
+                said("there is no contact '{key}'", key=key), one_of(key, people, f"contacts: {{{key}: ...}}")
+            )

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable
 
 from monitor.config.files.findings import Findings
 from monitor.config.files.section import normal_domain
+from monitor.model.said import either, said
 
 #: What a government domain ends with (3d), each for one kind of body.
 OFFICIAL_SUFFIXES = ("gov.my", "edu.my", "mil.my")
@@ -53,16 +54,16 @@ def check_domains(
     for number, domain in enumerate(written):
         there = findings[number]
         if domain in written[:number]:
-            there.warning(f"'{domain}' is named twice", "it once")
-        instead = "a domain of the agency below " + " or ".join(suffixes)
+            there.warning(said("'{domain}' is named twice", domain=domain), "it once")
+        instead = said("a domain of the agency below {suffixes}", suffixes=either(suffixes))
         if is_within(domain, private_providers):
-            there.error(f"'{domain}' is a private provider's domain (circular, 3f)", instead)
+            there.error(said("'{domain}' is a private provider's domain (circular, 3f)", domain=domain), instead)
         elif normal_domain(domain) in OFFICIAL_SUFFIXES:
-            there.error(f"'{domain}' is no domain of one agency", f"jabatan-contoh.{domain}")
+            there.error(said("'{domain}' is no domain of one agency", domain=domain), f"jabatan-contoh.{domain}")
         elif not is_within(domain, suffixes):
             there.error(
-                f"'{domain}' has no official suffix (circular, 3d)",
-                f"{instead}; or list its suffix in official_suffixes",
+                said("'{domain}' has no official suffix (circular, 3d)", domain=domain),
+                said("{instead}; or list its suffix in official_suffixes", instead=instead),
             )
 
 
@@ -71,12 +72,15 @@ def check_address(address: str, domains: Iterable[str], private_providers: Colle
     domain, registered = domain_of(address), list(domains)
     if is_within(domain, private_providers):
         findings.error(
-            f"'{address}' is at a private provider (circular, 3f)", "an address at " + " or ".join(registered)
+            said("'{address}' is at a private provider (circular, 3f)", address=address),
+            said("an address at {domains}", domains=either(registered)),
         )
     elif not is_within(domain, registered):
         findings.error(
-            f"'{address}' is outside the agency's registered domains (circular, 3c and 3e)",
-            f"an address at {' or '.join(registered)}, or register {domain} under domains",
+            said("'{address}' is outside the agency's registered domains (circular, 3c and 3e)", address=address),
+            said(
+                "an address at {domains}, or register {domain} under domains", domains=either(registered), domain=domain
+            ),
         )
 
 
@@ -86,8 +90,12 @@ def check_reference(
     """Note a reference mailbox that auditors would ask about; it belongs to no agency that is probed."""
     domain = domain_of(address)
     if is_within(domain, private_providers):
-        findings.error(f"'{address}' is at a private provider (circular, 3f)", "an address of a partner agency")
+        findings.error(
+            said("'{address}' is at a private provider (circular, 3f)", address=address),
+            "an address of a partner agency",
+        )
     elif parent_of(domain, suffixes) is None:
         findings.warning(
-            f"'{address}' has no official suffix (circular, 3d)", "an address of a partner agency, if there is one"
+            said("'{address}' has no official suffix (circular, 3d)", address=address),
+            "an address of a partner agency, if there is one",
         )

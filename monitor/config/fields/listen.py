@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator
 
 from monitor.config.files.section import Blank, as_text, wrong
+from monitor.model.said import said
 
 _FORM = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})", re.ASCII)
 
@@ -50,7 +51,7 @@ def parse_listen(text: str) -> Listen | None:
 
 def _listen(written: str) -> Listen:
     if (listen := parse_listen(written)) is None:
-        raise wrong(f"'{written}' is no address with a port", "127.0.0.1:8080")
+        raise wrong(said("'{written}' is no address with a port", written=written), "127.0.0.1:8080")
     return listen
 
 

@@ -22,6 +22,7 @@ from monitor.config.fields.window import Day
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Severity
 from monitor.config.files.section import Extension, Line, Section
+from monitor.model.said import both, said
 
 REGION = "MY"
 _EMERGENCY = frozenset({"999", "112", "994", "991"})
@@ -61,12 +62,18 @@ def objection(text: str, channel: Channel) -> Objection | None:
     if channel is Channel.SMS and _cannot_read_sms(kind, national, malaysian=malaysian):
         return _error("is no mobile number, and an SMS to a fixed line is lost", "a mobile number, or voice:")
     if malaysian and (missing := _length(national) - len(national)) > 0:
-        return _error(f"is {missing} digit{'s' if missing > 1 else ''} short of a Malaysian number", _HOW)
+        return _error(_short_by(missing), _HOW)
     if kind in _SERVICE:
         return _warning("cannot be reached from abroad, nor by gateways abroad", "an ordinary number")
     if not phonenumbers.is_valid_number(number):
         return _warning("is in no range that is known to be assigned", "the right number, if this is not it")
     return None
+
+
+def _short_by(missing: int) -> str:
+    if missing == 1:
+        return "is 1 digit short of a Malaysian number"
+    return said("is {missing} digits short of a Malaysian number", missing=missing)
 
 
 def is_possible(text: str) -> bool:
@@ -198,8 +205,8 @@ def check_addresses(addresses: Sequence[AddressSettings], findings: Findings) ->
         there = findings[position]
         written = [kind for kind in _KINDS if getattr(address, kind)]
         if len(written) != 1 and not there.is_broken:
-            found = " and ".join(written) or "no number"
-            there.error(f"holds {found}: an address is one number", _EXAMPLE)
+            found = both(written) or said("no number")
+            there.error(said("holds {found}: an address is one number", found=found), _EXAMPLE)
         for kind in written:
             check_number(getattr(address, kind), _KINDS[kind][0], there[kind])
         check_extension(address.extension, address.landline, there, "landline")
@@ -216,4 +223,4 @@ def check_number(number: str, channel: Channel, findings: Findings) -> None:
 def check_extension(extension: str | None, number: str | None, findings: Findings, key: str) -> None:
     """Note an extension without the line that it belongs to, which stands at *key*."""
     if extension and not number and not findings[key].is_broken:
-        findings["extension"].error("is the extension of no line", f"{key}: 03-1234 5678 beside it")
+        findings["extension"].error("is the extension of no line", said("{key}: 03-1234 5678 beside it", key=key))

@@ -6,13 +6,17 @@ from typing import Annotated
 
 from pydantic import AfterValidator, SecretStr
 
+from monitor.model.said import said
+
 #: What cannot be guessed over loopback in any time that matters.
 _SHORTEST = 24
 
 
 def _long_enough(token: SecretStr) -> SecretStr:
     if len(token.get_secret_value()) < _SHORTEST:
-        raise ValueError(f"a token has at least {_SHORTEST} characters; make one with: openssl rand -hex 32")
+        raise ValueError(
+            said("a token has at least {shortest} characters; make one with: openssl rand -hex 32", shortest=_SHORTEST)
+        )
     return token
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from monitor.config.files.findings import Findings
 from monitor.config.files.regular import NotRegular, read_regular, why
+from monitor.model.said import said
 
 #: Some thirty times what a system trusts.
 _AUTHORITIES_AT_MOST = 8 * 1024 * 1024
@@ -57,10 +58,10 @@ def _read(ca_file: Path) -> bytes:
     try:
         return read_regular(ca_file, _AUTHORITIES_AT_MOST)
     except NotRegular as error:
-        raise NoTrust(f"{ca_file} {error}") from None
+        raise NoTrust(said("{file} {error}", file=ca_file, error=str(error))) from None
     except (OSError, ValueError) as error:
         # Without its name: it may be a password, written in the wrong place.
-        raise NoTrust(f"cannot be read: {why(error)}") from None
+        raise NoTrust(said("cannot be read: {error}", error=why(error))) from None
 
 
 def _made(authorities: bytes | None) -> ssl.SSLContext:

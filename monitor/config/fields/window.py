@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field
 
 from monitor.config.files.section import Blank, Section, Span, as_text, wrong
+from monitor.model.said import said
 from monitor.model.window import NoCron, Recurring, check_cron
 
 
@@ -16,7 +17,7 @@ def _day(text: str) -> date:
     try:
         return date.fromisoformat(text.strip())
     except ValueError:
-        raise wrong(f"'{text}' is no day", "year-month-day: 2026-12-01") from None
+        raise wrong(said("'{text}' is no day", text=text), "year-month-day: 2026-12-01") from None
 
 
 def _clock(text: str) -> time:
@@ -25,17 +26,17 @@ def _clock(text: str) -> time:
     except ValueError:
         at = None
     if at is None or at.tzinfo is not None or (at.second, at.microsecond) != (0, 0) or ":" not in text:
-        raise wrong(f"'{text}' is no time of the day", "08:00, or 17:30")
+        raise wrong(said("'{text}' is no time of the day", text=text), "08:00, or 17:30")
     return at
 
 
 def _span(text: str) -> tuple[time, time]:
     begins, dash, ends = text.partition("-")
     if not dash:
-        raise wrong(f"'{text}' is no part of a day", "08:00-17:00")
+        raise wrong(said("'{text}' is no part of a day", text=text), "08:00-17:00")
     span = _clock(begins), _clock(ends)
     if span[0] >= span[1]:
-        raise wrong(f"'{text}' ends before it begins", "08:00-17:00")
+        raise wrong(said("'{text}' ends before it begins", text=text), "08:00-17:00")
     return span
 
 
@@ -68,7 +69,7 @@ def _zone(text: str) -> ZoneInfo:
     try:
         return ZoneInfo(text)
     except (KeyError, ValueError, OSError):
-        raise wrong(f"'{text}' is no time zone that this machine knows", "Asia/Kuala_Lumpur") from None
+        raise wrong(said("'{text}' is no time zone that this machine knows", text=text), "Asia/Kuala_Lumpur") from None
 
 
 def _moment(text: str) -> datetime:
@@ -79,7 +80,7 @@ def _moment(text: str) -> datetime:
     if at is None or len(text.strip()) <= len("2026-12-01"):
         raise wrong("is no date with a time", "2026-12-01 22:00, or 2026-12-01T22:00+08:00")
     if not _FIRST_YEAR <= at.year <= _LAST_YEAR:
-        raise wrong(f"is in the year {at.year}", "2026-12-01 22:00, or 2026-12-01T22:00+08:00")
+        raise wrong(said("is in the year {year}", year=at.year), "2026-12-01 22:00, or 2026-12-01T22:00+08:00")
     return at
 
 

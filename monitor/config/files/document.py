@@ -21,6 +21,7 @@ from alerts.wording.source import tree
 from monitor.config.files.problem import Path, Problem, Severity, dotted
 from monitor.config.files.regular import NotRegular, read_regular, why
 from monitor.config.files.syntax import called, fault, is_curly
+from monitor.model.said import said
 
 _STANDARD = "tag:yaml.org,2002:"
 _NULL = f"{_STANDARD}null"
@@ -120,7 +121,7 @@ def read_document(file: FilePath, known: Document | None = None) -> Document:
     except NotRegular as error:
         return _unreadable(name, str(error), instead="a file of text")
     except (OSError, ValueError) as error:
-        return _unreadable(name, f"cannot be read: {why(error)}")
+        return _unreadable(name, said("cannot be read: {error}", error=why(error)))
     return replace(parse_document(text, name), digest=digest, text=text)
 
 
@@ -192,7 +193,9 @@ class _Walk:
             below = (*path, key)
             if key in data:
                 first = self.places[below].line
-                self._problem(key_node, below, f"is written twice, first on line {first}", "one of the two")
+                self._problem(
+                    key_node, below, said("is written twice, first on line {first}", first=first), "one of the two"
+                )
                 continue
             self._text(key_node, below)
             self.places[below] = _place(key_node)
@@ -226,7 +229,10 @@ class _Walk:
         text = str(node.value)
         if unseen := next((c for c in text if c not in "\n\t" and not c.isprintable()), ""):
             self._problem(
-                node, path, f"holds {called(unseen)}, which cannot be seen", "plain text, with ordinary spaces"
+                node,
+                path,
+                said("holds {character}, which cannot be seen", character=called(unseen)),
+                "plain text, with ordinary spaces",
             )
             self.broken.add(path)
             return "?"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
+from monitor.model.said import said
+
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _FORM = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?", re.ASCII)
 
@@ -21,7 +23,7 @@ def parse_duration(text: str) -> timedelta:
     """Read "1h30m", "5m", "30s", "2d". Raise `NoDuration` for anything else: a bare number has no unit."""
     compact = text.strip()
     if compact.isdigit():
-        raise NoDuration(f"'{compact}' has no unit")
+        raise NoDuration(said("'{compact}' has no unit", compact=compact))
     match = _FORM.fullmatch(compact)
     if not compact or match is None:
         raise NoDuration("is no span of time")

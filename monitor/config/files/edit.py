@@ -18,6 +18,7 @@ import yaml
 from alerts.wording.source import tree
 from monitor.config.files.document import parse_document
 from monitor.config.files.problem import Path, Severity, dotted
+from monitor.model.said import said
 
 #: A text, or texts by key or in a list.
 Written = str | Mapping[str, "Written"] | Sequence["Written"]
@@ -85,7 +86,9 @@ def _edited(text: str, edit: TextEdit) -> str:
 
 
 def _odd(path: Path) -> NotEditable:
-    return NotEditable(f"{dotted(path)} is written in a way that this form cannot change; change it in the whole text")
+    return NotEditable(
+        said("{path} is written in a way that this form cannot change; change it in the whole text", path=dotted(path))
+    )
 
 
 # -- what it says ------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from monitor.config.files.document import Document
 from monitor.config.files.problem import Path, Problem, Severity, dotted
+from monitor.model.said import said
 
 
 @dataclass(slots=True, kw_only=True)
@@ -83,7 +84,7 @@ class Findings:
     @property
     def where(self) -> str:
         """The value's "file:line", for a message about two places."""
-        return f"{self.document.file}:{self.document.place(self.path).line}"
+        return said("{file}:{line}", file=self.document.file, line=self.document.place(self.path).line)
 
     @property
     def problems(self) -> tuple[Problem, ...]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
 
+from monitor.model.said import said
+
 #: The way to a value from the top of its file: keys and list positions.
 Path = tuple[str | int, ...]
 
@@ -60,7 +62,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 def one_of(word: str, known: Collection[str], otherwise: str = "") -> str:
     """Return what to write instead of *word*: what was probably meant, or all that is *known*; *otherwise* for nothing."""
-    return nearest(word, known) or (f"one of {', '.join(known)}" if known else otherwise)
+    return nearest(word, known) or (said("one of {known}", known=", ".join(known)) if known else otherwise)
 
 
 def _printable(text: str) -> str:

@@ -24,6 +24,7 @@ from monitor.config.files.problem import Path, nearest, one_of
 from monitor.config.files.secret import NoSecret, Vault
 from monitor.config.files.section import Blank
 from monitor.model.document import SECRET_NAME
+from monitor.model.said import both, either, said
 
 _EXAMPLES = {int: "NUMBER", float: "NUMBER", bool: "true | false", timedelta: "30s | 5m | 1h30m", FilePath: "PATH"}
 _BLANKS: Mapping[Any, Any] = {
@@ -144,10 +145,10 @@ def example(annotation: Any) -> str:
     if isinstance(inner, type) and issubclass(inner, Enum):
         return " | ".join(str(member.value) for member in inner)
     if item(inner) is not None and not is_mapping(inner):
-        return f"[{example(item(inner))}, ...]"
+        return said("[{example}, ...]", example=example(item(inner)))
     if as_model(inner) is not None or is_mapping(inner):
-        return "(keys below it, indented)"
-    return _EXAMPLES.get(inner, "TEXT")
+        return said("(keys below it, indented)")
+    return said(_EXAMPLES.get(inner, "TEXT"))
 
 
 M = TypeVar("M", bound=BaseModel)
@@ -175,10 +176,14 @@ _KINDS = {
     "model_type": "keys below it",
     "model_attributes_type": "keys below it",
     "time_delta_type": "a span of time",
+    "date_type": "a day",
+    "datetime_type": "a date with a time",
+    "time_type": "a time of the day",
+    "zoneinfo_str": "a time zone",
     "path_type": "a path",
     "string_unicode": "a text",
 }
-_LIMITS = {"ge": "at least", "le": "at most", "gt": "more than", "lt": "less than"}
+_LIMITS = {"ge": "at least {value}", "le": "at most {value}", "gt": "more than {value}", "lt": "less than {value}"}
 
 #: Written where only the four channels can stand, these are no slips of the pen.
 _UNSANCTIONED = frozenset(
@@ -261,7 +266,9 @@ class Reader:
             self.findings[(*path, key)].broken(message, by_source(key))
         elif len(written) > 1:
             first, *others = (source for source in sources(key) if source in written)
-            self.findings[(*path, others[0])].broken(f"is a second source beside {first}", "one of the two")
+            self.findings[(*path, others[0])].broken(
+                said("is a second source beside {first}", first=first), "one of the two"
+            )
         elif by_name in written:
             return self._typed(written[by_name], key, (*path, by_name))
         else:
@@ -287,8 +294,8 @@ class Reader:
 
     def _fetched(self, name: object, path: Path, *, is_file: bool) -> SecretStr:
         if not isinstance(name, str) or not name:
-            what = "the path of a file" if is_file else "the name of an environment variable"
-            self.findings[path].broken(f"must be {what}", "PATH" if is_file else "NAME")
+            what = said("the path of a file") if is_file else said("the name of an environment variable")
+            self.findings[path].broken(said("must be {what}", what=what), "PATH" if is_file else "NAME")
             return SecretStr("?")
         try:
             secret = self._vault.from_file(name) if is_file else self._vault.from_variable(name)
@@ -297,7 +304,9 @@ class Reader:
             return SecretStr("?")
         if is_file and (can := self._vault.others_can(name)):
             instead = f"chmod o-rwx {name} (in a shell)"
-            self.findings[path].warning(f"everybody on this machine can {' and '.join(can)} {name}", instead)
+            self.findings[path].warning(
+                said("everybody on this machine can {can} {name}", can=both(map(said, can)), name=name), instead
+            )
         return secret
 
 
@@ -309,31 +318,37 @@ def sources(key: str) -> tuple[str, str, str]:
 def by_source(key: str) -> str:
     """Return what to write for the secret *key*."""
     by_file, by_variable, _ = sources(key)
-    return f"{by_file}: PATH, or {by_variable}: NAME"
+    return said("{by_file}: PATH, or {by_variable}: NAME", by_file=by_file, by_variable=by_variable)
+
+
+def _written_so(key: str, asked: Any) -> str:
+    return said("{key}: {example}", key=key, example=example(asked))
 
 
 def missing(model: type[BaseModel], key: str) -> tuple[str, str]:
     """Return that *key* is missing, which *model* has and can do without, and what to write."""
-    return "is missing", f"{key}: {example(of_field(names(model)[key]))}"
+    return "is missing", _written_so(key, of_field(names(model)[key]))
 
 
 def _words(asked: Any, detail: ErrorDetails, key: str) -> tuple[str, str]:
     """Return what is wrong, and what to write instead where *asked* is wanted under *key*."""
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "missing":
-        return "is missing", by_source(key) if is_secret(asked) else f"{key}: {example(asked)}"
+        return "is missing", by_source(key) if is_secret(asked) else _written_so(key, asked)
     if kind == "shape":
         return str(context["what"]), str(context["instead"])
     if detail["input"] is None and not allows_none(asked):
-        return "has no value", f"{key}: {example(asked)}"
+        return "has no value", _written_so(key, asked)
     if kind in ("enum", "literal_error"):
         return _choice(core(asked), detail)
     if kind in _KINDS:
-        return f"must be {_KINDS[kind]}", example(asked)
+        return said("must be {kind}", kind=said(_KINDS[kind])), example(asked)
     if kind in ("greater_than_equal", "less_than_equal", "greater_than", "less_than"):
-        return "must be " + " and ".join(f"{_LIMITS[key]} {value}" for key, value in context.items()), ""
+        return said(
+            "must be {limits}", limits=both(said(_LIMITS[each], value=value) for each, value in context.items())
+        ), ""
     if kind == "string_pattern_mismatch":
-        return "does not have the right form", f"text that matches {context['pattern']}"
+        return "does not have the right form", said("text that matches {pattern}", pattern=context["pattern"])
     # A gateway's own check: its author words it, and keeps secrets out of it.
     return detail["msg"].removeprefix("Value error, "), ""
 
@@ -341,9 +356,9 @@ def _words(asked: Any, detail: ErrorDetails, key: str) -> tuple[str, str]:
 def _choice(wanted: Any, detail: ErrorDetails) -> tuple[str, str]:
     written = detail["input"] if isinstance(detail["input"], str) else ""
     if wanted is Channel:
-        return f"'{written}' is no sanctioned channel", SANCTIONED
+        return said("'{written}' is no sanctioned channel", written=written), SANCTIONED
     options = str(detail.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ").split(", ")
-    return f"'{written}' is not possible here", nearest(written, options) or " or ".join(options)
+    return said("'{written}' is not possible here", written=written), nearest(written, options) or either(options)
 
 
 def _unknown(key: str, model: type[BaseModel]) -> tuple[str, str]:
@@ -353,7 +368,7 @@ def _unknown(key: str, model: type[BaseModel]) -> tuple[str, str]:
         each for name in hidden for each in sources(name)[:2]
     ]
     if key.lower() in _UNSANCTIONED and {Channel.SMS, Channel.VOICE} <= set(known):
-        return f"'{key}' is no sanctioned channel", SANCTIONED
+        return said("'{key}' is no sanctioned channel", key=key), SANCTIONED
     return "is no known key", one_of(key, known, "nothing: no key belongs here")
 
 

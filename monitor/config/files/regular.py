@@ -6,6 +6,8 @@ import os
 import stat
 from pathlib import Path
 
+from monitor.model.said import said
+
 
 class NotRegular(ValueError):
     """What stands there would keep a reader, and every later reload behind it, waiting, or fill the memory."""
@@ -18,11 +20,11 @@ def read_regular(file: Path, at_most: int) -> bytes:
     """
     with open(file, "rb", opener=_at_once) as opened:
         if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-            raise NotRegular("is no regular file")
+            raise NotRegular(said("is no regular file"))
         # Some files of the kernel say that they are empty, and are not.
         octets = opened.read(at_most + 1)
     if len(octets) > at_most:
-        raise NotRegular(f"is larger than {at_most // 1024} KiB")
+        raise NotRegular(said("is larger than {size} KiB", size=at_most // 1024))
     return octets
 
 
@@ -43,4 +45,4 @@ def may_be_path(file: Path, directory: Path) -> bool:
 
 def why(error: Exception) -> str:
     """Return why a file could not be read: a path that no file can have raises `ValueError`."""
-    return error.strerror if isinstance(error, OSError) and error.strerror else "no such file"
+    return error.strerror if isinstance(error, OSError) and error.strerror else said("no such file")

@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from monitor.config.files.regular import NotRegular, may_be_path, read_regular, why
+from monitor.model.said import said
 
 #: A token may have some KiB, and a line end.
 _AT_MOST = 64 * 1024
@@ -122,7 +123,7 @@ class Vault:
     def _shown(self, name: str) -> str:
         """Return what to call a file that is not there: the name may be the secret, written in the wrong place."""
         known = may_be_path(self.directory / name, self.directory)
-        return f"the file {name}" if known else "the file that is named here"
+        return said("the file {name}", name=name) if known else said("the file that is named here")
 
     def others_can(self, name: str) -> tuple[str, ...]:
         """Return what every user of this machine can do with the file: "read", "change"."""
@@ -151,28 +152,33 @@ class Vault:
             return SecretSighting(
                 source, name, _Absent("the environment variable that is named here is not set", where)
             )
-        return SecretSighting(source, name, _whole(self.environ[name], f"the environment variable {name}"))
+        return SecretSighting(
+            source, name, _whole(self.environ[name], said("the environment variable {name}", name=name))
+        )
 
     def _in_file(self, name: str) -> SecretStr | _Absent:
-        alone = f"the path of a file that holds only the secret; a relative one starts at {self.directory}"
+        alone = said(
+            "the path of a file that holds only the secret; a relative one starts at {directory}",
+            directory=self.directory,
+        )
         try:
             # Notepad puts a byte order mark in front of what it saves.
             text = read_regular(self.directory / name, _AT_MOST).decode("utf-8-sig")
         except UnicodeDecodeError:
-            return _Absent(f"the file {name} is not UTF-8 text", "the secret alone, saved as UTF-8")
+            return _Absent(said("the file {name} is not UTF-8 text", name=name), "the secret alone, saved as UTF-8")
         except NotRegular as error:
-            return _Absent(f"the file {name} {error}", alone)
+            return _Absent(said("the file {name} {error}", name=name, error=str(error)), alone)
         except FileNotFoundError:
-            return _Absent(f"{self._shown(name)} does not exist", alone)
+            return _Absent(said("{name} does not exist", name=self._shown(name)), alone)
         except (OSError, ValueError) as error:
-            return _Absent(f"{self._shown(name)} cannot be read: {why(error)}", alone)
-        return _whole(text.removesuffix("\n").removesuffix("\r"), f"the file {name}")
+            return _Absent(said("{name} cannot be read: {error}", name=self._shown(name), error=why(error)), alone)
+        return _whole(text.removesuffix("\n").removesuffix("\r"), said("the file {name}", name=name))
 
 
 def _whole(text: str, source: str) -> SecretStr | _Absent:
     if not text.strip():
-        return _Absent(f"{source} is empty", "the secret alone, in one line")
+        return _Absent(said("{source} is empty", source=source), "the secret alone, in one line")
     if any(character in text for character in "\r\n\0"):
         # No protocol can carry it, and a second line is rather a file of something else.
-        return _Absent(f"{source} has more than one line", "the secret alone, in one line")
+        return _Absent(said("{source} has more than one line", source=source), "the secret alone, in one line")
     return SecretStr(text)

@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from monitor.config.files.duration import NoDuration, parse_duration
 from monitor.config.files.regular import may_be_path
+from monitor.model.said import said
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 #: A host or domain name (RFC 1123, with the underscores that some name servers' owners use).
@@ -110,7 +111,7 @@ def _domain(text: str) -> str:
     domain = normal_domain(text)
     if not re.fullmatch(_HOST, domain) or "." not in domain:
         meant = _meant_host(text)
-        raise wrong(f"'{text}' is no domain", meant if "." in meant else "jabatan-contoh.gov.my")
+        raise wrong(said("'{text}' is no domain", text=text), meant if "." in meant else "jabatan-contoh.gov.my")
     return domain
 
 
@@ -119,7 +120,9 @@ def _duration(text: str) -> timedelta:
         return parse_duration(text)
     except NoDuration as error:
         number = text.strip()
-        raise wrong(str(error), f"{number}s or {number}m" if number.isdigit() else "30s, 5m or 1h30m") from None
+        raise wrong(
+            str(error), said("{number}s or {number}m", number=number) if number.isdigit() else "30s, 5m or 1h30m"
+        ) from None
 
 
 def _placed(file: Path, info: ValidationInfo) -> Path:
@@ -136,7 +139,7 @@ def _meant(file: Path, info: ValidationInfo) -> Path:
     if info.context is not None and not may_be_path(info.context / file, info.context):
         raise wrong(
             "no file and no directory for it is there",
-            f"a path in a directory of its own; a relative one starts at {info.context}",
+            said("a path in a directory of its own; a relative one starts at {directory}", directory=info.context),
         )
     return _placed(file, info)
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import yaml
 
+from monitor.model.said import said
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyntaxFault:
@@ -85,7 +87,9 @@ def fault(error: yaml.YAMLError, text: str) -> SyntaxFault:
     if isinstance(error, yaml.reader.ReaderError):
         number = text.count("\n", 0, error.position) + 1
         return SyntaxFault(
-            line=number, message=f"holds {called(chr(error.character))}", instead="plain text, saved as UTF-8"
+            line=number,
+            message=said("holds {character}", character=called(chr(error.character))),
+            instead="plain text, saved as UTF-8",
         )
     if not isinstance(error, yaml.MarkedYAMLError):
         return SyntaxFault(line=0, message="is no YAML")
@@ -114,7 +118,7 @@ def fault(error: yaml.YAMLError, text: str) -> SyntaxFault:
 def called(character: str) -> str:
     """Return what a character that cannot be seen is called: "a no-break space (U+00A0)"."""
     name = unicodedata.name(character, "control character").lower()
-    return f"a {name} (U+{ord(character):04X})"
+    return said("a {name} (U+{code:04X})", name=name, code=ord(character))
 
 
 def is_curly(character: str) -> bool:
@@ -131,7 +135,7 @@ def _odd_line(lines: list[str], at: set[int]) -> SyntaxFault | None:
         elif "\t" in line[: len(line) - len(line.lstrip())]:
             message, instead = "is indented with a tab", "spaces, two for each level"
         elif odd := [c for c in line if c != " " and unicodedata.category(c) == "Zs"]:
-            message, instead = f"holds {called(odd[0])}", "ordinary spaces"
+            message, instead = said("holds {character}", character=called(odd[0])), "ordinary spaces"
         else:
             continue
         return SyntaxFault(line=number + 1, message=message, instead=instead)

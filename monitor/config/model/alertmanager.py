@@ -13,6 +13,7 @@ from monitor.config.fields.listen import safe_url
 from monitor.config.fields.token import Token
 from monitor.config.files.findings import Findings
 from monitor.config.files.section import Blank, Section, Slug, wrong
+from monitor.model.said import said
 
 
 class TellSettings(Section):
@@ -90,7 +91,8 @@ def check_alertmanager(settings: AlertmanagerSettings, findings: Findings) -> No
         first = next((name for name, match in before.items() if match and match.items() <= each.match.items()), None)
         if first is not None:
             there.warning(
-                f"decides about nothing: whatever matches, '{first}' decides about before", f"it before {first}"
+                said("decides about nothing: whatever matches, '{first}' decides about before", first=first),
+                said("it before {first}", first=first),
             )
         before[key] = each.match
 

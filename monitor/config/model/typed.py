@@ -8,6 +8,7 @@ from functools import cached_property
 from monitor.access.locked import Ciphertext, SecretPlace, SecretPurpose
 from monitor.config.files.secret import TypedSecret
 from monitor.config.model.settings import Settings
+from monitor.model.said import said
 from monitor.store.upkeep.apart import DocumentsAwayError
 from monitor.store.upkeep.secrets import read_secrets
 
@@ -49,7 +50,7 @@ class TypedSecrets:
         try:
             return read_secrets(self._settings.state, server, SecretPurpose.MAILBOX)
         except DocumentsAwayError as away:
-            return f"what was typed cannot be looked for: {away}"
+            return said("what was typed cannot be looked for: {away}", away=away)
 
     def _decrypted(self, name: str, ciphertext: Ciphertext) -> TypedSecret:
         from monitor.store.upkeep.keyring import SecretLockedError  # noqa: PLC0415 - most who read settings decrypt nothing
@@ -61,4 +62,4 @@ class TypedSecrets:
         try:
             return TypedSecret.read(keyring.decrypt(SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name), ciphertext))
         except (SecretLockedError, ValueError) as why:
-            return TypedSecret("", why=f"what was typed cannot be read: {why}")
+            return TypedSecret("", why=said("what was typed cannot be read: {why}", why=why))

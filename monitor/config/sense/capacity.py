@@ -15,6 +15,7 @@ from monitor.config.model.settings import Settings
 from monitor.model.budget import Overdraft, overdrafts
 from monitor.model.mail_provider import MailProviders
 from monitor.model.route import WatchedRoute
+from monitor.model.said import said
 from monitor.store.probing.retention import Keep
 
 #: What does not come in the years from here on never comes.
@@ -49,10 +50,17 @@ def _note_overdraft(overdraft: Overdraft, files: Mapping[str, Findings]) -> None
         # What a reference has to send depends on all agencies: it is told where the account is.
         there = findings["mailboxes" if code else "references", key]
     there.error(
-        f"{overdraft.sender.address} would send up to {overdraft.messages_per_day} messages a day, and "
-        f"{mail_provider.name} allows an account {overdraft.allowed}",
-        f"an interval of {format_duration(overdraft.interval)} or longer on all routes from it, or another account for "
-        "some of them",
+        said(
+            "{address} would send up to {messages} messages a day, and {provider} allows an account {allowed}",
+            address=overdraft.sender.address,
+            messages=overdraft.messages_per_day,
+            provider=mail_provider.name,
+            allowed=overdraft.allowed,
+        ),
+        said(
+            "an interval of {interval} or longer on all routes from it, or another account for some of them",
+            interval=format_duration(overdraft.interval),
+        ),
     )
 
 
@@ -103,10 +111,14 @@ def check_storage(settings: Settings, routes: Iterable[WatchedRoute], findings: 
     there = findings["keep_results"] if findings["keep_results"].is_written else findings["state"]
     room = _room_in(settings.state)
     if room is not None and size.octets > room:
-        message = f"the store becomes {amount(size.octets)} large, and there is room for {amount(room)} in its place"
+        message = said(
+            "the store becomes {size} large, and there is room for {room} in its place",
+            size=amount(size.octets),
+            room=amount(room),
+        )
         there.warning(message, "keep_results: {delivered: 7d}, longer intervals, or a larger disk")
     elif size.octets > _LARGEST_FILE:
-        message = f"the store becomes a file of {amount(size.octets)}"
+        message = said("the store becomes a file of {size}", size=amount(size.octets))
         there.warning(message, "a PostgreSQL (store:), keep_results: {delivered: 7d}, or longer intervals")
 
 

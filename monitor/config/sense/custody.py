@@ -22,6 +22,7 @@ from monitor.config.files.document import Document
 from monitor.config.files.problem import Path, Problem, dotted
 from monitor.config.files.reading import as_model, core, is_mapping, is_secret, item, names, of_field, sources
 from monitor.config.model.registry import Agency
+from monitor.model.said import said
 from probes.model.bounds import Bounds, OutOfBounds
 
 #: Of a mailbox: how it is signed in to, and who hears the password.
@@ -140,7 +141,7 @@ def _refusal(document: Document, path: Path, why: OutOfBounds) -> Problem:
         line=place.line,
         column=place.column,
         key=dotted(path),
-        message=f"is {why}; an administrator may open it (portal.mail_networks)",
+        message=said("is {why}; an administrator may open it (portal.mail_networks)", why=said(why)),
         instead=instead,
     )
 
@@ -167,7 +168,7 @@ def _new_domain(document: Document, number: int, own: Sequence[str]) -> Problem:
         column=place.column,
         key=dotted(path),
         message="only an administrator registers a domain as the agency's",
-        instead=f"one below {own[0]}" if own else "nothing",
+        instead=said("one below {domain}", domain=own[0]) if own else "nothing",
     )
 
 

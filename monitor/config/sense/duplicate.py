@@ -9,6 +9,7 @@ from monitor.config.fields.circular import domain_of, is_within
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Path, Problem, Severity
 from monitor.config.model.registry import Agency
+from monitor.model.said import said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,15 @@ class Uniques:
             first = self._first.setdefault((claim.kind, claim.name.casefold()), here)
             if first is not here:
                 refused.add(claim)
-                here.error(f"the {claim.kind} '{claim.name}' is also at {first.where}", claim.instead)
+                here.error(
+                    said(
+                        "the {kind} '{name}' is also at {where}",
+                        kind=said(claim.kind),
+                        name=claim.name,
+                        where=first.where,
+                    ),
+                    claim.instead,
+                )
 
 
 def check_shared_domains(agencies: Mapping[str, Agency], files: Mapping[str, Findings]) -> None:
@@ -61,7 +70,12 @@ def check_shared_domains(agencies: Mapping[str, Agency], files: Mapping[str, Fin
                 place = files[first]["domains"].where
                 there = files[code]["domains", agency.domains.index(domain)]
                 there.warning(
-                    f"'{domain}' is also a domain of {first} ({place}), and no address here is at it",
+                    said(
+                        "'{domain}' is also a domain of {first} ({place}), and no address here is at it",
+                        domain=domain,
+                        first=first,
+                        place=place,
+                    ),
                     "only the domains of this agency",
                 )
 
@@ -76,8 +90,12 @@ def perhaps_renamed(was: Mapping[str, Collection[str]], becomes: Mapping[str, Ag
         Problem(
             file=place,
             key=new,
-            message=f"{old} has left and {new} has come, with the same domain; what {old} has lived through is not {new}'s",
-            instead=f"if it is the same agency: pantau rename agency {old} {new} (in a shell)",
+            message=said(
+                "{old} has left and {new} has come, with the same domain; what {old} has lived through is not {new}'s",
+                old=old,
+                new=new,
+            ),
+            instead=said("if it is the same agency: pantau rename agency {old} {new} (in a shell)", old=old, new=new),
             severity=Severity.WARNING,
         )
         for old in sorted(gone)

@@ -11,6 +11,7 @@ from monitor.config.files.findings import Findings
 from monitor.config.model.registry import Agency
 from monitor.config.model.settings import Settings
 from monitor.model.route import Direction
+from monitor.model.said import said
 
 
 def check_independence(references: Mapping[str, MailboxSettings], findings: Findings) -> None:
@@ -35,9 +36,10 @@ def check_neighbours(settings: Settings, agencies: Mapping[str, Agency], finding
     for name, reference in settings.references.items():
         near = [code for code, agency in agencies.items() if _is_near(name, reference, agency, settings)]
         if near:
-            others = f" and {len(near) - 1} more" if near[1:] else ""
+            first, *others = near
+            them = said("{first} and {count} more", first=first, count=len(others)) if others else first
             findings["references", name].warning(
-                f"has its server or its domain in common with {near[0]}{others}, and would fail together with it",
+                said("has its server or its domain in common with {them}, and would fail together with it", them=them),
                 "a mailbox elsewhere, or `routes:` without this one in the agency's file",
             )
 

@@ -18,6 +18,7 @@ from monitor.config.files.duration import format_duration
 from monitor.config.files.findings import Findings
 from monitor.config.model.registry import Agency
 from monitor.config.model.settings import Settings
+from monitor.model.said import said
 
 #: Nobody plans work on a server for so far ahead.
 _NEVER = timedelta(days=2 * 366)
@@ -45,8 +46,13 @@ def _check_gaps(rotas: Mapping[str, Rota], findings: Findings, now: datetime) ->
         # Overrides are not in the files: `pantau oncall` and the metric count them.
         if found := gaps(rota, (), now):
             first, *more = found
-            others = f", and {len(more)} more in the next 7 days" if more else ""
-            message = f"nobody is on call from {_at(first.begins, rota.zone)} to {_at(first.ends, rota.zone)}{others}"
+            others = said(", and {count} more in the next 7 days", count=len(more)) if more else ""
+            message = said(
+                "nobody is on call from {begins} to {ends}{others}",
+                begins=_at(first.begins, rota.zone),
+                ends=_at(first.ends, rota.zone),
+                others=others,
+            )
             findings["rotas", key].error(message, "a layer for those days, or a `pantau override add` each time")
 
 
@@ -59,14 +65,16 @@ def _check_numbers(contacts: Mapping[str, ContactSettings], findings: Findings, 
 
 
 def _check_number(verified: date | None, findings: Findings, day: date, within: timedelta) -> None:
-    instead = f"verified: {day}, once somebody has answered there"
+    instead = said("verified: {day}, once somebody has answered there", day=day)
     if verified is None:
         findings.warning("is not verified: nobody is known to have answered there", instead)
     elif verified > day:
-        findings["verified"].warning(f"{verified} is still to come", instead)
+        findings["verified"].warning(said("{verified} is still to come", verified=verified), instead)
     elif day - verified > within:
-        message = (
-            f"somebody last answered there on {verified}, longer ago than verify_within ({format_duration(within)})"
+        message = said(
+            "somebody last answered there on {verified}, longer ago than verify_within ({within})",
+            verified=verified,
+            within=format_duration(within),
         )
         findings["verified"].warning(message, instead)
 
@@ -74,8 +82,9 @@ def _check_number(verified: date | None, findings: Findings, day: date, within: 
 def _check_windows(windows: Sequence[MaintenanceSettings], zone: ZoneInfo, findings: Findings, now: datetime) -> None:
     for number, window in enumerate(windows):
         if window.begins is not None and aware(window.begins, zone) - now > _NEVER:
-            findings[number, "from"].warning(f"begins only in {window.begins.year}", "the right year")
+            findings[number, "from"].warning(said("begins only in {year}", year=window.begins.year), "the right year")
 
 
 def _at(moment: datetime, zone: ZoneInfo) -> str:
-    return moment.astimezone(zone).strftime("%a %Y-%m-%d %H:%M")
+    local = moment.astimezone(zone)
+    return said("{weekday} {moment}", weekday=said(f"{local:%a}"), moment=f"{local:%Y-%m-%d %H:%M}")

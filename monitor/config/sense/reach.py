@@ -20,6 +20,7 @@ from monitor.config.files.findings import Findings
 from monitor.config.files.problem import one_of
 from monitor.config.model.registry import Agency
 from monitor.config.model.settings import Provision, ServiceMode, Settings
+from monitor.model.said import either, said
 
 _A_DAY = timedelta(days=1)
 _SHORTEST_PROMISE = timedelta(minutes=5)
@@ -114,7 +115,9 @@ class _StepLook:
         rota = self.staff.rotas.get(key) or (self.provision.rotas or {}).get(key)
         if rota is None:
             if self.provision.rotas is not None and not findings.root["rotas"].is_blank:
-                findings.error(f"there is no rota '{key}'", one_of(key, self._rotas, f"rotas: {{{key}: ...}}"))
+                findings.error(
+                    said("there is no rota '{key}'", key=key), one_of(key, self._rotas, f"rotas: {{{key}: ...}}")
+                )
             return
         for person in dict.fromkeys(person for layer in rota.layers for person in layer.people):
             if person in self._people:  # One who is not there has been noted at the rota.
@@ -124,12 +127,20 @@ class _StepLook:
         contact = self._people.get(key)
         if contact is None:
             if self.provision.contacts is not None and not self.staff.findings.is_blank:
-                findings.error(f"there is no contact '{key}'", one_of(key, self._people, f"contacts: {{{key}: ...}}"))
+                findings.error(
+                    said("there is no contact '{key}'", key=key), one_of(key, self._people, f"contacts: {{{key}: ...}}")
+                )
         elif channels and not self._is_unsure(key) and not any(contact.answers_on(channel) for channel in channels):
-            ways = " or ".join(channels)
-            examples = " or ".join(_EXAMPLES[channel] for channel in channels if channel is not Channel.LETTER)
-            instead = f"{examples} for {key}" if examples else "sms or voice in channels: staff get no letters"
-            findings.error(f"the step does not reach '{key}', who has no address for {ways}", instead)
+            ways = either(channels)
+            examples = either(_EXAMPLES[channel] for channel in channels if channel is not Channel.LETTER)
+            instead = (
+                said("{examples} for {key}", examples=examples, key=key)
+                if examples
+                else "sms or voice in channels: staff get no letters"
+            )
+            findings.error(
+                said("the step does not reach '{key}', who has no address for {ways}", key=key, ways=ways), instead
+            )
 
     def _is_unsure(self, key: str) -> bool:
         # A contact whose own lines are wrong has been told so; whether it can be reached is not known.
@@ -153,7 +164,10 @@ def check_announcement(
     if plan.release is ReleaseMode.AUTOMATIC and opening is not None and plan.offered_after <= opening.after:
         findings["offered_after"].error(
             "would tell people outside before staff are told",
-            f"more than the {format_duration(opening.after)} after which the first step tells staff, or release: manual",
+            said(
+                "more than the {after} after which the first step tells staff, or release: manual",
+                after=format_duration(opening.after),
+            ),
         )
     seen: dict[tuple[str, str], str] = {}
     for key, recipient in plan.recipients.items():
@@ -161,7 +175,9 @@ def check_announcement(
         who = (recipient.title.casefold(), recipient.organisation.casefold())
         if who in seen and not there.is_broken:
             first = findings["recipients", seen[who]].where
-            there.error(f"is the same office as the recipient at {first}", "one entry with all its channels")
+            there.error(
+                said("is the same office as the recipient at {first}", first=first), "one entry with all its channels"
+            )
         seen.setdefault(who, key)
         _check_channels(recipient.channels, provision, there["channels"])
         _check_addresses(recipient, there)
@@ -173,7 +189,7 @@ def _check_addresses(recipient: RecipientSettings, findings: Findings) -> None:
     for channel in dict.fromkeys(sound):
         field = "address" if channel is Channel.LETTER else channel.value
         if not recipient.answers_on(channel) and not findings[field].is_broken:
-            findings.error(f"has no address for {channel}", _EXAMPLES[channel])
+            findings.error(said("has no address for {channel}", channel=channel), _EXAMPLES[channel])
     for channel in (Channel.SMS, Channel.VOICE, Channel.FAX):
         if number := getattr(recipient, channel.value):
             check_number(number, channel, findings[channel.value])
@@ -183,7 +199,12 @@ def _check_addresses(recipient: RecipientSettings, findings: Findings) -> None:
         check_glyphs(recipient, findings)
     if (style := _HONORIFIC.search(recipient.title)) and "salutation" not in recipient.model_fields_set:
         findings["title"].warning(
-            f"bears the style '{style[0]}', and pages greet with '{recipient.salutation}'", f'salutation: "{style[0]},"'
+            said(
+                "bears the style '{style}', and pages greet with '{salutation}'",
+                style=style[0],
+                salutation=recipient.salutation,
+            ),
+            f'salutation: "{style[0]},"',
         )
 
 
@@ -194,8 +215,8 @@ def _check_channels(channels: tuple[Channel, ...], provision: Provision, finding
     for number, channel in enumerate(channels):
         if provision.channels is not None and channel not in provision.channels:
             findings[number].error(
-                f"no gateway is configured for {channel}",
-                f"gateways: {{{channel}: [...]}} in the settings file, or another channel",
+                said("no gateway is configured for {channel}", channel=channel),
+                said("gateways: {{{channel}: [...]}} in the settings file, or another channel", channel=channel),
             )
 
 
@@ -211,14 +232,17 @@ def check_rotas_used(settings: Settings, agencies: Mapping[str, Agency], files: 
     named = {"": set[str]().union(*map(_named, ours))} | {
         code: _named(each.escalation) for code, each in agencies.items()
     }
-    instead = "rotas: [{}] in a step, or leave it out"
     for key in settings.rotas:
         if not any(key in keys for keys in named.values()):
-            files[""]["rotas", key].warning("is named by no step: nobody is told by it", instead.format(key))
+            files[""]["rotas", key].warning("is named by no step: nobody is told by it", _or_leave_out(key))
     for code, agency in agencies.items():
         for key in agency.rotas:
             if key not in named[code]:
-                files[code]["rotas", key].warning("is named by no step: nobody is told by it", instead.format(key))
+                files[code]["rotas", key].warning("is named by no step: nobody is told by it", _or_leave_out(key))
+
+
+def _or_leave_out(rota: str) -> str:
+    return said("rotas: [{rota}] in a step, or leave it out", rota=rota)
 
 
 def _named(policy: EscalationSettings) -> set[str]:
@@ -230,4 +254,4 @@ def _note_twice(items: Iterable[str], findings: Findings) -> None:
     for item, times in Counter(written).items():
         if times > 1:
             last = len(written) - 1 - written[::-1].index(item)
-            findings[last].error(f"'{item}' is named twice", "it once")
+            findings[last].error(said("'{item}' is named twice", item=item), "it once")

@@ -9,6 +9,7 @@ from monitor.config.agency.mailbox import MailboxSettings
 from monitor.config.agency.route import Mailboxes, RouteDirection, RouteSettings, leg
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import one_of
+from monitor.model.said import either, said
 
 
 def check_routes(
@@ -32,7 +33,7 @@ def check_routes(
             continue
         name = leg(code, route, mailboxes, domain).name
         if name in first:
-            there.error(f"the route '{name}' is also at {first[name].where}", "it once")
+            there.error(said("the route '{name}' is also at {where}", name=name, where=first[name].where), "it once")
         first.setdefault(name, there)
 
 
@@ -44,10 +45,12 @@ def check_ends(mailboxes: Mailboxes, findings: Findings, meant: str = "") -> Non
     if not any(mailbox.servers for mailbox in mailboxes.values()) or findings.is_broken:
         return
     if not any(mailbox.sends for mailbox in mailboxes.values()):
-        findings.warning("nothing is sent from here: there is no smtp", f"smtp: in one of them{meant}")
+        findings.warning(
+            "nothing is sent from here: there is no smtp", said("smtp: in one of them{meant}", meant=meant)
+        )
     if not any(mailbox.is_read for mailbox in mailboxes.values()):
         message = "nobody sees what arrives here: there is no imap and no pop3"
-        findings.warning(message, f"imap: in one of them{meant}")
+        findings.warning(message, said("imap: in one of them{meant}", meant=meant))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +95,14 @@ class _Check:
         }[direction]
         superfluous = [field for field in wrong if getattr(route, field) is not None]
         for field in superfluous:
-            self._error(field, f"an {direction} route has no {field}", wrong[field])
+            self._error(
+                field, said("an {direction} route has no {field}", direction=direction, field=field), wrong[field]
+            )
         if superfluous:
             return False
         if direction is not RouteDirection.INTERNAL and route.reference is None and self.references is not None:
-            instead = f"reference: {' or '.join(self.references)}"
-            self.findings.error(f"an {direction} route needs a reference", instead)
+            instead = said("reference: {references}", references=either(self.references))
+            self.findings.error(said("an {direction} route needs a reference", direction=direction), instead)
             return False
         return self._forwards()
 
@@ -117,7 +122,7 @@ class _Check:
             others = [name for name in self.references or () if name != route.reference]
             # Google hides a message that comes back to whoever sent it.
             self._error(
-                "arrives_in", "is where it is sent from, and some providers hide what comes back", " or ".join(others)
+                "arrives_in", "is where it is sent from, and some providers hide what comes back", either(others)
             )
             return False
         return True
@@ -130,12 +135,16 @@ class _Check:
             if name is not None and name not in self.mailboxes:
                 sound = False
                 if not self.findings.root["mailboxes"].is_blank:
-                    self._error(field, f"the agency has no mailbox '{name}'", one_of(name, self.mailboxes))
+                    self._error(
+                        field, said("the agency has no mailbox '{name}'", name=name), one_of(name, self.mailboxes)
+                    )
         for field in ("reference", "arrives_in"):
             name = getattr(route, field)
             if name is not None and self.references is not None and name not in self.references:
                 sound = False
-                self._error(field, f"there is no reference mailbox '{name}'", one_of(name, self.references))
+                self._error(
+                    field, said("there is no reference mailbox '{name}'", name=name), one_of(name, self.references)
+                )
         if not self.mailboxes and route.arrives_in is None:
             # Said once, about the mailboxes.
             return False
@@ -160,10 +169,12 @@ class _Check:
         sends, is_read = source is None or source.sends, target is None or target.is_read
         if not sends:
             self._error(
-                sender.field, f"nothing can be sent from '{sender.name}': it has no smtp", "a mailbox with smtp"
+                sender.field,
+                said("nothing can be sent from '{name}': it has no smtp", name=sender.name),
+                "a mailbox with smtp",
             )
         if not is_read:
-            message = f"nobody can look into '{recipient.name}': it has no imap and no pop3"
+            message = said("nobody can look into '{name}': it has no imap and no pop3", name=recipient.name)
             self._error(recipient.field, message, "a mailbox with imap or pop3")
         return sends and is_read and self._address(own)
 
@@ -179,7 +190,7 @@ class _Check:
         if route.to is None or route.arrives_in is not None or own is None:
             return True
         if route.to.lower() == self.mailboxes[own].address.lower():
-            self._error("to", f"is the address of '{own}' itself", "another address, or leave `to` out")
+            self._error("to", said("is the address of '{own}' itself", own=own), "another address, or leave `to` out")
             return False
         return True
 

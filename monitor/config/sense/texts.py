@@ -9,6 +9,7 @@ from alerts.wording.sms import WorstCase
 from alerts.wording.texts import Wording, load
 from monitor.config.files.findings import Findings
 from monitor.config.model.settings import Settings
+from monitor.model.said import said
 
 #: Room for a few thousand incidents: what the lint must still let through.
 _LARGEST_NUMBER = "9999"
@@ -34,4 +35,4 @@ def check_texts(office: Office, prefix: str, texts: WorstCase, findings: Finding
         note = findings.error if finding.problem.severity is TextSeverity.ERROR else findings.warning
         if str(finding.problem.rule) not in seen:
             seen.add(str(finding.problem.rule))
-            note(f"an SMS of this office would be refused or split: {finding}")
+            note(said("an SMS of this office would be refused or split: {finding}", finding=finding))

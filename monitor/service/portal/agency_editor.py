@@ -19,6 +19,7 @@ from monitor.config.sense.abroad import check_abroad
 from monitor.config.sense.custody import check_bounds, check_custody, check_domains
 from monitor.config.sense.plenty import check_plenty
 from monitor.model.document import DocumentVersion, Pen, WrittenDocument, secrets_named
+from monitor.model.said import said
 from monitor.service.order import NotDone, Unknown
 from monitor.service.portal.documents import DocumentsAnswer, DocumentsBrought, DocumentWriter
 from monitor.store.upkeep.documents import Documents
@@ -238,7 +239,7 @@ def _refused(
     """Return why a draft is refused whatever it says besides: it is another agency's, or moves what it may not."""
     largest = LARGEST if may_place else max(LARGEST_DRAFT, len(text_before.encode()))
     if len(draft.text.encode()) > largest:
-        return (Problem(file=source.called, message=f"has more than {largest // 1024} KiB"),)
+        return (Problem(file=source.called, message=said("has more than {size} KiB", size=largest // 1024)),)
     document = document_of(draft.text, source.called)
     code = document.data.get("agency")
     if document.readable and code is not None and code != draft.agency:

@@ -24,6 +24,7 @@ from monitor.model.document import (
     document_difference,
     edited,
 )
+from monitor.model.said import said
 from monitor.service.access.safe import Safe
 from monitor.service.order import NotDone
 from monitor.store.upkeep.documents import Documents, DocumentsMovedOnError
@@ -144,7 +145,7 @@ class DocumentWriter:
                     present = await self._documents.latest()
                     continue
                 return DocumentsAnswer(problems=problems, difference=difference, seen=_seen(edit, difference))
-            raise DocumentsMovedOnError(f"others have written {_TRIES} times meanwhile; repeat it")
+            raise DocumentsMovedOnError(said("others have written {times} times meanwhile; repeat it", times=_TRIES))
 
     def _encrypted(self, typed: Mapping[str, TypedSecret]) -> Mapping[str, Ciphertext]:
         try:

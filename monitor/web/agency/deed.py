@@ -17,6 +17,7 @@ from monitor.config.agency.route import RouteSettings
 from monitor.config.files.duration import format_duration
 from monitor.config.files.edit import AddItem, DropValue, PutValue, TextEdit, Written
 from monitor.config.files.problem import Path
+from monitor.model.said import said
 from monitor.web.agency import telling
 from monitor.web.agency.entry import BadField, Fields, choices, values
 
@@ -135,7 +136,7 @@ def _contact(fields: Fields, data: Mapping[str, Any], _routes: Sequence[RouteSet
     contacts = data.get("contacts")
     there = contacts.get(path[1]) if isinstance(contacts, Mapping) else None
     if not isinstance(there, Mapping):
-        raise BadField("key", f"there is no contact '{path[1]}' any more; open the page again")
+        raise BadField("key", said("there is no contact '{key}' any more; open the page again", key=path[1]))
     edits = [
         PutValue(path=(*path, "name"), value=fields.get("name", "")),
         *choices(path, fields, there, {"language": Language.MALAY.value}),
@@ -157,7 +158,7 @@ def _add_contact(fields: Fields, data: Mapping[str, Any], _routes: Sequence[Rout
     if not key:
         raise BadField("key", "the contact has no short name; write one in small letters: siti")
     if isinstance(contacts, Mapping) and key in contacts:
-        raise BadField("key", f"there is a contact '{key}' already; write another short name")
+        raise BadField("key", said("there is a contact '{key}' already; write another short name", key=key))
     numbers = {each: fields[each] for each in ("sms", "voice") if fields.get(each)}
     return [PutValue(path=("contacts", key), value={"name": fields.get("name", ""), **numbers})]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from monitor.config.files.edit import AddItem, DropValue, PutValue, TextEdit
 from monitor.config.files.problem import Path
+from monitor.model.said import said
 
 Fields = Mapping[str, str]
 
@@ -71,7 +72,7 @@ def new_key(fields: Fields, there: Mapping[str, Any], example: str) -> str:
     """Return the short name of something new. Raise `BadField`."""
     key = fields.get("key", "").lower()
     if not key:
-        raise BadField("key", f"has no short name; write one in small letters: {example}")
+        raise BadField("key", said("has no short name; write one in small letters: {example}", example=example))
     if key in there:
-        raise BadField("key", f"there is '{key}' already; write another short name")
+        raise BadField("key", said("there is '{key}' already; write another short name", key=key))
     return key

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
@@ -40,8 +41,17 @@ _FORMS: Final = frozenset({"mailbox", "add_mailbox", "drop_mailbox"})
 #: In characters; what is longer is no password that a server takes.
 _LONGEST: Final = 500
 _TEMPLATE: Final = "mailboxes.html"
-#: What is wrong with a field: a word of the page, or else the checks' own words, which are English.
-_Fault = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fault:
+    """What is wrong with a field: a word of the page, or else what the checks say, and to write instead."""
+
+    word: str = ""
+    message: str = ""
+    instead: str = ""
+
+
 #: How the checks begin what officers here have to do with, and the word for it.
 _WORDS: Final = (
     *((f"is {why};", f"out_{why.name.lower()}") for why in OutOfBounds),
@@ -77,7 +87,7 @@ def mailbox_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue,
             answer = await editor.save(draft, by=visitor.by, may_place=visitor.may(Permission.PLACE_SECRETS, code))
         except BadField as wrong:
             facts = await asyncio.to_thread(
-                _page, editor, await editor.latest(code), typed=typed, errors={wrong.field: [(str(wrong), "")]}
+                _page, editor, await editor.latest(code), typed=typed, errors={wrong.field: [_Fault(word=str(wrong))]}
             )
             return sheet.render(request, visitor, _TEMPLATE, facts, 422)
         except (NotEditable, NotDone, DocumentsMovedOnError) as wrong:
@@ -223,8 +233,8 @@ def _sorted(problems: Sequence[Problem], key: str) -> tuple[Mapping[str, Sequenc
         if field is None or not key:
             others.append(each)
         else:
-            text = f"{each.message}; write instead: {each.instead}" if each.instead else each.message
-            at_fields[field].append((next((word for begins, word in _WORDS if text.startswith(begins)), ""), text))
+            word = next((word for begins, word in _WORDS if each.message.startswith(begins)), "")
+            at_fields[field].append(_Fault(word=word, message=each.message, instead=each.instead))
     return at_fields, others
 
 

@@ -85,7 +85,7 @@ def settings_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue
                 return sheet.render(request, visitor, "settings_calendar.html", facts)
             answer = await editor.save(draft, by=visitor.by, may_place=may_place)
         except (BadField, NotEditable, NotDone, DocumentsMovedOnError) as wrong:
-            at = {wrong.field: (str(wrong),)} if isinstance(wrong, BadField) else {}
+            at = {wrong.field: ((str(wrong), ""),)} if isinstance(wrong, BadField) else {}
             facts = {
                 **await asyncio.to_thread(sheet.page, await editor.latest(code), typed=typed),
                 "why": wrong,

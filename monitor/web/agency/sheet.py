@@ -262,12 +262,12 @@ class SettingsSheet:
         return HTMLResponse(page.render({**common, **facts}), status_code=status, headers=MAY_SEND_FORMS)
 
 
-def _at_fields(typed: TypedForm, answer: DraftAnswer | None) -> Mapping[str, Sequence[str]]:
-    """Return what is wrong with single fields of a form, by their names."""
-    found: dict[str, list[str]] = {}
+def _at_fields(typed: TypedForm, answer: DraftAnswer | None) -> Mapping[str, Sequence[tuple[str, str]]]:
+    """Return what is wrong with single fields of a form, and what to write instead, by their names."""
+    found: dict[str, list[tuple[str, str]]] = {}
     for each in answer.errors if answer else ():
         if (field := field_of(typed.name, typed.fields, each.key)) is not None:
-            found.setdefault(field, []).append(f"{each.message}; {each.instead}" if each.instead else each.message)
+            found.setdefault(field, []).append((each.message, each.instead))
     return found
 
 

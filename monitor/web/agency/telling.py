@@ -15,6 +15,7 @@ from alerts.model.notice import Language
 from monitor.config.fields.phone import Presence
 from monitor.config.files.edit import AddItem, DropValue, PutValue, TextEdit, Written
 from monitor.config.files.problem import Path, dotted
+from monitor.model.said import said
 from monitor.web.agency.entry import BadField, Fields, choices, listed, mapping, new_key, sequence, values
 
 #: More than a page shows, and fewer than a form may have.
@@ -35,7 +36,7 @@ def rota(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
     path: Path = ("rotas", key)
     there = mapping(data.get("rotas")).get(key)
     if not isinstance(there, Mapping):
-        raise BadField("key", f"there is no rota '{key}' any more; open the page again")
+        raise BadField("key", said("there is no rota '{key}' any more; open the page again", key=key))
     edits = choices(path, fields, there, {"handover": "08:00"})
     layers = sequence(there.get("layers"))
     for place, layer in enumerate(layers):
@@ -140,7 +141,7 @@ def recipient(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
     key = fields.get("key", "")
     there = mapping(mapping(data.get("announcement")).get("recipients")).get(key)
     if not isinstance(there, Mapping):
-        raise BadField("key", f"there is no recipient '{key}' any more; open the page again")
+        raise BadField("key", said("there is no recipient '{key}' any more; open the page again", key=key))
     path: Path = ("announcement", "recipients", key)
     channels = _in_order(there.get("channels"), _ticked(fields))
     return [

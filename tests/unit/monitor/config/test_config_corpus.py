@@ -13,9 +13,13 @@ import pytest
 from typer.testing import CliRunner
 
 from monitor.cli import app
+from monitor.model.said import in_other_words
+from monitor.web.page import FAULTS
 from tests.unit.monitor.config.corpus.case import CANARY, ENVIRON, Case, cases, lay_out_base, said_of, shortened
 
 CASES = cases()
+#: What is said of an agency's file in English alone: a PIN is kept where only operators write.
+_OPERATORS = {"a PIN is 6 to 12 digits"}
 #: A file, perhaps a line, perhaps what is only a warning, perhaps a key, and what is wrong.
 _LINE = re.compile(r"[\w./-]+(:\d+)?: (warning: )?\S.*")
 
@@ -51,6 +55,8 @@ def test_an_odd_configuration_is_told_where_and_what_to_write_and_shows_no_secre
     assert (loaded.configuration is None) is (case.is_refused and not case.depends_on_the_day)
     assert all(_LINE.fullmatch(line) for line in said)
     assert CANARY not in f"{loaded!r} {said}"
+    of_agencies = {problem.message for problem in loaded.problems if "/agencies/" in problem.file}
+    assert {text for text in of_agencies if in_other_words(text, FAULTS) is None} <= _OPERATORS
 
 
 def _sample() -> Iterator[Case]:

@@ -253,7 +253,7 @@ async def test_without_a_key_nothing_is_kept_and_it_is_said(tmp_path: Path) -> N
 
         answer = await send(place, officer, "add_mailbox", **BOX, password=SECRET)
         assert answer.status_code == 422
-        assert "no password can be kept here" in shown(answer)
+        assert "kata laluan tidak dapat disimpan di sini" in shown(answer)
         assert await place.site.text() == agency("JCM")
 
 

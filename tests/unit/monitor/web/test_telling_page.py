@@ -251,6 +251,15 @@ async def test_errors_are_told_at_their_fields_and_nothing_typed_is_lost(
     assert await place.site.text() == OURS
 
 
+async def test_what_is_wrong_at_a_field_is_said_in_malay_too(place: House, officer: httpx.AsyncClient) -> None:
+    await officer.get(TELLING, params={"lang": "ms"})
+    answer = await fill(officer, "rota", {**LAYERS, "layers[0].every": "selalu"})
+    words = "&#39;selalu&#39; bukan giliran berhari penuh; daily, weekly, atau bilangan hari sehingga 92: 3d"
+    assert f'<span class="fault" id="fault-layers[0].every">{words}</span>' in answer.text
+    gone = await fill(officer, "rota", {**LAYERS, "key": "malam"})
+    assert "tiada lagi jadual bertugas 'malam'; buka halaman ini semula" in shown(gone)
+
+
 async def test_what_another_has_written_meanwhile_is_shown_and_a_form_by_places_is_not_repeated(
     place: House, officer: httpx.AsyncClient
 ) -> None:

@@ -1,0 +1,169 @@
+"""What the checks say of an agency's document is said in Malay, too: no text of theirs is without one."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from monitor.config.agency.checks import CheckSettings
+from monitor.config.files.document import Document
+from monitor.config.files.duration import NoDuration
+from monitor.config.files.findings import Findings
+from monitor.config.files.reading import Reader, as_model, item, names, of_field
+from monitor.config.files.secret import Vault
+from monitor.config.model.registry import Agency
+from monitor.model.said import FilledText, both, either, in_other_words, said
+from monitor.web.page import FAULTS
+from probes.model.bounds import OutOfBounds
+
+ROOT = Path(__file__).parents[4]
+_ROOMS = ("agency", "fields", "files", "model", "sense")
+#: Where texts stand that a form of the portal may answer with.
+MODULES = (
+    *(file for room in _ROOMS for file in sorted((ROOT / "monitor/config" / room).glob("*.py"))),
+    *(ROOT / "monitor" / file for file in ("config/review.py", "model/said.py", "model/window.py")),
+    *(ROOT / "monitor/service/portal" / file for file in ("agency_editor.py", "documents.py")),
+    *(ROOT / "monitor/web/agency" / file for file in ("deed.py", "entry.py", "telling.py")),
+)
+#: What is typed just so in every language.
+_TYPED = frozenset(
+    {
+        *(
+            "[Aras 1, Blok Contoh, 62000 PUTRAJAYA]",
+            "address: [Aras 1, Blok Contoh, 62000 PUTRAJAYA]",
+            "62000 PUTRAJAYA",
+        ),
+        *('"MALAYSIA MADANI"', '"BERKHIDMAT UNTUK NEGARA"', "hours: 8.00 pagi - 5.00 petang, Isnin - Jumaat"),
+        *("signatory: {name: NAME, post: POST}", "contact_officer: {name: NAME, post: POST, telephone: NUMBER}"),
+        *("[PROGRAM, ARGUMENT, ...]", "provider: microsoft", "flow: refresh_token", "true | false"),
+        "[{every: weekly, from: 2026-11-30, people: [KEY, KEY]}]",
+        "f'chmod o-rwx {name} (in a shell)'",
+    }
+)
+#: What no form shows: a part of what commands print, how much the store holds, and what is read instead of said.
+_NOT_SHOWN = frozenset(
+    {
+        *("f'; write instead: {self.instead}'", "f'{octets} octets'", "in the store", "is no secret", "Value error, "),
+        "f'about {amount(self.octets)}: {self.runs:,} runs, {self.hours:,} hours of routes'",
+        *(" or ", "control character"),
+        *("found unexpected end of stream", "'}', but got", "']', but got", "could not find expected ':'"),
+        *("but found '<scalar>'", "expected <block end>", "entries are not allowed here", "alphabetic or numeric"),
+        *("cannot start any token", "node content", "mapping values", "but got ':'"),
+    }
+)
+_WORD = re.compile(r"(?<![\w%{.])[A-Za-z]{2,}(?![\w.:]*:)")
+#: Values with a name of one word that are filled in.
+_FILLED_IN = frozenset(
+    {
+        *OutOfBounds,
+        *("fax", "letter"),
+        *("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"),
+        # Of the library that reads cron.
+        *("bad minute", "bad hour", "bad day-of-month", "bad month", "bad day-of-week"),
+    }
+)
+
+
+def _texts(node: ast.AST) -> Iterator[str]:
+    """Yield what may be said: the patterns of `said`, and texts of words that are no docstring, regular expression or example."""
+    match node:
+        case ast.Expr(value=ast.Constant()):
+            pass
+        case ast.Call(func=ast.Attribute(value=ast.Name(id="re"))) | ast.keyword(arg="examples"):
+            pass
+        case ast.Call(func=ast.Name(id="said"), args=[ast.Constant(value=str(text)), *_]):
+            yield text
+            for each in node.keywords:
+                yield from _texts(each)
+        case ast.JoinedStr(values=values):
+            written = "".join(str(each.value) if isinstance(each, ast.Constant) else "{}" for each in values)
+            if " " in written and _WORD.search(written):
+                yield ast.unparse(node)
+        case ast.Constant(value=str(text)):
+            if " " in text and _WORD.search(text):
+                yield text
+        case _:
+            for child in ast.iter_child_nodes(node):
+                yield from _texts(child)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(ROOT / "monitor")))
+def test_each_text_of_the_checks_has_its_malay(module: Path) -> None:
+    """A new text wants its Malay in monitor/web/words/fault.yaml; one with something filled in is made by `said`."""
+    texts = set(_texts(ast.parse(module.read_text(encoding="utf-8"))))
+    assert texts - FAULTS.keys() - _TYPED - _NOT_SHOWN == set()
+
+
+def test_no_malay_is_kept_of_a_text_that_is_gone() -> None:
+    modules = (*MODULES, ROOT / "monitor/config/loading.py")
+    trees = [ast.parse(module.read_text(encoding="utf-8")) for module in modules]
+    written = {node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    assert FAULTS.keys() - written - _FILLED_IN == set()
+    assert FAULTS.keys() >= _FILLED_IN
+
+
+def _filled_in(pattern: str) -> list[str]:
+    # Where nothing is, braces are what people type: {} or {interval: 1h}.
+    return sorted(re.findall(r"\{(\w+(?::04X)?)\}", pattern))
+
+
+def test_a_malay_text_is_filled_in_with_the_same() -> None:
+    for english, malay in FAULTS.items():
+        assert _filled_in(malay) == _filled_in(english)
+        if words := {name.partition(":")[0]: 7 for name in _filled_in(english)}:
+            assert malay.format(**words) != malay
+
+
+def _models(asked: object) -> Iterator[type[BaseModel]]:
+    model, below = as_model(asked), item(asked)
+    if model is not None:
+        yield model
+        for field in names(model).values():
+            yield from _models(of_field(field))
+    elif below is not None:
+        yield from _models(below)
+
+
+_SECTIONS: list[type[BaseModel]] = [CheckSettings, *_models(Agency)]
+_MODELS = {each.__name__: each for each in _SECTIONS}
+_WRONG: tuple[object, ...] = (None, "", "tiada begini", "-1", "9999", "true", [], ["tiada"], [{}], {}, {"tiada": {}})
+
+
+@pytest.mark.parametrize("model", _MODELS.values(), ids=_MODELS)
+def test_whatever_shape_is_wrong_in_a_document_is_told_in_malay(model: type[BaseModel]) -> None:
+    keys = [*names(model), "tiada"]
+    for written in _WRONG:
+        findings = Findings(Document(file="jcontoh.yaml", data={}))
+        Reader(findings, Vault(directory=ROOT, environ={})).read(model, dict.fromkeys(keys, written))
+        assert [each.message for each in findings.problems if in_other_words(each.message, FAULTS) is None] == []
+
+
+def test_a_text_remembers_how_it_was_put_together() -> None:
+    text = said("'{name}' is no day", name="esok")
+    assert text == "'esok' is no day"
+    assert (text.pattern, in_other_words(text, {"'{name}' is no day": "'{name}' bukan tarikh"})) == (
+        "'{name}' is no day",
+        "'esok' bukan tarikh",
+    )
+    # Also when an exception has carried it.
+    assert isinstance(str(NoDuration(text)), FilledText)
+
+
+def test_what_is_filled_in_may_be_a_text_itself() -> None:
+    text = said("must be {what}", what=both([said("a list"), either(["x", "y"])]))
+    assert text == "must be a list and x or y"
+    assert in_other_words(text, FAULTS) == "mestilah senarai dan x atau y"
+
+
+def test_what_people_have_written_is_in_no_language() -> None:
+    assert in_other_words(said("'{text}' is no domain", text="is missing"), FAULTS) == "'is missing' bukan domain"
+
+
+def test_a_text_without_malay_has_none() -> None:
+    assert in_other_words("no such text", FAULTS) is None
+    assert in_other_words(said("no {what}", what="text"), FAULTS) is None
