@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from monitor.access.guessed import GUESSED
+
 #: Characters. More than this is a sentence; longer than the other is a book.
 SHORTEST: Final = 15
 LONGEST: Final = 200
@@ -30,5 +32,5 @@ def password_problem(password: str, names: Iterable[str]) -> str | None:
         return "password_long"
     from zxcvbn import zxcvbn  # noqa: PLC0415 - reads its lists of thirty thousand passwords
 
-    found = zxcvbn(password[:_LOOKED_AT], user_inputs=[*names, "pantau"])
+    found = zxcvbn(password[:_LOOKED_AT], user_inputs=[*names, "pantau", *GUESSED])
     return None if found["score"] >= _GOOD else "password_guessable"

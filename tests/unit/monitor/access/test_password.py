@@ -23,6 +23,16 @@ GOOD = "kerusi rotan di beranda hujan"
         ("123456789012345", "password_guessable"),
         ("JCMJCMJCMJCMJCM", "password_guessable"),
         ("siticontohsiticontoh", "password_guessable"),
+        # What guessers of Malay try, which the library's own lists lack.
+        ("katalaluanrahsia", "password_guessable"),
+        ("selamatpagimalaysia", "password_guessable"),
+        ("jabatankementerian", "password_guessable"),
+        ("malaysiamerdeka2026", "password_guessable"),
+        ("akusayangkamu123", "password_guessable"),
+        ("tukarkatalaluan1", "password_guessable"),
+        # And what they do not, though it is Malay.
+        ("gerabak ungu menyanyi sumbang", None),
+        ("zaitun-berlari-42-perahu", None),
     ],
 )
 def test_a_password_is_long_and_nothing_that_guessers_try(password: str, problem: str | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -150,8 +151,9 @@ def test_a_text_remembers_how_it_was_put_together() -> None:
         "'{name}' is no day",
         "'esok' bukan tarikh",
     )
-    # Also when an exception has carried it.
+    # Also when an exception has carried it, and when it was copied.
     assert isinstance(str(NoDuration(text)), FilledText)
+    assert deepcopy(text).pattern == text.pattern
 
 
 def test_what_is_filled_in_may_be_a_text_itself() -> None:
