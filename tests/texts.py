@@ -176,7 +176,7 @@ _HEAD = """\
 
 Written by `make texts`; a test compares it with the texts. For a reader whose language it is: mark what is wrong, say what
 should stand there, and change it in `alerts/wording/ms.yaml` or `en.yaml`, or in the file that a site names with `wording`.
-The advice is in `monitor/advice/en.yaml`: what it means, what to do, what to look at; `{server}` and the like are filled in.
+The advice is in `monitor/advice/ms.yaml` and `en.yaml`: what it means, what to do, what to look at; `{server}` and the like are filled in.
 Texts of the page, of dossiers, alerts and runbooks stand in the code and with the rules.
 
 Sebarang kesilapan ejaan, istilah atau laras bahasa mohon ditandakan dalam lajur terakhir.
@@ -347,15 +347,16 @@ def _of_the_runbooks() -> Iterator[Text]:
 
 
 def _of_the_advice() -> Iterator[Text]:
-    for section, told in sections(ROOT / "monitor/advice/en.yaml").items():
-        if section.startswith("shared"):
-            continue
-        found = {f"{section}.{name}": text for name, text in told.items()}
-        if "what" in told:
-            found = {section: " / ".join((told["what"], told["do"], *told.get("steps", ())))}
-        for key, text in found.items():
-            length = _length("advice", text, None)
-            yield Text(language=Language.ENGLISH, channel="advice", key=key, text=text, length=length)
+    for language, file in FILES.items():
+        for section, told in sections(ROOT / "monitor/advice" / file).items():
+            if section.startswith("shared"):
+                continue
+            found = {f"{section}.{name}": text for name, text in told.items()}
+            if "what" in told:
+                found = {section: " / ".join((told["what"], told["do"], *told.get("steps", ())))}
+            for key, text in found.items():
+                length = _length("advice", text, None)
+                yield Text(language=language, channel="advice", key=key, text=text, length=length)
 
 
 if __name__ == "__main__":

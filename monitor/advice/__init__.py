@@ -1,9 +1,10 @@
-"""What an operator is told about a run: what it means, what to do, and who can do it. The texts are in `en.yaml`."""
+"""What an operator is told about a run: what it means, what to do, and who can do it. The texts are in `en.yaml` and `ms.yaml`."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
+from alerts.model.notice import Language
 from monitor.advice.case import Case
 from monitor.advice.texts import Advice, advice, say
 from monitor.advice.usual import ENDED_OTHERWISE, Ending, text_of
@@ -16,19 +17,20 @@ from probes.model.result import Outcome, Phase, ProbeResult
 __all__ = ["Advice", "advise", "ended", "words"]
 
 
-def advise(watched: WatchedRoute, result: ProbeResult) -> Advice:
-    """Return what *result* of a run on the route means."""
+def advise(watched: WatchedRoute, result: ProbeResult, language: Language = Language.ENGLISH) -> Advice:
+    """Return what *result* of a run on the route means. Commands say it in English."""
     route = watched.route
     if result.failure is None:
-        return advice(f"arrived.{_ending(watched, result)}", _of_run(route) | _of_arrival(watched, result))
+        told = _of_run(route, language) | _of_arrival(watched, result)
+        return advice(f"arrived.{_ending(watched, result)}", told, language)
     case = Case(route=route, result=result, failure=result.failure)
-    return advice(text_of(case), words(case))
+    return advice(text_of(case), words(case, language), language)
 
 
 def ended(result: ProbeResult) -> str:
     """Return in a few words how a run ended."""
     reason = result.failure.reason if result.failure is not None else ""
-    return say(f"ended.{reason if reason in ENDED_OTHERWISE else result.outcome}", {})
+    return say(f"ended.{reason if reason in ENDED_OTHERWISE else result.outcome}", {}, Language.ENGLISH)
 
 
 def _ending(watched: WatchedRoute, result: ProbeResult) -> Ending:
@@ -47,7 +49,7 @@ def _span(result: ProbeResult, phase: Phase) -> timedelta:
     return result.phases.get(phase, timedelta())
 
 
-def _of_run(route: Route) -> dict[str, str]:
+def _of_run(route: Route, language: Language) -> dict[str, str]:
     agency, _, rest = route.name.partition("/")
     return {
         "agency": agency,
@@ -56,7 +58,7 @@ def _of_run(route: Route) -> dict[str, str]:
         "sender": route.sender.address,
         "to": route.address,
         "arrives": route.recipient.address,
-        "sending": say("words.owner", _whose(route.sender)),
+        "sending": say("words.owner", _whose(route.sender), language),
     }
 
 
@@ -71,15 +73,15 @@ def _of_arrival(watched: WatchedRoute, result: ProbeResult) -> dict[str, str]:
     }
 
 
-def words(case: Case) -> dict[str, str]:
+def words(case: Case, language: Language = Language.ENGLISH) -> dict[str, str]:
     """Return what the text about a failure may name."""
     whose = _whose(case.mailbox)
     return {
-        **_of_run(case.route),
+        **_of_run(case.route, language),
         **case.words,
-        "owner": say("words.owner", whose),
-        "file": say("words.file", whose),
-        "phase": say(f"words.phase.{case.failure.phase}", {}),
+        "owner": say("words.owner", whose, language),
+        "file": say("words.file", whose, language),
+        "phase": say(f"words.phase.{case.failure.phase}", {}, language),
     }
 
 

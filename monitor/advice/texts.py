@@ -1,4 +1,4 @@
-"""The texts of `en.yaml`, checked when they are first asked for. Which of them tells a run is decided elsewhere."""
+"""The texts of `en.yaml` and `ms.yaml`, checked when they are first asked for. Which of them tells a run is decided elsewhere."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from alerts.model.notice import Language
 from alerts.wording.catalogue import Need, Texts, WordingError, checked
 from alerts.wording.source import SourceError, read
 from monitor.advice.usual import ENDED_OTHERWISE, UNHEARD_OF, Ending, texts_of_failures
 from probes.model.result import Outcome, Phase
 
-_FILE = Path(__file__).with_name("en.yaml")
+_FILES: Mapping[Language, Path] = {
+    Language.ENGLISH: Path(__file__).with_name("en.yaml"),
+    Language.MALAY: Path(__file__).with_name("ms.yaml"),
+}
 #: Below this key stand texts that are said in several places, by YAML's aliases. They are checked where they are said.
 _SHARED = "shared."
 
@@ -71,7 +75,7 @@ def _parts(key: str, need: Need) -> Iterator[tuple[str, Need]]:
 NEEDS: Mapping[str, Need] = dict(_needs())
 
 
-def load(file: Path = _FILE) -> Texts:
+def load(file: Path = _FILES[Language.ENGLISH]) -> Texts:
     """Return the texts of *file*. Raise `WordingError`."""
     problems: list[str] = []
     try:
@@ -85,21 +89,21 @@ def load(file: Path = _FILE) -> Texts:
 
 
 @cache
-def _ours() -> Texts:
-    return load()
+def _ours(language: Language) -> Texts:
+    return load(_FILES[language])
 
 
-def say(key: str, words: Mapping[str, str]) -> str:
+def say(key: str, words: Mapping[str, str], language: Language) -> str:
     """Return one text."""
-    (template,) = _ours()[key]
+    (template,) = _ours(language)[key]
     return template.fill(words)
 
 
-def advice(key: str, words: Mapping[str, str]) -> Advice:
+def advice(key: str, words: Mapping[str, str], language: Language) -> Advice:
     """Return the advice of a key. Who is not named is the owner of the mail system at whose end it failed."""
     return Advice(
-        what=say(f"{key}.what", words),
-        do=say(f"{key}.do", words),
-        who=say(f"{key}.who", words) if f"{key}.who" in _ours() else words["owner"],
-        steps=tuple(template.fill(words) for template in _ours().get(f"{key}.steps", ())),
+        what=say(f"{key}.what", words, language),
+        do=say(f"{key}.do", words, language),
+        who=say(f"{key}.who", words, language) if f"{key}.who" in _ours(language) else words["owner"],
+        steps=tuple(template.fill(words) for template in _ours(language).get(f"{key}.steps", ())),
     )

@@ -23,9 +23,9 @@ class FilledText(str):
         said.pattern, said.words = pattern, words
         return said
 
-    def __getnewargs__(self) -> tuple[str, Mapping[str, object]]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Return what a copy is made of."""
-        return self.pattern, self.words
+        return FilledText, (self.pattern, self.words)
 
     def __str__(self) -> str:
         """Return it as it is: an exception that was given one says it, and not a copy that has forgotten its pattern."""

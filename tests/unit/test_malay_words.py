@@ -36,6 +36,7 @@ def _malay() -> Iterator[tuple[str, str]]:
     for path in ("alerts/wording/ms.yaml", "alerts/documents/phrase.yaml", "alerts/documents/dossier.py"):
         yield path, (ROOT / path).read_text(encoding="utf-8")
     for path in (
+        "monitor/advice/ms.yaml",
         "monitor/bridge/briefs.py",
         "monitor/proof/dossier.yaml",
         "monitor/proof/BACA-SAYA.txt",

@@ -20,7 +20,7 @@ from monitor.web.access.gate import Needs, agency_in_path
 from monitor.web.access.sign_in import from_where
 from monitor.web.ask import asked, remember
 from monitor.web.form import form_of
-from monitor.web.page import Tongue
+from monitor.web.page import Tongue, language_of
 from probes.model.result import Outcome, Phase
 
 _Officer = Annotated[Visitor, Depends(Needs(Permission.TRY, agency_in_path))]
@@ -48,12 +48,12 @@ def trial_pages(trials: Trials, templates: Mapping[Tongue, Environment]) -> APIR
     @router.get("/agencies/{code}/test/{key}")
     async def look(request: Request, code: str, key: str, visitor: _Officer) -> Response:
         kept = trials.find(code.upper(), key)
-        return remember(request, shown(request, "trial.html", visitor, **_seen(kept)))
+        return remember(request, shown(request, "trial.html", visitor, **_seen(kept, asked(request).tongue)))
 
     @router.get("/agencies/{code}/test/{key}/fragment")
     async def part(request: Request, code: str, key: str, visitor: _Officer) -> Response:
         kept = trials.find(code.upper(), key)
-        return shown(request, "trial_part.html", visitor, **_seen(kept))
+        return shown(request, "trial_part.html", visitor, **_seen(kept, asked(request).tongue))
 
     def form(
         request: Request, agency: str, visitor: Visitor, *, status: int = 200, wanted: str, problem: str = ""
@@ -75,7 +75,7 @@ def trial_pages(trials: Trials, templates: Mapping[Tongue, Environment]) -> APIR
     return router
 
 
-def _seen(kept: KeptTrial) -> dict[str, Any]:
+def _seen(kept: KeptTrial, tongue: Tongue) -> dict[str, Any]:
     """Return what is shown of a trial."""
     trial = kept.trial
     result, failure = trial.result, trial.result.failure if trial.result else None
@@ -91,5 +91,5 @@ def _seen(kept: KeptTrial) -> dict[str, Any]:
         "well": result is not None and result.outcome is Outcome.DELIVERED,
         # So many in a row make a route well that was not.
         "successes": trial.route.probing.health.successes_to_up,
-        "advice": advise(trial.route, result) if result else None,
+        "advice": advise(trial.route, result, language_of(tongue)) if result else None,
     }

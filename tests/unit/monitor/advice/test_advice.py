@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 import yaml
 
+from alerts.model.notice import Language
 from monitor.advice import Advice, advise, texts, words
 from monitor.advice.case import Case
 from monitor.advice.usual import texts_of_failures
@@ -96,7 +97,7 @@ def test_every_text_can_be_filled_in_whatever_the_route(of: WatchedRoute, party:
         for key, need in texts.NEEDS.items():
             if not key.startswith(("ended.", "words.", "arrived.")):
                 assert need.always | need.maybe == told.keys(), key
-        assert all(texts.advice(key, told).what for key in texts_of_failures())
+        assert all(texts.advice(key, told, language).what for key in texts_of_failures() for language in Language)
 
 
 GMAIL = with_ends(OUTBOUND, at(OUTBOUND.route.sender, "smtp.gmail.com", 465))

@@ -14,6 +14,7 @@ from monitor.advice.usual import OTHERWISE, USUAL
 from probes.model.reply import Reason
 
 OURS = Path(texts.__file__).with_name("en.yaml")
+MALAY = OURS.with_name("ms.yaml")
 
 
 def problems(directory: Path, text: str) -> tuple[str, ...]:
@@ -101,3 +102,17 @@ def test_one_sentence_says_what_it_means_and_one_what_to_do() -> None:
             assert entry.value.endswith("."), entry.place
             if not entry.key.startswith("arrived."):
                 assert len(entry.value) <= (140 if entry.key.endswith(".what") else 170), entry.place
+
+
+def _typed(text: str) -> list[str]:
+    """Return what of a text is the same in every language: commands, and what is filled in."""
+    return sorted(re.findall(r"`[^`]*`", text)) + sorted(set(re.findall(r"\{\w+\}", text)))
+
+
+def test_the_malay_says_the_same_with_the_same_commands() -> None:
+    english, malay = ({entry.key: entry.value for entry in read(file)} for file in (OURS, MALAY))
+    assert malay.keys() == english.keys()
+    for key, value in english.items():
+        said, told = ([each] if isinstance(each, str) else list(each) for each in (value, malay[key]))
+        assert [_typed(each) for each in told] == [_typed(each) for each in said], key
+    assert texts.load(MALAY).keys() == texts.load().keys()

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from markupsafe import escape
 from sqlalchemy import select
 
+from alerts.model.notice import Language
+from monitor.advice import advise
 from monitor.store.schema.tables import journal
 from probes.model.result import Outcome, Party, Phase
 from probes.run.trace import Recorder
@@ -68,6 +71,11 @@ async def test_an_officer_chooses_a_route_and_sees_what_comes_of_it(place: House
     assert "script" not in page.text
     for said in ("data-over", "rejected", "failed here", "What it means", "What to do", "Test again"):
         assert said in page.text, said
+    malay = (await officer.get(f"{address}?lang=ms")).text
+    advice = advise(trial.route, trial.result, Language.MALAY)
+    for told in (advice.what, advice.do, *advice.steps):
+        assert str(escape(told)) in malay, told
+    assert advise(trial.route, trial.result).what not in malay
 
 
 async def test_a_message_that_arrives_is_well_and_needs_no_doing(place: House, officer: httpx.AsyncClient) -> None:
