@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from monitor.model.said import said
+
 #: In an assignment instead of an agency's code: each of them, and Pantau itself.
 ALL_AGENCIES: Final = "*"
 #: Of what is about no agency but about Pantau; incidents of our own have this code.
@@ -141,9 +143,19 @@ def parse_assignment(text: str) -> RoleAssignment:
     role, colon, agency = text.strip().partition(":")
     roles = ", ".join(Role)
     if role.lower() not in set(Role):
-        raise ValueError(f"'{role}' is no role; write one of {roles}, and a colon and a code for one agency only")
+        raise ValueError(
+            said(
+                "'{role}' is no role; write one of {roles}, and a colon and a code for one agency only",
+                role=role,
+                roles=roles,
+            )
+        )
     if colon and not agency.strip():
-        raise ValueError(f"'{text}' names no agency; write {role}:JCONTOH, or {role} alone for all agencies")
+        raise ValueError(
+            said(
+                "'{text}' names no agency; write {role}:JCONTOH, or {role} alone for all agencies", text=text, role=role
+            )
+        )
     code = agency.strip().upper() if colon else ALL_AGENCIES
     if Role(role.lower()) is Role.ADMIN and code != ALL_AGENCIES:
         raise ValueError("an admin is one for all agencies; write admin")

@@ -17,6 +17,7 @@ from alerts.record.audit import moment
 from alerts.wording.source import sections
 from alerts.wording.texts import Wording
 from monitor.model.day import MINUTES, DaySheet, MinuteState, day_of, minute_of, moment_of
+from monitor.model.said import said
 from monitor.proof.dossier import csv_of
 from monitor.store.engine.drills import Record
 from monitor.views.days import watched
@@ -51,10 +52,14 @@ def month_called(text: str, now: datetime) -> date:
     """Return the first day of a month that is written so: "2026-11". Raise `NoMonthError`."""
     found = re.fullmatch(r"(\d{4})-(\d{2})", text.strip())
     if found is None or not 1 <= int(found[2]) <= 12 or int(found[1]) < 1:
-        raise NoMonthError(f"'{text}' is no month; write the year and the month: {day_of(now):%Y-%m}")
+        raise NoMonthError(
+            said("'{text}' is no month; write the year and the month: {now}", text=text, now=f"{day_of(now):%Y-%m}")
+        )
     month = date(int(found[1]), int(found[2]), 1)
     if month > day_of(now):
-        raise NoMonthError(f"{text} has not begun; the present month is {day_of(now):%Y-%m}")
+        raise NoMonthError(
+            said("{text} has not begun; the present month is {now}", text=text, now=f"{day_of(now):%Y-%m}")
+        )
     return month
 
 

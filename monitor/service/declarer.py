@@ -76,7 +76,7 @@ class Declarer:
         incident = await self._dispatcher.submit(event)
         said = None if incident is None else incident.declared
         if incident is None or said is None or (said.at, said.by) != (now, by):
-            raise NotDone(self._is_open(code, incident))
+            raise self._is_open(code, incident)
         async with self._store.reading() as ledger:
             silence = self._hush(incident, await ledger.silences(now), now)
         return Declared(incident=incident, silence=silence)
@@ -97,7 +97,7 @@ class Declarer:
         said, closing = after.declared, after.closed
         ends = {(said.over_at, said.over_by) if said else None, (closing.at, closing.by) if closing else None}
         if (now, by) not in ends:
-            raise NotDone(self._is_not_closed(after))
+            raise self._is_not_closed(after)
         return after
 
     # -- what is refused -----------------------------------------------------------------------------------------
@@ -108,13 +108,11 @@ class Declarer:
         try:
             began = read_moment(self._dated(since.strip(), now), now, self._zone())
         except NotDone as wrong:
-            raise NotDone(f"--since: {wrong}; of today the clock will do: --since 01:30") from None
+            raise NotDone.said("since_moment", wrong=wrong) from None
         if began > now:
-            raise NotDone(f"--since: '{since}' is in the future; write when it began, or nothing if it is now")
+            raise NotDone.said("since_ahead", since=since)
         if now - began > LONGEST_AGO:
-            raise NotDone(
-                f"--since: '{since}' is more than {LONGEST_AGO.days} days ago; write a later time, and say the rest in --why"
-            )
+            raise NotDone.said("since_long_ago", since=since, days=LONGEST_AGO.days)
         return began
 
     def _dated(self, since: str, now: datetime) -> str:
@@ -126,38 +124,33 @@ class Declarer:
         at = local.replace(hour=int(clock[1]), minute=int(clock[2]), second=0, microsecond=0)
         return (at if at <= local else at - timedelta(days=1)).isoformat()
 
-    def _is_open(self, code: str, incident: Incident | None) -> str:
+    def _is_open(self, code: str, incident: Incident | None) -> NotDone:
         if incident is None:
-            return f"nothing is open about {code}, and nothing could be opened; look at `pantau incidents`"
-        about, said = f"{incident.number} ({incident.matter}) is open already", incident.declared
-        if said is not None and said.stands:
-            return (
-                f"{about}: {said.by} declared it at {self._stamp(said.at)}. Say more with `pantau remark {incident.number}`, "
-                f"and end it with `pantau close {incident.number}`"
+            return NotDone.said("nothing_opened", agency=code)
+        number, matter, declared = incident.number, incident.matter, incident.declared
+        if declared is not None and declared.stands:
+            return NotDone.said(
+                "open_declared", number=number, matter=matter, by=declared.by, at=self._stamp(declared.at)
             )
-        return (
-            f"{about}: the probes see it since {self._stamp(incident.began_at)}. Say more with `pantau remark "
-            f"{incident.number}`, let offices outside be told with `pantau release {incident.number}`; if people still have "
-            "no mail when the probes are well, declare it then"
-        )
+        return NotDone.said("open_measured", number=number, matter=matter, at=self._stamp(incident.began_at))
 
-    def _is_not_closed(self, incident: Incident) -> str:
-        said = incident.declared
-        if incident.closed is not None:
-            by = "Pantau" if incident.closed.by == AUTOMATIC else incident.closed.by
-            return f"{by} closed {incident.number} at {self._stamp(incident.closed.at)}: {incident.closed.why}"
+    def _is_not_closed(self, incident: Incident) -> NotDone:
+        number, measured, declared = incident.number, incident.measured, incident.declared
+        if (closed := incident.closed) is not None:
+            by = "Pantau" if closed.by == AUTOMATIC else closed.by
+            return NotDone.said("closed_before", by=by, number=number, at=self._stamp(closed.at), why=closed.why)
         if not incident.is_open:
-            return f"{incident.number} is over since {self._stamp(incident.resolved_at or incident.opened_at)}"
-        if said is None or said.over_at is None:
-            about = f"{incident.number} ({incident.measured}) is measured, and ends when it is measured no more"
-        else:
-            about = (
-                f"{said.over_by} closed {incident.number} at {self._stamp(said.over_at)}; it goes on because the probes see it "
-                f"({incident.measured})"
+            return NotDone.said(
+                "over_before", number=number, at=self._stamp(incident.resolved_at or incident.opened_at)
             )
-        return (
-            f"{about}. If you know better, say so: `--recovered` (it is over, and whoever was told hears so) or "
-            f"`--not-recovered` (nobody is told that it is). If nothing was wrong, `pantau correct {incident.number}`"
+        if declared is None or declared.over_at is None:
+            return NotDone.said("is_measured", number=number, measured=measured)
+        return NotDone.said(
+            "still_measured",
+            by=declared.over_by,
+            number=number,
+            at=self._stamp(declared.over_at),
+            measured=measured,
         )
 
     def _stamp(self, at: datetime) -> str:

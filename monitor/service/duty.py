@@ -157,7 +157,7 @@ class Duty:
         async with self._store.transaction() as ledger:
             gone = await ledger.duty.remove(override_id, by, now)
             if gone is None:
-                raise Unknown(f"no override {override_id} stands; `pantau override list` lists them")
+                raise Unknown.said("no_override", override=override_id)
             await ledger.journal(_entry(gone, "override taken back", by, now))
         log.info("override taken back", rota=gone.rota, person=gone.contact.key, by=by)
         await self._recount()
@@ -221,7 +221,7 @@ class Duty:
         known, agencies = self._roster(), self._configuration().registry.agencies
         found = agencies.get(agency.upper())
         if found is None:
-            raise NotDone(f"there is no agency {agency}; there are {', '.join(agencies)}")
+            raise NotDone.said("no_agency_among", agency=agency, known=", ".join(agencies))
         lent = {key for step in found.escalation.steps for key in step.rotas}
         return [*known.rotas[found.agency], *(rota for rota in known.rotas[NO_AGENCY] if rota.name in lent)]
 

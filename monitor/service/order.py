@@ -26,7 +26,8 @@ class NotDone(Exception):
         """Return one in the words of `order.yaml`."""
         malay, english = REFUSED[key]
         made = cls(english.format(**words))
-        made.malay = malay.format(**words)
+        # What another refusal says is said in the same language.
+        made.malay = malay.format(**{key: getattr(word, "malay", "") or word for key, word in words.items()})
         return made
 
 

@@ -172,15 +172,12 @@ class Letters:
                 notice = await ledger.notice(notice_id)
                 incident = await ledger.incident(notice.incident_id)
         except LookupError:
-            raise NotDone(f"there is no notice {notice_id}; `pantau letters list` lists the letters") from None
+            raise NotDone.said("no_letter", notice=notice_id) from None
         last = notice.last_attempt
         is_taken_back = last is not None and last.state is AttemptState.WITHDRAWN and notice.channel is Channel.LETTER
         after_all = after_all and step is LetterStep.POSTED
         if is_taken_back and not after_all:
-            raise NotDone(
-                f"the letter of notice {notice_id} was taken back, because the matter was over: do not post it; if it had "
-                "been posted before that, say so with --after-all"
-            )
+            raise NotDone.said("letter_taken_back", notice=notice_id)
         if last is None or not (is_taken_back or last.state in {AttemptState.ACCEPTED, AttemptState.SENT}):
             raise NotDone.said("not_in_a_tray", notice=notice_id, state=notice.state)
         gateway: object = self._pool[last.gateway].gateway if last.gateway in self._pool else None
@@ -213,10 +210,7 @@ class Letters:
         try:
             is_there = await tray.dispatch(reference, after_all=after_all)
         except DeliveryError as error:
-            raise NotDone(
-                f"the letter of notice {notice_id} cannot be moved in the tray ({error.detail}): tell whoever looks after this "
-                "machine, and say it again then"
-            ) from None
+            raise NotDone.said("tray_stuck", notice=notice_id, detail=error.detail) from None
         if not is_there:
             raise NotDone.said("tray_left", notice=notice_id)
 

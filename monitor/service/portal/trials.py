@@ -79,7 +79,7 @@ class Trials:
             await self._lifecycle.told(by, "route tested", {"agency": agency, "route": route, "address": address})
             trial = self._watch().prober.run_now(route)
         except KeyError:
-            raise Unknown(f"{agency} has no route {route[:100]} any more; its page lists them") from None
+            raise Unknown.said("route_gone", agency=agency, route=route[:100]) from None
         finally:
             self._beginning.discard(agency)
         kept = KeptTrial(key=token_hex(8), agency=agency, by=by, trial=trial)

@@ -96,7 +96,7 @@ def rota_pages(duty: Duty, desk: FeedDesk, templates: Mapping[Tongue, Environmen
         name = called(code, rota)
         # Of this rota: whoever may take back here may not take back elsewhere.
         if override_id not in {each.id for each in await standing(name)}:
-            raise Unknown(f"no override {override_id} of {name} stands")
+            raise Unknown.said("no_override_of", override=override_id, rota=name)
         return await carried_out(request, visitor, name, duty.remove(override_id, visitor.by), {})
 
     @router.post("/rotas/{code}/{rota}/feeds")

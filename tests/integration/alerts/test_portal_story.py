@@ -187,7 +187,7 @@ async def test_an_outage_is_declared_by_the_page_handed_on_and_taken_back(town: 
         await town.advance(SECOND)
         again = await browser.post("/duty/declare", data=declared)
         assert again.status_code == 409
-        assert f"JCM-01 (receiving) is open already: {BY} declared it" in again.text.replace("&#39;", "'")
+        assert f"JCM-01 sudah terbuka: {BY} mengisytiharkannya" in again.text.replace("&#39;", "'")
 
         assert "Diserahkan." in await press(town, browser, f"{PAGE}/hand-on")
         await town.ravi.gets("JCM-01")

@@ -10,18 +10,20 @@ from pathlib import Path
 import pytest
 
 import monitor.service
+import monitor.web
 from monitor.service.order import REFUSED, NotDone, Unknown
 from monitor.web.page import Tongue, filters_of
 
 
 def said() -> Iterator[tuple[str, set[str]]]:
-    """Yield each refusal that the service makes by a key, with the words that it is given."""
-    for file in Path(str(monitor.service.__file__)).parent.rglob("*.py"):
+    """Yield each refusal that the service or a page makes by a key, with the words that it is given."""
+    places = (Path(str(package.__file__)).parent for package in (monitor.service, monitor.web))
+    for file in (each for place in places for each in place.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "said":
-                [key] = node.args
-                assert isinstance(key, ast.Constant)
-                yield str(key.value), {str(each.arg) for each in node.keywords}
+            match node:
+                case ast.Call(func=ast.Attribute(value=ast.Name(id="NotDone" | "Unknown"), attr="said"), args=[key]):
+                    assert isinstance(key, ast.Constant)
+                    yield str(key.value), {str(each.arg) for each in node.keywords}
 
 
 def named(text: str) -> set[str]:
@@ -43,6 +45,12 @@ def test_a_page_says_it_in_its_language_and_never_as_markup() -> None:
     malay, english = (filters_of(tongue)["refused"] for tongue in Tongue)
     assert malay(wrong) == "tiada pengguna &lt;b&gt;siti"
     assert english(wrong).startswith("there is no user &lt;b&gt;siti")
+
+
+def test_a_refusal_that_tells_of_another_tells_of_it_in_the_same_language() -> None:
+    wrong = NotDone.said("since_moment", wrong=NotDone.said("no_moment", text="tadi"))
+    assert str(wrong).startswith("--since: 'tadi' is no date with a time")
+    assert wrong.malay.startswith("waktu bermula: 'tadi' bukan tarikh dengan masa")
 
 
 @pytest.mark.parametrize("wrong", [NotDone("is <odd>"), ValueError("is <odd>"), "is <odd>"])

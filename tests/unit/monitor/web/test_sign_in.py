@@ -374,7 +374,7 @@ async def test_who_did_what_from_where_is_in_the_journal_and_no_secret_is(place:
         ({"name": "bos", "full_name": "Bos Lain"}, "sudah ada pengguna bos"),
         ({"name": "siti", "full_name": " "}, "Tulis nama penuh"),
         ({"name": "siti", "full_name": "Siti", "role": "officer", "agency": "ZZZ"}, "tiada agensi ZZZ"),
-        ({"name": "siti", "full_name": "Siti", "role": "raja"}, "is no role; write one of"),
+        ({"name": "siti", "full_name": "Siti", "role": "raja"}, "bukan peranan; tulis salah satu"),
     ],
 )
 async def test_what_cannot_be_made_is_said_and_what_was_typed_stays(
