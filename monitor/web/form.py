@@ -9,6 +9,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from fastapi import HTTPException, Request
 
+from monitor.model.said import said
+
 #: In octets. What a person types.
 LARGEST_FORM: Final = 16 * 1024
 _FIELDS: Final = 100
@@ -52,7 +54,7 @@ async def fields_of(request: Request, *, largest: int = LARGEST_FORM, most: int 
         for name, value in parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=most):
             found.setdefault(name, []).append(value)
     except ValueError:
-        raise HTTPException(413, f"a form has at most {most} fields") from None
+        raise HTTPException(413, said("a form has at most {most} fields", most=most)) from None
     return found
 
 
@@ -72,7 +74,7 @@ async def file_of(request: Request, *, largest: int) -> tuple[Mapping[str, str],
         elif b"name" in told:
             fields[told[b"name"].decode("utf-8", "replace")] = content.decode("utf-8", "replace")
     if len(found) > largest:
-        raise HTTPException(413, f"the file has more than {largest // 1024} KiB")
+        raise HTTPException(413, said("the file has more than {size} KiB", size=largest // 1024))
     return fields, found
 
 
@@ -93,7 +95,7 @@ async def _body_of(request: Request, *, largest: int) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > largest:
-            raise HTTPException(413, f"a form has at most {largest} octets")
+            raise HTTPException(413, said("a form has at most {most} octets", most=largest))
     return bytes(body)
 
 

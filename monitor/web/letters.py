@@ -24,6 +24,7 @@ from alerts.documents.stack import stacked
 from alerts.model.gateway import PageContent
 from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
+from monitor.model.said import said
 from monitor.service.front import Front
 from monitor.service.order import NotDone
 from monitor.service.paper.letters import Letters, LetterView, Noted, Unnoted
@@ -148,7 +149,7 @@ def letter_pages(tray: Letters, templates: Mapping[Tongue, Environment]) -> APIR
             return
         letter = next((each for each in await tray.letters() if each.id == notice_id), None)
         if letter is None:
-            raise HTTPException(404, f"there is no letter {notice_id} in your trays")
+            raise HTTPException(404, said("there is no letter {notice} in your trays", notice=notice_id))
         permit(visitor, Permission.POST_LETTERS, letter.agency)
 
     async def shown(

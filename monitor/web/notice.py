@@ -11,6 +11,7 @@ from jinja2 import Environment
 
 from alerts.model.gateway import PageContent, SmsContent, VoiceContent
 from monitor.access.role import Permission
+from monitor.model.said import said
 from monitor.service.front import Front
 from monitor.web.access.gate import needs, notice_in_path
 from monitor.web.ask import asked, remember
@@ -26,26 +27,26 @@ def notice_pages(source: Front, templates: Mapping[Tongue, Environment]) -> APIR
     async def notice(request: Request, notice_id: Id) -> Response:
         found = await source.content(notice_id)
         if found is None:
-            raise HTTPException(404, f"there is no notice {notice_id}")
+            raise HTTPException(404, said("there is no notice {notice}", notice=notice_id))
         view, content = found
         match content:
             case SmsContent(text=text):
-                said = [text]
+                lines = [text]
             case VoiceContent(scripts=scripts):
-                said = [line for script in scripts for line in (script.headline, *script.blocks, script.menu) if line]
+                lines = [line for script in scripts for line in (script.headline, *script.blocks, script.menu) if line]
             case PageContent(title=title):
-                said = [title]
+                lines = [title]
             case _:
                 assert_never(content)
         page = templates[asked(request).tongue].get_template("notice.html")
-        shown = HTMLResponse(page.render(notice=view, said=said, is_page=isinstance(content, PageContent)))
+        shown = HTMLResponse(page.render(notice=view, said=lines, is_page=isinstance(content, PageContent)))
         return remember(request, shown)
 
     @router.get("/notices/{notice_id}/page.pdf")
     async def page(notice_id: Id) -> Response:
         found = await source.content(notice_id)
         if found is None or not isinstance(found[1], PageContent):
-            raise HTTPException(404, f"there is no fax or letter {notice_id}")
+            raise HTTPException(404, said("there is no fax or letter {notice}", notice=notice_id))
         return Response(found[1].pdf, media_type="application/pdf")
 
     return router

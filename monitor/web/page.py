@@ -47,7 +47,10 @@ _SIGNED_IN: Mapping[str, Mapping[str, tuple[str, str]]] = {
 }
 WORDS: Mapping[str, Mapping[str, tuple[str, str]]] = {**sections(Path(__file__).with_suffix(".yaml")), **_SIGNED_IN}
 #: Of what the checks say, by the English, with what is filled in: the Malay.
-FAULTS: Mapping[str, str] = {english: malay for malay, english in WORDS["fault"].values()}
+FAULTS: Mapping[str, str] = {
+    **{permission.replace("_", " "): malay for permission, (malay, _) in WORDS["permissions"].items()},
+    **{english: malay for malay, english in WORDS["fault"].values()},
+}
 #: What a dossier says, too, in Malay.
 _MALAY: Mapping[str, Mapping[str, str]] = {
     "channels": phrase.CHANNELS,

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from alerts.record.store import StoreAway
+from monitor.model.said import said
 from monitor.service.order import NotDone, Unknown
 
 MEDIA_TYPE = "application/problem+json"
@@ -20,6 +21,15 @@ MEDIA_TYPE = "application/problem+json"
 #: So much of what somebody wrote is said back.
 _ECHOED = 100
 _SCHEMAS = "#/components/schemas"
+
+
+class ProblemAnswer(Response):
+    """The answer for a problem. A page says its `detail` in the language of who asks."""
+
+    def __init__(self, status: int, body: str, *, detail: str, headers: Mapping[str, str] | None) -> None:
+        """*body*: the problem as JSON."""
+        super().__init__(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+        self.detail = detail
 
 
 class WrongPart(BaseModel):
@@ -85,19 +95,19 @@ def problem(
     errors: Sequence[WrongPart] = (),
     more: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
-) -> Response:
+) -> ProblemAnswer:
     """Return the answer for a problem. *more*: members of its own (RFC 9457, 3.2)."""
-    said: dict[str, Any] = {
+    told: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
     }
     if errors:
-        said["errors"] = [each.model_dump(exclude_none=True) for each in errors]
-    said |= more or {}
+        told["errors"] = [each.model_dump(exclude_none=True) for each in errors]
+    told |= more or {}
     # As ASCII: what was sent may be nothing that can be written otherwise.
-    return Response(json.dumps(said), status_code=status, media_type=MEDIA_TYPE, headers=headers)
+    return ProblemAnswer(status, json.dumps(told), detail=detail, headers=headers)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -109,9 +119,10 @@ async def _refused(request: Request, error: Exception) -> Response:
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and "GET" in headers.get("Allow", ""):
         headers["Allow"] += ", HEAD"
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and is_bare:
-        detail = f"{request.method} is not possible here, only {headers.get('Allow', 'something else')}"
+        allowed = headers.get("Allow") or said("something else")
+        detail = said("{method} is not possible here, only {allowed}", method=request.method, allowed=allowed)
     elif error.status_code == HTTPStatus.NOT_FOUND and is_bare:
-        detail = f"there is nothing at {request.url.path[:_ECHOED]}"
+        detail = said("there is nothing at {path}", path=request.url.path[:_ECHOED])
     return problem(error.status_code, detail, headers=headers)
 
 
@@ -139,7 +150,10 @@ async def _not_done(_request: Request, error: Exception) -> Response:
 
 async def _store_away(_request: Request, error: Exception) -> Response:
     """Say so, and that it may be asked again; nobody needs a trace in the log for each question."""
-    why = f"the store is away ({error}): nothing can be read or written now; /metrics tells how mail stands"
+    why = said(
+        "the store is away ({error}): nothing can be read or written now; /metrics tells how mail stands",
+        error=str(error),
+    )
     return problem(HTTPStatus.SERVICE_UNAVAILABLE, why, headers={"Retry-After": "5"})
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
@@ -11,11 +10,10 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 
 from monitor.service.order import NotDone
-from monitor.web.access.gate import NotPermitted
 from monitor.web.ask import asked, others_asked, remember
 from monitor.web.form import own_path
 from monitor.web.page import Tongue
-from monitor.web.problem import MEDIA_TYPE
+from monitor.web.problem import ProblemAnswer
 
 _Handler = Callable[[Request, Exception], Awaitable[Response]]
 #: Of those that a person can meet; each has its words in words/refusal.yaml.
@@ -31,15 +29,13 @@ def answer_in_pages(app: FastAPI, templates: Mapping[Tongue, Environment]) -> No
 def _as_page(handler: _Handler, templates: Mapping[Tongue, Environment]) -> Callable[..., Any]:
     async def answer(request: Request, error: Exception) -> Response:
         told = await handler(request, error)
-        if told.media_type != MEDIA_TYPE or not _reads_pages(request) or told.status_code not in _KNOWN:
+        if not isinstance(told, ProblemAnswer) or not _reads_pages(request) or told.status_code not in _KNOWN:
             return told
-        problem = json.loads(bytes(told.body))
         # What was sent cannot be asked for again in another language; and the path may be a stranger's.
         path, query = (own_path(request.url.path), others_asked(request)) if request.method == "GET" else ("/", "")
         facts = {
             "status": f"s{told.status_code}",
-            "detail": error if isinstance(error, NotDone) else problem["detail"],
-            "not_permitted": error if isinstance(error, NotPermitted) else None,
+            "detail": error if isinstance(error, NotDone) else told.detail,
             "path": path,
             "query": query,
         }

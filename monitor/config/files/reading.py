@@ -185,6 +185,13 @@ _KINDS = {
 }
 _LIMITS = {"ge": "at least {value}", "le": "at most {value}", "gt": "more than {value}", "lt": "less than {value}"}
 
+#: What every user of this machine can do with a file of a secret.
+_OTHERS_CAN: Mapping[tuple[str, ...], str] = {
+    ("read",): "everybody on this machine can read {name}",
+    ("change",): "everybody on this machine can change {name}",
+    ("read", "change"): "everybody on this machine can read and change {name}",
+}
+
 #: Written where only the four channels can stand, these are no slips of the pen.
 _UNSANCTIONED = frozenset(
     {
@@ -304,9 +311,7 @@ class Reader:
             return SecretStr("?")
         if is_file and (can := self._vault.others_can(name)):
             instead = f"chmod o-rwx {name} (in a shell)"
-            self.findings[path].warning(
-                said("everybody on this machine can {can} {name}", can=both(map(said, can)), name=name), instead
-            )
+            self.findings[path].warning(said(_OTHERS_CAN[can], name=name), instead)
         return secret
 
 

@@ -23,6 +23,7 @@ from monitor.access.device import KNOWN_FOR, device_cookie
 from monitor.access.role import OURSELVES, AgencyScope, Permission
 from monitor.access.token import ApiToken
 from monitor.access.visitor import OPEN_HERE, Visitor
+from monitor.model.said import said
 from monitor.service.access.authenticator import Authenticator, DeviceShown, NewHalf, NewSession
 from monitor.service.access.secret import SessionKey, TokenSecret
 from monitor.service.access.tokens import ProgramTokens, TokenRefused, TokenWait
@@ -255,22 +256,14 @@ def permit(visitor: Visitor, permission: Permission, agency: str) -> None:
         raise forbidden(visitor, permission, agency)
 
 
-class NotPermitted(HTTPException):
-    """Something is not for a visitor. A page says so in its own words."""
-
-    def __init__(self, called: str, permission: Permission, agency: str | None) -> None:
-        place = {None: "", OURSELVES: " for Pantau itself"}.get(agency, f" for {agency}")
-        what = permission.replace("_", " ")
-        super().__init__(403, f"{called} has no permission to {what}{place}; an administrator gives roles")
-        self.called = called
-        self.permission = permission
-        #: Of which agency; `OURSELVES`: of none; `None`: of any.
-        self.agency = agency
-
-
 def forbidden(visitor: Visitor, permission: Permission, agency: str | None = None) -> HTTPException:
     """Return how it is said that something is not for a visitor."""
-    return NotPermitted(visitor.called, permission, agency)
+    pattern = {
+        None: "{who} has no permission to {permission}; an administrator gives roles",
+        OURSELVES: "{who} has no permission to {permission} for Pantau itself; an administrator gives roles",
+    }.get(agency, "{who} has no permission to {permission} for {agency}; an administrator gives roles")
+    words = {"who": visitor.called, "permission": said(permission.replace("_", " ")), "agency": agency}
+    return HTTPException(403, said(pattern, **words))
 
 
 def _bearer(request: Request) -> str | None:

@@ -13,6 +13,7 @@ from jinja2 import Environment
 from alerts.model.channel import Channel
 from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
+from monitor.model.said import said
 from monitor.service.order import NotDone
 from monitor.service.portal.advance_notices import AdvanceNotices
 from monitor.web.access.gate import Needs, agency_in_path
@@ -70,7 +71,7 @@ def advance_pages(notices: AdvanceNotices, templates: Mapping[Tongue, Environmen
         code: str, number: str, file: str, visitor: _Officer, sides: Annotated[int, Query(ge=1, le=2)] = 1
     ) -> Response:
         if file not in _FILES:
-            raise HTTPException(404, f"there is no file {file[:80]!r} of a notice")
+            raise HTTPException(404, said("there is no file '{file}' of a notice", file=file[:80]))
         octets = await notices.papers(code, number, _FILES[file], visitor.by, both_sides=sides == 2)
         headers = {"Content-Disposition": f'attachment; filename="{number}-{file}"'}
         return Response(octets, media_type="application/pdf", headers=headers)

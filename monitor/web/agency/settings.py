@@ -17,6 +17,7 @@ from monitor.access.visitor import Visitor
 from monitor.config.files.document import LARGEST, document_of
 from monitor.config.files.edit import NotEditable, edit_text
 from monitor.model.document import DocumentVersion, digest_of
+from monitor.model.said import said
 from monitor.service.order import NotDone
 from monitor.service.portal.agency_editor import LISTED, AgencyDraft, AgencyEditor, DraftAnswer
 from monitor.store.upkeep.documents import DocumentsMovedOnError
@@ -149,7 +150,7 @@ def _offer_versions(router: APIRouter, editor: AgencyEditor, sheet: SettingsShee
         code, asked_for = code.upper(), request.query_params
         listed = await editor.versions(code, below=_digits(asked_for.get("below", "")))
         if not listed:
-            raise HTTPException(404, f"there is no such version of {code[:40]!r}")
+            raise HTTPException(404, said("there is no such version of '{agency}'", agency=code[:40]))
         before, after = [await numbered(code, asked_for.get(name, "")) for name in ("from", "to")]
         facts = {
             "code": code,

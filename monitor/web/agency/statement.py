@@ -19,6 +19,7 @@ from alerts.model.incident import Incident
 from alerts.model.notice import Language
 from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
+from monitor.model.said import said
 from monitor.service.days.statements import Statements
 from monitor.web.access.gate import Needs, agency_in_path, needs
 from monitor.web.ask import asked, remember
@@ -94,11 +95,11 @@ def statement_pages(statements: Statements, templates: Mapping[Tongue, Environme
     @router.get("/agencies/{code}/statement/{month}/{file}")
     async def download(code: str, month: str, file: str, visitor: _Reader) -> Response:
         if not file.endswith(_ENDS):
-            raise HTTPException(404, f"there is no file {file[:80]!r} of this statement")
+            raise HTTPException(404, said("there is no file '{file}' of this statement", file=file[:80]))
         async with setting:
             files = await statements.statement(code, month, visitor.by)
         if file not in files:
-            raise HTTPException(404, f"there is no file {file[:80]!r} of this statement")
+            raise HTTPException(404, said("there is no file '{file}' of this statement", file=file[:80]))
         kind = _MEDIA[file.rpartition(".")[2]]
         return Response(files[file], media_type=kind, headers={"Content-Disposition": f'attachment; filename="{file}"'})
 

@@ -288,10 +288,10 @@ async def test_who_may_see_one_agency_is_shown_nothing_of_another(place: House) 
     assert refused.json()["detail"] == "pelawat has no permission to read for JCM; an administrator gives roles"
     # A person reads it in their language.
     page = await browser.get("/agencies/JCM", headers={"Accept": "text/html"})
-    said = "Peranan pelawat tidak membenarkan bagi JCM: melihat keadaan e-mel. Pentadbir memberi peranan."
+    said = "pelawat tiada kebenaran untuk melihat keadaan e-mel bagi JCM"
     assert (page.status_code, said in page.text) == (403, True)
     page = await browser.get("/users", headers={"Accept": "text/html"})
-    assert "Peranan pelawat tidak membenarkan: mengurus pengguna." in page.text
+    assert "pelawat tiada kebenaran untuk mengurus pengguna" in page.text
 
 
 async def test_a_route_that_names_no_permission_is_refused_when_the_portal_is_built() -> None:

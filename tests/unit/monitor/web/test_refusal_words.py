@@ -1,0 +1,87 @@
+"""What a page says where nothing is answered is said in Malay, too: no refusal of the portal is without its words."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI, HTTPException
+
+import monitor.web
+from monitor.access.role import Permission
+from monitor.model.said import said
+from monitor.web.page import FAULTS, Tongue
+from monitor.web.portal import page_templates
+from monitor.web.problem import answer_with_problems
+from monitor.web.refusal import answer_in_pages
+from tests.unit.monitor.web.source import client
+
+_WEB = Path(str(monitor.web.__file__)).parent
+#: Programs alone are answered there; and what only they ask.
+_FOR_PROGRAMS = ("api/", "command/", "callbacks.py", "serving.py", "portal.py")
+
+
+def _refusals() -> Iterator[tuple[str, ast.expr]]:
+    """Yield where something is refused by a status, and in which words."""
+    for file in sorted(_WEB.rglob("*.py")):
+        place = str(file.relative_to(_WEB))
+        if place.startswith(_FOR_PROGRAMS):
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(func=ast.Name(id="HTTPException" | "problem"), args=[_, words, *_]):
+                    yield place, words
+                case ast.Assign(targets=[ast.Name(id="why" | "detail")], value=ast.Constant(value=str()) as words):
+                    if words.value:
+                        yield place, words
+
+
+def test_each_refusal_of_a_page_has_its_malay() -> None:
+    found = list(_refusals())
+    assert len(found) > 20
+    for place, words in found:
+        match words:
+            case (
+                ast.Constant(value=str(text))
+                | ast.Call(func=ast.Name(id="said"), args=[ast.Constant(value=str(text)), *_])
+            ):
+                assert text in FAULTS, (place, text)
+            case _:
+                # In no other way is something filled in that a page could not say in another language.
+                assert isinstance(words, ast.Name | ast.Attribute | ast.Call), (place, ast.unparse(words))
+
+
+def test_each_permission_has_words_for_who_lacks_it() -> None:
+    assert FAULTS.keys() >= {permission.replace("_", " ") for permission in Permission}
+
+
+@pytest.mark.parametrize(
+    ("path", "tongue", "told"),
+    [
+        ("/tiada", Tongue.MALAY, "tiada apa-apa di /tiada"),
+        ("/tiada", Tongue.ENGLISH, "there is nothing at /tiada"),
+        ("/lama", Tongue.MALAY, "tiada notis 9"),
+        ("/lama", Tongue.ENGLISH, "there is no notice 9"),
+        ("/lain", Tongue.MALAY, '<span lang="en">of another kind</span>'),
+    ],
+)
+async def test_a_page_says_in_its_language_why_there_is_none(path: str, tongue: Tongue, told: str) -> None:
+    app = FastAPI()
+
+    @app.get("/lama")
+    async def gone() -> None:
+        raise HTTPException(404, said("there is no notice {notice}", notice=9))
+
+    @app.get("/lain")
+    async def other() -> None:
+        raise HTTPException(404, "of another kind")
+
+    answer_with_problems(app)
+    answer_in_pages(app, page_templates())
+    async with client(app) as browser:
+        answer = await browser.get(path, params={"lang": tongue}, headers={"Accept": "text/html"})
+        program = await browser.get("/lama")
+    assert (answer.status_code, told in answer.text) == (404, True)
+    assert program.json()["detail"] == "there is no notice 9"
