@@ -100,4 +100,13 @@ def findings(agencies: str) -> Sequence[Json]:
             steps=("green", (1, "orange")),
             links=runbook_link("own-mail-undeleted"),
         ),
+        bars(
+            "Mailboxes that cannot be opened · Peti mel yang terkunci",
+            "Mailboxes that are not signed in to, because the secret that was typed for them cannot be read: its key is lost, "
+            'or it is not in the store. "none" when all can be.',
+            (first(f"max by (agency, mailbox) (pantau_mailbox_locked{{{agencies}}})"), "{{agency}} {{mailbox}}"),
+            size=(6, 6),
+            steps=("green", (1, "orange")),
+            links=runbook_link("mailbox-locked"),
+        ),
     )

@@ -151,6 +151,8 @@ class Configuration:
     #: force.
     digest: str = ""
     files: int = 0
+    #: What cannot be had, and all else works without.
+    losses: tuple[Problem, ...] = ()
     #: What each agency's file holds, as it was read.
     documents: tuple[WrittenDocument, ...] = ()
 
@@ -192,6 +194,11 @@ class Loaded:
     def errors(self) -> tuple[Problem, ...]:
         """What keeps the configuration from being used."""
         return tuple(problem for problem in self.problems if problem.severity is Severity.ERROR)
+
+    @property
+    def losses(self) -> tuple[Problem, ...]:
+        """What cannot be had, and all else works without."""
+        return tuple(problem for problem in self.problems if problem.severity is Severity.LOSS)
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
@@ -305,6 +312,7 @@ def _load(
         wording=wording,
         digest=loaded.digest,
         files=loaded.files,
+        losses=loaded.losses,
         documents=tuple(written),
     )
     return replace(loaded, configuration=accepted)

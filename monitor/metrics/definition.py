@@ -122,6 +122,10 @@ class Definitions:
         self.off_hours = many("gauge", "off_hours", "Whether it is outside of the hours in which mail is probed.")
         meaning = "When the access token expires that a mailbox is signed in with."
         self.token_expiry = many("gauge", "oauth_token_expiry_timestamp_seconds", meaning, "mailbox")
+        meaning = (
+            "Always 1, where a mailbox is not signed in to because the secret that was typed for it cannot be had."
+        )
+        self.locked = many("gauge", "mailbox_locked", meaning, "mailbox")
         meaning = "Messages of ours that stay in a mailbox although they were deleted there."
         self.undeleted = many("gauge", "own_mail_undeleted", meaning, "mailbox")
         self.outcomes = counter("probe_outcomes", "Runs by how they ended.", "direction", "outcome")

@@ -120,6 +120,7 @@ class Metrics:
             self._checks.keep(agency, checks)
         # The mailboxes may be others now; those that stay tell again when they next sign in.
         self._all.token_expiry.drop(agency)
+        self._all.locked.drop(agency)
         self._show_open(agency, self._open.get(agency, ()))
         self._show_declared(agency)
         self.duty.watch(agency)
@@ -358,6 +359,15 @@ class Metrics:
             self._all.token_expiry.drop(agency, mailbox)
         elif agency in self._routes:
             self._all.token_expiry.put(agency, mailbox, [((agency, mailbox), expires_at.timestamp())])
+
+    def mailbox_seen(self, mailbox: str, *, locked: bool) -> None:
+        """Show whether the secret cannot be had with which *mailbox*, called as in `token_known`, is signed in to."""
+        code, _, key = mailbox.partition("/")
+        agency = code if key else NO_AGENCY
+        if not locked:
+            self._all.locked.drop(agency, mailbox)
+        elif agency in self._routes:
+            self._all.locked.put(agency, mailbox, [((agency, mailbox), 1)])
 
     def mail_undeleted(self, mailbox: str, count: int) -> None:
         """Show how many of our messages stay in *mailbox*, called as in `token_known`, although they were deleted."""

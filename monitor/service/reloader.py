@@ -98,6 +98,7 @@ class Reloader:
 
     async def begin(self, configuration: Configuration) -> None:
         """Take up the first configuration."""
+        _say_losses(configuration)
         await self._record(configuration, "start")
         self.watch = await make_watch(configuration, self._around)
         self._level = await self._level_of(configuration)
@@ -167,7 +168,8 @@ class Reloader:
 
     async def _taken_up(self, configuration: Configuration, by: str) -> Sequence[Problem]:
         await self._take_up(configuration, by)
-        return [*self._waiting_for_restart(configuration), *await self._abandoned(configuration)]
+        _say_losses(configuration)
+        return [*configuration.losses, *self._waiting_for_restart(configuration), *await self._abandoned(configuration)]
 
     async def keep_pace(self, others: Iterable[Process]) -> None:
         """Say by which documents this service goes, and take up what another one goes by, if that was written later.
@@ -278,6 +280,11 @@ class Reloader:
         async with asyncio.TaskGroup() as tasks:
             for work in (watch.prober.run(), watch.inspector.run(), watch.pipeline.keep_telling()):
                 tasks.create_task(work)
+
+
+def _say_losses(configuration: Configuration) -> None:
+    for lost in configuration.losses:
+        log.error("something is lost; all else works without it", what=str(lost))
 
 
 def _beside(lines: Iterable[Line], others: Iterable[Line]) -> list[Line]:

@@ -44,7 +44,7 @@ from monitor.service.leaver import STAYS
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History, SentToken
 from probes.mail.token import TokenSigner
-from probes.model.mailbox import OAuth
+from probes.model.mailbox import Mailbox, OAuth, Withheld
 
 _TOKENS_EVERY = timedelta(seconds=15)
 
@@ -299,6 +299,12 @@ def show_tokens(metrics: Metrics, routes: Iterable[WatchedRoute]) -> None:
             metrics.token_known(mailbox.name, mailbox.login.tokens.expires_at)
 
 
+def show_locked(metrics: Metrics, mailboxes: Iterable[Mailbox]) -> None:
+    """Tell the metrics which mailboxes are not signed in to, because their secrets cannot be had."""
+    for mailbox in mailboxes:
+        metrics.mailbox_seen(mailbox.name, locked=isinstance(mailbox.login, Withheld))
+
+
 async def keep_showing_mailboxes(metrics: Metrics, watch: Callable[[], Watch]) -> NoReturn:
     """Show what is known of mailboxes as often as Prometheus looks, until cancelled.
 
@@ -306,6 +312,7 @@ async def keep_showing_mailboxes(metrics: Metrics, watch: Callable[[], Watch]) -
     """
     while True:
         show_tokens(metrics, watch().routes.values())
+        show_locked(metrics, (each.mailbox for each in watch().configuration.registry.mailboxes.values()))
         for mailbox, count in watch().prober.undeleted().items():
             metrics.mail_undeleted(mailbox, count)
         await asyncio.sleep(_TOKENS_EVERY.total_seconds())

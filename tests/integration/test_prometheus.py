@@ -33,10 +33,11 @@ QUERIES = [
 RULE_LIST = [*ALL, *LOCAL.values()]
 #: What is firing already, which a rule reads to go on, is a series only while it is.
 SERIES = sorted({s for rule in RULE_LIST for s in promql.selectors(rule["expr"]) if not s.startswith("ALERTS{")})
-#: What the play has none of: its mailboxes sign in with passwords, are probed at all hours, nothing that the checks look
-#: at is wrong, and no drill was held.
+#: What the play has none of: its mailboxes sign in with passwords, are probed at all hours, none of those was typed,
+#: nothing that the checks look at is wrong, and no drill was held.
 NOT_PLAYED = (
     "pantau_oauth_token_expiry_timestamp_seconds",
+    "pantau_mailbox_locked",
     "pantau_off_hours",
     "pantau_own_mail_undeleted",
     "pantau_drill_last_timestamp_seconds",

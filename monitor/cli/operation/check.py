@@ -24,14 +24,15 @@ def check(config: Config = DEFAULT_CONFIG) -> None:
     """Check the whole configuration and print everything that is wrong with it, a line each.
 
     Also what is going to be wrong: days in the next week on which nobody is on call, numbers where nobody has answered,
-    a store that becomes larger than its disk, and an agency that would lose its history with its code. Ends with 2 when there is an error, otherwise with 0, also when there are warnings.
+    a store that becomes larger than its disk, and an agency that would lose its history with its code. Ends with 2 when there is an error, otherwise with 0, also when there are warnings. With a lost key of the
+    secrets in the store the service starts all the same.
     """
     loaded = load(config, os.environ, now=datetime.now(UTC))
     if (found := loaded.configuration) is not None:
         renamed = perhaps_renamed(in_force(found.settings), found.registry.agencies, str(found.settings.agencies))
         loaded = replace(loaded, problems=(*loaded.problems, *renamed))
     print_checked(config, loaded)
-    if loaded.errors:
+    if loaded.errors or loaded.losses:
         raise typer.Exit(2)
 
 
@@ -68,7 +69,7 @@ def print_checked(config: Path, loaded: Loaded) -> None:
 
 
 def _summary(loaded: Loaded) -> str:
-    found = f"{_count(len(loaded.errors), 'error')}, {_count(len(loaded.warnings), 'warning')}"
+    found = f"{_count(len(loaded.errors) + len(loaded.losses), 'error')}, {_count(len(loaded.warnings), 'warning')}"
     if (accepted := loaded.configuration) is None:
         return f"refused: {found} in {_count(loaded.files, 'file')}"
     agencies, routes = len(accepted.registry.agencies), len(accepted.registry.routes)

@@ -38,7 +38,7 @@ def run(
         asyncio.run(_run(config))
     except BadConfiguration as bad:
         for problem in bad.problems:
-            complain(str(problem), "error" if problem.severity is Severity.ERROR else "warning")
+            complain(str(problem), "warning" if problem.severity is Severity.WARNING else "error")
         raise typer.Exit(_MISCONFIGURED) from None
     except (StoreTooNewError, StoreBarredError) as error:
         complain(f"pantau cannot run: {error}")

@@ -62,6 +62,10 @@ class Findings:
         """Note what makes the configuration unusable."""
         self._note(message, instead, Severity.ERROR)
 
+    def loss(self, message: str, instead: str = "") -> None:
+        """Note what cannot be had, and that all else works without."""
+        self._note(message, instead, Severity.LOSS)
+
     def warning(self, message: str, instead: str = "") -> None:
         """Note what somebody should look at."""
         self._note(message, instead, Severity.WARNING)

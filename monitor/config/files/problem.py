@@ -18,6 +18,8 @@ class Severity(StrEnum):
 
     #: It cannot be used.
     ERROR = "error"
+    #: It can, without what rests on something that is lost: a service starts, and a check fails.
+    LOSS = "loss"
     #: It can, and somebody should look.
     WARNING = "warning"
 

@@ -22,7 +22,7 @@ from alerts.model.channel import Channel
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Path, nearest, one_of
 from monitor.config.files.secret import NoSecret, Vault
-from monitor.config.files.section import Blank
+from monitor.config.files.section import Blank, Spared
 from monitor.model.document import SECRET_NAME
 from monitor.model.said import both, either, said
 
@@ -59,6 +59,12 @@ def secrets(model: type[BaseModel]) -> Mapping[str, Any]:
 def is_secret(annotation: Any) -> bool:
     """Return whether *annotation* asks for a secret, or a list of them."""
     return SecretStr in (core(annotation), core(item(annotation)))
+
+
+def spared(annotation: Any) -> Spared | None:
+    """Return how what *annotation* asks for may be lost; `None`: it may not."""
+    marks = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+    return next((mark for mark in marks if isinstance(mark, Spared)), None)
 
 
 def _leads_to_secrets(annotation: Any) -> bool:
@@ -235,7 +241,7 @@ class Reader:
         if detail["type"] == "extra_forbidden":
             self.findings[place].broken(*_unknown(str(where[-1]), as_model(at(model, where[:-1])) or model))
             return where, _GONE
-        self.findings[self._written(asked, place)].broken(*_words(asked, detail, str(place[-1]) if place else ""))
+        self._unusable(asked, self._written(asked, place), *_words(asked, detail, str(place[-1]) if place else ""))
         where = _reachable(data, where)
         return where, _GONE if "[key]" in detail["loc"] else blank(at(model, where))
 
@@ -282,8 +288,8 @@ class Reader:
             [(source, names)] = written.items()
             place, is_file = (*path, source), source == by_file
             if item(asked) is not None and isinstance(names, list):
-                return [self._fetched(name, (*place, n), is_file=is_file) for n, name in enumerate(names)]
-            return self._fetched(names, place, is_file=is_file)
+                return [self._fetched(name, (*place, n), asked, is_file=is_file) for n, name in enumerate(names)]
+            return self._fetched(names, place, asked, is_file=is_file)
         return blank(asked)
 
     def _typed(self, name: object, key: str, path: Path) -> SecretStr:
@@ -299,7 +305,7 @@ class Reader:
             return secret
         return SecretStr("?")
 
-    def _fetched(self, name: object, path: Path, *, is_file: bool) -> SecretStr:
+    def _fetched(self, name: object, path: Path, asked: Any, *, is_file: bool) -> SecretStr | None:
         if not isinstance(name, str) or not name:
             what = said("the path of a file") if is_file else said("the name of an environment variable")
             self.findings[path].broken(said("must be {what}", what=what), "PATH" if is_file else "NAME")
@@ -307,12 +313,19 @@ class Reader:
         try:
             secret = self._vault.from_file(name) if is_file else self._vault.from_variable(name)
         except NoSecret as error:
-            self.findings[path].broken(str(error), error.instead)
-            return SecretStr("?")
+            self._unusable(asked, path, str(error), error.instead)
+            return None if spared(asked) else SecretStr("?")
         if is_file and (can := self._vault.others_can(name)):
             instead = f"chmod o-rwx {name} (in a shell)"
             self.findings[path].warning(said(_OTHERS_CAN[can], name=name), instead)
         return secret
+
+    def _unusable(self, asked: Any, path: Path, message: str, instead: str) -> None:
+        """Note what cannot stand at *path*, where *asked* is wanted."""
+        if (lost := spared(asked)) is None:
+            self.findings[path].broken(message, instead)
+        else:
+            self.findings[path].loss(f"{message}: {lost.without}", lost.instead)
 
 
 def sources(key: str) -> tuple[str, str, str]:

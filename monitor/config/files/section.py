@@ -38,6 +38,15 @@ class Blank:
     value: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Spared:
+    """Marks a secret that may be lost: where it cannot be had or used there is none, and all else works without."""
+
+    #: What works no more then, and what to write instead.
+    without: str
+    instead: str
+
+
 def wrong(message: str, instead: str = "") -> PydanticCustomError:
     """Return the error of a value that has the wrong shape; braces in *message* are not filled in."""
     return PydanticCustomError("shape", "{what}", {"what": message, "instead": instead})

@@ -58,7 +58,9 @@ class TypedSecrets:
         portal = self._settings.portal if self._settings else None
         keyring = portal.keyring() if portal else None
         if keyring is None:
-            return TypedSecret("", why="what was typed cannot be read: portal.secrets_key_file names no key")
+            return TypedSecret(
+                "", why="what was typed cannot be read: portal.secrets_key_file names no key that can be read"
+            )
         try:
             return TypedSecret.read(keyring.decrypt(SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name), ciphertext))
         except (SecretLockedError, ValueError) as why:

@@ -14,7 +14,8 @@ from monitor.access.role import Role
 from monitor.config.fields.listen import Listen, PublicUrl, is_loopback
 from monitor.config.fields.trust import Trust
 from monitor.config.files.findings import Findings
-from monitor.config.files.section import Blank, File, Section, wrong
+from monitor.config.files.reading import sources
+from monitor.config.files.section import Blank, File, Section, Spared, wrong
 from monitor.config.service.consent import MailboxConsentSettings, check_consent
 from monitor.config.service.openid import OpenIdSettings, check_openid
 from probes.model.bounds import Bounds, Opening
@@ -48,7 +49,11 @@ def _key(secret: SecretStr) -> SecretStr:
     return secret
 
 
-SecretsKey = Annotated[SecretStr, AfterValidator(_key)]
+_LOST = Spared(
+    without="what was encrypted with it cannot be read, mailboxes whose secrets were typed are not signed in to, and no secret is kept",
+    instead="the file with the key, from its copy; without one: `pantau secrets new-key --to FILE`, and all is typed again",
+)
+SecretsKey = Annotated[Annotated[SecretStr, AfterValidator(_key)] | None, _LOST]
 
 
 class PortalSettings(Section):
@@ -62,9 +67,9 @@ class PortalSettings(Section):
     """PEM, of the certificate, without a pass phrase; nobody but the service may read it."""
     proxies: tuple[Annotated[str, AfterValidator(_network), Blank("127.0.0.1/32")], ...] = ()
     """From where a proxy asks that speaks TLS to browsers: addresses or networks. Others are refused then."""
-    secrets_key: SecretsKey | None = None
+    secrets_key: SecretsKey = None
     """By `secrets_key_file:` or `secrets_key_env:`; encrypts the secrets in the store. Without it none can be kept there."""
-    old_secrets_key: SecretsKey | None = None
+    old_secrets_key: SecretsKey = None
     """The key of before, by `old_secrets_key_file:` or `..._env:`, until `pantau secrets rotate` has been through."""
     second_factor: tuple[Role, ...] = ()
     """The roles that nobody has without one-time codes beside the password."""
@@ -83,7 +88,7 @@ class PortalSettings(Section):
         return urlsplit(self.address or "").hostname or ""
 
     def keyring(self) -> Keyring | None:
-        """Return the keys of secrets in the store; `None`: none is named."""
+        """Return the keys of secrets in the store; `None`: none is named, or it is lost."""
         from monitor.store.upkeep.keyring import Keyring  # noqa: PLC0415 - most who read settings decrypt nothing
 
         if self.secrets_key is None:
@@ -139,6 +144,8 @@ def check_portal(settings: PortalSettings | None, listen: Listen, findings: Find
 
 
 def _check_keys(settings: PortalSettings, there: Findings) -> None:
+    if any(there[source].is_written for source in sources("secrets_key")):
+        return  # One that is lost was told as that.
     if settings.second_factor and settings.secrets_key is None:
         message = "is missing: the secrets of `second_factor` are encrypted with it"
         there["secrets_key_file"].error(message, "PATH, of a file that `pantau secrets new-key --to PATH` makes")

@@ -117,6 +117,8 @@ class DocumentWriter:
             problems, checked = loaded.problems, _documents_of(loaded)
             if checked is None:
                 return DocumentsAnswer(problems=problems)
+            if secrets and not _is_readable(loaded):
+                raise NotDone.said("no_secrets_key")
             names = {each.name for each in beside}
             documents = {agency: each for agency, each in checked.items() if each.name not in names}
             edit = DocumentEdit(
@@ -151,9 +153,7 @@ class DocumentWriter:
         try:
             return {name: self._locked(name, secret) for name, secret in typed.items()}
         except SecretLockedError:
-            raise NotDone(
-                "no password can be kept here: an administrator names a key in the settings (portal.secrets_key_file)"
-            ) from None
+            raise NotDone.said("no_secrets_key") from None
 
     def _locked(self, name: str, secret: TypedSecret) -> Ciphertext:
         if self._safe is None:
@@ -188,6 +188,12 @@ def _documents_of(loaded: Loaded) -> Mapping[str, WrittenDocument] | None:
     if loaded.configuration is None:
         return None
     return {each.agency: each for each in loaded.configuration.documents}
+
+
+def _is_readable(loaded: Loaded) -> bool:
+    """Whether what is encrypted now can be read at the next start: the key's file may have gone since the last."""
+    portal = loaded.configuration.settings.portal if loaded.configuration else None
+    return portal is not None and portal.secrets_key is not None
 
 
 def _beside(present: Mapping[str, DocumentVersion], brought: DocumentsBrought) -> Sequence[AgencySource]:

@@ -21,6 +21,7 @@ from monitor.access.visitor import Visitor
 from monitor.config.files.document import document_of
 from monitor.config.files.edit import DropValue, NotEditable, TextEdit, edit_text
 from monitor.config.files.problem import Problem
+from monitor.config.model.registry import Registry
 from monitor.config.sense.custody import rests_on_typing
 from monitor.model.document import DocumentVersion
 from monitor.service.order import NotDone
@@ -34,7 +35,7 @@ from monitor.web.ask import remember
 from monitor.web.form import form_of
 from monitor.web.page import Tongue
 from probes.model.bounds import OutOfBounds
-from probes.model.mailbox import Security
+from probes.model.mailbox import Security, Withheld
 
 _Officer = Annotated[Visitor, Depends(Needs(Permission.EDIT_AGENCY, agency_in_path))]
 _FORMS: Final = frozenset({"mailbox", "add_mailbox", "drop_mailbox"})
@@ -188,16 +189,24 @@ def _page(
     errors: Mapping[str, Sequence[_Fault]] | None = None,
 ) -> Mapping[str, object]:
     data = document_of(version.text or "", version.agency).data
-    portal = editor.configuration().settings.portal
+    configuration = editor.configuration()
+    portal = configuration.settings.portal
     at_fields, others = _sorted(answer.problems if answer else (), typed.fields.get("key", ""))
     return {
         "version": version,
         "code": version.agency,
         "file": editor.file_of(version),
-        "boxes": [_box(key, mapping(each), data) for key, each in mapping(data.get("mailboxes")).items()],
+        "boxes": [
+            {
+                **_box(key, mapping(each), data),
+                "is_locked": _is_locked(configuration.registry, f"{version.agency}/{key}"),
+            }
+            for key, each in mapping(data.get("mailboxes")).items()
+        ],
         "protocols": PROTOCOLS,
         "securities": list(Security),
         "can_keep": portal is not None and portal.secrets_key is not None,
+        "is_key_lost": any(each.key.startswith("portal.secrets_key") for each in configuration.losses),
         "typed": typed,
         "answer": answer,
         "others": others,
@@ -207,6 +216,11 @@ def _page(
         "is_same": False,
         "why": "",
     }
+
+
+def _is_locked(registry: Registry, name: str) -> bool:
+    """Whether a mailbox is not signed in to, because what was typed for it cannot be had."""
+    return name in registry.mailboxes and isinstance(registry.mailboxes[name].mailbox.login, Withheld)
 
 
 def _box(key: str, mailbox: Mapping[str, Any], data: Mapping[str, Any]) -> Mapping[str, Any]:

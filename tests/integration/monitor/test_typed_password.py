@@ -19,8 +19,8 @@ PAGE = "/agencies/JCM/mailboxes"
 SECRET = "rahsia-peti-kaunter"
 
 
-async def add(browser: httpx.AsyncClient, place: Path, host: str) -> httpx.Response:
-    typed = {"key": "kaunter", "address": "kaunter@jcm.gov.my", "password": SECRET, "imap.host": host}
+async def add(browser: httpx.AsyncClient, place: Path, host: str, key: str = "kaunter") -> httpx.Response:
+    typed = {"key": key, "address": f"{key}@jcm.gov.my", "password": SECRET, "imap.host": host}
     # Nothing is connected to: the name leads to this machine, and nobody has opened that.
     servers = {"imap.security": "starttls", "smtp.host": host, "smtp.security": "starttls"}
     form = {"form": "add_mailbox", "started_from": digest_of(stored(place)), **typed, **servers}
@@ -67,7 +67,19 @@ async def test_what_was_typed_is_taken_up_goes_nowhere_inside_and_is_named_by_an
             "detail='this machine itself' mailbox=JCM/kaunter outcome=inconclusive reason='address not allowed'" in said
         )
         assert SECRET not in said
+        cookies = browser.cookies
 
     # With another key it is that mailbox alone that is not signed in to.
     key.write_text(new_key())
     assert isinstance(login(place), Withheld)
+    # Nor does a key that is lost keep the service from starting, and all other mail from being watched.
+    key.unlink()
+    async with service(place), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", cookies=cookies) as browser:
+        browser.headers["Sec-Fetch-Site"] = "same-origin"
+        said = capsys.readouterr().out
+        assert "something is lost; all else works without it" in said
+        assert "portal.secrets_key_file: the file secrets/key does not exist" in said
+        page = await browser.get(f"{PAGE}?lang=en")
+        assert "The key of what was typed here is lost" in page.text
+        answer = await add(browser, place, "localhost", key="kedua")
+        assert (answer.status_code, "no password can be kept here" in answer.text) == (422, True)

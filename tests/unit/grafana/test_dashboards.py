@@ -529,6 +529,7 @@ def test_no_panel_draws_a_series_for_each_agency(tmp_path: Path) -> None:
             ("outage_declared", 'direction="inbound"', 1),
             ("outage_ended_by_hand", "", 1),
             ("check_state", 'check="dns",aspect="spf",subject="a"', 2),
+            ("mailbox_locked", 'mailbox="a"', 1),
             ("own_mail_undeleted", 'mailbox="a"', 5),
             ("on_call_gap_seconds", 'rota="a"', 60),
             ("unverified_numbers", "", 1),

@@ -106,8 +106,10 @@ MISTAKES = [
     (
         ("pantau", "state: state", "portal: {secrets_key_file: secrets/mail}"),
         (
-            "pantau.yaml:2: portal.secrets_key_file: is no key: 44 signs, as `pantau secrets new-key` makes them; "
-            "write instead: pantau secrets new-key --to FILE (in a shell)"
+            "pantau.yaml:2: portal.secrets_key_file: is no key: 44 signs, as `pantau secrets new-key` makes them: "
+            "what was encrypted with it cannot be read, mailboxes whose secrets were typed are not signed in to, and no "
+            "secret is kept; write instead: the file with the key, from its copy; without one: `pantau secrets new-key "
+            "--to FILE`, and all is typed again"
         ),
     ),
     (

@@ -10,8 +10,8 @@ from alerts.model.incident import Declaration
 from alerts.model.notice import Matter
 from monitor.metrics import Metrics
 from monitor.model.route import Direction
-from monitor.service.watch import abandoned, show_tokens
-from probes.model.mailbox import AccessToken, OAuth
+from monitor.service.watch import abandoned, show_locked, show_tokens
+from probes.model.mailbox import AccessToken, Mailbox, OAuth, Withheld
 from tests.unit.alerts.people import BRIEF, incident
 from tests.unit.monitor.config.ministry import Ministry
 from tests.unit.monitor.scrape import NOON, Clock, Scrape
@@ -47,6 +47,21 @@ def test_when_a_token_expires_is_told_of_the_mailboxes_that_have_one() -> None:
     assert expiry() == tokens.expires_at.timestamp()
     tokens.expires_at += timedelta(hours=1)
     assert expiry() == tokens.expires_at.timestamp()
+
+
+def test_a_mailbox_whose_secret_cannot_be_had_is_told_until_it_can_be() -> None:
+    metrics, plain = (
+        Metrics(version="1", now=Clock()),
+        route("JCM", Direction.INBOUND, "a", "JCM/utama").route.recipient,
+    )
+    metrics.watch_agency("JCM", routes=["a"])
+
+    def locked(mailbox: Mailbox) -> float | None:
+        show_locked(metrics, [mailbox])
+        return Scrape(metrics).value("mailbox_locked", agency="JCM", mailbox="JCM/utama")
+
+    withheld = replace(plain, login=Withheld(username="pantau", why="its key is lost"))
+    assert (locked(plain), locked(withheld), locked(withheld), locked(plain)) == (None, 1, 1, None)
 
 
 def test_an_incident_whose_agency_has_left_is_pointed_out_and_nothing_of_ours_is(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from monitor.config.loading import load, stored_source
 from monitor.model.document import Pen, digest_of
 from monitor.service.access.safe import Safe
 from monitor.store.schema.tables import journal
-from monitor.store.upkeep.keyring import Keyring
+from monitor.store.upkeep.keyring import Keyring, new_key
 from monitor.store.upkeep.secrets import Secrets
 from monitor.web.page import Tongue, words
 from probes.model.bounds import OutOfBounds
@@ -253,8 +253,44 @@ async def test_without_a_key_nothing_is_kept_and_it_is_said(tmp_path: Path) -> N
 
         answer = await send(place, officer, "add_mailbox", **BOX, password=SECRET)
         assert answer.status_code == 422
-        assert "kata laluan tidak dapat disimpan di sini" in shown(answer)
+        assert "kata laluan tidak boleh disimpan di sini" in shown(answer)
         assert await place.site.text() == agency("JCM")
+
+
+async def test_a_password_that_cannot_be_read_is_said_at_its_mailbox_with_what_to_do(
+    place: House, officer: httpx.AsyncClient
+) -> None:
+    await added(place, officer)
+    assert "cannot be read" not in shown(await officer.get(PAGE))
+    key = place.site.settings.parent / "secrets" / "key"
+    key.write_text(new_key())
+    await take_up(place)
+    page = await officer.get(PAGE)
+    assert shown(page).count("cannot be read, so it is not probed. Type it again below.") == 1
+    assert "tidak dapat dibaca, jadi peti mel ini tidak diuji" in shown(await officer.get(f"{PAGE}?lang=ms"))
+    # Typed again, it is no matter any more.
+    key.write_text(KEY)
+    await send(place, officer, "mailbox", **BOX, password=ANOTHER)
+    await take_up(place)
+    assert "cannot be read" not in shown(await officer.get(PAGE))
+
+
+async def test_while_the_key_is_lost_nothing_is_typed_anew_and_all_else_is_edited(
+    place: House, officer: httpx.AsyncClient
+) -> None:
+    await added(place, officer)
+    (place.site.settings.parent / "secrets" / "key").unlink()
+    await take_up(place)
+    page = shown(await officer.get(PAGE))
+    assert "The key of what was typed here is lost." in page
+    assert "cannot be read while the key is lost" in page
+
+    before = await kept(place)
+    answer = await send(place, officer, "mailbox", **BOX, password=ANOTHER)
+    assert (answer.status_code, "no password can be kept here" in shown(answer)) == (422, True)
+    assert await kept(place) == before
+    fields = {"form": "drop_mailbox", "key": "kaunter", "started_from": digest_of(await place.site.text())}
+    assert (await officer.post(PAGE, data=fields)).status_code == 303
 
 
 async def test_a_program_sets_a_password_that_nothing_can_read(place: House, officer: httpx.AsyncClient) -> None:

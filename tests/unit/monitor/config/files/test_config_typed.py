@@ -10,6 +10,7 @@ import pytest
 from monitor.access.locked import SecretPlace, SecretPurpose
 from monitor.config.agency.mailbox import MailboxSettings
 from monitor.config.fields.trust import Trust
+from monitor.config.files.problem import Severity
 from monitor.config.files.secret import TypedSecret
 from monitor.config.loading import Memory
 from monitor.config.model.registry import Registry
@@ -101,6 +102,48 @@ def test_one_that_is_locked_says_with_which_key_it_could_be_read(ministry: Minis
     ministry.edit("pantau", "portal: {secrets_key_file: secrets/key}\n", "")
     (said,) = problems(ministry)
     assert "portal.secrets_key_file names no key" in said
+
+
+@pytest.mark.parametrize("file", ["gone", "", "no key", "unreadable"])
+def test_a_key_that_is_lost_is_an_error_and_keeps_no_other_mail_from_being_watched(
+    ministry: Ministry, key: str, file: str
+) -> None:
+    keep(ministry, key, TypedSecret(SECRET, hearers=HEARERS))
+    place = ministry.directory / "secrets" / "key"
+    place.unlink()
+    if file == "unreadable":
+        place.mkdir()
+    elif file != "gone":
+        place.write_text(file)
+    loaded = ministry.load()
+
+    (lost,) = loaded.losses
+    assert (lost.key, lost.severity, loaded.errors) == ("portal.secrets_key_file", Severity.LOSS, ())
+    assert str(lost).endswith(
+        "no secret is kept; write instead: the file with the key, from its copy; without one: "
+        "`pantau secrets new-key --to FILE`, and all is typed again"
+    )
+    assert [each for each in map(str, loaded.warnings) if "names no key that can be read" in each]
+    mailboxes = loaded.accepted().registry.mailboxes
+    assert isinstance(mailboxes["JCONTOH/utama"].mailbox.login, Withheld)
+    assert isinstance(mailboxes["rujukan-a"].mailbox.login, Password)
+
+
+def test_where_a_key_is_lost_the_rest_of_the_portal_is_checked_all_the_same(ministry: Ministry, key: str) -> None:
+    ministry.edit("pantau", "secrets/key}", "secrets/gone, second_factor: [admin]}\nlisten: 0.0.0.0:8080")
+    loaded = ministry.load()
+
+    assert [each.key for each in loaded.losses] == ["portal.secrets_key_file"]
+    assert {each.key for each in loaded.errors} == {"listen", "portal.address"}
+
+
+def test_one_who_reads_on_knows_what_was_read_before_the_key_was_lost(ministry: Ministry, key: str) -> None:
+    keep(ministry, key, TypedSecret(SECRET, hearers=HEARERS))
+    memory = Memory()
+    registry_of(ministry, memory)
+    (ministry.directory / "secrets" / "key").unlink()
+
+    assert isinstance(registry_of(ministry, memory).mailboxes["JCONTOH/utama"].mailbox.login, Password)
 
 
 def test_it_is_given_to_no_server_that_it_was_not_typed_for(ministry: Ministry, key: str) -> None:
