@@ -100,6 +100,7 @@ class Client:
     """Who asks, and where (RFC 6749 2)."""
 
     token_url: str
+    #: "": who asks is said otherwise (RFC 7523 2.1).
     client_id: str
     #: `None` for a public client: a desktop application's refresh token needs none.
     client_secret: str | None = field(default=None, repr=False)
@@ -107,12 +108,18 @@ class Client:
     scope: str | None = None
     tls: ssl.SSLContext = field(repr=False, compare=False)
 
+    @property
+    def _authentication(self) -> Any:
+        if not self.client_id:
+            return _as_it_is
+        return "client_secret_post" if self.client_secret else "none"
+
     def session(self) -> AbstractAsyncContextManager[Any]:
         """Return a client of Authlib's for one request. Id and secret go in the body: Google and Microsoft want it so."""
         return AsyncOAuth2Client(  # type: ignore[no-any-return]
             client_id=self.client_id,
             client_secret=self.client_secret,
-            token_endpoint_auth_method="client_secret_post" if self.client_secret else "none",
+            token_endpoint_auth_method=self._authentication,
             scope=self.scope,
             verify=self.tls,
             # The caller's deadline is the only one.
@@ -121,6 +128,10 @@ class Client:
             headers={"Accept-Encoding": "identity"},
             event_hooks={"response": [_bound]},
         )
+
+
+def _as_it_is(_client: object, _method: str, uri: str, headers: Any, body: str) -> tuple[str, Any, str]:
+    return uri, headers, body
 
 
 async def _bound(response: httpx2.Response) -> None:
@@ -160,7 +171,7 @@ class ClientCredentials:
         """Return a new token. Raise `NoAccessToken`."""
         async with self._client.session() as session:
             asked = session.fetch_token(self._client.token_url, grant_type="client_credentials")
-            return _token(await answer_of(asked, self._client), self._clock())
+            return token_of(await answer_of(asked, self._client), self._clock())
 
 
 class RefreshToken:
@@ -180,7 +191,7 @@ class RefreshToken:
         following = answer.get("refresh_token")
         if isinstance(following, str) and is_token(following) and following != refresh:
             await self._rotation.turn(following)
-        return _token(answer, self._clock())
+        return token_of(answer, self._clock())
 
 
 async def answer_of(asked: Awaitable[Any], client: Client, *secrets: str) -> Mapping[str, Any]:
@@ -206,7 +217,8 @@ async def answer_of(asked: Awaitable[Any], client: Client, *secrets: str) -> Map
     return answer
 
 
-def _token(answer: Mapping[str, Any], now: datetime) -> AccessToken:
+def token_of(answer: Mapping[str, Any], now: datetime) -> AccessToken:
+    """Return the token of an answer that was had at *now*. Raise `NoAccessToken`."""
     secret = answer.get("access_token")
     if not isinstance(secret, str) or not is_token(secret):
         raise NoAccessToken("the authorization server's answer holds no access token")

@@ -2,5 +2,6 @@
 
 from pantau_lab.oauth.api import app
 from pantau_lab.oauth.authorization_server import AuthorizationServer, Grant, OAuthError, TokenEndpointFault
+from pantau_lab.oauth.service_account import LabServiceAccount
 
-__all__ = ["AuthorizationServer", "Grant", "OAuthError", "TokenEndpointFault", "app"]
+__all__ = ["AuthorizationServer", "Grant", "LabServiceAccount", "OAuthError", "TokenEndpointFault", "app"]

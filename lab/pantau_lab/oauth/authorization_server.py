@@ -11,8 +11,12 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Final
 
+from pantau_lab.oauth.service_account import NOT_DELEGATED, LabServiceAccount
+
 #: RFC 8628 3.4.
 _DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
+#: RFC 7523 2.1.
+_JWT_GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 
 class TokenEndpointFault(StrEnum):
@@ -23,6 +27,9 @@ class TokenEndpointFault(StrEnum):
     INVALID_CLIENT = "invalid_client"
     #: 400: the refresh token has expired or was revoked.
     INVALID_GRANT = "invalid_grant"
+    #: 400: the application is not known in that tenant, in Microsoft's words; of a service account, that nobody has
+    #: delegated to it, in Google's.
+    UNAUTHORIZED_CLIENT = "unauthorized_client"
     #: 503 in the words of RFC 6749.
     UNAVAILABLE = "unavailable"
     #: 500 with a page for people.
@@ -72,6 +79,8 @@ class AuthorizationServer:
     #: Exchange the refresh token at each use, and take the old one for stolen.
     rotates: bool = False
     lifetime: timedelta = timedelta(hours=1)
+    #: That may act for the mailbox.
+    service_account: LabServiceAccount | None = None
     trouble: TokenEndpointFault = TokenEndpointFault.NONE
     clock: Callable[[], datetime] = _utc_now
     #: Every request for a token, as it came.
@@ -91,17 +100,24 @@ class AuthorizationServer:
                 raise self._expired_secret()
             case TokenEndpointFault.INVALID_GRANT:
                 raise OAuthError(status=400, error="invalid_grant", description="Token has been expired or revoked.")
+            case TokenEndpointFault.UNAUTHORIZED_CLIENT if form.get("grant_type") == _JWT_GRANT:
+                raise OAuthError(status=401, error="unauthorized_client", description=NOT_DELEGATED)
+            case TokenEndpointFault.UNAUTHORIZED_CLIENT:
+                said = f"AADSTS700016: Application with identifier '{self.client_id}' was not found in the directory."
+                raise OAuthError(status=400, error="unauthorized_client", description=said)
             case TokenEndpointFault.UNAVAILABLE:
                 raise OAuthError(status=503, error="temporarily_unavailable", description="come again")
             case _:
                 return self._grant(form)
 
     def _grant(self, form: Mapping[str, str]) -> Grant:
-        if (form.get("client_id"), form.get("client_secret")) != (self.client_id, self.client_secret):
+        if form.get("grant_type") == _JWT_GRANT:
+            self._look_at(form)
+        elif (form.get("client_id"), form.get("client_secret")) != (self.client_id, self.client_secret):
             raise self._expired_secret()
         following: str | None = None
         match form.get("grant_type"):
-            case "client_credentials":
+            case kind if kind in {"client_credentials", _JWT_GRANT}:
                 pass
             case "refresh_token" if form.get("refresh_token") == self.refresh_token:
                 if self.rotates:
@@ -126,6 +142,15 @@ class AuthorizationServer:
         )
         self.grants[grant.access_token] = grant
         return grant
+
+    def _look_at(self, form: Mapping[str, str]) -> None:
+        """Raise `OAuthError` unless a service account has signed it that may."""
+        account = self.service_account or LabServiceAccount(scopes=set())
+        if (wrong := account.refusal(form.get("assertion", ""), self.username, self.clock())) is not None:
+            error, description = wrong
+            raise OAuthError(
+                status=401 if error == "unauthorized_client" else 400, error=error, description=description
+            )
 
     def device(self, form: Mapping[str, str]) -> Mapping[str, str | int]:
         """Answer a request for a code that a person types at another device (RFC 8628 3.2). Raise `OAuthError`."""

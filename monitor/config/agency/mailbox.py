@@ -48,13 +48,14 @@ class LoginSettings(Section):
             "password": self.password,
             "oauth.client_secret": oauth and oauth.client_secret,
             "oauth.refresh_token": oauth and oauth.refresh_token,
+            "oauth.service_account": oauth and oauth.service_account,
         }
         return {key: secret for key, secret in found.items() if isinstance(secret, TypedSecret)}
 
     def build(self, trust: Trust) -> Password | OAuth:
         """Return what probes sign in with. Raise `NoTrust` when a file of authorities cannot be used."""
         if self.oauth is not None:
-            return OAuth(username=self.username, tokens=KeptTokens(self.oauth.build(trust)))
+            return OAuth(username=self.username, tokens=KeptTokens(self.oauth.build(trust, self.username)))
         if self.token_file is not None:
             return OAuth(username=self.username, tokens=TokenFile(self.token_file))
         if self.token_command is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
 from pydantic import Field, SecretStr
@@ -11,12 +11,15 @@ from monitor.config.fields.listen import safe_url
 from monitor.config.fields.trust import Trust, check_authorities
 from monitor.config.files.findings import Findings
 from monitor.config.files.reading import by_source, sources
+from monitor.config.files.secret import TypedSecret
 from monitor.config.files.section import File, KeptFile, Line, Section
 from monitor.model.said import said
+from probes.credentials.oauth import Issuer
 from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, Rotation
+from probes.credentials.service_account import GOOGLE_SCOPE, BadServiceAccountError, Delegated, ServiceAccount
 
 #: Exchange Online takes no other for a service's own token.
-_MICROSOFT_SCOPE = "https://outlook.office365.com/.default"
+MICROSOFT_SCOPE = "https://outlook.office365.com/.default"
 
 
 class KnownAuthorizationServer(StrEnum):
@@ -33,6 +36,14 @@ class Flow(StrEnum):
     CLIENT_CREDENTIALS = "client_credentials"
     #: A token that a person consented to once (RFC 6749 6).
     REFRESH_TOKEN = "refresh_token"  # noqa: S105 - the name of a grant
+    #: What a service account signs that the domain's administrator has delegated to (RFC 7523), as Google has it.
+    SERVICE_ACCOUNT = "service_account"
+
+
+_USUAL_SCOPES: Mapping[tuple[KnownAuthorizationServer | None, Flow], str] = {
+    (KnownAuthorizationServer.MICROSOFT, Flow.CLIENT_CREDENTIALS): MICROSOFT_SCOPE,
+    (KnownAuthorizationServer.GOOGLE, Flow.SERVICE_ACCOUNT): GOOGLE_SCOPE,
+}
 
 
 class OAuthSettings(Section):
@@ -43,7 +54,7 @@ class OAuthSettings(Section):
     tenant: Line | None = Field(default=None, examples=["jabatan-contoh.gov.my"])
     """Microsoft's: the tenant's domain or id."""
     flow: Flow
-    """client_credentials: the client's own; refresh_token: a person's consent."""
+    """client_credentials: the client's own; refresh_token: a person's consent; service_account: a domain's delegation."""
     token_url: Line | None = Field(default=None, examples=["https://log-masuk.jabatan-contoh.gov.my/token"])
     """The token endpoint, where no `provider` is named."""
     client_id: Line = Field(examples=["00000000-0000-0000-0000-000000000000"])
@@ -53,6 +64,8 @@ class OAuthSettings(Section):
     """Separated by spaces; default: that of `provider`."""
     refresh_token: SecretStr | None = None
     """By `refresh_token_file:` or `refresh_token_env:`; with the flow of that name."""
+    service_account: SecretStr | None = None
+    """By `service_account_file:` or `service_account_env:`, the JSON of its key; with the flow of that name."""
     rotation_file: KeptFile | None = None
     """Where Pantau keeps the refresh token that came in exchange, where each is taken only once."""
     ca_file: File | None = None
@@ -71,27 +84,37 @@ class OAuthSettings(Section):
             case _:
                 return None
 
-    def build(self, trust: Trust) -> ClientCredentials | RefreshToken:
-        """Return who asks for tokens. Raise `NoTrust` when `ca_file` cannot be used."""
-        ours = self.provider is KnownAuthorizationServer.MICROSOFT and self.flow is Flow.CLIENT_CREDENTIALS
+    def build(self, trust: Trust, username: str) -> Issuer:
+        """Return who asks for tokens to the mailbox of *username*. Raise `NoTrust` when `ca_file` cannot be used."""
         client = Client(
             token_url=self.endpoint or "",
             client_id=self.client_id,
             client_secret=self.client_secret.get_secret_value() if self.client_secret else None,
             # With a refresh token, none means what was consented to.
-            scope=self.scope or (_MICROSOFT_SCOPE if ours else None),
+            scope=self.scope or _USUAL_SCOPES.get((self.provider, self.flow)),
             tls=trust.context(self.ca_file),
         )
+        if self.service_account is not None:
+            return Delegated(client, ServiceAccount.read(self.service_account.get_secret_value()), username)
         if self.refresh_token is None:
             return ClientCredentials(client)
         return RefreshToken(client, Rotation(self.refresh_token.get_secret_value(), self.rotation_file))
+
+
+#: What each flow asks with.
+_SECRETS = {
+    Flow.CLIENT_CREDENTIALS: "client_secret",
+    Flow.REFRESH_TOKEN: "refresh_token",
+    Flow.SERVICE_ACCOUNT: "service_account",
+}
 
 
 def check_oauth(oauth: OAuthSettings, findings: Findings, trust: Trust) -> None:
     """Note what is missing for the flow, what does not belong to it, and an endpoint that is not met with TLS."""
     for key, message, instead in (*_of_provider(oauth), *_of_flow(oauth)):
         if not is_faulty(findings, key):
-            findings[key].error(message, instead)
+            written = next((each for each in (key, *sources(key)) if findings[each].is_written), key)
+            findings[written].error(message, instead)
     check_authorities(oauth.ca_file, trust, findings["ca_file"])
 
 
@@ -123,19 +146,32 @@ def _of_provider(oauth: OAuthSettings) -> Iterator[tuple[str, str, str]]:
 
 
 def _of_flow(oauth: OAuthSettings) -> Iterator[tuple[str, str, str]]:
-    if oauth.flow is Flow.REFRESH_TOKEN:
-        if oauth.refresh_token is None:
-            yield "refresh_token", "is missing", by_source("refresh_token")
+    if oauth.flow is Flow.CLIENT_CREDENTIALS and oauth.provider is KnownAuthorizationServer.GOOGLE:
+        yield "flow", "Google opens no mailbox to a client by itself", "service_account, or refresh_token"
+    elif oauth.flow is Flow.SERVICE_ACCOUNT and oauth.provider is KnownAuthorizationServer.MICROSOFT:
+        yield "flow", "Microsoft has no such accounts", "client_credentials"
         return
-    if oauth.provider is KnownAuthorizationServer.GOOGLE:
-        yield (
-            "flow",
-            "Google opens no mailbox to a client by itself",
-            "refresh_token, or a token_command instead of oauth",
-        )
-    if oauth.client_secret is None:
-        yield "client_secret", "is missing", by_source("client_secret")
-    if oauth.refresh_token is not None:
-        yield "refresh_token", "is not used by this flow", "flow: refresh_token"
-    if oauth.rotation_file is not None:
+    wanted = _SECRETS[oauth.flow]
+    if getattr(oauth, wanted) is None:
+        yield wanted, "is missing", by_source(wanted)
+    for flow, key in ((Flow.REFRESH_TOKEN, "refresh_token"), (Flow.SERVICE_ACCOUNT, "service_account")):
+        if oauth.flow is not flow and getattr(oauth, key) is not None:
+            yield key, "is not used by this flow", f"flow: {flow}"
+    if oauth.flow is not Flow.REFRESH_TOKEN and oauth.rotation_file is not None:
         yield "rotation_file", "is not used by this flow", "flow: refresh_token"
+    if oauth.flow is Flow.SERVICE_ACCOUNT and oauth.service_account is not None:
+        yield from _of_service_account(oauth, oauth.service_account)
+
+
+def _of_service_account(oauth: OAuthSettings, key: SecretStr) -> Iterator[tuple[str, str, str]]:
+    if isinstance(key, TypedSecret) and key.why:
+        return
+    try:
+        account = ServiceAccount.read(key.get_secret_value())
+    except BadServiceAccountError as bad:
+        yield "service_account", str(bad), by_source("service_account")
+        return
+    if account.client_id != oauth.client_id:
+        yield "client_id", "is not that of the service account's key", account.client_id
+    if oauth.scope is None and oauth.provider is None:
+        yield "scope", "is missing: what is signed says what it asks for", f"provider: google, or scope: {GOOGLE_SCOPE}"

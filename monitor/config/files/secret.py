@@ -172,7 +172,17 @@ class Vault:
             return _Absent(said("{name} does not exist", name=self._shown(name)), alone)
         except (OSError, ValueError) as error:
             return _Absent(said("{name} cannot be read: {error}", name=self._shown(name), error=why(error)), alone)
-        return _whole(text.removesuffix("\n").removesuffix("\r"), said("the file {name}", name=name))
+        return _whole(_in_a_line(text).removesuffix("\n").removesuffix("\r"), said("the file {name}", name=name))
+
+
+def _in_a_line(text: str) -> str:
+    """Return JSON as one line: the key of a service account is a file of several, and one secret."""
+    if not text.startswith("{") or "\n" not in text.strip():
+        return text
+    try:
+        return json.dumps(json.loads(text))
+    except (ValueError, RecursionError):
+        return text
 
 
 def _whole(text: str, source: str) -> SecretStr | _Absent:

@@ -29,7 +29,7 @@ from probes.model.bounds import Bounds, OutOfBounds
 _OF_A_MAILBOX: Final = frozenset({"smtp", "imap", "pop3", "login", "ca_file"})
 #: Of a login: what an operator has put on this machine, or what is asked for tokens there.
 _WAYS_IN: Final = frozenset({"token_file", "token_command", "token_url"})
-_SECRETS: Final = ("password", "client_secret", "refresh_token")
+_SECRETS: Final = ("password", "client_secret", "refresh_token", "service_account")
 #: Where a secret of a mailbox is named that was typed, and where one that was placed.
 _NAMES: Final = frozenset(sources(key)[-1] for key in _SECRETS)
 _PLACES: Final = frozenset(place for key in _SECRETS for place in sources(key)[:-1])

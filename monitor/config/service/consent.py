@@ -16,6 +16,7 @@ from monitor.config.fields.trust import Trust
 from monitor.config.files.findings import Findings
 from monitor.config.files.section import Blank, Host, Line, Section, wrong
 from probes.credentials.oauth_endpoint import Client
+from probes.credentials.service_account import GOOGLE_SCOPE
 
 #: Where a provider sends browsers back to; it is registered there.
 CONSENT_PATH = "/mailboxes/consent"
@@ -24,8 +25,6 @@ CONSENT_PATH = "/mailboxes/consent"
 _MICROSOFT_SCOPE = (
     "https://outlook.office.com/IMAP.AccessAsUser.All https://outlook.office.com/SMTP.Send offline_access"
 )
-#: Nothing less opens IMAP and SMTP.
-_GOOGLE_SCOPE = "https://mail.google.com/"
 
 
 def _endpoint(text: str) -> str:
@@ -106,7 +105,7 @@ class GoogleConsentSettings(Section):
             token_url=self.token_url or "https://oauth2.googleapis.com/token",
             client_id=self.client_id,
             client_secret=self.client_secret.get_secret_value(),
-            scope=_GOOGLE_SCOPE,
+            scope=GOOGLE_SCOPE,
             tls=trust.context(None),
         )
         return ConsentWay(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from pantau_lab.oauth import LabServiceAccount
 from probes.credentials.oauth import KeptTokens
 from probes.credentials.oauth_endpoint import ClientCredentials, RefreshToken
 from probes.credentials.oauth_local import TokenFile
+from probes.credentials.service_account import Delegated
 from probes.model.mailbox import Mailbox, OAuth, Password, Security
 from tests.unit.monitor.config.ministry import SECRET, Ministry
 
@@ -21,6 +23,12 @@ _GOOGLE = (
     " client_secret_file: secrets/mail, refresh_token_file: secrets/segar}"
 )
 
+_ACCOUNT = LabServiceAccount()
+_DELEGATED = (
+    f"oauth: {{provider: google, flow: service_account, client_id: '{_ACCOUNT.client_id}',"
+    " service_account_file: secrets/akaun}"
+)
+
 
 def mailbox(ministry: Ministry) -> Mailbox:
     """Return the agency's mailbox as routes have it."""
@@ -30,6 +38,7 @@ def mailbox(ministry: Ministry) -> Mailbox:
 
 def sign_in(ministry: Ministry, way: str) -> None:
     ministry.put_secret("segar", "segar-0\n")
+    ministry.put_secret("akaun", _ACCOUNT.file())
     ministry.edit("jabatan", _LOGIN, f"login: {{username: pantau, {way}}}")
 
 
@@ -60,6 +69,22 @@ def test_google_needs_a_persons_consent(ministry: Ministry) -> None:
     assert isinstance(issuer, RefreshToken)
     assert issuer._client.token_url == "https://oauth2.googleapis.com/token"
     assert issuer._client.scope is None
+
+
+def test_a_service_account_acts_for_the_mailbox_that_is_signed_in_to(ministry: Ministry) -> None:
+    sign_in(ministry, _DELEGATED)
+    issuer = issuer_of(mailbox(ministry))
+    assert isinstance(issuer, Delegated)
+    assert (issuer._subject, issuer._account.email) == ("pantau", _ACCOUNT.email)
+    assert (issuer._client.token_url, issuer._scope) == (
+        "https://oauth2.googleapis.com/token",
+        "https://mail.google.com/",
+    )
+    # The file of its key has several lines; a password has one.
+    ministry.put_secret("akaun", "{rahsia\nkedua")
+    (said,) = ministry.problems()
+    assert "has more than one line" in said
+    assert "rahsia" not in said
 
 
 def test_any_other_provider_is_named_by_its_endpoint(ministry: Ministry) -> None:
@@ -151,12 +176,33 @@ def test_no_secret_of_a_login_shows(ministry: Ministry) -> None:
             ),
             (
                 "oauth.flow: Google opens no mailbox to a client by itself; "
-                "write instead: refresh_token, or a token_command instead of oauth"
+                "write instead: service_account, or refresh_token"
             ),
         ),
         (
+            _MICROSOFT.replace("flow: client_credentials", "flow: service_account").replace(
+                "client_secret_file", "service_account_file"
+            ),
+            "oauth.flow: Microsoft has no such accounts; write instead: client_credentials",
+        ),
+        (
+            _DELEGATED.replace("secrets/akaun", "secrets/mail"),
+            (
+                "oauth.service_account_file: is no JSON, as the file of a service account's key is; write instead: "
+                "service_account_file: PATH, or service_account_env: NAME"
+            ),
+        ),
+        (
+            _DELEGATED.replace(_ACCOUNT.client_id, "1"),
+            f"oauth.client_id: is not that of the service account's key; write instead: {_ACCOUNT.client_id}",
+        ),
+        (
+            _DELEGATED.replace("client_id", "refresh_token_file: secrets/segar, client_id"),
+            "oauth.refresh_token_file: is not used by this flow; write instead: flow: refresh_token",
+        ),
+        (
             _MICROSOFT.replace("client_credentials", "password"),
-            "oauth.flow: 'password' is not possible here; write instead: client_credentials or refresh_token",
+            "oauth.flow: 'password' is not possible here; write instead: client_credentials or refresh_token or service_account",
         ),
     ],
 )
