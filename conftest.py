@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import shutil
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import fields, replace
+from collections.abc import Generator, Iterator
 from operator import itemgetter
 from pathlib import Path
-from types import CodeType, FunctionType
-from typing import Any
 from unittest.mock import patch
 
 import pytest
 import structlog
-from fastapi.dependencies.models import Dependant
-from fastapi.dependencies.utils import get_dependant
-from fastapi.params import Depends
 from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
 import monitor.store.backend.sqlite
-from alerts.wording.sms import WorstCase
-from alerts.wording.texts import Wording, load
 from monitor.store.schema.migrations import upgrade
 from tests.real.postgres import Postgres
-from tests.schemas import made_once
+from tests.routes import read_once
 
 # How long an example takes is the machine's affair: what it costs is measured in the bench.
 settings.register_profile("pantau", deadline=None)
@@ -131,49 +122,9 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _schemas_are_made_once() -> Iterator[None]:
-    """Make the schema of what a route takes or gives once: a portal has two hundred, and hundreds of tests want a portal."""
-    with made_once():
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
 def _routes_are_read_once() -> Iterator[None]:
-    """Find out once what a route's function asks for: half of what a portal takes to be built, and it is built hundreds of times.
-
-    The same code with the same path asks for the same, whatever it closes over, where what it asks for is written as
-    annotations, which name nothing but what its module has.
-    """
-    known: dict[tuple[CodeType, str], Dependant] = {}
-
-    def read_or_known(*, path: str, call: Callable[..., Any], scope: Any = None) -> Dependant:
-        if not isinstance(call, FunctionType):
-            return get_dependant(path=path, call=call, scope=scope)
-        defaults = (*(call.__defaults__ or ()), *(call.__kwdefaults__ or {}).values())
-        told = call.__annotations__.values()
-        if any(isinstance(each, Depends) for each in defaults) or not all(isinstance(each, str) for each in told):
-            return get_dependant(path=path, call=call, scope=scope)
-        key = (call.__code__, f"{path} {scope} {defaults!r}")
-        if key not in known:
-            known[key] = get_dependant(path=path, call=call, scope=scope)
-        kept = ((each.name, getattr(known[key], each.name)) for each in fields(Dependant))
-        # What the route adds is its own.
-        lists = {name: list(value) for name, value in kept if isinstance(value, list)}
-        return replace(known[key], call=call, **lists)
-
-    with patch("fastapi.routing.get_dependant", read_or_known):
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _longest_sms_are_made_once() -> Iterator[None]:
-    """Make the longest SMS of the texts that ship once: half of what a configuration of two files takes to be read."""
-    ours = functools.cache(lambda: WorstCase(load()))
-
-    def made_or_known(wording: Wording) -> WorstCase:
-        return ours() if wording is load() else WorstCase(wording)
-
-    with patch("monitor.config.loading.WorstCase", made_or_known):
+    """Let each portal after the first take a tenth of the time: hundreds of tests want one."""
+    with read_once():
         yield
 
 

@@ -10,7 +10,7 @@ from inspect import signature
 from typing import Any, Final
 from unittest.mock import Mock
 
-from tests.schemas import made_once
+from tests.routes import read_once
 
 _READ: Final = (
     "alembic.command",
@@ -48,8 +48,8 @@ _READ: Final = (
 for _name in _READ:
     import_module(_name)
 
-# A service makes the schemas of all that it can be asked before it is first asked: half of its start.
-made_once().start()
+# A service finds out what each of its routes asks for before anybody does: half of its start.
+_never_closed: Final = read_once()
 _app: Any = import_module("monitor.app")
 
 
