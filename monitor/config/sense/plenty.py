@@ -13,6 +13,7 @@ from monitor.config.files.document import Document
 from monitor.config.files.problem import Path, Problem, dotted
 from monitor.config.files.reading import as_model, is_mapping, item, names, of_field
 from monitor.config.model.registry import Agency
+from monitor.model.said import said
 
 #: Of each list and mapping, by where it stands: ten times what a large ministry has, and what can be read on a page.
 MOST: Final[Mapping[Path, int]] = {
@@ -75,6 +76,6 @@ def _problem(document: Document, path: Path, value: Any, most: int) -> Problem:
         line=place.line,
         column=place.column,
         key=dotted(path),
-        message=f"has more than {most} entries",
-        instead=f"{most} at most; an administrator may write more",
+        message=said("has more than {most} entries", most=most),
+        instead=said("{most} at most; an administrator may write more", most=most),
     )

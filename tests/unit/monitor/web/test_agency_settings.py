@@ -451,7 +451,7 @@ async def test_an_officers_steps_have_an_end_and_an_administrators_stay(
     steps = "contacts: {siti: {name: Siti, sms: 010-000 0101}}\nescalation:\n  steps:\n"
     many = agency("JCM") + steps + "  - {contacts: [siti], channels: [sms]}\n" * 21
     answer = await fill(place, officer, "text", text=many)
-    assert (answer.status_code, "escalation.steps: has more than 20 entries" in shown(answer)) == (422, True)
+    assert (answer.status_code, "escalation.steps: lebih daripada 20 perkara" in shown(answer)) == (422, True)
     admin = await place.admitted("pentadbir", "admin")
     await fill(place, admin, "text", text=many)
     assert await place.site.text() == many
