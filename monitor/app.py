@@ -117,9 +117,9 @@ from monitor.web.agency.trials import trial_pages
 from monitor.web.api.advance import advance_orders
 from monitor.web.api.declaration import declaration_orders
 from monitor.web.api.document import agency_documents
+from monitor.web.api.mailbox_login import mailbox_logins
 from monitor.web.api.orders import incident_orders
 from monitor.web.api.override import override_orders
-from monitor.web.api.password import mailbox_passwords
 from monitor.web.api.silence import silence_orders
 from monitor.web.callbacks import callbacks
 from monitor.web.command.control import control, declarations
@@ -574,7 +574,7 @@ class App:
                 advance_orders(advance),
                 override_orders(self._duty),
                 agency_documents(editor),
-                mailbox_passwords(editor),
+                mailbox_logins(editor),
             ],
         )
         certificate = (door.certificate, door.key) if door and door.certificate and door.key else None

@@ -50,6 +50,18 @@ class Obstacle(StrEnum):
     #: The authorization server gives none.
     CONSENT = "consent"
     CONSENT_AWAY = "consent_away"
+    #: It gives this application none: nobody has let it in, or not with this scope.
+    NOT_DELEGATED = "not_delegated"
+    #: There is no such mailbox in that domain.
+    NO_ACCOUNT = "no_account"
+    #: The application's key or secret is wrong or has ended.
+    KEY_REFUSED = "key_refused"
+    #: The tenant, or the application in it, is not known.
+    NO_TENANT = "no_tenant"
+    #: Our clock and the provider's differ.
+    CLOCK = "clock"
+    #: The token is good, and the application is not let into this mailbox.
+    NOT_LET_IN = "not_let_in"
     #: Not now.
     LATER = "later"
     SENDER = "sender"
@@ -103,6 +115,14 @@ _BY_TEXT: Final[Mapping[str, Obstacle]] = {
         "at Microsoft": Obstacle.MICROSOFT_PASSWORD,
     }.items()
 }
+#: What an authorization server says of itself: Google's words, and Microsoft's numbers.
+_BY_REFUSAL: Final[Mapping[tuple[str, ...], Obstacle]] = {
+    ("reasonable timeframe",): Obstacle.CLOCK,
+    ("invalid email or user id",): Obstacle.NO_ACCOUNT,
+    ("invalid jwt signature", "account not found", "aadsts7000215", "aadsts7000222"): Obstacle.KEY_REFUSED,
+    ("aadsts700016", "aadsts90002", "aadsts900023"): Obstacle.NO_TENANT,
+    ("unauthorized_client", "aadsts65001"): Obstacle.NOT_DELEGATED,
+}
 _OFF: Final = ("not enabled", "disabled", "switched off", "turned off", "not allowed")
 #: What Exchange Online says when the account is right and IMAP or POP3 is off for it.
 _NOT_CONNECTED: Final = "authenticated but not connected"
@@ -118,6 +138,9 @@ def obstacle_of(mailbox: Mailbox, result: ProbeResult) -> Obstacle | None:
             return Obstacle.IMAP_OFF
         if (found := _BY_TEXT.get(text_of(case))) is not None:
             return found
+    if failure.reason == Reason.TOKEN_REFUSED:
+        refused = (obstacle for words, obstacle in _BY_REFUSAL.items() if case.says(*words))
+        return next(refused, Obstacle.CONSENT)
     return plain_obstacle(failure.reason)
 
 

@@ -156,6 +156,11 @@ class Configuration:
     #: What each agency's file holds, as it was read.
     documents: tuple[WrittenDocument, ...] = ()
 
+    @property
+    def has_lost_key(self) -> bool:
+        """Whether what people have typed, or type now, cannot be read at the next start."""
+        return any(each.key.startswith("portal.secrets_key") for each in self.losses)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgencySource:

@@ -46,6 +46,13 @@ _USUAL_SCOPES: Mapping[tuple[KnownAuthorizationServer | None, Flow], str] = {
 }
 
 
+def usual_endpoint(provider: KnownAuthorizationServer, tenant: str | None) -> str | None:
+    """Return where a known authorization server gives tokens; `None`: that takes a tenant."""
+    if provider is KnownAuthorizationServer.GOOGLE:
+        return "https://oauth2.googleapis.com/token"
+    return None if tenant is None else f"https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token"
+
+
 class OAuthSettings(Section):
     """How access tokens are asked for."""
 
@@ -76,13 +83,7 @@ class OAuthSettings(Section):
         """The token endpoint: as written, or that of `provider`."""
         if self.token_url is not None:
             return self.token_url
-        match self.provider:
-            case KnownAuthorizationServer.MICROSOFT if self.tenant is not None:
-                return f"https://login.microsoftonline.com/{self.tenant}/oauth2/v2.0/token"
-            case KnownAuthorizationServer.GOOGLE:
-                return "https://oauth2.googleapis.com/token"
-            case _:
-                return None
+        return None if self.provider is None else usual_endpoint(self.provider, self.tenant)
 
     def build(self, trust: Trust, username: str) -> Issuer:
         """Return who asks for tokens to the mailbox of *username*. Raise `NoTrust` when `ca_file` cannot be used."""
@@ -118,6 +119,11 @@ def check_oauth(oauth: OAuthSettings, findings: Findings, trust: Trust) -> None:
     check_authorities(oauth.ca_file, trust, findings["ca_file"])
 
 
+def is_tenant(text: str) -> bool:
+    """Whether *text* can be a tenant's domain or id: it becomes a part of an address."""
+    return text.isascii() and all(part.isalnum() for part in text.replace(".", "-").split("-"))
+
+
 def is_faulty(findings: Findings, key: str) -> bool:
     """Whether *key*, or the source of the secret of that name, has been found wrong already."""
     return any(findings[each].is_broken for each in (key, *sources(key)))
@@ -131,7 +137,7 @@ def _of_provider(oauth: OAuthSettings) -> Iterator[tuple[str, str, str]]:
         yield "tenant", "belongs to Microsoft", "provider: microsoft"
     elif oauth.endpoint is None:
         yield "token_url", "is missing", "provider: microsoft | google, or token_url: https://..."
-    if oauth.tenant is not None and not all(part.isalnum() for part in oauth.tenant.replace(".", "-").split("-")):
+    if oauth.tenant is not None and not is_tenant(oauth.tenant):
         yield (
             "tenant",
             said("'{tenant}' is no tenant", tenant=oauth.tenant),

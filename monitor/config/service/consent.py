@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, SecretStr
 
@@ -20,6 +20,10 @@ from probes.credentials.service_account import GOOGLE_SCOPE
 
 #: Where a provider sends browsers back to; it is registered there.
 CONSENT_PATH = "/mailboxes/consent"
+
+#: The mail servers that are given tokens, each with all below its name.
+MICROSOFT_SERVERS: Final = ("office365.com", "outlook.com", "office.com")
+GOOGLE_SERVERS: Final = ("gmail.com", "googlemail.com")
 
 #: To read and to send in a person's name, and for longer than an hour.
 _MICROSOFT_SCOPE = (
@@ -62,7 +66,7 @@ class MicrosoftConsentSettings(Section):
     """Where codes for another device come from, where it is not Microsoft's public cloud."""
     token_url: _Endpoint | None = None
     """The token endpoint, with `device_url`."""
-    servers: tuple[Host, ...] = ("office365.com", "outlook.com", "office.com")
+    servers: tuple[Host, ...] = MICROSOFT_SERVERS
     """The mail servers that are given its tokens; a name stands for all that end with it."""
 
     def way(self, domain: str, trust: Trust) -> ConsentWay:
@@ -96,7 +100,7 @@ class GoogleConsentSettings(Section):
     """Where browsers are sent, where it is not Google."""
     token_url: _Endpoint | None = None
     """The token endpoint, with `authorize_url`."""
-    servers: tuple[Host, ...] = ("gmail.com", "googlemail.com")
+    servers: tuple[Host, ...] = GOOGLE_SERVERS
     """The mail servers that are given its tokens; a name stands for all that end with it."""
 
     def way(self, address: str, trust: Trust) -> ConsentWay:

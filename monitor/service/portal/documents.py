@@ -117,7 +117,7 @@ class DocumentWriter:
             problems, checked = loaded.problems, _documents_of(loaded)
             if checked is None:
                 return DocumentsAnswer(problems=problems)
-            if secrets and not _is_readable(loaded):
+            if secrets and loaded.configuration is not None and loaded.configuration.has_lost_key:
                 raise NotDone.said("no_secrets_key")
             names = {each.name for each in beside}
             documents = {agency: each for agency, each in checked.items() if each.name not in names}
@@ -188,12 +188,6 @@ def _documents_of(loaded: Loaded) -> Mapping[str, WrittenDocument] | None:
     if loaded.configuration is None:
         return None
     return {each.agency: each for each in loaded.configuration.documents}
-
-
-def _is_readable(loaded: Loaded) -> bool:
-    """Whether what is encrypted now can be read at the next start: the key's file may have gone since the last."""
-    portal = loaded.configuration.settings.portal if loaded.configuration else None
-    return portal is not None and portal.secrets_key is not None
 
 
 def _beside(present: Mapping[str, DocumentVersion], brought: DocumentsBrought) -> Sequence[AgencySource]:

@@ -8,7 +8,7 @@ that is tried again and again locks the account.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from secrets import token_hex
@@ -22,6 +22,7 @@ from monitor.config.service.consent import ConsentWay
 from monitor.probing.attempt import SideTried, try_mailbox
 from monitor.proof.lifecycle import Lifecycle
 from monitor.service.order import Unknown, agency_called
+from monitor.service.portal.delegation import Application, DelegationDesk, delegation_desk
 from monitor.service.portal.typed_mailbox import TypedMailbox
 from probes.credentials.consent import (
     Consent,
@@ -109,9 +110,12 @@ class MailboxSetup:
     seen: Sequence[SeenServer]
     chosen: ChosenServers | None = None
     username: str = ""
-    #: What was typed, or consented to; of both there is only the later one.
+    #: What was typed, or consented to; of all there is only the latest one.
     password: str | None = field(default=None, repr=False)
     consent: Consent | None = field(default=None, repr=False)
+    application: Application | None = None
+    #: The short name of the mailbox that it takes the place of; "": it is a new one.
+    takes_over: str = ""
     #: What `login.oauth` says beside its secrets.
     way: ConsentWay | None = None
     #: While a person is about to consent: by a code, or in a browser.
@@ -140,7 +144,7 @@ def typed_mailbox(setup: MailboxSetup, key: str) -> TypedMailbox:
     chosen = setup.chosen
     if chosen is None or not setup.works:
         raise SetupRefused("works_not")
-    way = setup.way if setup.consent else None
+    oauth, tokens = _tokens(setup)
     return TypedMailbox(
         key=key,
         address=setup.address,
@@ -150,10 +154,19 @@ def typed_mailbox(setup: MailboxSetup, key: str) -> TypedMailbox:
         },
         username=setup.username,
         password=setup.password or "",
-        oauth=way.written if way else {},
-        client_secret=(way.client.client_secret or "") if way else "",
-        refresh_token=setup.consent.refresh_token if setup.consent else "",
+        oauth=oauth,
+        tokens=tokens,
     )
+
+
+def _tokens(setup: MailboxSetup) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Return what a document says of how tokens are had, and with which secrets they are."""
+    if setup.application is not None:
+        return setup.application.written, setup.application.secrets
+    if setup.consent is None or setup.way is None:
+        return {}, {}
+    secrets = {"client_secret": setup.way.client.client_secret or "", "refresh_token": setup.consent.refresh_token}
+    return setup.way.written, secrets
 
 
 class SetupRefused(Exception):
@@ -175,6 +188,9 @@ class SetupSite(Protocol):
     def consent(self, platform: MailPlatform, domain: str) -> ConsentWay | None:
         """Return how a person consents for a mailbox of a domain; `None`: there is no such way here."""
 
+    def desk(self, application: Application) -> DelegationDesk:
+        """Return where an application asks for tokens."""
+
 
 class MailboxSetups:
     """Sets mailboxes up, and remembers what people have come to. Raises `Unknown`, `SetupRefused` and `StoreAway`."""
@@ -194,8 +210,10 @@ class MailboxSetups:
 
     # -- servers ------------------------------------------------------------------------------------------------------
 
-    async def begin(self, agency: str, address: str, *, by: str, seen_from: str = "") -> MailboxSetup:
-        """Find the servers of an address and look at each."""
+    async def begin(
+        self, agency: str, address: str, *, by: str, seen_from: str = "", takes_over: str = ""
+    ) -> MailboxSetup:
+        """Find the servers of an address and look at each. *takes_over*: the short name of the mailbox that has it already."""
         domain = domain_of(address)
         if not is_within(domain, self._site.domains(agency)):
             raise SetupRefused("not_own_domain")
@@ -215,6 +233,7 @@ class MailboxSetups:
             found=found,
             seen=seen,
             username=address,
+            takes_over=takes_over,
         )
         self._keep(setup)
         return setup
@@ -238,7 +257,24 @@ class MailboxSetups:
         """Sign in with a password, once at each server and no further than the first refusal."""
         self._choose(setup, chosen, username)
         await self._try(setup, chosen, Password(username=username, secret=password), "password", seen_from)
-        setup.password, setup.consent = password, None
+        setup.password, setup.consent, setup.application = password, None, None
+
+    async def try_application(
+        self,
+        setup: MailboxSetup,
+        chosen: ChosenServers,
+        username: str,
+        application: Application,
+        *,
+        seen_from: str = "",
+    ) -> None:
+        """Sign in as an application that the mail's administrator has let in."""
+        desk = self._site.desk(application)
+        self._see_to_own(chosen, desk.servers)
+        self._choose(setup, chosen, username)
+        issuer = await asyncio.to_thread(application.issuer, desk, username)
+        await self._try(setup, chosen, OAuth(username=username, tokens=KeptTokens(issuer)), "application", seen_from)
+        setup.password, setup.consent, setup.application = None, None, application
 
     async def ask_consent(
         self, setup: MailboxSetup, chosen: ChosenServers, username: str, *, seen_from: str = ""
@@ -247,9 +283,7 @@ class MailboxSetups:
         self._choose(setup, chosen, username)
         if (way := self.consent_way(setup)) is None:
             raise SetupRefused("no_consent_way")
-        if not all(is_within(each.host, way.servers) for each in chosen.all):
-            # Whoever is asked for consent would give the mailbox to whatever server somebody has typed.
-            raise SetupRefused("not_its_servers")
+        self._see_to_own(chosen, way.servers)
         self._count(setup.by)
         detail = {"agency": setup.agency, "mailbox": setup.address, "address": seen_from}
         await self._lifecycle.told(setup.by, "mailbox consent asked for", detail)
@@ -320,7 +354,7 @@ class MailboxSetups:
         await self._try(setup, setup.chosen, OAuth(username=setup.username, tokens=tokens), "consent", "")
         # Where each is taken only once, the trial has spent the first.
         setup.consent = Consent(refresh_token=await rotation.current())
-        setup.password, setup.way = None, way
+        setup.password, setup.application, setup.way = None, None, way
 
     async def _try(
         self, setup: MailboxSetup, chosen: ChosenServers, login: Password | OAuth, way: str, seen_from: str
@@ -358,11 +392,18 @@ class MailboxSetups:
         )
 
     @staticmethod
+    def _see_to_own(chosen: ChosenServers, servers: Collection[str]) -> None:
+        """Raise `SetupRefused` where tokens would be shown to a server that is not their provider's: it would have the mailbox."""
+        if not all(is_within(each.host, servers) for each in chosen.all):
+            raise SetupRefused("not_its_servers")
+
+    @staticmethod
     def _choose(setup: MailboxSetup, chosen: ChosenServers, username: str) -> None:
         if not chosen.all:
             raise SetupRefused("no_server")
         setup.chosen, setup.username = chosen, username
-        setup.password = setup.consent = setup.way = setup.device = setup.out = setup.no_consent = None
+        setup.password = setup.consent = setup.application = None
+        setup.way = setup.device = setup.out = setup.no_consent = None
         setup.tried, setup.mailbox = (), None
 
     # -- how much -----------------------------------------------------------------------------------------------------
@@ -460,3 +501,7 @@ class ConfiguredSite:
             case MailPlatform.GOOGLE if ways and ways.google and portal and portal.address:
                 return ways.google.way(portal.address, self.trust)
         return None
+
+    def desk(self, application: Application) -> DelegationDesk:
+        """Return where an application asks for tokens, and the servers that are shown those."""
+        return delegation_desk(application, self.trust)

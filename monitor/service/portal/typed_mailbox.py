@@ -13,6 +13,7 @@ from monitor.config.files.edit import DropValue, PutValue, TextEdit, edit_text
 from monitor.config.files.problem import Path
 from monitor.config.files.reading import sources
 from monitor.service.portal.agency_editor import AgencyDraft
+from monitor.service.portal.delegation import Application
 
 #: What a server is written with.
 SERVER_KEYS: Final = ("host", "port", "security", "tls_name")
@@ -32,16 +33,15 @@ class TypedMailbox:
     username: str
     #: "": the one of before, as it is.
     password: str = field(default="", repr=False)
-    #: In the place of a password: provider, tenant, flow, client_id, scope; and what was typed or consented to with it.
+    #: In the place of a password: provider, tenant, flow, client_id, scope.
     oauth: Mapping[str, str] = field(default_factory=dict)
-    client_secret: str = field(default="", repr=False)
-    refresh_token: str = field(default="", repr=False)
+    #: What was typed or consented to with it, by the key of the document that it stands for; what is empty is none.
+    tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def secrets(self) -> Mapping[str, str]:
         """What was typed to sign in with, by the key of the document that it stands for."""
-        given = {"password": self.password, "client_secret": self.client_secret, "refresh_token": self.refresh_token}
-        return {key: secret for key, secret in given.items() if secret}
+        return {key: secret for key, secret in {"password": self.password, **self.tokens}.items() if secret}
 
 
 def mailbox_draft(agency: str, before: str, started_from: str, typed: TypedMailbox) -> AgencyDraft:
@@ -63,16 +63,19 @@ def mailbox_draft(agency: str, before: str, started_from: str, typed: TypedMailb
     )
 
 
-def password_draft(agency: str, before: str, started_from: str, key: str, password: str) -> AgencyDraft:
-    """Return the draft by which the mailbox of that key signs in with another password, and with nothing else.
+def login_draft(agency: str, before: str, started_from: str, key: str, way: str | Application) -> AgencyDraft:
+    """Return the draft by which the mailbox of that key signs in with a password, or as an application, and with nothing else.
 
     Raise `NotEditable`, or `KeyError` where there is no such mailbox.
     """
-    name, mailboxes = new_secret_name(), document_of(before, agency).data.get("mailboxes")
+    mailboxes = document_of(before, agency).data.get("mailboxes")
     if not isinstance(mailboxes, Mapping) or key not in mailboxes:
         raise KeyError(key)
-    text = edit_text(before, _signed_in(("mailboxes", key, "login"), {sources("password")[-1]: name}))
-    return AgencyDraft(agency=agency, text=text, started_from=started_from, typed={name: password})
+    secrets, oauth = ({"password": way}, {}) if isinstance(way, str) else (way.secrets, way.written)
+    names = {each: new_secret_name() for each in secrets}
+    text = edit_text(before, _signed_in(("mailboxes", key, "login"), _ways(oauth, names)))
+    typed = {name: secrets[each] for each, name in names.items()}
+    return AgencyDraft(agency=agency, text=text, started_from=started_from, typed=typed)
 
 
 def new_secret_name() -> str:
@@ -81,7 +84,7 @@ def new_secret_name() -> str:
 
 
 def _added(path: Path, typed: TypedMailbox, names: Mapping[str, str]) -> TextEdit:
-    login: dict[str, Any] = {"username": typed.username, **_ways(typed, names)}
+    login: dict[str, Any] = {"username": typed.username, **_ways(typed.oauth, names)}
     servers = {each: _server(typed.servers[each]) for each in PROTOCOLS if each in typed.servers}
     return PutValue(path=path, value={"address": typed.address, **servers, "login": login})
 
@@ -101,7 +104,7 @@ def _changed(path: Path, there: Mapping[str, Any], typed: TypedMailbox, names: M
     login: Path = (*path, "login")
     yield PutValue(path=(*login, "username"), value=typed.username)
     if names:
-        yield from _signed_in(login, _ways(typed, names))
+        yield from _signed_in(login, _ways(typed.oauth, names))
 
 
 def _signed_in(login: Path, ways: Mapping[str, Any]) -> Iterator[TextEdit]:
@@ -114,12 +117,10 @@ def _signed_in(login: Path, ways: Mapping[str, Any]) -> Iterator[TextEdit]:
         yield DropValue(path=(*login, key))
 
 
-def _ways(typed: TypedMailbox, names: Mapping[str, str]) -> Mapping[str, Any]:
+def _ways(oauth: Mapping[str, str], names: Mapping[str, str]) -> Mapping[str, Any]:
     """Return what stands in a login beside the user's name."""
     kept = {sources(key)[-1]: name for key, name in names.items()}
-    if not typed.oauth:
-        return kept
-    return {"oauth": {**{key: value for key, value in typed.oauth.items() if value}, **kept}}
+    return {"oauth": {**{key: value for key, value in oauth.items() if value}, **kept}} if oauth else kept
 
 
 def _server(written: Mapping[str, str]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
 from monitor.config.agency.mailbox import ServerSettings
+from monitor.config.fields.circular import domain_of
 from monitor.config.files.document import document_of
 from monitor.config.files.edit import NotEditable
 from monitor.config.files.section import MailAddress, Slug
@@ -24,6 +25,7 @@ from monitor.config.service.consent import CONSENT_PATH
 from monitor.model.document import DocumentVersion
 from monitor.service.order import NotDone
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor
+from monitor.service.portal.delegation import APPLICATION_SECRETS, Application, BadApplicationError
 from monitor.service.portal.mailbox_setup import (
     ChosenServers,
     MailboxSetup,
@@ -44,6 +46,7 @@ from monitor.web.form import form_of
 from monitor.web.page import Tongue
 from probes.model.mailbox import Security
 from probes.stranger.session import Protocol
+from probes.stranger.whereabouts import MailPlatform
 
 _Officer = Annotated[Visitor, Depends(Needs(Permission.EDIT_AGENCY, agency_in_path))]
 #: Of any agency: whose it is stands in what was begun.
@@ -72,15 +75,17 @@ def mailbox_setup_pages(
 
     @router.get("/agencies/{code}/mailboxes/new")
     async def start(request: Request, code: str, visitor: _Officer) -> Response:
-        version = await editor.latest(code.upper())
-        return remember(request, sheet.start(request, visitor, version))
+        version, address = await editor.latest(code.upper()), request.query_params.get("address", "")
+        return remember(request, sheet.start(request, visitor, version, address=address[:_LONGEST]))
 
     @router.post("/agencies/{code}/mailboxes/new")
     async def search(request: Request, code: str, visitor: _Officer) -> Response:
         version, written = await editor.latest(code.upper()), (await form_of(request)).get("address", "").strip()
         try:
-            address = await asyncio.to_thread(_address, version, written)
-            setup = await setups.begin(version.agency, address, by=visitor.by, seen_from=from_where(request))
+            address, key = await asyncio.to_thread(_address, version, written)
+            setup = await setups.begin(
+                version.agency, address, by=visitor.by, seen_from=from_where(request), takes_over=key
+            )
         except (_BadChoice, SetupRefused) as wrong:
             return sheet.start(request, visitor, version, address=written[:_LONGEST], problem=str(wrong))
         return RedirectResponse(f"/agencies/{version.agency}/mailboxes/new/{setup.key}", status_code=303)
@@ -98,16 +103,12 @@ def mailbox_setup_pages(
     @router.post("/agencies/{code}/mailboxes/new/{key}")
     async def go_on(request: Request, code: str, key: str, visitor: _Officer) -> Response:
         setup = setups.find(code.upper(), key, by=visitor.by)
-        fields, place = await form_of(request), from_where(request)
-        username = fields.get("username", "").strip()[:_LONGEST] or setup.address
+        fields = dict(await form_of(request))
+        # From here on they are in no value that a page is made of.
+        secrets = {name: fields.pop(name, "") for name in ("password", *APPLICATION_SECRETS)}
         try:
-            chosen = _chosen(setup, fields)
-            if fields.get("way") == "consent":
-                await setups.ask_consent(setup, chosen, username, seen_from=place)
-            else:
-                password = _password(fields.get("password", ""))
-                await setups.try_password(setup, chosen, username, password, seen_from=place)
-        except (_BadChoice, SetupRefused) as wrong:
+            await _sign_in(setups, setup, fields, secrets, from_where(request))
+        except (_BadChoice, BadApplicationError, SetupRefused) as wrong:
             return sheet.page(request, visitor, setup, problem=str(wrong), typed=fields, status=422)
         return RedirectResponse(f"/agencies/{setup.agency}/mailboxes/new/{setup.key}", status_code=303)
 
@@ -115,7 +116,7 @@ def mailbox_setup_pages(
     async def keep(request: Request, code: str, key: str, visitor: _Officer) -> Response:
         setup = setups.find(code.upper(), key, by=visitor.by)
         fields = await form_of(request)
-        name = fields.get("name", "").strip().lower()
+        name = setup.takes_over or fields.get("name", "").strip().lower()
         try:
             draft = await _draft(setup, name, editor)
             answer = await editor.save(
@@ -144,6 +145,22 @@ def mailbox_setup_pages(
     return router
 
 
+async def _sign_in(
+    setups: MailboxSetups, setup: MailboxSetup, fields: Mapping[str, str], secrets: Mapping[str, str], place: str
+) -> None:
+    """Sign in in the way that was chosen. Raise `_BadChoice`, `BadApplicationError` or `SetupRefused`."""
+    username, chosen = fields.get("username", "").strip()[:_LONGEST] or setup.address, _chosen(setup, fields)
+    match fields.get("way", ""):
+        case "consent":
+            await setups.ask_consent(setup, chosen, username, seen_from=place)
+        case MailPlatform.GOOGLE | MailPlatform.MICROSOFT as way:
+            typed, domain = {**fields, **secrets}, domain_of(setup.address)
+            application = await asyncio.to_thread(Application.read, MailPlatform(way), typed, domain)
+            await setups.try_application(setup, chosen, username, application, seen_from=place)
+        case _:
+            await setups.try_password(setup, chosen, username, _password(secrets["password"]), seen_from=place)
+
+
 async def _draft(setup: MailboxSetup, name: str, editor: AgencyEditor) -> AgencyDraft:
     """Return the document with the mailbox that works. Raise `_BadChoice`, `SetupRefused` or `NotEditable`."""
     latest = await editor.latest(setup.agency)
@@ -154,23 +171,22 @@ async def _draft(setup: MailboxSetup, name: str, editor: AgencyEditor) -> Agency
         raise _BadChoice("bad_name") from None
 
     def drafted() -> AgencyDraft:
-        if name in mapping(document_of(text, setup.agency).data.get("mailboxes")):
+        if not setup.takes_over and name in mapping(document_of(text, setup.agency).data.get("mailboxes")):
             raise _BadChoice("name_taken")
         return mailbox_draft(setup.agency, text, latest.digest, typed_mailbox(setup, name))
 
     return await asyncio.to_thread(drafted)
 
 
-def _address(version: DocumentVersion, written: str) -> str:
-    """Return an address of which there is no mailbox yet. Raise `_BadChoice`."""
+def _address(version: DocumentVersion, written: str) -> tuple[str, str]:
+    """Return an address, and the short name of the mailbox that has it, as that spells it; "": none does. Raise `_BadChoice`."""
     try:
         address = str(TypeAdapter(MailAddress).validate_python(written))
     except ValidationError:
         raise _BadChoice("no_address") from None
-    there = mapping(document_of(version.text or "", version.agency).data.get("mailboxes")).values()
-    if address.lower() in {str(mapping(each).get("address", "")).lower() for each in there}:
-        raise _BadChoice("address_taken")
-    return address
+    there = mapping(document_of(version.text or "", version.agency).data.get("mailboxes")).items()
+    known = {str(mapping(each).get("address", "")): key for key, each in there}
+    return next(((each, key) for each, key in known.items() if each.lower() == address.lower()), (address, ""))
 
 
 # -- what was typed ------------------------------------------------------------------------------------------------------

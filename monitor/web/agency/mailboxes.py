@@ -18,6 +18,7 @@ from jinja2 import Environment
 from alerts.record.clock import Clock
 from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
+from monitor.config.fields.circular import domain_of, is_within
 from monitor.config.files.document import document_of
 from monitor.config.files.edit import DropValue, NotEditable, TextEdit, edit_text
 from monitor.config.files.problem import Problem
@@ -26,6 +27,7 @@ from monitor.config.sense.custody import rests_on_typing
 from monitor.model.document import DocumentVersion
 from monitor.service.order import NotDone
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftAnswer
+from monitor.service.portal.delegation import APPLICATION_SECRETS, Application, BadApplicationError, servers_of
 from monitor.service.portal.typed_mailbox import PROTOCOLS, SERVER_KEYS, TypedMailbox, mailbox_draft
 from monitor.store.upkeep.documents import DocumentsMovedOnError
 from monitor.web.access.gate import Needs, agency_in_path
@@ -36,6 +38,7 @@ from monitor.web.form import form_of
 from monitor.web.page import Tongue
 from probes.model.bounds import OutOfBounds
 from probes.model.mailbox import Security, Withheld
+from probes.stranger.whereabouts import MailPlatform
 
 _Officer = Annotated[Visitor, Depends(Needs(Permission.EDIT_AGENCY, agency_in_path))]
 _FORMS: Final = frozenset({"mailbox", "add_mailbox", "drop_mailbox"})
@@ -81,10 +84,10 @@ def mailbox_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue,
         if fields.get("form") not in _FORMS:
             raise HTTPException(404, "there is no such form")
         # From here on it is in no value that a page is made of.
-        password = fields.pop("password", "")
+        secrets = {name: fields.pop(name, "") for name in ("password", *APPLICATION_SECRETS)}
         typed = TypedForm(name=fields["form"], fields={name: value.strip() for name, value in fields.items()})
         try:
-            draft = await _draft(code, typed, password, editor)
+            draft = await _draft(code, typed, secrets, editor)
             answer = await editor.save(draft, by=visitor.by, may_place=visitor.may(Permission.PLACE_SECRETS, code))
         except BadField as wrong:
             facts = await asyncio.to_thread(
@@ -117,7 +120,7 @@ def mailbox_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue,
 # -- what was typed ----------------------------------------------------------------------------------------------
 
 
-async def _draft(code: str, typed: TypedForm, password: str, editor: AgencyEditor) -> AgencyDraft:
+async def _draft(code: str, typed: TypedForm, secrets: Mapping[str, str], editor: AgencyEditor) -> AgencyDraft:
     """Return what a form wants the document to be. Raise `NotEditable`, `NotDone`, or `BadField` with a word of the page."""
     started_from = typed.fields.get("started_from", "")
     before = await editor.started_from(code, started_from)
@@ -127,9 +130,11 @@ async def _draft(code: str, typed: TypedForm, password: str, editor: AgencyEdito
         key = _key(typed, data)
         if typed.name == "drop_mailbox":
             return AgencyDraft(agency=code, text=edit_text(before, _dropped(key, data)), started_from=started_from)
-        if typed.name == "add_mailbox" and not password:
+        application = _application(typed.fields, secrets)
+        if typed.name == "add_mailbox" and not secrets["password"] and application is None:
             raise BadField("password", "password_missing")
-        return mailbox_draft(code, before, started_from, _typed(key, typed.fields, _password(password)))
+        mailbox = _typed(key, typed.fields, _password(secrets["password"]), application)
+        return mailbox_draft(code, before, started_from, mailbox)
 
     return await asyncio.to_thread(made)
 
@@ -156,7 +161,22 @@ def _password(text: str) -> str:
     return text
 
 
-def _typed(key: str, fields: Mapping[str, str], password: str) -> TypedMailbox:
+def _application(fields: Mapping[str, str], secrets: Mapping[str, str]) -> Application | None:
+    """Return the application that a mailbox is signed in to with, in the place of a password."""
+    if not (named := fields.get("application", "")):
+        return None
+    try:
+        platform = MailPlatform(named)
+        application = Application.read(platform, {**fields, **secrets}, domain_of(fields.get("address", "")))
+    except (BadApplicationError, ValueError) as bad:
+        raise BadField("application", str(bad) if isinstance(bad, BadApplicationError) else "bad_account") from None
+    hosts = [host for each in PROTOCOLS if (host := fields.get(f"{each}.host"))]
+    if not all(is_within(host, servers_of(platform)) for host in hosts):
+        raise BadField("application", "not_its_servers")
+    return application
+
+
+def _typed(key: str, fields: Mapping[str, str], password: str, application: Application | None) -> TypedMailbox:
     servers = {
         protocol: {each: fields.get(f"{protocol}.{each}", "") for each in SERVER_KEYS}
         for protocol in PROTOCOLS
@@ -164,7 +184,13 @@ def _typed(key: str, fields: Mapping[str, str], password: str) -> TypedMailbox:
     }
     address = fields.get("address", "")
     return TypedMailbox(
-        key=key, address=address, servers=servers, username=fields.get("username") or address, password=password
+        key=key,
+        address=address,
+        servers=servers,
+        username=fields.get("username") or address,
+        password="" if application else password,
+        oauth=application.written if application else {},
+        tokens=application.secrets if application else {},
     )
 
 
@@ -205,8 +231,9 @@ def _page(
         ],
         "protocols": PROTOCOLS,
         "securities": list(Security),
+        "platforms": list(MailPlatform),
         "can_keep": portal is not None and portal.secrets_key is not None,
-        "is_key_lost": any(each.key.startswith("portal.secrets_key") for each in configuration.losses),
+        "is_key_lost": configuration.has_lost_key,
         "typed": typed,
         "answer": answer,
         "others": others,

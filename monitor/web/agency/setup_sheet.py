@@ -12,6 +12,7 @@ from jinja2 import Environment
 
 from monitor.access.visitor import Visitor
 from monitor.advice.obstacle import Obstacle, obstacle_of, plain_obstacle
+from monitor.config.fields.circular import domain_of
 from monitor.model.document import DocumentVersion
 from monitor.probing.attempt import SENDING, SideTried
 from monitor.service.portal.agency_editor import AgencyEditor, DraftAnswer
@@ -22,10 +23,16 @@ from monitor.web.page import Tongue
 from probes.model.mailbox import Mailbox, Security
 from probes.model.result import Phase
 from probes.stranger.session import Protocol
+from probes.stranger.whereabouts import MailPlatform
 
 #: What stands in the form where a server is typed by hand, and where there is to be none.
 BY_HAND: Final = "hand"
 NONE: Final = "none"
+#: What is in the way of an application, by what it would be of a person's consent.
+_OF_AN_APPLICATION: Final = {
+    Obstacle.TOKEN: Obstacle.NOT_LET_IN,
+    Obstacle.CONSENT: Obstacle.KEY_REFUSED,
+}
 _NO_SLUG: Final = re.compile(r"[^a-z0-9]+")
 
 
@@ -97,13 +104,15 @@ def _seen(setup: MailboxSetup, typed: Mapping[str, str]) -> dict[str, Any]:
         ),
     ]
     chosen, mailbox = setup.chosen, setup.mailbox
-    tried = [_tried(each, mailbox, chosen) for each in setup.tried] if mailbox and chosen else []
+    tried = [_tried(each, setup, mailbox, chosen) for each in setup.tried] if mailbox and chosen else []
     return {
         "code": setup.agency,
         "setup": setup,
         "sides": sides,
         "is_bare": not setup.seen,
         "platform": platform,
+        "platforms": [platform] if platform else list(MailPlatform),
+        "domain": domain_of(setup.address),
         "securities": list(Security),
         "typed": typed,
         "username": typed.get("username") or setup.username,
@@ -150,12 +159,14 @@ def _side(
     return {"name": name, "rows": rows, "mark": typed.get(name) or mark, **by_hand}
 
 
-def _tried(side: SideTried, mailbox: Mailbox, chosen: ChosenServers) -> dict[str, Any]:
+def _tried(side: SideTried, setup: MailboxSetup, mailbox: Mailbox, chosen: ChosenServers) -> dict[str, Any]:
     """Return how one side ended: its phases, and what was in the way."""
     server = chosen.smtp if side.kind == SENDING else chosen.reading
     failure = side.result.failure
     broken = failure.phase if failure else None
     obstacle = obstacle_of(mailbox, side.result)
+    if setup.application is not None and obstacle is not None:
+        obstacle = _OF_AN_APPLICATION.get(obstacle, obstacle)
     return {
         "side": "smtp" if side.kind == SENDING else "reading",
         "server": f"{server.host}:{server.port}" if server else "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -10,7 +11,7 @@ import pytest
 
 from monitor.config.files.document import document_of
 from monitor.config.service.consent import ConsentWay
-from pantau_lab.oauth import AuthorizationServer, app
+from pantau_lab.oauth import AuthorizationServer, LabServiceAccount, app
 from pantau_lab.serving import serve
 from probes.credentials.oauth_endpoint import Client
 from probes.stranger.whereabouts import MailPlatform
@@ -80,11 +81,28 @@ async def test_a_mailbox_is_found_and_signed_in_to_by_password_and_by_consent_an
             kept = await officer.post(f"{address}/save", data={"name": "panduan"})
             assert kept.status_code == 303, kept.text
             text = await place.site.text()
-    assert [form["grant_type"] for form in desk.asked] == ["authorization_code", "refresh_token"]
+
+            premises.token_url, premises.own_servers = f"{url}/token", (HOST,)
+            await again_by_application(officer, form, desk)
+            delegated = document_of(await place.site.text(), "JCM").data["mailboxes"]["panduan"]["login"]["oauth"]
+    assert delegated.keys() == {"provider", "flow", "client_id", "service_account_kept"}
+    asked = [form["grant_type"].rpartition(":")[2] for form in desk.asked]
+    assert asked == ["authorization_code", "refresh_token", "jwt-bearer"]
     written = document_of(text, "JCM").data["mailboxes"]["panduan"]["login"]
     assert {key: written["oauth"][key] for key in GOOGLE} == GOOGLE
     assert written["oauth"].keys() - GOOGLE.keys() == {"client_secret_kept", "refresh_token_kept"}
     assert desk.refresh_token not in text
+
+
+async def again_by_application(officer: httpx.AsyncClient, form: Mapping[str, str], desk: AuthorizationServer) -> None:
+    """Set the mailbox up again, by an application that the domain's administrator has delegated to."""
+    account = desk.service_account = LabServiceAccount()
+    begun = await officer.post("/agencies/JCM/mailboxes/new", data={"address": form["username"]})
+    address = begun.headers["location"]
+    await officer.post(address, data={**form, "way": "google", "service_account": account.file()})
+    assert works(await officer.get(address))
+    kept = await officer.post(f"{address}/save")
+    assert kept.status_code == 303, kept.text
 
 
 def works(page: httpx.Response | str) -> bool:

@@ -98,7 +98,7 @@ def test_a_sign_in_with_tokens_comes_in_the_place_of_a_password_and_back() -> No
         "scope": "",
     }
     first = mailbox_draft("JCM", BEFORE, "digest", TYPED)
-    tokens = replace(TYPED, password="", oauth=oauth, refresh_token="segar")
+    tokens = replace(TYPED, password="", oauth=oauth, tokens={"refresh_token": "segar"})
     second = mailbox_draft("JCM", first.text, "digest", tokens)
     third = mailbox_draft("JCM", second.text, "digest", TYPED)
 

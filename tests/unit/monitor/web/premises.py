@@ -9,6 +9,7 @@ from datetime import timedelta
 from functools import cache
 
 from monitor.config.service.consent import ConsentWay
+from monitor.service.portal.delegation import Application, DelegationDesk, servers_of
 from monitor.service.portal.mailbox_setup import ServerChoice
 from probes.model.bounds import Bounds, Opening
 from probes.model.check import NameServers
@@ -30,6 +31,9 @@ class SetupPremises:
     #: Where somebody who names a port is led to.
     doors: dict[int, int] = field(default_factory=dict)
     ways: dict[MailPlatform, ConsentWay] = field(default_factory=dict)
+    #: Where applications ask for tokens, and what is shown those.
+    token_url: str = ""
+    own_servers: tuple[str, ...] = ()
 
     def domains(self, agency: str) -> Collection[str]:
         return [f"{agency.lower()}.gov.my", "jabatan-contoh.gov.my"]
@@ -49,3 +53,8 @@ class SetupPremises:
 
     def consent(self, platform: MailPlatform, domain: str) -> ConsentWay | None:
         return self.ways.get(platform)
+
+    def desk(self, application: Application) -> DelegationDesk:
+        return DelegationDesk(
+            token_url=self.token_url, servers=self.own_servers or servers_of(application.platform), tls=self.tls
+        )

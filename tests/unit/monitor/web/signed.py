@@ -82,9 +82,9 @@ from monitor.web.agency.trials import trial_pages
 from monitor.web.api.advance import advance_orders
 from monitor.web.api.declaration import declaration_orders
 from monitor.web.api.document import agency_documents
+from monitor.web.api.mailbox_login import mailbox_logins
 from monitor.web.api.orders import incident_orders
 from monitor.web.api.override import override_orders
-from monitor.web.api.password import mailbox_passwords
 from monitor.web.api.silence import silence_orders
 from monitor.web.duty.incident import incident_pages
 from monitor.web.duty.rotas import rota_pages
@@ -391,7 +391,7 @@ async def house(
             advance_orders(advance),
             override_orders(desk),
             agency_documents(site.editor),
-            mailbox_passwords(site.editor),
+            mailbox_logins(site.editor),
         ]
         once = OrderBook(Answers(database, most=MOST_KEPT), clock, lifecycle)
         app = portal(service, ["localhost"], service, gate=gate, pages=pages, once=once, parts=parts)

@@ -140,6 +140,7 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "PUT /api/v1/agencies/{code}/document": ("own", {"officer", "admin"}),
     "DELETE /api/v1/agencies/{code}/document": ("ours", {"admin"}),
     "PUT /api/v1/agencies/{code}/mailboxes/{key}/password": ("own", {"officer", "admin"}),
+    "PUT /api/v1/agencies/{code}/mailboxes/{key}/application": ("own", {"officer", "admin"}),
     "GET /api/v1/incidents": ("part", READERS),
     "GET /api/v1/incidents/{number}": ("own", READERS),
     "GET /api/v1/notices": ("part", READERS),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import re
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from secrets import token_urlsafe
 from urllib.parse import parse_qs, urlsplit
@@ -20,13 +22,14 @@ from monitor.config.service.consent import ConsentWay
 from monitor.service.portal.mailbox_setup import ChosenServers, ConfiguredSite, ServerChoice, SetupRefused
 from monitor.store.schema.tables import journal
 from pantau_lab.mail import Account, LabNetwork, MailSystem, SystemPlan
-from pantau_lab.oauth import AuthorizationServer, app
+from pantau_lab.oauth import AuthorizationServer, LabServiceAccount, TokenEndpointFault, app
 from pantau_lab.serving import serve
 from probes.credentials.oauth_endpoint import Client
+from probes.credentials.service_account import GOOGLE_SCOPE
 from probes.model.mailbox import Security, Server
 from probes.stranger.session import Protocol
 from probes.stranger.whereabouts import MailPlatform
-from tests.integration.watching import laid_out
+from tests.integration.watching import agency, laid_out
 from tests.unit.monitor.web.premises import SetupPremises
 from tests.unit.monitor.web.signed import House, house
 from tests.unit.probes.standin import ImapStandIn, listening
@@ -206,7 +209,6 @@ async def test_only_an_address_of_the_agency_is_searched_for(officer: httpx.Asyn
     assert "Domain agensi anda: jcm.gov.my." in (await officer.get(f"{NEW}?lang=ms")).text
     for address, said in (
         ("bukan alamat", "bukan alamat e-mel"),
-        ("PANTAU@jcm.gov.my", "Sudah ada peti mel"),
         ("orang@mdc.gov.my", "di luar domain"),
         ("orang@gmail.com", "di luar domain"),
         ("orang@jcm.gov.my.penyerang.my", "di luar domain"),
@@ -484,3 +486,136 @@ async def test_where_the_site_is_registered_nowhere_an_administrator_is_needed(o
     answer = await officer.post(address, data=at("imap.gmail.com"))
     assert (answer.status_code, "tidak disediakan di sini" in answer.text) == (422, True)
     assert 'value="consent"' not in answer.text
+
+
+# -- an administrator's delegation ---------------------------------------------------------------------------------------
+
+#: Whose servers the lab's are taken for.
+OWN = ("localhost",)
+ACCOUNT = LabServiceAccount()
+
+
+@pytest.fixture
+async def provider(premises: SetupPremises) -> AsyncIterator[AuthorizationServer]:
+    """Open an authorization server of the domain's, whose tokens are shown to the lab's servers."""
+    account = LabServiceAccount()
+    server = AuthorizationServer(username=ADDRESS, service_account=account)
+    async with serve(app(server)) as url:
+        premises.token_url, premises.own_servers = f"{url}/token", OWN
+        yield server
+
+
+GOOGLE = {"way": "google", "service_account": ACCOUNT.file()}
+MICROSOFT = {"way": "microsoft", "tenant": "", "client_id": "pantau-ujian", "client_secret": "rahsia-klien"}
+
+
+async def test_without_an_application_it_is_said_what_has_to_be_allowed_where(officer: httpx.AsyncClient) -> None:
+    page = (await officer.get(f"{await begun(officer)}?lang=en")).text
+    # Whose the domain is nobody knows: both are there.
+    assert "Domain-wide delegation" in page
+    assert f"Add-MailboxPermission -Identity {ADDRESS}" in page
+    assert "That key opens every mailbox of the domain" in page
+    assert "Its domain or id; empty: jcm.gov.my".lower() in page.lower()
+
+
+#: What the provider has against it, and what the officer reads.
+NO_TOKEN: dict[str, tuple[dict[str, str], str]] = {
+    "scope": (GOOGLE, "the provider does not let this application in"),
+    "delegated": (GOOGLE, "the provider does not let this application in"),
+    "user": (GOOGLE, "the provider knows no such mailbox"),
+    "key": (GOOGLE, "refuses the application's key or secret"),
+    "clock": (GOOGLE, "Pantau's clock and the provider's differ"),
+    "secret": ({**MICROSOFT, "client_secret": "salah"}, "refuses the application's key or secret"),
+    "grant": (MICROSOFT, "refuses the application's key or secret"),
+    "tenant": (MICROSOFT, "the provider knows no such tenant, or not this application in it"),
+    "away": (MICROSOFT, "does not answer"),
+}
+
+
+async def test_what_the_provider_has_against_an_application_is_said_with_what_to_do(
+    system: MailSystem, officer: httpx.AsyncClient, provider: AuthorizationServer
+) -> None:
+    faults = {
+        "delegated": TokenEndpointFault.UNAUTHORIZED_CLIENT,
+        "tenant": TokenEndpointFault.UNAUTHORIZED_CLIENT,
+        "grant": TokenEndpointFault.INVALID_GRANT,
+        "away": TokenEndpointFault.UNAVAILABLE,
+    }
+    address = await begun(officer)
+    for wrong, (form, said) in NO_TOKEN.items():
+        provider.trouble = faults.get(wrong, TokenEndpointFault.NONE)
+        provider.username = "lain@jcm.gov.my" if wrong == "user" else ADDRESS
+        back = timedelta(hours=1 if wrong == "clock" else 0)
+        provider.clock = partial(_ago, back)
+        provider.service_account = account = LabServiceAccount(scopes=set() if wrong == "scope" else {GOOGLE_SCOPE})
+        if wrong == "key":
+            account.renew_key()
+        answer = await officer.post(address, data=typed(system, **form))
+        assert answer.status_code == 303, answer.text
+        page = html.unescape((await officer.get(f"{address}?lang=en")).text)
+        assert said in page, wrong
+        assert "What to do: " in page
+        # No server was asked for its opinion, and nobody is told who refused in which words.
+        assert not [each for each in ("invalid_grant", "unauthorized_client", "AADSTS", "rahsia-klien") if each in page]
+
+
+def _ago(span: timedelta) -> datetime:
+    return datetime.now(UTC) - span
+
+
+async def test_an_application_that_the_mail_server_does_not_let_in_is_told_apart(
+    system: MailSystem, officer: httpx.AsyncClient, provider: AuthorizationServer
+) -> None:
+    address = await begun(officer)
+    for form in (GOOGLE, MICROSOFT):
+        await officer.post(address, data=typed(system, **form))
+        page = (await officer.get(f"{address}?lang=en")).text
+        # The lab's servers take no tokens; so much is said before any is shown.
+        assert "the server does not take this way of signing in" in page
+    assert [form["grant_type"] for form in provider.asked] == [
+        "urn:ietf:params:oauth:grant-type:jwt-bearer",
+        "client_credentials",
+    ]
+    assert provider.asked[1]["scope"] == "https://outlook.office365.com/.default"
+
+
+NO_APPLICATION: list[tuple[dict[str, str], str]] = [
+    ({**GOOGLE, "service_account": ""}, "Paste the service account"),
+    ({**GOOGLE, "service_account": '{"type": "authorized_user", "private_key": "rahsia"}'}, "no whole JSON file"),
+    ({**MICROSOFT, "tenant": "../lain"}, "A tenant is a domain or an id"),
+    ({**MICROSOFT, "client_id": "a/b"}, "letters, digits and hyphens"),
+    ({**MICROSOFT, "client_secret": ""}, "The client secret is empty"),
+    ({**MICROSOFT, "client_secret": " rahsia"}, "begins or ends with a blank"),
+    ({**MICROSOFT, "reading_host": "imap.penyerang.example"}, "own servers only"),
+]
+
+
+async def test_what_is_no_application_or_would_be_shown_to_strangers_is_not_tried_and_no_secret_comes_back(
+    system: MailSystem, officer: httpx.AsyncClient, provider: AuthorizationServer
+) -> None:
+    address = await begun(officer)
+    for form, said in NO_APPLICATION:
+        answer = await officer.post(f"{address}?lang=en", data=typed(system, **form))
+        assert (answer.status_code, said in html.unescape(answer.text)) == (422, True), form
+        assert not [each for each in ("rahsia", "PRIVATE") if each in answer.text]
+    assert provider.asked == []
+
+
+async def test_a_mailbox_that_is_there_is_set_up_again_under_its_name(
+    place: House, network: LabNetwork, system: MailSystem, officer: httpx.AsyncClient
+) -> None:
+    await place.site.write(JCM=agency("JCM").replace("address: pantau@", "address: kaunter@"))
+    before = await place.site.text()
+    address = await begun(officer, ADDRESS.upper())
+    page = (await officer.get(f"{address}?lang=en")).text
+    assert "have this mailbox already (utama)" in page
+    await officer.post(address, data=typed(system, password=secret(network), **USUAL))
+    page = (await officer.get(address)).text
+    assert 'name="name"' not in page
+    kept = await officer.post(f"{address}/save", data={"name": "lain"})
+    assert kept.status_code == 303, kept.text
+    text = await place.site.text()
+    assert "lain:" not in text
+    assert text.count("address:") == before.count("address:")
+    assert f"address: {ADDRESS}" in text
+    assert f"username: {ADDRESS}, password_kept: typed-" in text

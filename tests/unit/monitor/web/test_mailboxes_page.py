@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from sqlalchemy import select
 
 from monitor.access.locked import SecretPurpose
+from monitor.config.files.document import document_of
 from monitor.config.files.secret import TypedSecret
 from monitor.config.loading import load, stored_source
 from monitor.model.document import Pen, digest_of
@@ -20,8 +22,9 @@ from monitor.store.schema.tables import journal
 from monitor.store.upkeep.keyring import Keyring, new_key
 from monitor.store.upkeep.secrets import Secrets
 from monitor.web.page import Tongue, words
+from pantau_lab.oauth import LabServiceAccount
 from probes.model.bounds import OutOfBounds
-from probes.model.mailbox import Password, Withheld
+from probes.model.mailbox import OAuth, Password, Withheld
 from tests.integration.watching import agency
 from tests.unit.monitor.web.signed import KEY, House, house
 
@@ -291,6 +294,98 @@ async def test_while_the_key_is_lost_nothing_is_typed_anew_and_all_else_is_edite
     assert await kept(place) == before
     fields = {"form": "drop_mailbox", "key": "kaunter", "started_from": digest_of(await place.site.text())}
     assert (await officer.post(PAGE, data=fields)).status_code == 303
+
+
+ACCOUNT = LabServiceAccount()
+#: Of a mailbox at Google, and at Microsoft.
+GOOGLE = {
+    "smtp.host": "smtp.gmail.com",
+    "imap.host": "imap.gmail.com",
+    "imap.security": "implicit",
+    "application": "google",
+    "service_account": ACCOUNT.file(),
+}
+MICROSOFT = {
+    "smtp.host": "smtp.office365.com",
+    "smtp.security": "starttls",
+    "imap.host": "outlook.office365.com",
+    "imap.security": "implicit",
+    "application": "microsoft",
+    "tenant": "jcm.gov.my",
+    "client_id": "0000-pantau",
+    "client_secret": SECRET,
+}
+
+
+async def test_a_mailbox_is_signed_in_to_as_an_application_in_the_place_of_a_password_and_back(
+    place: House, officer: httpx.AsyncClient
+) -> None:
+    for form, way, source in (
+        (GOOGLE, {"provider": "google", "flow": "service_account", "client_id": ACCOUNT.client_id}, "service_account"),
+        (
+            MICROSOFT,
+            {"provider": "microsoft", "tenant": "jcm.gov.my", "flow": "client_credentials", "client_id": "0000-pantau"},
+            "client_secret",
+        ),
+    ):
+        name = str(form["application"])
+        answer = await added(place, officer, **form, key=name, address=f"{name}@jcm.gov.my", password="")
+        assert answer.status_code == 303, answer.text
+        oauth = document_of(await place.site.text(), "JCM").data["mailboxes"][name]["login"]["oauth"]
+        assert oauth == {**way, f"{source}_kept": oauth[f"{source}_kept"]}
+        login = place.site.configuration.registry.mailboxes[f"JCM/{name}"].mailbox.login
+        assert isinstance(login, OAuth)
+        secret = (await kept(place))[oauth[f"{source}_kept"]]
+        # It is for the endpoint, too.
+        assert any(each.startswith("https://") for each in secret.hearers)
+        pages = [await officer.get(PAGE), await officer.get("/agencies/JCM/settings")]
+        assert not [page for page in pages if SECRET in page.text or "PRIVATE" in page.text]
+        back = {**BOX, **form, "key": name, "address": f"{name}@jcm.gov.my", "application": "", "password": ANOTHER}
+        # Of Microsoft's it is warned that passwords are not taken there.
+        assert (await send(place, officer, "mailbox", **back)).status_code in {200, 303}
+        login = document_of(await place.site.text(), "JCM").data["mailboxes"][name]["login"]
+        assert login.keys() == {"username", "password_kept"}
+
+
+async def test_an_application_that_is_none_or_would_be_shown_to_strangers_is_said_at_its_fields(
+    place: House, officer: httpx.AsyncClient
+) -> None:
+    for form, said in (
+        ({**GOOGLE, "service_account": "{}"}, "no whole JSON file"),
+        ({**GOOGLE, "imap.host": "imap.penyerang.example"}, "own servers only"),
+        ({**MICROSOFT, "client_secret": ""}, "The client secret is empty"),
+        ({**MICROSOFT, "application": "lain"}, "no whole JSON file"),
+    ):
+        answer = await added(place, officer, **form, password="")
+        assert (answer.status_code, said in shown(answer)) == (422, True), form
+        assert SECRET not in answer.text
+        assert "PRIVATE" not in answer.text
+    assert await kept(place) == {}
+
+
+async def test_a_program_lets_an_application_in_that_nothing_can_read(place: House, officer: httpx.AsyncClient) -> None:
+    await added(place, officer, **{**GOOGLE, "application": ""})
+    url = "/api/v1/agencies/JCM/mailboxes/kaunter/application"
+
+    async def put(**said: str) -> httpx.Response:
+        headers = {"If-Match": f'"{digest_of(await place.site.text())}"'}
+        return await officer.put(url, json=said, headers=headers)
+
+    done = await put(platform="google", service_account=ACCOUNT.file())
+    assert (done.status_code, done.json()["problems"]) == (200, []), done.text
+    assert "PRIVATE" not in done.text
+    login = document_of(await place.site.text(), "JCM").data["mailboxes"]["kaunter"]["login"]
+    assert login["oauth"]["flow"] == "service_account"
+    assert (await kept(place))[login["oauth"]["service_account_kept"]].get_secret_value() == json.dumps(
+        json.loads(ACCOUNT.file())
+    )
+    for said, why in (
+        ({"platform": "google", "service_account": "rahsia"}, "no whole JSON file"),
+        ({"platform": "google"}, "service_account is missing"),
+        ({"platform": "microsoft", "client_id": "a", "client_secret": "rahsia"}, "below office365.com"),
+    ):
+        refused = await put(**said)
+        assert (refused.status_code, why in refused.text, "rahsia" in refused.text) == (409, True, False), refused.text
 
 
 async def test_a_program_sets_a_password_that_nothing_can_read(place: House, officer: httpx.AsyncClient) -> None:

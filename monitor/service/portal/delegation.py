@@ -1,0 +1,115 @@
+"""An application that a mail administrator lets into mailboxes, in nobody's presence: what is typed of one, and how it asks for tokens.
+
+At Google a service account with domain-wide delegation, at Microsoft a client with its own credentials.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+from monitor.config.agency.oauth import MICROSOFT_SCOPE, Flow, KnownAuthorizationServer, is_tenant, usual_endpoint
+from monitor.config.fields.trust import Trust
+from monitor.config.service.consent import GOOGLE_SERVERS, MICROSOFT_SERVERS
+from probes.credentials.oauth import Issuer
+from probes.credentials.oauth_endpoint import Client, ClientCredentials
+from probes.credentials.service_account import GOOGLE_SCOPE, BadServiceAccountError, Delegated, ServiceAccount
+from probes.stranger.whereabouts import MailPlatform
+
+#: What is secret of what is typed of one.
+APPLICATION_SECRETS: Final = ("client_secret", "service_account")
+#: In characters, of an id and of a client secret.
+_LONGEST: Final = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DelegationDesk:
+    """Where applications ask for tokens at one provider, and the servers that are shown those."""
+
+    token_url: str
+    servers: tuple[str, ...]
+    tls: ssl.SSLContext = field(repr=False)
+
+
+class BadApplicationError(Exception):
+    """What was typed is no application. The message is a key of the pages' words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Application:
+    """An application, as its administrator has handed it over."""
+
+    platform: MailPlatform
+    client_id: str
+    #: Microsoft's.
+    tenant: str = ""
+    #: Its client secret, or the JSON of its key.
+    secret: str = field(repr=False)
+
+    @classmethod
+    def read(cls, platform: MailPlatform, typed: Mapping[str, str], domain: str) -> Self:
+        """Read what was typed by "tenant", "client_id", "client_secret" and "service_account". Raise `BadApplicationError`.
+
+        *domain*: of the mailbox; Microsoft knows a tenant by each of its domains.
+        """
+        if platform is MailPlatform.GOOGLE:
+            text = typed.get("service_account", "").strip()
+            if not text:
+                raise BadApplicationError("no_account")
+            try:
+                account = ServiceAccount.read(text)
+            except BadServiceAccountError:
+                raise BadApplicationError("bad_account") from None
+            return cls(platform=platform, client_id=account.client_id, secret=json.dumps(json.loads(text)))
+        tenant = typed.get("tenant", "").strip().lower() or domain
+        client_id, secret = typed.get("client_id", "").strip(), typed.get("client_secret", "")
+        if not is_tenant(tenant) or len(tenant) > _LONGEST:
+            raise BadApplicationError("bad_tenant")
+        if not client_id or not client_id.replace("-", "").isalnum() or len(client_id) > _LONGEST:
+            raise BadApplicationError("bad_client_id")
+        if not secret.strip():
+            raise BadApplicationError("no_client_secret")
+        if secret != secret.strip() or not secret.isprintable() or len(secret) > _LONGEST:
+            raise BadApplicationError("bad_client_secret")
+        return cls(platform=platform, client_id=client_id, tenant=tenant, secret=secret)
+
+    @property
+    def written(self) -> Mapping[str, str]:
+        """What `login.oauth` of a mailbox says of it, beside its secret."""
+        flow = Flow.SERVICE_ACCOUNT if self.platform is MailPlatform.GOOGLE else Flow.CLIENT_CREDENTIALS
+        tenant = {"tenant": self.tenant} if self.tenant else {}
+        return {"provider": str(self.platform), **tenant, "flow": str(flow), "client_id": self.client_id}
+
+    @property
+    def secrets(self) -> Mapping[str, str]:
+        """Its secret, by the key under which `login.oauth` names it."""
+        return {"service_account" if self.platform is MailPlatform.GOOGLE else "client_secret": self.secret}
+
+    def issuer(self, desk: DelegationDesk, username: str) -> Issuer:
+        """Return who asks for tokens to the mailbox of *username*."""
+        is_google = self.platform is MailPlatform.GOOGLE
+        client = Client(
+            token_url=desk.token_url,
+            client_id=self.client_id,
+            client_secret=None if is_google else self.secret,
+            scope=GOOGLE_SCOPE if is_google else MICROSOFT_SCOPE,
+            tls=desk.tls,
+        )
+        return Delegated(client, ServiceAccount.read(self.secret), username) if is_google else ClientCredentials(client)
+
+
+def delegation_desk(application: Application, trust: Trust) -> DelegationDesk:
+    """Return where an application asks."""
+    return DelegationDesk(
+        token_url=usual_endpoint(KnownAuthorizationServer(application.platform), application.tenant) or "",
+        servers=servers_of(application.platform),
+        tls=trust.context(None),
+    )
+
+
+def servers_of(platform: MailPlatform) -> tuple[str, ...]:
+    """Return the mail servers that tokens of a platform are shown to."""
+    return GOOGLE_SERVERS if platform is MailPlatform.GOOGLE else MICROSOFT_SERVERS

@@ -1,0 +1,161 @@
+"""With what a mailbox is signed in to, over HTTP: it can be set, and never be read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Path, Response
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic_core import PydanticCustomError
+
+from monitor.access.role import Permission
+from monitor.access.visitor import Visitor
+from monitor.config.fields.circular import domain_of, is_within
+from monitor.config.files.document import document_of
+from monitor.config.files.edit import NotEditable
+from monitor.config.loading import called_in_store
+from monitor.model.document import Pen
+from monitor.service.order import NotDone, Unknown
+from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor
+from monitor.service.portal.delegation import Application, BadApplicationError, servers_of
+from monitor.service.portal.typed_mailbox import PROTOCOLS, login_draft
+from monitor.store.upkeep.documents import DocumentsMovedOnError
+from monitor.web.access.gate import Needs, agency_in_path
+from monitor.web.api.bounded import given_orders
+from monitor.web.api.document import OF_WRITING, DocumentWritten, IfMatch, moved_on, seen_version, unusable
+from monitor.web.problem import problems
+from probes.stranger.whereabouts import MailPlatform
+
+_Editor = Annotated[Visitor, Depends(Needs(Permission.EDIT_AGENCY, agency_in_path))]
+_Key = Annotated[str, Path(max_length=64)]
+#: Finds with what a mailbox is signed in to, by how it is written.
+_Way = Callable[[Mapping[str, Any]], str | Application]
+
+#: What is wrong with an application, by the key of the portal's words.
+_WRONG: Final = {
+    "no_account": "service_account is missing: the JSON file of the service account's key",
+    "bad_account": "service_account is no whole JSON file of a service account's key",
+    "bad_tenant": "tenant is no domain and no id",
+    "bad_client_id": "client_id is missing, or no id",
+    "no_client_secret": "client_secret is missing",
+    "bad_client_secret": "client_secret begins or ends with a blank, or holds what cannot be seen",
+}
+
+
+def _sayable(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if not text.strip() or text != text.strip() or not text.isprintable():
+        raise PydanticCustomError("sayable", "is empty, begins or ends with a blank, or holds what cannot be seen")
+    return secret
+
+
+class MailboxPassword(BaseModel):
+    """What a mailbox is signed in to with from now on, at the servers that its document names."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    password: Annotated[SecretStr, Field(min_length=1, max_length=500), AfterValidator(_sayable)]
+
+
+class MailboxApplication(BaseModel):
+    """The application that a mailbox is signed in to with from now on, in nobody's presence: its administrator has let it in."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    platform: MailPlatform
+    service_account: Annotated[SecretStr, Field(max_length=8192)] = SecretStr("")
+    """Google's: the JSON file of the service account's key, as text."""
+    tenant: Annotated[str, Field(max_length=200)] = ""
+    """Microsoft's; default: the domain of the mailbox."""
+    client_id: Annotated[str, Field(max_length=200)] = ""
+    """Microsoft's."""
+    client_secret: Annotated[SecretStr, Field(max_length=200)] = SecretStr("")
+    """Microsoft's."""
+
+    def read(self, mailbox: Mapping[str, Any]) -> Application:
+        """Return the application for a mailbox that is written so. Raise `NotDone`."""
+        typed = {
+            "service_account": self.service_account.get_secret_value(),
+            "tenant": self.tenant,
+            "client_id": self.client_id,
+            "client_secret": self.client_secret.get_secret_value(),
+        }
+        try:
+            application = Application.read(self.platform, typed, domain_of(str(mailbox.get("address", ""))))
+        except BadApplicationError as bad:
+            raise NotDone(_WRONG[str(bad)]) from None
+        own, servers = servers_of(self.platform), [mailbox[each] for each in PROTOCOLS if each in mailbox]
+        if not all(isinstance(each, Mapping) and is_within(str(each.get("host", "")), own) for each in servers):
+            raise NotDone(f"its tokens are shown to servers below {', '.join(own)} only, and the document names others")
+        return application
+
+
+def mailbox_logins(editor: AgencyEditor) -> APIRouter:
+    """Build the routes."""
+    router = given_orders()
+
+    @router.put(
+        "/agencies/{code}/mailboxes/{key}/password",
+        summary="Give a mailbox another password, which is kept encrypted and can be read by nobody",
+        response_model=DocumentWritten,
+        responses=problems(*OF_WRITING),
+        tags=["documents"],
+    )
+    async def put_password(
+        code: str, key: _Key, said: MailboxPassword, visitor: _Editor, if_match: IfMatch = None
+    ) -> Response:
+        password = said.password.get_secret_value()
+        return await _put(editor, (code.upper(), key), lambda _: password, visitor, seen_version(if_match))
+
+    @router.put(
+        "/agencies/{code}/mailboxes/{key}/application",
+        summary="Let a mailbox be signed in to by an application, whose secret is kept encrypted and can be read by nobody",
+        response_model=DocumentWritten,
+        responses=problems(*OF_WRITING),
+        tags=["documents"],
+    )
+    async def put_application(
+        code: str, key: _Key, said: MailboxApplication, visitor: _Editor, if_match: IfMatch = None
+    ) -> Response:
+        return await _put(editor, (code.upper(), key), said.read, visitor, seen_version(if_match))
+
+    return router
+
+
+async def _put(editor: AgencyEditor, place: tuple[str, str], way: _Way, visitor: Visitor, seen: str) -> Response:
+    """Let the mailbox of an agency and a key be signed in to in another way. *seen*: the digest of the version that was looked at."""
+    agency, key = place
+    latest = await editor.latest(agency)
+    if latest.digest != seen:
+        # Whoever sets it has seen which servers are told it.
+        return moved_on(agency, latest.digest, seen)
+    may_place = visitor.may(Permission.PLACE_SECRETS, agency)
+    try:
+        draft = await asyncio.to_thread(partial(_drafted, place, latest.text or "", way, seen))
+        answer = await editor.save(draft, by=visitor.by, may_place=may_place, pen=Pen.API)
+    except KeyError:
+        raise Unknown(f"{agency} has no mailbox '{key[:40]}'") from None
+    except (NotEditable, DocumentsMovedOnError) as why:
+        raise NotDone(str(why)) from None
+    if answer.theirs is not None:
+        return moved_on(agency, answer.theirs.digest, seen)
+    if answer.is_refused or answer.written is None:
+        return unusable(answer, called_in_store(agency), sees_all=may_place)
+    written = DocumentWritten(
+        agency=agency, digest=answer.written.digest, taken=answer.taken, problems=[str(e) for e in answer.problems]
+    )
+    headers = {"ETag": f'"{written.digest}"'}
+    return Response(written.model_dump_json(), media_type="application/json", headers=headers)
+
+
+def _drafted(place: tuple[str, str], text: str, way: _Way, seen: str) -> AgencyDraft:
+    """Return the draft. Raise `NotEditable`, `NotDone`, or `KeyError` where there is no such mailbox."""
+    agency, key = place
+    mailboxes = document_of(text, agency).data.get("mailboxes")
+    mailbox = mailboxes[key] if isinstance(mailboxes, Mapping) else None
+    if not isinstance(mailbox, Mapping):
+        raise KeyError(key)
+    return login_draft(agency, text, seen, key, way(mailbox))
