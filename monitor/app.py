@@ -72,6 +72,7 @@ from monitor.service.portal.agency_editor import AgencyEditor
 from monitor.service.portal.documents import DocumentWriter
 from monitor.service.portal.mailbox_setup import ConfiguredSite, MailboxSetups
 from monitor.service.portal.once import MOST_KEPT, OrderBook
+from monitor.service.portal.renewals import Renewals
 from monitor.service.portal.rota_feed import FeedDesk
 from monitor.service.portal.trials import Trials
 from monitor.service.portal.worklist import Worklist
@@ -149,6 +150,8 @@ log = structlog.get_logger()
 _OWN_WORK = timedelta(hours=1)
 #: How often the service manager is told how the service does.
 _STATUS_EVERY = timedelta(seconds=5)
+#: How soon what could not be kept is tried again.
+_RENEWED = timedelta(seconds=30)
 #: How often it is looked whether another service goes by other documents, as the pulse has last read it.
 _PACE = timedelta(seconds=5)
 
@@ -164,7 +167,8 @@ class App:
         #: The store's, once that is open.
         self._clock: Clock = SystemClock()
         self._metrics = Metrics(version=version("pantau"), now=self._now)
-        self._memory = Memory()
+        self._renewals = Renewals()
+        self._memory = Memory(rotations=self._renewals.rotation)
         self._pins = Derived(self._configuration, pin_book)
         self._stopping = asyncio.Event()
         self._reload_wanted = asyncio.Event()
@@ -238,6 +242,7 @@ class App:
             self._restorer.keep(),
             keep_showing_mailboxes(self._metrics, self._watch),
             self._around.lag.keep_measuring(self._metrics),
+            keep_doing("renewed tokens", self._renewals.catch_up, _RENEWED),
             keep_setting_aside(),
             self._keep_name(),
             keep_doing("days", self._daybook.look, LOOKS),
@@ -439,8 +444,10 @@ class App:
         door = self._configuration().settings.portal
         hosts = ["localhost", "127.0.0.1", "[::1]", faces[0].getsockname()[0], *([door.host] if door else [])]
         users = Users(self._database)
-        safe = Safe(Secrets(self._database), self._clock, door.keyring() if door else None)
+        secrets = Secrets(self._database)
+        safe = Safe(secrets, self._clock, door.keyring() if door else None)
         await safe.look()
+        self._renewals.open(secrets, safe, self._clock)
         factors = SecondFactors(self._database)
         authenticator = (
             Authenticator(

@@ -46,6 +46,8 @@ class SecretPurpose(StrEnum):
     ONE_TIME_OFFER = "one_time_offer"
     #: Of a mailbox, by the name that documents have of it.
     MAILBOX = "mailbox"
+    #: The refresh token that a provider gave in exchange for one of a mailbox, by the same name.
+    RENEWED = "renewed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)

@@ -51,6 +51,7 @@ from monitor.model.said import said
 from monitor.runtime.kinds import check_kinds
 from monitor.store.upkeep.apart import DocumentsAwayError
 from monitor.store.upkeep.documents import read_documents
+from probes.credentials.oauth_endpoint import Rotations
 from probes.model.check import CheckKind
 
 
@@ -105,6 +106,8 @@ class Memory:
     in_force: Registry | None = None
     #: What people have typed in the portal, as far as documents name it.
     typed: ReadSecrets = field(default_factory=dict, repr=False)
+    #: Which refresh token follows one of those; `None`: that is known in memory only.
+    rotations: Rotations | None = None
     #: A reading in a thread whose caller has been cancelled goes on to its end.
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -278,7 +281,9 @@ def _load(
             findings["agencies"].error(str(error), "the same, once it can be read again")
             away, documents = error, ()
     wording = memory.same_wording(read_texts(settings, findings))
-    vault = replace(vault, typed=TypedSecrets(settings, known.typed, memory.typed))
+    vault = replace(
+        vault, typed=TypedSecrets(settings, known.typed, memory.typed, is_followed=memory.rotations is not None)
+    )
     filed = _read_agencies(documents, vault, provision, known.checks, memory)
     others = [each.checked.copy() for each in filed]
     for each, found in zip(filed, others, strict=True):
@@ -291,7 +296,13 @@ def _load(
     loaded = _loaded((findings, *others, *days), environ)
     if loaded.errors or settings is None or wording is None:
         return replace(loaded, away=away)
-    registry = build_registry({agency.agency: agency for agency in agencies}, settings, memory.trust, memory.in_force)
+    registry = build_registry(
+        {agency.agency: agency for agency in agencies},
+        settings,
+        memory.trust,
+        memory.in_force,
+        rotations=memory.rotations,
+    )
     found_in = {agency.agency: each for agency, each in zip(agencies, others, strict=True)}
     check_timetable(registry, build_mail_providers(settings.providers), {"": findings, **found_in})
     check_shared_domains(registry.agencies, found_in)

@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import httpx2
@@ -27,8 +27,22 @@ from probes.model.reply import shortened
 _log = structlog.get_logger(__name__)
 
 
+class RefreshTokens(Protocol):
+    """The refresh token to use next: the one that was consented to, until it is exchanged for another (RFC 6749 6, RFC 9700 4.14.2)."""
+
+    async def current(self) -> str:
+        """Return the token to use. Raise `NoAccessToken` when that cannot be known."""
+
+    async def turn(self, following: str) -> None:
+        """Use *following* from now on. Whether it could be kept for longer is no matter of the caller's."""
+
+
+#: Says which refresh token to use next, by the name of the one that was typed, and itself.
+Rotations = Callable[[str, str], RefreshTokens]
+
+
 class Rotation:
-    """The refresh token to use next: the configured one until it is exchanged for another (RFC 6749 6, RFC 9700 4.14.2).
+    """Implements `RefreshTokens` in memory, or in a file.
 
     Without *file* the other one is kept in memory only: after a restart, or a change of the mailbox, the configured one
     is used again, which is taken for theft where they rotate strictly. *file* belongs to Pantau; it says which configured token it
@@ -177,7 +191,7 @@ class ClientCredentials:
 class RefreshToken:
     """Asks with a refresh token that a person consented to once (RFC 6749 6)."""
 
-    def __init__(self, client: Client, rotation: Rotation, *, clock: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(self, client: Client, rotation: RefreshTokens, *, clock: Callable[[], datetime] = _utc_now) -> None:
         self._client = client
         self._rotation = rotation
         self._clock = clock

@@ -18,7 +18,7 @@ from monitor.store.probing.records import Applied
 from monitor.store.schema.tables import journal, kept_secret
 from monitor.store.upkeep.apart import DocumentsAwayError
 from monitor.store.upkeep.documents import Documents, DocumentsMovedOnError, read_documents
-from monitor.store.upkeep.secrets import read_secrets
+from monitor.store.upkeep.secrets import Renewed, Secrets, read_secrets
 from tests.unit.alerts.people import MINUTE, T0
 
 Open = Callable[[], AbstractAsyncContextManager[Database]]
@@ -224,8 +224,11 @@ async def test_what_no_document_names_any_more_is_forgotten(database: Database) 
     secrets = {NAME: LOCKED, OTHER: LOCKED}
     await documents.write({}, both, [], pen=Pen.PORTAL, by="Siti", now=T0, secrets=secrets)
 
+    # With a refresh token what came in exchange for it.
+    assert await Secrets(database).renew(NAME, Renewed(secret=LOCKED, at=T0))
+
     await write(documents, written("JCM", f"# was {NAME}\n"))
-    assert await kept(database) == [NAME, OTHER]
+    assert await kept(database) == [NAME, NAME, OTHER]
     await write(documents, written("JCM", "nothing\n"))
     assert await kept(database) == [OTHER]
     await write(documents, gone=("MDC",))

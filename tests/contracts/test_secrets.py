@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import select, update
@@ -17,7 +17,7 @@ from monitor.service.order import NotDone
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import journal, kept_secret
 from monitor.store.upkeep.keyring import Keyring, SecretLockedError, new_key
-from monitor.store.upkeep.secrets import Secrets, drop_secret, keep_secret
+from monitor.store.upkeep.secrets import Renewed, Secrets, drop_secret, keep_secret
 from tests.unit.alerts.people import T0
 
 OLD, NEW = new_key(), new_key()
@@ -100,6 +100,24 @@ async def test_all_secrets_come_under_the_new_key_and_the_old_is_needed_no_more(
         ("Pentadbir Contoh", "100"),
         ("Pentadbir Contoh", "50"),
     ]
+
+
+async def test_of_tokens_that_came_in_exchange_the_latest_stays_whoever_writes_last(database: Database) -> None:
+    name, secrets = "typed-aaaabbbbccccdddd", Secrets(database)
+    typed = SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name)
+    async with database.write() as connection:
+        await keep_secret(connection, typed, Keyring(OLD).encrypt(typed, "{}"), ENTRY)
+    come = [
+        Renewed(secret=Ciphertext(key_id="1", text=str(second)), at=T0 + timedelta(seconds=second))
+        for second in range(6)
+    ]
+    assert all(await asyncio.gather(*(secrets.renew(name, each) for each in (*come[3:], *come[:3]))))
+    assert await secrets.renewed(name) == come[-1]
+    # Of two that came at one moment the last to be written counts, and the typed one is as it was.
+    again = Renewed(secret=Ciphertext(key_id="1", text="lagi"), at=come[-1].at)
+    assert await secrets.renew(name, again)
+    assert await secrets.renewed(name) == again
+    assert await safe(database, OLD).secret(typed) == "{}"
 
 
 class Killed(BaseException):

@@ -18,6 +18,7 @@ from monitor.config.files.section import File, Host, KeptFile, Line, MailAddress
 from monitor.model.mail_provider import KNOWN
 from monitor.model.said import said
 from probes.credentials.oauth import KeptTokens
+from probes.credentials.oauth_endpoint import Rotations
 from probes.credentials.oauth_local import TokenCommand, TokenFile
 from probes.model.bounds import Bounds
 from probes.model.mailbox import Mailbox, OAuth, Password, Security, Server, Withheld
@@ -52,10 +53,10 @@ class LoginSettings(Section):
         }
         return {key: secret for key, secret in found.items() if isinstance(secret, TypedSecret)}
 
-    def build(self, trust: Trust) -> Password | OAuth:
-        """Return what probes sign in with. Raise `NoTrust` when a file of authorities cannot be used."""
+    def build(self, trust: Trust, rotations: Rotations | None = None) -> Password | OAuth:
+        """Return what probes sign in with. Raise `NoTrust` when a file of authorities cannot be used. *rotations*: see `OAuthSettings`."""
         if self.oauth is not None:
-            return OAuth(username=self.username, tokens=KeptTokens(self.oauth.build(trust, self.username)))
+            return OAuth(username=self.username, tokens=KeptTokens(self.oauth.build(trust, self.username, rotations)))
         if self.token_file is not None:
             return OAuth(username=self.username, tokens=TokenFile(self.token_file))
         if self.token_command is not None:
@@ -182,7 +183,7 @@ class MailboxSettings(Section):
         """Return those that would be told a secret, and whom it was not typed for."""
         return () if secret.why else sorted(self.hearers - secret.hearers)
 
-    def build(self, name: str, trust: Trust, bounds: Bounds) -> Mailbox:
+    def build(self, name: str, trust: Trust, bounds: Bounds, rotations: Rotations | None = None) -> Mailbox:
         """Return the mailbox as probes use it, called *name*. Raise `NoTrust` when a `ca_file` cannot be used.
 
         *bounds*: of servers whose names others than operators may have written (docs/adr/0055).
@@ -201,7 +202,7 @@ class MailboxSettings(Section):
             ),
             "",
         )
-        login = Withheld(username=self.login.username, why=why) if why else self.login.build(trust)
+        login = Withheld(username=self.login.username, why=why) if why else self.login.build(trust, rotations)
 
         return Mailbox(
             name=name,

@@ -15,7 +15,7 @@ from monitor.config.files.secret import TypedSecret
 from monitor.config.files.section import File, KeptFile, Line, Section
 from monitor.model.said import said
 from probes.credentials.oauth import Issuer
-from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, Rotation
+from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, Rotation, Rotations
 from probes.credentials.service_account import GOOGLE_SCOPE, BadServiceAccountError, Delegated, ServiceAccount
 
 #: Exchange Online takes no other for a service's own token.
@@ -85,8 +85,11 @@ class OAuthSettings(Section):
             return self.token_url
         return None if self.provider is None else usual_endpoint(self.provider, self.tenant)
 
-    def build(self, trust: Trust, username: str) -> Issuer:
-        """Return who asks for tokens to the mailbox of *username*. Raise `NoTrust` when `ca_file` cannot be used."""
+    def build(self, trust: Trust, username: str, rotations: Rotations | None = None) -> Issuer:
+        """Return who asks for tokens to the mailbox of *username*. Raise `NoTrust` when `ca_file` cannot be used.
+
+        *rotations*: which refresh token follows one that was typed; `None`: that is known in memory.
+        """
         client = Client(
             token_url=self.endpoint or "",
             client_id=self.client_id,
@@ -99,7 +102,10 @@ class OAuthSettings(Section):
             return Delegated(client, ServiceAccount.read(self.service_account.get_secret_value()), username)
         if self.refresh_token is None:
             return ClientCredentials(client)
-        return RefreshToken(client, Rotation(self.refresh_token.get_secret_value(), self.rotation_file))
+        token = self.refresh_token.get_secret_value()
+        if rotations is not None and isinstance(self.refresh_token, TypedSecret) and self.rotation_file is None:
+            return RefreshToken(client, rotations(self.refresh_token.name, token))
+        return RefreshToken(client, Rotation(token, self.rotation_file))
 
 
 #: What each flow asks with.

@@ -29,19 +29,20 @@ class NoSecret(Exception):
 class TypedSecret(SecretStr):
     """A secret that somebody has typed in the portal. It may be given to those whom it was typed for, and to nobody else."""
 
-    def __init__(self, secret: str, *, hearers: Iterable[str] = (), why: str = "") -> None:
-        """*hearers*: whom it was typed for. *why*: it is not to be had, and why; it is empty then."""
+    def __init__(self, secret: str, *, hearers: Iterable[str] = (), why: str = "", name: str = "") -> None:
+        """*hearers*: whom it was typed for. *why*: it is not to be had, and why; it is empty then. *name*: in documents."""
         super().__init__(secret)
+        self.name = name
         self.hearers = frozenset(hearers)
         self.why = why
 
     @classmethod
-    def read(cls, text: str) -> TypedSecret:
+    def read(cls, text: str, name: str = "") -> TypedSecret:
         """Read it as it is kept. Raise `ValueError`."""
         kept = json.loads(text)
         if not isinstance(kept, dict):
             raise ValueError("is no secret")  # noqa: TRY004 - what cannot be read is one error
-        return cls(str(kept.get("secret", "")), hearers=map(str, kept.get("hearers", ())))
+        return cls(str(kept.get("secret", "")), hearers=map(str, kept.get("hearers", ())), name=name)
 
     def written(self) -> str:
         """Return it as it is kept, to be encrypted."""

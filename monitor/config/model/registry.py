@@ -29,6 +29,7 @@ from monitor.config.fields.window import Zone
 from monitor.config.files.section import Code, Domain, Line, Section, Slug
 from monitor.config.model.settings import Settings, Shared
 from monitor.model.route import Direction, Probing, WatchedRoute
+from probes.credentials.oauth_endpoint import Rotations
 from probes.model.bounds import Bounds
 from probes.model.check import NameServers, Premises
 from probes.model.mailbox import Mailbox
@@ -151,10 +152,11 @@ class Registry:
 class _Fitter:
     """Makes mailboxes; one of which nothing has changed is the one that is in use."""
 
-    def __init__(self, trust: Trust, bounds: Bounds, in_use: Mapping[str, Fitted]) -> None:
+    def __init__(self, trust: Trust, bounds: Bounds, in_use: Mapping[str, Fitted], rotations: Rotations | None) -> None:
         self._trust = trust
         self._bounds = bounds
         self._in_use = in_use
+        self._rotations = rotations
         self.made: dict[str, Fitted] = {}
 
     def fit(self, name: str, settings: MailboxSettings) -> Mailbox:
@@ -163,7 +165,7 @@ class _Fitter:
         trust = tuple(map(self._trust.context, files))
         fitted = self._in_use.get(name)
         if fitted is None or (fitted.settings, fitted.trust, fitted.bounds) != (settings, trust, self._bounds):
-            built = settings.build(name, self._trust, self._bounds)
+            built = settings.build(name, self._trust, self._bounds, self._rotations)
             fitted = Fitted(mailbox=built, settings=settings, trust=trust, bounds=self._bounds)
         self.made[name] = fitted
         return fitted.mailbox
@@ -174,14 +176,20 @@ class _Fitter:
 
 
 def build_registry(
-    agencies: Mapping[str, Agency], settings: Settings, trust: Trust, in_force: Registry | None = None
+    agencies: Mapping[str, Agency],
+    settings: Settings,
+    trust: Trust,
+    in_force: Registry | None = None,
+    *,
+    rotations: Rotations | None = None,
 ) -> Registry:
     """Return the registry of *agencies*, which were checked. Mailboxes are called "CODE/key", references by their key.
 
-    Of the registry that is *in_force*, mailboxes and routes are kept that have not changed.
+    Of the registry that is *in_force*, mailboxes and routes are kept that have not changed. *rotations*: which refresh token
+    follows one that was typed.
     """
     in_force = in_force or Registry()
-    fitter = _Fitter(trust, settings.bounds, in_force.mailboxes)
+    fitter = _Fitter(trust, settings.bounds, in_force.mailboxes, rotations)
     references = {name: fitter.fit(name, mailbox) for name, mailbox in settings.references.items()}
     ground = (references, settings.probing, settings.maintenance, settings.time_zone)
     same_ground = ground == in_force.ground

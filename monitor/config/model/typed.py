@@ -19,11 +19,22 @@ ReadSecrets = MutableMapping[str, tuple[Ciphertext, TypedSecret]]
 class TypedSecrets:
     """Finds them, in one reading of the configuration. The store is read when the first is asked for."""
 
-    def __init__(self, settings: Settings | None, fresh: Mapping[str, TypedSecret], known: ReadSecrets) -> None:
-        """*fresh*: those that are about to be kept. *known*: of earlier readings; what is read is put there."""
+    def __init__(
+        self,
+        settings: Settings | None,
+        fresh: Mapping[str, TypedSecret],
+        known: ReadSecrets,
+        *,
+        is_followed: bool = False,
+    ) -> None:
+        """*fresh*: those that are about to be kept. *known*: of earlier readings; what is read is put there.
+
+        *is_followed*: whoever signs in asks which token follows one of these. Otherwise the newest is returned in its place.
+        """
         self._settings = settings
         self._fresh = fresh
         self._known = known
+        self._is_followed = is_followed
 
     def __call__(self, name: str) -> TypedSecret:
         """Return the secret of that name; it says why, when it is not to be had."""
@@ -44,11 +55,19 @@ class TypedSecrets:
 
     @cached_property
     def _kept(self) -> Mapping[str, Ciphertext] | str:
+        return self._of(SecretPurpose.MAILBOX)
+
+    @cached_property
+    def _renewed(self) -> Mapping[str, Ciphertext]:
+        found = {} if self._is_followed else self._of(SecretPurpose.RENEWED)
+        return {} if isinstance(found, str) else found
+
+    def _of(self, purpose: SecretPurpose) -> Mapping[str, Ciphertext] | str:
         if self._settings is None:
             return "what was typed cannot be looked for: the settings cannot be read"
         server = None if self._settings.store is None else self._settings.store.build()
         try:
-            return read_secrets(self._settings.state, server, SecretPurpose.MAILBOX)
+            return read_secrets(self._settings.state, server, purpose)
         except DocumentsAwayError as away:
             return said("what was typed cannot be looked for: {away}", away=away)
 
@@ -62,6 +81,11 @@ class TypedSecrets:
                 "", why="what was typed cannot be read: portal.secrets_key_file names no key that can be read"
             )
         try:
-            return TypedSecret.read(keyring.decrypt(SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name), ciphertext))
+            place = SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name)
+            found = TypedSecret.read(keyring.decrypt(place, ciphertext), name)
+            if (renewed := self._renewed.get(name)) is None:
+                return found
+            place = SecretPlace(purpose=SecretPurpose.RENEWED, owner=name)
+            return TypedSecret(keyring.decrypt(place, renewed), hearers=found.hearers, name=name)
         except (SecretLockedError, ValueError) as why:
             return TypedSecret("", why=said("what was typed cannot be read: {why}", why=why))

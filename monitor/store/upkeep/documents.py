@@ -173,7 +173,8 @@ async def _let_go(connection: AsyncConnection, present: Mapping[str, DocumentVer
     if gone := frozenset[str]().union(*named.values()):
         still = frozenset[str]().union(*(secrets_named(text) for text in {**before, **now}.values()))
         for name in gone - still:
-            await drop_secret(connection, _place(name))
+            for purpose in (SecretPurpose.MAILBOX, SecretPurpose.RENEWED):
+                await drop_secret(connection, SecretPlace(purpose=purpose, owner=name))
 
 
 def _place(name: str) -> SecretPlace:

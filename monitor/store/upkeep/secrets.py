@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import delete, func, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, delete, func, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.record.store import Entry
@@ -17,6 +20,17 @@ from monitor.store.engine import audit
 from monitor.store.schema.tables import kept_secret
 from monitor.store.upkeep.apart import read_apart
 
+#: Who writes what nobody has typed.
+_OURSELVES = "Pantau"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewed:
+    """A token that came in exchange for another, and when."""
+
+    secret: Ciphertext
+    at: datetime
+
 
 class Secrets:
     """Reads and writes them. Raises `StoreAway` when the store is."""
@@ -26,9 +40,7 @@ class Secrets:
 
     async def find(self, place: SecretPlace) -> Ciphertext | None:
         """Return what is kept at a place."""
-        query = select(kept_secret).where(
-            kept_secret.c.purpose == str(place.purpose), kept_secret.c.owner == place.owner
-        )
+        query = select(kept_secret).where(*_at(place))
         async with self._database.read() as connection:
             row = (await connection.execute(query)).one_or_none()
         return None if row is None else Ciphertext(key_id=row.key_id, text=row.ciphertext)
@@ -60,16 +72,31 @@ class Secrets:
             for row in rows
         ]
 
+    async def renewed(self, name: str) -> Renewed | None:
+        """Return the latest token that came in exchange for the typed secret of a name."""
+        query = select(kept_secret).where(*_at(SecretPlace(purpose=SecretPurpose.RENEWED, owner=name)))
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return None if row is None else _renewed(row)
+
+    async def renew(self, name: str, later: Renewed) -> bool:
+        """Keep a token that came in exchange, unless there is a later one; return whether the typed secret is still there."""
+        place = SecretPlace(purpose=SecretPurpose.RENEWED, owner=name)
+        async with self._database.exclusive() as connection:
+            typed = _at(SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name))
+            if (await connection.execute(select(kept_secret.c.owner).where(*typed))).one_or_none() is None:
+                return False
+            there = (await connection.execute(select(kept_secret).where(*_at(place)))).one_or_none()
+            if there is None or there.written_at <= later.at:
+                await _put(connection, place, later.secret, by=_OURSELVES, at=later.at)
+            return True
+
     async def replace(self, changes: Sequence[tuple[SecretPlace, Ciphertext, Ciphertext]], entry: Entry) -> int:
         """Put other ciphertexts of the same secrets in the place of those before; return how many were still those."""
         done = 0
         async with self._database.write() as connection:
             for place, before, after in changes:
-                same = (
-                    kept_secret.c.purpose == str(place.purpose),
-                    kept_secret.c.owner == place.owner,
-                    kept_secret.c.ciphertext == before.text,
-                )
+                same = (*_at(place), kept_secret.c.ciphertext == before.text)
                 values = {"key_id": after.key_id, "ciphertext": after.text}
                 done += (await connection.execute(update(kept_secret).where(*same).values(**values))).rowcount
             await audit.append(connection, [entry])
@@ -89,19 +116,30 @@ def read_secrets(directory: Path, server: PostgresServer | None, purpose: Secret
 
 async def keep_secret(connection: AsyncConnection, place: SecretPlace, secret: Ciphertext, entry: Entry) -> None:
     """Keep a secret in the place of the one before, in the transaction that *connection* is in."""
+    await _put(connection, place, secret, by=entry.actor, at=entry.at)
+
+
+async def drop_secret(connection: AsyncConnection, place: SecretPlace) -> None:
+    """Forget a secret, in the transaction that *connection* is in."""
+    await connection.execute(delete(kept_secret).where(*_at(place)))
+
+
+async def _put(connection: AsyncConnection, place: SecretPlace, secret: Ciphertext, *, by: str, at: datetime) -> None:
     await drop_secret(connection, place)
     values = {
         "purpose": str(place.purpose),
         "owner": place.owner,
         "key_id": secret.key_id,
         "ciphertext": secret.text,
-        "written_by": entry.actor,
-        "written_at": entry.at,
+        "written_by": by,
+        "written_at": at,
     }
     await connection.execute(insert(kept_secret).values(**values))
 
 
-async def drop_secret(connection: AsyncConnection, place: SecretPlace) -> None:
-    """Forget a secret, in the transaction that *connection* is in."""
-    same = (kept_secret.c.purpose == str(place.purpose), kept_secret.c.owner == place.owner)
-    await connection.execute(delete(kept_secret).where(*same))
+def _at(place: SecretPlace) -> tuple[ColumnElement[bool], ...]:
+    return kept_secret.c.purpose == str(place.purpose), kept_secret.c.owner == place.owner
+
+
+def _renewed(row: Row[Any]) -> Renewed:
+    return Renewed(secret=Ciphertext(key_id=row.key_id, text=row.ciphertext), at=row.written_at)

@@ -76,10 +76,10 @@ async def test_what_was_typed_is_taken_up_goes_nowhere_inside_and_is_named_by_an
     key.unlink()
     async with service(place), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", cookies=cookies) as browser:
         browser.headers["Sec-Fetch-Site"] = "same-origin"
+        page = await browser.get(f"{PAGE}?lang=en")
         said = capsys.readouterr().out
         assert "something is lost; all else works without it" in said
         assert "portal.secrets_key_file: the file secrets/key does not exist" in said
-        page = await browser.get(f"{PAGE}?lang=en")
         assert "The key of what was typed here is lost" in page.text
         answer = await add(browser, place, "localhost", key="kedua")
         assert (answer.status_code, "no password can be kept here" in answer.text) == (422, True)

@@ -15,6 +15,7 @@ from monitor.config.files.secret import TypedSecret
 from monitor.config.loading import Memory
 from monitor.config.model.registry import Registry
 from monitor.store.upkeep.keyring import Keyring, new_key
+from probes.credentials.oauth_endpoint import Rotation
 from probes.model.bounds import Bounds, Opening
 from probes.model.mailbox import Password, Withheld
 from tests.ends import imap_of
@@ -198,6 +199,37 @@ def test_a_refresh_token_is_for_its_endpoint_too(ministry: Ministry, key: str) -
     (said,) = problems(ministry)
     assert "login.oauth.refresh_token_kept: was typed for" in said
     assert "and not for https://login.microsoftonline.com/lain.gov.my/oauth2/v2.0/token" in said
+
+
+def test_one_who_follows_nothing_is_given_the_newest_token_and_the_service_the_one_that_was_typed(
+    ministry: Ministry, key: str
+) -> None:
+    endpoint = "https://login.microsoftonline.com/jcm.gov.my/oauth2/v2.0/token"
+    keep(ministry, key, TypedSecret(SECRET, hearers=(*HEARERS, endpoint)))
+    ways = f"oauth: {{provider: microsoft, tenant: jcm.gov.my, flow: refresh_token, client_id: x, refresh_token_kept: {NAME}}}"
+    ministry.edit("jabatan", f"password_kept: {NAME}", ways)
+    with sqlite3.connect(ministry.directory / "state" / "pantau.sqlite") as store:
+        kept = Keyring(key).encrypt(SecretPlace(purpose=SecretPurpose.RENEWED, owner=NAME), "segar-7")
+        row = ("renewed", NAME, kept.key_id, kept.text, "Pantau", "2026-01-02 00:00:00")
+        store.execute("INSERT INTO kept_secret VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def token(memory: Memory) -> str:
+        oauth = registry_of(ministry, memory).mailboxes["JCONTOH/utama"].settings.login.oauth
+        assert oauth is not None
+        assert oauth.refresh_token is not None
+        return oauth.refresh_token.get_secret_value()
+
+    followed: list[tuple[str, str]] = []
+
+    def follow(name: str, typed: str) -> Rotation:
+        followed.append((name, typed))
+        return Rotation(typed)
+
+    assert token(Memory()) == "segar-7"
+    # Another version of the configuration for each renewal would open all its connections anew.
+    assert token(Memory(rotations=follow)) == SECRET
+    assert followed == [(NAME, SECRET)]
+    assert problems(ministry) == []
 
 
 def test_it_shows_nowhere(ministry: Ministry, key: str) -> None:

@@ -1,0 +1,169 @@
+"""Refresh tokens that a provider exchanges, over real sockets: the newest outlives a restart, and two services share it."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from alerts.record.store import Entry, StoreAway
+from monitor.access.locked import Ciphertext, SecretPlace, SecretPurpose
+from monitor.service.access.safe import Safe
+from monitor.service.portal.renewals import Renewals
+from monitor.store.backend.database import Database
+from monitor.store.upkeep.keyring import Keyring, new_key
+from monitor.store.upkeep.secrets import Renewed, Secrets, keep_secret
+from pantau_lab.oauth import AuthorizationServer, app
+from pantau_lab.serving import serve
+from probes.credentials.oauth import NoAccessToken
+from probes.credentials.oauth_endpoint import Client, RefreshToken
+from tests.unit.alerts.people import T0
+
+NAME, TYPED = "typed-aaaabbbbccccdddd", "segar-0"
+KEY = new_key()
+
+
+@dataclass
+class Clock:
+    at: datetime = T0
+
+    def now(self) -> datetime:
+        return self.at
+
+
+@dataclass
+class Hill:
+    """A store, a provider that takes each refresh token once, and services that come and go."""
+
+    database: Database
+    server: AuthorizationServer
+    client: Client
+    clock: Clock = field(default_factory=Clock)
+
+    def service(self, secrets: Secrets | None = None, key: str = KEY) -> tuple[Renewals, RefreshToken]:
+        """Start one."""
+        secrets, renewals = secrets or Secrets(self.database), Renewals()
+        renewals.open(secrets, Safe(secrets, self.clock, Keyring(key)), self.clock)
+        return renewals, RefreshToken(self.client, renewals.rotation(NAME, TYPED))
+
+    @property
+    def asked(self) -> list[str]:
+        """The refresh tokens that were shown."""
+        return [form["refresh_token"] for form in self.server.asked]
+
+
+@pytest.fixture
+async def hill(tmp_path: Path) -> AsyncIterator[Hill]:
+    server = AuthorizationServer(username="pantau@jcm.gov.my", rotates=True)
+    async with Database.open(tmp_path) as database, serve(app(server)) as url:
+        place = SecretPlace(purpose=SecretPurpose.MAILBOX, owner=NAME)
+        async with database.write() as connection:
+            entry = Entry(at=T0, actor="Siti", event="secret typed")
+            await keep_secret(connection, place, Keyring(KEY).encrypt(place, "{}"), entry)
+        client = Client(
+            token_url=f"{url}/token",
+            client_id=server.client_id,
+            client_secret=server.client_secret,
+            tls=ssl.create_default_context(),
+        )
+        yield Hill(database=database, server=server, client=client)
+
+
+async def test_the_next_start_goes_on_with_the_newest_and_nothing_shows_it(hill: Hill, tmp_path: Path) -> None:
+    with capture_logs() as logs:
+        renewals, first = hill.service()
+        for _ in range(2):
+            await first.issue()
+        _, second = hill.service()
+        await second.issue()
+    assert hill.asked == ["segar-0", "segar-1", "segar-2"]
+    assert logs == []
+    assert "segar" not in repr(renewals._at_hand)
+    files = [tmp_path / f"pantau.sqlite{end}" for end in ("", "-wal")]
+    assert not any(b"segar-" in each.read_bytes() for each in files if each.exists())
+
+
+async def test_two_services_on_a_store_take_turns_with_one_token(hill: Hill) -> None:
+    services = [hill.service()[1] for _ in range(2)]
+    for number in range(6):
+        hill.clock.at += timedelta(hours=1)
+        await services[number % 2].issue()
+    assert hill.asked == [f"segar-{number}" for number in range(6)]
+
+
+async def test_a_clock_that_was_put_back_makes_no_token_older(hill: Hill) -> None:
+    for number in range(3):
+        hill.clock.at = T0 - timedelta(days=number)
+        await hill.service()[1].issue()
+    assert hill.asked == ["segar-0", "segar-1", "segar-2"]
+
+
+class Ailing(Secrets):
+    """Takes nothing while it is ill."""
+
+    is_ill = False
+
+    async def renew(self, name: str, later: Renewed) -> bool:
+        if self.is_ill:
+            raise StoreAway("the disk is full")
+        return await super().renew(name, later)
+
+
+async def test_while_the_store_is_away_the_newest_holds_and_it_is_kept_later_but_never_over_a_newer(
+    hill: Hill,
+) -> None:
+    secrets = Ailing(hill.database)
+    renewals, here = hill.service(secrets)
+    secrets.is_ill = True
+    await here.issue()
+    await here.issue()
+    assert hill.asked == ["segar-0", "segar-1"]
+    secrets.is_ill = False
+    await renewals.catch_up()
+    _, there = hill.service()
+    assert await there._rotation.current() == "segar-2"
+
+    # It came here first, and the other's later one is in the store by then.
+    secrets.is_ill = True
+    hill.clock.at += timedelta(hours=1)
+    await renewals.keep(NAME, "lama")
+    hill.clock.at += timedelta(hours=1)
+    await hill.service()[0].keep(NAME, "baharu")
+    secrets.is_ill = False
+    await renewals.catch_up()
+    assert [await each._rotation.current() for each in (here, there, hill.service()[1])] == ["baharu"] * 3
+
+
+async def test_killed_before_it_is_kept_the_next_start_asks_with_the_one_before(hill: Hill) -> None:
+    """As Microsoft has it, which takes the one before until it ends; who takes each once says so."""
+    hill.server.rotates = False
+    secrets = Ailing(hill.database)
+    secrets.is_ill = True
+    renewals, here = hill.service(secrets)
+    await renewals.keep(NAME, "segar-1")
+    await hill.service()[1].issue()
+    assert hill.asked == ["segar-0"]
+    hill.server.refresh_token = "segar-1"
+    with pytest.raises(NoAccessToken, match="invalid_grant"):
+        await hill.service()[1].issue()
+    assert await here._rotation.current() == "segar-1"
+
+
+async def test_what_cannot_be_read_or_belongs_to_nobody_costs_no_token(hill: Hill) -> None:
+    _, here = hill.service()
+    await here.issue()
+    hill.server.refresh_token = TYPED
+    with capture_logs() as logs:
+        await hill.service(key=new_key())[1].issue()
+    assert [each["event"] for each in logs][:1] == ["a renewed refresh token cannot be read"]
+    assert "segar" not in str(logs)
+
+    secrets = Secrets(hill.database)
+    later = Renewed(secret=Ciphertext(key_id="1", text="1.x"), at=hill.clock.at)
+    assert await secrets.renew("typed-tiada", later) is False
+    assert await secrets.renewed("typed-tiada") is None
