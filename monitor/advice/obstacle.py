@@ -114,14 +114,17 @@ _BY_TEXT: Final[Mapping[str, Obstacle]] = {
         "at Google": Obstacle.APP_PASSWORD,
         "at Microsoft": Obstacle.MICROSOFT_PASSWORD,
     }.items()
-}
-#: What an authorization server says of itself: Google's words, and Microsoft's numbers.
-_BY_REFUSAL: Final[Mapping[tuple[str, ...], Obstacle]] = {
-    ("reasonable timeframe",): Obstacle.CLOCK,
-    ("invalid email or user id",): Obstacle.NO_ACCOUNT,
-    ("invalid jwt signature", "account not found", "aadsts7000215", "aadsts7000222"): Obstacle.KEY_REFUSED,
-    ("aadsts700016", "aadsts90002", "aadsts900023"): Obstacle.NO_TENANT,
-    ("unauthorized_client", "aadsts65001"): Obstacle.NOT_DELEGATED,
+} | {
+    f"{Reason.TOKEN_REFUSED}.{usual}": obstacle
+    for usual, obstacle in {
+        "client secret": Obstacle.KEY_REFUSED,
+        "service account": Obstacle.KEY_REFUSED,
+        "unknown application": Obstacle.NO_TENANT,
+        "no consent": Obstacle.NOT_DELEGATED,
+        "not delegated": Obstacle.NOT_DELEGATED,
+        "no such mailbox": Obstacle.NO_ACCOUNT,
+        "clock": Obstacle.CLOCK,
+    }.items()
 }
 _OFF: Final = ("not enabled", "disabled", "switched off", "turned off", "not allowed")
 #: What Exchange Online says when the account is right and IMAP or POP3 is off for it.
@@ -139,8 +142,7 @@ def obstacle_of(mailbox: Mailbox, result: ProbeResult) -> Obstacle | None:
         if (found := _BY_TEXT.get(text_of(case))) is not None:
             return found
     if failure.reason == Reason.TOKEN_REFUSED:
-        refused = (obstacle for words, obstacle in _BY_REFUSAL.items() if case.says(*words))
-        return next(refused, Obstacle.CONSENT)
+        return _BY_TEXT.get(text_of(case), Obstacle.CONSENT)
     return plain_obstacle(failure.reason)
 
 

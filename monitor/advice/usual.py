@@ -120,6 +120,11 @@ USUAL: Mapping[str, Mapping[str, Callable[[Case], bool]]] = {
         "client secret": lambda case: case.says("aadsts7000215", "aadsts7000222", "aadsts7000216", "invalid_client"),
         "no consent": lambda case: case.says("aadsts65001", "aadsts90094", "consent"),
         "unknown application": lambda case: case.says("aadsts700016", "aadsts90002", "aadsts900023", "aadsts500011"),
+        # Google's words for a service account's (RFC 7523); of the clock first, which it calls an invalid JWT, too.
+        "clock": lambda case: case.says("reasonable timeframe"),
+        "not delegated": lambda case: case.says("unauthorized_client"),
+        "no such mailbox": lambda case: case.says("invalid email or user id"),
+        "service account": lambda case: case.says("invalid jwt", "account not found"),
         "refresh token": lambda case: case.says("aadsts700082", "aadsts50173", "aadsts70008", "invalid_grant"),
     },
     Reason.CREDENTIALS_REFUSED: {

@@ -35,6 +35,7 @@ from probes.credentials.consent import (
 )
 from probes.credentials.oauth import NoAccessToken
 from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, Rotation, _bound
+from probes.credentials.service_account import BadServiceAccountError, ServiceAccount
 from probes.domain.exchanger import Exchangers
 from probes.domain.mta_sts import NoPolicy, parsed
 from probes.domain.records import RecordReading, _Asker, _dmarc, _mta_sts, _read, _spf, _tls_rpt
@@ -154,6 +155,16 @@ def _client(octets: bytes) -> Client:
     )
 
 
+def _service_account(octets: bytes) -> None:
+    """What somebody pastes is a key, or said to be none without a word of it."""
+    try:
+        account = ServiceAccount.read(octets.decode("utf-8", "surrogateescape"))
+    except BadServiceAccountError as bad:
+        assert SECRET not in str(bad)
+        return
+    assert account.email
+
+
 def _consent(octets: bytes) -> None:
     """An endpoint gives a code that people may be shown, a consent, or a reason without the secret."""
     out = WayOut(address="https://x.invalid/", state="s", verifier="v")
@@ -267,6 +278,19 @@ TARGETS = (
             + TURN
             + b'{"access_token": "a", "refresh_token": "\\ud800", "error": "\\ud800"}',
         },
+    ),
+    Target(
+        name="service_account",
+        run=_service_account,
+        seeds={
+            "a key that is cut off": b'{"type": "service_account", "client_email": "a@b", "client_id": "1", '
+            b'"private_key_id": "1", "private_key": "-----BEGIN PRIVATE KEY-----\\nMIIE"}',
+            "another file of Google's": b'{"type": "authorized_user", "refresh_token": "' + SECRET.encode() + b'"}',
+            "half a character": b'{"type": "service_account", "client_email": "\\ud800", "client_id": "1", '
+            b'"private_key_id": "1", "private_key": "\\ud800"}',
+            "no object": b"[[]]",
+        },
+        swollen={"brackets": lambda size: b"[" * size},
     ),
     Target(
         name="endpoint",

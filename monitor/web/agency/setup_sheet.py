@@ -31,6 +31,8 @@ NONE: Final = "none"
 #: What is in the way of an application, by what it would be of a person's consent.
 _OF_AN_APPLICATION: Final = {
     Obstacle.TOKEN: Obstacle.NOT_LET_IN,
+    # Microsoft takes it, and has no mailbox for it.
+    Obstacle.FOLDER: Obstacle.NOT_LET_IN,
     Obstacle.CONSENT: Obstacle.KEY_REFUSED,
 }
 _NO_SLUG: Final = re.compile(r"[^a-z0-9]+")

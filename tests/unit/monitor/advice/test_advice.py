@@ -189,6 +189,13 @@ def test_what_a_server_says_is_turned_into_what_to_do(
         ("unauthorized_client: AADSTS700016: Application was not found in the directory", "client id"),
         ("invalid_request: AADSTS90002: Tenant not found", "tenant"),
         ("invalid_grant: Token has been expired or revoked.", "refresh token"),
+        ("unauthorized_client: Client is unauthorized to retrieve access tokens", "Domain-wide delegation"),
+        ("invalid_grant: Invalid email or User ID", "no alias"),
+        ("invalid_grant: Invalid JWT Signature.", "private_key_id"),
+        (
+            "invalid_grant: Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe.",
+            "NTP",
+        ),
         ("access_denied", "documentation"),
     ],
 )

@@ -513,7 +513,7 @@ async def test_without_an_application_it_is_said_what_has_to_be_allowed_where(of
     page = (await officer.get(f"{await begun(officer)}?lang=en")).text
     # Whose the domain is nobody knows: both are there.
     assert "Domain-wide delegation" in page
-    assert f"Add-MailboxPermission -Identity {ADDRESS}" in page
+    assert f"Add-MailboxPermission -Identity '{ADDRESS}' -User" in html.unescape(page)
     assert "That key opens every mailbox of the domain" in page
     assert "Its domain or id; empty: jcm.gov.my".lower() in page.lower()
 
