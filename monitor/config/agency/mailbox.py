@@ -173,11 +173,14 @@ class MailboxSettings(Section):
 
     @property
     def hearers(self) -> frozenset[str]:
-        """Those that its secrets are told."""
-        endpoint = self.login.oauth.endpoint if self.login.oauth else None
-        return frozenset(
-            (*(server.hearer(key) for key, server in self.servers.items()), *([endpoint] if endpoint else ()))
-        )
+        """Those that its secrets are told; of an application's, which may open others, in whose name, too."""
+        oauth = self.login.oauth
+        told = [server.hearer(key) for key, server in self.servers.items()]
+        if oauth is not None and oauth.endpoint is not None:
+            told.append(oauth.endpoint)
+        if oauth is not None and oauth.flow is not Flow.REFRESH_TOKEN:
+            told.append(f"in the name of {self.login.username.lower()}")
+        return frozenset(told)
 
     def unheard_of(self, secret: TypedSecret) -> Sequence[str]:
         """Return those that would be told a secret, and whom it was not typed for."""
@@ -264,11 +267,15 @@ def _heard(mailbox: Mapping[str, Any]) -> Mapping[str, Any]:
     login = mailbox.get("login")
     oauth = login.get("oauth") if isinstance(login, Mapping) else None
     told = (
-        {key: oauth[key] for key in ("provider", "tenant", "token_url") if key in oauth}
+        {key: oauth[key] for key in ("provider", "tenant", "token_url", "flow") if key in oauth}
         if isinstance(oauth, Mapping)
         else None
     )
-    asked = {"username": "x", **({"oauth": {**told, "flow": Flow.REFRESH_TOKEN, "client_id": "x"}} if told else {})}
+    username = login.get("username", "x") if isinstance(login, Mapping) else "x"
+    asked = {
+        "username": username,
+        **({"oauth": {"flow": Flow.REFRESH_TOKEN, **told, "client_id": "x"}} if told else {}),
+    }
     return {"address": "x@x.invalid", "login": asked, **{key: mailbox[key] for key in _PORTS if key in mailbox}}
 
 

@@ -572,6 +572,8 @@ async def test_an_application_that_the_mail_server_does_not_let_in_is_told_apart
         page = (await officer.get(f"{address}?lang=en")).text
         # The lab's servers take no tokens; so much is said before any is shown.
         assert "the server does not take this way of signing in" in page
+    # What is no secret needs no second typing.
+    assert 'name="client_id" value="pantau-ujian"' in page
     assert [form["grant_type"] for form in provider.asked] == [
         "urn:ietf:params:oauth:grant-type:jwt-bearer",
         "client_credentials",

@@ -338,6 +338,7 @@ async def test_a_mailbox_is_signed_in_to_as_an_application_in_the_place_of_a_pas
         secret = (await kept(place))[oauth[f"{source}_kept"]]
         # It is for the endpoint, too.
         assert any(each.startswith("https://") for each in secret.hearers)
+        assert f"in the name of {name}@jcm.gov.my" in secret.hearers
         pages = [await officer.get(PAGE), await officer.get("/agencies/JCM/settings")]
         assert not [page for page in pages if SECRET in page.text or "PRIVATE" in page.text]
         back = {**BOX, **form, "key": name, "address": f"{name}@jcm.gov.my", "application": "", "password": ANOTHER}
