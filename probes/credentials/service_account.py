@@ -23,6 +23,8 @@ GOOGLE_SCOPE: Final = "https://mail.google.com/"
 _GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 #: In characters: Google's has some 2,400, and reading an RSA key of more bits than this holds takes seconds.
 LARGEST_KEY: Final = 8 * 1024
+#: Of a name or a number in it, in characters.
+_LONGEST: Final = 254
 #: What Google allows between "from" and "until".
 _LIFE: Final = timedelta(hours=1)
 #: So far may our clock be ahead of the provider's. Behind, it may be all the rest of the hour.
@@ -59,11 +61,12 @@ class ServiceAccount:
         if not isinstance(said, dict) or said.get("type") != "service_account":
             raise BadServiceAccountError("is the JSON of something else than a service account's key")
         found = {key: said.get(key) for key in ("client_email", "client_id", "private_key_id", "private_key")}
-        if not all(isinstance(each, str) and each for each in found.values()):
+        texts = [each if isinstance(each, str) and each.isascii() else "" for each in found.values()]
+        email, client_id, key_id, private = texts
+        if not private or not all(each.isprintable() and 0 < len(each) <= _LONGEST for each in texts[:3]):
             raise BadServiceAccountError(
                 f"does not say {', '.join(found)}, as the file of a service account's key does"
             )
-        email, client_id, key_id, private = map(str, found.values())
         try:
             key = RSAKey.import_key(private)
         except (ValueError, TypeError):
