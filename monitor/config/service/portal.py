@@ -49,11 +49,15 @@ def _key(secret: SecretStr) -> SecretStr:
     return secret
 
 
+_SecretsKey = Annotated[SecretStr, AfterValidator(_key)]
 _LOST = Spared(
     without="what was encrypted with it cannot be read, mailboxes whose secrets were typed are not signed in to, and no secret is kept",
     instead="the file with the key, from its copy; without one: `pantau secrets new-key --to FILE`, and all is typed again",
 )
-SecretsKey = Annotated[Annotated[SecretStr, AfterValidator(_key)] | None, _LOST]
+_OLD_LOST = Spared(
+    without="what is encrypted with it still cannot be read, and mailboxes of which that is the secret are not signed in to",
+    instead="the file with the key of before, from its copy; or nothing, and what it has encrypted is typed again",
+)
 
 
 class PortalSettings(Section):
@@ -67,9 +71,9 @@ class PortalSettings(Section):
     """PEM, of the certificate, without a pass phrase; nobody but the service may read it."""
     proxies: tuple[Annotated[str, AfterValidator(_network), Blank("127.0.0.1/32")], ...] = ()
     """From where a proxy asks that speaks TLS to browsers: addresses or networks. Others are refused then."""
-    secrets_key: SecretsKey = None
+    secrets_key: Annotated[_SecretsKey | None, _LOST] = None
     """By `secrets_key_file:` or `secrets_key_env:`; encrypts the secrets in the store. Without it none can be kept there."""
-    old_secrets_key: SecretsKey = None
+    old_secrets_key: Annotated[_SecretsKey | None, _OLD_LOST] = None
     """The key of before, by `old_secrets_key_file:` or `..._env:`, until `pantau secrets rotate` has been through."""
     second_factor: tuple[Role, ...] = ()
     """The roles that nobody has without one-time codes beside the password."""

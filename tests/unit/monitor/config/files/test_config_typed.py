@@ -138,6 +138,16 @@ def test_where_a_key_is_lost_the_rest_of_the_portal_is_checked_all_the_same(mini
     assert {each.key for each in loaded.errors} == {"listen", "portal.address"}
 
 
+def test_a_key_of_before_that_is_lost_costs_only_what_is_under_it_still(ministry: Ministry, key: str) -> None:
+    keep(ministry, key, TypedSecret(SECRET, hearers=HEARERS))
+    ministry.edit("pantau", "secrets/key}", "secrets/key, old_secrets_key_file: secrets/gone}")
+    loaded = ministry.load()
+
+    assert [each.key for each in loaded.losses] == ["portal.old_secrets_key_file"]
+    assert not loaded.accepted().has_lost_key
+    assert isinstance(registry_of(ministry).mailboxes["JCONTOH/utama"].mailbox.login, Password)
+
+
 def test_one_who_reads_on_knows_what_was_read_before_the_key_was_lost(ministry: Ministry, key: str) -> None:
     keep(ministry, key, TypedSecret(SECRET, hearers=HEARERS))
     memory = Memory()
