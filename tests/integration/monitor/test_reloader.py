@@ -487,7 +487,7 @@ async def test_no_odd_configuration_stops_a_service_or_shows_a_secret_in_its_log
             with capture_logs() as logged:
                 async with asyncio.timeout(60):
                     await reloader.reload("Siti Contoh")
-            refused = [line["errors"] for line in logged if line["event"].startswith("configuration refused")]
+            refused = [line["errors"] for line in logged if line["event"].startswith("configuration refused; the old")]
             errors = [line for line in case.says if ": warning: " not in line]
             assert [corpus.shortened(error, config) for each in refused for error in each] == errors[:20], case.name
             assert bool(refused) is bool(errors), case.name
