@@ -179,7 +179,7 @@ class MailboxSettings(Section):
         if oauth is not None and oauth.endpoint is not None:
             told.append(oauth.endpoint)
         if oauth is not None and oauth.flow is not Flow.REFRESH_TOKEN:
-            told.append(f"in the name of {self.login.username.lower()}")
+            told.append(f"username: {self.login.username.lower()}")
         return frozenset(told)
 
     def unheard_of(self, secret: TypedSecret) -> Sequence[str]:

@@ -186,4 +186,8 @@ def _of_service_account(oauth: OAuthSettings, key: SecretStr) -> Iterator[tuple[
     if account.client_id != oauth.client_id:
         yield "client_id", "is not that of the service account's key", account.client_id
     if oauth.scope is None and oauth.provider is None:
-        yield "scope", "is missing: what is signed says what it asks for", f"provider: google, or scope: {GOOGLE_SCOPE}"
+        yield (
+            "scope",
+            "is missing: what is signed says what it asks for",
+            said("provider: google, or scope: {scope}", scope=GOOGLE_SCOPE),
+        )

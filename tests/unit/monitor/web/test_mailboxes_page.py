@@ -256,7 +256,7 @@ async def test_without_a_key_nothing_is_kept_and_it_is_said(tmp_path: Path) -> N
 
         answer = await send(place, officer, "add_mailbox", **BOX, password=SECRET)
         assert answer.status_code == 422
-        assert "kata laluan tidak boleh disimpan di sini" in shown(answer)
+        assert "kata laluan tidak dapat disimpan di sini" in shown(answer)
         assert await place.site.text() == agency("JCM")
 
 
@@ -338,7 +338,7 @@ async def test_a_mailbox_is_signed_in_to_as_an_application_in_the_place_of_a_pas
         secret = (await kept(place))[oauth[f"{source}_kept"]]
         # It is for the endpoint, too.
         assert any(each.startswith("https://") for each in secret.hearers)
-        assert f"in the name of {name}@jcm.gov.my" in secret.hearers
+        assert f"username: {name}@jcm.gov.my" in secret.hearers
         pages = [await officer.get(PAGE), await officer.get("/agencies/JCM/settings")]
         assert not [page for page in pages if SECRET in page.text or "PRIVATE" in page.text]
         back = {**BOX, **form, "key": name, "address": f"{name}@jcm.gov.my", "application": "", "password": ANOTHER}
