@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import sha256
 from secrets import choice, token_bytes, token_urlsafe
-from typing import Final
+from typing import Final, Self
 
 from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
@@ -62,36 +62,15 @@ def new_nonce() -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionKey:
-    """What a browser shows to be known again; only its digest is kept."""
+class ShownKey:
+    """What somebody shows to be known by; only its digest is kept, which is enough of 256 bits (ASVS 6.5.2)."""
 
     text: str
 
     @classmethod
-    def new(cls) -> SessionKey:
-        """Return one that nobody guesses: 256 bits."""
-        return cls(text=token_urlsafe(32))
-
-    @property
-    def digest(self) -> str:
-        """What is kept of it."""
-        return sha256(self.text.encode()).hexdigest()
-
-    def __repr__(self) -> str:
-        """Never show it."""
-        return "SessionKey(...)"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenSecret:
-    """What a program shows to be known; only its digest is kept, which is enough of 256 bits (ASVS 6.5.2)."""
-
-    text: str
-
-    @classmethod
-    def new(cls) -> TokenSecret:
+    def new(cls) -> Self:
         """Return one that nobody guesses."""
-        return cls(text=f"{PREFIX}{token_urlsafe(32)}")
+        return cls(text=token_urlsafe(32))
 
     @property
     def digest(self) -> str:
@@ -100,4 +79,21 @@ class TokenSecret:
 
     def __repr__(self) -> str:
         """Never show it."""
-        return "TokenSecret(...)"
+        return f"{type(self).__name__}(...)"
+
+
+class SessionKey(ShownKey):
+    """What a browser shows."""
+
+
+class FeedKey(ShownKey):
+    """What a calendar program shows."""
+
+
+class TokenSecret(ShownKey):
+    """What any other program shows."""
+
+    @classmethod
+    def new(cls) -> Self:
+        """Return one that nobody guesses, and that is known for one of ours where it should not be."""
+        return cls(text=f"{PREFIX}{token_urlsafe(32)}")

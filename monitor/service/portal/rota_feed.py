@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from hashlib import sha256
-from secrets import token_urlsafe
 from typing import Final
 
 from alerts.record.clock import Clock
 from alerts.record.store import Entry
 from monitor.access.role import Permission, scope_of
 from monitor.access.visitor import User
+from monitor.service.access.secret import FeedKey
 from monitor.service.duty import Duty
 from monitor.service.order import Unknown
 from monitor.store.upkeep.rota_feeds import RotaFeed, RotaFeeds
@@ -21,27 +19,6 @@ from monitor.views.duty_calendar import duty_calendar
 
 _PAST: Final = timedelta(days=7)
 _AHEAD: Final = timedelta(days=56)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeedKey:
-    """What a calendar program shows; only its digest is kept."""
-
-    text: str
-
-    @classmethod
-    def new(cls) -> FeedKey:
-        """Return one that nobody guesses: 256 bits."""
-        return cls(text=token_urlsafe(32))
-
-    @property
-    def digest(self) -> str:
-        """What is kept of it."""
-        return sha256(self.text.encode()).hexdigest()
-
-    def __repr__(self) -> str:
-        """Never show it."""
-        return "FeedKey(...)"
 
 
 class FeedDesk:

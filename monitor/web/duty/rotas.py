@@ -14,13 +14,14 @@ from alerts.model.oncall import Override
 from monitor.access.role import OURSELVES, Permission
 from monitor.access.visitor import User, Visitor
 from monitor.config.fields.phone import printed
+from monitor.service.access.secret import FeedKey
 from monitor.service.duty import Duty, owner_of
 from monitor.service.order import NotDone, Unknown
-from monitor.service.portal.rota_feed import FeedDesk, FeedKey
+from monitor.service.portal.rota_feed import FeedDesk
 from monitor.web.access.gate import Needs, SignInNeededError, open_to_all
 from monitor.web.access.sign_in import from_where
 from monitor.web.ask import asked, others_asked, remember
-from monitor.web.form import MAY_SEND_FORMS, fields_of
+from monitor.web.form import MAY_SEND_FORMS, form_of
 from monitor.web.page import Tongue
 from monitor.web.word import Id
 
@@ -82,7 +83,7 @@ def rota_pages(duty: Duty, desk: FeedDesk, templates: Mapping[Tongue, Environmen
 
     @router.post("/rotas/{code}/{rota}/overrides")
     async def hand_over(request: Request, visitor: _TheirDuty, code: str, rota: str) -> Response:
-        written = {name: values[-1] for name, values in (await fields_of(request)).items()}
+        written = await form_of(request)
         name, person = called(code, rota), written.get("person", "")
         if not person:
             return await shown(request, visitor, name, status=422, problem="no_person", written=written)
@@ -92,7 +93,7 @@ def rota_pages(duty: Duty, desk: FeedDesk, templates: Mapping[Tongue, Environmen
 
     @router.post("/rotas/{code}/{rota}/overrides/{override_id}/remove")
     async def take_back(request: Request, visitor: _TheirDuty, code: str, rota: str, override_id: Id) -> Response:
-        await fields_of(request)
+        await form_of(request)
         name = called(code, rota)
         # Of this rota: whoever may take back here may not take back elsewhere.
         if override_id not in {each.id for each in await standing(name)}:
@@ -101,7 +102,7 @@ def rota_pages(duty: Duty, desk: FeedDesk, templates: Mapping[Tongue, Environmen
 
     @router.post("/rotas/{code}/{rota}/feeds")
     async def make(request: Request, visitor: _TheirColleague, code: str, rota: str) -> Response:
-        await fields_of(request)
+        await form_of(request)
         name = called(code, rota)
         key = await desk.make(name, _known(visitor), address=from_where(request))
         # In this answer and nowhere else.
@@ -110,7 +111,7 @@ def rota_pages(duty: Duty, desk: FeedDesk, templates: Mapping[Tongue, Environmen
 
     @router.post("/rotas/{code}/{rota}/feeds/{feed_id}/revoke")
     async def revoke(request: Request, visitor: _TheirColleague, code: str, rota: str, feed_id: Id) -> Response:
-        await fields_of(request)
+        await form_of(request)
         name = called(code, rota)
         await desk.revoke(feed_id, name, _known(visitor), address=from_where(request))
         return RedirectResponse(path_of(name), status_code=303)
