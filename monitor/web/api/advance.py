@@ -19,17 +19,16 @@ from monitor.service.portal.advance_notices import AdvanceNotices, ComingWork, p
 from monitor.web.access.gate import Needs, agency_in_path
 from monitor.web.api.answer import NOT_FOUND, questions
 from monitor.web.api.bounded import given_orders
-from monitor.web.api.once import OnceOver, once_over, orderer_of
+from monitor.web.api.once import Once, orderer_of
 from monitor.web.api.parameter import Moment
 from monitor.web.api.said import ApiWord, name_of
-from monitor.web.joining import join
+from monitor.web.joining import together
 from monitor.web.problem import problems
 
 _PAGES: Final = {"letter.pdf": Channel.LETTER, "fax.pdf": Channel.FAX}
 _PDF: Final = {"description": "Pages to be printed.", "content": {"application/pdf": {}}}
 
 _Officer = Annotated[Visitor, Depends(Needs(Permission.EDIT_AGENCY, agency_in_path))]
-_Once = Annotated[OnceOver, Depends(once_over)]
 _Begins = Annotated[Moment | None, Query(description="When the work begins; without it: it is cancelled.")]
 _Before = Annotated[str, Query(max_length=32, description="The number of the notice whose place it takes.")]
 _Sides = Annotated[Literal[1, 2], Query(description="2: each addressee begins on a sheet of their own.")]
@@ -142,7 +141,7 @@ def advance_orders(notices: AdvanceNotices) -> APIRouter:
         response_model=AdvanceNoticeWord,
         status_code=HTTPStatus.CREATED,
     )
-    async def make(code: str, said: ApiAdvanceNotice, visitor: _Officer, carry_out: _Once) -> Response:
+    async def make(code: str, said: ApiAdvanceNotice, visitor: _Officer, carry_out: Once) -> Response:
         name = name_of(visitor, said.by)
 
         async def act() -> AdvanceNoticeWord:
@@ -163,10 +162,7 @@ def advance_orders(notices: AdvanceNotices) -> APIRouter:
         headers = {"Content-Disposition": f'attachment; filename="{number}-{page}"'}
         return Response(octets, media_type="application/pdf", headers=headers)
 
-    both = APIRouter()
-    join(both, asked)
-    join(both, router)
-    return both
+    return together(asked, router)
 
 
 def _word(notice: AdvanceNotice) -> AdvanceNoticeWord:

@@ -14,14 +14,13 @@ from monitor.access.visitor import Visitor
 from monitor.service.declarer import Declarer
 from monitor.web.access.gate import Needs, permit
 from monitor.web.api.bounded import given_orders
-from monitor.web.api.once import OnceOver, once_over, orderer_of
+from monitor.web.api.once import Once, orderer_of
 from monitor.web.api.parameter import Moment
 from monitor.web.api.said import ApiReason, name_of
 from monitor.web.command.control import DeclaredView, view_declared
 
 _DECLARED = TypeAdapter(DeclaredView)
 _Ruler = Annotated[Visitor, Depends(Needs(Permission.RULE))]
-_Once = Annotated[OnceOver, Depends(once_over)]
 
 
 class ApiDeclaration(ApiReason):
@@ -42,7 +41,7 @@ def declaration_orders(declarer: Declarer) -> APIRouter:
         response_model=DeclaredView,
         status_code=HTTPStatus.CREATED,
     )
-    async def declare(said: ApiDeclaration, visitor: _Ruler, carry_out: _Once) -> Response:
+    async def declare(said: ApiDeclaration, visitor: _Ruler, carry_out: Once) -> Response:
         permit(visitor, Permission.RULE, said.agency.strip().upper())
         name = name_of(visitor, said.by)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Annotated, Any
 
-from fastapi import Header, Request, Response
+from fastapi import Depends, Header, Request, Response
 from pydantic import TypeAdapter
 
 from monitor.access.visitor import Visitor
@@ -80,6 +80,9 @@ class OnceOver:
 async def once_over(request: Request, key: _Key = None) -> OnceOver:
     """As a dependency of a route: by what it carries its order out once."""
     return OnceOver(request.app.state.once, request, key)
+
+
+Once = Annotated[OnceOver, Depends(once_over)]
 
 
 def orderer_of(visitor: Visitor) -> Orderer:

@@ -20,11 +20,10 @@ from monitor.service.front import Front
 from monitor.views.overview import IncidentView, view_incident
 from monitor.web.access.gate import Needs, OpenToAll, gate_of, incident_in_path
 from monitor.web.api.bounded import BEARER, given_orders
-from monitor.web.api.once import OnceOver, Orderer, once_over, orderer_of
+from monitor.web.api.once import Once, OnceOver, Orderer, orderer_of
 from monitor.web.api.said import ApiClosing, ApiReason, ApiRemark, ApiWord, TakingOver, name_of, wrong_in_body
 
 _INCIDENT = TypeAdapter(IncidentView)
-_Once = Annotated[OnceOver, Depends(once_over)]
 _Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]
 
 
@@ -54,7 +53,7 @@ def orders(source: Front) -> APIRouter:
     )
     async def acknowledge(
         number: str,
-        carry_out: _Once,
+        carry_out: Once,
         word: ApiWord | None = None,
         by_whom: str | Visitor = known,
     ) -> Response:
@@ -92,7 +91,7 @@ def incident_orders(source: Front, declarer: Declarer) -> APIRouter:
     async def remark(
         number: str,
         said: ApiRemark,
-        carry_out: _Once,
+        carry_out: Once,
         visitor: Visitor = duty_officer,
     ) -> Response:
         name = name_of(visitor, said.by)
@@ -106,7 +105,7 @@ def incident_orders(source: Front, declarer: Declarer) -> APIRouter:
     async def take_over(
         number: str,
         said: TakingOver,
-        carry_out: _Once,
+        carry_out: Once,
         visitor: Visitor = duty_officer,
     ) -> Response:
         name = name_of(visitor, said.by)
@@ -119,7 +118,7 @@ def incident_orders(source: Front, declarer: Declarer) -> APIRouter:
     )
     async def hand_on(
         number: str,
-        carry_out: _Once,
+        carry_out: Once,
         word: ApiWord | None = None,
         visitor: Visitor = duty_officer,
     ) -> Response:
@@ -133,7 +132,7 @@ def incident_orders(source: Front, declarer: Declarer) -> APIRouter:
     )
     async def release(
         number: str,
-        carry_out: _Once,
+        carry_out: Once,
         word: ApiWord | None = None,
         visitor: Visitor = releaser,
     ) -> Response:
@@ -148,7 +147,7 @@ def incident_orders(source: Front, declarer: Declarer) -> APIRouter:
     async def close(
         number: str,
         said: ApiClosing,
-        carry_out: _Once,
+        carry_out: Once,
         visitor: Visitor = ruler,
     ) -> Response:
         name = name_of(visitor, said.by)
@@ -164,7 +163,7 @@ def incident_orders(source: Front, declarer: Declarer) -> APIRouter:
     async def correct(
         number: str,
         said: ApiReason,
-        carry_out: _Once,
+        carry_out: Once,
         visitor: Visitor = ruler,
     ) -> Response:
         name = name_of(visitor, said.by)

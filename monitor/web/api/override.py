@@ -8,25 +8,24 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Response
 from pydantic import Field, TypeAdapter
 
-from monitor.access.role import OURSELVES, Permission
+from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
-from monitor.service.duty import Duty
+from monitor.service.duty import Duty, owner_of
 from monitor.service.order import Unknown
 from monitor.web.access.gate import Needs, permit
 from monitor.web.api.answer import listed, questions
 from monitor.web.api.bounded import given_orders
-from monitor.web.api.once import OnceOver, once_over, orderer_of
+from monitor.web.api.once import Once, orderer_of
 from monitor.web.api.parameter import Moment
 from monitor.web.api.said import ApiWord, name_of
 from monitor.web.command.duty import ChangedOverrideWord, OverrideWord, view_change, view_override
-from monitor.web.joining import join
+from monitor.web.joining import together
 from monitor.web.word import Id
 
 _OVERRIDE = TypeAdapter(OverrideWord)
 _CHANGE = TypeAdapter(ChangedOverrideWord)
 _Colleague = Annotated[Visitor, Depends(Needs(Permission.READ_PEOPLE))]
 _Giver = Annotated[Visitor, Depends(Needs(Permission.OVERRIDE))]
-_Once = Annotated[OnceOver, Depends(once_over)]
 
 
 class ApiOverride(ApiWord):
@@ -45,7 +44,7 @@ def override_orders(duty: Duty) -> APIRouter:
     @asked.get("/overrides", summary="The overrides that are not over", response_model=list[OverrideWord])
     async def standing(visitor: _Colleague) -> Response:
         scope = visitor.scope(Permission.READ_PEOPLE)
-        rows = [view_override(each) for each in await duty.overrides() if _agency_of(each.rota) in scope]
+        rows = [view_override(each) for each in await duty.overrides() if owner_of(each.rota) in scope]
         return Response(await listed(_OVERRIDE, rows), media_type="application/json")
 
     @router.post(
@@ -54,8 +53,8 @@ def override_orders(duty: Duty) -> APIRouter:
         response_model=ChangedOverrideWord,
         status_code=HTTPStatus.CREATED,
     )
-    async def add(said: ApiOverride, visitor: _Giver, carry_out: _Once) -> Response:
-        permit(visitor, Permission.OVERRIDE, _agency_of(said.rota))
+    async def add(said: ApiOverride, visitor: _Giver, carry_out: Once) -> Response:
+        permit(visitor, Permission.OVERRIDE, owner_of(said.rota.strip()).upper())
         name = name_of(visitor, said.by)
 
         async def act() -> ChangedOverrideWord:
@@ -72,17 +71,8 @@ def override_orders(duty: Duty) -> APIRouter:
         found = next((each for each in await duty.overrides() if each.id == number), None)
         if found is None:
             raise Unknown(f"no override {number} stands; /api/v1/overrides lists them")
-        permit(visitor, Permission.OVERRIDE, _agency_of(found.rota))
+        permit(visitor, Permission.OVERRIDE, owner_of(found.rota))
         gone = await duty.remove(number, visitor.by)
         return view_change(gone, await duty.concerned(gone))
 
-    both = APIRouter()
-    join(both, asked)
-    join(both, router)
-    return both
-
-
-def _agency_of(rota: str) -> str:
-    """Return whose a rota is: "JCM/bertugas" is an agency's, "noc" one that all may name."""
-    agency, slash, _ = rota.strip().partition("/")
-    return agency.upper() if slash else OURSELVES
+    return together(asked, router)

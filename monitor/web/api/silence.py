@@ -17,15 +17,14 @@ from monitor.service.order import Unknown
 from monitor.web.access.gate import Needs, permit
 from monitor.web.api.answer import listed, questions
 from monitor.web.api.bounded import given_orders
-from monitor.web.api.once import OnceOver, once_over, orderer_of
+from monitor.web.api.once import Once, orderer_of
 from monitor.web.api.said import ApiReason, name_of, wrong_in_body
-from monitor.web.joining import join
+from monitor.web.joining import together
 from monitor.web.word import Id
 
 _SILENCE = TypeAdapter(Silence)
 _Reader = Annotated[Visitor, Depends(Needs(Permission.READ))]
 _Silencer = Annotated[Visitor, Depends(Needs(Permission.SILENCE))]
-_Once = Annotated[OnceOver, Depends(once_over)]
 
 
 class ApiSilence(ApiReason):
@@ -51,7 +50,7 @@ def silence_orders(silencer: Silencer) -> APIRouter:
         response_model=Silence,
         status_code=HTTPStatus.CREATED,
     )
-    async def add(said: ApiSilence, visitor: _Silencer, carry_out: _Once) -> Response:
+    async def add(said: ApiSilence, visitor: _Silencer, carry_out: Once) -> Response:
         about = silencer.called(said.about)
         permit(visitor, Permission.SILENCE, silencer.whose(about))
         name = name_of(visitor, said.by)
@@ -75,7 +74,4 @@ def silence_orders(silencer: Silencer) -> APIRouter:
         permit(visitor, Permission.SILENCE, silencer.whose(found.about))
         return await silencer.remove(number, visitor.by)
 
-    both = APIRouter()
-    join(both, asked)
-    join(both, router)
-    return both
+    return together(asked, router)
