@@ -1,4 +1,4 @@
-"""Forms that browsers send: read up to a bound, and taken from our own pages only."""
+"""Forms: the pages that they stand in, and what browsers send of them, read up to a bound and taken from our own pages only."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
-from fastapi import HTTPException, Request
+from fastapi import HTTPException, Request, Response
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment
 
 from monitor.model.said import said
+from monitor.web.ask import asked
+from monitor.web.page import Tongue
 
 #: In octets. What a person types.
 LARGEST_FORM: Final = 16 * 1024
@@ -31,6 +35,14 @@ MAY_SEND_FORMS: Final[Mapping[str, str]] = {
 }
 
 
+def page_of(
+    request: Request, templates: Mapping[Tongue, Environment], name: str, facts: Mapping[str, object], status: int = 200
+) -> Response:
+    """Return a page that may hold forms, in the language that is asked for."""
+    text = templates[asked(request).tongue].get_template(name).render(facts)
+    return HTMLResponse(text, status_code=status, headers=MAY_SEND_FORMS)
+
+
 def is_from_our_page(request: Request) -> bool:
     """Whether a form was sent by a page of ours: browsers say so, and tools must."""
     if (site := request.headers.get("sec-fetch-site")) is not None:
@@ -40,7 +52,12 @@ def is_from_our_page(request: Request) -> bool:
 
 async def form_of(request: Request, *, largest: int = LARGEST_FORM, most: int = _FIELDS) -> Mapping[str, str]:
     """Return the fields of a form; of one that is there twice, the last. Raise `HTTPException`."""
-    return {name: values[-1] for name, values in (await fields_of(request, largest=largest, most=most)).items()}
+    return last_of(await fields_of(request, largest=largest, most=most))
+
+
+def last_of(fields: Mapping[str, list[str]]) -> Mapping[str, str]:
+    """Return of each field the last value."""
+    return {name: values[-1] for name, values in fields.items()}
 
 
 async def fields_of(request: Request, *, largest: int = LARGEST_FORM, most: int = _FIELDS) -> Mapping[str, list[str]]:

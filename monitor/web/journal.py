@@ -8,7 +8,6 @@ from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 
 from monitor.access.role import Permission
@@ -17,8 +16,8 @@ from monitor.store.engine.journal import JournalFilter, JournalPages, JournalRow
 from monitor.store.engine.listing import NEWEST
 from monitor.store.upkeep.users import Users
 from monitor.web.access.gate import Needs, permit
-from monitor.web.ask import asked, others_asked, remember
-from monitor.web.form import MAY_SEND_FORMS
+from monitor.web.ask import others_asked, remember
+from monitor.web.form import page_of
 from monitor.web.page import Tongue
 
 _Auditor = Annotated[Visitor, Depends(Needs(Permission.READ_JOURNAL))]
@@ -69,8 +68,7 @@ def journal_pages(journal: JournalPages, users: Users, templates: Mapping[Tongue
             "newest": f"/journal?{urlencode(kept)}" if before != NEWEST else None,
             "older": f"/journal?{urlencode({**kept, 'before': page.before})}" if page.before is not None else None,
         }
-        text = templates[asked(request).tongue].get_template("journal.html").render(facts)
-        return remember(request, HTMLResponse(text, headers=MAY_SEND_FORMS))
+        return remember(request, page_of(request, templates, "journal.html", facts))
 
     async def actor(written: str) -> str:
         """Return how the journal calls somebody: of a user the name by which they sign in is enough."""

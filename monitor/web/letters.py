@@ -30,7 +30,7 @@ from monitor.service.order import NotDone
 from monitor.service.paper.letters import Letters, LetterView, Noted, Unnoted
 from monitor.web.access.gate import Needs, permit
 from monitor.web.ask import asked, remember
-from monitor.web.form import MAY_SEND_FORMS, fields_of, form_of
+from monitor.web.form import MAY_SEND_FORMS, fields_of, form_of, last_of
 from monitor.web.page import Tongue
 from monitor.web.word import Id, Word
 
@@ -113,7 +113,7 @@ def letter_pages(tray: Letters, templates: Mapping[Tongue, Environment]) -> APIR
     @router.post("/letters/{deed}")
     async def together(deed: Together, request: Request, visitor: _Clerk) -> Response:
         fields = await fields_of(request, most=_TICKS)
-        written = {name: values[-1] for name, values in fields.items()}
+        written = last_of(fields)
         ticked = fields.get("letter", [])
         again = _Written(ticked=ticked, day=written.get("day", ""))
         name, day = visitor.by or _name_in(written), _day_in(written)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import RedirectResponse
 from jinja2 import Environment
 
 from monitor.access.visitor import User
@@ -16,8 +16,7 @@ from monitor.service.access.openid import OpenIdDoor
 from monitor.service.access.secret import SessionKey
 from monitor.web.access.gate import Gate, open_to_all
 from monitor.web.access.sign_in import from_where
-from monitor.web.ask import asked
-from monitor.web.form import MAY_SEND_FORMS, form_of, own_path
+from monitor.web.form import form_of, own_path, page_of
 from monitor.web.page import Tongue
 
 #: Of a browser that has gone to the provider. Not of that name only: another site's page must not be able to put one in its place.
@@ -76,7 +75,6 @@ def openid_pages(door: OpenIdDoor, gate: Gate, templates: Mapping[Tongue, Enviro
 
     def shown(request: Request, problem: str) -> Response:
         facts = {"problem": problem, "name": "", "next": "/", "path": "/sign-in"}
-        page = templates[asked(request).tongue].get_template("sign_in.html").render(facts)
-        return HTMLResponse(page, status_code=403, headers=MAY_SEND_FORMS)
+        return page_of(request, templates, "sign_in.html", facts, 403)
 
     return router

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import RedirectResponse
 from jinja2 import Environment
 
 from monitor.access.one_time import app_address, in_groups
@@ -15,8 +15,8 @@ from monitor.service.access.authenticator import Authenticator, EntryRefused, Fa
 from monitor.store.upkeep.users import WebSession
 from monitor.web.access.gate import Gate, SignInNeededError, open_to_all
 from monitor.web.access.sign_in import from_where, going_on
-from monitor.web.ask import asked, remember
-from monitor.web.form import MAY_SEND_FORMS, form_of, own_path
+from monitor.web.ask import remember
+from monitor.web.form import form_of, own_path, page_of
 from monitor.web.page import Tongue
 
 _OWN = open_to_all("is about the account of who has signed in, and how a role that asks for a second factor gets one")
@@ -51,10 +51,9 @@ def code_pages(authenticator: Authenticator, gate: Gate, templates: Mapping[Tong
 
     def shown(request: Request, wanted: str, problem: str = "") -> Response:
         is_over = problem == "sign_in_again"
-        page = templates[asked(request).tongue].get_template("sign_in.html" if is_over else "code.html")
         path = "/sign-in" if is_over else request.url.path
         facts = {"next": wanted, "query": going_on(wanted), "problem": problem, "name": "", "path": path}
-        return HTMLResponse(page.render(facts), status_code=403 if problem else 200, headers=MAY_SEND_FORMS)
+        return page_of(request, templates, "sign_in.html" if is_over else "code.html", facts, 403 if problem else 200)
 
     return router
 
@@ -129,8 +128,7 @@ def second_factor_pages(authenticator: Authenticator, gate: Gate, templates: Map
             "done": "",
             "problem": "",
         }
-        page = templates[asked(request).tongue].get_template("second_factor.html")
-        return HTMLResponse(page.render({**common, **facts}), status_code=status, headers=MAY_SEND_FORMS)
+        return page_of(request, templates, "second_factor.html", {**common, **facts}, status)
 
     return router
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import RedirectResponse
 from jinja2 import Environment
 
 from monitor.access.role import PERMISSIONS
@@ -15,8 +15,8 @@ from monitor.service.access.authenticator import Authenticator, EntryRefused
 from monitor.service.access.openid import OpenIdDoor
 from monitor.store.upkeep.users import WebSession
 from monitor.web.access.gate import Gate, open_to_all
-from monitor.web.ask import asked, remember
-from monitor.web.form import MAY_SEND_FORMS, form_of, own_path
+from monitor.web.ask import remember
+from monitor.web.form import form_of, own_path, page_of
 from monitor.web.page import Tongue
 
 _ITSELF = open_to_all("is how somebody signs in, or finds out that they have not")
@@ -102,10 +102,9 @@ def sign_in_pages(
         return shown(request, "account.html", status=status, **facts)
 
     def shown(request: Request, template: str, *, status: int = 200, **facts: object) -> Response:
-        page = templates[asked(request).tongue].get_template(template)
         blank = {"problem": "", "name": "", "code": "", "next": "/", "path": request.url.path}
         query = going_on(str(facts.get("next", "/")))
-        return HTMLResponse(page.render({**blank, "query": query, **facts}), status_code=status, headers=MAY_SEND_FORMS)
+        return page_of(request, templates, template, {**blank, "query": query, **facts}, status)
 
     return router
 

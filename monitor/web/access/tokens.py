@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import RedirectResponse
 from jinja2 import Environment
 
 from monitor.access.role import Permission, Role
@@ -18,8 +18,9 @@ from monitor.service.order import NotDone
 from monitor.store.engine.listing import NEWEST
 from monitor.web.access.gate import Needs
 from monitor.web.access.sign_in import from_where
-from monitor.web.ask import asked, remember
-from monitor.web.form import MAY_SEND_FORMS, fields_of, form_of
+from monitor.web.access.users import chosen_role
+from monitor.web.ask import remember
+from monitor.web.form import form_of, page_of
 from monitor.web.page import Tongue
 from monitor.web.word import Id
 
@@ -42,13 +43,12 @@ def token_pages(tokens: ProgramTokens, templates: Mapping[Tongue, Environment]) 
 
     @router.post("/tokens")
     async def add(request: Request, visitor: _Administrator) -> Response:
-        fields = await fields_of(request)
-        written = {name: values[-1].strip() for name, values in fields.items()}
-        role, agency, days = (written.get(name, "") for name in ("role", "agency", "days"))
+        written = {name: value.strip() for name, value in (await form_of(request)).items()}
+        days = written.get("days", "")
         try:
             made = await tokens.make(
                 written.get("name", ""),
-                [f"{role}:{agency}" if agency else role] if role else [],
+                chosen_role(written),
                 timedelta(days=int(days) if days.isdecimal() and len(days) < 4 else 0),
                 by=visitor.by,
                 address=from_where(request),
@@ -72,7 +72,6 @@ def token_pages(tokens: ProgramTokens, templates: Mapping[Tongue, Environment]) 
         request: Request, visitor: Visitor, *, status: int = 200, before: int = NEWEST, **facts: object
     ) -> Response:
         found = await tokens.page(before=before, most=_AT_A_TIME + 1)
-        page = templates[asked(request).tongue].get_template("tokens.html")
         blank: dict[str, object] = {
             "visitor": visitor,
             "path": "/tokens",
@@ -85,6 +84,6 @@ def token_pages(tokens: ProgramTokens, templates: Mapping[Tongue, Environment]) 
             "written": {},
             "why": "",
         }
-        return HTMLResponse(page.render({**blank, **facts}), status_code=status, headers=MAY_SEND_FORMS)
+        return page_of(request, templates, "tokens.html", {**blank, **facts}, status)
 
     return router

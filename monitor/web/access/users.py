@@ -7,7 +7,7 @@ from typing import Annotated, Final, TypedDict
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import RedirectResponse
 from jinja2 import Environment
 from pydantic import TypeAdapter, ValidationError
 
@@ -18,8 +18,8 @@ from monitor.service.access.administration import Administration
 from monitor.service.order import NotDone
 from monitor.web.access.gate import Needs
 from monitor.web.access.sign_in import from_where
-from monitor.web.ask import asked, remember
-from monitor.web.form import MAY_SEND_FORMS, fields_of
+from monitor.web.ask import remember
+from monitor.web.form import fields_of, form_of, last_of, page_of
 from monitor.web.page import Tongue
 from monitor.web.word import Name
 
@@ -50,14 +50,14 @@ def user_pages(administration: Administration, templates: Mapping[Tongue, Enviro
     @router.post("/users")
     async def add(request: Request, visitor: _Administrator) -> Response:
         fields = await fields_of(request)
-        written = {name: values[-1] for name, values in fields.items()}
+        written = last_of(fields)
         try:
             full_name = _NAME.validate_python(written.get("full_name", ""))
         except ValidationError:
             return await listed(request, visitor, status=422, written=written, problem="no_full_name")
         try:
             user = await administration.add(
-                written.get("name", ""), full_name, _added(fields), **_who(request, visitor)
+                written.get("name", ""), full_name, chosen_role(written), **_who(request, visitor)
             )
         except NotDone as wrong:
             return await listed(request, visitor, status=409, written=written, why=wrong)
@@ -70,33 +70,32 @@ def user_pages(administration: Administration, templates: Mapping[Tongue, Enviro
     @router.post("/users/{name}/roles")
     async def roles(request: Request, name: str, visitor: _Administrator) -> Response:
         fields = await fields_of(request)
-        wanted = [*fields.get("kept", []), *_added(fields)]
+        wanted = [*fields.get("kept", []), *chosen_role(last_of(fields))]
         return await after(request, visitor, name, administration.assign(name, wanted, **_who(request, visitor)))
 
     @router.post("/users/{name}/disable")
     async def disable(request: Request, name: str, visitor: _Administrator) -> Response:
-        await fields_of(request)
+        await form_of(request)
         return await after(request, visitor, name, administration.disable(name, **_who(request, visitor)))
 
     @router.post("/users/{name}/unlink")
     async def unlink(request: Request, name: str, visitor: _Administrator) -> Response:
-        await fields_of(request)
+        await form_of(request)
         return await after(request, visitor, name, administration.unlink(name, **_who(request, visitor)))
 
     @router.post("/users/{name}/second-factor-off")
     async def second_factor_off(request: Request, name: str, visitor: _Administrator) -> Response:
-        await fields_of(request)
+        await form_of(request)
         return await after(request, visitor, name, administration.take_second_factor(name, **_who(request, visitor)))
 
     @router.post("/users/{name}/enable")
     async def enable(request: Request, name: str, visitor: _Administrator) -> Response:
-        await fields_of(request)
+        await form_of(request)
         return await after(request, visitor, name, administration.enable(name, **_who(request, visitor)))
 
     @router.post("/users/{name}/invite")
     async def invite(request: Request, name: str, visitor: _Administrator) -> Response:
-        fields = await fields_of(request)
-        way = CodeWay.LETTER if fields.get("way") == ["letter"] else CodeWay.TELEPHONE
+        way = CodeWay.LETTER if (await form_of(request)).get("way") == "letter" else CodeWay.TELEPHONE
         try:
             invitation = await administration.invite(name, way, **_who(request, visitor))
         except NotDone as wrong:
@@ -126,7 +125,6 @@ def user_pages(administration: Administration, templates: Mapping[Tongue, Enviro
         return render(request, visitor, "user.html", status, {**blank, "path": f"/users/{name}", **facts})
 
     def render(request: Request, visitor: Visitor, template: str, status: int, facts: Mapping[str, object]) -> Response:
-        page = templates[asked(request).tongue].get_template(template)
         welcome = f"{request.url.scheme}://{request.headers.get('host', '')}/welcome"
         common = {
             "welcome": welcome,
@@ -136,14 +134,14 @@ def user_pages(administration: Administration, templates: Mapping[Tongue, Enviro
             "problem": "",
             "why": "",
         }
-        return HTMLResponse(page.render({**common, **facts}), status_code=status, headers=MAY_SEND_FORMS)
+        return page_of(request, templates, template, {**common, **facts}, status)
 
     return router
 
 
-def _added(fields: Mapping[str, list[str]]) -> list[str]:
-    """Return the role that a form adds, as people write it, if it adds one."""
-    role, agency = (fields.get(name, [""])[-1].strip() for name in ("role", "agency"))
+def chosen_role(form: Mapping[str, str]) -> list[str]:
+    """Return the role that is chosen in a form, as people write it, if one is (role_fields.html)."""
+    role, agency = (form.get(name, "").strip() for name in ("role", "agency"))
     return [f"{role}:{agency}" if agency else role] if role else []
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import RedirectResponse
 from jinja2 import Environment
 from pydantic import TypeAdapter, ValidationError
 
@@ -19,8 +19,8 @@ from monitor.service.access.walls import LONGEST, Walls
 from monitor.service.order import NotDone
 from monitor.web.access.gate import Needs, gate_of, open_to_all
 from monitor.web.access.sign_in import from_where
-from monitor.web.ask import asked, remember
-from monitor.web.form import MAY_SEND_FORMS, form_of
+from monitor.web.ask import remember
+from monitor.web.form import form_of, page_of
 from monitor.web.page import Tongue
 from monitor.web.word import Id, Name
 
@@ -90,7 +90,6 @@ def wall_pages(walls: Walls, clock: Clock, templates: Mapping[Tongue, Environmen
             "problem": "",
             "why": "",
         }
-        page = templates[asked(request).tongue].get_template("walls.html")
-        return HTMLResponse(page.render({**blank, **facts}), status_code=status, headers=MAY_SEND_FORMS)
+        return page_of(request, templates, "walls.html", {**blank, **facts}, status)
 
     return router

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import RedirectResponse
 from jinja2 import Environment
 
 from alerts.model.channel import Channel
@@ -17,8 +17,8 @@ from monitor.model.said import said
 from monitor.service.order import NotDone
 from monitor.service.portal.advance_notices import AdvanceNotices
 from monitor.web.access.gate import Needs, agency_in_path
-from monitor.web.ask import asked, others_asked, remember
-from monitor.web.form import MAY_SEND_FORMS, form_of
+from monitor.web.ask import others_asked, remember
+from monitor.web.form import form_of, page_of
 from monitor.web.page import Tongue, language_of
 
 _Officer = Annotated[Visitor, Depends(Needs(Permission.EDIT_AGENCY, agency_in_path))]
@@ -85,8 +85,7 @@ def _page(
     # After a form, too: only the list can be got there in another language.
     query = "" if request.method == "POST" else others_asked(request)
     common = {"visitor": visitor, "path": request.url.path, "query": query}
-    page = templates[asked(request).tongue].get_template(name).render({**common, **facts})
-    return HTMLResponse(page, status_code=422 if facts.get("why") else 200, headers=MAY_SEND_FORMS)
+    return page_of(request, templates, name, {**common, **facts}, 422 if facts.get("why") else 200)
 
 
 def _moment(written: str) -> datetime | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import RedirectResponse
 from jinja2 import Environment
 
 from alerts.model.channel import Channel
@@ -15,9 +15,9 @@ from monitor.access.visitor import Visitor
 from monitor.drills.driller import Driller
 from monitor.store.engine.drills import drill_called
 from monitor.web.access.gate import Needs, agency_in_path
-from monitor.web.ask import asked, remember
+from monitor.web.ask import remember
 from monitor.web.command.drills import WITHIN
-from monitor.web.form import MAY_SEND_FORMS, form_of
+from monitor.web.form import form_of, page_of
 from monitor.web.page import Tongue
 
 _Officer = Annotated[Visitor, Depends(Needs(Permission.TRY, agency_in_path))]
@@ -84,7 +84,6 @@ def drill_pages(driller: Driller, rests: Callable[[], bool], templates: Mapping[
             "why": why,
             "contact": contact,
         }
-        page = templates[asked(request).tongue].get_template("drills.html").render(facts)
-        return HTMLResponse(page, status_code=status, headers=MAY_SEND_FORMS)
+        return page_of(request, templates, "drills.html", facts, status)
 
     return router

@@ -11,7 +11,6 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from fastapi import Request, Response
-from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 
 from alerts.model.channel import Channel
@@ -40,8 +39,8 @@ from monitor.web.agency.deed import (
 from monitor.web.agency.difference import differing_lines
 from monitor.web.agency.entry import mapping
 from monitor.web.agency.telling import LINES, MOST_PEOPLE, MOST_ROWS, OFFICE, SIGNATORY, field_of
-from monitor.web.ask import asked, others_asked
-from monitor.web.form import MAY_SEND_FORMS
+from monitor.web.ask import others_asked
+from monitor.web.form import page_of
 from monitor.web.page import Tongue
 
 _DAY: Final = timedelta(days=1)
@@ -253,13 +252,12 @@ class SettingsSheet:
         self, request: Request, visitor: Visitor, template: str, facts: Mapping[str, object], status: int = 200
     ) -> Response:
         """Return a page."""
-        page = self._templates[asked(request).tongue].get_template(template)
         # Not that of a form: there is nothing to be got there in another language.
         path = request.url.path
         if request.method == "POST":
             path = f"/agencies/{facts['code']}/{'telling' if template in _OF_TELLING else 'settings'}"
         common = {"visitor": visitor, "path": path, "query": "" if request.method == "POST" else others_asked(request)}
-        return HTMLResponse(page.render({**common, **facts}), status_code=status, headers=MAY_SEND_FORMS)
+        return page_of(request, self._templates, template, {**common, **facts}, status)
 
 
 def _at_fields(typed: TypedForm, answer: DraftAnswer | None) -> Mapping[str, Sequence[tuple[str, str]]]:

@@ -10,8 +10,8 @@ from http import HTTPStatus
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
-from jinja2 import Environment, Template
+from fastapi.responses import RedirectResponse
+from jinja2 import Environment
 
 from alerts.engine.settling import Ruling
 from alerts.model.delivery import NoticeState
@@ -26,10 +26,10 @@ from monitor.store.engine.listing import NoticeFilter
 from monitor.views.deed import PERMISSION_FOR, StaffDeed, possible
 from monitor.views.overview import view_incident
 from monitor.web.access.gate import Needs, incident_in_path, notice_in_path, permit
-from monitor.web.ask import asked, remember
+from monitor.web.ask import remember
 from monitor.web.duty.amiss import FINE, FormAmiss, read_why, refused, unreadable
 from monitor.web.duty.once import said, then_say, to_be_said
-from monitor.web.form import MAY_SEND_FORMS, fields_of, form_of
+from monitor.web.form import fields_of, form_of, page_of
 from monitor.web.joining import join
 from monitor.web.page import Tongue
 from monitor.web.word import Id
@@ -73,39 +73,36 @@ class IncidentPages:
         found, agency = sheet.incident, sheet.incident.brief.agency
         notices = await self._front.board.notice_page(NoticeFilter(incident_id=found.id), most=_NOTICES)
         can = possible(found, visitor.by, self._front.now())
-        page = self._template(request, "incident.html").render(
-            path=_at(found),
-            visitor=visitor,
-            saying=(saying := "" if amiss.problem else to_be_said(request)),
-            amiss=amiss,
-            sheet=sheet,
-            incident=found,
-            view=view_incident(found),
-            notices=notices.rows,
-            has_more=notices.after is not None,
-            may={str(each) for each in can if visitor.may(PERMISSION_FOR[each], agency)},
-            may_settle=visitor.may(Permission.RULE, agency),
-            until=self._front.now() + found.brief.escalation.acknowledge_for,
-        )
-        answer = HTMLResponse(page, status_code=amiss.status, headers=MAY_SEND_FORMS)
+        facts = {
+            "path": _at(found),
+            "visitor": visitor,
+            "saying": (saying := "" if amiss.problem else to_be_said(request)),
+            "amiss": amiss,
+            "sheet": sheet,
+            "incident": found,
+            "view": view_incident(found),
+            "notices": notices.rows,
+            "has_more": notices.after is not None,
+            "may": {str(each) for each in can if visitor.may(PERMISSION_FOR[each], agency)},
+            "may_settle": visitor.may(Permission.RULE, agency),
+            "until": self._front.now() + found.brief.escalation.acknowledge_for,
+        }
+        answer = page_of(request, self._templates, "incident.html", facts, amiss.status)
         return said(answer, _at(found)) if saying else answer
 
     async def looked_at(self, request: Request, number: str, visitor: Visitor, amiss: FormAmiss = FINE) -> Response:
         """Return the page of what a release would let go."""
         look = await self._worklist.look(number)
-        page = self._template(request, "release.html").render(
-            path=f"{_at(look.incident)}/release",
-            visitor=visitor,
-            saying="",
-            amiss=amiss,
-            look=look,
-            incident=look.incident,
-            view=view_incident(look.incident),
-        )
-        return HTMLResponse(page, status_code=amiss.status, headers=MAY_SEND_FORMS)
-
-    def _template(self, request: Request, name: str) -> Template:
-        return self._templates[asked(request).tongue].get_template(name)
+        facts = {
+            "path": f"{_at(look.incident)}/release",
+            "visitor": visitor,
+            "saying": "",
+            "amiss": amiss,
+            "look": look,
+            "incident": look.incident,
+            "view": view_incident(look.incident),
+        }
+        return page_of(request, self._templates, "release.html", facts, amiss.status)
 
 
 def _taking_on(front: Front, worklist: Worklist, sheets: IncidentPages) -> APIRouter:

@@ -7,8 +7,8 @@ from typing import Annotated, Final
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
-from jinja2 import Environment, Template
+from fastapi.responses import RedirectResponse
+from jinja2 import Environment
 
 from alerts.model.oncall import Override
 from monitor.access.role import OURSELVES, Permission
@@ -20,8 +20,8 @@ from monitor.service.order import NotDone, Unknown
 from monitor.service.portal.rota_feed import FeedDesk
 from monitor.web.access.gate import Needs, SignInNeededError, open_to_all
 from monitor.web.access.sign_in import from_where
-from monitor.web.ask import asked, others_asked, remember
-from monitor.web.form import MAY_SEND_FORMS, form_of
+from monitor.web.ask import others_asked, remember
+from monitor.web.form import form_of, page_of
 from monitor.web.page import Tongue
 from monitor.web.word import Id
 
@@ -60,15 +60,15 @@ def rota_pages(duty: Duty, desk: FeedDesk, templates: Mapping[Tongue, Environmen
     ) -> Response:
         visible = duty.visible(visitor.scope(Permission.READ_PEOPLE))
         found = [name for name in visible if q.strip().casefold() in name.casefold() and name > after]
-        page = found[:_AT_A_TIME]
-        more = f"/rotas?{urlencode({'q': q, 'after': page[-1]})}" if len(found) > len(page) else ""
+        some = found[:_AT_A_TIME]
+        more = f"/rotas?{urlencode({'q': q, 'after': some[-1]})}" if len(found) > len(some) else ""
         facts = {
-            "views": sorted(await duty.show("", "", only=page), key=lambda view: view.rota),
+            "views": sorted(await duty.show("", "", only=some), key=lambda view: view.rota),
             "deserted": sorted(set(duty.deserted or ()) & set(visible)),
             "q": q,
             "more": more,
         }
-        return remember(request, _page(template(request, "rotas.html"), request, visitor, facts))
+        return remember(request, page(request, visitor, "rotas.html", facts))
 
     @router.get(
         "/rotas/{code}/{rota}.ics", dependencies=open_to_all("has keys of its own: calendar programs do not sign in")
@@ -152,33 +152,25 @@ def rota_pages(duty: Duty, desk: FeedDesk, templates: Mapping[Tongue, Environmen
             "feeds": await desk.feeds(name),
             "feed": "",
         }
-        return _page(template(request, "rota.html"), request, visitor, {**blank, **facts}, status)
+        return page(request, visitor, "rota.html", {**blank, **facts}, status)
 
-    def template(request: Request, name: str) -> Template:
-        return templates[asked(request).tongue].get_template(name)
+    def page(
+        request: Request, visitor: Visitor, template: str, facts: Mapping[str, object], status: int = 200
+    ) -> Response:
+        common: dict[str, object] = {
+            "visitor": visitor,
+            "path": request.url.path,
+            "query": others_asked(request),
+            "path_of": path_of,
+            "printed": printed,
+            # A rota that is lent to an agency is not of that agency: its officers read who it is, and ring their own people.
+            "sees_numbers": lambda rota: visitor.may(Permission.READ_PEOPLE, owner_of(rota)),
+            "problem": "",
+            "why": "",
+        }
+        return page_of(request, templates, template, {**common, **facts}, status)
 
     return router
-
-
-def _page(
-    template: Template, request: Request, visitor: Visitor, facts: Mapping[str, object], status: int = 200
-) -> Response:
-
-    def sees_numbers(rota: str) -> bool:
-        # A rota that is lent to an agency is not of that agency: its officers read who it is, and ring their own people.
-        return visitor.may(Permission.READ_PEOPLE, owner_of(rota))
-
-    common: dict[str, object] = {
-        "visitor": visitor,
-        "path": request.url.path,
-        "query": others_asked(request),
-        "path_of": path_of,
-        "printed": printed,
-        "sees_numbers": sees_numbers,
-        "problem": "",
-        "why": "",
-    }
-    return HTMLResponse(template.render({**common, **facts}), status_code=status, headers=MAY_SEND_FORMS)
 
 
 def _known(visitor: Visitor) -> User:

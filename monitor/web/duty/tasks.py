@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 
 from alerts.model.notice import Matter
@@ -20,10 +19,10 @@ from monitor.service.order import NotDone
 from monitor.service.portal.worklist import Worklist
 from monitor.views.overview import view_incident
 from monitor.web.access.gate import Needs, permit
-from monitor.web.ask import asked, remember
+from monitor.web.ask import remember
 from monitor.web.duty.amiss import FINE, FormAmiss, read_why, refused, unreadable
 from monitor.web.duty.once import said, then_say, to_be_said
-from monitor.web.form import MAY_SEND_FORMS, form_of
+from monitor.web.form import form_of, page_of
 from monitor.web.page import Tongue, words
 from monitor.web.word import Id
 
@@ -96,27 +95,23 @@ def task_pages(
         scope = visitor.scope(Permission.SILENCE)
         rules = visitor.scope(Permission.RULE)
         saying = "" if amiss.problem else to_be_said(request)
-        html = (
-            templates[asked(request).tongue]
-            .get_template("duty.html")
-            .render(
-                visitor=visitor,
-                path=_PATH,
-                waiting=waiting,
-                untaken=[view_incident(each) for each in waiting.untaken],
-                theirs=[view_incident(each) for each in waiting.theirs],
-                releases=[view_incident(each) for each in waiting.releases],
-                silences=[each for each in await silencer.current() if silencer.whose(each.about) in scope],
-                spans=list(words("duty_spans", Tongue.MALAY)),
-                may_rule=visitor.may(Permission.RULE),
-                may_silence=visitor.may(Permission.SILENCE),
-                # Whoever is there for one agency need not write which.
-                their_agency=next(iter(rules.agencies)) if len(rules.agencies) == 1 else "",
-                saying=saying,
-                amiss=amiss,
-            )
-        )
-        answer = HTMLResponse(html, status_code=amiss.status, headers=MAY_SEND_FORMS)
+        facts = {
+            "visitor": visitor,
+            "path": _PATH,
+            "waiting": waiting,
+            "untaken": [view_incident(each) for each in waiting.untaken],
+            "theirs": [view_incident(each) for each in waiting.theirs],
+            "releases": [view_incident(each) for each in waiting.releases],
+            "silences": [each for each in await silencer.current() if silencer.whose(each.about) in scope],
+            "spans": list(words("duty_spans", Tongue.MALAY)),
+            "may_rule": visitor.may(Permission.RULE),
+            "may_silence": visitor.may(Permission.SILENCE),
+            # Whoever is there for one agency need not write which.
+            "their_agency": next(iter(rules.agencies)) if len(rules.agencies) == 1 else "",
+            "saying": saying,
+            "amiss": amiss,
+        }
+        answer = page_of(request, templates, "duty.html", facts, amiss.status)
         return said(answer, _PATH) if saying else answer
 
     return router
