@@ -52,10 +52,7 @@ def orders(source: Front) -> APIRouter:
         response_model=IncidentView,
     )
     async def acknowledge(
-        number: str,
-        carry_out: Once,
-        word: ApiWord | None = None,
-        by_whom: str | Visitor = known,
+        number: str, carry_out: Once, word: ApiWord | None = None, by_whom: str | Visitor = known
     ) -> Response:
         said = None if word is None else word.by
         if isinstance(by_whom, str):
@@ -88,12 +85,7 @@ def incident_orders(source: Front, declarer: Declarer) -> APIRouter:
         summary="Write down what is being done; whoever has taken it on has it for longer by it",
         response_model=IncidentView,
     )
-    async def remark(
-        number: str,
-        said: ApiRemark,
-        carry_out: Once,
-        visitor: Visitor = duty_officer,
-    ) -> Response:
+    async def remark(number: str, said: ApiRemark, carry_out: Once, visitor: Visitor = duty_officer) -> Response:
         name = name_of(visitor, said.by)
         return await done(carry_out, visitor, lambda: source.remark(number, name, said.text))
 
@@ -102,12 +94,7 @@ def incident_orders(source: Front, declarer: Declarer) -> APIRouter:
         summary="Take an incident over from whoever has it; if they have it no more, nothing changes",
         response_model=IncidentView,
     )
-    async def take_over(
-        number: str,
-        said: TakingOver,
-        carry_out: Once,
-        visitor: Visitor = duty_officer,
-    ) -> Response:
+    async def take_over(number: str, said: TakingOver, carry_out: Once, visitor: Visitor = duty_officer) -> Response:
         name = name_of(visitor, said.by)
         return await done(carry_out, visitor, lambda: source.take_over(number, name, said.of))
 
@@ -117,10 +104,7 @@ def incident_orders(source: Front, declarer: Declarer) -> APIRouter:
         response_model=IncidentView,
     )
     async def hand_on(
-        number: str,
-        carry_out: Once,
-        word: ApiWord | None = None,
-        visitor: Visitor = duty_officer,
+        number: str, carry_out: Once, word: ApiWord | None = None, visitor: Visitor = duty_officer
     ) -> Response:
         name = name_of(visitor, word.by if word else None)
         return await done(carry_out, visitor, lambda: source.hand_on(number, name))
@@ -131,10 +115,7 @@ def incident_orders(source: Front, declarer: Declarer) -> APIRouter:
         response_model=IncidentView,
     )
     async def release(
-        number: str,
-        carry_out: Once,
-        word: ApiWord | None = None,
-        visitor: Visitor = releaser,
+        number: str, carry_out: Once, word: ApiWord | None = None, visitor: Visitor = releaser
     ) -> Response:
         name = name_of(visitor, word.by if word else None)
         return await done(carry_out, visitor, lambda: source.release(number, name))
@@ -144,12 +125,7 @@ def incident_orders(source: Front, declarer: Declarer) -> APIRouter:
         summary="Let it be over, by a person's word",
         response_model=IncidentView,
     )
-    async def close(
-        number: str,
-        said: ApiClosing,
-        carry_out: Once,
-        visitor: Visitor = ruler,
-    ) -> Response:
+    async def close(number: str, said: ApiClosing, carry_out: Once, visitor: Visitor = ruler) -> Response:
         name = name_of(visitor, said.by)
         return await done(
             carry_out, visitor, lambda: declarer.close(number, why=said.why, by=name, recovered=said.recovered)
@@ -160,12 +136,7 @@ def incident_orders(source: Front, declarer: Declarer) -> APIRouter:
         summary="Declare it a false alarm: whoever was told gets a correction",
         response_model=IncidentView,
     )
-    async def correct(
-        number: str,
-        said: ApiReason,
-        carry_out: Once,
-        visitor: Visitor = ruler,
-    ) -> Response:
+    async def correct(number: str, said: ApiReason, carry_out: Once, visitor: Visitor = ruler) -> Response:
         name = name_of(visitor, said.by)
         return await done(carry_out, visitor, lambda: source.correct(number, name, said.why))
 
