@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Final, TypedDict
 from urllib.parse import urlencode
 
@@ -73,26 +73,6 @@ def user_pages(administration: Administration, templates: Mapping[Tongue, Enviro
         wanted = [*fields.get("kept", []), *chosen_role(last_of(fields))]
         return await after(request, visitor, name, administration.assign(name, wanted, **_who(request, visitor)))
 
-    @router.post("/users/{name}/disable")
-    async def disable(request: Request, name: str, visitor: _Administrator) -> Response:
-        await form_of(request)
-        return await after(request, visitor, name, administration.disable(name, **_who(request, visitor)))
-
-    @router.post("/users/{name}/unlink")
-    async def unlink(request: Request, name: str, visitor: _Administrator) -> Response:
-        await form_of(request)
-        return await after(request, visitor, name, administration.unlink(name, **_who(request, visitor)))
-
-    @router.post("/users/{name}/second-factor-off")
-    async def second_factor_off(request: Request, name: str, visitor: _Administrator) -> Response:
-        await form_of(request)
-        return await after(request, visitor, name, administration.take_second_factor(name, **_who(request, visitor)))
-
-    @router.post("/users/{name}/enable")
-    async def enable(request: Request, name: str, visitor: _Administrator) -> Response:
-        await form_of(request)
-        return await after(request, visitor, name, administration.enable(name, **_who(request, visitor)))
-
     @router.post("/users/{name}/invite")
     async def invite(request: Request, name: str, visitor: _Administrator) -> Response:
         way = CodeWay.LETTER if (await form_of(request)).get("way") == "letter" else CodeWay.TELEPHONE
@@ -102,6 +82,17 @@ def user_pages(administration: Administration, templates: Mapping[Tongue, Enviro
             return await shown(request, visitor, name, status=409, why=wrong)
         # In the answer itself and nowhere else: an address that shows it again would be a second door.
         return await shown(request, visitor, name, invitation=invitation)
+
+    def offer(deed: str, do: Callable[..., Awaitable[User]]) -> None:
+        @router.post(f"/users/{{name}}/{deed}")
+        async def done(request: Request, name: str, visitor: _Administrator) -> Response:
+            await form_of(request)
+            return await after(request, visitor, name, do(name, **_who(request, visitor)))
+
+    offer("disable", administration.disable)
+    offer("enable", administration.enable)
+    offer("unlink", administration.unlink)
+    offer("second-factor-off", administration.take_second_factor)
 
     async def after(request: Request, visitor: Visitor, name: str, doing: Awaitable[User]) -> Response:
         try:

@@ -49,7 +49,6 @@ def advance_pages(notices: AdvanceNotices, templates: Mapping[Tongue, Environmen
             return await listed(request, code, visitor, why=wrong)
         facts = {
             "code": code.upper(),
-            "draft": draft,
             "body": notices.said(code, draft, language_of(Tongue.MALAY)),
             "recipients": notices.recipients(code),
             "begins": begins,
