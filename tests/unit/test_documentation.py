@@ -480,6 +480,17 @@ def test_every_relative_link_leads_somewhere() -> None:
     assert dead == set()
 
 
+def test_every_table_has_its_head_and_every_heading_stands_by_itself() -> None:
+    """A row without a head, or a heading behind a row, is shown as a line of bars."""
+    code = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+    wrong = re.compile(r"(?<=\n\n)\|[^\n]*(?=\n(?!\| ?:?-))|(?<=[^\n]\n)#{1,6} [^\n]*")
+    assert {
+        (relative(path), row)
+        for path in markdown()
+        for row in wrong.findall(code.sub("", path.read_text(encoding="utf-8")))
+    } == set()
+
+
 def test_every_picture_is_shown_by_a_document_and_is_small() -> None:
     shown = {
         name for page in markdown() for name in re.findall(r"!\[[^\]]+\]\(pictures/([^)]+)\)", page.read_text("utf-8"))
