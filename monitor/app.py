@@ -69,6 +69,7 @@ from monitor.service.paper.letters import Letters, office_hours
 from monitor.service.paper.restorer import Restorer
 from monitor.service.portal.advance_notices import AdvanceNotices
 from monitor.service.portal.agency_editor import AgencyEditor
+from monitor.service.portal.agency_roll import AgencyRoll
 from monitor.service.portal.documents import DocumentWriter
 from monitor.service.portal.mailbox_setup import ConfiguredSite, MailboxSetups
 from monitor.service.portal.once import MOST_KEPT, OrderBook
@@ -97,6 +98,7 @@ from monitor.store.upkeep.rota_feeds import RotaFeeds
 from monitor.store.upkeep.second_factors import SecondFactors
 from monitor.store.upkeep.secrets import Secrets
 from monitor.store.upkeep.tokens import TokenRecords
+from monitor.store.upkeep.traces import AgencyTraces
 from monitor.store.upkeep.users import Users
 from monitor.store.upkeep.walls import WallLinks
 from monitor.views.overview import view_checks
@@ -141,6 +143,8 @@ from monitor.web.duty.tasks import task_pages
 from monitor.web.journal import journal_pages
 from monitor.web.letters import letter_orders
 from monitor.web.portal import portal
+from monitor.web.roll.agencies import roll_pages
+from monitor.web.roll.leaving import leaving_pages
 from monitor.web.serving import open_port, open_unix, serve, url_of
 from probes.mail.token import TokenSigner
 
@@ -545,6 +549,14 @@ class App:
             ),
         )
         openid = self._openid(door, authenticator, users) if door and authenticator else None
+        roll = AgencyRoll(
+            editor,
+            self._documents,
+            AgencyTraces(self._database),
+            administration,
+            letters=self._letters.letters,
+            drills=Drills(self._database).under_way,
+        )
         worklist = Worklist(store=self._around.store, composer=self._composer, clock=self._clock, hush=self._hush)
         setups = MailboxSetups(self._lifecycle, self._clock, ConfiguredSite(self._configuration, Trust()))
         pages = [
@@ -552,6 +564,8 @@ class App:
             partial(token_pages, tokens),
             partial(task_pages, worklist, declarer, silencer),
             partial(incident_pages, front, worklist, declarer),
+            partial(roll_pages, editor, roll),
+            partial(leaving_pages, editor, roll),
             partial(settings_pages, editor, self._clock),
             partial(advance_pages, advance),
             partial(mailbox_setup_pages, setups, editor),

@@ -131,6 +131,7 @@ def places_of(visitor: Visitor, tongue: Tongue) -> tuple[PlaceLink, ...]:
             else [],
         ),
         (Permission.READ_JOURNAL, [link("/journal", "journal", "title")]),
+        (Permission.PLACE_SECRETS, [link("/agencies", "roll", "title")]),
         (
             Permission.MANAGE_USERS,
             [link("/users", "access", "users"), link("/tokens", "token", "tokens"), link("/walls", "wall", "title")],

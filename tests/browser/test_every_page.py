@@ -48,6 +48,7 @@ KEYS: Final = {"GET /agencies/{code}/mailboxes/new/{key}": "setup"}
 #: What only a part of the people sees, and pages with something found, or nothing.
 BESIDE: Final = {
     "GET /": ["/?q=ada-tak-ada", "/?state=down"],
+    "GET /agencies": ["/agencies?q=ada-tak-ada", f"/agencies?added={UCM.code}"],
     "GET /agencies/{code}": [f"/agencies/{UCM.code}"],
     "GET /agencies/{code}/versions": [f"/agencies/{JCM.code}/versions?from=1&to=1"],
     "GET /journal": ["/journal?agency=UCM", "/journal?event=tiada"],

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -101,6 +102,27 @@ async def test_the_versions_of_one_are_listed_from_the_latest_on(database: Datab
     assert [each.number for each in await documents.versions("JCM", at_most=9)] == [3, 2, 1]
     assert [each.number for each in await documents.versions("JCM", below=3, at_most=1)] == [2]
     assert await documents.versions("X") == []
+
+
+async def test_of_many_agencies_some_are_listed_at_a_time_by_their_code_or_by_name(database: Database) -> None:
+    documents = Documents(database)
+    await write(documents, *map(written, ("JCM", "JLN", "MDC", "1A", "GONE")))
+    await write(documents, written("JCM", "second"), gone=("GONE",))
+
+    async def codes(**asked: Any) -> list[str]:
+        return [each.agency for each in await documents.marks(**{"at_most": 9, **asked})]
+
+    assert [(each.agency, each.number, each.by, each.at) for each in await documents.marks(at_most=2)] == [
+        ("1A", 1, "Siti", T0),
+        ("JCM", 2, "Siti", T0),
+    ]
+    assert await codes() == ["1A", "JCM", "JLN", "MDC"]
+    assert await codes(after="JCM", at_most=1) == ["JLN"]
+    assert await codes(wanted="j") == ["JCM", "JLN"]
+    # By their names, which the documents are not searched for.
+    assert await codes(wanted="laut", named=["MDC", "1A", "GONE"]) == ["1A", "MDC"]
+    assert await codes(wanted="laut", named=["MDC", "JLN", "1A"], after="1A", at_most=1) == ["JLN"]
+    assert await codes(wanted="%") == []
 
 
 async def test_nothing_is_written_when_any_document_has_moved_on(database: Database) -> None:

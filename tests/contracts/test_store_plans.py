@@ -43,6 +43,7 @@ from alerts.model.notice import Language, Plan, Purpose
 from alerts.record.restoration import How
 from alerts.record.store import Entry, PinEntry, SmsNumber
 from monitor.model.day import DaySheet, day_of
+from monitor.model.document import Pen, WrittenDocument
 from monitor.model.health import Health
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
@@ -63,6 +64,8 @@ from monitor.store.probing.retention import Keep, Retention
 from monitor.store.schema.tables import metadata, run_before
 from monitor.store.upkeep import purge
 from monitor.store.upkeep.advance_notices import AdvanceRecords
+from monitor.store.upkeep.documents import Documents
+from monitor.store.upkeep.traces import AgencyTraces
 from probes.model.result import Outcome
 from tests.contracts.test_store import draft
 from tests.unit.alerts.people import MINUTE, OFFICE, SITI, SMS_SITI, T0, incident, trigger
@@ -135,6 +138,8 @@ PARTS: tuple[type | ModuleType, ...] = (
     ConfigurationRecords,
     JournalPages,
     AdvanceRecords,
+    AgencyTraces,
+    Documents,
     audit,
     purge,
     purge.Search,
@@ -167,6 +172,8 @@ async def ask_everything(database: Database, asked: set[str]) -> None:
         await records.apply("agency", {"JCM": (document, "jcm.yaml")}, T0)
     await records.apply("agency", {}, T0)
     await ask_of_advance_notices(Noted(AdvanceRecords(database), asked))
+    await ask_of_documents(Noted(Documents(database), asked))
+    await Noted(AgencyTraces(database), asked).of("JCM")
     await ask_of_the_journal(database, asked, incidents[0].id)
     assert notices
 
@@ -394,6 +401,18 @@ async def ask_of_advance_notices(records: Any) -> None:
         assert await records.add("JCM", each, await records.of("JCM", T0))
     await records.find("JCM", changed.number)
     await records.taken([planned.number])
+
+
+async def ask_of_documents(documents: Any) -> None:
+    first, second = (WrittenDocument(agency="JCM", name="jcm.yaml", text=text) for text in ("first", "second"))
+    for wanted, gone in (([first], []), ([second], []), ([], ["JCM"])):
+        await documents.write(await documents.latest(), wanted, gone, pen=Pen.API, by="x", now=T0)
+    await documents.follow([first], by="x", now=T0)
+    await documents.level([first])
+    await documents.text("JCM", first.digest)
+    await documents.versions("JCM", below=2)
+    await documents.marks(at_most=2)
+    await documents.marks(wanted="J", named=["JCM", "MDC"], after="A", at_most=2)
 
 
 async def ask_of_the_journal(database: Database, asked: set[str], incident_id: int) -> None:

@@ -146,8 +146,12 @@ class AgencyEditor:
             raise NotDone.said("form_unknown")
         return text
 
-    async def save(self, draft: AgencyDraft, *, by: str, may_place: bool, pen: Pen = Pen.PORTAL) -> DraftAnswer:
+    async def save(
+        self, draft: AgencyDraft, *, by: str, may_place: bool, pen: Pen = Pen.PORTAL, address: str = ""
+    ) -> DraftAnswer:
         """Write a draft and take it up, if nothing is wrong with it and nobody has written meanwhile.
+
+        *address*: where it comes from, for the journal.
 
         *may_place*: whether who writes may say where secrets are, which servers are given them, which domains are the agency's
         and which numbers abroad are rung; and so make an agency.
@@ -155,15 +159,15 @@ class AgencyEditor:
         write again and again meanwhile.
         """
         async with self._turns.setdefault(draft.agency, asyncio.Lock()):
-            brought = await self._brought(draft, by=by, may_place=may_place, pen=pen)
+            brought = await self._brought(draft, by=by, may_place=may_place, pen=pen, address=address)
         return brought if isinstance(brought, DraftAnswer) else await self._taken_up(draft.agency, brought, by)
 
-    async def take_out(self, agency: str, started_from: str, *, pen: Pen, by: str) -> DraftAnswer:
+    async def take_out(self, agency: str, started_from: str, *, pen: Pen, by: str, address: str = "") -> DraftAnswer:
         """Let an agency be watched no more, as `save` writes."""
         gone = DocumentsBrought(
             started_from={agency: started_from}, over={}, prune=False, sources=[], gone=frozenset({agency})
         )
-        written = await self._written(agency, gone, pen=pen, by=by)
+        written = await self._written(agency, gone, pen=pen, by=by, address=address)
         return written if isinstance(written, DraftAnswer) else await self._taken_up(agency, written, by)
 
     async def look(self, draft: AgencyDraft, *, by: str, may_place: bool) -> DraftLook:
@@ -176,7 +180,14 @@ class AgencyEditor:
         return DraftLook(answer=DraftAnswer(problems=problems, others=others), would_be=brought.would_be)
 
     async def _brought(
-        self, draft: AgencyDraft, *, by: str, may_place: bool, pen: Pen = Pen.PORTAL, dry: bool = False
+        self,
+        draft: AgencyDraft,
+        *,
+        by: str,
+        may_place: bool,
+        pen: Pen = Pen.PORTAL,
+        address: str = "",
+        dry: bool = False,
     ) -> DocumentsAnswer | DraftAnswer:
         """Bring a draft to the writer; return what there is to say where that was not reached, or others wrote meanwhile."""
         latest = await self.last(draft.agency)
@@ -200,13 +211,13 @@ class AgencyEditor:
             sources=[source],
             typed=await asyncio.to_thread(_typed, draft),
         )
-        return await self._written(draft.agency, brought, pen=pen, by=by, dry=dry)
+        return await self._written(draft.agency, brought, pen=pen, by=by, address=address, dry=dry)
 
     async def _written(
-        self, agency: str, brought: DocumentsBrought, *, pen: Pen, by: str, dry: bool = False
+        self, agency: str, brought: DocumentsBrought, *, pen: Pen, by: str, address: str = "", dry: bool = False
     ) -> DocumentsAnswer | DraftAnswer:
         """Write one document beside all others as they are; return what others wrote meanwhile, if they did."""
-        answer = await self._writer.write(brought, pen=pen, by=by, dry=dry)
+        answer = await self._writer.write(brought, pen=pen, by=by, address=address, dry=dry)
         if answer.difference.clashes:
             (clash,) = answer.difference.clashes
             return DraftAnswer(theirs=clash.theirs, common=(answer.common or {}).get(agency))

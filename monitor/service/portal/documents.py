@@ -100,8 +100,10 @@ class DocumentWriter:
         """Return the latest version of each, by agency."""
         return await self._documents.latest()
 
-    async def write(self, brought: DocumentsBrought, *, pen: Pen, by: str, dry: bool = False) -> DocumentsAnswer:
-        """Write what is new in what is *brought*, all or none; only look when it is *dry*.
+    async def write(
+        self, brought: DocumentsBrought, *, pen: Pen, by: str, address: str = "", dry: bool = False
+    ) -> DocumentsAnswer:
+        """Write what is new in what is *brought*, all or none; only look when it is *dry*. *address*: where it comes from.
 
         Raise `StoreAway`, `DocumentsMovedOnError` when others write again and again meanwhile, or `NotDone` when
         something was typed that cannot be kept.
@@ -142,7 +144,17 @@ class DocumentWriter:
                     would_be = loaded.configuration
                     return DocumentsAnswer(problems=problems, difference=difference, seen={}, would_be=would_be)
                 try:
-                    await self._write(present, difference, secrets, pen, by)
+                    if difference:
+                        await self._documents.write(
+                            present,
+                            (*difference.added, *(ours for _, ours in difference.changed)),
+                            [each.agency for each in difference.removed],
+                            pen=pen,
+                            by=by,
+                            now=self._clock.now(),
+                            secrets=secrets,
+                            address=address,
+                        )
                 except DocumentsMovedOnError:
                     present = await self._documents.latest()
                     continue
@@ -159,19 +171,6 @@ class DocumentWriter:
         if self._safe is None:
             raise SecretLockedError
         return self._safe.encrypt(SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name), secret.written())
-
-    async def _write(
-        self,
-        present: Mapping[str, DocumentVersion],
-        difference: DocumentDifference,
-        secrets: Mapping[str, Ciphertext],
-        pen: Pen,
-        by: str,
-    ) -> None:
-        if difference:
-            wanted = (*difference.added, *(ours for _, ours in difference.changed))
-            gone = [each.agency for each in difference.removed]
-            await self._documents.write(present, wanted, gone, pen=pen, by=by, now=self._clock.now(), secrets=secrets)
 
     async def _common(self, difference: DocumentDifference, edit: DocumentEdit) -> Mapping[str, str]:
         found = {}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -27,6 +28,17 @@ from monitor.store.upkeep.secrets import drop_secret, keep_secret
 
 class DocumentsMovedOnError(Exception):
     """Somebody has written a document meanwhile. Nothing of what was to be written is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentMark:
+    """The latest version of an agency's document, without its text."""
+
+    agency: str
+    number: int
+    #: Who wrote it.
+    by: str
+    at: datetime
 
 
 class Documents:
@@ -68,6 +80,25 @@ class Documents:
             return 0
         return sum(each.number for each in latest.values())
 
+    async def marks(
+        self, *, wanted: str = "", named: Collection[str] = (), after: str = "", at_most: int
+    ) -> Sequence[DocumentMark]:
+        """Return of whom there are documents, by their codes *after* one: that have *wanted* in their code, or are *named*."""
+        query = select(document.c.agency, document.c.number, document.c.written_by, document.c.written_at).where(
+            document.c.replaced_at.is_(None), document.c.text.is_not(None), document.c.agency > after
+        )
+        if wanted:
+            # Of more than fit on the page none is shown.
+            some = sorted(each for each in named if each > after)[:at_most]
+            query = query.where(
+                document.c.agency.contains(wanted.upper(), autoescape=True) | document.c.agency.in_(some)
+            )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query.order_by(document.c.agency).limit(at_most))).all()
+        return [
+            DocumentMark(agency=row.agency, number=row.number, by=row.written_by, at=row.written_at) for row in rows
+        ]
+
     async def versions(self, agency: str, *, below: int | None = None, at_most: int = 1) -> Sequence[DocumentVersion]:
         """Return the latest versions of an agency's document, the latest first; *below* a number, if one is given."""
         query = select(document).where(document.c.agency == agency).order_by(document.c.number.desc()).limit(at_most)
@@ -93,12 +124,13 @@ class Documents:
         by: str,
         now: datetime,
         secrets: Mapping[str, Ciphertext] = MappingProxyType({}),
+        address: str = "",
     ) -> Applied:
         """Write a new version of each that is *wanted*, and of the agencies that are *gone*, all or none.
 
         With them *secrets* are kept that people have typed, by the names that the documents have of them. Those go that
         documents have named and no latest version of any does.
-        They were checked beside all others as they were at *present*. Raise `DocumentsMovedOnError` when one of all is
+        The journal has *address* as where that came from. They were checked beside all others as they were at *present*. Raise `DocumentsMovedOnError` when one of all is
         another by now.
         """
         async with self._database.exclusive() as connection:
@@ -106,7 +138,7 @@ class Documents:
             numbers = {row.agency: row.number for row in await connection.execute(query)}
             if numbers != {agency: version.number for agency, version in present.items()}:
                 raise DocumentsMovedOnError
-            written = await _replace(connection, present, wanted, gone, pen=pen, by=by, now=now)
+            written = await _replace(connection, present, wanted, gone, pen=pen, by=by, now=now, address=address)
             for name, secret in secrets.items():
                 entry = Entry(at=now, actor=by, event="secret typed", detail={"secret": name})
                 await keep_secret(connection, _place(name), secret, entry)
@@ -133,6 +165,7 @@ async def _replace(
     pen: Pen,
     by: str,
     now: datetime,
+    address: str = "",
 ) -> Applied:
     texts = {each.agency: each for each in wanted}
     changed = [*texts, *gone]
@@ -162,7 +195,7 @@ async def _replace(
         await _let_go(
             connection, present, {agency: texts[agency].text if agency in texts else "" for agency in changed}
         )
-        await audit.append(connection, [_entry(written, pen, by, now)])
+        await audit.append(connection, [_entry(written, pen, by, now, address)])
     return written
 
 
@@ -207,6 +240,6 @@ def _portions(agencies: Sequence[str]) -> Iterable[Sequence[str]]:
     return (agencies[first : first + 500] for first in range(0, len(agencies), 500))
 
 
-def _entry(written: Applied, pen: Pen, by: str, now: datetime) -> Entry:
-    detail = {"pen": str(pen), **written.detail()}
+def _entry(written: Applied, pen: Pen, by: str, now: datetime, address: str) -> Entry:
+    detail = {"pen": str(pen), **written.detail(), **({"address": address} if address else {})}
     return Entry(at=now, actor=by, event="documents written", incident_id=None, detail=detail)

@@ -42,10 +42,15 @@ def user_pages(administration: Administration, templates: Mapping[Tongue, Enviro
     async def users(
         request: Request,
         visitor: _Administrator,
+        *,
         q: Annotated[str, Query(max_length=100)] = "",
         after: Annotated[str, Query(max_length=64)] = "",
+        role: Annotated[str, Query(max_length=16)] = "",
+        agency: Annotated[str, Query(max_length=64)] = "",
     ) -> Response:
-        return remember(request, await listed(request, visitor, q=q.strip(), after=after))
+        # A link may fill in the form: whoever has added an agency invites its officers next.
+        written = {"role": role, "agency": agency}
+        return remember(request, await listed(request, visitor, q=q.strip(), after=after, written=written))
 
     @router.post("/users")
     async def add(request: Request, visitor: _Administrator) -> Response:

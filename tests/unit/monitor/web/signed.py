@@ -46,6 +46,7 @@ from monitor.service.duty import Duty
 from monitor.service.hush import Silencer
 from monitor.service.portal.advance_notices import AdvanceNotices
 from monitor.service.portal.agency_editor import AgencyEditor
+from monitor.service.portal.agency_roll import AgencyRoll
 from monitor.service.portal.documents import DocumentWriter
 from monitor.service.portal.mailbox_setup import MailboxSetups, SetupSite
 from monitor.service.portal.once import MOST_KEPT, OrderBook
@@ -65,6 +66,7 @@ from monitor.store.upkeep.rota_feeds import RotaFeeds
 from monitor.store.upkeep.second_factors import SecondFactors
 from monitor.store.upkeep.secrets import Secrets
 from monitor.store.upkeep.tokens import TokenRecords
+from monitor.store.upkeep.traces import AgencyTraces
 from monitor.store.upkeep.users import Users, WebSession
 from monitor.store.upkeep.walls import WallLinks
 from monitor.web.access.gate import Gate
@@ -91,6 +93,8 @@ from monitor.web.duty.rotas import rota_pages
 from monitor.web.duty.tasks import task_pages
 from monitor.web.journal import journal_pages
 from monitor.web.portal import portal
+from monitor.web.roll.agencies import roll_pages
+from monitor.web.roll.leaving import leaving_pages
 from tests.integration.alerts.station import Scripted, Station
 from tests.integration.watching import agency, laid_out
 from tests.unit.alerts.people import BRIEF, T0
@@ -350,11 +354,21 @@ async def house(
             crest=lambda _: None,
         )
         setups = MailboxSetups(lifecycle, clock, premises or SetupPremises())
+        roll = AgencyRoll(
+            site.editor,
+            site.documents,
+            AgencyTraces(database),
+            administration,
+            letters=service.letters,
+            drills=drills.under_way,
+        )
         pages = [
             partial(user_pages, administration),
             partial(token_pages, tokens),
             partial(task_pages, orders, orders, orders),
             partial(incident_pages, service, orders, orders),
+            partial(roll_pages, site.editor, roll),
+            partial(leaving_pages, site.editor, roll),
             partial(settings_pages, site.editor, clock),
             partial(advance_pages, advance),
             partial(mailbox_setup_pages, setups, site.editor),

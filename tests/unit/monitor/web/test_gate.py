@@ -28,6 +28,10 @@ RULERS = {"duty", "noc"}
 TABLE: dict[str, tuple[str, set[str]]] = {
     "GET /": ("part", READERS),
     "GET /fragment": ("part", READERS),
+    "GET /agencies": ("ours", {"admin"}),
+    "POST /agencies": ("ours", {"admin"}),
+    "GET /agencies/{code}/leave": ("ours", {"admin"}),
+    "POST /agencies/{code}/leave": ("ours", {"admin"}),
     "GET /agencies/{code}": ("own", READERS),
     "GET /agencies/{code}/fragment": ("own", READERS),
     "GET /agencies/{code}/settings": ("own", {"officer", "admin"}),
@@ -262,7 +266,7 @@ async def test_the_head_of_the_status_page_leads_where_somebody_may_go_and_nowhe
         "clerk:JCM": ["/letters"],
         "duty": ["/duty", "/rotas"],
         "noc": ["/duty", "/rotas", "/journal"],
-        "admin": ["/rotas", "/journal", "/users", "/tokens", "/walls"],
+        "admin": ["/rotas", "/journal", "/agencies", "/users", "/tokens", "/walls"],
     }.items():
         browser = await place.admitted(f"pelawat-{role.lower().replace(':', '-')}", role)
         for path in ("/", "/agencies/JCM", "/account"):

@@ -1,0 +1,1 @@
+"""The administrators' pages of which agencies there are: all of them, one more, one less."""

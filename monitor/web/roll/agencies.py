@@ -1,0 +1,182 @@
+"""All agencies, a page at a time; and the forms by which an administrator adds one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Annotated, Final
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment
+
+from alerts.record.store import StoreAway
+from monitor.access.role import Permission
+from monitor.access.visitor import Visitor
+from monitor.config.files.document import LARGEST, document_of
+from monitor.config.files.edit import NotEditable
+from monitor.config.files.problem import Severity
+from monitor.service.order import NotDone
+from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftAnswer
+from monitor.service.portal.agency_roll import AgencyPast, AgencyRoll
+from monitor.store.upkeep.documents import DocumentsMovedOnError
+from monitor.web.access.gate import Needs
+from monitor.web.access.sign_in import from_where
+from monitor.web.ask import asked, others_asked, remember
+from monitor.web.form import MAY_SEND_FORMS, form_of
+from monitor.web.page import Tongue
+from monitor.web.roll.newcomer import is_code, newcomer_document, newcomer_field
+
+_Administrator = Annotated[Visitor, Depends(Needs(Permission.PLACE_SECRETS))]
+#: An octet of the text may be three in a form.
+_LARGEST_FORM: Final = 3 * LARGEST + 4096
+_SHORT, _TEXT = "short", "text"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewcomerForm:
+    """What somebody has typed about an agency that is to be added, and what is to be said about that."""
+
+    form: str = ""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    code: str = ""
+    #: By field: words of the page, or what the checks say.
+    errors: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    said: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    #: What the code was before: to be confirmed.
+    past: AgencyPast | None = None
+    why: object = ""
+    answer: DraftAnswer | None = None
+
+    def value(self, name: str) -> str:
+        """Return what a field shows."""
+        return self.fields.get(name, "")
+
+
+def roll_pages(editor: AgencyEditor, roll: AgencyRoll, templates: Mapping[Tongue, Environment]) -> APIRouter:
+    """Build the pages."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/agencies")
+    async def agencies(
+        request: Request,
+        visitor: _Administrator,
+        q: Annotated[str, Query(max_length=100)] = "",
+        after: Annotated[str, Query(max_length=64)] = "",
+    ) -> Response:
+        return remember(request, await shown(request, visitor, NewcomerForm(), q=" ".join(q.split()), after=after))
+
+    @router.post("/agencies")
+    async def add(request: Request, visitor: _Administrator) -> Response:
+        fields = await form_of(request, largest=_LARGEST_FORM)
+        if fields.get("form") not in {_SHORT, _TEXT}:
+            raise HTTPException(404, "there is no such form")
+        typed = NewcomerForm(form=fields["form"], fields={**fields, "text": _as_text(fields.get("text", ""))})
+        try:
+            return await tried(request, visitor, typed)
+        except (NotEditable, NotDone, DocumentsMovedOnError) as wrong:
+            return await shown(request, visitor, replace(typed, why=wrong), status=422)
+        except StoreAway as away:
+            # All that was typed is in the browser still, one step back.
+            raise HTTPException(503, f"the store is away ({away}); go back and send it again later") from None
+
+    async def tried(request: Request, visitor: Visitor, typed: NewcomerForm) -> Response:
+        if not editor.is_in_store:
+            raise NotDone.said("agencies_are_files", file=editor.configuration().settings.agencies)
+        code, text = await asyncio.to_thread(written, typed)
+        typed = replace(typed, code=code)
+        if not is_code(code):
+            at = "text" if typed.form == _TEXT else "code"
+            return await shown(request, visitor, replace(typed, said={at: ["code_odd"]}), status=422)
+        past = await roll.past(code)
+        if past is not None and typed.fields.get("known") != code:
+            return await shown(request, visitor, replace(typed, past=past), status=409)
+        draft = AgencyDraft(agency=code, text=text, started_from="")
+        answer = await editor.save(draft, by=visitor.by, may_place=True, address=from_where(request))
+        if answer.theirs is not None or (answer.written is None and not answer.is_refused):
+            # Somebody who pastes the very document that there is has not made an agency.
+            at = "text" if typed.form == _TEXT else "code"
+            return await shown(request, visitor, replace(typed, said={at: ["code_taken"]}), status=409)
+        told = replace(typed, answer=answer, past=past)
+        if answer.is_refused:
+            return await shown(request, visitor, told, status=422)
+        if not answer.taken or any(each.key != "mailboxes" for each in answer.problems):
+            return await shown(request, visitor, told, added=code)
+        return RedirectResponse(f"/agencies?added={code}", status_code=303)
+
+    def written(typed: NewcomerForm) -> tuple[str, str]:
+        """Return the code, and the document. Raise `NotEditable`."""
+        if typed.form == _TEXT:
+            text = typed.fields["text"]
+            return str(document_of(text, "").data.get("agency", ""))[:40], text
+        code = typed.value("code").strip().upper()
+        if not is_code(code):
+            return code, ""
+        fields = {name: value.strip() for name, value in typed.fields.items()}
+        return code, newcomer_document(code, fields, list(editor.configuration().settings.gateways))
+
+    async def shown(
+        request: Request,
+        visitor: Visitor,
+        typed: NewcomerForm,
+        *,
+        status: int = 200,
+        q: str = "",
+        after: str = "",
+        added: str = "",
+    ) -> Response:
+        entries, is_more = await roll.page(q, after=after)
+        settings = editor.configuration().settings
+        errors, faults = _sorted(typed)
+        query = request.query_params
+        facts = {
+            "visitor": visitor,
+            "path": "/agencies",
+            "query": others_asked(request) if request.method == "GET" else "",
+            "entries": entries,
+            "q": q,
+            "more": f"/agencies?{urlencode({'q': q, 'after': entries[-1].mark.agency})}" if is_more else "",
+            "place": None if editor.is_in_store else settings.agencies,
+            "typed": typed,
+            "errors": errors,
+            "faults": faults,
+            "rotas": list(settings.rotas),
+            "tells": settings.tells,
+            "added": await standing(added or query.get("added", ""), is_there=True),
+            "gone": await standing(query.get("gone", ""), is_there=False),
+        }
+        page = await asyncio.to_thread(
+            partial(templates[asked(request).tongue].get_template("agencies.html").render, facts)
+        )
+        return HTMLResponse(page, status_code=status, headers=MAY_SEND_FORMS)
+
+    async def standing(code: str, *, is_there: bool) -> str:
+        """Return the code that an address tells of, if that is so; an address may say anything."""
+        if not is_code(code) or (last := await editor.last(code)) is None:
+            return ""
+        return code if (last.text is not None) is is_there else ""
+
+    return router
+
+
+def _as_text(written: str) -> str:
+    """Return a text that was pasted as a file of it is read: browsers end lines as mail does."""
+    return written.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _sorted(typed: NewcomerForm) -> tuple[Mapping[str, Sequence[str]], Sequence[object]]:
+    """Return what is wrong by the field that it is about, and what is about none."""
+    errors: dict[str, list[str]] = {}
+    faults: list[object] = []
+    if typed.answer is None:
+        return errors, faults
+    for each in (*typed.answer.problems, *typed.answer.others):
+        found = newcomer_field(each.key, each.message) if typed.form == _SHORT else None
+        if found is not None and each.severity is Severity.ERROR:
+            errors.setdefault(found, []).append(f"{each.message}; {each.instead}" if each.instead else each.message)
+        else:
+            faults.append(each)
+    return errors, faults

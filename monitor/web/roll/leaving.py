@@ -1,0 +1,95 @@
+"""The page by which an administrator takes an agency out: what goes and what stays is shown first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from jinja2 import Environment
+
+from monitor.access.role import Permission
+from monitor.access.visitor import Visitor
+from monitor.model.document import DocumentVersion, Pen
+from monitor.service.leaver import STAYS
+from monitor.service.order import NotDone
+from monitor.service.portal.agency_editor import AgencyEditor
+from monitor.service.portal.agency_roll import AgencyRoll
+from monitor.store.upkeep.documents import DocumentsMovedOnError
+from monitor.web.access.gate import Needs, agency_in_path
+from monitor.web.access.sign_in import from_where
+from monitor.web.agency.difference import differing_lines
+from monitor.web.ask import asked, remember
+from monitor.web.form import MAY_SEND_FORMS, form_of
+from monitor.web.page import Tongue
+
+_Administrator = Annotated[Visitor, Depends(Needs(Permission.PLACE_SECRETS, agency_in_path))]
+_MINUTES: Final = STAYS // timedelta(minutes=1)
+
+
+def leaving_pages(editor: AgencyEditor, roll: AgencyRoll, templates: Mapping[Tongue, Environment]) -> APIRouter:
+    """Build the pages."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/agencies/{code}/leave")
+    async def look(request: Request, code: str, visitor: _Administrator) -> Response:
+        return remember(request, await shown(request, code.upper(), visitor))
+
+    @router.post("/agencies/{code}/leave")
+    async def take_out(request: Request, code: str, visitor: _Administrator) -> Response:
+        code, fields = code.upper(), await form_of(request)
+        seen = fields.get("started_from", "")
+        present = await editor.latest(code)
+        if not editor.is_in_store:
+            why = NotDone.said("agencies_are_files", file=editor.file_of(present))
+            return await shown(request, code, visitor, status=409, why=why)
+        if seen != present.digest:
+            return await shown(request, code, visitor, status=409, seen=seen)
+        if fields.get("code", "").strip().upper() != code:
+            return await shown(request, code, visitor, status=422, typed=fields.get("code", ""), is_other=True)
+        try:
+            answer = await editor.take_out(code, seen, pen=Pen.PORTAL, by=visitor.by, address=from_where(request))
+        except (NotDone, DocumentsMovedOnError) as wrong:
+            return await shown(request, code, visitor, status=409, why=wrong)
+        if answer.theirs is not None:
+            return await shown(request, code, visitor, status=409, seen=seen)
+        if answer.is_refused:
+            return await shown(request, code, visitor, status=422, answer=answer)
+        untaken = "&untaken=1" if answer.written is not None and not answer.taken else ""
+        return RedirectResponse(f"/agencies?gone={code}{untaken}", status_code=303)
+
+    async def shown(
+        request: Request, code: str, visitor: Visitor, *, status: int = 200, seen: str | None = None, **facts: object
+    ) -> Response:
+        """*seen*: the digest of the version that somebody has looked at, and that is not the latest any more."""
+        departure = await roll.departure(code)
+        common = {
+            "visitor": visitor,
+            "path": f"/agencies/{code}/leave",
+            "code": code,
+            "departure": departure,
+            "minutes": _MINUTES,
+            "days": editor.configuration().settings.keep_results.daily.days,
+            "file": editor.file_of(departure.version),
+            "has_moved_on": seen is not None,
+            "changes": None if seen is None else await since(seen, departure.version),
+            "typed": "",
+            "is_other": False,
+            "why": "",
+            "answer": None,
+        }
+        page = templates[asked(request).tongue].get_template("leaving.html").render({**common, **facts})
+        return HTMLResponse(page, status_code=status, headers=MAY_SEND_FORMS)
+
+    async def since(seen: str, present: DocumentVersion) -> Sequence[tuple[str, str]] | None:
+        try:
+            before = await editor.started_from(present.agency, seen)
+        except NotDone:
+            # Of no version that there ever was: all of it is new to whoever asks.
+            before = ""
+        return await asyncio.to_thread(differing_lines, before, present.text or "")
+
+    return router
