@@ -49,7 +49,7 @@ class AgencyPast:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Departure:
+class AgencyDeparture:
     """What goes with an agency that is taken out, and what stays."""
 
     version: DocumentVersion
@@ -116,13 +116,13 @@ class AgencyRoll:
         trace, users = await self._traces.of(agency), await self._users(agency)
         return AgencyPast(trace=trace, gone=gone, users=users) if gone or trace or users else None
 
-    async def departure(self, agency: str) -> Departure:
+    async def departure(self, agency: str) -> AgencyDeparture:
         """Return what taking an agency out would do."""
         version = await self._editor.latest(agency)
         known = self._editor.configuration().registry.agencies.get(agency)
         waiting = [each for each in await self._letters() if each.agency == agency and each.step in WAITING]
         drills = [drill_called(each.id) for each in await self._drills() if each.contact.startswith(f"{agency}/")]
-        return Departure(
+        return AgencyDeparture(
             version=version,
             name=known.name if known else "",
             mailboxes=[each.address for each in known.mailboxes.values()] if known else [],

@@ -18,7 +18,7 @@ from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
 from monitor.config.files.document import LARGEST, document_of
 from monitor.config.files.edit import NotEditable
-from monitor.config.files.problem import Severity
+from monitor.config.files.problem import Problem, Severity
 from monitor.service.order import NotDone
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftAnswer
 from monitor.service.portal.agency_roll import AgencyPast, AgencyRoll
@@ -130,7 +130,7 @@ def roll_pages(editor: AgencyEditor, roll: AgencyRoll, templates: Mapping[Tongue
     ) -> Response:
         entries, is_more = await roll.page(q, after=after)
         settings = editor.configuration().settings
-        errors, faults = _sorted(typed)
+        typed, errors, faults = _sorted(typed)
         query = request.query_params
         facts = {
             "visitor": visitor,
@@ -167,16 +167,24 @@ def _as_text(written: str) -> str:
     return written.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _sorted(typed: NewcomerForm) -> tuple[Mapping[str, Sequence[str]], Sequence[object]]:
-    """Return what is wrong by the field that it is about, and what is about none."""
+def _sorted(typed: NewcomerForm) -> tuple[NewcomerForm, Mapping[str, Sequence[str]], Sequence[Problem]]:
+    """Return what is shown again, and what is wrong: by the field that it is about, and what is about none."""
     errors: dict[str, list[str]] = {}
-    faults: list[object] = []
+    faults: list[Problem] = []
     if typed.answer is None:
-        return errors, faults
+        return typed, errors, faults
     for each in (*typed.answer.problems, *typed.answer.others):
         found = newcomer_field(each.key, each.message) if typed.form == _SHORT else None
-        if found is not None and each.severity is Severity.ERROR:
-            errors.setdefault(found, []).append(f"{each.message}; {each.instead}" if each.instead else each.message)
-        else:
+        if each.key == "mailboxes" and typed.form == _SHORT:
+            # The form says so itself.
+            continue
+        if found is None or each.severity is not Severity.ERROR:
             faults.append(each)
-    return errors, faults
+        elif each.key == "escalation":
+            typed = replace(typed, said={**typed.said, found: ["nobody"]})
+        else:
+            errors.setdefault(found, []).append(f"{each.message}; {each.instead}" if each.instead else each.message)
+    if typed.answer.written is not None:
+        # The forms are for the next one.
+        typed = replace(typed, form="")
+    return typed, errors, faults

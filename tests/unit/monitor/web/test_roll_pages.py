@@ -194,7 +194,7 @@ async def test_before_an_agency_is_taken_out_the_page_says_what_goes_and_what_st
     page = (await admin.get("/agencies/JCM/leave?lang=en")).text
     for says in (
         "pantau@jcm.gov.my",
-        f"Incident {opened.number} is open. It is closed by itself after about 10 minutes",
+        f"{opened.number}</a> is open. It is closed by itself after about 10 minutes",
         "in their clerk&#39;s tray: 2",
         f"Drills are going on, and end as usual: {drill_called(1)}.",
         '<a href="/users/ali">Ali Contoh</a>',
