@@ -89,3 +89,27 @@ async def test_a_token_is_shown_once_opens_what_it_may_and_is_taken_back(site: R
     await admin.press(row.get_by_role("button"))
     await expect(row.get_by_role("button")).to_have_count(0)
     assert await asked() == 401
+
+
+async def test_an_agency_is_added_its_officer_is_next_and_it_is_taken_out_again(site: RunningSite, door: Door) -> None:
+    admin = await door.admit("pentadbir")
+    await admin.go("/agencies")
+    for field, typed in (
+        ("roll.code_field", "JLN"),
+        ("roll.name_field", "Jabatan Laut Contoh"),
+        ("roll.domains_field", "jln.gov.my"),
+        ("roll.contact_name", "Ravi Contoh"),
+        ("roll.contact_number", "013-000 0077"),
+    ):
+        await admin.field(field).fill(typed)
+    await admin.press(admin.page.locator("#add-short button"))
+    await admin.press(admin.link("roll.next_officers"))
+    assert await admin.field("access.agency").input_value() == "JLN"
+    assert (await admin.go("/agencies/JLN")).status == 200
+    await admin.go("/agencies/JLN/leave")
+    await admin.page.locator("main input[name=code]").fill("JLN")
+    await admin.press(admin.page.locator("main form button"))
+    assert await admin.path() == "/agencies"
+    assert (await admin.go("/agencies/JLN")).status == 404
+    (_, removed) = site.journal("documents written", removed="JLN")[-1]
+    assert removed["address"] == "127.0.0.1"

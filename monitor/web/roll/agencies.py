@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Annotated, Final
 from urllib.parse import urlencode
 
@@ -50,6 +49,8 @@ class NewcomerForm:
     past: AgencyPast | None = None
     why: object = ""
     answer: DraftAnswer | None = None
+    #: Whether the store was away: what there is is not known.
+    is_away: bool = False
 
     def value(self, name: str) -> str:
         """Return what a field shows."""
@@ -79,9 +80,9 @@ def roll_pages(editor: AgencyEditor, roll: AgencyRoll, templates: Mapping[Tongue
             return await tried(request, visitor, typed)
         except (NotEditable, NotDone, DocumentsMovedOnError) as wrong:
             return await shown(request, visitor, replace(typed, why=wrong), status=422)
-        except StoreAway as away:
-            # All that was typed is in the browser still, one step back.
-            raise HTTPException(503, f"the store is away ({away}); go back and send it again later") from None
+        except StoreAway:
+            # Of a text there may be an hour in it.
+            return render(request, visitor, replace(typed, is_away=True), {"entries": None}, 503)
 
     async def tried(request: Request, visitor: Visitor, typed: NewcomerForm) -> Response:
         if not editor.is_in_store:
@@ -89,8 +90,10 @@ def roll_pages(editor: AgencyEditor, roll: AgencyRoll, templates: Mapping[Tongue
         code, text = await asyncio.to_thread(written, typed)
         typed = replace(typed, code=code)
         if not is_code(code):
-            at = "text" if typed.form == _TEXT else "code"
-            return await shown(request, visitor, replace(typed, said={at: ["code_odd"]}), status=422)
+            # A text without one may be one that cannot be read.
+            found = await asyncio.to_thread(document_of, text, "")
+            at, answer = "text" if typed.form == _TEXT else "code", DraftAnswer(problems=found.problems)
+            return await shown(request, visitor, replace(typed, said={at: ["code_odd"]}, answer=answer), status=422)
         past = await roll.past(code)
         if past is not None and typed.fields.get("known") != code:
             return await shown(request, visitor, replace(typed, past=past), status=409)
@@ -129,28 +132,37 @@ def roll_pages(editor: AgencyEditor, roll: AgencyRoll, templates: Mapping[Tongue
         added: str = "",
     ) -> Response:
         entries, is_more = await roll.page(q, after=after)
-        settings = editor.configuration().settings
-        typed, errors, faults = _sorted(typed)
         query = request.query_params
         facts = {
-            "visitor": visitor,
-            "path": "/agencies",
-            "query": others_asked(request) if request.method == "GET" else "",
             "entries": entries,
             "q": q,
             "more": f"/agencies?{urlencode({'q': q, 'after': entries[-1].mark.agency})}" if is_more else "",
+            "added": await standing(added or query.get("added", ""), is_there=True),
+            "gone": await standing(query.get("gone", ""), is_there=False),
+        }
+        return await asyncio.to_thread(render, request, visitor, typed, facts, status)
+
+    def render(
+        request: Request, visitor: Visitor, typed: NewcomerForm, facts: Mapping[str, object], status: int
+    ) -> Response:
+        settings = editor.configuration().settings
+        typed, errors, faults = _sorted(typed)
+        common = {
+            "visitor": visitor,
+            "path": "/agencies",
+            "query": others_asked(request) if request.method == "GET" else "",
+            "q": "",
+            "more": "",
             "place": None if editor.is_in_store else settings.agencies,
             "typed": typed,
             "errors": errors,
             "faults": faults,
             "rotas": list(settings.rotas),
             "tells": settings.tells,
-            "added": await standing(added or query.get("added", ""), is_there=True),
-            "gone": await standing(query.get("gone", ""), is_there=False),
+            "added": "",
+            "gone": "",
         }
-        page = await asyncio.to_thread(
-            partial(templates[asked(request).tongue].get_template("agencies.html").render, facts)
-        )
+        page = templates[asked(request).tongue].get_template("agencies.html").render({**common, **facts})
         return HTMLResponse(page, status_code=status, headers=MAY_SEND_FORMS)
 
     async def standing(code: str, *, is_there: bool) -> str:
@@ -171,9 +183,9 @@ def _sorted(typed: NewcomerForm) -> tuple[NewcomerForm, Mapping[str, Sequence[st
     """Return what is shown again, and what is wrong: by the field that it is about, and what is about none."""
     errors: dict[str, list[str]] = {}
     faults: list[Problem] = []
-    if typed.answer is None:
+    if (answer := typed.answer) is None:
         return typed, errors, faults
-    for each in (*typed.answer.problems, *typed.answer.others):
+    for each in (*answer.problems, *answer.others):
         found = newcomer_field(each.key, each.message) if typed.form == _SHORT else None
         if each.key == "mailboxes" and typed.form == _SHORT:
             # The form says so itself.
@@ -184,7 +196,7 @@ def _sorted(typed: NewcomerForm) -> tuple[NewcomerForm, Mapping[str, Sequence[st
             typed = replace(typed, said={**typed.said, found: ["nobody"]})
         else:
             errors.setdefault(found, []).append(f"{each.message}; {each.instead}" if each.instead else each.message)
-    if typed.answer.written is not None:
+    if answer.written is not None:
         # The forms are for the next one.
         typed = replace(typed, form="")
     return typed, errors, faults

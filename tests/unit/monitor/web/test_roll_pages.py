@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from functools import partial
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,17 @@ import httpx
 import pytest
 from sqlalchemy import insert, select
 
-from alerts.record.store import Entry
+from alerts.record.store import Entry, StoreAway
 from monitor.model.document import Pen, WrittenDocument, digest_of
+from monitor.service.portal.agency_roll import AgencyPast, AgencyRoll
 from monitor.store.engine import audit
 from monitor.store.engine.drills import drill_called
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import day, journal
 from monitor.store.upkeep.renames import RENAMED
+from monitor.web.access.gate import Gate
+from monitor.web.portal import portal
+from monitor.web.roll.agencies import roll_pages
 from tests.integration.watching import agency
 from tests.unit.alerts.people import T0, trigger
 from tests.unit.monitor.web.signed import House, house
@@ -147,10 +152,33 @@ async def test_a_whole_document_is_taken_as_well_and_what_is_wrong_is_told_at_it
     assert wrong.strip() in unescape(page.text)
     nameless = await admin.post("/agencies", data={"form": "text", "text": "name: Tiada\n"})
     assert (nameless.status_code, 'id="text-text-fault"' in nameless.text) == (422, True)
+    broken = await admin.post("/agencies?lang=en", data={"form": "text", "text": "agency: JLN\nname: [x\n"})
+    assert (broken.status_code, "Line " in broken.text) == (422, True)
     assert (await admin.post("/agencies", data={"form": "text", "text": agency("JCM")})).status_code == 409
     taken = await admin.post("/agencies", data={"form": "text", "text": agency("JLN")})
     assert taken.status_code in {200, 303}
     assert await place.site.text("JLN") == agency("JLN")
+
+
+class AwayRoll(AgencyRoll):
+    """Whose store is away."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def past(self, agency: str) -> AgencyPast | None:
+        raise StoreAway("disk I/O error")
+
+
+async def test_while_the_store_is_away_nothing_that_was_typed_is_lost(place: House, admin: httpx.AsyncClient) -> None:
+    service: Any = Service(codes=("JCM", "MDC"))
+    pages = [partial(roll_pages, place.site.editor, AwayRoll())]
+    app = portal(service, ["localhost"], service, gate=Gate(place.authenticator), pages=pages)
+    async with place.browser(app) as browser:
+        browser.cookies.set("pantau", admin.cookies["pantau"], domain="localhost.local")
+        page = await browser.post("/agencies?lang=en", data={"form": "text", "text": agency("JLN")})
+    assert (page.status_code, "the store is away" in page.text) == (503, True)
+    assert agency("JLN") in unescape(page.text)
 
 
 async def test_a_code_that_was_another_agencys_is_given_only_after_that_was_told(
