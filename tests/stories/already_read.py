@@ -78,7 +78,7 @@ _PARTS: Final = (
     "agency_documents",
     "declaration_orders",
     "incident_orders",
-    "mailbox_passwords",
+    "mailbox_logins",
     "override_orders",
     "silence_orders",
 )
