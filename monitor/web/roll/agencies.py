@@ -9,7 +9,7 @@ from typing import Annotated, Final
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import RedirectResponse
 from jinja2 import Environment
 
 from alerts.record.store import StoreAway
@@ -24,8 +24,8 @@ from monitor.service.portal.agency_roll import AgencyPast, AgencyRoll
 from monitor.store.upkeep.documents import DocumentsMovedOnError
 from monitor.web.access.gate import Needs
 from monitor.web.access.sign_in import from_where
-from monitor.web.ask import asked, others_asked, remember
-from monitor.web.form import MAY_SEND_FORMS, form_of
+from monitor.web.ask import others_asked, remember
+from monitor.web.form import form_of, page_of
 from monitor.web.page import Tongue
 from monitor.web.roll.newcomer import is_code, newcomer_document, newcomer_field
 
@@ -162,8 +162,7 @@ def roll_pages(editor: AgencyEditor, roll: AgencyRoll, templates: Mapping[Tongue
             "added": "",
             "gone": "",
         }
-        page = templates[asked(request).tongue].get_template("agencies.html").render({**common, **facts})
-        return HTMLResponse(page, status_code=status, headers=MAY_SEND_FORMS)
+        return page_of(request, templates, "agencies.html", {**common, **facts}, status)
 
     async def standing(code: str, *, is_there: bool) -> str:
         """Return the code that an address tells of, if that is so; an address may say anything."""

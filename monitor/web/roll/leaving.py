@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import RedirectResponse
 from jinja2 import Environment
 
 from monitor.access.role import Permission
@@ -22,8 +22,8 @@ from monitor.store.upkeep.documents import DocumentsMovedOnError
 from monitor.web.access.gate import Needs, agency_in_path
 from monitor.web.access.sign_in import from_where
 from monitor.web.agency.difference import differing_lines
-from monitor.web.ask import asked, remember
-from monitor.web.form import MAY_SEND_FORMS, form_of
+from monitor.web.ask import remember
+from monitor.web.form import form_of, page_of
 from monitor.web.page import Tongue
 
 _Administrator = Annotated[Visitor, Depends(Needs(Permission.PLACE_SECRETS, agency_in_path))]
@@ -81,8 +81,7 @@ def leaving_pages(editor: AgencyEditor, roll: AgencyRoll, templates: Mapping[Ton
             "why": "",
             "answer": None,
         }
-        page = templates[asked(request).tongue].get_template("leaving.html").render({**common, **facts})
-        return HTMLResponse(page, status_code=status, headers=MAY_SEND_FORMS)
+        return page_of(request, templates, "leaving.html", {**common, **facts}, status)
 
     async def since(seen: str, present: DocumentVersion) -> Sequence[tuple[str, str]] | None:
         try:
