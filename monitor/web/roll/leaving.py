@@ -49,7 +49,9 @@ def leaving_pages(editor: AgencyEditor, roll: AgencyRoll, templates: Mapping[Ton
         if seen != present.digest:
             return await shown(request, code, visitor, status=409, seen=seen)
         if fields.get("code", "").strip().upper() != code:
-            return await shown(request, code, visitor, status=422, typed=fields.get("code", ""), is_other=True)
+            return await shown(
+                request, code, visitor, status=422, started_from=seen, typed=fields.get("code", ""), is_other=True
+            )
         try:
             answer = await editor.take_out(code, seen, pen=Pen.PORTAL, by=visitor.by, address=from_where(request))
         except (NotDone, DocumentsMovedOnError) as wrong:
@@ -57,7 +59,7 @@ def leaving_pages(editor: AgencyEditor, roll: AgencyRoll, templates: Mapping[Ton
         if answer.theirs is not None:
             return await shown(request, code, visitor, status=409, seen=seen)
         if answer.is_refused:
-            return await shown(request, code, visitor, status=422, answer=answer)
+            return await shown(request, code, visitor, status=422, started_from=seen, answer=answer)
         untaken = "&untaken=1" if answer.written is not None and not answer.taken else ""
         return RedirectResponse(f"/agencies?gone={code}{untaken}", status_code=303)
 
@@ -71,6 +73,7 @@ def leaving_pages(editor: AgencyEditor, roll: AgencyRoll, templates: Mapping[Ton
             "path": f"/agencies/{code}/leave",
             "code": code,
             "departure": departure,
+            "started_from": departure.version.digest,
             "minutes": _MINUTES,
             "days": editor.configuration().settings.keep_results.daily.days,
             "file": editor.file_of(departure.version),

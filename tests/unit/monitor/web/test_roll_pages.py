@@ -258,6 +258,8 @@ async def test_what_was_written_meanwhile_is_shown_and_nothing_is_taken_out_unse
 ) -> None:
     seen = digest_of(await place.site.text())
     await place.site.write(JCM=agency("JCM").replace("Jabatan JCM", "Jabatan Baharu"))
+    # Also before the code is looked at: the form that comes back is about what is shown with it.
+    assert (await leave(admin, started_from=seen, code="MDC")).status_code == 409
     page = await leave(admin, started_from=seen, code="JCM")
     assert page.status_code == 409
     assert "Ravi has written the document" in page.text
