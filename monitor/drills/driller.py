@@ -206,7 +206,7 @@ class Driller:
         begun = {key: record.begun_at for key, record in records.items()}
         if all(exercise.key in begun for exercise in planned):
             return
-        pending = await self._drills.is_notice_pending()
+        pending = await self._drills.is_notice_pending(now)
         engaged = frozenset[str]() if pending else await self._engaged()
         free = []
         for exercise in planned:

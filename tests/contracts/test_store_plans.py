@@ -377,8 +377,9 @@ async def ask_of_drills(drills: Any) -> None:
     record = await drills.write(begun, exercise, told, ExerciseState.CALLING, T0)
     await drills.change(record.reference, ExerciseState.CONFIRMED, T0)
     await drills.find(record.reference)
-    for asking in ("under_way", "last_ended", "confirmed", "delivered", "is_notice_pending", "open_incidents"):
+    for asking in ("under_way", "last_ended", "confirmed", "delivered", "open_incidents"):
         await getattr(drills, asking)()
+    await drills.is_notice_pending(T0)
     await drills.exercises(begun.id)
     await drills.latest(2)
     await drills.asked_of("JCM", T0)

@@ -236,9 +236,10 @@ class Drills:
         arrived = (exercise.c.channel == Channel.SMS) & (exercise.c.state == ExerciseState.DELIVERED)
         return await self._last(exercise.c.begun_at, arrived)
 
-    async def is_notice_pending(self) -> bool:
-        """Whether a real notice waits for a gateway."""
-        query = select(notice.c.id).where(notice.c.state == NoticeState.PENDING).limit(1)
+    async def is_notice_pending(self, now: datetime) -> bool:
+        """Whether a real notice waits for a gateway; one that a brake holds for an hour does not."""
+        due = notice.c.not_before.is_(None) | (notice.c.not_before <= now)
+        query = select(notice.c.id).where((notice.c.state == NoticeState.PENDING) & due).limit(1)
         async with self._database.read() as connection:
             return (await connection.execute(query)).first() is not None
 

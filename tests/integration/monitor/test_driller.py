@@ -45,6 +45,7 @@ from pantau_lab.carrier.carrier import Carrier
 from pantau_lab.carrier.phone import PhoneBehaviour
 from pantau_lab.fault import CallbackFault, SubmissionFault
 from pantau_lab.serving import serve
+from tests.contracts.test_store import draft
 from tests.integration.alerts.station import Clock, Scripted, Watcher
 from tests.stories.theatre import text_of
 from tests.unit.alerts.decide.test_drill import WORKING
@@ -313,6 +314,23 @@ async def test_the_drill_waits_while_something_real_goes_on_and_goes_on_after_it
         await ledger.save_incident(replace(incident, state="resolved", resolved_at=now, ended_at=now))  # type: ignore[arg-type]
     await at.hold()
     assert set((await at.states()).values()) == {"delivered", "confirmed"}
+
+
+@pytest.mark.parametrize("held", [timedelta(0), timedelta(hours=1)])
+async def test_the_drill_waits_for_a_notice_that_may_go_and_not_for_one_that_a_brake_holds(
+    at: School, held: timedelta
+) -> None:
+    now = at.clock.now()
+    brief = trigger().brief
+    async with at.store.transaction() as ledger:
+        nobody = replace(brief, escalation=replace(brief.escalation, steps=()))
+        incident = await ledger.add_incident(trigger(brief=nobody))
+        told = replace(draft(incident), person="wakil", expires_at=now + timedelta(days=1))
+        assert await ledger.add_notice(incident, told, now, not_before=now + held)
+        await ledger.save_incident(replace(incident, state="resolved", resolved_at=now, ended_at=now))  # type: ignore[arg-type]
+    await at.ask()
+    await at.hold()
+    assert bool(await at.states()) is bool(held)
 
 
 async def test_what_could_not_be_tried_in_time_is_left_out_with_its_reason(at: School) -> None:
