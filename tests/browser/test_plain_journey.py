@@ -40,7 +40,8 @@ async def test_with_a_keyboard_alone_somebody_signs_in_and_takes_on_an_outage(si
     noc = await door.admit()
     login = site.logins["noc"]
     await noc.go("/duty")
-    # The field that comes first has the focus already.
+    # The field that comes first has the focus without anybody's doing, as soon as the page is drawn.
+    await expect(noc.page.locator("[name='name']")).to_be_focused()
     await noc.page.keyboard.type(login.name)
     await noc.page.keyboard.press("Tab")
     await noc.page.keyboard.type(login.password)

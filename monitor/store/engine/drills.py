@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Row, Table, func, select, update
+from sqlalchemy import Row, Table, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.decide.drill import Exercise, ExerciseState, may_follow
@@ -21,7 +21,7 @@ from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.schema.rows import FACTS, by_id, from_row
 from monitor.store.schema.skip_scan import distinct
-from monitor.store.schema.tables import drill, exercise, incident, notice, notice_incident
+from monitor.store.schema.tables import attempt, delivery, drill, exercise, incident, notice, notice_incident
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,9 +237,11 @@ class Drills:
         return await self._last(exercise.c.begun_at, arrived)
 
     async def is_notice_pending(self, now: datetime) -> bool:
-        """Whether a real notice waits for a gateway; one that a brake holds for an hour does not."""
-        due = notice.c.not_before.is_(None) | (notice.c.not_before <= now)
-        query = select(notice.c.id).where((notice.c.state == NoticeState.PENDING) & due).limit(1)
+        """Whether a real notice waits for a gateway: neither is one that a brake holds, nor one that is tried again later."""
+        may_go = notice.c.not_before.is_(None) | (notice.c.not_before <= now)
+        theirs = (attempt.c.delivery_id == delivery.c.id) & (delivery.c.notice_id == notice.c.id)
+        later = exists().where(theirs & (attempt.c.look_at > now))
+        query = select(notice.c.id).where((notice.c.state == NoticeState.PENDING) & may_go & ~later).limit(1)
         async with self._database.read() as connection:
             return (await connection.execute(query)).first() is not None
 

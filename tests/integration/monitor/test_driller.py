@@ -25,7 +25,7 @@ from alerts.gateways.twilio.sms import TwilioSms, TwilioSmsSettings
 from alerts.gateways.twilio.voice import TwilioVoice, TwilioVoiceSettings
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
-from alerts.model.delivery import Notice
+from alerts.model.delivery import AttemptState, Notice
 from alerts.model.gateway import AckResult, Content, Gateway, Heard, Order, Progress, Report, Surroundings
 from alerts.model.notice import Language
 from alerts.model.urgency import Urgency, priority
@@ -316,9 +316,12 @@ async def test_the_drill_waits_while_something_real_goes_on_and_goes_on_after_it
     assert set((await at.states()).values()) == {"delivered", "confirmed"}
 
 
-@pytest.mark.parametrize("held", [timedelta(0), timedelta(hours=1)])
-async def test_the_drill_waits_for_a_notice_that_may_go_and_not_for_one_that_a_brake_holds(
-    at: School, held: timedelta
+@pytest.mark.parametrize(
+    ("held", "again", "waits"),
+    [(timedelta(0), None, True), (timedelta(hours=1), None, False), (timedelta(0), timedelta(minutes=8), False)],
+)
+async def test_the_drill_waits_for_a_notice_that_may_go_now_and_for_no_other(
+    at: School, held: timedelta, again: timedelta | None, *, waits: bool
 ) -> None:
     now = at.clock.now()
     brief = trigger().brief
@@ -326,11 +329,16 @@ async def test_the_drill_waits_for_a_notice_that_may_go_and_not_for_one_that_a_b
         nobody = replace(brief, escalation=replace(brief.escalation, steps=()))
         incident = await ledger.add_incident(trigger(brief=nobody))
         told = replace(draft(incident), person="wakil", expires_at=now + timedelta(days=1))
-        assert await ledger.add_notice(incident, told, now, not_before=now + held)
+        notice = await ledger.add_notice(incident, told, now, not_before=now + held)
+        assert notice is not None
+        if again is not None:
+            tried = await ledger.add_delivery(notice.id, told.addresses[0])
+            attempt = await ledger.add_attempt(tried, "sms", now, look_at=now + again)
+            await ledger.save_attempt(replace(attempt, state=AttemptState.FAILED, ended_at=now))
         await ledger.save_incident(replace(incident, state="resolved", resolved_at=now, ended_at=now))  # type: ignore[arg-type]
     await at.ask()
     await at.hold()
-    assert bool(await at.states()) is bool(held)
+    assert bool(await at.states()) is not waits
 
 
 async def test_what_could_not_be_tried_in_time_is_left_out_with_its_reason(at: School) -> None:
