@@ -17,10 +17,12 @@ def stacked(letters: Iterable[bytes], title: str, *, both_sides: bool = False) -
         for letter in letters:
             if both_sides and len(writer.pages) % 2:
                 writer.add_blank_page()
-            read = PdfReader(io.BytesIO(letter))
-            named = read.metadata.title if read.metadata else None
-            writer.append(read, outline_item=named or "-", import_outline=False)
+            with PdfReader(io.BytesIO(letter)) as read:
+                named = read.metadata.title if read.metadata else None
+                writer.append(read, outline_item=named or "-", import_outline=False)
         writer.add_metadata({"/Title": title, "/Producer": "Pantau"})
         made = io.BytesIO()
         writer.write(made)
+        # They hold each other: a thousand a letter, that the collector would stop the service for.
+        writer._objects.clear()  # noqa: SLF001 - its `close` does nothing
     return made.getvalue()
