@@ -26,7 +26,7 @@ melur cempaka orkid pokok langit laut bumi bintang matahari hujan angin api air 
 lemak roti canai roticanai teh tehtarik tarik kopi milo durian rambutan mangga pisang kelapa sambal rendang satay
 sate laksa mee goreng nasigoreng ayamgoreng kuih makan minum tidur kerja rumah rumahku kereta motor proton perodua
 myvi saga wira waja bas sekolah universiti pelajar cikgu guru doktor polis bomba tentera bolasepak bola badminton
-leechongwei sukan juara menang kalah hebat terbaik cantik comel manis baik jahat gembira bahagia senang susah sedih
+sukan juara menang kalah hebat terbaik cantik comel manis baik jahat gembira bahagia senang susah sedih
 rindu kasih kasihku kekasih hati hatiku jiwa jiwaku nyawa nyawaku hidup mati maut ketuapengarah pengarah setiausaha
 ketua pegawai kakitangan kerani penolong timbalan menteri perdanamenteri perdana daulattuanku rukunnegara
 satumalaysia malaysiamadani madani berkhidmat khidmat berkhidmatuntuknegara untuk kami sistem server pelayan
