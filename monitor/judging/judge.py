@@ -24,6 +24,7 @@ from monitor.judging.flapping import Flapping, FlappingPolicy
 from monitor.judging.health import is_news
 from monitor.judging.pending import Pending, PendingRun
 from monitor.judging.proven import Sight
+from monitor.judging.standing import UNTROUBLED, SiteStanding
 from monitor.judging.subject import Graded, Streaks, Subject
 from monitor.judging.suspect import OwnSide, Suspect, Trouble
 from monitor.model.difference import exchanged, goes_elsewhere
@@ -456,6 +457,22 @@ class Judge:
         """Return the directions of an agency of which, for a fault of ours, nothing is known now."""
         mail = self._agencies.get(agency)
         return mail.unseen() if mail else ()
+
+    def standing(self, agency: str, now: datetime, *, is_told: bool) -> SiteStanding:
+        """Return how an agency's mail stands, and note that it fell.
+
+        *is_told*: it was told that something is wrong. Only then is asked whether all is well, and noted that it rose.
+        """
+        if (trouble := self.trouble(agency, now)) is None and not is_told:
+            return UNTROUBLED
+        well_since = self.is_well(agency, now) if trouble is None else None
+        return SiteStanding(trouble=trouble, well_since=well_since, directions=self.directions(agency))
+
+    def own_standing(self, suspect: Suspect, now: datetime, *, is_told: bool) -> SiteStanding:
+        """Return how something of ours stands; as `standing`."""
+        if (trouble := self.own_trouble(suspect, now)) is None and not is_told:
+            return UNTROUBLED
+        return SiteStanding(trouble=trouble, well_since=self.own_well_since(suspect, now) if trouble is None else None)
 
     def trouble(self, agency: str, now: datetime) -> Trouble | None:
         """Return what is wrong with an agency's mail, once it is clear how much; `None` if nothing is.

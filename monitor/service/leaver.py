@@ -15,7 +15,7 @@ import structlog
 
 from alerts.model.event import AUTOMATIC, Close
 from alerts.record.clock import Clock
-from monitor.bridge.pipeline import Alerting
+from monitor.bridge.consensus import Alerting
 from monitor.metrics import Metrics
 from monitor.runtime.keeping import keep_doing
 from monitor.store.engine.ledger import SqlStore

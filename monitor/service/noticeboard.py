@@ -393,7 +393,7 @@ class Noticeboard:
         maintenance: Stretch | None = next((r.probing.hours.closed_by(now) for r in routes), None)
         silence = next((silences[key] for key in (code, *(r.name for r in routes)) if key in silences), None)
         incident, health = recorded.open.get(code), dict(watch.judge.directions(code))
-        ended = None if incident else watch.pipeline.ended_by_hand.get(code)
+        ended = None if incident else watch.consensus.ended_by_hand.get(code)
         # As people were told, where they were.
         troubled = Health.DOWN in health.values() or Health.DEGRADED in health.values()
         since = incident.began_at if incident else watch.judge.troubled_since(code) if troubled else None

@@ -278,7 +278,7 @@ class Reloader:
         """Let the watch work, under whatever configuration is in force, until cancelled."""
         watch = self.watch
         async with asyncio.TaskGroup() as tasks:
-            for work in (watch.prober.run(), watch.inspector.run(), watch.pipeline.keep_telling()):
+            for work in (watch.prober.run(), watch.inspector.run(), watch.consensus.keep_telling()):
                 tasks.create_task(work)
 
 

@@ -1,4 +1,4 @@
-"""What follows from one configuration (routes, their judge, the pipeline, the prober, the inspector), and how the next.
+"""What follows from one configuration (routes, their judge, what is told of them, the prober), and how the next.
 
 A reload changes what the configuration changes, and nothing else (docs/adr/0026).
 """
@@ -20,7 +20,8 @@ from alerts.model.notice import Matter
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
 from monitor.bridge.briefs import own_brief
-from monitor.bridge.pipeline import Alerting, Briefs, Pipeline
+from monitor.bridge.consensus import Alerting, Briefs, Consensus
+from monitor.bridge.pipeline import Pipeline
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.loading import Configuration
 from monitor.config.model.registry import Agency, premises
@@ -70,6 +71,7 @@ class Watch:
     configuration: Configuration
     routes: Mapping[str, WatchedRoute]
     judge: Judge
+    consensus: Consensus
     pipeline: Pipeline
     prober: Prober
     inspector: Inspector
@@ -120,17 +122,22 @@ async def make_watch(configuration: Configuration, around: WatchSurroundings) ->
     # Before anybody can read them.
     around.metrics.restore_declared(past.declared)
     announce(around.metrics, configuration, assigned, agencies)
-    pipeline = Pipeline(
-        judge=judge,
-        routes=judge.routes,
+    consensus = Consensus(
         briefs=_briefs(configuration),
-        history=around.history,
         alerting=around.alerting,
         metrics=around.metrics,
         clock=around.clock,
-        site=settings.site,
         open_incidents=past.open_incidents,
         open_keys=partial(_measured_keys, around.store),
+    )
+    pipeline = Pipeline(
+        judge=judge,
+        routes=judge.routes,
+        history=around.history,
+        consensus=consensus,
+        metrics=around.metrics,
+        clock=around.clock,
+        site=settings.site,
     )
     prober = Prober(
         routes=routes,
@@ -151,6 +158,7 @@ async def make_watch(configuration: Configuration, around: WatchSurroundings) ->
         configuration=configuration,
         routes=routes,
         judge=judge,
+        consensus=consensus,
         pipeline=pipeline,
         prober=prober,
         inspector=inspector,
@@ -183,7 +191,7 @@ async def take_up(watch: Watch, change: ConfigurationChange, around: WatchSurrou
     """
     before, after, found = watch.configuration, change.configuration, change.difference
     old, new = before.registry.agencies.keys(), after.registry.agencies.keys()
-    judge, pipeline, prober = watch.judge, watch.pipeline, watch.prober
+    judge, consensus, prober = watch.judge, watch.consensus, watch.prober
     if found.released:
         await prober.release(found.released)
         judge.release(found.released)
@@ -201,10 +209,10 @@ async def take_up(watch: Watch, change: ConfigurationChange, around: WatchSurrou
     touched = _touched(before, after, found)
     assigned = _assigned(after, touched, watch.specimens)
     announce(around.metrics, after, assigned, touched)
-    pipeline.brief(_briefs(after))
-    pipeline.release(old - new)
-    pipeline.gain(new - old, change.past.open_incidents)
-    pipeline.look_again()
+    consensus.brief(_briefs(after))
+    consensus.release(old - new)
+    consensus.gain(new - old, change.past.open_incidents)
+    watch.pipeline.look_again()
     watch.inspector.release(old - new)
     watch.inspector.assign(assigned, touched)
     if found.gained:

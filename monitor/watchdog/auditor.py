@@ -27,7 +27,7 @@ from alerts.model.notice import Matter
 from alerts.record.clock import Clock
 from alerts.record.restoration import Restoration
 from alerts.record.store import Entry
-from monitor.bridge.pipeline import Alerting
+from monitor.bridge.consensus import Alerting
 from monitor.metrics.watchdog import WatchdogSeries
 from monitor.runtime.keeping import keep_doing
 from monitor.store.engine.ledger import SqlStore

@@ -180,7 +180,7 @@ async def _country(server: Light, directory: Path) -> AsyncIterator[_Country]:
         routes=watched,
         judge=judge,
         inspector=SimpleNamespace(latest=lambda code: inspections.get(code, {})),
-        pipeline=SimpleNamespace(ended_by_hand={}),
+        consensus=SimpleNamespace(ended_by_hand={}),
     )
     async with Database.open(directory) as database:
         store, history = SqlStore(database), History(database)

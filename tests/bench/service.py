@@ -13,7 +13,8 @@ from pathlib import Path
 from alerts.model.event import Event
 from alerts.model.incident import Incident
 from alerts.record.clock import SystemClock
-from monitor.bridge.pipeline import Briefs, Pipeline
+from monitor.bridge.consensus import Briefs, Consensus
+from monitor.bridge.pipeline import Pipeline
 from monitor.judging.judge import Judge
 from monitor.metrics import Metrics
 from monitor.model.health import HealthPolicy
@@ -104,13 +105,17 @@ async def service(routes: Mapping[str, WatchedRoute], state: Path, metrics: Metr
             pipeline=Pipeline(
                 judge=judge,
                 routes=routes,
-                briefs=Briefs(agencies=dict.fromkeys(agencies, BRIEF), ours=lambda _: BRIEF),
                 history=history,
-                alerting=_Nobody(),
+                consensus=Consensus(
+                    briefs=Briefs(agencies=dict.fromkeys(agencies, BRIEF), ours=lambda _: BRIEF),
+                    alerting=_Nobody(),
+                    open_incidents={},
+                    metrics=metrics,
+                    clock=clock,
+                ),
                 metrics=metrics,
                 clock=clock,
                 site="putrajaya",
-                open_incidents={},
             ),
             history=history,
             metrics=metrics,

@@ -78,7 +78,7 @@ class Service:
         return SimpleNamespace(
             configuration=SimpleNamespace(registry=registry),
             judge=self.world.judge,
-            pipeline=SimpleNamespace(ended_by_hand=self.ended_by_hand),
+            consensus=SimpleNamespace(ended_by_hand=self.ended_by_hand),
         )
 
     async def minutes(self, count: int, *, runs: bool = True) -> None:

@@ -104,7 +104,7 @@ class Daybook:
         if closed is None:
             self._closed.discard(code)
         yield from self._of_people(code, now)
-        ended = watch.pipeline.ended_by_hand.get(code)
+        ended = watch.consensus.ended_by_hand.get(code)
         if ended is not None and ended.corrected_at is not None:
             # Measured all the same, and known to be nothing.
             yield Marked(state=MinuteState.FALSE_ALARM, begins=since, until=now)

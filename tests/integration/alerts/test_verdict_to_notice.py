@@ -18,7 +18,8 @@ from alerts.model.event import Close, Correct, Declare
 from alerts.model.gateway import SmsContent
 from alerts.model.incident import CORRECTABLE_FOR, IncidentState
 from alerts.model.notice import Matter, Office
-from monitor.bridge.pipeline import Briefs, Pipeline
+from monitor.bridge.consensus import Briefs, Consensus
+from monitor.bridge.pipeline import Pipeline
 from monitor.judging.judge import Judge, Suspect
 from monitor.metrics import Metrics
 from monitor.model.health import Health, HealthPolicy
@@ -62,17 +63,22 @@ class Country:
 
     def watch(self, open_incidents: Mapping[str, Matter] | None = None) -> None:
         """Begin to tell of what the judge says; again: as after a start, with nothing told."""
+        self.consensus = Consensus(
+            briefs=Briefs(agencies=self.briefs, ours=ours),
+            alerting=self.station.dispatcher,
+            open_incidents=open_incidents or {},
+            open_keys=self._open_keys,
+            metrics=self.metrics,
+            clock=self.station.clock,
+        )
         self.pipeline = Pipeline(
             judge=self.judge,
             routes={r.name: r for r in self.world.routes},
-            briefs=Briefs(agencies=self.briefs, ours=ours),
             history=cast(History, Nothing()),
-            alerting=self.station.dispatcher,
+            consensus=self.consensus,
             metrics=self.metrics,
             clock=self.station.clock,
             site="utama",
-            open_incidents=open_incidents or {},
-            open_keys=self._open_keys,
         )
 
     def restart(self, open_incidents: Mapping[str, Matter] | None = None) -> None:
@@ -254,7 +260,7 @@ async def test_what_is_closed_by_hand_is_shown_until_the_probes_are_well_and_wha
     tmp_path: Path,
 ) -> None:
     def shown(here: Country) -> tuple[float | None, str | None]:
-        held = here.pipeline.ended_by_hand.get("JCM")
+        held = here.consensus.ended_by_hand.get("JCM")
         return Scrape(here.metrics).value("outage_ended_by_hand", agency="JCM"), held.number if held else None
 
     async with country(tmp_path, "JCM") as here:

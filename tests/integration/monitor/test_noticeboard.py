@@ -61,7 +61,7 @@ class Service:
             routes=routes,
             judge=self.judge,
             inspector=SimpleNamespace(latest=lambda _: {}),
-            pipeline=SimpleNamespace(ended_by_hand={}),
+            consensus=SimpleNamespace(ended_by_hand={}),
         )
         self.board = Noticeboard(
             store=self.store,

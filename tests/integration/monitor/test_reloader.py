@@ -235,12 +235,12 @@ async def test_a_start_takes_what_people_have_declared_for_nothing_that_was_meas
     watch = await make_watch(configuration, around)
     # On the wall from the first scrape on.
     assert Scrape(around.metrics).value("outage_declared", agency="JCONTOH", direction="inbound") == 1
-    assert watch.pipeline._told == {}
+    assert watch.consensus._told == {}
     assert list(watch.judge._agencies["JCONTOH"]._flapping._falls) == []
 
     async with around.store.transaction() as ledger:
         await ledger.save_incident(apply(opened, replace(trigger(Matter.SENDING, now), dedup_key="JCONTOH")))
-    assert (await make_watch(configuration, around)).pipeline._told == {"JCONTOH": Matter.SENDING}
+    assert (await make_watch(configuration, around)).consensus._told == {"JCONTOH": Matter.SENDING}
 
 
 def test_what_left_the_configuration_is_shown_no_more(office: Office) -> None:
@@ -314,7 +314,7 @@ async def test_people_and_windows_of_an_agency_change_and_no_mailbox_is_opened_a
     await sound.reload("Siti Contoh")
     assert exchanged(sound, before) == set()
     assert sound.watch.configuration.registry.agencies["JCONTOH"].contacts["siti"].name == "Aminah binti Contoh"
-    (siti,) = sound.watch.pipeline._briefs.agencies["JCONTOH"].escalation.steps[-2].contacts[:1]
+    (siti,) = sound.watch.consensus._briefs.agencies["JCONTOH"].escalation.steps[-2].contacts[:1]
     assert siti.name == "Aminah binti Contoh"
     assert all(r.probing.hours.maintenance for r in sound.watch.routes.values() if r.agency == "MPCONTOH")
     assert sound.watch.judge.routes == sound.watch.prober._routes == sound.watch.routes
@@ -377,7 +377,7 @@ async def test_an_agency_that_leaves_in_the_middle_of_an_outage_and_comes_back_i
     (office.directory / "agencies" / "lain-nama.yaml").write_text(text)
     assert await sound.reload("Siti Contoh") == []
     assert set(sound.watch.judge.directions("JCONTOH").values()) == {Health.DOWN}
-    assert sound.watch.pipeline._told == {"JCONTOH": trigger().matter}
+    assert sound.watch.consensus._told == {"JCONTOH": trigger().matter}
 
 
 @pytest.mark.blind

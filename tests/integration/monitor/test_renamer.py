@@ -117,7 +117,7 @@ async def test_an_agency_that_the_files_call_otherwise_goes_on_as_it_was(place: 
     assert "JCONTOH" not in {route.agency for route in watch.routes.values()}
     # How it was judged, and what was told of it, is known still.
     assert Health.DOWN in {watch.judge.route_health(name) for name in watch.routes}
-    assert watch.pipeline._told == {"JBARU": Matter.BOTH}
+    assert watch.consensus._told == {"JBARU": Matter.BOTH}
     assert [name for name in place.history.known() if name.startswith("JCONTOH/")] == []
     now = place.station.clock.now()
     await place.station.submit(Resolve(dedup_key="JBARU", at=now, ended_at=now))
@@ -160,11 +160,11 @@ async def test_whoever_has_edited_the_file_alone_is_asked_and_can_say_so_later(p
     place.write("agency: JCONTOH", "agency: JBARU")
     problems = [str(problem) for problem in await place.reloader.reload(BY)]
     assert any("pantau rename agency JCONTOH JBARU" in problem for problem in problems), problems
-    assert place.reloader.watch.pipeline._told == {}
+    assert place.reloader.watch.consensus._told == {}
     await place.ran("JBARU")
     done = await place.renamer.rename(AGENCY, BY)
     assert (done.counts["runs"], done.counts["incidents"]) == (1, 1)
-    assert place.reloader.watch.pipeline._told == {"JBARU": Matter.BOTH}
+    assert place.reloader.watch.consensus._told == {"JBARU": Matter.BOTH}
     assert len(await place.history.between("JBARU", place.station.clock.now() - DAY, place.station.clock.now())) == 2
 
 

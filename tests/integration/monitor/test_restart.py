@@ -18,7 +18,8 @@ from structlog.testing import capture_logs
 from alerts.model.event import Event
 from alerts.model.incident import Incident
 from alerts.record.clock import SystemClock
-from monitor.bridge.pipeline import Briefs, Pipeline
+from monitor.bridge.consensus import Briefs, Consensus
+from monitor.bridge.pipeline import Pipeline
 from monitor.judging.judge import Judge
 from monitor.metrics import Metrics
 from monitor.model.health import HealthPolicy
@@ -124,16 +125,21 @@ async def life(directory: Path, network: LabNetwork, probing: Probing) -> AsyncI
         judge.restore_deferrals(await history.deferrals(CLOCK.now() - timedelta(hours=1)))
         metrics = Metrics(version="0", now=CLOCK.now)
         metrics.watch_agency("JCM", routes=[route.name])
+        consensus = Consensus(
+            briefs=Briefs(agencies={"JCM": BRIEF}, ours=lambda _: BRIEF),
+            alerting=alerts,
+            open_incidents={},
+            metrics=metrics,
+            clock=CLOCK,
+        )
         pipeline = Pipeline(
             judge=judge,
             routes=routes,
-            briefs=Briefs(agencies={"JCM": BRIEF}, ours=lambda _: BRIEF),
             history=history,
-            alerting=alerts,
+            consensus=consensus,
             metrics=metrics,
             clock=CLOCK,
             site="utama",
-            open_incidents={},
         )
         prober = Prober(
             routes=routes,

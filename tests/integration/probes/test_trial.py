@@ -16,7 +16,8 @@ from sqlalchemy import select
 from alerts.model.event import Event
 from alerts.model.incident import Incident
 from alerts.record.clock import SystemClock
-from monitor.bridge.pipeline import Briefs, Pipeline
+from monitor.bridge.consensus import Briefs, Consensus
+from monitor.bridge.pipeline import Pipeline
 from monitor.judging.judge import Judge
 from monitor.metrics import Metrics
 from monitor.model.health import HealthPolicy
@@ -85,16 +86,21 @@ async def probed(directory: Path, *boxes: Mailbox) -> AsyncIterator[tuple[RealBe
         history, judge, metrics = History(database), Judge(routes, HealthPolicy()), Metrics(version="0", now=CLOCK.now)
         metrics.watch_agency("JCM", routes=[*named])
         deaf = Deaf()
+        consensus = Consensus(
+            briefs=Briefs(agencies={"JCM": BRIEF}, ours=lambda _: BRIEF),
+            alerting=deaf,
+            open_incidents={},
+            metrics=metrics,
+            clock=CLOCK,
+        )
         pipeline = Pipeline(
             judge=judge,
             routes=named,
-            briefs=Briefs(agencies={"JCM": BRIEF}, ours=lambda _: BRIEF),
             history=history,
-            alerting=deaf,
+            consensus=consensus,
             metrics=metrics,
             clock=CLOCK,
             site="utama",
-            open_incidents={},
         )
         prober = Prober(
             routes=named,

@@ -16,8 +16,10 @@ from alerts.model.event import Event, Resolve, Trigger
 from alerts.model.incident import Incident
 from alerts.model.notice import Cause, Matter
 from alerts.record.store import StoreAway
-from monitor.bridge.pipeline import Briefs, Pipeline
-from monitor.judging.judge import Judge, Suspect
+from monitor.bridge.consensus import Briefs, Consensus
+from monitor.bridge.pipeline import Pipeline
+from monitor.judging.judge import Judge, Suspect, Trouble
+from monitor.judging.standing import SiteStanding
 from monitor.metrics import AGENCY_DIRECTIONS, OWN_FAULTS, Metrics
 from monitor.model.health import Health, HealthPolicy
 from monitor.model.route import Direction, WatchedRoute
@@ -109,16 +111,21 @@ class Service:
         self.metrics.watch_references(["a", "b"])
         for agency in self.agencies:
             self.metrics.watch_agency(agency, routes=[r.name for r in self.world.routes if r.agency == agency])
+        self.consensus = Consensus(
+            briefs=Briefs(agencies=dict.fromkeys(self.agencies, BRIEF), ours=self._ours),
+            alerting=self.alerts,
+            open_incidents=open_incidents or {},
+            metrics=self.metrics,
+            clock=self.clock,
+        )
         self.pipeline = Pipeline(
             judge=self.judge,
             routes={r.name: r for r in self.world.routes},
-            briefs=Briefs(agencies=dict.fromkeys(self.agencies, BRIEF), ours=self._ours),
             history=cast(History, self.store),
-            alerting=self.alerts,
+            consensus=self.consensus,
             metrics=self.metrics,
             clock=self.clock,
             site="utama",
-            open_incidents=open_incidents or {},
         )
 
     @staticmethod
@@ -374,9 +381,10 @@ async def test_a_bug_while_it_is_told_again_does_not_end_the_service(logs: list[
     service.alerts.store_away = True
     await service.rounds(4)
 
-    service.judge.own_trouble = lambda suspect, now: 1 / 0  # type: ignore[assignment, method-assign, return-value]
+    service.consensus.brief(Briefs(agencies={"JCM": BRIEF}, ours=lambda _: 1 / 0))  # type: ignore[arg-type, return-value]
+    service.consensus.hear("utama", "ours/network", SiteStanding(trouble=Trouble(matter=Matter.OWN_FAULT, since=T0)))
     service.alerts.store_away = False
-    telling = asyncio.create_task(service.pipeline.keep_telling())
+    telling = asyncio.create_task(service.consensus.keep_telling())
     async with asyncio.timeout(60):
         while not (telling.done() or "failed; trying again" in [line["event"] for line in logs]):  # noqa: ASYNC110 - a log tells nobody
             await asyncio.sleep(0.05)
@@ -409,7 +417,7 @@ async def test_runs_do_not_wait_for_a_store_that_is_away_and_what_was_seen_is_to
     assert service.value("mail_up", agency="JCM", direction="internal") == 0
 
     async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
-        telling = tasks.create_task(service.pipeline.keep_telling())
+        telling = tasks.create_task(service.consensus.keep_telling())
         # In vain, and no run comes after it that would ask anew.
         while service.alerts.asked < 2:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.01)

@@ -1,0 +1,326 @@
+"""What was told is compared with how things stand, and what differs is told: the bridge to the alerting side.
+
+Level-triggered: whenever a site says how something stands, what the sites say together is compared with what the alerting
+side was last told, and told again if it differs. At start that is read from the open incidents, so nothing depends on
+having seen a change happen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import NoReturn, Protocol
+
+import structlog
+
+from alerts.model.brief import Brief
+from alerts.model.event import Event, Resolve, Trigger
+from alerts.model.incident import Incident, is_news
+from alerts.model.notice import Matter
+from alerts.record.clock import Clock
+from alerts.record.store import StoreAway
+from monitor.judging.attribution import Blame
+from monitor.judging.judge import AT_A_TIME
+from monitor.judging.matter import can_end, is_proven_less
+from monitor.judging.quorum import agreed
+from monitor.judging.standing import SiteStanding
+from monitor.judging.suspect import Suspect, Trouble
+from monitor.metrics import Metrics
+from monitor.runtime.keeping import keep_doing
+
+log = structlog.get_logger()
+
+#: Dedup keys of what is our own; an agency's is its short code.
+OURS = "ours/"
+
+#: What could not be told is told again after this.
+_RETRY = timedelta(seconds=2)
+
+#: This often it is looked up which incidents are open: a person may have closed one, or declared it a false alarm.
+_LOOK_UP = timedelta(minutes=1)
+
+#: So long one direction works again, and the other not, before that is told. A recovery has gone round all routes by then.
+_LASTS = timedelta(minutes=10)
+
+#: What the metrics call a fault of ours; the others are called as they are here.
+_CAUSES = {str(Blame.OURS): "configuration"}
+
+
+class Alerting(Protocol):
+    """The part of `alerts.engine.dispatcher.Dispatcher` that is needed here."""
+
+    async def submit(self, event: Event) -> Incident | None:
+        """Take an event in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Briefs:
+    """Whom to tell about what, as configured now."""
+
+    agencies: Mapping[str, Brief]
+    #: The brief for something of ours.
+    ours: Callable[[Suspect], Brief]
+
+
+class Consensus:
+    """Hears from sites how things stand, and tells the alerting side what differs from what it was told."""
+
+    def __init__(
+        self,
+        *,
+        briefs: Briefs,
+        alerting: Alerting,
+        metrics: Metrics,
+        clock: Clock,
+        open_incidents: Mapping[str, Matter],
+        open_keys: Callable[[], Awaitable[Collection[str]]] | None = None,
+        quorum: int = 1,
+    ) -> None:
+        """*open_incidents*: what each open incident was told of, by dedup key; *quorum*: see `judging.quorum.agreed`.
+
+        *open_keys* asks which keys they have now; without it nobody else ends an incident. Those that are open by a
+        person's word alone are in neither: nobody was told of what is measured.
+        """
+        self._briefs = briefs
+        #: Those that are told of; the briefs themselves are few that are ever asked for.
+        self._agencies = set(briefs.agencies)
+        self._alerting = alerting
+        self._metrics = metrics
+        self._clock = clock
+        self._quorum = quorum
+        #: By dedup key and site.
+        self._said: dict[str, dict[str, SiteStanding]] = {}
+        self._told: dict[str, Matter] = {}
+        #: By dedup key: what is wrong by now where more was told, and since when that is so.
+        self._less: dict[str, tuple[Matter, datetime]] = {}
+        #: How much was told of what is ours, by what the metrics call it.
+        self._told_of: Counter[tuple[str, str]] = Counter()
+        for key, matter in open_incidents.items():
+            self._note_told(key, matter)
+        self._open_keys = open_keys
+        self._looked_up_at = clock.now()
+        self._telling = asyncio.Lock()
+        #: By dedup key: the incident that a person has ended by hand, while what it was about is measured all the same.
+        self.ended_by_hand: dict[str, Incident] = {}
+        #: By dedup key: what the alerting side could not take in.
+        self._untold: set[str] = set()
+        #: Something could not be told.
+        self._owes = asyncio.Event()
+        #: The alerting side's store was away when something was last told.
+        self._is_away = False
+        #: By dedup key: what may stand otherwise than was last told. Few: most runs change nothing, and there are thousands.
+        self._unsettled: set[str] = set()
+
+    # -- of whom is told -----------------------------------------------------------------------------------------
+
+    @property
+    def agencies(self) -> AbstractSet[str]:
+        """Those of which is told."""
+        return self._agencies
+
+    @property
+    def told(self) -> Mapping[str, Matter]:
+        """What was last told and is not over, by dedup key."""
+        return MappingProxyType(self._told)
+
+    def brief(self, briefs: Briefs) -> None:
+        """Tell by *briefs* from now on. An incident that is open goes on by its own."""
+        self._briefs = briefs
+
+    def gain(self, agencies: AbstractSet[str], open_incidents: Mapping[str, Matter]) -> None:
+        """Tell of *agencies* from now on, too, of which there are briefs; *open_incidents*: what was told of them."""
+        self._agencies |= agencies
+        self._unsettled |= agencies
+        self._told |= {agency: open_incidents[agency] for agency in agencies if agency in open_incidents}
+
+    def release(self, agencies: AbstractSet[str]) -> None:
+        """Tell of *agencies* no more. What is open of them stays open: nobody here knows when it ends."""
+        self._agencies -= agencies
+        self._unsettled -= agencies
+        for agency in agencies:
+            self._said.pop(agency, None)
+            self._told.pop(agency, None)
+            self._less.pop(agency, None)
+            self.ended_by_hand.pop(agency, None)
+
+    # -- how things stand ----------------------------------------------------------------------------------------
+
+    def hear(self, site: str, key: str, standing: SiteStanding) -> None:
+        """Take in what *site* says of an agency, or of what is our own; it is told by `tell`."""
+        if not key.startswith(OURS) and key not in self._agencies:
+            return
+        said = self._said.setdefault(key, {})
+        if said.get(site) != standing:
+            said[site] = standing
+            self._unsettled.add(key)
+
+    def told_faults(self) -> AbstractSet[tuple[str, str]]:
+        """Return the faults of ours that were told and are not over, as the metrics call them (`fault_of`)."""
+        return {fault for fault, incidents in self._told_of.items() if incidents > 0}
+
+    # -- telling -------------------------------------------------------------------------------------------------
+
+    async def tell(self) -> None:
+        """Tell what stands otherwise than was last told; what cannot be told now is told by `keep_telling`."""
+        if self._is_away:
+            # Probing must not wait for a store that may not even refuse.
+            self._owes.set()
+        else:
+            await self._compare_all(self._clock.now())
+
+    async def keep_telling(self) -> NoReturn:
+        """Tell what could not be told, again and again until it is: the next run may be minutes away."""
+        await keep_doing("telling the alerting side", self._tell_what_is_owed, timedelta(0))
+
+    async def _tell_what_is_owed(self) -> None:
+        await self._owes.wait()
+        self._owes.clear()
+        await asyncio.sleep(_RETRY.total_seconds())
+        await self._compare_all(self._clock.now())
+
+    async def _compare_all(self, now: datetime) -> None:
+        # Runs end while others are being told of: what was told is compared by one at a time.
+        async with self._telling:
+            try:
+                await self._look_up(now)
+                self._unsettled |= set(self._ripe(now))
+                # Agencies first.
+                for number, key in enumerate(sorted(self._unsettled, key=lambda key: (key.startswith(OURS), key)), 1):
+                    await self._compare(key, now)
+                    if number % AT_A_TIME == 0:
+                        await asyncio.sleep(0)
+            except StoreAway:
+                self._is_away = True
+                self._owes.set()
+            else:
+                self._is_away = False
+
+    async def _look_up(self, now: datetime) -> None:
+        """Forget what was told of incidents that have ended without us.
+
+        What is wrong is told again then. The alerting side keeps quiet about what a person has ended by hand, for a while,
+        and about nothing else: an agency of which one route never worked again would never be told of again.
+        """
+        if self._open_keys is None or timedelta(0) <= now - self._looked_up_at < _LOOK_UP:
+            return
+        self._looked_up_at = now
+        try:
+            ended = self._told.keys() - await self._open_keys()
+        except StoreAway:
+            raise
+        # Our bug must not keep anybody from being told.
+        except Exception:
+            log.exception("could not look up what is open; trying again")
+            return
+        for key in ended:
+            self._note_told(key, None)
+        self._unsettled |= ended
+
+    async def _compare(self, key: str, now: datetime) -> None:
+        # Before, not after: it may move again while it is told of.
+        self._unsettled.discard(key)
+        standing = agreed(self._said.get(key, {}).values(), self._quorum)
+        try:
+            if standing is None:
+                return  # Nobody has said anything of it, or of what has left: that is ended by a person.
+            if standing.trouble is not None:
+                await self._tell(key, standing.trouble, standing, now)
+            elif key in self._told and standing.well_since and self._can_end(key, standing):
+                await self._tell_over(key, standing.well_since, now)
+        except BaseException:
+            self._unsettled.add(key)
+            raise
+
+    async def _tell(self, key: str, trouble: Trouble, standing: SiteStanding, now: datetime) -> None:
+        told, less_since = self._told.get(key), None
+        if told is not None and not is_news(trouble.matter, told):
+            # While a recovery spreads, the matter grows less from run to run; what is left of it once it has lasted is told.
+            less_since = self._less_since(key, trouble.matter, told, standing, now)
+            if less_since is None or now - less_since < _LASTS:
+                return
+        event = Trigger(
+            dedup_key=key,
+            at=now,
+            matter=trouble.matter,
+            began_at=trouble.since,
+            brief=self._brief_for(key, standing),
+            unsteady=trouble.unsteady,
+            latest_at=trouble.latest,
+            less_since=less_since,
+        )
+        if await self._submit(event):
+            self._note_told(key, trouble.matter)
+
+    def _brief_for(self, key: str, standing: SiteStanding) -> Brief:
+        if not key.startswith(OURS):
+            return replace(self._briefs.agencies[key], cause=standing.cause)
+        blame, _, name = key.removeprefix(OURS).partition("/")
+        return self._briefs.ours(Suspect(Blame(blame), name))
+
+    def _can_end(self, key: str, standing: SiteStanding) -> bool:
+        return key.startswith(OURS) or can_end(self._told[key], standing.directions)
+
+    def _less_since(
+        self, key: str, matter: Matter, told: Matter, standing: SiteStanding, now: datetime
+    ) -> datetime | None:
+        """Return since when it is proven that no more than *matter* is wrong, which is less than was told."""
+        if not is_proven_less(matter, told, standing.directions):
+            self._less.pop(key, None)
+            return None
+        known, since = self._less.get(key, (matter, now))
+        self._less[key] = matter, (since if known is matter else now)
+        return self._less[key][1]
+
+    def _ripe(self, now: datetime) -> Collection[str]:
+        """Return what has been less for long enough: no run need say anything new for that to be told."""
+        return [key for key, (_, since) in self._less.items() if now - since >= _LASTS]
+
+    async def _tell_over(self, key: str, ended_at: datetime, now: datetime) -> None:
+        if await self._submit(Resolve(dedup_key=key, at=now, ended_at=ended_at)):
+            self._note_told(key, None)
+
+    def _note_told(self, key: str, matter: Matter | None) -> None:
+        """Remember what was told; `None`: that it is over."""
+        before = self._told.pop(key, None)
+        self._less.pop(key, None)
+        if matter is not None:
+            self._told[key] = matter
+        if key.startswith(OURS):
+            blame, _, name = key.removeprefix(OURS).partition("/")
+            self._told_of[fault_of(blame, name)] += (matter is not None) - (before is not None)
+
+    async def _submit(self, event: Trigger | Resolve) -> bool:
+        try:
+            incident = await self._alerting.submit(event)
+        except StoreAway:
+            raise
+        # One event that cannot be taken in (our bug) must not keep the others from being told.
+        except Exception:
+            if event.dedup_key not in self._untold:
+                log.exception("could not tell the alerting side; telling it until it hears", key=event.dedup_key)
+            self._untold.add(event.dedup_key)
+            self._unsettled.add(event.dedup_key)
+            self._owes.set()
+            return False
+        self._untold.discard(event.dedup_key)
+        is_held = isinstance(event, Trigger) and incident is not None and not incident.is_open
+        self._note_ended_by_hand(event.dedup_key, incident if is_held else None)
+        return True
+
+    def _note_ended_by_hand(self, key: str, incident: Incident | None) -> None:
+        """Remember and show what is measured though a person has ended it: whoever looks must not take it for well."""
+        self.ended_by_hand.pop(key, None)
+        if incident is not None:
+            self.ended_by_hand[key] = incident
+        if not key.startswith(OURS):
+            self._metrics.ended_by_hand(key, is_so=incident is not None)
+
+
+def fault_of(blame: str, name: str) -> tuple[str, str]:
+    """Return what the metrics call a fault of ours: its cause, and the reference mailbox that is meant, or ""."""
+    return _CAUSES.get(blame, blame), "" if "/" in name else name

@@ -1,0 +1,29 @@
+"""How one site judges an agency's mail, or something of its own: a level that is said again, not an event. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from alerts.model.notice import Cause
+from monitor.judging.suspect import Trouble
+from monitor.model.health import Health
+from monitor.model.route import Direction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteStanding:
+    """What a site says now. Neither in trouble nor well: not known, not clear yet, or not believed yet."""
+
+    trouble: Trouble | None = None
+    #: Why most of it fails, where that is known.
+    cause: Cause | None = None
+    #: Since when all of it is proven to work; `None`: not all is, or it goes down and up too often to be believed.
+    well_since: datetime | None = None
+    #: How each direction is judged that is probed; nothing of what is our own.
+    directions: Mapping[Direction, Health] = field(default_factory=dict)
+
+
+#: Nothing is known to be wrong.
+UNTROUBLED = SiteStanding()
