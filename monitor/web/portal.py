@@ -40,10 +40,10 @@ from monitor.web.access.openid import openid_pages
 from monitor.web.access.second_factor import code_pages, second_factor_pages
 from monitor.web.access.sign_in import sign_in_pages
 from monitor.web.api.alertmanager import alertmanager
-from monitor.web.api.answer import knows
 from monitor.web.api.duty import on_call
 from monitor.web.api.incident import records
 from monitor.web.api.orders import orders
+from monitor.web.api.route.answer import knows
 from monitor.web.api.state import states
 from monitor.web.ask import asked, remember
 from monitor.web.board import Board, PageBody, Rendering

@@ -17,11 +17,11 @@ from monitor.access.visitor import Visitor
 from monitor.config.agency.announcement import RecipientSettings
 from monitor.service.portal.advance_notices import AdvanceNotices, ComingWork, papers_of
 from monitor.web.access.gate import Needs, agency_in_path
-from monitor.web.api.answer import NOT_FOUND, questions
-from monitor.web.api.bounded import given_orders
-from monitor.web.api.once import Once, orderer_of
-from monitor.web.api.parameter import Moment
-from monitor.web.api.said import ApiWord, name_of
+from monitor.web.api.route.answer import NOT_FOUND, questions
+from monitor.web.api.route.bounded import given_orders
+from monitor.web.api.route.once import Once, orderer_of
+from monitor.web.api.route.parameter import Moment
+from monitor.web.api.route.said import ApiWord, name_of
 from monitor.web.joining import together
 from monitor.web.problem import problems
 

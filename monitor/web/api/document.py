@@ -25,10 +25,10 @@ from monitor.service.order import NotDone, Unknown
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftAnswer
 from monitor.store.upkeep.documents import DocumentsMovedOnError
 from monitor.web.access.gate import Needs, agency_in_path, needs, permit
-from monitor.web.api.answer import knows
-from monitor.web.api.bounded import BEARER
-from monitor.web.api.parameter import only_known
-from monitor.web.api.said import wrong_header
+from monitor.web.api.route.answer import knows
+from monitor.web.api.route.bounded import BEARER
+from monitor.web.api.route.parameter import only_known
+from monitor.web.api.route.said import wrong_header
 from monitor.web.problem import WrongPart, problem, problems
 
 _KIND: Final = "application/yaml"

@@ -16,8 +16,8 @@ from monitor.service.duty import Duty, DutyView
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.order import NotDone
 from monitor.web.access.gate import Needs, permit
-from monitor.web.api.answer import called, listed, questions
-from monitor.web.api.parameter import USUAL, Cursor, Limit, Moment, next_page, read_cursor, wrong
+from monitor.web.api.route.answer import called, listed, questions
+from monitor.web.api.route.parameter import USUAL, Cursor, Limit, Moment, next_page, read_cursor, wrong
 
 _Agency = Annotated[str | None, Query(description="Only the rotas that this agency's escalation names.")]
 _Colleague = Annotated[Visitor, Depends(Needs(Permission.READ_PEOPLE))]

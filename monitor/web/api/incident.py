@@ -18,8 +18,8 @@ from monitor.service.order import Unknown
 from monitor.store.engine.listing import IncidentFilter, NoticeFilter
 from monitor.views.overview import IncidentView, NoticeDetail, NoticeView, view_incident
 from monitor.web.access.gate import Needs, incident_in_path, needs, notice_in_path, permit
-from monitor.web.api.answer import NOT_FOUND, listed, questions
-from monitor.web.api.parameter import USUAL, Agencies, Cursor, Limit, Moment, next_page, read_id, wrong
+from monitor.web.api.route.answer import NOT_FOUND, listed, questions
+from monitor.web.api.route.parameter import USUAL, Agencies, Cursor, Limit, Moment, next_page, read_id, wrong
 from monitor.web.word import Id
 
 _INCIDENT = TypeAdapter(IncidentView)

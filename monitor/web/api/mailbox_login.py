@@ -24,8 +24,8 @@ from monitor.service.portal.delegation import Application, BadApplicationError, 
 from monitor.service.portal.typed_mailbox import PROTOCOLS, login_draft
 from monitor.store.upkeep.documents import DocumentsMovedOnError
 from monitor.web.access.gate import Needs, agency_in_path
-from monitor.web.api.bounded import given_orders
 from monitor.web.api.document import OF_WRITING, DocumentWritten, IfMatch, moved_on, seen_version, unusable
+from monitor.web.api.route.bounded import given_orders
 from monitor.web.problem import problems
 from probes.stranger.whereabouts import MailPlatform
 

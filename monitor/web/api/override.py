@@ -13,11 +13,11 @@ from monitor.access.visitor import Visitor
 from monitor.service.duty import Duty, owner_of
 from monitor.service.order import Unknown
 from monitor.web.access.gate import Needs, permit
-from monitor.web.api.answer import listed, questions
-from monitor.web.api.bounded import given_orders
-from monitor.web.api.once import Once, orderer_of
-from monitor.web.api.parameter import Moment
-from monitor.web.api.said import ApiWord, name_of
+from monitor.web.api.route.answer import listed, questions
+from monitor.web.api.route.bounded import given_orders
+from monitor.web.api.route.once import Once, orderer_of
+from monitor.web.api.route.parameter import Moment
+from monitor.web.api.route.said import ApiWord, name_of
 from monitor.web.command.duty import ChangedOverrideWord, OverrideWord, view_change, view_override
 from monitor.web.joining import together
 from monitor.web.word import Id

@@ -15,10 +15,10 @@ from monitor.config.files.duration import NoDuration, parse_duration
 from monitor.service.hush import Silencer
 from monitor.service.order import Unknown
 from monitor.web.access.gate import Needs, permit
-from monitor.web.api.answer import listed, questions
-from monitor.web.api.bounded import given_orders
-from monitor.web.api.once import Once, orderer_of
-from monitor.web.api.said import ApiReason, name_of, wrong_in_body
+from monitor.web.api.route.answer import listed, questions
+from monitor.web.api.route.bounded import given_orders
+from monitor.web.api.route.once import Once, orderer_of
+from monitor.web.api.route.said import ApiReason, name_of, wrong_in_body
 from monitor.web.joining import together
 from monitor.web.word import Id
 

@@ -23,8 +23,8 @@ from monitor.views.overview import AgencyView, CheckView
 from monitor.views.own_health import GatewayStanding, PartView, ReferenceView
 from monitor.views.standing import AgencyStanding
 from monitor.web.access.gate import Needs, about_ourselves, agency_in_path, needs
-from monitor.web.api.answer import NOT_FOUND, called, etag_of, joined, listed, questions
-from monitor.web.api.parameter import MOST, Agencies, Cursor, next_page, read_cursor
+from monitor.web.api.route.answer import NOT_FOUND, called, etag_of, joined, listed, questions
+from monitor.web.api.route.parameter import MOST, Agencies, Cursor, next_page, read_cursor
 
 _AGENCY = TypeAdapter(AgencyView)
 _LETTER = TypeAdapter(LetterView)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 
-from monitor.web.api.parameter import only_known
+from monitor.web.api.route.parameter import only_known
 from monitor.web.problem import problems
 
 #: So that the schema tells of it; the gate reads it itself.

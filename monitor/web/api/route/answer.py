@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from monitor.runtime.slices import Slices
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.order import Unknown
-from monitor.web.api.parameter import only_known, wrong
+from monitor.web.api.route.parameter import only_known, wrong
 from monitor.web.problem import problems
 
 #: What every question may be answered with instead.

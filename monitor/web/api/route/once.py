@@ -14,7 +14,7 @@ from monitor.access.visitor import Visitor
 from monitor.service.portal.once import KeyOfAnotherOrder, OrderAnswer, OrderBook
 from monitor.store.upkeep.answers import OrderKey
 from monitor.web.access.sign_in import from_where
-from monitor.web.api.said import wrong_header
+from monitor.web.api.route.said import wrong_header
 
 _HEADER = "Idempotency-Key"
 
