@@ -89,6 +89,7 @@ from monitor.store.probing.history import History
 from monitor.store.probing.processes import Processes
 from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.probing.retention import Keep, Retention
+from monitor.store.probing.standings import SiteStandings
 from monitor.store.upkeep.advance_notices import AdvanceRecords
 from monitor.store.upkeep.answers import Answers
 from monitor.store.upkeep.apart import DocumentsAwayError
@@ -306,7 +307,8 @@ class App:
             self._configuration, lambda now: [p.key for p in needs_restart(configuration, now, self._path)]
         )
         settings = configuration.settings
-        store, history = SqlStore(database), History(database)
+        store = SqlStore(database)
+        history = History(database, SiteStandings(database, settings.site))
         self._database = database
         service = f"pantau@{_prober(settings)}"
         self._lifecycle = Lifecycle(store, self._clock, service)
@@ -540,7 +542,7 @@ class App:
             secrets_of(safe),
             renames(
                 Renamer(
-                    renames=Renames(self._database),
+                    renames=Renames(self._database, self._configuration().settings.site),
                     reloader=self._reloader,
                     store=self._around.store,
                     history=self._around.history,

@@ -23,6 +23,8 @@ class SiteStanding:
     well_since: datetime | None = None
     #: How each direction is judged that is probed; nothing of what is our own.
     directions: Mapping[Direction, Health] = field(default_factory=dict)
+    #: The routes that are in trouble, by name.
+    troubled: frozenset[str] = frozenset()
 
 
 #: Nothing is known to be wrong.

@@ -42,6 +42,7 @@ from alerts.model.incident import Incident, IncidentState, apply
 from alerts.model.notice import Language, Plan, Purpose
 from alerts.record.restoration import How
 from alerts.record.store import Entry, PinEntry, SmsNumber
+from monitor.judging.standing import SiteStanding
 from monitor.model.day import DaySheet, day_of
 from monitor.model.document import Pen, WrittenDocument
 from monitor.model.health import Health
@@ -61,6 +62,7 @@ from monitor.store.probing.hours import run_values
 from monitor.store.probing.processes import Processes
 from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.probing.retention import Keep, Retention
+from monitor.store.probing.standings import SiteStandings
 from monitor.store.schema.tables import metadata, run_before
 from monitor.store.upkeep import purge
 from monitor.store.upkeep.advance_notices import AdvanceRecords
@@ -75,7 +77,20 @@ DAY = timedelta(days=1)
 
 #: Tables that do not grow with time: one row for each thing that is configured or at work.
 BOUNDED = frozenset(
-    {"alembic_version", "counter", "health", "journal_head", "process", "record", "restoration", "sms_number", "streak"}
+    {
+        *(
+            "alembic_version",
+            "beat",
+            "counter",
+            "health",
+            "journal_head",
+            "process",
+            "record",
+            "restoration",
+            "sms_number",
+        ),
+        *("standing", "streak"),
+    }
 )
 GROWING = {name: table for name, table in metadata.tables.items() if name not in BOUNDED}
 #: Indexes of a part of the rows that is nearly all of them.
@@ -135,6 +150,7 @@ PARTS: tuple[type | ModuleType, ...] = (
     DayRecords,
     Drills,
     Processes,
+    SiteStandings,
     ConfigurationRecords,
     JournalPages,
     AdvanceRecords,
@@ -168,6 +184,11 @@ async def ask_everything(database: Database, asked: set[str]) -> None:
     await processes.goes_by(3)
     await processes.last_beat()
     await processes.stop(T0)
+    standings = Noted(SiteStandings(database, "utama"), asked)
+    await standings.beat(T0)
+    await standings.beats()
+    await standings.all()
+    await standings.forget(["JCM"])
     for document in ("old", "new"):
         await records.apply("agency", {"JCM": (document, "jcm.yaml")}, T0)
     await records.apply("agency", {}, T0)
@@ -336,10 +357,12 @@ async def ask_of_people(ledger: Any, notice: Notice, asked: set[str]) -> None:
 
 
 async def ask_of_probing(database: Database, asked: set[str]) -> None:
-    history: Any = Noted(History(database), asked)
+    history: Any = Noted(History(database, SiteStandings(database, "utama")), asked)
     for number, outcome in enumerate((Outcome.DELIVERED, Outcome.LOST, Outcome.DEFERRED)):
         await history.sent(f"{number:016x}", "JCM/internal", T0, T0 + MINUTE)
-        await history.ended(ended(number, outcome), "JCM", {"JCM/internal": (Health.UP, T0)})
+        await history.ended(
+            ended(number, outcome), "JCM", {"JCM/internal": (Health.UP, T0)}, standings={"JCM": SiteStanding()}
+        )
     await history.came_late(f"{1:016x}", T0)
     await history.tokens(T0)
     await history.healths()

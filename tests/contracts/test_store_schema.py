@@ -70,8 +70,17 @@ def test_the_migrations_make_what_the_tables_say(place: Place) -> None:
     upgrade(place.url)
 
     with place.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
-        assert compare_metadata(context, metadata) == []
+        assert different(connection) == []
+
+
+def different(connection: Connection) -> list[Any]:
+    """Return what in a database is not as the tables say; of parts of a table nothing is said there."""
+
+    def is_meant(name: str | None, kind: str, _: object) -> bool:
+        return kind != "table" or not (name or "").startswith("rest_of_")
+
+    opts = {"compare_type": True, "compare_server_default": True, "include_name": is_meant}
+    return list(compare_metadata(MigrationContext.configure(connection, opts=opts), metadata))
 
 
 def test_an_upgrade_can_be_repeated(place: Place) -> None:
@@ -123,7 +132,7 @@ def test_an_upgrade_that_is_killed_at_any_statement_changes_nothing_and_can_be_r
             assert inspect(connection).get_table_names() == before
     assert said > 20
     with place.engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert different(connection) == []
 
 
 class Killed(Exception):

@@ -1,14 +1,14 @@
 """What could not be written while the store was away, kept in memory until it is back.
 
 Probing does not wait for the store: a run that ends while it is away is written when it is back. What is kept is
-bounded; the oldest goes first.
+bounded; the oldest goes first. Of a level, which takes the place of what was said before it, only the latest is kept.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn
 
 import structlog
@@ -46,6 +46,8 @@ class Backlog:
         self._presence = presence
         self._first = first
         self._waiting: deque[Sequence[Statement]] = deque(maxlen=at_most)
+        #: By what they are about: levels that are not stored yet.
+        self._levels: dict[str, Statement] = {}
         self._lost = 0
         self._has_some = asyncio.Event()
         self._catching_up = asyncio.Lock()
@@ -55,20 +57,33 @@ class Backlog:
         """Return how many writes are not stored yet."""
         return len(self._waiting) + self._under_way
 
-    async def write(self, *statements: Statement) -> None:
-        """Return when *statements* are stored, or at once when the store is away: then they wait.
+    async def write(self, *statements: Statement, levels: Mapping[str, Statement] | None = None) -> None:
+        """Return when all is stored, or at once when the store is away: then *statements* wait, and the latest *levels*.
 
-        Raise what the database raises otherwise: a bug of ours.
+        *levels*: by what they are about, each a statement that leaves nothing of what was stored of it before. Raise what
+        the database raises otherwise: a bug of ours, and nothing of it waits.
         """
+        levels = levels or {}
+        # Before they are written: one that is said meanwhile takes the place of one that cannot be.
+        self._levels |= levels
         # Where others wait, it waits behind them: a later judgement must not be overwritten by an earlier one.
         if self._presence.away_since is None and not len(self):
             try:
-                await self._together.write(statements)
+                await self._together.write((*statements, *levels.values()))
             except StoreAway:
                 pass
+            except BaseException:
+                self._let_go(levels)
+                raise
             else:
+                self._let_go(levels)
                 return
         self._keep(statements)
+
+    def _let_go(self, levels: Mapping[str, Statement]) -> None:
+        for about, level in levels.items():
+            if self._levels.get(about) is level:
+                del self._levels[about]
 
     def _keep(self, statements: Sequence[Statement]) -> None:
         if len(self._waiting) == self._waiting.maxlen:
@@ -97,9 +112,13 @@ class Backlog:
                     some = [self._waiting.popleft() for _ in range(min(_TOGETHER, len(self._waiting)))]
                     self._under_way = len(some)
                     written += len(some)
+                    # With the first of what waits: how things stand now is what others wait for.
+                    levels, self._levels = self._levels, {}
+                    some.append(stand := [*levels.values()])
                     await self._store(some)
             except StoreAway:
-                self._put_back(some)
+                self._levels = levels | self._levels
+                self._put_back([each for each in some if each is not stand])
                 return
             finally:
                 self._under_way = 0

@@ -10,12 +10,15 @@ from typing import Any, NoReturn
 
 from sqlalchemy import Row, bindparam, exists, func, select, update
 
+from monitor.judging.standing import SiteStanding
 from monitor.judging.subject import Graded
 from monitor.model.health import Grade, Health
 from monitor.runtime.slices import Slices
 from monitor.store.backend.database import Database
+from monitor.store.backend.transaction import Statement
 from monitor.store.probing.backlog import Backlog
 from monitor.store.probing.hours import STORE, counting, hour_values, run_values, to_result
+from monitor.store.probing.standings import SiteStandings
 from monitor.store.schema.skip_scan import distinct
 from monitor.store.schema.tables import health, hour, run, run_before, streak, token
 from probes.model.result import Outcome, ProbeResult
@@ -66,8 +69,10 @@ class History:
     Nobody who writes waits for a store that is away: what is written then is kept, and stored when it is back.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, standings: SiteStandings | None = None) -> None:
+        """*standings*: by which it is written how the site judges; without it nothing is."""
         self._database = database
+        self._standings = standings
         # A commit whose connection broke may have been one, and is repeated.
         self._sent = database.upsert(token).on_conflict_do_nothing()
         judged = database.upsert(health)
@@ -109,10 +114,12 @@ class History:
         streaks: Mapping[str, Sequence[Graded]] | None = None,
         grade: Grade | None = None,
         every: timedelta = timedelta(0),
+        standings: Mapping[str, SiteStanding] | None = None,
     ) -> None:
         """Write the end of a run and how things stand after it, in one transaction.
 
         *streaks*: those that are others now, by route; *grade*: how the run itself was judged, and *every* the interval of its route, as far as that is known.
+        *standings*: what the site says of what may stand otherwise, by subject; what it has said already is not written again.
         """
         self._latest[result.route] = result
         counted = hour_values(result, agency, grade, every)
@@ -120,9 +127,15 @@ class History:
         came = [(_CAME_AT, {"token_id": result.token_id, "at": ended_at})] if result.outcome in CAME else []
         healths = [(self._judged, {"subject": s, "health": state, "since": at}) for s, (state, at) in judged.items()]
         latest = [(self._streak, {"subject": s, "runs": _written(runs)}) for s, runs in (streaks or {}).items()]
+        says, levels = self._standings, dict[str, Statement]()
+        if says is not None:
+            standings = says.otherwise(standings or {})
+            levels.update(says.saying(standings))
         await self._backlog.write(
-            (self._counted, counted), (STORE, run_values(result, agency)), *came, *healths, *latest
+            (self._counted, counted), (STORE, run_values(result, agency)), *came, *healths, *latest, levels=levels
         )
+        if says is not None:
+            says.said(standings or {})
 
     async def tokens(self, now: datetime) -> Mapping[str, SentToken]:
         """Return the tokens that mail may still come with, the oldest first.
@@ -190,6 +203,8 @@ class History:
         for route in list(self._latest):
             if (new := called(route)) != route:
                 self._latest[new] = replace(self._latest.pop(route), route=new)
+        if self._standings is not None:
+            self._standings.say_again()
 
     async def _read_latest(self) -> Mapping[str, ProbeResult]:
         # From one to the next by the index: there are thousands of runs of each.

@@ -224,6 +224,42 @@ streak = Table(
     Column("runs", Text, nullable=False),
 )
 
+#: How a site judges an agency, or something of its own: a level, which says all that is to be known of it
+#: (`monitor.judging.standing`). On PostgreSQL each other site has a partition, into which nobody else's can be written;
+#: the rows of all others are in `rest_of_standing`.
+standing = Table(
+    "standing",
+    metadata,
+    Column("site", String(64), primary_key=True),
+    #: As an incident's `dedup_key`.
+    Column("subject", String(200), primary_key=True),
+    #: What is wrong; NULL: nothing is, or it is not known. Only then `since` is NULL.
+    Column("matter", String(16)),
+    Column("cause", String(16)),
+    Column("since", Moment),
+    Column("latest", Moment),
+    Column("unsteady", Boolean, nullable=False),
+    #: NULL beside a `matter` that is, too: not clear.
+    Column("well_since", Moment),
+    #: JSON: the health of each direction that is probed.
+    Column("directions", Text, nullable=False),
+    #: JSON: the routes that are in trouble.
+    Column("troubled", Text, nullable=False),
+    sqlite_with_rowid=False,
+    postgresql_partition_by="LIST (site)",
+)
+
+#: That a site lives, in order behind all that it has said before. Partitioned as `standing`.
+beat = Table(
+    "beat",
+    metadata,
+    Column("site", String(64), primary_key=True),
+    #: By the site's clock.
+    Column("at", Moment, nullable=False),
+    sqlite_with_rowid=False,
+    postgresql_partition_by="LIST (site)",
+)
+
 incident = Table(
     "incident",
     metadata,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -34,6 +35,7 @@ from monitor.store.schema.tables import (
     run,
     run_before,
     silence,
+    standing,
     streak,
     token,
     token_role,
@@ -63,8 +65,10 @@ class Known:
 class Renames:
     """Renames in the store, each in one transaction."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, site: str = "") -> None:
+        """*site*: our own; what the others say they rename themselves."""
         self._database = database
+        self._site = site
 
     async def known(self, agency: str) -> Known:
         """Return what there is of an agency under this name."""
@@ -106,6 +110,7 @@ class Renames:
         """
         async with self._database.exclusive() as connection:
             counts, still_open = await _follow(connection, self._database, renaming)
+            await _move_standings(connection, self._site, renaming)
             if not is_rest:
                 names = {"what": str(renaming.what), "old": renaming.old, "new": renaming.new}
                 told = Entry(at=now, actor=by, event=RENAMED, detail=names | {n: str(c) for n, c in counts.items()})
@@ -205,6 +210,20 @@ async def _move_subjects(connection: AsyncConnection, table: Table, renaming: Re
         await connection.execute(
             delete(table).where(of_it) if new in known else update(table).where(of_it).values(subject=new)
         )
+
+
+async def _move_standings(connection: AsyncConnection, site: str, renaming: Renaming) -> None:
+    """Let what the site says follow, as what was judged."""
+    ours = standing.c.site == site
+    rows = (await connection.execute(select(standing.c.subject, standing.c.troubled).where(ours))).all()
+    known = {row.subject for row in rows}
+    for row in rows:
+        new, troubled = renaming.key(row.subject), json.dumps(sorted(map(renaming.route, json.loads(row.troubled))))
+        this = ours & (standing.c.subject == row.subject)
+        if new != row.subject and new in known:
+            await connection.execute(delete(standing).where(this))
+        elif (new, troubled) != (row.subject, row.troubled):
+            await connection.execute(update(standing).where(this).values(subject=new, troubled=troubled))
 
 
 async def _move_incidents(connection: AsyncConnection, renaming: Renaming) -> tuple[int, list[int]]:

@@ -88,6 +88,62 @@ async def test_nobody_waits_for_a_store_that_is_away_and_nothing_is_lost(shelf: 
     assert (len(writes), sorted(await shelf.counters())) == (0, [str(n) for n in range(10)])
 
 
+async def test_of_a_level_only_the_latest_waits(shelf: Shelf) -> None:
+    writes = backlog(shelf, at_most=3)
+    await writes.write(made("a"))
+    shelf.away = True
+    for number in range(10):
+        await writes.write(made(f"b{number}"), levels={"a": (_COUNTED, {"next": number})})
+    await writes.catch_up()
+    assert await shelf.counters() == {"a": 0}
+    shelf.away = False
+    seen: list[Statement] = []
+
+    async def see(work: Sequence[Statement]) -> None:
+        seen.extend(work)
+        await shelf.write(work)
+
+    shelf.together.write = see  # type: ignore[method-assign]
+    await writes.catch_up()
+    assert await shelf.counters() == {"a": 9, "b7": 0, "b8": 0, "b9": 0}
+    assert [values for statement, values in seen if statement is _COUNTED] == [{"next": 9}]
+    seen.clear()
+    await writes.write(made("c"))
+    assert len(seen) == 1, "it is stored, and waits no more"
+
+
+async def test_a_level_that_is_said_while_an_older_one_fails_is_not_written_over_by_it(shelf: Shelf) -> None:
+    writes = backlog(shelf)
+    await writes.write(made("a"))
+    failing = asyncio.Event()
+
+    async def fail_late(_: Sequence[Statement]) -> None:
+        await failing.wait()
+        raise StoreAway("disk full")
+
+    shelf.together.write = fail_late  # type: ignore[method-assign,assignment]
+    older = asyncio.create_task(writes.write(made("b"), levels={"a": (_COUNTED, {"next": 1})}))
+    await asyncio.sleep(0)
+    shelf.together.write = shelf.write  # type: ignore[method-assign]
+    await writes.write(made("c"), levels={"a": (_COUNTED, {"next": 2})})
+    failing.set()
+    await older
+    await writes.catch_up()
+    assert await shelf.counters() == {"a": 2, "b": 0, "c": 0}
+
+
+async def test_a_level_that_cannot_be_written_does_not_wait(shelf: Shelf) -> None:
+    writes = backlog(shelf)
+    await writes.write(made("a"))
+    with pytest.raises(IntegrityError):
+        await writes.write(made("a"), levels={"a": (_COUNTED, {"next": 1})})
+    shelf.away = True
+    await writes.write(made("b"))
+    shelf.away = False
+    await writes.catch_up()
+    assert await shelf.counters() == {"a": 0, "b": 0}
+
+
 async def test_what_comes_first_is_written_first_whatever_was_met_first(shelf: Shelf) -> None:
     writes = backlog(shelf)
     await writes.write(made("b"))

@@ -1,0 +1,116 @@
+"""How each site judges what it watches, and when it last lived: a row of each, written anew when it is otherwise."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, delete, select
+
+from alerts.model.notice import Cause, Matter
+from monitor.judging.standing import SiteStanding
+from monitor.judging.suspect import Trouble
+from monitor.model.health import Health
+from monitor.model.route import Direction
+from monitor.runtime.slices import Slices
+from monitor.store.backend.database import Database
+from monitor.store.backend.transaction import Statement
+from monitor.store.schema.tables import beat, standing
+
+
+class SiteStandings:
+    """Reads what all sites say, and writes what one does.
+
+    What it says is written by `monitor.store.probing.history`, with the run that made it say so.
+    """
+
+    def __init__(self, database: Database, site: str) -> None:
+        """*site*: the one that is written of."""
+        self._database = database
+        self._site = site
+        said = database.upsert(standing)
+        self._say = said.on_conflict_do_update(
+            index_elements=list(standing.primary_key),
+            set_={each.name: said.excluded[each.name] for each in standing.c if not each.primary_key},
+        )
+        beaten = database.upsert(beat)
+        self._beat = beaten.on_conflict_do_update(index_elements=["site"], set_={"at": beaten.excluded.at})
+        #: What was last said here, by subject.
+        self._said: dict[str, SiteStanding] = {}
+
+    def otherwise(self, standings: Mapping[str, SiteStanding]) -> Mapping[str, SiteStanding]:
+        """Return those of *standings*, by subject, that are not what was last said of it here."""
+        return {subject: level for subject, level in standings.items() if self._said.get(subject) != level}
+
+    def saying(self, standings: Mapping[str, SiteStanding]) -> Mapping[str, Statement]:
+        """Return by what each is written, by subject."""
+        return {
+            subject: (self._say, {"site": self._site, "subject": subject, **_values(level)})
+            for subject, level in standings.items()
+        }
+
+    def said(self, standings: Mapping[str, SiteStanding]) -> None:
+        """Remember what was said, so that it is not said again."""
+        self._said.update(standings)
+
+    def say_again(self) -> None:
+        """Forget what was said: its rows are called otherwise now."""
+        self._said.clear()
+
+    async def all(self) -> Mapping[str, Mapping[str, SiteStanding]]:
+        """Return what each site says of each subject, by site."""
+        found: dict[str, dict[str, SiteStanding]] = {}
+        slices = Slices()
+        async with self._database.read() as connection:
+            rows = (await connection.execute(select(standing))).all()
+        for row in rows:
+            found.setdefault(row.site, {})[row.subject] = _standing(row)
+            await slices.pause()
+        return found
+
+    async def forget(self, subjects: Collection[str]) -> None:
+        """Say nothing of *subjects* any more, which have left the configuration."""
+        for subject in subjects:
+            self._said.pop(subject, None)
+        theirs = (standing.c.site == self._site) & standing.c.subject.in_(subjects)
+        async with self._database.write() as connection:
+            await connection.execute(delete(standing).where(theirs))
+
+    async def beat(self, now: datetime) -> None:
+        """Write that the site lives. Whoever reads this knows all that it has said before."""
+        async with self._database.write() as connection:
+            await connection.execute(self._beat, {"site": self._site, "at": now})
+
+    async def beats(self) -> Mapping[str, datetime]:
+        """Return when each site last wrote that it lives, by its own clock."""
+        async with self._database.read() as connection:
+            return {row.site: row.at for row in await connection.execute(select(beat))}
+
+
+def _values(level: SiteStanding) -> dict[str, Any]:
+    trouble = level.trouble
+    return {
+        "matter": trouble and trouble.matter,
+        "cause": level.cause,
+        "since": trouble and trouble.since,
+        "latest": trouble and trouble.latest,
+        "unsteady": trouble is not None and trouble.unsteady,
+        "well_since": level.well_since,
+        "directions": json.dumps(level.directions, sort_keys=True),
+        "troubled": json.dumps(sorted(level.troubled)),
+    }
+
+
+def _standing(row: Row[Any]) -> SiteStanding:
+    trouble = None
+    if row.matter is not None:
+        trouble = Trouble(matter=Matter(row.matter), since=row.since, unsteady=row.unsteady, latest=row.latest)
+    return SiteStanding(
+        trouble=trouble,
+        cause=None if row.cause is None else Cause(row.cause),
+        well_since=row.well_since,
+        directions={Direction(way): Health(health) for way, health in json.loads(row.directions).items()},
+        troubled=frozenset(json.loads(row.troubled)),
+    )

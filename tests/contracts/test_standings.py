@@ -1,0 +1,115 @@
+"""What sites say of what they watch, on both stores: read as it was said, and written with the run that made them say so."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import delete
+from sqlalchemy.exc import ProgrammingError
+
+from alerts.model.notice import Cause, Matter
+from monitor.judging.standing import SiteStanding
+from monitor.judging.suspect import Trouble
+from monitor.model.health import Health
+from monitor.model.renaming import Renamed, Renaming
+from monitor.model.route import Direction
+from monitor.store.backend.database import Database
+from monitor.store.probing.history import History
+from monitor.store.probing.standings import SiteStandings
+from monitor.store.schema.tables import standing
+from monitor.store.upkeep.renames import Renames
+from tests.unit.alerts.people import MINUTE, T0
+from tests.unit.monitor.store.probing.test_history import ended
+
+DOWN = SiteStanding(
+    trouble=Trouble(matter=Matter.SENDING, since=T0, unsteady=True, latest=T0 + MINUTE),
+    cause=Cause.SIGN_IN,
+    directions={Direction.OUTBOUND: Health.DOWN, Direction.INBOUND: Health.UP},
+    troubled=frozenset({"JCM/outbound/rujukan-a", "JCM/outbound/rujukan-b"}),
+)
+WELL = SiteStanding(well_since=T0 + timedelta(hours=1), directions={Direction.OUTBOUND: Health.UP})
+NOT_CLEAR = SiteStanding(directions={Direction.OUTBOUND: Health.UNKNOWN})
+OURS = SiteStanding(trouble=Trouble(matter=Matter.OWN_FAULT, since=T0))
+
+
+def writers(database: Database, site: str = "johor") -> tuple[SiteStandings, History]:
+    standings = SiteStandings(database, site)
+    return standings, History(database, standings)
+
+
+async def said(history: History, number: int, **levels: SiteStanding) -> None:
+    await history.ended(ended(number), "JCM", {}, standings=levels)
+
+
+async def test_what_a_site_says_is_read_as_it_was_said(database: Database) -> None:
+    standings, history = writers(database)
+    _, other = writers(database, "kuching")
+    levels = {"JCM": DOWN, "MDC": WELL, "UCM": NOT_CLEAR, "ours/network": OURS}
+    await history.ended(ended(1), "JCM", {}, standings=levels)
+    await said(other, 2, JCM=WELL)
+    assert await standings.all() == {"johor": levels, "kuching": {"JCM": WELL}}
+
+    await said(history, 3, JCM=WELL)
+    assert await standings.all() == {"johor": levels | {"JCM": WELL}, "kuching": {"JCM": WELL}}
+
+
+async def test_what_was_said_already_is_not_written_again_but_for_what_was_renamed(database: Database) -> None:
+    standings, history = writers(database)
+    await said(history, 1, JCM=DOWN)
+    async with database.write() as connection:
+        await connection.execute(delete(standing))
+    await said(history, 2, JCM=DOWN)
+    assert await standings.all() == {}
+    history.rename(str)
+    await said(history, 3, JCM=DOWN)
+    assert await standings.all() == {"johor": {"JCM": DOWN}}
+
+
+async def test_what_could_not_be_stored_is_said_again(database: Database) -> None:
+    standings, history = writers(database)
+    with pytest.raises(ProgrammingError):
+        await history.ended(ended(1), "JCM", {"JCM/internal": (object(), T0)}, standings={"JCM": DOWN})  # type: ignore[dict-item]
+    assert await standings.all() == {}
+    await said(history, 2, JCM=DOWN)
+    assert await standings.all() == {"johor": {"JCM": DOWN}}
+
+
+async def test_what_a_site_says_no_more_is_gone_and_that_of_others_stays(database: Database) -> None:
+    standings, history = writers(database)
+    for number, each in enumerate((history, writers(database, "kuching")[1])):
+        await said(each, number, JCM=DOWN, MDC=WELL)
+    await standings.forget({"JCM", "UCM"})
+    assert await standings.all() == {"johor": {"MDC": WELL}, "kuching": {"JCM": DOWN, "MDC": WELL}}
+    await said(history, 3, JCM=DOWN)
+    assert (await standings.all())["johor"] == {"JCM": DOWN, "MDC": WELL}, "it has come back"
+
+
+async def test_a_site_has_one_beat_the_latest(database: Database) -> None:
+    johor, kuching = (SiteStandings(database, site) for site in ("johor", "kuching"))
+    for after in (0, 1):
+        await johor.beat(T0 + after * MINUTE)
+    await kuching.beat(T0)
+    assert await johor.beats() == {"johor": T0 + MINUTE, "kuching": T0}
+
+
+async def test_what_a_site_says_follows_who_is_called_otherwise_and_others_rename_theirs(database: Database) -> None:
+    standings, history = writers(database)
+    await said(history, 1, JCM=DOWN, UCM=WELL)
+    await said(writers(database, "kuching")[1], 2, JCM=WELL)
+    renaming = Renaming(what=Renamed.AGENCY, old="JCM", new="JKM")
+    for is_rest in (False, True):
+        await Renames(database, "johor").rename(renaming, by="Siti Contoh", now=T0, is_rest=is_rest)
+    found = await standings.all()
+    assert found["kuching"] == {"JCM": WELL}
+    assert found["johor"].keys() == {"JKM", "UCM"}
+    assert found["johor"]["JKM"].trouble == DOWN.trouble
+    assert found["johor"]["JKM"].troubled == {"JKM/outbound/rujukan-a", "JKM/outbound/rujukan-b"}
+
+
+async def test_what_is_said_under_the_new_name_already_stays(database: Database) -> None:
+    standings, history = writers(database)
+    await said(history, 1, JCM=DOWN, JKM=WELL)
+    renaming = Renaming(what=Renamed.AGENCY, old="JCM", new="JKM")
+    await Renames(database, "johor").rename(renaming, by="Siti Contoh", now=T0)
+    assert await standings.all() == {"johor": {"JKM": WELL}}
