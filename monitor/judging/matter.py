@@ -45,7 +45,8 @@ WAYS: Mapping[Matter, Collection[Direction]] = {
     Matter.RECEIVING: (Direction.INBOUND,),
     Matter.DEGRADED: (),
 }
-_WORKS = frozenset({Health.UP, Health.DEGRADED})
+#: How a direction is judged in which mail goes, slowly or not always perhaps.
+WORKS = frozenset({Health.UP, Health.DEGRADED})
 
 
 def is_proven_less(matter: Matter, told: Matter, directions: Mapping[Direction, Health]) -> bool:
@@ -56,7 +57,7 @@ def is_proven_less(matter: Matter, told: Matter, directions: Mapping[Direction, 
     if matter not in WAYS or told not in WAYS:
         return False
     gone = set(WAYS[told]) - set(WAYS[matter])
-    return bool(gone) and all(directions.get(way) in _WORKS for way in gone)
+    return bool(gone) and all(directions.get(way) in WORKS for way in gone)
 
 
 def can_end(matter: Matter, directions: Collection[Direction]) -> bool:

@@ -14,14 +14,15 @@ from monitor.model.route import Direction
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteStanding:
-    """What a site says now. Neither in trouble nor well: not known, not clear yet, or not believed yet."""
+    """What a site says now. Neither in trouble nor well: not known, not clear yet, or not believed yet. Never both."""
 
     trouble: Trouble | None = None
     #: Why most of it fails, where that is known.
     cause: Cause | None = None
     #: Since when all of it is proven to work; `None`: not all is, or it goes down and up too often to be believed.
     well_since: datetime | None = None
-    #: How each direction is judged that is probed; nothing of what is our own.
+    #: How each direction is judged that the site sees: it probes it, and no fault of ours keeps all its runs from telling.
+    #: Nothing of what is our own.
     directions: Mapping[Direction, Health] = field(default_factory=dict)
     #: The routes that are in trouble, by name.
     troubled: frozenset[str] = frozenset()
