@@ -742,7 +742,7 @@ def _nothing() -> None:
 
 
 def _prober(settings: Settings) -> str:
-    return settings.prober or socket.gethostname()
+    return settings.process_name
 
 
 def _owner(settings: Settings) -> str:

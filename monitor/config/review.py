@@ -28,6 +28,7 @@ from monitor.config.files.regular import why
 from monitor.config.files.secret import Vault
 from monitor.config.files.section import Section
 from monitor.config.model.alertmanager import check_alertmanager
+from monitor.config.model.reference import check_pools, every_member, pools, read_references
 from monitor.config.model.registry import Agency
 from monitor.config.model.settings import LISTEN_VARIABLE, Provision, ServiceMode, Settings
 from monitor.config.sense.duplicate import Claim
@@ -57,6 +58,7 @@ def read_settings(
     given = {
         "gateways": GatewayReader(reader, kinds).read(),
         "checks": read_checks(reader, ServiceChecksSettings, checks),
+        "references": read_references(reader),
     }
     return reader.read(Settings, _of(Settings, Agency, findings, given, "an agency's file"), given=given)
 
@@ -81,7 +83,8 @@ def provision_of(settings: Settings | None, findings: Findings) -> Provision:
         mode=settings.mode,
         # One who watches only may have none yet, or some: nobody can say which there will be.
         channels=None if settings.mode is ServiceMode.WATCH else channels,
-        references=None if findings["references"].is_blank else settings.references,
+        references=None if findings["references"].is_blank else settings.references_in_use,
+        pooled=frozenset(pools(settings.references)),
         contacts=None if findings["contacts"].is_blank else settings.contacts,
         unsure=frozenset(key for key in settings.contacts if findings["contacts", key].is_broken),
         rotas=None if findings["rotas"].is_blank else settings.rotas,
@@ -107,12 +110,13 @@ def check_settings(
     check_maintenance(settings.maintenance, settings.time_zone, findings["maintenance"])
     check_keep(settings.keep_results, findings["keep_results"])
     check_mail_providers(settings.providers, findings["providers"])
-    for name, mailbox in settings.references.items():
-        there = findings["references", name]
+    check_pools(settings.references, findings["references"])
+    for path, mailbox in every_member(settings.references):
+        there = findings["references"][path]
         check_reference(mailbox.address, provision.suffixes, provision.private_providers, there["address"])
         check_mailbox(mailbox, there, claims, trust)
     check_independence(settings.references, findings["references"])
-    check_ends(settings.references, findings["references"])
+    check_ends(settings.references_in_use, findings["references"])
     check_contacts(settings.contacts, findings["contacts"])
     claims += _keys("contact", settings.contacts, findings["contacts"])
     check_rotas(settings.rotas, provision.contacts, findings["rotas"])
@@ -323,7 +327,15 @@ def _check_mail(agency: Agency, provision: Provision, findings: Findings, claims
             if route.to is not None and agency.domains and not findings["domains"].is_broken:
                 check_address(route.to, agency.domains, provision.private_providers, findings["routes", number, "to"])
         domain = next(iter(agency.domains), "")
-        check_routes(agency.routes, agency.agency, agency.mailboxes, provision.references, findings, domain=domain)
+        check_routes(
+            agency.routes,
+            agency.agency,
+            agency.mailboxes,
+            provision.references,
+            findings,
+            domain=domain,
+            pooled=provision.pooled,
+        )
 
 
 def _note_no_mailbox(agency: Agency, findings: Findings) -> None:

@@ -190,7 +190,8 @@ class Prober:
         self._keep_books()
         self._keep_times()
         for sent in known.values():
-            if (route := self._routes.get(sent.route)) is not None:
+            # Of a pool nobody knows which mailbox it was sent from: all of them together would shut one out for a day.
+            if (route := self._routes.get(sent.route)) is not None and not route.route.sender.pooled:
                 self._budget.spent(route.route.sender.name, sent.at)
 
     async def _follow(self) -> None:

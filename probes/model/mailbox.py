@@ -109,6 +109,8 @@ class Mailbox:
     inbox: str = "INBOX"
     #: Folders beside the SPECIAL-USE \Junk one (RFC 6154) where this mail provider puts suspected junk.
     junk_folders: tuple[str, ...] = ()
+    #: One of several of this name, of which each process uses its own: what others have sent was not sent from here.
+    pooled: bool = False
 
     @property
     def sends(self) -> bool:

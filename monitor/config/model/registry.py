@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo
 
 from pydantic import Field
@@ -27,6 +27,7 @@ from monitor.config.agency.route import Leg, RouteSettings, control_legs, defaul
 from monitor.config.fields.trust import Trust
 from monitor.config.fields.window import Zone
 from monitor.config.files.section import Code, Domain, Line, Section, Slug
+from monitor.config.model.reference import pools
 from monitor.config.model.settings import Settings, Shared
 from monitor.model.route import Direction, Probing, WatchedRoute
 from probes.credentials.oauth_endpoint import Rotations
@@ -159,13 +160,14 @@ class _Fitter:
         self._rotations = rotations
         self.made: dict[str, Fitted] = {}
 
-    def fit(self, name: str, settings: MailboxSettings) -> Mailbox:
+    def fit(self, name: str, settings: MailboxSettings, *, pooled: bool = False) -> Mailbox:
         oauth = settings.login.oauth
         files = [settings.ca_file] if oauth is None else [settings.ca_file, oauth.ca_file]
         trust = tuple(map(self._trust.context, files))
         fitted = self._in_use.get(name)
-        if fitted is None or (fitted.settings, fitted.trust, fitted.bounds) != (settings, trust, self._bounds):
-            built = settings.build(name, self._trust, self._bounds, self._rotations)
+        same = (settings, trust, self._bounds, pooled)
+        if fitted is None or (fitted.settings, fitted.trust, fitted.bounds, fitted.mailbox.pooled) != same:
+            built = replace(settings.build(name, self._trust, self._bounds, self._rotations), pooled=pooled)
             fitted = Fitted(mailbox=built, settings=settings, trust=trust, bounds=self._bounds)
         self.made[name] = fitted
         return fitted.mailbox
@@ -185,12 +187,14 @@ def build_registry(
 ) -> Registry:
     """Return the registry of *agencies*, which were checked. Mailboxes are called "CODE/key", references by their key.
 
-    Of the registry that is *in_force*, mailboxes and routes are kept that have not changed. *rotations*: which refresh token
+    Of a reference that is a pool, this process' mailbox has its name: what is judged and kept of it is the reference's,
+    whatever process says it. Of the registry that is *in_force*, mailboxes and routes are kept that have not changed. *rotations*: which refresh token
     follows one that was typed.
     """
     in_force = in_force or Registry()
     fitter = _Fitter(trust, settings.bounds, in_force.mailboxes, rotations)
-    references = {name: fitter.fit(name, mailbox) for name, mailbox in settings.references.items()}
+    ours, pooled = settings.references_in_use, pools(settings.references)
+    references = {name: fitter.fit(name, mailbox, pooled=name in pooled) for name, mailbox in ours.items()}
     ground = (references, settings.probing, settings.maintenance, settings.time_zone)
     same_ground = ground == in_force.ground
     everywhere = build_maintenance(settings.maintenance, settings.time_zone)
@@ -208,9 +212,9 @@ def build_registry(
         probing = agency.probing.over(settings.probing).build(
             zone, (*everywhere, *build_maintenance(agency.maintenance, zone))
         )
-        routes += [_watched(code, leg, mailboxes, references, probing) for leg in agency.legs(settings.references)]
+        routes += [_watched(code, leg, mailboxes, references, probing) for leg in agency.legs(ours)]
     probing = settings.probing.build(settings.time_zone, everywhere)
-    routes += [_watched("", leg, {}, references, probing) for leg in control_legs(settings.references)]
+    routes += [_watched("", leg, {}, references, probing) for leg in control_legs(ours)]
     return Registry(agencies=dict(agencies), routes=tuple(routes), mailboxes=fitter.made, ground=ground)
 
 
@@ -249,7 +253,7 @@ def premises(
         domains=tuple(domain.lower() for domain in file.domains) if file else (),
         name_servers=settings.checks.resolvers() if name_servers is None else name_servers,
         specimen=specimen,
-        our_address=next((reference.address for reference in settings.references.values()), ""),
+        our_address=next((mailbox.address for mailbox in settings.references_in_use.values()), ""),
         ask_recipients=next((said for said in asked if said is not None), True),
         bounds=settings.bounds if settings.officers_write else None,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -29,6 +30,7 @@ from monitor.config.fields.token import Token
 from monitor.config.fields.window import MALAYSIA, Zone
 from monitor.config.files.section import IN_THE_STORE, Code, DocumentsPlace, Domain, File, Line, Section, Slug, Span
 from monitor.config.model.alertmanager import AlertmanagerSettings
+from monitor.config.model.reference import ReferenceSettings, in_use
 from monitor.config.service.drill import DrillSettings
 from monitor.config.service.exposition import MetricsSettings
 from monitor.config.service.gateway import GatewaySettings
@@ -124,7 +126,7 @@ class Settings(Section):
     site: Slug = "utama"
     """Where this prober stands; a metric label."""
     prober: Slug | None = None
-    """What this prober is called among those of its site; default: the host name."""
+    """What this prober is called among those of its site; default: the host name. It says which mailbox of a pool it uses."""
     probing: ProbingSettings = ProbingSettings()
     checks: ServiceChecksSettings = ServiceChecksSettings()
     """What is looked at beside the mail itself: certificates, the DNS, what a server lets strangers do."""
@@ -144,8 +146,8 @@ class Settings(Section):
     """What the domains of agencies end with (circular, 3d); list all of them when adding one."""
     private_providers: tuple[Domain, ...] = PRIVATE_PROVIDERS
     """Where no official address may be (circular, 3f); list all of them when adding one."""
-    references: Mapping[Slug, MailboxSettings] = {}
-    """Our mailboxes outside the agencies, at least two that do not fail together."""
+    references: Mapping[Slug, ReferenceSettings] = {}
+    """Our mailboxes outside the agencies, at least two that do not fail together; each one mailbox, or a `pool` of them."""
     api: Mapping[Slug, ApiSettings] = {}
     """Programs that may acknowledge over HTTP, by the name that is written down."""
     alertmanager: AlertmanagerSettings | None = None
@@ -168,6 +170,16 @@ class Settings(Section):
     """A test of every number and gateway, week after week."""
     noc: NocSettings = NocSettings(name="Pantau")
     """Not to be left out, unless nobody is told (`mode: watch`)."""
+
+    @property
+    def process_name(self) -> str:
+        """What this process is called among those that share a store, or mailboxes."""
+        return self.prober or socket.gethostname()
+
+    @property
+    def references_in_use(self) -> Mapping[str, MailboxSettings]:
+        """The mailbox of each reference that this process uses."""
+        return in_use(self.references, self.process_name)
 
     @property
     def tells(self) -> bool:
@@ -221,8 +233,10 @@ class Provision:
     mode: ServiceMode = ServiceMode.TELL
     #: Channels with a gateway.
     channels: frozenset[Channel] | None = None
-    #: The reference mailboxes by their names.
+    #: By the names of the references, the mailboxes of them that are used here; the others of a pool can do the same.
     references: Mapping[str, MailboxSettings] | None = None
+    #: Which of them are pools.
+    pooled: frozenset[str] = frozenset()
     #: Staff whom every agency may name.
     contacts: Mapping[str, ContactSettings] | None = None
     #: Those of them whose own lines are wrong: whether they can be reached is not known.

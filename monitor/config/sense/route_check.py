@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from monitor.config.agency.mailbox import MailboxSettings
@@ -20,15 +20,16 @@ def check_routes(
     findings: Findings,
     *,
     domain: str,
+    pooled: Container[str] = (),
 ) -> None:
     """Note listed routes of agency *code*, whose first domain is *domain*, that lead nowhere or stand there twice.
 
-    *references* is `None` when they are not known.
+    *references* is `None` when they are not known; *pooled* are those that have a mailbox for each process.
     """
     first: dict[str, Findings] = {}
     for number, route in enumerate(routes):
         there = findings["routes", number]
-        sound = _Check(route, mailboxes, references, there).is_sound()
+        sound = _Check(route, mailboxes, references, there, pooled).is_sound()
         if not sound or there.is_broken:
             continue
         name = leg(code, route, mailboxes, domain).name
@@ -70,6 +71,7 @@ class _Check:
     mailboxes: Mailboxes
     references: Mailboxes | None
     findings: Findings
+    pooled: Container[str]
 
     def is_sound(self) -> bool:
         """Note what is wrong; return whether the route can be named at all."""
@@ -117,6 +119,14 @@ class _Check:
             return False
         if route.mailbox is not None:
             self._error("mailbox", "it is looked for in the reference of arrives_in, not here", "mailbox or arrives_in")
+            return False
+        if route.arrives_in in self.pooled:
+            singles = [name for name in self.references or () if name not in self.pooled and name != route.reference]
+            self._error(
+                "arrives_in",
+                "is a pool: a copy is forwarded to one address, and each process looks into a mailbox of its own",
+                either(singles) if singles else "a reference with one mailbox",
+            )
             return False
         if route.arrives_in == route.reference:
             others = [name for name in self.references or () if name != route.reference]

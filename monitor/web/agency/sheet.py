@@ -90,7 +90,7 @@ class SettingsSheet:
         agency = configuration.registry.agencies.get(code)
         if agency is None or list(agency.mailboxes) != list(mapping(data.get("mailboxes"))):
             return ()
-        return default_routes(agency.mailboxes, configuration.settings.references)
+        return default_routes(agency.mailboxes, configuration.settings.references_in_use)
 
     def page(
         self,

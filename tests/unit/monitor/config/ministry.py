@@ -49,6 +49,19 @@ noc:
       - {contacts: [rahim], channels: [sms]}
 """
 
+#: What makes a pool of the first reference.
+POOL = """\
+    pool:
+      - address: satu@rujukan-a.gov.my
+        smtp: {host: mel.rujukan-a.gov.my}
+        imap: {host: mel.rujukan-a.gov.my}
+        login: {username: satu, password_file: secrets/mail}
+      - address: dua@rujukan-a.gov.my
+        smtp: {host: mel.rujukan-a.gov.my}
+        imap: {host: mel.rujukan-a.gov.my}
+        login: {username: dua, password_file: secrets/mail}
+"""
+
 AGENCY = """\
 agency: JCONTOH
 name: Jabatan Contoh Malaysia
@@ -140,6 +153,12 @@ class Ministry:
         text = self.path(file).read_text(encoding="utf-8")
         assert old in text, old
         self.write(file, text.replace(old, new))
+
+    def pool(self) -> None:
+        """Make the first reference a pool of two mailboxes."""
+        text = self.path("pantau").read_text(encoding="utf-8")
+        begin, end = text.index("    address: pantau@rujukan-a"), text.index("  rujukan-b:")
+        self.write("pantau", text[:begin] + POOL + text[end:])
 
     def put_secret(self, name: str, text: str, mode: int = 0o600) -> None:
         secret = self.directory / "secrets" / name

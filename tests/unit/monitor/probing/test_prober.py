@@ -324,6 +324,16 @@ async def test_what_was_sent_before_a_restart_counts() -> None:
         assert each.name not in scene.play.started
 
 
+async def test_what_was_sent_from_another_mailbox_of_a_pool_is_not_counted_here() -> None:
+    each = route(replace(box("rujukan-a"), pooled=True), box("JCM"), direction=Direction.INBOUND)
+    other = route(replace(box("MDC"), smtp=None), box("rujukan-b"))
+    known = {f"{n:016x}": SentToken(route=each.name, at=CLOCK.now() - 60 * SECOND, came=True) for n in range(3)}
+    async with probing([each, other], mail_providers=THREE_A_DAY, known=known) as scene:
+        await scene.play.until(lambda play: play.started.count(other.name) >= 5)
+        # What is sent from here is.
+        assert scene.play.started.count(each.name) == 3
+
+
 async def test_an_account_that_may_send_no_more_takes_no_room_from_others_and_says_nothing_of_the_machine() -> None:
     spent = [route(box("JCM"), box("rujukan-a"), n) for n in range(200)]
     others = [route(replace(box("MDC"), smtp=None), box("rujukan-a"), n) for n in range(20)]

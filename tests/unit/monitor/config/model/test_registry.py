@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from alerts.model.channel import Channel
 from alerts.model.contact import Address
 from alerts.model.notice import Language
 from monitor.config.files.section import IN_THE_STORE
+from monitor.config.loading import Memory
 from monitor.config.model.registry import Registry, premises
 from monitor.config.service.portal import PortalSettings
 from monitor.model.route import Direction
@@ -149,3 +151,66 @@ def test_what_the_dns_of_a_domain_names_is_bound_where_others_than_operators_wri
     assert premises("JCONTOH", registry, settings.model_copy(update={"portal": portal})).bounds is None
     assert premises("JCONTOH", registry, in_the_store).bounds is None
     assert premises("JCONTOH", registry, edited).bounds == portal.bounds
+
+
+def _as(ministry: Ministry, prober: str) -> Registry:
+    text = ministry.path("pantau").read_text()
+    ministry.write("pantau", f"{text}prober: {prober}\n")
+    try:
+        return registry_of(ministry)
+    finally:
+        ministry.write("pantau", text)
+
+
+def test_each_process_uses_a_mailbox_of_its_own_of_a_pool_under_the_name_of_the_reference(ministry: Ministry) -> None:
+    before = names(registry_of(ministry))
+    ministry.pool()
+    one, other = _as(ministry, "prob-1"), _as(ministry, "prob-2")
+
+    assert names(one) == names(other) == before
+    assert [each.mailboxes["rujukan-a"].mailbox.address for each in (one, other)] == [
+        "dua@rujukan-a.gov.my",
+        "satu@rujukan-a.gov.my",
+    ]
+    for registry in (one, other):
+        box = registry.mailboxes["rujukan-a"].mailbox
+        ends = [end for route in registry.routes for end in (route.route.sender, route.route.recipient)]
+        assert {end for end in ends if end.name == "rujukan-a"} == {box}
+        assert [name for name, each in registry.mailboxes.items() if each.mailbox.pooled] == ["rujukan-a"]
+
+
+def test_a_process_uses_the_same_mailbox_of_a_pool_after_a_reload_and_keeps_it(ministry: Ministry) -> None:
+    ministry.pool()
+    settings = ministry.load().accepted().settings
+    assert settings.process_name == socket.gethostname()
+    memory = Memory()
+    memory.in_force = ministry.load(memory=memory).accepted().registry
+    again = ministry.load(memory=memory).accepted().registry
+    assert again.routes == memory.in_force.routes
+    assert again.mailboxes["rujukan-a"] is memory.in_force.mailboxes["rujukan-a"]
+
+
+def test_a_reference_that_becomes_a_pool_of_its_one_mailbox_is_another_mailbox(ministry: Ministry) -> None:
+    memory = Memory()
+    memory.in_force = ministry.load(memory=memory).accepted().registry
+    was = memory.in_force.mailboxes["rujukan-a"].mailbox
+    text = ministry.path("pantau").read_text()
+    begin, end = text.index("    address: pantau@rujukan-a"), text.index("  rujukan-b:")
+    lines = text[begin:end].splitlines()
+    pool = "".join(f"      {'- ' if n == 0 else '  '}{line.strip()}\n" for n, line in enumerate(lines))
+    ministry.write("pantau", text[:begin] + "    pool:\n" + pool + text[end:])
+
+    becomes = ministry.load(memory=memory).accepted().registry.mailboxes["rujukan-a"].mailbox
+    assert (was.address, was.pooled, becomes.pooled) == (becomes.address, False, True)
+
+
+def test_strangers_servers_are_asked_in_the_name_of_the_mailbox_that_is_used(ministry: Ministry) -> None:
+    ministry.pool()
+    configuration = ministry.load().accepted()
+    used = configuration.registry.mailboxes["rujukan-a"].mailbox
+    assert premises("JCONTOH", configuration.registry, configuration.settings).our_address == used.address
+    looked_at = premises("", configuration.registry, configuration.settings).mailboxes
+    assert [(each.name, each.address) for each in looked_at] == [
+        ("rujukan-a", used.address),
+        ("rujukan-b", "pantau@rujukan-b.edu.my"),
+    ]
