@@ -37,7 +37,7 @@ from monitor.config.review import (
     read_settings,
     with_environment,
 )
-from monitor.config.sense.capacity import check_storage, check_timetable
+from monitor.config.sense.capacity import check_storage, check_timetable, spread_of
 from monitor.config.sense.duplicate import Claim, Uniques, check_shared_domains
 from monitor.config.sense.independence import check_neighbours
 from monitor.config.sense.outlook import check_outlook
@@ -304,7 +304,8 @@ def _load(
         rotations=memory.rotations,
     )
     found_in = {agency.agency: each for agency, each in zip(agencies, others, strict=True)}
-    check_timetable(registry, build_mail_providers(settings.providers), {"": findings, **found_in})
+    providers, spread = build_mail_providers(settings.providers), spread_of(settings)
+    check_timetable(registry, providers, {"": findings, **found_in}, spread)
     check_shared_domains(registry.agencies, found_in)
     check_neighbours(settings, registry.agencies, findings)
     check_rotas_used(settings, registry.agencies, {"": findings, **found_in})

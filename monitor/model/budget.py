@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from monitor.model.mail_provider import MailProvider, MailProviders
+from monitor.model.pool import ALONE, Spread
 from monitor.model.route import WatchedRoute
 from probes.model.mailbox import Mailbox
 
@@ -45,32 +46,35 @@ class Overdraft:
         return " and ".join(filter(None, limits))
 
 
-def overdrafts(routes: Iterable[WatchedRoute], mail_providers: MailProviders) -> list[Overdraft]:
+def overdrafts(
+    routes: Iterable[WatchedRoute], mail_providers: MailProviders, spread: Spread = ALONE
+) -> list[Overdraft]:
     """Return the accounts that the runs of *routes* would overdraw."""
     by_sender: dict[str, list[WatchedRoute]] = {}
     for route in routes:
         by_sender.setdefault(route.route.sender.name, []).append(route)
-    return [found for each in by_sender.values() if (found := _overdraft(each, mail_providers)) is not None]
+    return [found for each in by_sender.values() if (found := _overdraft(each, mail_providers, spread)) is not None]
 
 
-def _overdraft(routes: list[WatchedRoute], mail_providers: MailProviders) -> Overdraft | None:
+def _overdraft(routes: list[WatchedRoute], mail_providers: MailProviders, spread: Spread) -> Overdraft | None:
     sender = routes[0].route.sender
     mail_provider = mail_providers.of(sender)
     if mail_provider is None:
         return None
-    busy = [each.probing.hours.busiest_day(_SOME_DAY) for each in routes]
+    shares = [spread.share(each, sender.name) for each in routes]
+    busy = [each.probing.hours.busiest_day(_SOME_DAY) * share for each, share in zip(routes, shares, strict=True)]
     intervals = [each.probing.interval for each in routes]
     a_day = _messages(span / interval for span, interval in zip(busy, intervals, strict=True))
-    a_minute = _messages(_MINUTE / interval for interval in intervals)
+    a_minute = _messages(share * (_MINUTE / interval) for share, interval in zip(shares, intervals, strict=True))
     least = timedelta(0)
     if mail_provider.messages_per_day is not None and a_day > mail_provider.messages_per_day:
         least = sum(busy, timedelta(0)) * CONFIRMATIONS / mail_provider.messages_per_day
     if mail_provider.messages_per_minute is not None and a_minute > mail_provider.messages_per_minute:
-        least = max(least, len(routes) * _MINUTE * CONFIRMATIONS / mail_provider.messages_per_minute)
+        least = max(least, sum(shares) * _MINUTE * CONFIRMATIONS / mail_provider.messages_per_minute)
     if not least:
         return None
     return Overdraft(
-        sender=sender, mail_provider=mail_provider, messages_per_day=math.ceil(a_day), interval=_rounded(least)
+        sender=sender, mail_provider=mail_provider, messages_per_day=math.ceil(a_day), interval=rounded(least)
     )
 
 
@@ -79,7 +83,7 @@ def _messages(runs: Iterable[float]) -> float:
     return round(CONFIRMATIONS * sum(runs), 6)
 
 
-def _rounded(span: timedelta) -> timedelta:
+def rounded(span: timedelta) -> timedelta:
     """Return the next span that a person would write."""
     step = timedelta(seconds=10) if span < 5 * _MINUTE else _MINUTE
     return math.ceil(span / step) * step

@@ -1,10 +1,14 @@
-"""Decide which mailbox of a reference's pool a process uses. Pure."""
+"""Decide which mailbox of a reference's pool a process uses, and how much of the messages each has. Pure."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from monitor.model.route import WatchedRoute
 
 #: The last number in a name: that of "pantau-2", and of "pantau-2.contoh.gov.my".
 _NUMBER = re.compile(r"\d+(?=\D*\Z)", re.ASCII)
@@ -27,3 +31,21 @@ def drawn(addresses: Collection[str], process: str) -> str:
 
 def _lot(stem: str, address: str) -> bytes:
     return hashlib.blake2b(f"{stem}\n{address}".encode(), digest_size=8).digest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """From how many places routes are probed, and over how many mailboxes what a reference does is shared out."""
+
+    #: Each probes every agency, with the same accounts.
+    sites: int = 1
+    #: By the names of references: how many mailboxes of a pool are used.
+    pools: Mapping[str, int] = field(default_factory=dict)
+
+    def share(self, route: WatchedRoute, account: str) -> float:
+        """Return how much of what a route sends, or receives, is one account's: of a control route all, since each process runs it."""
+        return self.sites / (self.pools.get(account, 1) if route.agency else 1)
+
+
+#: One site, and one process that uses one mailbox of each reference.
+ALONE: Final = Spread()

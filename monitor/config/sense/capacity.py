@@ -1,4 +1,4 @@
-"""What the routes of all files together come to: hours that never come, accounts that would send too much, a store too large."""
+"""What routes of all files together come to: hours that never come, accounts that send or receive too much, a store too large."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from pathlib import Path
 
 from monitor.config.files.duration import format_duration
 from monitor.config.files.findings import Findings
+from monitor.config.model.reference import pools
 from monitor.config.model.registry import Registry
 from monitor.config.model.settings import Settings
 from monitor.model.budget import Overdraft, overdrafts
+from monitor.model.inflow import Flood, floods
 from monitor.model.mail_provider import MailProviders
+from monitor.model.pool import ALONE, Spread
 from monitor.model.route import WatchedRoute
 from monitor.model.said import said
 from monitor.store.probing.retention import Keep
@@ -22,7 +25,17 @@ from monitor.store.probing.retention import Keep
 _SOME_DAY = datetime(2026, 1, 5, tzinfo=UTC)
 
 
-def check_timetable(registry: Registry, mail_providers: MailProviders, files: Mapping[str, Findings]) -> None:
+def spread_of(settings: Settings, sites: int = 1) -> Spread:
+    """Return how messages are spread. *sites*: how many probe the same agencies; no key of the settings says that yet.
+
+    Who has the file of an embedded store is alone, and uses one mailbox of a pool.
+    """
+    return Spread(sites=sites, pools={} if settings.store is None else pools(settings.references))
+
+
+def check_timetable(
+    registry: Registry, mail_providers: MailProviders, files: Mapping[str, Findings], spread: Spread = ALONE
+) -> None:
     """Note what cannot be run as it is configured.
 
     *files*: the findings of each agency's file by its short code, those of the settings file by "".
@@ -32,8 +45,11 @@ def check_timetable(registry: Registry, mail_providers: MailProviders, files: Ma
     closed = {code for code, routes in of_agencies if routes and routes[0].probing.hours.opens(_SOME_DAY) is None}
     for code in closed:
         _note_closed(files[code])
-    for overdraft in overdrafts((route for route in registry.routes if route.agency not in closed), mail_providers):
+    run = [route for route in registry.routes if route.agency not in closed]
+    for overdraft in overdrafts(run, mail_providers, spread):
         _note_overdraft(overdraft, files)
+    for flood in floods(run, mail_providers, spread):
+        _note_flood(flood, files[""])
 
 
 def _note_closed(findings: Findings) -> None:
@@ -61,6 +77,27 @@ def _note_overdraft(overdraft: Overdraft, files: Mapping[str, Findings]) -> None
             "an interval of {interval} or longer on all routes from it, or another account for some of them",
             interval=format_duration(overdraft.interval),
         ),
+    )
+
+
+def _note_flood(flood: Flood, findings: Findings) -> None:
+    instead = said("an interval of {interval} or longer on all routes to it", interval=format_duration(flood.interval))
+    if flood.mailboxes is not None:
+        instead = said(
+            "a pool of {count} mailboxes, for as many processes on one store (docs/references.md), or {otherwise}",
+            count=flood.mailboxes,
+            otherwise=instead,
+        )
+    findings["references", flood.recipient.name].warning(
+        said(
+            "up to {messages} messages {span} would come to {address}, and {provider} lets an account receive {allowed}",
+            messages=flood.messages,
+            span=said("an hour") if flood.span == _HOUR else said("a minute"),
+            address=flood.recipient.address,
+            provider=flood.mail_provider.name,
+            allowed=flood.allowed,
+        ),
+        instead,
     )
 
 

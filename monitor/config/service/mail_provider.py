@@ -26,11 +26,15 @@ class MailProviderSettings(Section):
     """What a provider takes. Of gmail, google and microsoft the usual values are known; others need `hosts`."""
 
     hosts: tuple[Annotated[Host, AfterValidator(_lower)], ...] = ()
-    """Its submission servers; a name stands for all that end with it."""
+    """Its servers; a name stands for all that end with it."""
     messages_per_day: Messages | None = None
     """What one account may send in a day; default: what the provider is known to allow."""
     messages_per_minute: Messages | None = None
     """What one account may send in a minute."""
+    received_per_minute: Messages | None = None
+    """What may come to one account in a minute."""
+    received_per_hour: Messages | None = None
+    """What may come to one account in an hour."""
     concurrency: Sessions | None = None
     """Sessions at a time, of all accounts together."""
     account_concurrency: Sessions | None = None
@@ -42,9 +46,12 @@ class MailProviderSettings(Section):
         return MailProvider(
             name=name,
             hosts=self.hosts or usual.hosts,
+            inboxes=usual.inboxes,
             domains=usual.domains,
             messages_per_day=self.messages_per_day or usual.messages_per_day,
             messages_per_minute=self.messages_per_minute or usual.messages_per_minute,
+            received_per_minute=self.received_per_minute or usual.received_per_minute,
+            received_per_hour=self.received_per_hour or usual.received_per_hour,
             concurrency=self.concurrency or usual.concurrency,
             account_concurrency=self.account_concurrency or usual.account_concurrency,
         )
