@@ -42,8 +42,7 @@ class NewcomerForm:
     form: str = ""
     fields: Mapping[str, str] = field(default_factory=dict)
     code: str = ""
-    #: By field: words of the page, or what the checks say.
-    errors: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    #: By field: words of the page.
     said: Mapping[str, Sequence[str]] = field(default_factory=dict)
     #: What the code was before: to be confirmed.
     past: AgencyPast | None = None
@@ -92,7 +91,9 @@ def roll_pages(editor: AgencyEditor, roll: AgencyRoll, templates: Mapping[Tongue
         if not is_code(code):
             # A text without one may be one that cannot be read.
             found = await asyncio.to_thread(document_of, text, "")
-            at, answer = "text" if typed.form == _TEXT else "code", DraftAnswer(problems=found.problems)
+            at = "text" if typed.form == _TEXT else "code"
+            # The other form's text is ours, and there is none yet.
+            answer = DraftAnswer(problems=found.problems) if typed.form == _TEXT else None
             return await shown(request, visitor, replace(typed, said={at: ["code_odd"]}, answer=answer), status=422)
         past = await roll.past(code)
         if past is not None and typed.fields.get("known") != code:
@@ -178,9 +179,9 @@ def _as_text(written: str) -> str:
     return written.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _sorted(typed: NewcomerForm) -> tuple[NewcomerForm, Mapping[str, Sequence[str]], Sequence[Problem]]:
+def _sorted(typed: NewcomerForm) -> tuple[NewcomerForm, Mapping[str, Sequence[Problem]], Sequence[Problem]]:
     """Return what is shown again, and what is wrong: by the field that it is about, and what is about none."""
-    errors: dict[str, list[str]] = {}
+    errors: dict[str, list[Problem]] = {}
     faults: list[Problem] = []
     if (answer := typed.answer) is None:
         return typed, errors, faults
@@ -191,11 +192,21 @@ def _sorted(typed: NewcomerForm) -> tuple[NewcomerForm, Mapping[str, Sequence[st
             continue
         if found is None or each.severity is not Severity.ERROR:
             faults.append(each)
-        elif each.key == "escalation":
-            typed = replace(typed, said={**typed.said, found: ["nobody"]})
-        else:
-            errors.setdefault(found, []).append(f"{each.message}; {each.instead}" if each.instead else each.message)
+        elif word := _own_word(typed, found, each.key):
+            typed = replace(typed, said={**typed.said, found: [word]})
+        elif all(other.message != each.message for other in errors.get(found, ())):
+            # A number is written in two places.
+            errors.setdefault(found, []).append(each)
     if answer.written is not None:
         # The forms are for the next one.
         typed = replace(typed, form="")
     return typed, errors, faults
+
+
+def _own_word(typed: NewcomerForm, found: str, key: str) -> str:
+    """Return the form's own words for what is wrong at a field, where the checks' are about a document; "": theirs serve."""
+    if key == "escalation":
+        return "nobody"
+    if found == "number" and not typed.value("number").strip():
+        return "no_number"
+    return "no_contact_name" if found == "contact" and not typed.value("contact").strip() else ""

@@ -103,10 +103,11 @@ async def test_an_agency_is_added_by_three_lines_and_the_page_says_what_comes_ne
     assert [unescape(each) for each in ways] == [
         "/agencies/JLN/mailboxes/new",
         "/agencies/JLN/telling",
-        "/users?role=officer&agency=JLN",
+        "/users?role=officer&agency=JLN#add-user",
     ]
     users = (await admin.get("/users?role=officer&agency=JLN")).text
     assert '<option value="officer" selected>' in users
+    assert 'id="add-user"' in users
     assert 'name="agency" value="JLN"' in users
     assert "telah ditambah" not in (await admin.get("/agencies?added=TIADA")).text
 
@@ -130,6 +131,8 @@ async def test_what_is_wrong_stands_at_its_field_and_nothing_that_was_typed_is_l
         ({"domains": ""}, "domains", "no domain is registered"),
         ({"name": ""}, "name", ""),
         ({"contact": "Siti Contoh", "number": "12"}, "number", "12"),
+        ({"contact": "Siti Contoh"}, "number", "Write this person's mobile number."),
+        ({"number": "013-000 0001"}, "contact", "Write whose number this is."),
     ):
         form = {**NEW, **changed}
         page = await admin.post("/agencies?lang=en", data=form)
@@ -139,7 +142,24 @@ async def test_what_is_wrong_stands_at_its_field_and_nothing_that_was_typed_is_l
         assert f'aria-describedby="short-{at}-fault"' in page.text
         for name in ("code", "name", "domains"):
             assert f'name="{name}" value="{form[name]}"' in page.text, changed
+        # A document that nobody has typed is not spoken of, and nothing is said twice.
+        assert "all of it is a comment" not in page.text
+        assert fault.count("<p>") == 1, (changed, fault)
     assert set(await place.site.documents.latest()) == {"JCM", "MDC"}
+
+
+async def test_what_the_checks_say_of_a_new_agency_is_said_in_the_pages_language(
+    place: House, admin: httpx.AsyncClient
+) -> None:
+    page = await admin.post("/agencies", data={**NEW, "domains": "jln", "contact": "Siti Contoh", "number": "12"})
+    for at, says in (("domains", "'jln' bukan domain"), ("number", "tidak mungkin nombor telefon")):
+        (fault,) = re.findall(rf'id="short-{at}-fault">(.*?)</div>', page.text, re.DOTALL)
+        assert says in unescape(fault), fault
+        assert 'lang="en"' not in fault
+    added = await admin.post("/agencies", data={**NEW, "contact": "Siti Contoh", "number": "013-000 0001"})
+    (told,) = re.findall(r'<ol class="faults">(.*?)</ol>', added.text, re.DOTALL)
+    assert "julat nombor" in told
+    assert 'lang="en"' not in told
 
 
 async def test_a_whole_document_is_taken_as_well_and_what_is_wrong_is_told_at_its_line(
