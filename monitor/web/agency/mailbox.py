@@ -23,7 +23,7 @@ from monitor.config.files.edit import NotEditable
 from monitor.config.files.section import MailAddress, Slug
 from monitor.config.service.consent import CONSENT_PATH
 from monitor.model.document import DocumentVersion
-from monitor.service.order import NotDone
+from monitor.service.order import NotDone, Unknown
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor
 from monitor.service.portal.delegation import APPLICATION_SECRETS, Application, BadApplicationError
 from monitor.service.portal.mailbox_setup import (
@@ -90,22 +90,32 @@ def mailbox_setup_pages(
             return sheet.start(request, visitor, version, address=written[:_LONGEST], problem=str(wrong))
         return RedirectResponse(f"/agencies/{version.agency}/mailboxes/new/{setup.key}", status_code=303)
 
+    async def gone(request: Request, code: str, visitor: Visitor, address: str = "") -> Response:
+        """Return the page to begin anew on, for whoever would go on with what is not kept any more."""
+        version = await editor.latest(code.upper())
+        return sheet.start(request, visitor, version, address=address[:_LONGEST], problem="gone", status=404)
+
     @router.get("/agencies/{code}/mailboxes/new/{key}")
     async def look(request: Request, code: str, key: str, visitor: _Officer) -> Response:
-        setup = setups.find(code.upper(), key, by=visitor.by)
         problem = ""
         try:
+            setup = setups.find(code.upper(), key, by=visitor.by)
             await setups.look_for_consent(setup)
         except SetupRefused as refused:
             problem = str(refused)
+        except Unknown:
+            return await gone(request, code, visitor)
         return remember(request, sheet.page(request, visitor, setup, problem=problem))
 
     @router.post("/agencies/{code}/mailboxes/new/{key}")
     async def go_on(request: Request, code: str, key: str, visitor: _Officer) -> Response:
-        setup = setups.find(code.upper(), key, by=visitor.by)
         fields = dict(await form_of(request))
         # From here on they are in no value that a page is made of.
         secrets = {name: fields.pop(name, "") for name in ("password", *APPLICATION_SECRETS)}
+        try:
+            setup = setups.find(code.upper(), key, by=visitor.by)
+        except Unknown:
+            return await gone(request, code, visitor, fields.get("address", ""))
         try:
             await _sign_in(setups, setup, fields, secrets, from_where(request))
         except (_BadChoice, BadApplicationError, SetupRefused) as wrong:
@@ -114,8 +124,11 @@ def mailbox_setup_pages(
 
     @router.post("/agencies/{code}/mailboxes/new/{key}/save")
     async def keep(request: Request, code: str, key: str, visitor: _Officer) -> Response:
-        setup = setups.find(code.upper(), key, by=visitor.by)
         fields = await form_of(request)
+        try:
+            setup = setups.find(code.upper(), key, by=visitor.by)
+        except Unknown:
+            return await gone(request, code, visitor, fields.get("address", ""))
         name = setup.takes_over or fields.get("name", "").strip().lower()
         try:
             draft = await _draft(setup, name, editor)

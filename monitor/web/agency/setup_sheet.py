@@ -47,12 +47,24 @@ class SetupSheet:
         self._templates = templates
 
     def start(
-        self, request: Request, visitor: Visitor, version: DocumentVersion, *, address: str = "", problem: str = ""
+        self,
+        request: Request,
+        visitor: Visitor,
+        version: DocumentVersion,
+        *,
+        address: str = "",
+        problem: str = "",
+        status: int = 422,
     ) -> Response:
-        """Return the page that asks for an address, and says before anything else what could not be kept."""
+        """Return the page that asks for an address, and says before anything else what could not be kept.
+
+        *status*: of an answer that tells of a problem.
+        """
         configuration = self._editor.configuration()
         portal, agency = configuration.settings.portal, configuration.registry.agencies.get(version.agency)
         facts = {
+            # What answers a form has an address of its own, which is not asked for in another language.
+            "path": f"/agencies/{version.agency}/mailboxes/new",
             "code": version.agency,
             "file": self._editor.file_of(version),
             "can_keep": portal is not None and portal.secrets_key is not None,
@@ -60,7 +72,7 @@ class SetupSheet:
             "domains": ", ".join(agency.domains) if agency else "",
             "problem": problem,
         }
-        return self.shown(request, "mailbox_new.html", visitor, status=422 if problem else 200, **facts)
+        return self.shown(request, "mailbox_new.html", visitor, status=status if problem else 200, **facts)
 
     def page(
         self,
@@ -76,6 +88,7 @@ class SetupSheet:
     ) -> Response:
         """Return the page of a setup. *problem*: a key of its words; *why*: in the words of whoever refused to keep it."""
         told = {"problem": problem, "why": why, "answer": answer}
+        told["path"] = f"/agencies/{setup.agency}/mailboxes/new/{setup.key}"
         facts = {**_seen(setup, typed or {}), **told, "consents": self._setups.consent_way(setup)}
         return self.shown(request, "mailbox_setup.html", visitor, status=status, **facts)
 

@@ -251,7 +251,12 @@ async def test_a_setup_is_seen_by_who_has_begun_it_and_for_half_an_hour(
     await officer.post(address, data=typed(system, password=secret(network)))
     other = await place.admitted("ravi", "officer:JCM")
     assert (await other.get(address)).status_code == 404
-    assert (await other.post(address, data=typed(system, password="x"))).status_code == 404
+    told = await other.post(address, data=typed(system, password="x-rahsia", address=ADDRESS))
+    assert told.status_code == 404
+    # There is a way on, with the address in it and nothing else.
+    assert f'action="{NEW}"' in told.text
+    assert f'name="address" type="email" value="{ADDRESS}"' in told.text
+    assert "x-rahsia" not in told.text
     assert (await officer.get(address.replace("JCM", "MDC"))).status_code == 403
     for _ in range(2):
         assert (await officer.get(address)).status_code == 200
@@ -334,6 +339,8 @@ async def test_a_mailbox_that_works_is_kept_with_its_secret_apart(
     for name, said in (("utama", "Sudah ada peti mel"), ("A B", "huruf kecil"), ("", "huruf kecil")):
         refused = await officer.post(f"{address}/save", data={"name": name})
         assert (refused.status_code, said in refused.text) == (422, True), name
+        # The other language leads to a page that can be asked for.
+        assert f'href="{address}?lang=en"' in refused.text
     kept = await officer.post(f"{address}/save", data={"name": "kaunter"})
     assert kept.status_code == 303, kept.text
     assert kept.headers["location"] == "/agencies/JCM/mailboxes?saved=2"
@@ -348,6 +355,8 @@ async def test_a_mailbox_that_works_is_kept_with_its_secret_apart(
     assert secret(network) not in text
     assert place.site.reloads == ["Siti Contoh (siti)"]
     # What was typed is let go of.
+    again = await officer.post(f"{address}/save", data={"name": "kaunter", "address": ADDRESS})
+    assert (again.status_code, "Persediaan ini tidak ada lagi" in again.text) == (404, True)
     assert (await officer.get(address)).status_code == 404
 
 
