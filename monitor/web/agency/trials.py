@@ -6,6 +6,7 @@ It works without a script: the page of a test that is under way is loaded anew e
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -91,5 +92,7 @@ def _seen(kept: KeptTrial, tongue: Tongue) -> dict[str, Any]:
         "well": result is not None and result.outcome is Outcome.DELIVERED,
         # So many in a row make a route well that was not.
         "successes": trial.route.probing.health.successes_to_up,
+        # In whole minutes: shorter ones nobody waits for.
+        "every": trial.route.probing.interval // timedelta(minutes=1),
         "advice": advise(trial.route, result, language_of(tongue)) if result else None,
     }

@@ -309,6 +309,18 @@ def test_an_agency_of_which_nothing_is_known_is_not_green() -> None:
     assert card_of(view("A001")).standing is AgencyStanding.WELL
 
 
+@pytest.mark.parametrize(("health", "times"), [(Health.UNKNOWN, 1), (Health.UP, 0)])
+async def test_routes_that_are_not_known_yet_are_said_to_be_probed_by_themselves(health: Health, times: int) -> None:
+    new = view("A001")
+    new = replace(new, routes=[replace(each, health=health) for each in new.routes])
+    rendering = await Board(Country(views=[new]), page_templates(), version="1").agency("A001", Ask())
+    assert rendering
+    text = rendering.state.plain.decode()
+    assert text.count("diuji dengan sendirinya mengikut jadual") == times
+    # On a telephone the first two columns are seen: which route, and how it stands.
+    assert re.findall(r"<th>(.*?)</th>", text)[:2] == ["Laluan", "Keadaan"]
+
+
 async def test_an_agency_that_has_no_route_yet_says_so_and_leads_to_a_first_mailbox() -> None:
     bare = replace(view("A001"), health={}, routes=())
     templates = page_templates(signs_in=True)

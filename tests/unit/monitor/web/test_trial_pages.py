@@ -88,6 +88,8 @@ async def test_a_message_that_arrives_is_well_and_needs_no_doing(place: House, o
     # In the language of the page, with why a new route is not green yet.
     assert "berfungsi: mesej dihantar" in page
     assert "selepas 2 ujian berturut-turut berjaya" in page
+    assert "diuji dengan sendirinya setiap 5 minit." in page
+    assert '<a href="/agencies/JCM/test">Uji laluan lain</a>' in page
     assert "Nothing is to be done" not in page
 
 
