@@ -53,6 +53,11 @@ class Pipeline:
         self._endings: dict[str, tuple[Outcome, str]] = {}
         #: By agency and route: which way it goes, and why its last run failed ("": it did not).
         self._reasons: dict[str, dict[str, tuple[Direction, str]]] = {}
+        #: By dedup key: what was last found of how it stands.
+        self._standings: dict[str, SiteStanding] = {}
+        #: Of these, what the consensus has not heard yet, and what is not written down.
+        self._unsaid: set[str] = set()
+        self._unkept: set[str] = set()
         #: Judgements that could not be written down yet.
         self._unwritten: dict[str, tuple[Health, datetime]] = {}
         self._unwritten_streaks: dict[str, tuple[Graded, ...]] = {}
@@ -68,6 +73,11 @@ class Pipeline:
     def look_again(self) -> None:
         """Show how agencies stand after routes have come, gone or changed; what is news is told with the next run."""
         self._show_moved(self._clock.now())
+        # The consensus has forgotten those that have left: one that comes back is heard of again.
+        known = self._consensus.agencies
+        self._standings = {key: said for key, said in self._standings.items() if key in known or key.startswith(OURS)}
+        self._unsaid &= self._standings.keys()
+        self._unkept &= self._standings.keys()
         self._endings = {name: ending for name, ending in self._endings.items() if name in self._routes}
         for agency, reasons in self._reasons.items():
             self._reasons[agency] = {name: reason for name, reason in reasons.items() if name in self._routes}
@@ -98,10 +108,11 @@ class Pipeline:
         reason = result.failure.reason if result.failure else ""
         self._reasons.setdefault(route.agency, {})[result.route] = (route.direction, reason)
         self._show_moved(now)
+        await self._find_standings(now)
         try:
             await self._write_down(result, route, None if verdict is None else verdict.grade)
         finally:
-            await self._say(now)
+            await self._say()
             await self._weigh_the_rest()
 
     async def _weigh_the_rest(self) -> None:
@@ -118,7 +129,8 @@ class Pipeline:
         finally:
             self._is_weighing = False
         if now is not None:
-            await self._say(now)
+            await self._find_standings(now)
+            await self._say()
 
     def _show_moved(self, now: datetime) -> None:
         """Show what stands otherwise, and remember that it is to be told."""
@@ -130,13 +142,23 @@ class Pipeline:
             self._show(agency)
         self._show_faults(now)
 
-    async def _say(self, now: datetime) -> None:
-        """Tell the consensus how what has moved stands now."""
+    async def _find_standings(self, now: datetime) -> None:
+        """Find out how what has moved stands now."""
         for number, key in enumerate(sorted(self._moved), 1):
             self._moved.discard(key)
-            self._consensus.hear(self._site, key, self._standing(key, now))
+            standing = self._standing(key, now)
+            if self._standings.get(key) != standing:
+                self._standings[key] = standing
+                self._unsaid.add(key)
+                self._unkept.add(key)
             if number % AT_A_TIME == 0:
                 await asyncio.sleep(0)
+
+    async def _say(self) -> None:
+        """Tell the consensus what it has not heard: of each the latest, whoever has found it out."""
+        unsaid, self._unsaid = self._unsaid, set()
+        for key in unsaid:
+            self._consensus.hear(self._site, key, self._standings[key])
         await self._consensus.tell()
 
     def _standing(self, key: str, now: datetime) -> SiteStanding:
@@ -168,10 +190,14 @@ class Pipeline:
         # commit.
         changed, self._unwritten = self._unwritten | self._judge.rejudged(), {}
         streaks, self._unwritten_streaks = self._unwritten_streaks | self._judge.other_streaks(), {}
+        kept, self._unkept = {key: self._standings[key] for key in self._unkept}, set()
         try:
             every = route.probing.interval
-            await self._history.ended(result, route.agency, changed, streaks=streaks, grade=grade, every=every)
+            await self._history.ended(
+                result, route.agency, changed, streaks=streaks, grade=grade, every=every, standings=kept
+            )
         except Exception:
+            self._unkept |= kept.keys()
             # What could not be written is written with the next run.
             self._unwritten = changed | self._unwritten
             self._unwritten_streaks = streaks | self._unwritten_streaks

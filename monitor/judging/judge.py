@@ -466,7 +466,12 @@ class Judge:
         if (trouble := self.trouble(agency, now)) is None and not is_told:
             return UNTROUBLED
         well_since = self.is_well(agency, now) if trouble is None else None
-        return SiteStanding(trouble=trouble, well_since=well_since, directions=self.directions(agency))
+        return SiteStanding(
+            trouble=trouble,
+            well_since=well_since,
+            directions=self.directions(agency),
+            troubled=frozenset(self.troubled(agency)),
+        )
 
     def own_standing(self, suspect: Suspect, now: datetime, *, is_told: bool) -> SiteStanding:
         """Return how something of ours stands; as `standing`."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
+from itertools import pairwise
 from typing import Any, cast
 
 import pytest
@@ -84,15 +85,23 @@ class Store:
         self.healths: dict[str, tuple[Health, datetime]] = {}
         self.runs = 0
         self.away = False
+        self.standings: list[tuple[str, SiteStanding]] = []
 
     async def ended(
-        self, result: ProbeResult, agency: str, judged: Mapping[str, tuple[Health, datetime]], **_: object
+        self,
+        result: ProbeResult,
+        agency: str,
+        judged: Mapping[str, tuple[Health, datetime]],
+        *,
+        standings: Mapping[str, SiteStanding],
+        **_: object,
     ) -> None:
         await asyncio.sleep(0)
         if self.away:
             raise OSError("disk full")
         self.runs += 1
         self.healths |= judged
+        self.standings += standings.items()
 
 
 class Service:
@@ -512,3 +521,53 @@ async def test_mail_that_comes_late_is_timed_and_turns_lost_into_slow() -> None:
     assert service.value("probe_arrivals_total", arrival="late") == 4
     assert service.value("transit_seconds_bucket", direction="internal", le="600.0") == 3 + 2
     assert service.value("transit_seconds_bucket", direction="internal", le="+Inf") == 3 + 3
+
+
+async def test_an_agency_that_left_while_it_was_down_and_comes_back_is_told_of_again() -> None:
+    service = Service("JCM", "JKT")
+    await service.rounds(3)
+    service.world.faults["JCM/utama"] = REFUSED
+    await service.rounds(4)
+    service.consensus.release({"JCM"})
+    service.pipeline.look_again()
+    await service.rounds(1)
+    # What is open of it is ended by a person, or by the leaver; meanwhile it fails as it did.
+    service.consensus.gain({"JCM"}, {})
+    service.pipeline.look_again()
+    await service.rounds(1)
+
+    assert service.alerts.told() == ["JCM: both", "JCM: both"]
+
+
+async def test_how_things_stand_is_written_with_the_run_that_made_it_so_and_once() -> None:
+    service = Service("JCM")
+    await service.rounds(3)
+    service.world.faults["JCM/utama"] = REFUSED
+    await service.rounds(3)
+    service.store.standings.clear()
+    await service.rounds(1)
+    assert service.store.standings == []
+    service.world.faults.clear()
+    await service.rounds(4)
+
+    # While it recovers fewer routes are in trouble, run by run.
+    assert {key for key, _ in service.store.standings} == {"JCM"}
+    written = [said for _, said in service.store.standings]
+    assert written[0].trouble is not None
+    assert written[-1].trouble is None
+    assert all(before != after for before, after in pairwise(written))
+
+
+async def test_how_things_stand_is_written_with_the_next_run_where_it_could_not_be() -> None:
+    service = Service("JCM")
+    await service.rounds(3)
+    service.world.faults["JCM/utama"] = REFUSED
+    service.store.away = True
+    await service.rounds(4)
+    service.store.away = False
+    service.store.standings.clear()
+    await service.rounds(1)
+
+    (written,) = [said for key, said in service.store.standings if key == "JCM"]
+    assert written.trouble is not None
+    assert written.troubled == {route.name for route in agency_routes("JCM")}
