@@ -27,6 +27,9 @@ from monitor.store.backend.postgres import PostgresServer
 from monitor.store.schema.migrations import upgrade
 from pantau_lab.serving import claim
 
+#: Where `install-debian` unpacks a newer version, if an old one is installed.
+UNPACKED = Path(os.environ.get("PANTAU_TEST_CACHE", "/var/cache/pantau-tests")) / "postgresql17"
+
 _OWNER = "postgres"
 _USER = "pantau"
 #: A role that is only let in with its password, and owns nothing.
@@ -54,13 +57,22 @@ datestyle = 'german'
 """
 
 
-def programs() -> Path:
-    """Return the directory of the server's programs: the newest that Debian has installed, which are not in PATH."""
-    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
-    found = installed[-1] if installed else shutil.which("initdb")
+def programs(least: int = 0) -> Path:
+    """Return the directory of the server's programs: the newest that Debian has installed, which are not in PATH.
+
+    *least*: the oldest version that will do; where what is installed is older, one is unpacked beside it.
+    """
+    places = (Path("/usr/lib/postgresql"), UNPACKED / "usr/lib/postgresql")
+    every = (sorted(place.glob("*/bin/initdb"), key=_version) for place in places)
+    new = [known[-1] for known in every if known and _version(known[-1]) >= least]
+    found = new[0] if new else None if least else shutil.which("initdb")
     if found is None:
         raise FileNotFoundError("PostgreSQL is missing: tests/real/install-debian installs it, as root")
     return Path(found).parent
+
+
+def _version(initdb: Path) -> int:
+    return int(initdb.parts[-3])
 
 
 @dataclass(slots=True)
@@ -84,13 +96,13 @@ class Postgres:
         try:
             if os.geteuid() == 0:
                 shutil.chown(self.directory, _OWNER)
-            initdb = [str(programs() / "initdb"), "--pgdata", str(self._data), "--username", _USER, "--no-sync"]
+            initdb = [str(self._programs / "initdb"), "--pgdata", str(self._data), "--username", _USER, "--no-sync"]
             self._run(*initdb, "--auth", "trust", "--encoding", "UTF8", "--locale", "C.UTF-8")
             self._certify()
             rules = self._data / "pg_hba.conf"
-            rules.write_text(f"host all {WITH_PASSWORD} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
+            rules.write_text(f"{self._rules()}\n{rules.read_text()}")
             with (self._data / "postgresql.conf").open("a") as configuration:
-                configuration.write(_CONFIGURATION.format(directory=self.directory, port=self.port))
+                configuration.write(self._configuration())
             self.start()
         except BaseException:
             self.__exit__()
@@ -107,6 +119,22 @@ class Postgres:
     @property
     def _data(self) -> Path:
         return self.directory / "data"
+
+    @property
+    def _programs(self) -> Path:
+        return programs()
+
+    def _rules(self) -> str:
+        """Return who is let in how, before what holds for all others."""
+        return f"host all {WITH_PASSWORD} 127.0.0.1/32 scram-sha-256"
+
+    def _configuration(self) -> str:
+        return _CONFIGURATION.format(directory=self.directory, port=self.port)
+
+    def _launcher(self) -> tuple[list[str], dict[str, Any]]:
+        """Return what starts the server, and as whom."""
+        # Ends with us, even if we are killed: SIGQUIT stops all of its processes.
+        return ["setpriv", "--pdeathsig", "QUIT"], _as_owner()
 
     def _certify(self) -> None:
         """Give it a certificate for `localhost`, and not for its address."""
@@ -126,18 +154,26 @@ class Postgres:
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
+        launcher, whose = self._launcher()
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                # Ends with us, even if we are killed: SIGQUIT stops all of its processes.
-                ["setpriv", "--pdeathsig", "QUIT", str(programs() / "postgres"), "-D", str(self._data)],
+                [*launcher, str(self._programs / "postgres"), "-D", str(self._data)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=self.directory,
                 start_new_session=True,
-                **_as_owner(),
+                **whose,
             )
-        ready = [str(programs() / "pg_isready"), "--host", "127.0.0.1", "--port", str(self.port), "--timeout", "1"]
+        ready = [
+            str(self._programs / "pg_isready"),
+            "--host",
+            str(self.directory),
+            "--port",
+            str(self.port),
+            "--timeout",
+            "1",
+        ]
         for _ in range(_PATIENCE * 10):
             if self._run(*ready, check=False) == 0:
                 return

@@ -1,0 +1,205 @@
+"""Sites and a hub as real PostgreSQLs: each site behind a wire of its own that can be cut, let in by certificate only.
+
+A site's server runs in a network namespace, at the far end of a pair of virtual Ethernet devices; the hub's runs where we do.
+Must be started by root.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from itertools import count
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import psycopg
+import trustme
+from psycopg import sql
+
+from monitor.store.backend.postgres import PostgresServer
+from monitor.store.schema.migrations import upgrade
+from tests.real.postgres import Postgres, programs
+
+#: As whom the hub comes to a site, and by which password beside its certificate.
+CALLER, PASSWORD = "pantau_hub", "rahsia-hab"
+#: Who owns the store, at a site and at the hub: no superuser.
+OWNER = "pemilik"
+#: Publishing to others is what a site does, and subscribing without being a superuser came with this version.
+_LEAST = 16
+
+_CONFIGURATION = """
+wal_level = logical
+# Not to wait five seconds for what is there again, where a test does.
+wal_retrieve_retry_interval = 100ms
+max_slot_wal_keep_size = 512MB
+"""
+
+#: Of the range that is set aside for benchmarks: each process that tests takes addresses of its own.
+_FIRST = int(IPv4Address("198.18.0.0")) + 32 * (os.getpid() % 4096)
+_numbers = count(0)
+
+
+@dataclass(slots=True)
+class Cluster(Postgres):
+    """A PostgreSQL that can be a hub."""
+
+    _at: ClassVar[str] = "127.0.0.1"
+
+    @property
+    def _programs(self) -> Path:
+        return programs(_LEAST)
+
+    def _configuration(self) -> str:
+        # A class with slots is made anew: `super()` without arguments would mean the one before.
+        return Postgres._configuration(self) + _CONFIGURATION
+
+    def make(self) -> PostgresServer:
+        """Make the database of a store, with its tables; its owner is no superuser."""
+        with psycopg.connect(self.address("postgres"), autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(OWNER)))
+            connection.execute(sql.SQL("CREATE DATABASE pantau OWNER {}").format(sql.Identifier(OWNER)))
+        server = PostgresServer(host=str(self.directory), port=self.port, database="pantau", user=OWNER, tls=False)
+        upgrade(server.url(), arguments=server.arguments())
+        return server
+
+    def address(self, database: str) -> str:
+        """Return what libpq connects to: by the socket, which is there whatever becomes of the wire."""
+        return f"host={self.directory} port={self.port} user=pantau dbname={database}"
+
+    def order(self, *statements: str) -> list[Any]:
+        """Do as a superuser would; return the rows of the last."""
+        # The server's own date style is one that no program reads.
+        options = "-c datestyle=iso"
+        with psycopg.connect(self.address("pantau"), autocommit=True, options=options) as connection:
+            for statement in statements:
+                result = connection.execute(statement)
+            return result.fetchall() if result.description else []
+
+    def said(self) -> str:
+        """Return its log."""
+        return (self.directory / "log").read_text()
+
+
+@dataclass(slots=True)
+class SiteCluster(Cluster):
+    """A PostgreSQL behind a wire that can be cut."""
+
+    number: int = field(default_factory=lambda: next(_numbers))
+    #: Signs the server's certificate, and those that the hub is known by.
+    authority: trustme.CA = field(default_factory=trustme.CA)
+
+    @property
+    def _namespace(self) -> str:
+        return f"pantau-{os.getpid()}-{self.number}"
+
+    @property
+    def _wire(self) -> str:
+        # At most fifteen characters.
+        return f"pt{os.getpid()}n{self.number}"
+
+    @property
+    def host(self) -> str:
+        """Its end of the wire."""
+        return str(IPv4Address(_FIRST + 4 * self.number + 2))
+
+    @property
+    def _our_end(self) -> str:
+        return str(IPv4Address(_FIRST + 4 * self.number + 1))
+
+    def __enter__(self) -> Self:
+        _ip("netns", "add", self._namespace)
+        try:
+            _ip("link", "add", self._wire, "type", "veth", "peer", "name", "wire", "netns", self._namespace)
+            _ip("address", "add", f"{self._our_end}/30", "dev", self._wire)
+            _ip("-n", self._namespace, "address", "add", f"{self.host}/30", "dev", "wire")
+            for device in ("lo", "wire"):
+                _ip("-n", self._namespace, "link", "set", device, "up")
+            self.mend()
+            Postgres.__enter__(self)
+        except BaseException:
+            _ip("netns", "delete", self._namespace)
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        Postgres.__exit__(self)
+        # The wire goes with it.
+        _ip("netns", "delete", self._namespace)
+
+    def cut(self) -> None:
+        """Cut the wire: nothing comes through, and nobody is told."""
+        _ip("link", "set", self._wire, "down")
+
+    def mend(self) -> None:
+        """Let it through again."""
+        _ip("link", "set", self._wire, "up")
+
+    def certificate(self, name: str = CALLER, *, by: trustme.CA | None = None, ago: timedelta | None = None) -> Path:
+        """Return a file with a certificate for *name* and its key; *ago*: it has expired so long ago."""
+        until = None if ago is None else datetime.now(UTC) - ago
+        made = (by or self.authority).issue_cert("hab.contoh", common_name=name, not_after=until)
+        file = self.directory / f"{name}-{next(_numbers)}.pem"
+        made.private_key_and_cert_chain_pem.write_to_path(file)
+        # The hub's server reads it as its user, and the command as ours.
+        shutil.chown(file, "root", "postgres")
+        file.chmod(0o640)
+        return file
+
+    def make(self) -> PostgresServer:
+        """Make the database of a store, and the role that the hub comes as."""
+        server = Cluster.make(self)
+        self.order(f"CREATE ROLE {CALLER} LOGIN REPLICATION PASSWORD '{PASSWORD}' IN ROLE {OWNER}")
+        return server
+
+    def _rules(self) -> str:
+        return f"hostssl all {CALLER} 198.18.0.0/15 scram-sha-256 clientcert=verify-full"
+
+    def _configuration(self) -> str:
+        return f"{Cluster._configuration(self)}listen_addresses = '{self.host}'\nssl_ca_file = '{self.ca_file}'\n"
+
+    def _certify(self) -> None:
+        certificate = self.authority.issue_cert(self.host)
+        self.authority.cert_pem.write_to_path(self.ca_file)
+        self.ca_file.chmod(0o644)
+        certificate.private_key_pem.write_to_path(self.directory / "key.pem")
+        certificate.cert_chain_pems[0].write_to_path(self.directory / "certificate.pem")
+        (self.directory / "key.pem").chmod(0o600)
+        shutil.chown(self.directory / "key.pem", "postgres")
+
+    def _launcher(self) -> tuple[list[str], dict[str, Any]]:
+        # Only root may enter a namespace: the server becomes somebody else in there.
+        who = pwd.getpwnam("postgres")
+        whose = ["--reuid", str(who.pw_uid), "--regid", str(who.pw_gid), "--clear-groups"]
+        return ["ip", "netns", "exec", self._namespace, "setpriv", *whose, "--pdeathsig", "QUIT"], {}
+
+
+@dataclass(slots=True, kw_only=True)
+class SiteWorld:
+    """A hub, and sites by name."""
+
+    hub: Cluster
+    store: PostgresServer
+    sites: dict[str, SiteCluster]
+    stores: dict[str, PostgresServer]
+
+
+@contextmanager
+def site_world(*names: str) -> Iterator[SiteWorld]:
+    """Start a hub and a site of each of *names*, each with a store."""
+    with ExitStack() as stack:
+        hub = stack.enter_context(Cluster())
+        sites = {name: stack.enter_context(SiteCluster()) for name in names}
+        store = hub.make()
+        hub.order(f"GRANT pg_create_subscription TO {OWNER}")
+        yield SiteWorld(hub=hub, store=store, sites=sites, stores={name: each.make() for name, each in sites.items()})
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True)
