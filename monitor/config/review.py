@@ -38,6 +38,7 @@ from monitor.config.sense.route_check import check_ends, check_routes
 from monitor.config.service.drill import check_drills
 from monitor.config.service.gateway import GatewayReader, configured_channels
 from monitor.config.service.heartbeat import check_heartbeat
+from monitor.config.service.hub import check_hub
 from monitor.config.service.lifeline import check_lifeline
 from monitor.config.service.mail_provider import check_mail_providers
 from monitor.config.service.portal import check_portal
@@ -106,6 +107,8 @@ def check_settings(
     _check_replies(settings, findings)
     if settings.store is not None:
         check_store(settings.store, findings["store"], trust)
+    if settings.hub is not None:
+        check_hub(settings.hub, settings.store, settings.site, findings["hub"], trust)
     check_probing(settings.probing, settings.probing, findings["probing"])
     check_maintenance(settings.maintenance, settings.time_zone, findings["maintenance"])
     check_keep(settings.keep_results, findings["keep_results"])

@@ -304,6 +304,7 @@ def needs_restart(before: Configuration, after: Configuration, path: Path) -> Se
         "store": (old.store, new.store),
         "prober": (old.prober, new.prober),
         "site": (old.site, new.site),
+        "hub": (old.hub, new.hub),
         # The texts themselves: their directory may be the same.
         "wording": (before.wording, after.wording),
     }

@@ -1,1 +1,1 @@
-"""What is done to the store by hand: copied, put back, moved; agencies written into it, and its secrets kept."""
+"""What is done to the store by hand: copied, put back, moved; agencies written into it, its secrets kept, sites joined to it."""

@@ -102,7 +102,10 @@ async def _followed(file: Path) -> Verifier:
 def _dump(server: PostgresServer, final: Path) -> None:
     """Have PostgreSQL's own program make the copy: it knows its server, and an administrator knows its files."""
     with made_whole(final) as part:
-        dump = ["pg_dump", "--format=custom", "--no-owner", "--no-privileges", "--no-password", f"--file={part}"]
+        dump = ["pg_dump", "--format=custom", "--no-owner", "--no-privileges", "--no-password"]
+        # A copy that is put back elsewhere must not listen to sites beside the store that it is a copy of, nor have their
+        # passwords in it.
+        dump += ["--no-subscriptions", "--no-publications", f"--file={part}"]
         _run(dump, server.environ())
         _run(["pg_restore", "--list", str(part)], {}, quiet=True)
     typer.echo(f"{final} is a copy of the {server}: {final.stat().st_size:,} bytes, as pg_dump makes them.")

@@ -35,6 +35,7 @@ from monitor.config.service.drill import DrillSettings
 from monitor.config.service.exposition import MetricsSettings
 from monitor.config.service.gateway import GatewaySettings
 from monitor.config.service.heartbeat import HeartbeatSettings
+from monitor.config.service.hub import HubSettings
 from monitor.config.service.lifeline import LifelineSettings
 from monitor.config.service.mail_provider import MailProviderSettings
 from monitor.config.service.portal import PortalSettings
@@ -127,6 +128,8 @@ class Settings(Section):
     """Where this prober stands; a metric label."""
     prober: Slug | None = None
     """What this prober is called among those of its site; default: the host name. It says which mailbox of a pool it uses."""
+    hub: HubSettings | None = None
+    """Other sites that probe, and whose judgements come together here (docs/sites.md)."""
     probing: ProbingSettings = ProbingSettings()
     checks: ServiceChecksSettings = ServiceChecksSettings()
     """What is looked at beside the mail itself: certificates, the DNS, what a server lets strangers do."""

@@ -119,12 +119,14 @@ def _url(written: object) -> object:
     return StoreUrl(host=host or query.get("host", [_SOCKETS])[0], port=port, user=user, database=database)
 
 
+#: Where a PostgreSQL is, and as whom it is come to.
+DatabaseUrl = Annotated[StoreUrl, BeforeValidator(_url), Blank(StoreUrl("127.0.0.1", 1, "x", "x"))]
+
+
 class StoreSettings(Section):
     """Where the store is, when it is not the file in `state`."""
 
-    url: Annotated[StoreUrl, BeforeValidator(_url), Blank(StoreUrl("127.0.0.1", 1, "x", "x"))] = Field(
-        examples=[_EXAMPLE]
-    )
+    url: DatabaseUrl = Field(examples=[_EXAMPLE])
     """postgresql://USER@HOST:PORT/DATABASE; without a host the Unix socket in /run/postgresql."""
     password: SecretStr | None = None
     """By `password_file:` or `password_env:`; none where the server knows us otherwise (peer)."""

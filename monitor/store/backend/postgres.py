@@ -59,6 +59,9 @@ class PostgresServer:
     tls: bool
     #: Authorities, as PEM; `None`: those this machine trusts.
     ca_file: Path | None = None
+    #: By what it knows us, and the key to that, as PEM; `None`: by neither.
+    cert_file: Path | None = None
+    key_file: Path | None = None
 
     def __str__(self) -> str:
         """Return it as people know it."""
@@ -92,6 +95,8 @@ class PostgresServer:
         if self.tls:
             system = _SYSTEM_AUTHORITIES if _SYSTEM_AUTHORITIES.exists() else "system"
             arguments |= {"sslmode": "verify-full", "sslrootcert": str(self.ca_file or system)}
+            if self.cert_file is not None and self.key_file is not None:
+                arguments |= {"sslcert": str(self.cert_file), "sslkey": str(self.key_file)}
         return arguments
 
     def environ(self) -> dict[str, str]:

@@ -1,0 +1,139 @@
+"""`pantau site`: sites join this hub and leave it, and how it stands with each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from monitor.cli.configured import store_server
+from monitor.cli.option import DEFAULT_CONFIG, Config
+from monitor.cli.service import fail
+from monitor.config.files.document import read_document
+from monitor.config.files.findings import Findings
+from monitor.config.files.problem import Severity
+from monitor.config.files.reading import Reader
+from monitor.config.files.secret import Vault
+from monitor.config.model.settings import Settings
+from monitor.config.service.hub import HubSettings
+from monitor.store.sites import joining
+from monitor.store.sites.joining import Membership, SiteState
+from monitor.store.sites.link import SiteRefusedError
+
+app = typer.Typer(help="Other sites that probe: let one join this hub, look how it stands, let it leave.")
+
+_Name = Annotated[str, typer.Argument(help="The site, as below `hub: sites:`.", metavar="SITE")]
+
+
+@app.callback()
+def site() -> None:
+    """Take what stands before the command."""
+
+
+@app.command()
+def add(name: _Name, *, config: Config = DEFAULT_CONFIG) -> None:
+    """Let a site join: what it judges comes to this hub from now on. Said twice, it says that it is there."""
+    (member,) = _members(config, name)
+    try:
+        is_new = joining.add(member)
+    except SiteRefusedError as refused:
+        fail(f"{name} was not added:\n{refused}")
+    typer.echo(f"{name} has joined: what it judges is here." if is_new else f"{name} is there already.")
+
+
+@app.command()
+def check(
+    name: Annotated[str | None, typer.Argument(help="The site; default: each.", metavar="SITE")] = None,
+    *,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Show how it stands with each site, and what is wrong. Ends with 1 when anything is."""
+    hub, members = _hub(config), _members(config, name)
+    is_well = True
+    for member in members:
+        try:
+            state = joining.check(member, hub.fresh_for)
+        except SiteRefusedError as refused:
+            fail(str(refused))
+        is_well &= not state.troubles and state.is_fresh
+        _show(state)
+    if not is_well:
+        raise typer.Exit(1)
+
+
+@app.command()
+def rejoin(name: _Name, *, config: Config = DEFAULT_CONFIG) -> None:
+    """Let a site join anew, after its slot was lost or its subscription stopped: it says all that it judges again.
+
+    Results of its probes from meanwhile stay at the site.
+    """
+    (member,) = _members(config, name)
+    try:
+        joining.rejoin(member)
+    except SiteRefusedError as refused:
+        fail(f"{name} has not joined anew:\n{refused}")
+    typer.echo(f"{name} has joined anew: what it judges is here.")
+
+
+@app.command()
+def remove(
+    name: _Name,
+    *,
+    gone: Annotated[
+        bool, typer.Option("--gone", help="The site is gone for good: do not ask it, only forget it here.")
+    ] = False,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Let a site leave: nothing that it said stays here, and it keeps nothing for this hub any more."""
+    (member,) = _members(config, name)
+    try:
+        joining.remove(member, gone=gone)
+    except SiteRefusedError as refused:
+        fail(f"{name} was not removed:\n{refused}\nIf it is gone for good: pantau site remove {name} --gone")
+    typer.echo(f"{name} has left. Take it out of `hub: sites:`.")
+    if gone:
+        typer.echo(
+            f"Should it come back, its PostgreSQL keeps its log for this hub until its disk is full: drop the slot there, "
+            f"SELECT pg_drop_replication_slot('{joining.slot_of(member.hub)}')"
+        )
+
+
+def _show(state: SiteState) -> None:
+    beat = "no beat yet" if state.beat_age is None else f"beat {state.beat_age.total_seconds():.1f} s ago"
+    behind = "not asked" if state.behind is None else f"{state.behind:,} bytes behind"
+    word = "fresh" if state.is_fresh else "NOT FRESH"
+    typer.echo(f"{state.site}: {word}, {beat}, {behind}, {state.errors} errors")
+    for trouble in state.troubles:
+        typer.echo(f"  {trouble}")
+    if state.advice is not None:
+        typer.echo(f"  advice: {state.advice}")
+
+
+def _members(config: Path, name: str | None) -> Sequence[Membership]:
+    """Return the sites that are configured, or the one that is called *name*; end the command where there is none."""
+    hub, store = _hub(config), store_server(config)
+    if store is None:
+        fail(f"{config}: the store is a file, and a hub needs a PostgreSQL: write `store:` (docs/sites.md)", 2)
+    known = hub.sites if name is None else {key: each for key, each in hub.sites.items() if key == name}
+    if not known:
+        what = "no site" if name is None else f"no site '{name}'"
+        there = f"; there is {', '.join(hub.sites)}" if hub.sites else ""
+        fail(f"{config} has {what} below `hub: sites:` (docs/sites.md){there}", 2)
+    own = read_document(config).data.get("site", Settings.model_fields["site"].default)
+    return [Membership(site=key, server=each.build(), hub=str(own), store=store) for key, each in sorted(known.items())]
+
+
+def _hub(config: Path) -> HubSettings:
+    """Read the section `hub`, whatever else is wrong with the configuration; end the command when it is."""
+    document = read_document(config)
+    if document.data.get("hub") is None:
+        return HubSettings()
+    findings = Findings(document)
+    reader = Reader(findings, Vault(directory=config.parent, environ=os.environ))
+    settings = reader.read(HubSettings, document.data["hub"], ("hub",))
+    if settings is None or findings["hub"].is_broken:
+        fail("\n".join(str(problem) for problem in findings.problems if problem.severity is Severity.ERROR), 2)
+    return settings

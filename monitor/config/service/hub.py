@@ -1,0 +1,80 @@
+"""The sites whose judgements come together here: the section `hub`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from pydantic import Field, SecretStr
+
+from monitor.config.fields.trust import Trust, check_authorities
+from monitor.config.files.findings import Findings
+from monitor.config.files.regular import why
+from monitor.config.files.section import File, Section, Slug, Span
+from monitor.config.service.store import DatabaseUrl, StoreSettings
+from monitor.store.backend.postgres import PostgresServer
+
+_EXAMPLE = "postgresql://pantau_hub@johor.kementerian-contoh.gov.my/pantau"
+#: Beats come each second, and a wire may stall for some.
+_LEAST = timedelta(seconds=5)
+
+
+class SiteSettings(Section):
+    """A site, as the hub comes to its store. The hub's PostgreSQL reads the files, too, under the same paths."""
+
+    url: DatabaseUrl = Field(examples=[_EXAMPLE])
+    """postgresql://USER@HOST:PORT/DATABASE, as the site's certificate names the host."""
+    password: SecretStr | None = None
+    """By `password_file:` or `password_env:`; asked for beside the certificate."""
+    cert_file: File = Field(examples=["sites/johor.crt"])
+    """Our certificate for this site, as PEM; it names the role."""
+    key_file: File = Field(examples=["sites/johor.key"])
+    """The key to it. Nobody but its owner may read it."""
+    ca_file: File = Field(examples=["sites/johor-ca.crt"])
+    """Who vouches for the site's certificate, as PEM."""
+
+    def build(self) -> PostgresServer:
+        """Return the site's server as the hub connects to it."""
+        return PostgresServer(
+            host=self.url.host,
+            port=self.url.port,
+            database=self.url.database,
+            user=self.url.user,
+            password=None if self.password is None else self.password.get_secret_value(),
+            tls=True,
+            ca_file=self.ca_file,
+            cert_file=self.cert_file,
+            key_file=self.key_file,
+        )
+
+
+class HubSettings(Section):
+    """What several sites judge is put together here."""
+
+    fresh_for: Span = timedelta(seconds=30)
+    """A site that has said for so long nothing has no say."""
+    sites: Mapping[Slug, SiteSettings] = {}
+    """By what each calls itself (`site:` in its own settings); `pantau site add` lets it join."""
+
+
+def check_hub(hub: HubSettings, store: StoreSettings | None, site: str, findings: Findings, trust: Trust) -> None:
+    """Note sites that could not be reached, or not be told from this one."""
+    if hub.fresh_for < _LEAST:
+        findings["fresh_for"].error("is shorter than a wire may stall", "30s")
+    if hub.sites and store is None:
+        findings["sites"].error("need a store that is a PostgreSQL, and this one is a file", "store: {url: ...}")
+    for name, each in hub.sites.items():
+        there = findings["sites", name]
+        if name == site:
+            there.error(f"is what this one calls itself (site: {site})", "another name, here and there")
+        if not there["url"].is_broken and each.url.host.startswith("/"):
+            there["url"].error("is a socket of this machine, and has no TLS", _EXAMPLE)
+        if not there["ca_file"].is_broken:
+            check_authorities(each.ca_file, trust, there["ca_file"])
+        for key, file in (("cert_file", each.cert_file), ("key_file", each.key_file)):
+            if there[key].is_broken:
+                continue
+            try:
+                file.stat()
+            except OSError as error:
+                there[key].error(f"cannot be read: {why(error)}", "the path of a PEM file")

@@ -1,0 +1,196 @@
+"""Sites join the hub and leave it. What was broken off is gone on with when it is called again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from monitor.store.backend.postgres import PostgresServer
+from monitor.store.sites.link import SiteRefusedError, dialled
+from monitor.store.sites.publisher import Publisher, slot_of
+from monitor.store.sites.subscriber import Subscriber, subscription_of
+
+__all__ = ["Membership", "SiteState", "add", "check", "rejoin", "remove", "slot_of"]
+
+#: In seconds, for what a site has said anew to be heard.
+_PATIENCE = 15.0
+#: Clocks that are further apart are told of.
+APART = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Membership:
+    """A site, as the hub's settings have it."""
+
+    site: str
+    server: PostgresServer
+    #: What the hub itself is called among the sites.
+    hub: str
+    store: PostgresServer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteState:
+    """How it stands with a site, by its two ends."""
+
+    site: str
+    #: Since it last said that it lives; `None`: it never has.
+    beat_age: timedelta | None
+    is_fresh: bool
+    #: Bytes that it keeps for the hub; `None`: it could not be asked.
+    behind: int | None
+    #: What could not be written at the hub.
+    errors: int
+    #: What is wrong, and what to do.
+    troubles: tuple[str, ...]
+    advice: str | None = None
+
+
+def add(member: Membership) -> bool:
+    """Let a site join; return whether it did, and had not before. Raise `SiteRefusedError`."""
+    with _ends(member) as (hub, site):
+        if hub.subscription() is not None:
+            if site.slot() is None:
+                raise SiteRefusedError(
+                    f"the hub listens to a site {member.site} already, and there is no slot for it at {member.server}: "
+                    f"`pantau site rejoin {member.site}` if it is the same, else name one of them otherwise"
+                )
+            return False
+        _see_slot(site)
+        _join(member, hub, site)
+    return True
+
+
+def rejoin(member: Membership) -> None:
+    """Let a site join anew, whatever is left of before: all that it says is said again. Raise `SiteRefusedError`."""
+    with _ends(member) as (hub, site):
+        hub.unsubscribe()
+        _join(member, hub, site)
+
+
+def remove(member: Membership, *, gone: bool) -> None:
+    """Let nothing of a site be left at the hub; *gone*: nor be asked for at the site. Raise `SiteRefusedError`."""
+    with dialled(member.store, "the hub's store") as connection:
+        hub = Subscriber(connection, member.site, member.hub)
+        if not gone:
+            with dialled(member.server, f"site {member.site}") as there:
+                hub.unsubscribe()
+                Publisher(there, member.site, member.hub).withdraw()
+        hub.forget()
+
+
+def check(member: Membership, fresh_for: timedelta) -> SiteState:
+    """Look at both ends. Raise `SiteRefusedError` when the hub's own store cannot be asked."""
+    troubles: list[str] = []
+    behind, advice = None, None
+    with dialled(member.store, "the hub's store") as connection:
+        hub = Subscriber(connection, member.site, member.hub)
+        subscription, beat, now = hub.subscription(), hub.beat(), hub.now()
+        if subscription is None:
+            troubles.append(f"the hub does not listen to it: `pantau site add {member.site}`")
+        try:
+            with dialled(member.server, f"site {member.site}") as there:
+                site = Publisher(there, member.site, member.hub)
+                troubles += _troubles(hub, site, now)
+                slot, advice = site.slot(), site.advice()
+                behind = None if slot is None or slot.is_lost else slot.behind
+        except SiteRefusedError as refused:
+            troubles.append(str(refused))
+    if subscription is not None and not subscription.is_enabled:
+        troubles.append(
+            f"the subscription {subscription_of(member.site)} has stopped: something that the site sent was refused; why "
+            f"stands in the log of the hub's PostgreSQL. Once that is mended: `pantau site rejoin {member.site}`"
+        )
+    elif subscription is not None and beat is None and not troubles:
+        troubles.append(f"it has never said that it lives: does a service run there, with `site: {member.site}`?")
+    age = None if beat is None else now - beat
+    return SiteState(
+        site=member.site,
+        beat_age=age,
+        is_fresh=age is not None and age < fresh_for,
+        behind=behind,
+        errors=0 if subscription is None else subscription.errors,
+        troubles=tuple(troubles),
+        advice=advice,
+    )
+
+
+def _troubles(hub: Subscriber, site: Publisher, now: datetime) -> Iterator[str]:
+    objections = site.objections()
+    yield from objections
+    if objections:
+        return
+    if (apart := _schemas(hub, site)) is not None:
+        yield apart
+    offset = site.now() - now
+    if abs(offset) > APART:
+        yield f"its clock is {abs(offset).total_seconds():.0f} s {'ahead' if offset > timedelta(0) else 'behind'}: set it"
+    slot = site.slot()
+    if hub.subscription() is None:
+        return
+    if slot is None or slot.is_lost:
+        yield (
+            f"its slot {slot_of(site.hub)} is {'gone' if slot is None else 'lost: the hub was away for too long'}; "
+            f"`pantau site rejoin {site.site}` lets it say everything anew"
+        )
+    elif others := site.speaks_for():
+        yield (
+            f"it speaks for {', '.join(others)}, and the hub refuses that: find out who wrote it there, delete it, and "
+            f"`pantau site rejoin {site.site}`"
+        )
+
+
+def _schemas(hub: Subscriber, site: Publisher) -> str | None:
+    ours, theirs = hub.schema(), site.schema()
+    if ours == theirs:
+        return None
+    if theirs > ours:
+        return f"its schema is {theirs}, and the hub's {ours}: upgrade the hub first"
+    return f"its schema is {theirs}, and the hub's {ours}: upgrade the site"
+
+
+@contextmanager
+def _ends(member: Membership) -> Iterator[tuple[Subscriber, Publisher]]:
+    """Connect to both ends, if they can be what they are to be. Raise `SiteRefusedError`."""
+    with (
+        dialled(member.store, "the hub's store") as ours,
+        dialled(member.server, f"site {member.site}") as theirs,
+    ):
+        hub, site = Subscriber(ours, member.site, member.hub), Publisher(theirs, member.site, member.hub)
+        objections = [*hub.objections(), *(f"site {member.site}: {each}" for each in site.objections())]
+        if not objections and (apart := _schemas(hub, site)) is not None and site.schema() > hub.schema():
+            objections.append(f"site {member.site}: {apart}")
+        if objections:
+            raise SiteRefusedError("\n".join(objections))
+        yield hub, site
+
+
+def _see_slot(site: Publisher) -> None:
+    slot = site.slot()
+    if slot is not None and slot.is_read:
+        raise SiteRefusedError(
+            f"site {site.site}: another hub that is called {site.hub} reads it; call this one otherwise (`site:`)"
+        )
+
+
+def _join(member: Membership, hub: Subscriber, site: Publisher) -> None:
+    site.publish()
+    # Of an attempt that was broken off, or of before: what it kept is not of use to anybody.
+    site.drop_slot()
+    hub.make_room()
+    try:
+        hub.subscribe(member.server)
+    except BaseException:
+        site.drop_slot()
+        raise
+    place, until = site.say_anew(), time.monotonic() + _PATIENCE
+    while place is not None and not site.has_heard(place):
+        if time.monotonic() > until:
+            raise SiteRefusedError(
+                f"site {member.site} has joined, and nothing was heard from it in {_PATIENCE:.0f} s: "
+                f"`pantau site check {member.site}` says more"
+            )
+        time.sleep(0.05)

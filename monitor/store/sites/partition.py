@@ -1,0 +1,96 @@
+"""The part of each table of standings that is one site's: into it nobody else's row can be written."""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from monitor.store.sites.link import Connection, SiteRefusedError, one
+
+#: What a site says, and that it lives: what flows from it to the hub.
+TABLES = ("standing", "beat")
+
+
+def part(table: str, site: str) -> str:
+    """Return what the part of a site is called."""
+    return f"{table}_{site}"
+
+
+def owner(connection: Connection) -> str | None:
+    """Return who owns the tables; `None`: there are none."""
+    found = connection.execute(
+        "SELECT pg_get_userbyid(relowner) AS owner FROM pg_class WHERE oid = to_regclass(%s)", [TABLES[0]]
+    ).fetchone()
+    return None if found is None else str(found.owner)
+
+
+def as_owner(connection: Connection) -> None:
+    """Let all that follows be the owner's: what we make must be theirs, as all other tables are."""
+    name = owner(connection)
+    if name is not None:
+        connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(name)))
+
+
+def strangers(connection: Connection) -> list[str]:
+    """Return the sites that have said something and have no part of their own, by name."""
+    every = sql.SQL(" UNION ").join(
+        sql.SQL("SELECT site FROM {}").format(sql.Identifier(f"rest_of_{table}")) for table in TABLES
+    )
+    return sorted(row.site for row in connection.execute(every))
+
+
+def make_parts(connection: Connection, site: str) -> None:
+    """Give *site* its parts, with what it has said already, unless it has them. Raise `SiteRefusedError`."""
+    with connection.transaction():
+        for table in TABLES:
+            _make(connection, table, site)
+
+
+def _make(connection: Connection, table: str, site: str) -> None:
+    own = part(table, site)
+    found = connection.execute(
+        "SELECT relispartition AS is_part FROM pg_class WHERE oid = to_regclass(%s)", [_quoted(own)]
+    )
+    if (there := found.fetchone()) is not None:
+        if not there.is_part:
+            raise SiteRefusedError(
+                f"there is a table {own} that is no part of {table}: somebody has detached it; drop it"
+            )
+        return
+    words = _words(table, site)
+    for statement in (
+        "LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE",
+        "CREATE TABLE {own} (LIKE {table} INCLUDING ALL)",
+        "WITH moved AS (DELETE FROM {rest} WHERE site = {site} RETURNING *) INSERT INTO {own} SELECT * FROM moved",
+        "ALTER TABLE {table} ATTACH PARTITION {own} FOR VALUES IN ({site})",
+    ):
+        connection.execute(sql.SQL(statement).format(**words))
+
+
+def empty_parts(connection: Connection, site: str) -> None:
+    """Forget all that *site* has said."""
+    parts = [sql.Identifier(part(table, site)) for table in TABLES]
+    connection.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(parts)))
+
+
+def unmake_parts(connection: Connection, site: str, *, keep: bool) -> None:
+    """Take its parts from *site*; *keep*: what it has said stays, among what the others say."""
+    with connection.transaction():
+        for table in TABLES:
+            words = _words(table, site)
+            there = one(connection, "SELECT to_regclass(%s) AS there", [_quoted(part(table, site))]).there
+            if there is None:
+                continue
+            statements = ["ALTER TABLE {table} DETACH PARTITION {own}"]
+            if keep:
+                statements.append("INSERT INTO {table} SELECT * FROM {own}")
+            for statement in (*statements, "DROP TABLE {own}"):
+                connection.execute(sql.SQL(statement).format(**words))
+
+
+def _words(table: str, site: str) -> dict[str, sql.Composable]:
+    names = {"table": table, "own": part(table, site), "rest": f"rest_of_{table}"}
+    return {word: sql.Identifier(name) for word, name in names.items()} | {"site": sql.Literal(site)}
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'

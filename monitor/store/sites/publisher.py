@@ -1,0 +1,183 @@
+"""A site's end: what it publishes, and the slot that keeps what the hub has not heard yet."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+
+from psycopg import sql
+
+from monitor.store.sites.link import Connection, SiteRefusedError, one
+from monitor.store.sites.partition import TABLES, as_owner, make_parts, owner, part, strangers, unmake_parts
+
+PUBLICATION = "pantau_site"
+_OLDEST = 15
+#: In seconds, for a slot that is read no more to be let go of.
+_PATIENCE = 10.0
+
+
+def slot_of(hub: str) -> str:
+    """Return what the slot of a hub is called: a site has one for each hub that reads it."""
+    return f"pantau_{hub.replace('-', '_')}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """What a site keeps for the hub."""
+
+    is_read: bool
+    #: It was to keep more than it may, and what it kept is gone.
+    is_lost: bool
+    #: Bytes of the log that the hub has not confirmed.
+    behind: int
+
+
+@dataclass(frozen=True, slots=True)
+class Publisher:
+    """What is asked of a site's PostgreSQL and done there."""
+
+    connection: Connection
+    site: str
+    hub: str
+
+    def objections(self) -> list[str]:
+        """Return why it cannot be a site, and what to do about it; nothing: it can."""
+        found = one(
+            self.connection,
+            "SELECT current_setting('server_version_num')::int / 10000 AS version, current_user AS role, current_database() AS db,"
+            " current_setting('wal_level') AS level, pg_is_in_recovery() AS standby,"
+            " (SELECT rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user) AS replicates,"
+            " has_database_privilege(current_database(), 'CREATE') AS creates,"
+            " current_setting('max_replication_slots')::int AS slots, (SELECT count(*) FROM pg_replication_slots) AS used,"
+            " current_setting('max_wal_senders')::int - (SELECT count(*) FROM pg_stat_replication) AS senders",
+        )
+        said = []
+        if found.version < _OLDEST:
+            said.append(f"its PostgreSQL is version {found.version}; {_OLDEST} or newer is needed")
+        if found.standby:
+            said.append("its PostgreSQL is a standby: name the primary")
+        if found.level != "logical":
+            said.append(f"wal_level is {found.level}: set wal_level = logical in its postgresql.conf, and restart it")
+        if not found.replicates:
+            said.append(f"the role may not replicate: ALTER ROLE {found.role} REPLICATION")
+        if found.slots <= found.used and self.slot() is None:
+            said.append(f"all {found.slots} replication slots are taken: raise max_replication_slots, and restart it")
+        if found.senders <= 0:
+            said.append("all of its senders are taken: raise max_wal_senders, and restart it")
+        whose = owner(self.connection)
+        if whose is None:
+            said.append("its database holds no store yet, or one of an older Pantau: start the newest there once")
+        elif not self._is_in(whose):
+            said.append(f"the role may do nothing to the store: GRANT {whose} TO {found.role}")
+        elif not found.creates:
+            said.append(f"the role may not publish: GRANT CREATE ON DATABASE {found.db} TO {whose}")
+        else:
+            said += self._other_names()
+        return said
+
+    def _is_in(self, role: str) -> bool:
+        return bool(one(self.connection, "SELECT pg_has_role(current_user, %s, 'MEMBER') AS is_in", [role]).is_in)
+
+    def _other_names(self) -> list[str]:
+        named = [each for each in strangers(self.connection) if each != self.site]
+        if not named:
+            return []
+        return [
+            f"it calls itself {', '.join(named)}: write `site: {self.site}` in its settings, or add it by that name"
+        ]
+
+    def advice(self) -> str | None:
+        """Return what is not wrong and will be."""
+        found = one(self.connection, "SELECT current_setting('max_slot_wal_keep_size') AS most")
+        if found.most != "-1":
+            return None
+        return (
+            "max_slot_wal_keep_size is -1: while the hub is away, its disk fills up with what is kept for the hub; "
+            "set max_slot_wal_keep_size = 20GB"
+        )
+
+    def schema(self) -> str:
+        """Return the number of its schema."""
+        return str(one(self.connection, "SELECT version_num AS number FROM alembic_version").number)
+
+    def now(self) -> datetime:
+        """Return the time by its clock."""
+        at: datetime = one(self.connection, "SELECT clock_timestamp() AS at").at
+        return at
+
+    def publish(self) -> None:
+        """Make the site's parts, and publish them and nothing else. Raise `SiteRefusedError`."""
+        as_owner(self.connection)
+        make_parts(self.connection, self.site)
+        parts = sql.SQL(", ").join(sql.Identifier(part(table, self.site)) for table in TABLES)
+        there = self.connection.execute("SELECT FROM pg_publication WHERE pubname = %s", [PUBLICATION]).fetchone()
+        way = "CREATE PUBLICATION {} FOR TABLE {}" if there is None else "ALTER PUBLICATION {} SET TABLE {}"
+        self.connection.execute(sql.SQL(way).format(sql.Identifier(PUBLICATION), parts))
+        self.connection.execute("RESET ROLE")
+
+    def say_anew(self) -> str | None:
+        """Write all that the site says once more, in one transaction: in the stream it comes before each later beat.
+
+        The hub hears it as it hears everything else, so that nothing has to be compared or waited for. What it hears before of
+        rows that it does not have, it leaves. Return up to where it was written (`has_heard`); `None`: it says nothing yet.
+        """
+        as_owner(self.connection)
+        written = 0
+        with self.connection.transaction():
+            for table in TABLES:
+                own = sql.Identifier(part(table, self.site))
+                anew = sql.SQL("WITH gone AS (DELETE FROM {0} RETURNING *) INSERT INTO {0} SELECT * FROM gone").format(
+                    own
+                )
+                written += self.connection.execute(anew).rowcount
+        self.connection.execute("RESET ROLE")
+        found = one(self.connection, "SELECT pg_current_wal_flush_lsn()::text AS place")
+        return str(found.place) if written else None
+
+    def has_heard(self, place: str) -> bool:
+        """Whether the hub has confirmed all up to *place*."""
+        asked = "SELECT FROM pg_replication_slots WHERE slot_name = %s AND confirmed_flush_lsn >= %s::pg_lsn"
+        return self.connection.execute(asked, [slot_of(self.hub), place]).fetchone() is not None
+
+    def slot(self) -> Slot | None:
+        """Return the hub's slot; `None`: there is none."""
+        found = self.connection.execute(
+            "SELECT active, wal_status, pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint AS behind"
+            " FROM pg_replication_slots WHERE slot_name = %s AND database = current_database()",
+            [slot_of(self.hub)],
+        ).fetchone()
+        if found is None:
+            return None
+        return Slot(is_read=found.active, is_lost=found.wal_status == "lost", behind=found.behind or 0)
+
+    def drop_slot(self) -> None:
+        """Keep nothing for the hub any more; whoever reads it is sent away."""
+        name, until = slot_of(self.hub), time.monotonic() + _PATIENCE
+        while (slot := self.slot()) is not None:
+            if slot.is_read:
+                self.connection.execute(
+                    "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = %s", [name]
+                )
+            else:
+                self.connection.execute("SELECT pg_drop_replication_slot(%s)", [name])
+            if time.monotonic() > until:
+                raise SiteRefusedError(f"site {self.site}: somebody goes on reading the slot {name}")
+            time.sleep(0.05)
+
+    def withdraw(self) -> None:
+        """Publish nothing, keep nothing, and let what the site says be as it was before."""
+        self.drop_slot()
+        as_owner(self.connection)
+        self.connection.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(PUBLICATION)))
+        unmake_parts(self.connection, self.site, keep=True)
+        self.connection.execute("RESET ROLE")
+
+    def speaks_for(self) -> list[str]:
+        """Return the sites whose rows are among what this one publishes as its own, itself apart."""
+        found = set[str]()
+        for table in TABLES:
+            own = sql.Identifier(part(table, self.site))
+            asked = sql.SQL("SELECT DISTINCT site FROM {} WHERE site <> {}").format(own, sql.Literal(self.site))
+            found |= {row.site for row in self.connection.execute(asked)}
+        return sorted(found)

@@ -1,0 +1,160 @@
+"""The hub's end: a subscription for each site, which writes into the parts of that site and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import psycopg
+from psycopg import sql
+
+from monitor.store.backend.postgres import PostgresServer
+from monitor.store.sites.link import Connection, SiteRefusedError, conninfo, in_words, one
+from monitor.store.sites.partition import (
+    TABLES,
+    as_owner,
+    empty_parts,
+    make_parts,
+    owner,
+    part,
+    strangers,
+    unmake_parts,
+)
+from monitor.store.sites.publisher import PUBLICATION, slot_of
+
+#: From this version on no superuser is needed.
+_OLDEST = 16
+_ROLE = "pg_create_subscription"
+
+
+def subscription_of(site: str) -> str:
+    """Return what the subscription to a site is called."""
+    return f"pantau_{site}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """How it stands with what a site says."""
+
+    is_enabled: bool
+    #: Its worker is connected to the site, or tries to be.
+    works: bool
+    #: How often something could not be written, since the server's statistics began.
+    errors: int
+
+
+@dataclass(frozen=True, slots=True)
+class Subscriber:
+    """What is asked of the hub's PostgreSQL and done there, about one site."""
+
+    connection: Connection
+    site: str
+    hub: str
+
+    def objections(self) -> list[str]:
+        """Return why it cannot be a hub, and what to do about it; nothing: it can."""
+        found = one(
+            self.connection,
+            "SELECT current_setting('server_version_num')::int / 10000 AS version, current_user AS role,"
+            " current_database() AS db, has_database_privilege(current_database(), 'CREATE') AS creates,"
+            " (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS super",
+        )
+        if found.version < _OLDEST:
+            return [f"the hub's PostgreSQL is version {found.version}; {_OLDEST} or newer is needed there"]
+        if owner(self.connection) is None:
+            return ["the hub's database holds no store yet, or one of an older Pantau: start the newest there once"]
+        said = []
+        if self.site == self.hub or self.site in strangers(self.connection):
+            said.append(f"the hub itself is called {self.site}: name the site otherwise, here and in its settings")
+        may = one(self.connection, "SELECT pg_has_role(current_user, %s, 'USAGE') AS may", [_ROLE]).may
+        if not (found.super or may):
+            said.append(f"the hub's role may not subscribe: GRANT {_ROLE} TO {found.role}")
+        if not found.creates:
+            said.append(f"the hub's role may not subscribe: GRANT CREATE ON DATABASE {found.db} TO {found.role}")
+        return said
+
+    def schema(self) -> str:
+        """Return the number of its schema."""
+        return str(one(self.connection, "SELECT version_num AS number FROM alembic_version").number)
+
+    def now(self) -> datetime:
+        """Return the time by its clock."""
+        at: datetime = one(self.connection, "SELECT clock_timestamp() AS at").at
+        return at
+
+    def subscription(self) -> Subscription | None:
+        """Return how it stands; `None`: there is none."""
+        found = self.connection.execute(
+            "SELECT subenabled, pid IS NOT NULL AS works, coalesce(apply_error_count + sync_error_count, 0) AS errors"
+            " FROM pg_subscription AS s LEFT JOIN pg_stat_subscription AS w ON w.subid = s.oid AND w.relid IS NULL"
+            " LEFT JOIN pg_stat_subscription_stats AS t ON t.subid = s.oid"
+            " WHERE s.subname = %s AND s.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())",
+            [subscription_of(self.site)],
+        ).fetchone()
+        if found is None:
+            return None
+        return Subscription(is_enabled=found.subenabled, works=found.works, errors=found.errors)
+
+    def make_room(self) -> None:
+        """Give the site empty parts."""
+        as_owner(self.connection)
+        make_parts(self.connection, self.site)
+        empty_parts(self.connection, self.site)
+        self.connection.execute("RESET ROLE")
+
+    def subscribe(self, server: PostgresServer) -> None:
+        """Begin to listen to the site, of which a slot is made there. Raise `SiteRefusedError`."""
+        name = sql.Identifier(subscription_of(self.site))
+        # What was said before is said anew by the site (`Publisher.say_anew`); a copy beside the stream would let a beat come
+        # before what it is to come after. A row that is refused stops it, so that somebody looks.
+        make = sql.SQL(
+            "CREATE SUBSCRIPTION {} CONNECTION {} PUBLICATION {} WITH"
+            " (slot_name = {}, enabled = false, copy_data = false, disable_on_error = true, synchronous_commit = 'on')"
+        ).format(name, conninfo(server), sql.Identifier(PUBLICATION), sql.Literal(slot_of(self.hub)))
+        try:
+            self.connection.execute(make)
+        except psycopg.Error as error:
+            raise SiteRefusedError(
+                f"the hub's own PostgreSQL cannot subscribe to site {self.site}: {in_words(error)}. It reads cert_file, "
+                "key_file and ca_file itself: may its user (postgres) read them?"
+            ) from None
+        try:
+            self._see_tables()
+            self.connection.execute(sql.SQL("ALTER SUBSCRIPTION {} ENABLE").format(name))
+        except BaseException:
+            self.unsubscribe()
+            raise
+
+    def _see_tables(self) -> None:
+        """Raise `SiteRefusedError` when what the site publishes is not just its own: it would be written here."""
+        found = self.connection.execute(
+            "SELECT srrelid::regclass::text AS name FROM pg_subscription_rel AS r"
+            " JOIN pg_subscription AS s ON s.oid = r.srsubid WHERE s.subname = %s",
+            [subscription_of(self.site)],
+        )
+        names = {row.name.replace('"', "") for row in found}
+        if names != {part(table, self.site) for table in TABLES}:
+            raise SiteRefusedError(f"site {self.site} publishes other tables than its own: {', '.join(sorted(names))}")
+
+    def unsubscribe(self) -> None:
+        """Listen to the site no more. Its slot is left to it: it may not be reached."""
+        if self.subscription() is None:
+            return
+        for statement in (
+            "ALTER SUBSCRIPTION {} DISABLE",
+            "ALTER SUBSCRIPTION {} SET (slot_name = NONE)",
+            "DROP SUBSCRIPTION {}",
+        ):
+            self.connection.execute(sql.SQL(statement).format(sql.Identifier(subscription_of(self.site))))
+
+    def forget(self) -> None:
+        """Leave nothing of what the site has said."""
+        self.unsubscribe()
+        as_owner(self.connection)
+        unmake_parts(self.connection, self.site, keep=False)
+        self.connection.execute("RESET ROLE")
+
+    def beat(self) -> datetime | None:
+        """Return when the site last said that it lives, by its own clock; `None`: never."""
+        found = self.connection.execute("SELECT at FROM beat WHERE site = %s", [self.site]).fetchone()
+        return None if found is None else found.at

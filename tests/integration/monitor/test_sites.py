@@ -1,0 +1,291 @@
+"""Sites and their hub on real PostgreSQLs: what a site says arrives, also after its wire was cut, and nobody speaks for another."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import trustme
+
+from alerts.model.notice import Matter
+from monitor.judging.standing import SiteStanding
+from monitor.judging.suspect import Trouble
+from monitor.store.backend.database import Database
+from monitor.store.backend.postgres import PostgresServer
+from monitor.store.probing.history import History
+from monitor.store.probing.standings import SiteStandings
+from monitor.store.sites.joining import Membership, SiteState, add, check, rejoin, remove
+from monitor.store.sites.link import SiteRefusedError
+from tests.real.sitecluster import CALLER, OWNER, PASSWORD, SiteWorld, site_world
+from tests.unit.alerts.people import MINUTE, T0
+from tests.unit.monitor.store.probing.test_history import ended
+
+pytestmark = [pytest.mark.real, pytest.mark.site]
+
+SITES = ("johor", "kuching")
+FRESH_FOR = timedelta(seconds=30)
+WELL = SiteStanding(well_since=T0)
+DOWN = SiteStanding(trouble=Trouble(matter=Matter.BOTH, since=T0))
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[SiteWorld]:
+    if os.geteuid() != 0:
+        pytest.fail("needs root: a site is cut off in a network namespace of its own")
+    with site_world(*SITES) as world:
+        yield world
+
+
+@pytest.fixture(autouse=True)
+def afresh(world: SiteWorld) -> Iterator[None]:
+    yield
+    for each in SITES:
+        world.sites[each].mend()
+        remove(member(world, each), gone=False)
+        world.sites[each].order("TRUNCATE standing, beat")
+    world.hub.order("TRUNCATE standing, beat")
+
+
+def member(world: SiteWorld, site: str = "johor", *, certificate: Path | None = None) -> Membership:
+    cluster = world.sites[site]
+    file = certificate or cluster.certificate()
+    server = PostgresServer(
+        host=cluster.host,
+        port=cluster.port,
+        database="pantau",
+        user=CALLER,
+        password=PASSWORD,
+        tls=True,
+        ca_file=cluster.ca_file,
+        cert_file=file,
+        key_file=file,
+    )
+    return Membership(site=site, server=server, hub="noc", store=world.store)
+
+
+def say(world: SiteWorld, site: str, *, tmp: Path, **levels: SiteStanding) -> None:
+    async def write() -> None:
+        async with Database.open(tmp / site, world.stores[site], name=site) as database:
+            standings = SiteStandings(database, site)
+            await History(database, standings).ended(ended(1), "JCM", {}, standings=levels)
+            await standings.beat(datetime.now(UTC))
+
+    asyncio.run(write())
+
+
+def heard(world: SiteWorld, tmp: Path) -> tuple[dict[str, dict[str, SiteStanding]], dict[str, datetime]]:
+    async def read() -> tuple[dict[str, dict[str, SiteStanding]], dict[str, datetime]]:
+        async with Database.open(tmp / "noc", world.store, name="noc") as database:
+            standings = SiteStandings(database, "noc")
+            said = {site: dict(of) for site, of in (await standings.all()).items()}
+            return said, dict(await standings.beats())
+
+    return asyncio.run(read())
+
+
+def until(what: Callable[[], bool], seconds: float = 10) -> float:
+    begun = time.monotonic()
+    while not what():
+        assert time.monotonic() - begun < seconds
+        time.sleep(0.02)
+    return time.monotonic() - begun
+
+
+def hears(world: SiteWorld, site: str, subject: str, matter: Matter | None) -> bool:
+    rows = world.hub.order(f"SELECT matter FROM standing WHERE site = '{site}' AND subject = '{subject}'")
+    return rows == [(matter,)]
+
+
+def state(world: SiteWorld, site: str = "johor") -> SiteState:
+    return check(member(world, site), FRESH_FOR)
+
+
+def test_what_a_site_says_is_at_the_hub_within_a_second_and_so_is_what_it_said_before(
+    world: SiteWorld, tmp_path: Path
+) -> None:
+    say(world, "johor", tmp=tmp_path, JCM=WELL, MDC=DOWN)
+    assert add(member(world))
+    assert heard(world, tmp_path)[0] == {"johor": {"JCM": WELL, "MDC": DOWN}}
+    say(world, "johor", tmp=tmp_path, JCM=DOWN)
+    assert until(lambda: hears(world, "johor", "JCM", Matter.BOTH)) < 1
+    found = state(world)
+    assert (found.is_fresh, found.troubles, found.errors) == (True, (), 0)
+    assert not add(member(world)), "it is there already"
+
+
+def test_after_a_cut_the_judgement_arrives_before_the_beat_that_followed_it(world: SiteWorld, tmp_path: Path) -> None:
+    say(world, "johor", tmp=tmp_path, JCM=WELL)
+    add(member(world))
+    world.sites["johor"].cut()
+    (before,) = world.hub.order("SELECT at FROM beat")
+    say(world, "johor", tmp=tmp_path, JCM=DOWN)
+    time.sleep(2)
+    assert world.hub.order("SELECT at FROM beat") == [before]
+    found = state(world)
+    assert "cannot be reached" in found.troubles[0]
+    assert found.behind is None
+    world.sites["johor"].mend()
+    seen = list[tuple[bool, str | None]]()
+
+    def has_beaten() -> bool:
+        asked = "SELECT beat.at, matter FROM beat JOIN standing USING (site)"
+        ((at, matter),) = world.hub.order(asked)
+        seen.append((at != before[0], matter))
+        return seen[-1][0]
+
+    assert until(has_beaten, seconds=20) < 10
+    assert (True, None) not in seen
+    assert seen[-1] == (True, Matter.BOTH)
+
+
+def test_a_row_for_another_site_is_refused_and_stops_that_site_alone(world: SiteWorld, tmp_path: Path) -> None:
+    for each in SITES:
+        say(world, each, tmp=tmp_path, JCM=WELL)
+        add(member(world, each))
+    rogue = world.sites["johor"]
+    rogue.order(
+        "ALTER TABLE standing DETACH PARTITION standing_johor",
+        "UPDATE standing_johor SET site = 'kuching', matter = 'both'",
+    )
+    until(lambda: world.hub.order("SELECT subname FROM pg_subscription WHERE NOT subenabled") == [("pantau_johor",)])
+    say(world, "kuching", tmp=tmp_path, MDC=DOWN)
+    until(lambda: hears(world, "kuching", "MDC", Matter.BOTH))
+    assert hears(world, "kuching", "JCM", None)
+    assert state(world, "kuching").troubles == ()
+    found = state(world)
+    assert found.errors == 1
+    assert "it speaks for kuching, and the hub refuses that" in found.troubles[0]
+    assert "pantau_johor has stopped" in found.troubles[1]
+
+    rogue.order(
+        "DELETE FROM standing_johor", "ALTER TABLE standing ATTACH PARTITION standing_johor FOR VALUES IN ('johor')"
+    )
+    rejoin(member(world))
+    say(world, "johor", tmp=tmp_path, JCM=DOWN)
+    until(lambda: hears(world, "johor", "JCM", Matter.BOTH))
+    assert state(world).troubles == ()
+
+
+def test_a_site_whose_slot_is_lost_says_so_and_says_everything_anew(world: SiteWorld, tmp_path: Path) -> None:
+    say(world, "johor", tmp=tmp_path, JCM=WELL, MDC=DOWN)
+    add(member(world))
+    site = world.sites["johor"]
+    site.order("ALTER SYSTEM SET max_slot_wal_keep_size = '16MB'", "SELECT pg_reload_conf()")
+    site.cut()
+    say(world, "johor", tmp=tmp_path, JCM=DOWN)
+    for _ in range(5):
+        site.order("SELECT pg_switch_wal()", "CREATE TABLE filling (x int)", "DROP TABLE filling")
+    site.order("CHECKPOINT")
+    assert site.order("SELECT wal_status FROM pg_replication_slots") == [("lost",)]
+    site.mend()
+    assert "its slot pantau_noc is lost: the hub was away for too long" in state(world).troubles[0]
+    assert state(world).behind is None
+    rejoin(member(world))
+    assert heard(world, tmp_path)[0] == {"johor": {"JCM": DOWN, "MDC": DOWN}}
+    assert state(world).troubles == ()
+    site.order("ALTER SYSTEM RESET max_slot_wal_keep_size", "SELECT pg_reload_conf()")
+
+
+def test_a_slot_that_is_gone_is_told_and_add_does_not_take_it_for_another_site(
+    world: SiteWorld, tmp_path: Path
+) -> None:
+    say(world, "johor", tmp=tmp_path, JCM=WELL)
+    add(member(world))
+    world.hub.order("ALTER SUBSCRIPTION pantau_johor DISABLE")
+    until(lambda: world.sites["johor"].order("SELECT active FROM pg_replication_slots") == [(False,)])
+    world.sites["johor"].order("SELECT pg_drop_replication_slot('pantau_noc')")
+    assert "its slot pantau_noc is gone" in state(world).troubles[0]
+    with pytest.raises(SiteRefusedError, match="`pantau site rejoin johor` if it is the same"):
+        add(member(world))
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ({"by": trustme.CA()}, "it does not know who made our certificate"),
+        ({"ago": MINUTE}, r"our certificate in .* has expired on"),
+        ({"name": "orang-lain"}, "our certificate in .* is for orang-lain, and must be for pantau_hub"),
+        (None, "it wants a certificate"),
+    ],
+)
+def test_a_wrong_certificate_is_refused_in_words(world: SiteWorld, made: dict[str, object] | None, words: str) -> None:
+    cluster, wanted = world.sites["johor"], member(world)
+    file = None if made is None else cluster.certificate(**made)  # type: ignore[arg-type]
+    wanted = replace(wanted, server=replace(wanted.server, cert_file=file, key_file=file))
+    with pytest.raises(SiteRefusedError, match=words) as refused:
+        add(wanted)
+    assert PASSWORD not in str(refused.value)
+
+
+def test_a_site_that_is_not_the_one_it_says_is_not_believed(world: SiteWorld, tmp_path: Path) -> None:
+    wanted = member(world)
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(other)
+    with pytest.raises(SiteRefusedError, match="its certificate is none that ca_file vouches for"):
+        add(replace(wanted, server=replace(wanted.server, ca_file=other)))
+
+
+def test_what_is_missing_is_said_all_at_once_and_nothing_is_begun(world: SiteWorld, tmp_path: Path) -> None:
+    site, hub = world.sites["johor"], world.hub
+    site.order(f"ALTER ROLE {CALLER} NOREPLICATION", f"REVOKE {OWNER} FROM {CALLER}")
+    hub.order(f"REVOKE pg_create_subscription FROM {OWNER}")
+    try:
+        with pytest.raises(SiteRefusedError) as refused:
+            add(member(world))
+    finally:
+        site.order(f"ALTER ROLE {CALLER} REPLICATION", f"GRANT {OWNER} TO {CALLER}")
+        hub.order(f"GRANT pg_create_subscription TO {OWNER}")
+    assert str(refused.value).splitlines() == [
+        f"the hub's role may not subscribe: GRANT pg_create_subscription TO {OWNER}",
+        f"site johor: the role may not replicate: ALTER ROLE {CALLER} REPLICATION",
+        f"site johor: the role may do nothing to the store: GRANT {OWNER} TO {CALLER}",
+    ]
+    assert world.sites["johor"].order("SELECT FROM pg_publication") == []
+
+
+def test_a_name_is_one_sites_alone(world: SiteWorld, tmp_path: Path) -> None:
+    with pytest.raises(SiteRefusedError, match="the hub itself is called johor"):
+        add(replace(member(world), hub="johor"))
+    say(world, "johor", tmp=tmp_path, JCM=WELL)
+    world.sites["johor"].order("UPDATE standing SET site = 'muar'", "UPDATE beat SET site = 'muar'")
+    with pytest.raises(SiteRefusedError, match="it calls itself muar: write `site: johor`"):
+        add(member(world))
+
+
+def test_what_was_broken_off_is_gone_on_with(world: SiteWorld, tmp_path: Path) -> None:
+    say(world, "johor", tmp=tmp_path, JCM=DOWN)
+    world.sites["johor"].order("SELECT pg_create_logical_replication_slot('pantau_noc', 'pgoutput')")
+    assert add(member(world))
+    assert hears(world, "johor", "JCM", Matter.BOTH)
+
+
+def test_a_site_that_leaves_leaves_nothing_but_what_it_says_to_itself(world: SiteWorld, tmp_path: Path) -> None:
+    say(world, "johor", tmp=tmp_path, JCM=DOWN)
+    add(member(world))
+    remove(member(world), gone=False)
+    left = "SELECT relname FROM pg_class WHERE relname ~ 'johor' UNION SELECT pubname FROM pg_publication"
+    for each in (world.hub, world.sites["johor"]):
+        assert each.order(left, "SELECT slot_name FROM pg_replication_slots") == []
+        assert each.order(left) == []
+    assert world.hub.order("SELECT subname::text FROM pg_subscription UNION SELECT site FROM standing") == []
+    assert world.sites["johor"].order("SELECT site, subject FROM standing") == [("johor", "JCM")]
+    assert state(world).troubles == ("the hub does not listen to it: `pantau site add johor`",)
+
+
+def test_a_site_that_is_gone_for_good_can_be_removed_without_it(world: SiteWorld, tmp_path: Path) -> None:
+    say(world, "johor", tmp=tmp_path, JCM=DOWN)
+    add(member(world))
+    world.sites["johor"].cut()
+    remove(member(world), gone=True)
+    assert world.hub.order("SELECT subname::text FROM pg_subscription UNION SELECT site FROM standing") == []
+
+
+def test_no_log_of_ours_holds_a_password(world: SiteWorld) -> None:
+    for each in (world.hub, *world.sites.values()):
+        assert each.said().count(PASSWORD) == each.said().count(f"CREATE ROLE {CALLER} LOGIN REPLICATION PASSWORD")
