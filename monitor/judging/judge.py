@@ -463,13 +463,16 @@ class Judge:
 
         *is_told*: it was told that something is wrong. Only then is asked whether all is well, and noted that it rose.
         """
-        if (trouble := self.trouble(agency, now)) is None and not is_told:
+        trouble, unseen = self.trouble(agency, now), self.unseen(agency)
+        if trouble is None and not is_told and not unseen:
             return UNTROUBLED
         well_since = self.is_well(agency, now) if trouble is None else None
+        # How they were last judged says nothing of what they are by now.
+        directions = {**self.directions(agency), **dict.fromkeys(unseen, Health.UNKNOWN)}
         return SiteStanding(
             trouble=trouble,
             well_since=well_since,
-            directions=self.directions(agency),
+            directions=directions,
             troubled=frozenset(self.troubled(agency)),
         )
 

@@ -5,8 +5,8 @@ That it is over must be proven by as many, and fewer may be left that have not s
 told: neither opens an incident nor ends one.
 
 Each claim is counted by itself: that nothing can be sent, that nothing can be received, that a direction is in trouble, that
-anything is. A site has a say in what it sees: one that does not probe a direction, or is blind there, abstains, and fewer may be
-needed. One that is not clear yet, or is not believed yet, does see: nobody speaks for it meanwhile.
+anything is. A site has a say in what it sees: one that does not probe a direction, or knows nothing of it, abstains, and fewer
+may be needed. One that is not clear yet, or is not believed yet, does see: nobody speaks for it meanwhile.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from datetime import datetime
 
 from alerts.model.notice import Cause, Matter
 from monitor.judging.matter import WAYS, WORKS
-from monitor.judging.standing import SiteStanding
+from monitor.judging.standing import UNTROUBLED, SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.model.health import Health
 from monitor.model.route import Direction
@@ -40,20 +40,24 @@ def agreed(said: Iterable[SiteStanding], quorum: int) -> SiteStanding | None:
     sites = [*said]
     if len(sites) == 1:
         return sites[0]
+    # Those see all that others see, and have not been asked what of it is proven to work.
+    untroubled = [site for site in sites if site == UNTROUBLED]
     ballots = [(site, claims) for site in sites if (claims := _claims(site))]
-    if len(ballots) <= 1:
-        return ballots[0][0] if ballots else None
+    if len(ballots) + len(untroubled) <= 1 or not ballots:
+        return next(iter([*untroubled, *(site for site, _ in ballots)]), None)
     seen = dict.fromkeys(claim for _, claims in ballots for claim in claims)
+    ballots += [(site, dict.fromkeys(seen)) for site in untroubled]
     votes = {claim: _Vote.on(claim, ballots, quorum) for claim in seen}
     held = [claim for claim, vote in votes.items() if vote.outcome]
     # Where mail does not go at all, it does not matter where else something is wrong.
     held = [claim for claim in held if isinstance(claim, Matter)] or held
-    trouble = _joint_trouble({claim: votes[claim] for claim in held}) if held else None
+    holders = [site for site, claims in ballots if any(claims.get(claim) for claim in held)]
     return SiteStanding(
-        trouble=trouble,
-        cause=_joint_cause(site for site, claims in ballots if any(claims.get(claim) for claim in held)),
+        trouble=_joint_trouble({claim: votes[claim] for claim in held}) if held else None,
+        cause=_joint_cause(holders),
         well_since=_well_since(votes.values()),
-        directions=_joint_directions([site for site, _ in ballots], quorum),
+        directions=_joint_directions(sites, quorum),
+        troubled=frozenset(route for site in holders for route in site.troubled),
     )
 
 
@@ -67,17 +71,18 @@ def _claims(site: SiteStanding) -> Mapping[_Claim, bool | None]:
     matter = None if site.trouble is None else site.trouble.matter
     failing = () if matter is None else WAYS.get(matter, ())
     is_well = site.well_since is not None
+    known = {direction: health for direction, health in site.directions.items() if health is not Health.UNKNOWN}
     claims: dict[_Claim, bool | None] = {}
     for way in WAYS[Matter.BOTH]:
-        # Mail within the agency goes both ways: it speaks where nothing else is seen.
-        if (health := site.directions.get(way, site.directions.get(Direction.INTERNAL))) is not None:
+        # Mail within the agency goes both ways: it speaks where nothing else is known.
+        if (health := known.get(way, known.get(Direction.INTERNAL))) is not None:
             works = is_well or (matter is not None and health in WORKS)
             claims[_OUT[frozenset({way})]] = True if way in failing else (False if works else None)
-    for direction, health in site.directions.items():
+    for direction, health in known.items():
         # Where a direction fails and it does not say so yet, it waits to see how much is wrong.
-        in_trouble = matter is not None and health in {Health.DOWN, Health.DEGRADED}
+        in_trouble = matter is not None and health is not Health.UP
         claims[direction] = True if in_trouble else (False if health is Health.UP else None)
-    if site.directions or is_well or matter is Matter.OWN_FAULT:
+    if known or matter is Matter.OWN_FAULT or (is_well and not site.directions):
         claims[None] = True if matter is not None else (False if is_well else None)
     return claims
 
@@ -158,10 +163,14 @@ def _well_since(votes: Collection[_Vote]) -> datetime | None:
 
 
 def _joint_directions(sites: Collection[SiteStanding], quorum: int) -> Mapping[Direction, Health]:
-    """Return how each direction is that any of the sites sees."""
-    directions = {direction for site in sites for direction in site.directions}
-    seen = {each: [site.directions[each] for site in sites if each in site.directions] for each in sorted(directions)}
-    return {direction: _joint_health(healths, quorum) for direction, healths in seen.items()}
+    """Return how each direction is that any of the sites knows of."""
+    known: dict[Direction, list[Health]] = {}
+    for site in sites:
+        for direction, health in site.directions.items():
+            if health is not Health.UNKNOWN:
+                known.setdefault(direction, []).append(health)
+    untroubled = sum(site == UNTROUBLED for site in sites)
+    return {each: _joint_health([*healths, *untroubled * [Health.UNKNOWN]], quorum) for each, healths in known.items()}
 
 
 def _joint_health(healths: Collection[Health], quorum: int) -> Health:
@@ -169,4 +178,5 @@ def _joint_health(healths: Collection[Health], quorum: int) -> Health:
         return Health.DOWN
     if _outcome([False if health in WORKS else None for health in healths], quorum) is None:
         return Health.UNKNOWN
-    return Health.DEGRADED if _outcome([health is not Health.UP for health in healths], quorum) else Health.UP
+    in_trouble = _outcome([health in {Health.DEGRADED, Health.DOWN} for health in healths], quorum)
+    return Health.DEGRADED if in_trouble else Health.UP

@@ -21,12 +21,12 @@ class SiteStanding:
     cause: Cause | None = None
     #: Since when all of it is proven to work; `None`: not all is, or it goes down and up too often to be believed.
     well_since: datetime | None = None
-    #: How each direction is judged that the site sees: it probes it, and no fault of ours keeps all its runs from telling.
+    #: How each direction is judged that the site probes; unknown, too, where a fault of ours keeps all its runs from telling.
     #: Nothing of what is our own.
     directions: Mapping[Direction, Health] = field(default_factory=dict)
     #: The routes that are in trouble, by name.
     troubled: frozenset[str] = frozenset()
 
 
-#: Nothing is known to be wrong.
+#: Nothing is known to be wrong. Whether it is proven to work was not asked.
 UNTROUBLED = SiteStanding()

@@ -9,6 +9,7 @@ import pytest
 
 from alerts.model.notice import Matter
 from monitor.judging.judge import Judge
+from monitor.judging.standing import UNTROUBLED
 from monitor.model.health import Grade, Health, HealthPolicy
 from monitor.model.route import Direction
 from probes.model.result import Outcome, Party, Phase
@@ -745,3 +746,16 @@ def test_a_proof_from_before_the_clock_was_set_back_stands_for_nothing_that_come
         here.judge.take_in(failed(outbound, T0 + n * MINUTE, Outcome.BOUNCED, Phase.TRANSIT), T0 + n * MINUTE)
 
     assert here.judge.route_health(outbound.name) is Health.UNKNOWN
+
+
+def test_what_a_site_cannot_see_it_does_not_say_to_be_well() -> None:
+    """How it was judged before its network died would outvote, among other sites, those that see."""
+    of = world("JCM")
+    of.rounds(3)
+    assert of.judge.standing("JCM", of.now, is_told=False) == UNTROUBLED
+    told = of.judge.standing("JCM", of.now, is_told=True)
+    assert (set(told.directions.values()), told.well_since is None) == ({Health.UP}, False)
+    of.cut_off = True
+    of.rounds(6)
+    for is_told in (True, False):
+        assert set(of.judge.standing("JCM", of.now, is_told=is_told).directions.values()) == {Health.UNKNOWN}

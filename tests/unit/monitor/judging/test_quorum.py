@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from alerts.model.notice import Cause, Matter
 from monitor.judging.matter import WAYS
 from monitor.judging.quorum import agreed, disagree
-from monitor.judging.standing import SiteStanding
+from monitor.judging.standing import UNTROUBLED, SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.model.health import Health
 from monitor.model.route import Direction
@@ -46,9 +46,9 @@ def at(minute: int) -> datetime:
 
 BOTH, SENDING, RECEIVING, SLOW = Matter.BOTH, Matter.SENDING, Matter.RECEIVING, Matter.DEGRADED
 #: It sees, and does not say yet: it is being confirmed, it recovers, or it has gone down and up too often.
-UNCLEAR = SiteStanding(directions={INTERNAL: UP, OUTBOUND: DOWN, INBOUND: UNKNOWN})
-#: It does not probe the agency, or its references are dead.
-BLIND = SiteStanding()
+UNCLEAR = SiteStanding(directions={INTERNAL: UP, OUTBOUND: DOWN, INBOUND: UP})
+#: Its references are dead, whatever it was told before that.
+BLIND = SiteStanding(directions=dict.fromkeys(ALL, UNKNOWN))
 
 
 def verdict(said: Sequence[SiteStanding], quorum: int = 2) -> str:
@@ -75,6 +75,18 @@ def verdict(said: Sequence[SiteStanding], quorum: int = 2) -> str:
         ("one says so, and the others are not clear yet", [wrong(BOTH), UNCLEAR, UNCLEAR], "as it was told"),
         ("one says so, and the others are blind", [wrong(BOTH), BLIND, BLIND], "both"),
         ("one is well, and the others are blind", [well(), BLIND, BLIND], "well"),
+        ("what one was told before it became blind says nothing", [wrong(BOTH), replace(BLIND, well_since=T0)], "both"),
+        ("nor what was wrong then", [replace(BLIND, trouble=wrong(BOTH).trouble), well(), well()], "well"),
+        (
+            "one says so, and nothing is known to be wrong elsewhere",
+            [wrong(BOTH), UNTROUBLED, UNTROUBLED],
+            "as it was told",
+        ),
+        ("two say so, and the third knows of nothing", [wrong(BOTH), wrong(BOTH), UNTROUBLED], "both"),
+        ("one has seen it work, and the others know of nothing", [well(), UNTROUBLED, UNTROUBLED], "as it was told"),
+        ("two have seen it work, and the third knows of nothing", [well(), well(), UNTROUBLED], "well"),
+        ("nobody knows of anything", [UNTROUBLED, UNTROUBLED, UNTROUBLED], "as it was told"),
+        ("one knows of nothing, and the others are blind", [UNTROUBLED, BLIND, BLIND], "as it was told"),
         ("one of three recovers, one is down still", [wrong(BOTH), UNCLEAR, well()], "as it was told"),
         ("two of four waver, and two never saw it", [UNCLEAR, UNCLEAR, well(), well()], "as it was told"),
         ("one of four wavers", [UNCLEAR, well(), well(), well()], "well"),
@@ -120,7 +132,7 @@ def test_a_quorum_is_asked_for(case: str, said: Sequence[SiteStanding], quorum: 
         ),
         (
             "and it is not clear whether it works again",
-            [SiteStanding(directions={OUTBOUND: UP, INBOUND: UNKNOWN}), well(0, OUTBOUND), well(0, OUTBOUND)],
+            [SiteStanding(directions={OUTBOUND: UP, INBOUND: DOWN}), well(0, OUTBOUND), well(0, OUTBOUND)],
             "as it was told",
         ),
         (
@@ -152,6 +164,11 @@ def test_a_quorum_is_asked_for(case: str, said: Sequence[SiteStanding], quorum: 
             "what a site says of a way that it does not see any more counts for that something is wrong",
             [wrong(SENDING, 0, INBOUND), wrong(SENDING, 0, INBOUND), well(0, INBOUND)],
             "degraded",
+        ),
+        (
+            "one that knows of nothing wrong sees all that others see",
+            [wrong(SENDING, 0, OUTBOUND, INBOUND), UNTROUBLED, well(0, INBOUND)],
+            "as it was told",
         ),
     ],
 )
@@ -243,12 +260,13 @@ def test_why_it_fails_is_asked_of_those_that_say_what_fails() -> None:
         ([DEGRADED, DOWN, UP], DEGRADED),
         ([DEGRADED, UP, UP], UP),
         # Too few have seen it work.
-        ([DEGRADED, DOWN, UNKNOWN], UNKNOWN),
-        ([UP, UNKNOWN, UNKNOWN], UNKNOWN),
-        ([UP, UP, UNKNOWN, UNKNOWN], UNKNOWN),
+        ([DEGRADED, DOWN], UNKNOWN),
+        ([UP, DOWN], UNKNOWN),
+        ([UP, UNKNOWN, UNKNOWN], UP),
         ([UP, None, None], UP),
         ([DOWN, None, None], DOWN),
         ([None, None, None], None),
+        ([UNKNOWN, UNKNOWN, UNKNOWN], None),
     ],
 )
 def test_a_direction_works_where_enough_have_seen_it_work(
@@ -274,8 +292,7 @@ def test_a_fault_of_ours_is_told_where_enough_have_it() -> None:
     assert verdict([dead, dead, alive]) == "own_fault"
     assert verdict([dead, alive, alive]) == "well"
     assert verdict([dead, alive]) == "as it was told"
-    # One that has never judged it abstains.
-    assert verdict([dead, BLIND, BLIND]) == "own_fault"
+    assert verdict([dead, UNTROUBLED, UNTROUBLED]) == "as it was told"
 
 
 # -- whatever they say ------------------------------------------------------------------------------------------------
@@ -288,7 +305,7 @@ healths = st.dictionaries(st.sampled_from(ALL), st.sampled_from(Health))
 def standings(draw: st.DrawFn) -> SiteStanding:
     """Return what a site may say of an agency; more than a judge would."""
     directions: Mapping[Direction, Health] = draw(healths)
-    match draw(st.sampled_from(["wrong", "wrong", "well", "unclear", "blind"])):
+    match draw(st.sampled_from(["wrong", "wrong", "well", "unclear", "blind", "untroubled"])):
         case "wrong":
             since = draw(minutes)
             found = Trouble(
@@ -297,21 +314,26 @@ def standings(draw: st.DrawFn) -> SiteStanding:
                 latest=draw(st.none() | st.integers(0, 9).map(lambda later: since + later * MINUTE)),
                 unsteady=draw(st.booleans()),
             )
+            directions = directions or {INTERNAL: DOWN}
             return SiteStanding(trouble=found, cause=draw(st.none() | st.sampled_from(Cause)), directions=directions)
         case "well":
             return SiteStanding(well_since=draw(minutes), directions=dict.fromkeys(directions or ALL, UP))
         case "unclear":
-            return SiteStanding(directions=directions or {OUTBOUND: UNKNOWN})
-        case _:
+            return SiteStanding(directions=directions or {OUTBOUND: UP})
+        case "blind":
             return BLIND
+        case _:
+            return UNTROUBLED
 
 
 several = st.lists(standings(), min_size=2, max_size=5)
 quorums = st.integers(1, 6)
 
 
-def sees(site: SiteStanding, way: Direction) -> bool:
-    return bool(site.directions.keys() & {way, INTERNAL})
+def sees(site: SiteStanding, way: Direction | None = None) -> bool:
+    """Return whether it knows anything; of that way."""
+    known = {each for each, health in site.directions.items() if health is not UNKNOWN}
+    return site == UNTROUBLED or bool(known & (set(ALL) if way is None else {way, INTERNAL}))
 
 
 def is_wrong(site: SiteStanding | None, way: Direction | None = None) -> bool:
@@ -322,7 +344,7 @@ def is_wrong(site: SiteStanding | None, way: Direction | None = None) -> bool:
 
 
 def needed(said: Sequence[SiteStanding], quorum: int, way: Direction | None = None) -> int:
-    return min(quorum, sum(bool(site.directions) if way is None else sees(site, way) for site in said))
+    return min(quorum, sum(sees(site, way) for site in said))
 
 
 @given(standings(), quorums)
@@ -335,7 +357,7 @@ def test_there_is_no_outage_that_fewer_hold_than_are_needed_and_none_is_lost_tha
     said: Sequence[SiteStanding], quorum: int
 ) -> None:
     joint = agreed(said, quorum)
-    seeing = [site for site in said if site.directions]
+    seeing = [site for site in said if sees(site)]
     for way in (OUTBOUND, INBOUND):
         holders = [site for site in seeing if is_wrong(site, way) and (sees(site, way) or len(seeing) == 1)]
         enough = len(holders) >= needed(said, quorum, way) and bool(holders)
@@ -356,7 +378,7 @@ def test_where_all_say_well_it_is_well_and_where_enough_may_hold_it_it_is_not(
     said: Sequence[SiteStanding], quorum: int
 ) -> None:
     joint = agreed(said, quorum)
-    seeing = [site for site in said if site.directions]
+    seeing = [site for site in said if sees(site)]
     proven = [site for site in seeing if site.well_since]
     is_well = joint is not None and joint.well_since is not None
     if seeing and len(proven) == len(seeing):
@@ -372,14 +394,14 @@ def test_it_begins_once_enough_hold_it_and_not_later_than_all_do(said: Sequence[
     if joint is None or joint.trouble is None:
         return
     since, ways = joint.trouble.since, WAYS[joint.trouble.matter]
-    in_trouble = [site for site in said if site.directions and is_wrong(site)]
+    in_trouble = [site for site in said if sees(site) and is_wrong(site)]
     by_then = [site for site in in_trouble if site.trouble and site.trouble.since <= since]
     enough = {way: sum(is_wrong(site, way) for site in by_then) >= needed(said, quorum, way) for way in ways or (None,)}
     if not ways:
         # Slow in one direction, by those that see it.
         for each in ALL:
-            seen = [site for site in said if each in site.directions]
-            holding = sum(site in by_then and site.directions[each] in {DEGRADED, DOWN} for site in seen)
+            seen = [site for site in said if site == UNTROUBLED or site.directions.get(each, UNKNOWN) is not UNKNOWN]
+            holding = sum(site in by_then and site.directions.get(each) in {DEGRADED, DOWN} for site in seen)
             enough[each] = holding >= min(quorum, len(seen)) > 0
     assert any(enough.values())
     assert since <= max(site.trouble.since for site in in_trouble if site.trouble)
@@ -393,22 +415,23 @@ def grave(site: SiteStanding | None) -> tuple[int, frozenset[Direction]]:
     return 2, frozenset(WAYS[site.trouble.matter])
 
 
-#: How a site may say worse.
-WORSE = [
-    lambda site: replace(site, well_since=None) if site.directions else site,
-    lambda site: wrong(SLOW, 3, *site.directions) if not site.trouble and site.directions else site,
-    lambda site: wrong(SENDING, 3, *site.directions) if grave(site) < (2, frozenset()) and site.directions else site,
-    lambda site: wrong(BOTH, 3, *(site.directions or ALL)),
-]
+def worse(site: SiteStanding, matter: Matter | None) -> SiteStanding:
+    """Return what a site says that sees what it saw, and says that so much is wrong, if that is more than it said."""
+    if matter is None:
+        return replace(site, well_since=None)
+    if site.trouble and not set(WAYS[matter]) > set(WAYS[site.trouble.matter]):
+        return site
+    found = Trouble(matter=matter, since=at(3))
+    return replace(site, well_since=None, trouble=found, directions=site.directions or dict.fromkeys(ALL, UP))
 
 
-@given(several, quorums, st.integers(0, 4), st.sampled_from(WORSE))
+@given(several, quorums, st.integers(0, 4), st.sampled_from([None, SLOW, SENDING, BOTH]))
 def test_a_site_that_says_worse_makes_it_no_better(
-    said: Sequence[SiteStanding], quorum: int, which: int, worse: object
+    said: Sequence[SiteStanding], quorum: int, which: int, matter: Matter | None
 ) -> None:
     which %= len(said)
     before = grave(agreed(said, quorum))
-    said = [*said[:which], worse(said[which]), *said[which + 1 :]]  # type: ignore[operator]
+    said = [*said[:which], worse(said[which], matter), *said[which + 1 :]]
     after = grave(agreed(said, quorum))
     assert after[0] >= before[0]
     assert after[1] >= before[1]
@@ -416,5 +439,5 @@ def test_a_site_that_says_worse_makes_it_no_better(
 
 @given(several, quorums)
 def test_a_site_that_is_blind_changes_nothing(said: Sequence[SiteStanding], quorum: int) -> None:
-    seeing = [site for site in said if site.directions]
+    seeing = [site for site in said if sees(site)]
     assert agreed([*said, BLIND], quorum) == (agreed(seeing, quorum) if len(seeing) > 0 else None)
