@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -79,6 +79,7 @@ from monitor.service.portal.trials import Trials
 from monitor.service.portal.worklist import Worklist
 from monitor.service.reloader import Reloader, needs_restart, read
 from monitor.service.renamer import Renamer
+from monitor.service.sites import Beating, Hub
 from monitor.service.watch import Watch, WatchSurroundings, keep_showing_mailboxes
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.engine.drills import Drills
@@ -159,6 +160,8 @@ _STATUS_EVERY = timedelta(seconds=5)
 _RENEWED = timedelta(seconds=30)
 #: How often it is looked whether another service goes by other documents, as the pulse has last read it.
 _PACE = timedelta(seconds=5)
+#: How often a site says that it lives, and the hub looks what sites say.
+_BEATS_EVERY = timedelta(seconds=1)
 
 
 class App:
@@ -253,6 +256,7 @@ class App:
             keep_doing("days", self._daybook.look, LOOKS),
             keep_doing("other services' documents", self._keep_pace, _PACE),
             keep_doing("status", self._tell_status, _STATUS_EVERY),
+            *(keep_doing("other sites", each, _BEATS_EVERY) for each in self._sites),
         )
 
     @asynccontextmanager
@@ -308,7 +312,8 @@ class App:
         )
         settings = configuration.settings
         store = SqlStore(database)
-        history = History(database, SiteStandings(database, settings.site))
+        standings = SiteStandings(database, settings.site)
+        history = History(database, standings)
         self._database = database
         service = f"pantau@{_prober(settings)}"
         self._lifecycle = Lifecycle(store, self._clock, service)
@@ -369,7 +374,9 @@ class App:
             alerting=self._dispatcher,
             metrics=self._metrics,
             clock=self._clock,
+            is_read=database.is_shared,
         )
+        self._sites = self._with_other_sites(settings, standings)
         self._duty = Duty(
             store=store,
             metrics=self._metrics,
@@ -423,6 +430,28 @@ class App:
             processes=processes if database.is_shared else None,
         )
         await self._reloader.begin(configuration)
+
+    def _with_other_sites(
+        self, settings: Settings, standings: SiteStandings
+    ) -> Sequence[Callable[[], Awaitable[object]]]:
+        """Return what is done each second for other sites: a hub may read that this one lives, and it may be one itself."""
+        if not self._database.is_shared:
+            return []
+        does: list[Callable[[], Awaitable[object]]] = [
+            Beating(standings, self._clock, owes=lambda: self._around.history.owes).beat
+        ]
+        if settings.hub is not None and settings.hub.sites:
+            hub = Hub(
+                standings,
+                self._clock,
+                site=settings.site,
+                sites=settings.hub.sites.keys(),
+                fresh_for=settings.hub.fresh_for,
+                consensus=lambda: self._watch().consensus,
+                metrics=self._metrics,
+            )
+            does.append(hub.listen)
+        return does
 
     async def _serve(self, stack: AsyncExitStack, faces: Sequence[socket.socket]) -> None:
         board = Noticeboard(

@@ -237,6 +237,15 @@ ITSELF: Final = Board(
                     steps=RED_FROM_ONE,
                     most=1,
                 ),
+                bars(
+                    "Other sites, age of what they say · Tapak lain, usia laporan",
+                    "How old what each other site says is; beyond half a minute, unless the hub says otherwise, it does not count.",
+                    ("max by (site) (pantau_site_behind_seconds)", "{{site}}"),
+                    ("min by (site) (pantau_site_fresh) - 1 < 0", "{{site}}: no vote · tiada undi"),
+                    ("max by (site) (abs(pantau_site_clock_offset_seconds) > 5)", "{{site}}: clock · jam"),
+                    size=(6, 6),
+                    unit="s",
+                ),
                 stat(
                     "Numbers of the lifeline · Nombor talian hayat",
                     "How many numbers can be rung without the store, or that no lifeline is configured.",

@@ -20,6 +20,7 @@ WORDS: dict[Blame, tuple[str, str]] = {
     Blame.NETWORK: ("rangkaian Pantau", "our own network"),
     Blame.REFERENCE: ("peti mel {name}", "mailbox {name}"),
     Blame.OURS: ("ujian e-mel", "our own probes"),
+    Blame.SITE: ("tapak {name}", "site {name}"),
     Blame.CREDENTIALS: ("log masuk akaun ujian {name}", "sign-in of probe account {name}"),
 }
 

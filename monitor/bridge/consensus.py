@@ -38,6 +38,9 @@ log = structlog.get_logger()
 #: Dedup keys of what is our own; an agency's is its short code.
 OURS = "ours/"
 
+#: Of these, those of other sites, which no judge here knows.
+SITES = f"{OURS}{Blame.SITE}/"
+
 #: What could not be told is told again after this.
 _RETRY = timedelta(seconds=2)
 
@@ -81,7 +84,7 @@ class Consensus:
         open_keys: Callable[[], Awaitable[Collection[str]]] | None = None,
         quorum: int = 1,
     ) -> None:
-        """*open_incidents*: what each open incident was told of, by dedup key; *quorum*: see `judging.quorum.agreed`.
+        """*open_incidents*: what each open incident was told of, by dedup key; *quorum*: as for `judging.quorum.agreed`.
 
         *open_keys* asks which keys they have now; without it nobody else ends an incident. Those that are open by a
         person's word alone are in neither: nobody was told of what is measured.
@@ -95,6 +98,8 @@ class Consensus:
         self._quorum = quorum
         #: By dedup key and site.
         self._said: dict[str, dict[str, SiteStanding]] = {}
+        #: Those that have a vote; `None`: all.
+        self._fresh: AbstractSet[str] | None = None
         self._told: dict[str, Matter] = {}
         #: By dedup key: what is wrong by now where more was told, and since when that is so.
         self._less: dict[str, tuple[Matter, datetime]] = {}
@@ -158,6 +163,17 @@ class Consensus:
         if said.get(site) != standing:
             said[site] = standing
             self._unsettled.add(key)
+
+    def forget(self, site: str, key: str) -> None:
+        """Take in that *site* says nothing of something any more."""
+        if self._said.get(key, {}).pop(site, None) is not None:
+            self._unsettled.add(key)
+
+    def fresh(self, sites: AbstractSet[str]) -> None:
+        """Count what *sites* say from now on, and nobody else. Until somebody says so, all count."""
+        if self._fresh is None or self._fresh != sites:
+            self._fresh = frozenset(sites)
+            self._unsettled |= self._said.keys()
 
     def told_faults(self) -> AbstractSet[tuple[str, str]]:
         """Return the faults of ours that were told and are not over, as the metrics call them (`fault_of`)."""
@@ -224,8 +240,8 @@ class Consensus:
     async def _compare(self, key: str, now: datetime) -> None:
         # Before, not after: it may move again while it is told of.
         self._unsettled.discard(key)
-        standing = agreed(self._said.get(key, {}).values(), self._quorum)
         try:
+            standing = self._agreed(key)
             if standing is None:
                 return  # Nobody has said anything of it, or of what has left: that is ended by a person.
             if standing.trouble is not None:
@@ -255,6 +271,13 @@ class Consensus:
         )
         if await self._submit(event):
             self._note_told(key, trouble.matter)
+
+    def _agreed(self, key: str) -> SiteStanding | None:
+        said = self._said.get(key, {})
+        if key.startswith(OURS):
+            # Only this site speaks of what is its own, and always has a vote in it.
+            return agreed(said.values(), 1)
+        return agreed((each for site, each in said.items() if self._fresh is None or site in self._fresh), self._quorum)
 
     def _brief_for(self, key: str, standing: SiteStanding) -> Brief:
         if not key.startswith(OURS):

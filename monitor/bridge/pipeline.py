@@ -11,7 +11,7 @@ import structlog
 
 from alerts.record.clock import Clock
 from monitor.bridge.briefs import cause_of
-from monitor.bridge.consensus import OURS, Consensus, fault_of
+from monitor.bridge.consensus import OURS, SITES, Consensus, fault_of
 from monitor.judging.evidence import is_prompt, was_taken_well
 from monitor.judging.judge import AT_A_TIME, Judge
 from monitor.judging.standing import SiteStanding
@@ -38,8 +38,12 @@ class Pipeline:
         metrics: Metrics,
         clock: Clock,
         site: str,
+        is_read: bool = False,
     ) -> None:
-        """*routes* are the judge's, as they change; *site* is where they are probed."""
+        """*routes* are the judge's, as they change; *site* is where they are probed.
+
+        *is_read*: others may read what it says of agencies, and all is said, also where nothing is wrong.
+        """
         self._judge = judge
         self._routes = routes
         self._history = history
@@ -47,6 +51,7 @@ class Pipeline:
         self._metrics = metrics
         self._clock = clock
         self._site = site
+        self._is_read = is_read
         #: Somebody weighs again what waited.
         self._is_weighing = False
         #: How each route's last run ended, and why.
@@ -63,7 +68,8 @@ class Pipeline:
         self._unwritten_streaks: dict[str, tuple[Graded, ...]] = {}
         #: By dedup key: what may stand otherwise than the consensus has heard. Few: most runs change nothing, and there are
         #: thousands. What was told of ours may have left the configuration, of which the judge says nothing.
-        self._moved = {*consensus.agencies, *(key for key in consensus.told if key.startswith(OURS))}
+        ours = (key for key in consensus.told if key.startswith(OURS) and not key.startswith(SITES))
+        self._moved = {*consensus.agencies, *ours}
         # All are shown here: thousands would be once more with the first run, and hold the loop.
         judge.moved()
         for agency in consensus.agencies:
@@ -165,7 +171,7 @@ class Pipeline:
         # What is well, and since when, is dear to find out after each run, and of no use while nothing was told.
         is_told = key in self._consensus.told
         if not key.startswith(OURS):
-            standing = self._judge.standing(key, now, is_told=is_told)
+            standing = self._judge.standing(key, now, is_told=is_told or self._is_read)
             if standing.trouble is None:
                 return standing
             why = cause_of(standing.trouble.matter, self._reasons.get(key, {}).values())

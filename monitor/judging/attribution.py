@@ -41,6 +41,8 @@ class Blame(StrEnum):
     CREDENTIALS = "credentials"
     #: Our own bug or configuration.
     OURS = "ours"
+    #: Another site of ours: nothing is heard of it, or it cannot judge.
+    SITE = "site"
     #: Nobody's yet, or nobody's at all.
     NOBODY = "nobody"
 

@@ -34,7 +34,7 @@ AGENCY_DIRECTIONS: Final = ("internal", "outbound", "inbound")
 #: "control" is from one reference mailbox to another.
 DIRECTIONS: Final = (*AGENCY_DIRECTIONS, "control")
 #: What can be wrong on our side.
-OWN_FAULTS: Final = ("network", "reference", "credentials", "configuration")
+OWN_FAULTS: Final = ("network", "reference", "credentials", "configuration", "site")
 #: Which of these is about one of our reference mailboxes.
 OF_A_REFERENCE: Final = ("reference", "credentials")
 
@@ -216,6 +216,10 @@ class Definitions:
         self.lifeline_numbers = gauge("lifeline_numbers", "Numbers that can be rung without the store.")
         self.distress = gauge("lifeline_distress", "Whether the NOC is rung without the store, by why.", "trouble")
         start_at_zero(self.distress, LifelineTrouble)
+        self.site_fresh = gauge("site_fresh", "Whether what another site says is fresh enough to count.", "site")
+        self.site_behind = gauge("site_behind_seconds", "How old what another site says is at most.", "site")
+        meaning = "How much the clock of another site is behind ours; ahead of it where negative."
+        self.site_offset = gauge("site_clock_offset_seconds", meaning, "site")
         meaning = "When a contact was last reached in a drill; 0 when never."
         self.reached_at = self._many("gauge", "contact_reached_timestamp_seconds", meaning, "contact")
         self.drilled_at = gauge("drill_last_timestamp_seconds", "When a drill of all contacts last came to its end.")

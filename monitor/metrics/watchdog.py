@@ -63,6 +63,14 @@ class WatchdogSeries:
         """Show when a beat was last heard."""
         self._all.heartbeat_at.labels(receiver).set(now.timestamp())
 
+    # Other sites
+
+    def site_heard(self, site: str, *, is_fresh: bool, behind: timedelta | None, offset: timedelta | None) -> None:
+        """Show whether another site has a vote, how old what it says is, and how its clock goes; `None`: not known."""
+        self._all.site_fresh.labels(site).set(is_fresh)
+        self._all.site_behind.labels(site).set(math.nan if behind is None else behind.total_seconds())
+        self._all.site_offset.labels(site).set(math.nan if offset is None else offset.total_seconds())
+
     # The lifeline
 
     def lifeline_known(self, numbers: int) -> None:

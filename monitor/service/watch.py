@@ -60,6 +60,8 @@ class WatchSurroundings:
     alerting: Alerting
     metrics: Metrics
     clock: Clock
+    #: A hub may read what is said of agencies.
+    is_read: bool = False
     #: Whoever runs the loop keeps it measuring.
     lag: LagMeter = field(default_factory=LagMeter)
 
@@ -129,6 +131,7 @@ async def make_watch(configuration: Configuration, around: WatchSurroundings) ->
         clock=around.clock,
         open_incidents=past.open_incidents,
         open_keys=partial(_measured_keys, around.store),
+        quorum=settings.hub.quorum if settings.hub else 1,
     )
     pipeline = Pipeline(
         judge=judge,
@@ -138,6 +141,7 @@ async def make_watch(configuration: Configuration, around: WatchSurroundings) ->
         metrics=around.metrics,
         clock=around.clock,
         site=settings.site,
+        is_read=around.is_read,
     )
     prober = Prober(
         routes=routes,

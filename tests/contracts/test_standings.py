@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, text
 from sqlalchemy.exc import ProgrammingError
 
 from alerts.model.notice import Cause, Matter
+from monitor.judging.freshness import SiteBeat
 from monitor.judging.standing import SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.model.health import Health
 from monitor.model.renaming import Renamed, Renaming
 from monitor.model.route import Direction
 from monitor.store.backend.database import Database
+from monitor.store.backend.transaction import Statement
 from monitor.store.probing.history import History
 from monitor.store.probing.standings import SiteStandings
 from monitor.store.schema.tables import standing
 from monitor.store.upkeep.renames import Renames
+from tests.real.postgres import Postgres
 from tests.unit.alerts.people import MINUTE, T0
 from tests.unit.monitor.store.probing.test_history import ended
 
@@ -36,6 +41,16 @@ OURS = SiteStanding(trouble=Trouble(matter=Matter.OWN_FAULT, since=T0))
 def writers(database: Database, site: str = "johor") -> tuple[SiteStandings, History]:
     standings = SiteStandings(database, site)
     return standings, History(database, standings)
+
+
+@pytest.fixture
+async def shared(postgres: Postgres, tmp_path: Path) -> AsyncIterator[Database]:
+    async with Database.open(tmp_path, postgres.store()) as database:
+        yield database
+
+
+def history_row(standings: SiteStandings) -> Statement:
+    return standings.saying({"UCM": DOWN})["UCM"]
 
 
 async def said(history: History, number: int, **levels: SiteStanding) -> None:
@@ -88,9 +103,38 @@ async def test_what_a_site_says_no_more_is_gone_and_that_of_others_stays(databas
 async def test_a_site_has_one_beat_the_latest(database: Database) -> None:
     johor, kuching = (SiteStandings(database, site) for site in ("johor", "kuching"))
     for after in (0, 1):
-        await johor.beat(T0 + after * MINUTE)
-    await kuching.beat(T0)
-    assert await johor.beats() == {"johor": T0 + MINUTE, "kuching": T0}
+        await johor.beat(SiteBeat(at=T0 + after * MINUTE, steady=after * MINUTE, life="a"))
+    there = SiteBeat(at=T0, steady=timedelta(days=90, microseconds=7), life="b")
+    await kuching.beat(there)
+    assert await johor.beats() == {"johor": SiteBeat(at=T0 + MINUTE, steady=MINUTE, life="a"), "kuching": there}
+
+
+@pytest.mark.real
+async def test_what_was_said_otherwise_since_a_mark_is_all_that_is_read(shared: Database) -> None:
+    database, (standings, history) = shared, writers(shared)
+    _, other = writers(database, "kuching")
+    await history.ended(ended(1), "JCM", {}, standings={"JCM": DOWN, "MDC": WELL})
+    everything, mark = await standings.changed(None)
+    assert everything == await standings.all()
+
+    await said(other, 2, JCM=DOWN)
+    await said(history, 3, MDC=DOWN)
+    news, mark = await standings.changed(mark)
+    assert news == {"kuching": {"JCM": DOWN}, "johor": {"MDC": DOWN}}
+    assert (await standings.changed(mark))[0] == {}
+
+
+@pytest.mark.real
+async def test_what_is_written_while_somebody_reads_is_news_to_the_next_look(shared: Database) -> None:
+    database, (standings, _) = shared, writers(shared)
+    async with database.write() as connection:
+        # Under way, with a number of its own, while others commit after it and before it.
+        await connection.execute(text("SELECT pg_current_xact_id()"))
+        await said(writers(database, "kuching")[1], 1, JCM=WELL)
+        _, mark = await standings.changed(None)
+        await connection.execute(*history_row(standings))
+    news, _ = await standings.changed(mark)
+    assert news["johor"] == {"UCM": DOWN}
 
 
 async def test_what_a_site_says_follows_who_is_called_otherwise_and_others_rename_theirs(database: Database) -> None:

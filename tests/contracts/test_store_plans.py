@@ -42,6 +42,7 @@ from alerts.model.incident import Incident, IncidentState, apply
 from alerts.model.notice import Language, Plan, Purpose
 from alerts.record.restoration import How
 from alerts.record.store import Entry, PinEntry, SmsNumber
+from monitor.judging.freshness import SiteBeat
 from monitor.judging.standing import SiteStanding
 from monitor.model.day import DaySheet, day_of
 from monitor.model.document import Pen, WrittenDocument
@@ -185,7 +186,9 @@ async def ask_everything(database: Database, asked: set[str]) -> None:
     await processes.last_beat()
     await processes.stop(T0)
     standings = Noted(SiteStandings(database, "utama"), asked)
-    await standings.beat(T0)
+    await standings.beat(SiteBeat(at=T0, steady=timedelta(0), life="a"))
+    _, mark = await standings.changed(None)
+    await standings.changed(mark)
     await standings.beats()
     await standings.all()
     await standings.forget(["JCM"])

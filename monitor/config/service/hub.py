@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr
 from monitor.config.fields.trust import Trust, check_authorities
 from monitor.config.files.findings import Findings
 from monitor.config.files.regular import why
-from monitor.config.files.section import File, Section, Slug, Span
+from monitor.config.files.section import Count, File, Section, Slug, Span
 from monitor.config.service.store import DatabaseUrl, StoreSettings
 from monitor.store.backend.postgres import PostgresServer
 
@@ -51,6 +51,8 @@ class SiteSettings(Section):
 class HubSettings(Section):
     """What several sites judge is put together here."""
 
+    quorum: Count = 1
+    """So many sites must say that mail is down, or works again; all that see it where they are fewer."""
     fresh_for: Span = timedelta(seconds=30)
     """A site that has said for so long nothing has no say."""
     sites: Mapping[Slug, SiteSettings] = {}
@@ -63,6 +65,9 @@ def check_hub(hub: HubSettings, store: StoreSettings | None, site: str, findings
         findings["fresh_for"].error("is shorter than a wire may stall", "30s")
     if hub.sites and store is None:
         findings["sites"].error("need a store that is a PostgreSQL, and this one is a file", "store: {url: ...}")
+    if hub.quorum > 1 + len(hub.sites):
+        sites = 1 + len(hub.sites)
+        findings["quorum"].warning(f"asks for more sites than the {sites} there are: all must say the same", str(sites))
     for name, each in hub.sites.items():
         there = findings["sites", name]
         if name == site:

@@ -137,6 +137,11 @@ class History:
         if says is not None:
             says.said(standings or {})
 
+    @property
+    def owes(self) -> bool:
+        """Whether something that was judged waits to be written."""
+        return len(self._backlog) > 0
+
     async def tokens(self, now: datetime) -> Mapping[str, SentToken]:
         """Return the tokens that mail may still come with, the oldest first.
 

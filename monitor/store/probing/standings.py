@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from datetime import datetime
-from typing import Any
+from datetime import timedelta
+from typing import Any, NewType
 
-from sqlalchemy import Row, delete, select
+from sqlalchemy import Integer, Row, delete, literal_column, select, text
 
 from alerts.model.notice import Cause, Matter
+from monitor.judging.freshness import SiteBeat
 from monitor.judging.standing import SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.model.health import Health
@@ -18,6 +19,19 @@ from monitor.runtime.slices import Slices
 from monitor.store.backend.database import Database
 from monitor.store.backend.transaction import Statement
 from monitor.store.schema.tables import beat, standing
+
+#: A moment, as a transaction's number.
+Mark = NewType("Mark", int)
+
+_MICROSECOND = timedelta(microseconds=1)
+
+#: The first transaction that is under way, and the one that follows on all that are known.
+_SNAPSHOT = text(
+    "SELECT pg_snapshot_xmin(at)::text::bigint, pg_snapshot_xmax(at)::text::bigint FROM pg_current_snapshot() AS at"
+)
+
+#: How many transactions ago a row was written.
+_AGE = literal_column("age(standing.xmin)", Integer)
 
 
 class SiteStandings:
@@ -36,7 +50,9 @@ class SiteStandings:
             set_={each.name: said.excluded[each.name] for each in standing.c if not each.primary_key},
         )
         beaten = database.upsert(beat)
-        self._beat = beaten.on_conflict_do_update(index_elements=["site"], set_={"at": beaten.excluded.at})
+        self._beat = beaten.on_conflict_do_update(
+            index_elements=["site"], set_={name: beaten.excluded[name] for name in ("at", "steady", "life")}
+        )
         #: What was last said here, by subject.
         self._said: dict[str, SiteStanding] = {}
 
@@ -78,15 +94,41 @@ class SiteStandings:
         async with self._database.write() as connection:
             await connection.execute(delete(standing).where(theirs))
 
-    async def beat(self, now: datetime) -> None:
-        """Write that the site lives. Whoever reads this knows all that it has said before."""
-        async with self._database.write() as connection:
-            await connection.execute(self._beat, {"site": self._site, "at": now})
+    async def changed(self, mark: Mark | None) -> tuple[Mapping[str, Mapping[str, SiteStanding]], Mark]:
+        """Return what sites say otherwise than at *mark*, by site and subject, and the mark of now; `None`: all they say.
 
-    async def beats(self) -> Mapping[str, datetime]:
-        """Return when each site last wrote that it lives, by its own clock."""
+        PostgreSQL knows by which transaction a row was written; of a file, which is no hub's, it is always all. What is said
+        no more is not among it.
+        """
+        if not self._database.is_shared:
+            return await self.all(), Mark(0)
+        query = select(standing)
         async with self._database.read() as connection:
-            return {row.site: row.at for row in await connection.execute(select(beat))}
+            # All that was written by transactions before the first was under way then, `mark` has seen.
+            first, following = (await connection.execute(_SNAPSHOT)).one()
+            if mark is not None:
+                query = query.where(following - mark >= _AGE)
+            rows = (await connection.execute(query)).all()
+        found: dict[str, dict[str, SiteStanding]] = {}
+        slices = Slices()
+        for row in rows:
+            found.setdefault(row.site, {})[row.subject] = _standing(row)
+            await slices.pause()
+        return found, Mark(first)
+
+    async def beat(self, beaten: SiteBeat) -> None:
+        """Write that the site lives. Whoever reads this knows all that it has said before."""
+        values = {"at": beaten.at, "steady": beaten.steady // _MICROSECOND, "life": beaten.life}
+        async with self._database.write() as connection:
+            await connection.execute(self._beat, {"site": self._site, **values})
+
+    async def beats(self) -> Mapping[str, SiteBeat]:
+        """Return when each site last wrote that it lives."""
+        async with self._database.read() as connection:
+            return {
+                row.site: SiteBeat(at=row.at, steady=row.steady * _MICROSECOND, life=row.life)
+                for row in await connection.execute(select(beat))
+            }
 
 
 def _values(level: SiteStanding) -> dict[str, Any]:

@@ -256,6 +256,9 @@ beat = Table(
     Column("site", String(64), primary_key=True),
     #: By the site's clock.
     Column("at", Moment, nullable=False),
+    #: By the steady clock of the process that beat, in microseconds; and which life of it that was (`freshness.SiteBeat`).
+    Column("steady", BigInteger, nullable=False),
+    Column("life", String(64), nullable=False),
     sqlite_with_rowid=False,
     postgresql_partition_by="LIST (site)",
 )

@@ -14,6 +14,7 @@ import pytest
 import trustme
 
 from alerts.model.notice import Matter
+from monitor.judging.freshness import SiteBeat
 from monitor.judging.standing import SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.store.backend.database import Database
@@ -74,7 +75,8 @@ def say(world: SiteWorld, site: str, *, tmp: Path, **levels: SiteStanding) -> No
         async with Database.open(tmp / site, world.stores[site], name=site) as database:
             standings = SiteStandings(database, site)
             await History(database, standings).ended(ended(1), "JCM", {}, standings=levels)
-            await standings.beat(datetime.now(UTC))
+            steady = timedelta(seconds=time.monotonic())
+            await standings.beat(SiteBeat(at=datetime.now(UTC), steady=steady, life=site))
 
     asyncio.run(write())
 
@@ -84,7 +86,7 @@ def heard(world: SiteWorld, tmp: Path) -> tuple[dict[str, dict[str, SiteStanding
         async with Database.open(tmp / "noc", world.store, name="noc") as database:
             standings = SiteStandings(database, "noc")
             said = {site: dict(of) for site, of in (await standings.all()).items()}
-            return said, dict(await standings.beats())
+            return said, {site: beat.at for site, beat in (await standings.beats()).items()}
 
     return asyncio.run(read())
 

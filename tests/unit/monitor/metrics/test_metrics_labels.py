@@ -143,7 +143,7 @@ def test_a_fault_of_ours_names_the_reference_that_is_meant_while_it_is_configure
         }
 
     metrics.watch_references(["rujukan-a", "rujukan-b"])
-    assert len(list(Scrape(metrics).labels("own_fault"))) == 4 + 2 * 2
+    assert len(list(Scrape(metrics).labels("own_fault"))) == 5 + 2 * 2
     assert faults() == set()
     metrics.own_faults({("reference", "rujukan-b"), ("credentials", "")})
     assert faults() == {("reference", "rujukan-b"), ("credentials", "")}

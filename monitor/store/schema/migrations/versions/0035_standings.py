@@ -34,6 +34,8 @@ def upgrade() -> None:
         "beat",
         sa.Column("site", sa.String(length=64), nullable=False),
         sa.Column("at", _MOMENT, nullable=False),
+        sa.Column("steady", sa.BigInteger(), nullable=False),
+        sa.Column("life", sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint("site", name=op.f("pk_beat")),
         sqlite_with_rowid=False,
         postgresql_partition_by="LIST (site)",

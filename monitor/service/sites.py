@@ -1,0 +1,182 @@
+"""Several sites: this one beats, and where it is the hub, what the others say comes to the consensus while they are fresh."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from secrets import token_hex
+
+from alerts.model.notice import Matter
+from alerts.record.clock import Clock
+from monitor.bridge.consensus import OURS, SITES, Consensus
+from monitor.judging.attribution import Blame
+from monitor.judging.freshness import SiteBeat, SiteClock
+from monitor.judging.standing import SiteStanding
+from monitor.judging.suspect import Trouble
+from monitor.metrics import Metrics
+from monitor.store.probing.standings import Mark, SiteStandings
+
+#: What a site says for so long, and does not say any more when everything is read anew, it says no more.
+_READ_ANEW = timedelta(minutes=1)
+
+#: So long it takes beyond `fresh_for` after a start until each site that lives and is heard has its vote.
+_LEARNS = timedelta(seconds=15)
+
+#: Clocks that go so far apart within a second were set, or the machine stood still: nothing is known of the time between.
+_APART = timedelta(seconds=1)
+
+#: What keeps a site from judging. That an account at an agency is refused does not: nothing is said of its routes then.
+_DISABLES = frozenset({Blame.NETWORK, Blame.REFERENCE, Blame.OURS})
+
+
+def _steady() -> timedelta:
+    return timedelta(seconds=time.monotonic())
+
+
+class Beating:
+    """Writes each second that the site lives, behind all that it has judged before."""
+
+    def __init__(
+        self,
+        standings: SiteStandings,
+        clock: Clock,
+        *,
+        owes: Callable[[], bool],
+        steady: Callable[[], timedelta] = _steady,
+    ) -> None:
+        """*owes*: whether something judged is not written yet; then the site does not beat."""
+        self._standings = standings
+        self._clock = clock
+        self._owes = owes
+        self._steady = steady
+        self._life = token_hex(8)
+        #: The wall clock when the steady one read zero, as it was at the last beat.
+        self._origin: datetime | None = None
+
+    async def beat(self) -> None:
+        """Beat once. Raise `StoreAway`."""
+        now, steady = self._clock.now(), self._steady()
+        if self._origin is not None and abs(now - steady - self._origin) > _APART:
+            self._life = token_hex(8)
+        self._origin = now - steady
+        if not self._owes():
+            await self._standings.beat(SiteBeat(at=now, steady=steady, life=self._life))
+
+
+@dataclass(slots=True)
+class _Site:
+    """What is known of another site."""
+
+    clock: SiteClock
+    #: What it says is wrong with itself, by dedup key, and since when.
+    ailing: dict[str, datetime] = field(default_factory=dict)
+    #: Since when it has no vote, or has one and can judge.
+    stale_since: datetime | None = None
+    well_since: datetime | None = None
+
+    def see(self, now: datetime, *, is_fresh: bool) -> None:
+        """Take in whether it has a vote."""
+        self.stale_since = None if is_fresh else self.stale_since or now
+        self.well_since = self.well_since or now if is_fresh and not self.ailing else None
+
+    def standing(self) -> SiteStanding:
+        """Return how it stands itself: it is in trouble where it has no vote, or says that it cannot judge."""
+        since = [*self.ailing.values(), *([self.stale_since] if self.stale_since else [])]
+        if not since:
+            return SiteStanding(well_since=self.well_since)
+        return SiteStanding(trouble=Trouble(matter=Matter.OWN_FAULT, since=min(since)))
+
+
+class Hub:
+    """Reads what other sites say; tells the consensus, and which of them have a vote."""
+
+    def __init__(
+        self,
+        standings: SiteStandings,
+        clock: Clock,
+        *,
+        site: str,
+        sites: AbstractSet[str],
+        fresh_for: timedelta,
+        consensus: Callable[[], Consensus],
+        metrics: Metrics,
+        steady: Callable[[], timedelta] = _steady,
+    ) -> None:
+        """*site* is this one, and *sites* are the others."""
+        self._standings = standings
+        self._clock = clock
+        self._site = site
+        self._consensus = consensus
+        self._metrics = metrics
+        self._steady = steady
+        self._fresh_for = fresh_for
+        self._began = clock.now()
+        self._sites = {name: _Site(clock=SiteClock(fresh_for)) for name in sorted(sites)}
+        self._mark: Mark | None = None
+        self._read_at: datetime | None = None
+        #: Which consensus has heard all: another one, after a reload, hears all anew.
+        self._told: Consensus | None = None
+        #: By site, the agencies that it speaks of.
+        self._speaks_of: dict[str, set[str]] = {}
+
+    async def listen(self) -> None:
+        """Read what there is, and tell it. Raise `StoreAway`."""
+        # Before what they say: what was judged before a beat is there when the beat is.
+        beats = await self._standings.beats()
+        now, steady = self._clock.now(), self._steady()
+        for name, site in self._sites.items():
+            if name in beats:
+                site.clock.hear(beats[name], now, steady)
+        consensus = self._consensus()
+        is_anew = (
+            self._read_at is None or consensus is not self._told or not timedelta(0) <= now - self._read_at < _READ_ANEW
+        )
+        said, self._mark = await self._standings.changed(None if is_anew else self._mark)
+        if is_anew:
+            self._read_at, self._told = now, consensus
+            self._forget_what_is_said_no_more(said, consensus)
+        for name in self._sites:
+            self._hear(name, said.get(name, {}), consensus)
+        fresh = {name for name, site in self._sites.items() if site.clock.is_fresh(steady)}
+        knows = fresh == self._sites.keys() or not timedelta(0) <= now - self._began < _LEARNS + self._fresh_for
+        # After a start nobody is known to be fresh yet: ours alone must not decide meanwhile.
+        consensus.fresh({self._site} | fresh if knows else frozenset())
+        for name, site in self._sites.items():
+            is_fresh = name in fresh
+            if is_fresh or knows:
+                site.see(now, is_fresh=is_fresh)
+                consensus.hear(self._site, f"{SITES}{name}", site.standing())
+            self._metrics.watchdog.site_heard(
+                name, is_fresh=is_fresh, behind=site.clock.behind(steady), offset=site.clock.offset
+            )
+        await consensus.tell()
+
+    def _forget_what_is_said_no_more(
+        self, said: Mapping[str, Mapping[str, SiteStanding]], consensus: Consensus
+    ) -> None:
+        for name, site in self._sites.items():
+            now_said = said.get(name, {})
+            for agency in self._speaks_of.pop(name, set()) - now_said.keys():
+                consensus.forget(name, agency)
+            for key in site.ailing.keys() - now_said.keys():
+                del site.ailing[key]
+        for key in [key for key in consensus.told if key.startswith(SITES)]:
+            if key.removeprefix(SITES) not in self._sites:
+                # It is no site of ours any more.
+                consensus.hear(self._site, key, SiteStanding(well_since=self._clock.now()))
+
+    def _hear(self, name: str, said: Mapping[str, SiteStanding], consensus: Consensus) -> None:
+        site = self._sites[name]
+        for key, standing in said.items():
+            if not key.startswith(OURS):
+                self._speaks_of.setdefault(name, set()).add(key)
+                consensus.hear(name, key, standing)
+            elif key.removeprefix(OURS).partition("/")[0] in _DISABLES:
+                # What is a site's own is its own trouble: to others it says only how far it can judge.
+                if standing.trouble is None:
+                    site.ailing.pop(key, None)
+                else:
+                    site.ailing[key] = standing.trouble.since

@@ -1,0 +1,246 @@
+"""What other sites say counts while it is fresh; a site that is not heard is told to the NOC, and decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import cast
+
+import pytest
+
+from alerts.model.event import Resolve, Trigger
+from alerts.model.notice import Matter
+from alerts.record.store import StoreAway
+from monitor.bridge.consensus import Briefs, Consensus
+from monitor.judging.freshness import SiteBeat
+from monitor.judging.standing import SiteStanding
+from monitor.judging.suspect import Trouble
+from monitor.metrics import Metrics
+from monitor.model.health import Health
+from monitor.model.route import Direction
+from monitor.service.sites import Beating, Hub
+from monitor.store.probing.standings import Mark, SiteStandings
+from tests.unit.alerts.people import BRIEF
+from tests.unit.monitor.bridge.test_pipeline import Alerts, Clock
+from tests.unit.monitor.scrape import Scrape
+from tests.unit.monitor.trial import SECOND, T0
+
+WELL = SiteStanding(well_since=T0, directions={Direction.OUTBOUND: Health.UP, Direction.INBOUND: Health.UP})
+DOWN = SiteStanding(
+    trouble=Trouble(matter=Matter.BOTH, since=T0),
+    directions={Direction.OUTBOUND: Health.DOWN, Direction.INBOUND: Health.DOWN},
+)
+BLIND = SiteStanding(trouble=Trouble(matter=Matter.OWN_FAULT, since=T0 + 40 * SECOND))
+
+
+@dataclass
+class Rows:
+    """What has come from the sites, as the store has it."""
+
+    said: dict[str, dict[str, SiteStanding]] = field(default_factory=dict)
+    beaten: dict[str, SiteBeat] = field(default_factory=dict)
+    news: dict[str, dict[str, SiteStanding]] = field(default_factory=dict)
+    is_away: bool = False
+
+    def say(self, site: str, **levels: SiteStanding) -> None:
+        named = {key.replace("_", "/"): level for key, level in levels.items()}
+        self.said.setdefault(site, {}).update(named)
+        self.news.setdefault(site, {}).update(named)
+
+    async def beats(self) -> Mapping[str, SiteBeat]:
+        if self.is_away:
+            raise StoreAway("it does not answer in time")
+        return dict(self.beaten)
+
+    async def changed(self, mark: Mark | None) -> tuple[Mapping[str, Mapping[str, SiteStanding]], Mark]:
+        news, self.news = self.news, {}
+        return (self.said if mark is None else news), Mark(1)
+
+
+class Nation:
+    """A hub that probes, called utama, with two sites beside it."""
+
+    def __init__(self, told: Mapping[str, Matter] | None = None, *, quorum: int = 2) -> None:
+        self.clock, self.alerts, self.rows = Clock(), Alerts(), Rows()
+        self.steady = timedelta(hours=5)
+        self.metrics = Metrics(version="0", now=self.clock.now)
+        self.consensus = Consensus(
+            briefs=Briefs(
+                agencies={"JCM": BRIEF, "JKT": BRIEF}, ours=lambda suspect: replace(BRIEF, subject=str(suspect))
+            ),
+            alerting=self.alerts,
+            metrics=self.metrics,
+            clock=self.clock,
+            open_incidents=told or {},
+            quorum=quorum,
+        )
+        self.hub = Hub(
+            cast(SiteStandings, self.rows),
+            self.clock,
+            site="utama",
+            sites={"johor", "kuching"},
+            fresh_for=30 * SECOND,
+            consensus=lambda: self.consensus,
+            metrics=self.metrics,
+            steady=lambda: self.steady,
+        )
+
+    def say(self, site: str, **levels: SiteStanding) -> None:
+        if site == "utama":
+            for key, level in levels.items():
+                self.consensus.hear(site, key, level)
+        else:
+            self.rows.say(site, **levels)
+
+    async def live(self, seconds: int, *silent: str) -> list[str]:
+        """Let so much time pass, with all sites that are not *silent* beating; return what was told."""
+        before = len(self.alerts.heard)
+        for _ in range(seconds):
+            self.clock.time += SECOND
+            self.steady += SECOND
+            for site in {"johor", "kuching"} - {*silent}:
+                self.rows.beaten[site] = SiteBeat(at=self.clock.time, steady=self.steady, life=site)
+            await self.hub.listen()
+        heard = self.alerts.heard[before:]
+        return [
+            f"{e.dedup_key}: {e.matter if isinstance(e, Trigger) else 'over'}"
+            for e in heard
+            if isinstance(e, Trigger | Resolve)
+        ]
+
+    def shown(self, name: str, site: str) -> float | None:
+        return Scrape(self.metrics).value(name, site=site)
+
+
+async def running(*, quorum: int = 2, told: Mapping[str, Matter] | None = None) -> Nation:
+    nation = Nation(told, quorum=quorum)
+    for site in ("utama", "johor", "kuching"):
+        nation.say(site, JCM=WELL, JKT=WELL)
+    assert await nation.live(60) == []
+    return nation
+
+
+async def test_what_one_site_alone_says_is_told_to_nobody_and_what_two_say_is() -> None:
+    nation = await running()
+    nation.say("johor", JCM=DOWN)
+    assert await nation.live(5) == []
+    nation.say("kuching", JCM=DOWN)
+    assert await nation.live(1) == ["JCM: both"]
+
+    # One that is left is not enough to hold it: the others prove it well.
+    nation.say("kuching", JCM=WELL)
+    assert await nation.live(1) == ["JCM: over"]
+
+
+async def test_a_site_that_is_cut_off_has_no_vote_and_its_old_judgement_raises_nothing_when_it_is_back() -> None:
+    nation = await running()
+    assert await nation.live(31, "johor") == ["ours/site/johor: own_fault"]
+    assert nation.shown("site_fresh", "johor") == 0
+    nation.say("kuching", JCM=DOWN)
+    # Of the two that are left both must say so.
+    assert await nation.live(5, "johor") == []
+
+    # It was down at johor, too, meanwhile, and is not any more: in order, before the beat of now.
+    nation.say("johor", JCM=DOWN)
+    nation.say("johor", JCM=WELL)
+    assert await nation.live(15) == ["ours/site/johor: over"]
+    assert nation.shown("site_fresh", "johor") == 1
+
+
+async def test_with_nothing_known_of_the_others_after_a_start_ours_alone_decides_nothing() -> None:
+    nation = Nation()
+    nation.say("utama", JCM=DOWN)
+    nation.say("johor", JCM=WELL)
+    nation.say("kuching", JCM=WELL)
+    assert "JCM: both" not in await nation.live(60)
+
+
+async def test_where_no_other_is_heard_for_longer_than_a_start_takes_ours_decides() -> None:
+    nation = Nation()
+    nation.say("utama", JCM=DOWN)
+    assert "JCM: both" not in await nation.live(40, "johor", "kuching")
+    told = await nation.live(10, "johor", "kuching")
+    assert told == ["JCM: both", "ours/site/johor: own_fault", "ours/site/kuching: own_fault"]
+
+
+async def test_a_site_that_cannot_judge_is_told_to_the_noc_and_is_over_when_it_can() -> None:
+    nation = await running()
+    nation.say("johor", ours_network=BLIND, ours_credentials_JCM=BLIND)
+    assert await nation.live(2) == ["ours/site/johor: own_fault"]
+    (event,) = nation.alerts.heard
+    assert isinstance(event, Trigger)
+    assert (event.began_at, event.brief.subject) == (T0 + 40 * SECOND, "site/johor")
+    nation.say("johor", ours_network=SiteStanding())
+    assert await nation.live(1) == ["ours/site/johor: over"]
+
+
+async def test_a_site_that_is_none_of_ours_any_more_is_not_told_of_for_ever() -> None:
+    nation = Nation({"ours/site/sabah": Matter.OWN_FAULT, "ours/site/johor": Matter.OWN_FAULT})
+    assert await nation.live(1) == ["ours/site/sabah: over"]
+    assert await nation.live(20) == ["ours/site/johor: over"]
+
+
+async def test_what_a_site_says_no_more_counts_no_more() -> None:
+    nation = await running()
+    nation.say("johor", JCM=DOWN)
+    nation.say("kuching", JCM=DOWN)
+    await nation.live(1)
+    for site in ("johor", "kuching"):
+        del nation.rows.said[site]["JCM"]
+    # Ours is well, and alone.
+    assert await nation.live(61) == ["JCM: over"]
+
+
+async def test_a_store_that_is_away_is_said_to_whoever_repeats_and_nobody_loses_a_vote_by_a_short_one() -> None:
+    nation = await running()
+    nation.rows.is_away = True
+    with pytest.raises(StoreAway):
+        await nation.live(1)
+    nation.rows.is_away = False
+    nation.say("johor", JCM=DOWN)
+    nation.say("kuching", JCM=DOWN)
+    assert await nation.live(1) == ["JCM: both"]
+
+
+@dataclass
+class Beats:
+    """Notes beats."""
+
+    heard: list[SiteBeat] = field(default_factory=list)
+
+    async def beat(self, beaten: SiteBeat) -> None:
+        self.heard.append(beaten)
+
+
+@dataclass
+class Watches:
+    """A wall clock and a steady one."""
+
+    wall: datetime = T0
+    steady: timedelta = timedelta(hours=1)
+
+    def now(self) -> datetime:
+        return self.wall
+
+
+async def test_a_site_beats_with_both_its_clocks_and_another_life_begins_when_they_go_apart() -> None:
+    beats, clocks = Beats(), Watches()
+    beating = Beating(cast(SiteStandings, beats), clocks, owes=lambda: False, steady=lambda: clocks.steady)
+    for wall, steady in ((1, 1), (1, 1), (181, 1), (1, 1)):
+        clocks.wall += wall * SECOND
+        clocks.steady += steady * SECOND
+        await beating.beat()
+
+    lives = [each.life for each in beats.heard]
+    assert lives[0] == lives[1] != lives[2] == lives[3]
+    assert (beats.heard[-1].at, beats.heard[-1].steady) == (clocks.wall, clocks.steady)
+
+
+async def test_a_site_does_not_beat_while_something_judged_is_not_written() -> None:
+    beats, clocks, owes = Beats(), Watches(), [True]
+    beating = Beating(cast(SiteStandings, beats), clocks, owes=lambda: owes[0], steady=lambda: clocks.steady)
+    await beating.beat()
+    owes[0] = False
+    await beating.beat()
+    assert len(beats.heard) == 1
