@@ -1,6 +1,7 @@
 """Take pictures of the portal as people of each role meet it: `python -m tests.browser.pictures DIRECTORY [NAME ...]`.
 
-Look at them. Those that docs/portal.md shows are in docs/pictures; a picture has few colours, so that it is small.
+Look at them. Those that docs/portal.md shows are in docs/pictures, and docs/status-page.png is one; a picture has few colours,
+so that it is small.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ _WALL: Final = {"width": 1920, "height": 1080}
 #: With one agency down.
 _CALM: Final = (
     Picture(name="sign-in", path="/sign-in", screen=NARROW),
+    Picture(name="status-page", path="/", who="noc", screen=WIDE),
     Picture(name="wall", path="/?wall=1", who="noc", screen=_WALL, scheme="dark"),
     Picture(name="agency", path=f"/agencies/{JCM.code}", who="ali", screen=WIDE),
     Picture(
