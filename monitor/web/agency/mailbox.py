@@ -215,6 +215,12 @@ def _password(text: str) -> str:
 
 
 def _chosen(setup: MailboxSetup, fields: Mapping[str, str]) -> ChosenServers:
+    before = {"smtp": setup.chosen.smtp, "reading": setup.chosen.reading} if setup.chosen else {}
+    for name in ("smtp", "reading"):
+        host, tried = fields.get(f"{name}_host", "").strip().lower(), before.get(name)
+        # The password would go to another server than was typed. What was tried before stands in the form still.
+        if host and fields.get(name) != BY_HAND and (tried is None or tried.host != host):
+            raise _BadChoice("typed_not_marked")
     smtp = _one(fields, "smtp", offered(setup, Protocol.SMTP), Protocol.SMTP)
     protocol = Protocol.POP3 if fields.get("reading_protocol") == Protocol.POP3 else Protocol.IMAP
     reading = _one(fields, "reading", offered(setup, Protocol.IMAP, Protocol.POP3), protocol)

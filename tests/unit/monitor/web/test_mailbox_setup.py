@@ -121,6 +121,9 @@ async def test_a_mailbox_that_works_is_said_to_with_its_phases_and_nothing_is_se
     assert page.text.count('class="phases"') == 2
     assert secret(network) not in page.text
     assert system.messages(ADDRESS) == 0
+    # What was typed and tried stands in the form still, and nobody has to clear it for another choice.
+    without = await officer.post(address, data=typed(system, smtp="none", password=secret(network)))
+    assert without.status_code == 303
 
 
 async def test_what_the_officers_domain_announces_inside_is_not_knocked_at_whatever_its_names_say_next(
@@ -182,14 +185,17 @@ async def test_what_is_in_the_way_is_said_with_what_to_do_and_not_in_the_servers
 NO_MAILBOX: list[tuple[dict[str, str], str]] = [
     ({"password": ""}, "kosong"),
     ({"password": " salah "}, "ruang kosong"),
-    ({"smtp": "none", "reading": "none"}, "sekurang-kurangnya satu pelayan"),
+    ({"smtp": "none", "reading": "none", "smtp_host": "", "reading_host": ""}, "sekurang-kurangnya satu pelayan"),
     ({"smtp_host": "mel contoh"}, "tidak betul"),
     ({"smtp_host": "<b>"}, "tidak betul"),
     ({"smtp_port": "99999"}, "tidak betul"),
     ({"smtp_port": "abc"}, "tidak betul"),
     ({"smtp_security": "none"}, "tidak betul"),
-    ({"smtp": "0"}, "Pilih satu pelayan"),
-    ({"smtp": ""}, "Pilih satu pelayan"),
+    ({"smtp": "0", "smtp_host": ""}, "Pilih satu pelayan"),
+    ({"smtp": "", "smtp_host": ""}, "Pilih satu pelayan"),
+    # Whoever types a server and leaves another one marked would send that the password.
+    ({"smtp": "0"}, "bukan pelayan itu yang ditanda"),
+    ({"reading": "none"}, "bukan pelayan itu yang ditanda"),
 ]
 
 
