@@ -13,6 +13,7 @@ from secrets import token_hex
 from typing import Final
 
 from alerts.record.clock import Clock
+from monitor.model.health import Health
 from monitor.model.route import WatchedRoute
 from monitor.probing.trial import RouteTrial
 from monitor.proof.lifecycle import Lifecycle
@@ -61,6 +62,12 @@ class Trials:
         """Return the routes of an agency. Raise `Unknown`."""
         registry = self._watch().configuration.registry
         return registry.routes_of(agency_called(agency, registry.agencies))
+
+    def is_proven(self, route: WatchedRoute) -> bool:
+        """Whether a route is held to be well now. One that has left is not."""
+        watch = self._watch()
+        there = {each.name for each in watch.configuration.registry.routes_of(route.agency)}
+        return route.name in there and watch.judge.route_health(route.name) is Health.UP
 
     async def begin(self, agency: str, route: str, *, by: str, address: str = "") -> KeptTrial:
         """Test a route of an agency. Raise `Unknown`, `TrialRefused`, and `StoreAway`: what is not written is not done."""

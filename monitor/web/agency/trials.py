@@ -49,12 +49,15 @@ def trial_pages(trials: Trials, templates: Mapping[Tongue, Environment]) -> APIR
     @router.get("/agencies/{code}/test/{key}")
     async def look(request: Request, code: str, key: str, visitor: _Officer) -> Response:
         kept = trials.find(code.upper(), key)
-        return remember(request, shown(request, "trial.html", visitor, **_seen(kept, asked(request).tongue)))
+        return remember(request, shown(request, "trial.html", visitor, **seen(kept, asked(request).tongue)))
 
     @router.get("/agencies/{code}/test/{key}/fragment")
     async def part(request: Request, code: str, key: str, visitor: _Officer) -> Response:
         kept = trials.find(code.upper(), key)
-        return shown(request, "trial_part.html", visitor, **_seen(kept, asked(request).tongue))
+        return shown(request, "trial_part.html", visitor, **seen(kept, asked(request).tongue))
+
+    def seen(kept: KeptTrial, tongue: Tongue) -> dict[str, Any]:
+        return {**_seen(kept, tongue), "is_proven": trials.is_proven(kept.trial.route)}
 
     def form(
         request: Request, agency: str, visitor: Visitor, *, status: int = 200, wanted: str, problem: str = ""

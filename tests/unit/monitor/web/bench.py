@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from monitor.model.health import Health
 from monitor.model.route import WatchedRoute
 from monitor.probing.trial import RouteTrial
 from tests.unit.alerts.people import T0
@@ -22,9 +23,11 @@ class Bench:
         self.registry: Any = self
         self.prober: Any = self
         self.released: set[str] = set()
+        self.judge: Any = self
+        self.healths: dict[str, Health] = {}
 
     def routes_of(self, agency: str) -> Sequence[WatchedRoute]:
-        return agency_routes(agency)
+        return [each for each in agency_routes(agency) if each.name not in self.released]
 
     def run_now(self, name: str) -> RouteTrial:
         if name in self.released:
@@ -32,6 +35,11 @@ class Bench:
         (route,) = (each for each in agency_routes(name.partition("/")[0]) if each.name == name)
         self.trials.append(RouteTrial(route=route, asked_at=T0))
         return self.trials[-1]
+
+    def route_health(self, name: str) -> Health:
+        if name in self.released:
+            raise KeyError(name)
+        return self.healths.get(name, Health.UNKNOWN)
 
     def watch(self) -> Any:
         return self

@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from alerts.model.notice import Language
 from monitor.advice import advise
+from monitor.model.health import Health
 from monitor.store.schema.tables import journal
 from probes.model.result import Outcome, Party, Phase
 from probes.run.trace import Recorder
@@ -91,6 +92,13 @@ async def test_a_message_that_arrives_is_well_and_needs_no_doing(place: House, o
     assert "diuji dengan sendirinya setiap 5 minit." in page
     assert '<a href="/agencies/JCM/test">Uji laluan lain</a>' in page
     assert "Nothing is to be done" not in page
+    place.bench.healths[trial.route.name] = Health.UP
+    green = (await officer.get(f"{address}?lang=ms")).text
+    assert ("Laluan ini hijau (BAIK)." in green, "berturut-turut" in green) == (True, False)
+    # Somebody takes the route out meanwhile.
+    place.bench.released.add(trial.route.name)
+    left = await officer.get(f"{address}?lang=ms")
+    assert (left.status_code, "Laluan ini hijau" in left.text) == (200, False)
 
 
 @pytest.mark.parametrize(("has_room", "said"), [(False, "Ujian ini terhenti"), (True, "mencapai had pembekal e-mel")])
