@@ -19,6 +19,7 @@ from monitor.config.files.section import IN_THE_STORE
 from monitor.config.loading import AgencySource, BadConfiguration, Configuration, Memory, load
 from monitor.config.model.settings import Settings
 from monitor.config.sense.duplicate import perhaps_renamed
+from monitor.probing.sweep import Sweeper
 from monitor.proof.lifecycle import Lifecycle
 from monitor.runtime.garbage import spared
 from monitor.runtime.keeping import keep_doing
@@ -277,8 +278,14 @@ class Reloader:
     async def keep_watching(self) -> None:
         """Let the watch work, under whatever configuration is in force, until cancelled."""
         watch = self.watch
+        sweeper = Sweeper(lambda: self.watch.configuration.registry.at_rest, self._around.signer)
         async with asyncio.TaskGroup() as tasks:
-            for work in (watch.prober.run(), watch.inspector.run(), watch.consensus.keep_telling()):
+            for work in (
+                watch.prober.run(),
+                watch.inspector.run(),
+                watch.consensus.keep_telling(),
+                sweeper.keep_sweeping(),
+            ):
                 tasks.create_task(work)
 
 

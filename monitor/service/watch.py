@@ -14,6 +14,8 @@ from datetime import datetime, timedelta
 from functools import cache, partial
 from typing import NoReturn
 
+import structlog
+
 from alerts.model.brief import Brief
 from alerts.model.incident import Incident
 from alerts.model.notice import Matter
@@ -24,7 +26,7 @@ from monitor.bridge.consensus import Alerting, Briefs, Consensus
 from monitor.bridge.pipeline import Pipeline
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.loading import Configuration
-from monitor.config.model.registry import Agency, premises
+from monitor.config.model.registry import Agency, Registry, premises
 from monitor.config.model.settings import Settings
 from monitor.config.service.mail_provider import build_mail_providers
 from monitor.judging.flapping import FlappingPolicy
@@ -46,6 +48,8 @@ from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History, SentToken
 from probes.mail.token import TokenSigner
 from probes.model.mailbox import Mailbox, OAuth, Withheld
+
+log = structlog.get_logger()
 
 _TOKENS_EVERY = timedelta(seconds=15)
 
@@ -124,6 +128,7 @@ async def make_watch(configuration: Configuration, around: WatchSurroundings) ->
     # Before anybody can read them.
     around.metrics.restore_declared(past.declared)
     announce(around.metrics, configuration, assigned, agencies)
+    _say_members(registry)
     consensus = Consensus(
         briefs=_briefs(configuration),
         alerting=around.alerting,
@@ -168,6 +173,12 @@ async def make_watch(configuration: Configuration, around: WatchSurroundings) ->
         inspector=inspector,
         specimens=specimens,
     )
+
+
+def _say_members(registry: Registry) -> None:
+    for name, fitted in registry.mailboxes.items():
+        if fitted.mailbox.pooled:
+            log.info("uses a mailbox of a pool", reference=name, address=fitted.mailbox.address)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

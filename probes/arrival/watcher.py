@@ -190,6 +190,24 @@ class MailboxWatcher:
         if self._reader is not None:
             await self._reader.tidy.wait()
 
+    async def look_once(self) -> None:
+        """Look through the mailbox and delete what is to be deleted, without watching it.
+
+        The caller sets the deadline. Raise `ProbeFailure` when it cannot be read.
+        """
+        reader = self._reader
+        if reader is None:
+            return
+        try:
+            await reader.open(Recorder(said=self._said))
+            has_more = True
+            while has_more:
+                await reader.look(junk_every=self._pace.sweep, sweep=self._pace.sweep)
+                await self._pay(reader)
+                has_more = reader.has_more
+        finally:
+            reader.close()
+
     async def run(self) -> None:
         """Watch until cancelled, whatever the server does. A mailbox that is sent from only needs no watching."""
         if self._reader is None:

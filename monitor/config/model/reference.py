@@ -13,7 +13,7 @@ from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Path
 from monitor.config.files.reading import Reader, names
 from monitor.config.files.section import Section, Slug
-from monitor.model.pool import drawn
+from monitor.model.pool import dealt
 from monitor.model.said import said
 
 _SECTION: Final = "references"
@@ -93,16 +93,22 @@ def pools(references: Mapping[str, ReferenceSettings]) -> Mapping[str, int]:
 
 def in_use(references: Mapping[str, ReferenceSettings], process: str) -> Mailboxes:
     """Return the mailbox of each reference that the process called *process* uses."""
-    return {name: _of(reference, process) for name, reference in references.items()}
+    # Of a pool with nothing in it that was noted.
+    return {name: next(iter(_dealt(reference, process)), _BLANK) for name, reference in references.items()}
 
 
-def _of(reference: ReferenceSettings, process: str) -> MailboxSettings:
+def at_rest(references: Mapping[str, ReferenceSettings], process: str) -> Iterator[tuple[str, MailboxSettings]]:
+    """Yield the mailboxes that the process called *process* does not use, each with the name of its reference."""
+    for name, reference in references.items():
+        for mailbox in _dealt(reference, process)[1:]:
+            yield name, mailbox
+
+
+def _dealt(reference: ReferenceSettings, process: str) -> Sequence[MailboxSettings]:
     if isinstance(reference, MailboxSettings):
-        return reference
-    if not reference.pool:
-        return _BLANK  # It was noted that there is none.
+        return [reference]
     by_address = {mailbox.address: mailbox for mailbox in reference.pool}
-    return by_address[drawn(by_address, process)]
+    return [by_address[address] for address in dealt(by_address, process)]
 
 
 def check_pools(references: Mapping[str, ReferenceSettings], findings: Findings) -> None:

@@ -27,7 +27,7 @@ from monitor.config.agency.route import Leg, RouteSettings, control_legs, defaul
 from monitor.config.fields.trust import Trust
 from monitor.config.fields.window import Zone
 from monitor.config.files.section import Code, Domain, Line, Section, Slug
-from monitor.config.model.reference import pools
+from monitor.config.model.reference import at_rest, pools
 from monitor.config.model.settings import Settings, Shared
 from monitor.model.route import Direction, Probing, WatchedRoute
 from probes.credentials.oauth_endpoint import Rotations
@@ -134,6 +134,8 @@ class Registry:
     routes: tuple[WatchedRoute, ...] = ()
     #: By name.
     mailboxes: Mapping[str, Fitted] = field(default_factory=dict, repr=False)
+    #: Those of pools that other processes use, under the names of their references.
+    at_rest: tuple[Mailbox, ...] = field(default=(), repr=False)
     #: What the settings say that the routes of every agency follow from.
     ground: tuple[object, ...] = field(default=(), repr=False)
     _by_agency: Mapping[str, tuple[WatchedRoute, ...]] = field(init=False, repr=False, compare=False)
@@ -215,7 +217,13 @@ def build_registry(
         routes += [_watched(code, leg, mailboxes, references, probing) for leg in agency.legs(ours)]
     probing = settings.probing.build(settings.time_zone, everywhere)
     routes += [_watched("", leg, {}, references, probing) for leg in control_legs(ours)]
-    return Registry(agencies=dict(agencies), routes=tuple(routes), mailboxes=fitter.made, ground=ground)
+    others = [
+        mailbox.build(name, trust, settings.bounds, rotations)
+        for name, mailbox in at_rest(settings.references, settings.process_name)
+    ]
+    return Registry(
+        agencies=dict(agencies), routes=tuple(routes), mailboxes=fitter.made, at_rest=tuple(others), ground=ground
+    )
 
 
 def _watched(

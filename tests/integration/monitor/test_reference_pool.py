@@ -11,6 +11,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+from structlog.testing import capture_logs
 
 from alerts.record.clock import SystemClock
 from monitor.config.loading import Configuration
@@ -45,6 +46,8 @@ class _Noting(TokenSigner):
 class _Process:
     watch: Watch
     signer: _Noting
+    #: What the log said of pools at the start.
+    said: Sequence[str]
 
     @property
     def reference(self) -> Mailbox:
@@ -103,11 +106,12 @@ async def _process(ministry: Ministry, server: Light, prober: str, agency: str) 
             metrics=Metrics(version="0", now=clock.now),
             clock=clock,
         )
-        with patch("monitor.service.watch._measured_keys", ear.open_keys):
+        with patch("monitor.service.watch._measured_keys", ear.open_keys), capture_logs() as logged:
             watch = await make_watch(configuration, around)
         async with asyncio.TaskGroup() as tasks:
             probing = tasks.create_task(watch.prober.run())
-            yield _Process(watch=watch, signer=signer)
+            said = [f"{line['reference']}: {line['address']}" for line in logged if "of a pool" in line["event"]]
+            yield _Process(watch=watch, signer=signer, said=said)
             probing.cancel()
 
 
@@ -134,10 +138,12 @@ async def test_two_processes_use_a_mailbox_each_of_a_pool_and_see_their_own_mail
             await _rounds([one, other])
             used = [one.reference.address, other.reference.address]
             strangers = [each.signer.read_mail_of[Origin.ANOTHER] for each in (one, other)]
+            said = [*one.said, *other.said]
             ours = [each.signer.read_mail_of[Origin.OURS] for each in (one, other)]
     assert min(ours) >= 6
     if pooled:
         assert used == ["dua@rujukan-a.gov.my", "satu@rujukan-a.gov.my"]
+        assert said == [f"rujukan-a: {address}" for address in used]
         assert strangers == [0, 0]
     else:
         # What it is for: where they share one, each reads the other's.
