@@ -19,7 +19,7 @@ from typing import TextIO
 
 import structlog
 
-from tests.bench import cpu, deaf, memory, overload, page, reload, schedule, scrape, throughput
+from tests.bench import cpu, deaf, memory, overload, ownership, page, reload, schedule, scrape, throughput
 from tests.bench.apart import apart
 from tests.bench.goal import missed, table
 
@@ -33,6 +33,7 @@ PARTS = {
     "deaf": deaf,
     "overload": overload,
     "reload": reload,
+    "ownership": ownership,
     "memory": memory,
 }
 _ROUNDS = 5

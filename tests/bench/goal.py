@@ -52,6 +52,12 @@ GOALS: Final = (
     Goal(key="overload_down", meaning="the same, routes that are held to be down", limit=0),
     Goal(key="start_cpu_seconds", meaning="CPU of a start with 2,000 agencies, s", limit=10),
     Goal(key="reload_cpu_seconds", meaning="CPU of a reload after one of them was edited, s", limit=0.5),
+    Goal(
+        key="ownership_spread",
+        meaning="10,000 agencies among 3 and 10 processes, the largest share / the mean",
+        limit=1.15,
+    ),
+    Goal(key="ownership_seconds", meaning="the same, CPU to say whose each is, s", limit=0.1),
     Goal(key="idle_route_kib", meaning="memory for one more route, KiB", limit=4),
     Goal(
         key="mailbox_kib_vs_stock", meaning="memory of a watched mailbox / an open aioimaplib connection", limit=0.333

@@ -1,0 +1,108 @@
+"""Decide which of the processes on one store are alive, and which agency is whose among them. Pure.
+
+An agency goes to one process whole, by rendezvous hashing: of all that are alive the one whose name weighs most with the
+agency's code. Nobody is asked, all come to the same, and of whoever joins or dies only its own share moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from hashlib import blake2b
+
+#: A process beats so often in the time within which it is to be replaced.
+_BEATS = 10
+#: It is dead after this part of that time without a beat: the rest is for looking, reading its past, and being busy.
+_DEAD = 0.4
+#: A process that has not beaten for so long is waited for by nobody who begins.
+GIVEN_UP = timedelta(days=1)
+#: What the hash says of one name and one code, in octets.
+_WEIGHT = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeoverPolicy:
+    """How soon others probe what a dead process has probed."""
+
+    within: timedelta = timedelta(seconds=10)
+
+    @property
+    def beat_every(self) -> timedelta:
+        """How often each process says that it lives."""
+        return self.within / _BEATS
+
+    @property
+    def dead_after(self) -> timedelta:
+        """Without a beat for so long it is dead."""
+        return self.within * _DEAD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A process on the store, as it last said of itself."""
+
+    name: str
+    #: By the store's clock.
+    beat_at: datetime
+    #: It has ended as it was told to.
+    has_left: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Membership:
+    """Who is alive, as one of them sees it. Times are the store's clock's.
+
+    Nobody is called dead except by one whose own beats have gone through for as long since: after a store that was away
+    nobody has an old beat because of himself. While it is away nothing changes.
+    """
+
+    #: Its own.
+    name: str
+    policy: TakeoverPolicy = field(default_factory=TakeoverPolicy)
+    #: Since when its beats go through, one soon after the other; and the latest of them.
+    _steady_since: datetime | None = None
+    _beat_at: datetime | None = None
+    #: Who was called dead, by which beat: dead it stays until it beats again.
+    _dead: dict[str, datetime] = field(default_factory=dict)
+    _has_begun: bool = False
+
+    def missed(self) -> None:
+        """Take in that a beat of its own did not go through."""
+        self._steady_since = None
+
+    def beat(self, others: Collection[Member], now: datetime) -> frozenset[str]:
+        """Take in that a beat of its own went through *now*, and what the *others* last said; return who is alive."""
+        is_gap = self._beat_at is None or not timedelta(0) <= now - self._beat_at < self.policy.dead_after
+        if self._steady_since is None or is_gap:
+            self._steady_since = now
+        self._beat_at = now
+        self._dead = {one.name: one.beat_at for one in others if self._is_dead(one, self._steady_since, now)}
+        self._has_begun = True
+        return frozenset({self.name, *(one.name for one in others if not one.has_left and one.name not in self._dead)})
+
+    def _is_dead(self, other: Member, steady_since: datetime, now: datetime) -> bool:
+        if self._dead.get(other.name) == other.beat_at:
+            return True
+        if not self._has_begun and now - other.beat_at > GIVEN_UP:
+            return True
+        return now - max(other.beat_at, steady_since) > self.policy.dead_after
+
+
+def owners(agencies: Iterable[str], alive: Collection[str]) -> Mapping[str, str]:
+    """Return whose each agency is, by its code: of those that are *alive*, which is one at least."""
+    if len(alive) == 1:
+        return dict.fromkeys(agencies, *alive)
+    # With its length before it no name with a code is another name with another code.
+    keys = [(name, len(name.encode()).to_bytes(2, "big") + name.encode()) for name in alive]
+    found: dict[str, str] = {}
+    for agency in agencies:
+        code = agency.encode()
+        # Of two that weigh the same the name decides: all come to the same.
+        found[agency] = max((blake2b(key + code, digest_size=_WEIGHT).digest(), name) for name, key in keys)[1]
+    return found
+
+
+def owned(agencies: Iterable[str], alive: Collection[str], name: str) -> frozenset[str]:
+    """Return which of *agencies* are those of the process called *name*, among those that are *alive*."""
+    return frozenset(agency for agency, whose in owners(agencies, alive).items() if whose == name)
