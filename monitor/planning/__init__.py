@@ -1,1 +1,1 @@
-"""What is due, whose turn it is at a server, and what is let go. Decisions only."""
+"""What is due, whose turn it is at a server, what is let go, and whose an agency is. Decisions only."""

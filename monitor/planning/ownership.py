@@ -103,6 +103,22 @@ def owners(agencies: Iterable[str], alive: Collection[str]) -> Mapping[str, str]
     return found
 
 
-def owned(agencies: Iterable[str], alive: Collection[str], name: str) -> frozenset[str]:
-    """Return which of *agencies* are those of the process called *name*, among those that are *alive*."""
-    return frozenset(agency for agency, whose in owners(agencies, alive).items() if whose == name)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """What one process has of the agencies. What belongs to none, such as control routes, is every process's own."""
+
+    #: Its name, and those of all that are alive, it among them.
+    name: str = ""
+    alive: frozenset[str] = frozenset({""})
+
+    def of(self, agencies: Iterable[str]) -> frozenset[str]:
+        """Return those of *agencies* that are its own."""
+        return frozenset(code for code, whose in owners(agencies, self.alive).items() if whose == self.name)
+
+    def owner(self, agency: str) -> str:
+        """Return whose an agency is, by its code."""
+        return owners([agency], self.alive)[agency]
+
+
+#: Of a process that shares with nobody.
+WHOLE = Share()

@@ -182,6 +182,8 @@ async def ask_everything(database: Database, asked: set[str]) -> None:
     await ask_of_drills(Noted(Drills(database), asked))
     processes, records = Noted(Processes(database, "utama"), asked), Noted(ConfigurationRecords(database), asked)
     await processes.beat(T0, T0)
+    await processes.lives(T0)
+    await processes.others()
     await processes.goes_by(3)
     await processes.last_beat()
     await processes.stop(T0)

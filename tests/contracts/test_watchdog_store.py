@@ -122,6 +122,13 @@ async def test_processes_on_one_postgresql_see_each_other_and_who_has_ended(post
         await second.stop(T0 + 2 * MINUTE)
         (gone,) = await first.beat(T0, T0 + 3 * MINUTE)
         assert (gone.name, gone.beat_at, gone.stopped_at) == ("b", T0 + MINUTE, T0 + 2 * MINUTE)
+        # A sign of life is no pulse, and says that who has ended runs again.
+        (alive,) = await second.lives(T0 + 4 * MINUTE)
+        assert (alive.name, alive.beat_at) == ("a", T0 + 3 * MINUTE)
+        assert await second.others() == [alive]
+        (back,) = await first.others()
+        assert (back.beat_at, back.stopped_at, back.started_at) == (T0 + 4 * MINUTE, None, T0)
+        await second.stop(T0 + 5 * MINUTE)
         # It comes back under the same name.
         await second.beat(T0 + timedelta(hours=1), T0 + timedelta(hours=1))
         (back,) = await first.beat(T0, T0 + timedelta(hours=1))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.store.backend.database import Database
 from monitor.store.schema.rows import from_row
@@ -46,7 +47,25 @@ class Processes:
                 # Its lock lets nobody else in: other names are those that this process once had.
                 await connection.execute(delete(process).where(others))
                 return []
-            rows = (await connection.execute(select(process).where(others).order_by(process.c.name))).all()
+            return await self._others(connection)
+
+    async def lives(self, now: datetime) -> Sequence[Process]:
+        """Write that this process is alive, which it does far more often than it proves all else; return the others.
+
+        One that has not begun to `beat` is not there yet.
+        """
+        values = {"beat_at": now, "stopped_at": None}
+        async with self._database.write() as connection:
+            await connection.execute(update(process).where(process.c.name == self._name).values(**values))
+            return await self._others(connection)
+
+    async def others(self) -> Sequence[Process]:
+        """Return the others, by name."""
+        async with self._database.read() as connection:
+            return await self._others(connection)
+
+    async def _others(self, connection: AsyncConnection) -> Sequence[Process]:
+        rows = await connection.execute(select(process).where(process.c.name != self._name).order_by(process.c.name))
         return [from_row(Process, row) for row in rows]
 
     async def goes_by(self, documents: int | None) -> bool:

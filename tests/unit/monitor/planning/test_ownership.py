@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.planning.ownership import GIVEN_UP, Member, Membership, TakeoverPolicy, owned, owners
+from monitor.planning.ownership import GIVEN_UP, WHOLE, Member, Membership, Share, TakeoverPolicy, owners
 from tests.unit.monitor.trial import SECOND, T0
 
 CODES = [f"AG{number:05d}" for number in range(10_000)]
 NAMES = st.sets(st.text("abcxyz-0189", min_size=1, max_size=12), min_size=1, max_size=8)
 AGENCIES = st.sets(st.text("ABCXYZ0189", min_size=1, max_size=8), max_size=60)
+
+
+def owned(agencies: Iterable[str], alive: AbstractSet[str], name: str) -> frozenset[str]:
+    return Share(name=name, alive=frozenset(alive)).of(agencies)
 
 
 def at(seconds: float, name: str = "dua", *, left: bool = False) -> Member:
@@ -127,6 +132,13 @@ def test_only_the_share_of_who_joins_or_dies_moves(agencies: set[str], alive: se
 
 def test_a_process_alone_owns_all() -> None:
     assert owned(CODES, {"satu"}, "satu") == set(CODES)
+    assert WHOLE.of(CODES) == set(CODES)
+
+
+def test_who_owns_one_agency_is_who_owns_it_among_all() -> None:
+    share = Share(name="satu", alive=frozenset({"satu", "dua", "tiga"}))
+
+    assert {code: share.owner(code) for code in CODES[:50]} == owners(CODES[:50], share.alive)
 
 
 def test_names_and_codes_are_told_apart_where_they_meet() -> None:
