@@ -215,7 +215,9 @@ class Postgres:
             ["ps", "-o", "pid=", "--ppid", str(self._process.pid)], capture_output=True, text=True, check=True
         )
         for pid in (self._process.pid, *map(int, listed.stdout.split())):
-            os.kill(pid, number)
+            # One that served somebody may have ended since.
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def database(self, **options: str) -> PostgresServer:
         """Make an empty database and return where it is. *options* of CREATE DATABASE, such as `encoding`."""
