@@ -137,6 +137,9 @@ class Case:
         tls_name = server.certificate_name if server else host
         agency, _, key = self.mailbox.name.rpartition("/")
         section = f"mailboxes.{key}" if agency else f"references.{key}"
+        if self.mailbox.pooled:
+            # Each process has another one of these.
+            section = f"{section}.pool[{self.mailbox.address}]"
         starttls_option = f" -starttls {protocol}" if upgraded else ""
         openssl = f"openssl s_client -connect {host}:{port}{starttls_option} -servername {tls_name}"
         return {

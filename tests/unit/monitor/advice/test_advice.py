@@ -287,6 +287,13 @@ def test_whoever_can_mend_it_is_named_by_the_side_it_is_on() -> None:
     assert "references.a.imap.port in the settings file" in whole(ours)
 
 
+def test_of_a_pool_the_mailbox_is_named_that_failed() -> None:
+    box = replace(OUTBOUND.route.recipient, address="dua@rujukan-a.gov.my", pooled=True)
+    of = replace(OUTBOUND, route=replace(OUTBOUND.route, recipient=box))
+    found = whole(told(Reason.PORT_REFUSED, Phase.CONNECT, R, Outcome.CONNECT, of=of))
+    assert "references.a.pool[dua@rujukan-a.gov.my].imap.port in the settings file" in found
+
+
 def test_a_forward_that_fails_is_not_told_as_a_mailbox_that_fails() -> None:
     of = forwarded("JCM")
     advice = told(Reason.COPY_RETURNED, Phase.TRANSIT, R, Outcome.BOUNCED, of=of, detail="550 5.7.1 SPF")
