@@ -419,6 +419,8 @@ async def test_reloads_in_crowds_and_in_the_middle_of_the_work_end_with_what_the
     assert sound.watch.judge.routes == sound.watch.prober._routes == sound.watch.routes
     assert set(sound.watch.prober._watching) == set(watched(sound))
     assert not working.done()
+    # An hour from now it looks through what other processes use of pools, whatever is in force then.
+    assert any("keep_sweeping" in repr(task.get_coro()) for task in asyncio.all_tasks())
     for task in (working, keeping):
         task.cancel()
     await asyncio.gather(working, keeping, return_exceptions=True)
