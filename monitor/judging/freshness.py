@@ -13,9 +13,9 @@ behind than `fresh_for` has no vote. What is known of that age is a bound, and e
 What cannot be told apart. A site that is behind and goes on being behind by just as much looks, to a hub that has just started,
 like one that is not, and whose wall clock is slow: it is believed, or a site with a slow clock never had a vote. Where the hub
 knows the site's wall clock, it is not: one that has begun another life, and by the clock that it used to have is behind by more
-than `fresh_for`, has no vote. That may be one that was set back while it was silent; its offset is shown, and a hub
-that starts, or the clock put right, lets it vote again. And of a life that was learnt before, no beat that is late is ever
-explained by a clock: where a machine has stood still with its steady clock, another life must begin (`SiteBeat.life`).
+than `fresh_for`, has no vote. That may be one that was set back while it was silent; the clock put right, or a hub that starts,
+lets it vote again. And of a life that was learnt before, no beat that is late is ever explained by a clock: where a machine has
+stood still with its steady clock, another life must begin (`SiteBeat.life`).
 """
 
 from __future__ import annotations
@@ -110,12 +110,10 @@ class SiteClock:
         late = self.behind(steady)
         if life.top is not None and origin > life.top + _JITTER:
             # What was learnt is not true: some were waiting even then.
-            self._lives.clear()
             life.top, life.is_learnt, late = None, False, None
         self._look(life, origin, wall, steady)
         if life.top is not None:
-            by_life = max(life.top - origin, timedelta(0))
-            late = by_life if late is None else min(by_life, late)
+            late = max(life.top - origin, timedelta(0))
         if late is not None:
             life.top = self._top(life, origin, late, steady)
         life.steady, life.arrived = beat.steady, steady
@@ -138,7 +136,7 @@ class SiteClock:
 
     def _top(self, life: _Life, origin: timedelta, late: timedelta, steady: timedelta) -> timedelta:
         """Return what a beat of this life that comes at once has for an origin, at most, after one that is *late* so much."""
-        if life.top is None or origin + late < life.top:
+        if life.top is None:
             return origin + late
         if late > self._fresh_for:
             return life.top
