@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,9 +13,11 @@ from pathlib import Path
 
 import pytest
 import trustme
+from click.testing import CliRunner
 
 from alerts.model.notice import Matter
 from monitor.judging.freshness import SiteBeat
+from monitor.cli import command
 from monitor.judging.standing import SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.store.backend.database import Database
@@ -249,6 +252,39 @@ def test_what_is_missing_is_said_all_at_once_and_nothing_is_begun(world: SiteWor
         f"site johor: the role may do nothing to the store: GRANT {OWNER} TO {CALLER}",
     ]
     assert world.sites["johor"].order("SELECT FROM pg_publication") == []
+
+
+def test_the_command_says_what_it_did_how_it_stands_and_what_is_wrong(world: SiteWorld, tmp_path: Path) -> None:
+    wanted = member(world).server
+    config, secret = tmp_path / "pantau.yaml", tmp_path / "kata-laluan"
+    secret.write_text(PASSWORD)
+    secret.chmod(0o600)
+    files = f"cert_file: {wanted.cert_file}, key_file: {wanted.key_file}, ca_file: {wanted.ca_file}, password_file: {secret}"
+    config.write_text(
+        f"site: noc\nstore: {{url: 'postgresql://{OWNER}@:{world.hub.port}/pantau?host={world.hub.directory}'}}\n"
+        f"hub: {{sites: {{johor: {{url: 'postgresql://{CALLER}@{wanted.host}:{wanted.port}/pantau', {files}}}}}}}\n"
+    )
+    say(world, "johor", tmp=tmp_path, JCM=DOWN)
+
+    def site(*words: str) -> tuple[int, str]:
+        done = CliRunner().invoke(command("site"), [*words, "--config", str(config)])
+        return done.exit_code, done.output
+
+    assert site("add", "johor") == (0, "johor has joined: what it judges is here.\n")
+    assert site("add", "johor") == (0, "johor is there already.\n")
+    code, said = site("check")
+    assert (code, re.sub(r"[\d.,]*\d", "N", said)) == (0, "johor: fresh, beat N s ago, N bytes behind, N errors\n")
+    assert site("rejoin", "johor")[0] == 0
+    code, said = site("add", "muar")
+    assert (code, "no site 'muar' below `hub: sites:` (docs/sites.md); there is johor" in said) == (2, True)
+    world.hub.order("ALTER SUBSCRIPTION pantau_johor DISABLE")
+    code, said = site("check", "johor")
+    assert (code, "the subscription pantau_johor has stopped" in said) == (1, True)
+    secret.write_text("lain-sekali")
+    code, said = site("remove", "johor")
+    assert (code, "it refuses the role's password" in said, "lain-sekali" in said) == (1, True, False)
+    code, said = site("remove", "johor", "--gone")
+    assert (code, "SELECT pg_drop_replication_slot('pantau_noc')" in said) == (0, True)
 
 
 def test_a_name_is_one_sites_alone(world: SiteWorld, tmp_path: Path) -> None:

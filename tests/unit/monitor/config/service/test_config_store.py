@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import trustme
 
 from monitor.store.backend.postgres import PostgresServer
 from tests.unit.monitor.config.ministry import SECRET, Ministry
@@ -91,3 +92,21 @@ def test_what_cannot_be_a_store_is_named_and_no_password_is_shown(
     assert len(problems) == 1
     assert f": store.{problem}" in problems[0]
     assert "rahsia" not in problems[0]
+
+
+def test_a_site_is_reached_by_certificate_and_a_password_that_shows_nowhere(ministry: Ministry) -> None:
+    for name in ("johor.crt", "johor.key"):
+        (ministry.directory / name).touch()
+    trustme.CA().cert_pem.write_to_path(ministry.directory / "ca.crt")
+    url = f"postgresql://pantau_hub@{HOST}/pantau"
+    files = "cert_file: johor.crt, key_file: johor.key, ca_file: ca.crt, password_file: secrets/mail"
+    written = f"url: postgresql://pantau@/noc}}\nhub: {{sites: {{johor: {{url: '{url}', {files}}}}}"
+    settings = with_store(ministry, written).load().accepted().settings
+    assert settings.hub is not None
+    server = settings.hub.sites["johor"].build()
+    arguments = server.arguments()
+    assert (arguments["sslmode"], server.password) == ("verify-full", SECRET)
+    shown = [Path(arguments[each]).name for each in ("sslcert", "sslkey", "sslrootcert")]
+    assert shown == ["johor.crt", "johor.key", "ca.crt"]
+    for text in (repr(server), str(server), repr(settings), str(arguments)):
+        assert SECRET not in text
