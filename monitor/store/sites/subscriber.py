@@ -114,10 +114,10 @@ class Subscriber:
         try:
             self.connection.execute(make)
         except psycopg.Error as error:
-            raise SiteRefusedError(
-                f"the hub's own PostgreSQL cannot subscribe to site {self.site}: {in_words(error)}. It reads cert_file, "
-                "key_file and ca_file itself: may its user (postgres) read them?"
-            ) from None
+            words = in_words(error)
+            if "connect to the publisher" in words:
+                words += ". It reads cert_file, key_file and ca_file itself: may its user (postgres) read them?"
+            raise SiteRefusedError(f"the hub's own PostgreSQL cannot subscribe to site {self.site}: {words}") from None
         try:
             self._see_tables()
             self.connection.execute(sql.SQL("ALTER SUBSCRIPTION {} ENABLE").format(name))

@@ -5,25 +5,28 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import trustme
-from click.testing import CliRunner
+from typer.testing import CliRunner
 
 from alerts.model.notice import Matter
+from monitor.cli.store.site import app
 from monitor.judging.freshness import SiteBeat
-from monitor.cli import command
 from monitor.judging.standing import SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.probing.history import History
 from monitor.store.probing.standings import SiteStandings
+from monitor.store.sites import publisher, subscriber
 from monitor.store.sites.joining import Membership, SiteState, add, check, rejoin, remove
 from monitor.store.sites.link import SiteRefusedError
 from tests.real.sitecluster import CALLER, OWNER, PASSWORD, SiteWorld, site_world
@@ -149,6 +152,28 @@ def test_after_a_cut_the_judgement_arrives_before_the_beat_that_followed_it(worl
     assert seen[-1] == (True, Matter.BOTH)
 
 
+def test_a_site_that_joins_anew_is_never_seen_to_live_before_it_has_said_what_it_knows(
+    world: SiteWorld, tmp_path: Path
+) -> None:
+    say(world, "johor", tmp=tmp_path, JCM=DOWN)
+    add(member(world))
+    world.hub.order(
+        "CREATE FUNCTION lambat() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.5); RETURN new; END'",
+        "CREATE TRIGGER lambat BEFORE INSERT ON standing_johor FOR EACH ROW EXECUTE FUNCTION lambat()",
+        "ALTER TABLE standing_johor ENABLE ALWAYS TRIGGER lambat",
+    )
+    seen = set[tuple[int, int]]()
+    with ThreadPoolExecutor() as pool:
+        joining = pool.submit(rejoin, member(world))
+        while not joining.done():
+            seen.update(world.hub.order("SELECT (SELECT count(*) FROM beat), (SELECT count(*) FROM standing)"))
+        joining.result()
+    world.hub.order("DROP FUNCTION lambat CASCADE")
+    assert hears(world, "johor", "JCM", Matter.BOTH)
+    assert (0, 0) in seen
+    assert (1, 0) not in seen
+
+
 def test_a_row_for_another_site_is_refused_and_stops_that_site_alone(world: SiteWorld, tmp_path: Path) -> None:
     for each in SITES:
         say(world, each, tmp=tmp_path, JCM=WELL)
@@ -267,7 +292,7 @@ def test_the_command_says_what_it_did_how_it_stands_and_what_is_wrong(world: Sit
     say(world, "johor", tmp=tmp_path, JCM=DOWN)
 
     def site(*words: str) -> tuple[int, str]:
-        done = CliRunner().invoke(command("site"), [*words, "--config", str(config)])
+        done = CliRunner().invoke(app, [*words, "--config", str(config)])
         return done.exit_code, done.output
 
     assert site("add", "johor") == (0, "johor has joined: what it judges is here.\n")
@@ -285,6 +310,42 @@ def test_the_command_says_what_it_did_how_it_stands_and_what_is_wrong(world: Sit
     assert (code, "it refuses the role's password" in said, "lain-sekali" in said) == (1, True, False)
     code, said = site("remove", "johor", "--gone")
     assert (code, "SELECT pg_drop_replication_slot('pantau_noc')" in said) == (0, True)
+
+
+def test_versions_that_do_not_go_together_are_told(
+    world: SiteWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say(world, "johor", tmp=tmp_path, JCM=WELL)
+    add(member(world))
+    ((ours,),) = world.hub.order("SELECT version_num FROM alembic_version")
+    for theirs, words in (("0035", "upgrade the site"), ("9999", "upgrade the hub first")):
+        world.sites["johor"].order(f"UPDATE alembic_version SET version_num = '{theirs}'")
+        world.hub.order("UPDATE alembic_version SET version_num = '0036'")
+        assert state(world).troubles == (f"its schema is {theirs}, and the hub's 0036: {words}",)
+    with pytest.raises(SiteRefusedError, match="upgrade the hub first"):
+        rejoin(member(world))
+    for each in (world.hub, world.sites["johor"]):
+        each.order(f"UPDATE alembic_version SET version_num = '{ours}'")
+    for end in (publisher, subscriber):
+        monkeypatch.setattr(end, "_OLDEST", 99)
+    with pytest.raises(SiteRefusedError) as refused:
+        rejoin(member(world))
+    assert re.sub(r"1\d", "N", str(refused.value)).splitlines() == [
+        "the hub's PostgreSQL is version N; 99 or newer is needed there",
+        "site johor: its PostgreSQL is version N; 99 or newer is needed",
+    ]
+
+
+def test_the_hubs_own_server_says_when_it_cannot_read_the_certificate(world: SiteWorld) -> None:
+    wanted = member(world)
+    assert wanted.server.key_file is not None
+    shutil.chown(wanted.server.key_file, "root", "root")
+    with pytest.raises(
+        SiteRefusedError, match=r"cannot subscribe to site johor: .*may its user \(postgres\) read them\?"
+    ):
+        add(wanted)
+    assert world.hub.order("SELECT FROM pg_subscription") == []
+    assert world.sites["johor"].order("SELECT FROM pg_replication_slots") == []
 
 
 def test_a_name_is_one_sites_alone(world: SiteWorld, tmp_path: Path) -> None:
