@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from monitor.store.backend.postgres import PostgresServer
-from monitor.store.sites.joining import Membership, add
+from monitor.store.sites.joining import MemberSite, add
 from pantau_lab.mail import Fault
 from tests.real.sitecluster import CALLER, PASSWORD, SiteWorld, site_world
 from tests.stories.theatre import JCM, Theatre, theatre
@@ -109,7 +109,7 @@ async def nation(directory: Path) -> AsyncIterator[Nation]:
             cert_file=file,
             key_file=file,
         )
-        assert add(Membership(site="johor", server=server, hub="pusat", store=world.store))
+        assert add(MemberSite(site="johor", server=server, hub="pusat", store=world.store))
         places = [directory / name for name in ("pusat", "johor")]
         for place in places:
             place.mkdir()

@@ -20,7 +20,7 @@ from monitor.config.files.secret import Vault
 from monitor.config.model.settings import Settings
 from monitor.config.service.hub import HubSettings
 from monitor.store.sites import joining
-from monitor.store.sites.joining import Membership, SiteState
+from monitor.store.sites.joining import MemberSite, SiteState
 from monitor.store.sites.link import SiteRefusedError
 
 app = typer.Typer(help="Other sites that probe: let one join this hub, look how it stands, let it leave.")
@@ -112,7 +112,7 @@ def _show(state: SiteState) -> None:
         typer.echo(f"  advice: {state.advice}")
 
 
-def _members(config: Path, name: str | None) -> Sequence[Membership]:
+def _members(config: Path, name: str | None) -> Sequence[MemberSite]:
     """Return the sites that are configured, or the one that is called *name*; end the command where there is none."""
     hub, store = _hub(config), store_server(config)
     if store is None:
@@ -123,7 +123,7 @@ def _members(config: Path, name: str | None) -> Sequence[Membership]:
         there = f"; there is {', '.join(hub.sites)}" if hub.sites else ""
         fail(f"{config} has {what} below `hub: sites:` (docs/sites.md){there}", 2)
     own = read_document(config).data.get("site", Settings.model_fields["site"].default)
-    return [Membership(site=key, server=each.build(), hub=str(own), store=store) for key, each in sorted(known.items())]
+    return [MemberSite(site=key, server=each.build(), hub=str(own), store=store) for key, each in sorted(known.items())]
 
 
 def _hub(config: Path) -> HubSettings:

@@ -13,7 +13,7 @@ from monitor.store.sites.link import SiteRefusedError, dialled
 from monitor.store.sites.publisher import Publisher, slot_of
 from monitor.store.sites.subscriber import Subscriber, subscription_of
 
-__all__ = ["Membership", "SiteState", "add", "check", "rejoin", "remove", "slot_of"]
+__all__ = ["MemberSite", "SiteState", "add", "check", "rejoin", "remove", "slot_of"]
 
 #: In seconds, for what a site has said anew to be heard.
 _PATIENCE = 15.0
@@ -22,7 +22,7 @@ APART = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Membership:
+class MemberSite:
     """A site, as the hub's settings have it."""
 
     site: str
@@ -49,7 +49,7 @@ class SiteState:
     advice: str | None = None
 
 
-def add(member: Membership) -> bool:
+def add(member: MemberSite) -> bool:
     """Let a site join; return whether it did, and had not before. Raise `SiteRefusedError`."""
     with _ends(member) as (hub, site):
         if hub.subscription() is not None:
@@ -64,14 +64,14 @@ def add(member: Membership) -> bool:
     return True
 
 
-def rejoin(member: Membership) -> None:
+def rejoin(member: MemberSite) -> None:
     """Let a site join anew, whatever is left of before: all that it says is said again. Raise `SiteRefusedError`."""
     with _ends(member) as (hub, site):
         hub.unsubscribe()
         _join(member, hub, site)
 
 
-def remove(member: Membership, *, gone: bool) -> None:
+def remove(member: MemberSite, *, gone: bool) -> None:
     """Let nothing of a site be left at the hub; *gone*: nor be asked for at the site. Raise `SiteRefusedError`."""
     with dialled(member.store, "the hub's store") as connection:
         hub = Subscriber(connection, member.site, member.hub)
@@ -82,7 +82,7 @@ def remove(member: Membership, *, gone: bool) -> None:
         hub.forget()
 
 
-def check(member: Membership, fresh_for: timedelta) -> SiteState:
+def check(member: MemberSite, fresh_for: timedelta) -> SiteState:
     """Look at both ends. Raise `SiteRefusedError` when the hub's own store cannot be asked."""
     troubles: list[str] = []
     behind, advice = None, None
@@ -153,7 +153,7 @@ def _schemas(hub: Subscriber, site: Publisher) -> str | None:
 
 
 @contextmanager
-def _ends(member: Membership) -> Iterator[tuple[Subscriber, Publisher]]:
+def _ends(member: MemberSite) -> Iterator[tuple[Subscriber, Publisher]]:
     """Connect to both ends, if they can be what they are to be. Raise `SiteRefusedError`."""
     with (
         dialled(member.store, "the hub's store") as ours,
@@ -176,7 +176,7 @@ def _see_slot(site: Publisher) -> None:
         )
 
 
-def _join(member: Membership, hub: Subscriber, site: Publisher) -> None:
+def _join(member: MemberSite, hub: Subscriber, site: Publisher) -> None:
     site.publish()
     # Of an attempt that was broken off, or of before: what it kept is not of use to anybody.
     site.drop_slot()

@@ -27,7 +27,7 @@ from monitor.store.backend.postgres import PostgresServer
 from monitor.store.probing.history import History
 from monitor.store.probing.standings import SiteStandings
 from monitor.store.sites import publisher, subscriber
-from monitor.store.sites.joining import Membership, SiteState, add, check, rejoin, remove
+from monitor.store.sites.joining import MemberSite, SiteState, add, check, rejoin, remove
 from monitor.store.sites.link import SiteRefusedError
 from tests.real.sitecluster import CALLER, OWNER, PASSWORD, SiteWorld, site_world
 from tests.unit.alerts.people import MINUTE, T0
@@ -59,7 +59,7 @@ def afresh(world: SiteWorld) -> Iterator[None]:
     world.hub.order("TRUNCATE standing, beat")
 
 
-def member(world: SiteWorld, site: str = "johor", *, certificate: Path | None = None) -> Membership:
+def member(world: SiteWorld, site: str = "johor", *, certificate: Path | None = None) -> MemberSite:
     cluster = world.sites[site]
     file = certificate or cluster.certificate()
     server = PostgresServer(
@@ -73,7 +73,7 @@ def member(world: SiteWorld, site: str = "johor", *, certificate: Path | None = 
         cert_file=file,
         key_file=file,
     )
-    return Membership(site=site, server=server, hub="noc", store=world.store)
+    return MemberSite(site=site, server=server, hub="noc", store=world.store)
 
 
 def say(world: SiteWorld, site: str, *, tmp: Path, **levels: SiteStanding) -> None:
