@@ -84,7 +84,6 @@ class Cluster(Postgres):
 
     def said(self) -> str:
         """Return its log."""
-        # What a row held that was refused stands in it, in whatever form it came.
         return (self.directory / "log").read_text(errors="replace")
 
 

@@ -95,6 +95,8 @@ def check(member: MemberSite, fresh_for: timedelta) -> SiteState:
             with dialled(member.server, f"site {member.site}") as there:
                 site = Publisher(there, member.site, member.hub)
                 troubles += _troubles(hub, site, now)
+                # Beats bear the site's time, which may be another.
+                beat, now = hub.beat(), site.now()
                 slot, advice = site.slot(), site.advice()
                 behind = None if slot is None or slot.is_lost else slot.behind
         except SiteRefusedError as refused:
@@ -181,7 +183,9 @@ def _join(member: MemberSite, hub: Subscriber, site: Publisher) -> None:
     # Of an attempt that was broken off, or of before: what it kept is not of use to anybody.
     site.drop_slot()
     hub.make_room()
+    site.make_slot()
     try:
+        hub.try_out(member.server)
         hub.subscribe(member.server)
     except BaseException:
         site.drop_slot()

@@ -151,6 +151,10 @@ class Publisher:
             return None
         return Slot(is_read=found.active, is_lost=found.wal_status == "lost", behind=found.behind or 0)
 
+    def make_slot(self) -> None:
+        """Keep from now on what is said for the hub."""
+        self.connection.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [slot_of(self.hub)])
+
     def drop_slot(self) -> None:
         """Keep nothing for the hub any more; whoever reads it is sent away."""
         name, until = slot_of(self.hub), time.monotonic() + _PATIENCE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import LiteralString
 
 import psycopg
 from psycopg import sql
@@ -102,28 +103,51 @@ class Subscriber:
         empty_parts(self.connection, self.site)
         self.connection.execute("RESET ROLE")
 
-    def subscribe(self, server: PostgresServer) -> None:
-        """Begin to listen to the site, of which a slot is made there. Raise `SiteRefusedError`."""
-        name = sql.Identifier(subscription_of(self.site))
-        # What was said before is said anew by the site (`Publisher.say_anew`); a copy beside the stream would let a beat come
-        # before what it is to come after. A row that is refused stops it, so that somebody looks.
-        make = sql.SQL(
-            "CREATE SUBSCRIPTION {} CONNECTION {} PUBLICATION {} WITH"
-            " (slot_name = {}, enabled = false, copy_data = false, disable_on_error = true, synchronous_commit = 'on')"
-        ).format(name, conninfo(server), sql.Identifier(PUBLICATION), sql.Literal(slot_of(self.hub)))
+    def try_out(self, server: PostgresServer) -> None:
+        """See that the hub's own server reaches the site, by dropping the slot there. Raise `SiteRefusedError`.
+
+        A statement that fails is written into the server's log, and what makes a subscription holds the password. So one is
+        made first without connecting, and what connects is that it is dropped.
+        """
+        self._make(server, "connect = false")
         try:
-            self.connection.execute(make)
+            self._of_it("DROP SUBSCRIPTION {}")
         except psycopg.Error as error:
             words = in_words(error)
-            if "connect to the publisher" in words:
+            if "connect to publisher" in words:
                 words += ". It reads cert_file, key_file and ca_file itself: may its user (postgres) read them?"
-            raise SiteRefusedError(f"the hub's own PostgreSQL cannot subscribe to site {self.site}: {words}") from None
+            self.unsubscribe()
+            raise SiteRefusedError(f"the hub's own PostgreSQL cannot reach site {self.site}: {words}") from None
+
+    def subscribe(self, server: PostgresServer) -> None:
+        """Begin to listen to the site, of which a slot is made there. Raise `SiteRefusedError`."""
+        # What was said before is said anew by the site (`Publisher.say_anew`); a copy beside the stream would let a beat come
+        # before what it is to come after.
+        self._make(server, "enabled = false, copy_data = false")
         try:
             self._see_tables()
-            self.connection.execute(sql.SQL("ALTER SUBSCRIPTION {} ENABLE").format(name))
+            self._of_it("ALTER SUBSCRIPTION {} ENABLE")
         except BaseException:
             self.unsubscribe()
             raise
+
+    def _make(self, server: PostgresServer, how: LiteralString) -> None:
+        # A row that is refused stops it, so that somebody looks.
+        self.connection.execute(
+            sql.SQL(
+                "CREATE SUBSCRIPTION {} CONNECTION {} PUBLICATION {} WITH"
+                " (slot_name = {}, disable_on_error = true, synchronous_commit = 'on', {})"
+            ).format(
+                sql.Identifier(subscription_of(self.site)),
+                conninfo(server),
+                sql.Identifier(PUBLICATION),
+                sql.Literal(slot_of(self.hub)),
+                sql.SQL(how),
+            )
+        )
+
+    def _of_it(self, statement: LiteralString) -> None:
+        self.connection.execute(sql.SQL(statement).format(sql.Identifier(subscription_of(self.site))))
 
     def _see_tables(self) -> None:
         """Raise `SiteRefusedError` when what the site publishes is not just its own: it would be written here."""
@@ -140,12 +164,9 @@ class Subscriber:
         """Listen to the site no more. Its slot is left to it: it may not be reached."""
         if self.subscription() is None:
             return
-        for statement in (
-            "ALTER SUBSCRIPTION {} DISABLE",
-            "ALTER SUBSCRIPTION {} SET (slot_name = NONE)",
-            "DROP SUBSCRIPTION {}",
-        ):
-            self.connection.execute(sql.SQL(statement).format(sql.Identifier(subscription_of(self.site))))
+        self._of_it("ALTER SUBSCRIPTION {} DISABLE")
+        self._of_it("ALTER SUBSCRIPTION {} SET (slot_name = NONE)")
+        self._of_it("DROP SUBSCRIPTION {}")
 
     def forget(self) -> None:
         """Leave nothing of what the site has said."""

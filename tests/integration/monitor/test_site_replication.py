@@ -124,6 +124,8 @@ def test_what_a_site_says_is_at_the_hub_within_a_second_and_so_is_what_it_said_b
     assert until(lambda: hears(world, "johor", "JCM", Matter.BOTH)) < 1
     found = state(world)
     assert (found.is_fresh, found.troubles, found.errors) == (True, (), 0)
+    assert found.beat_age is not None
+    assert timedelta(0) < found.beat_age < FRESH_FOR
     assert not add(member(world)), "it is there already"
 
 
@@ -340,9 +342,7 @@ def test_the_hubs_own_server_says_when_it_cannot_read_the_certificate(world: Sit
     wanted = member(world)
     assert wanted.server.key_file is not None
     shutil.chown(wanted.server.key_file, "root", "root")
-    with pytest.raises(
-        SiteRefusedError, match=r"cannot subscribe to site johor: .*may its user \(postgres\) read them\?"
-    ):
+    with pytest.raises(SiteRefusedError, match=r"cannot reach site johor: .*may its user \(postgres\) read them\?"):
         add(wanted)
     assert world.hub.order("SELECT FROM pg_subscription") == []
     assert world.sites["johor"].order("SELECT FROM pg_replication_slots") == []
