@@ -374,9 +374,12 @@ def _stored(settings: Settings, findings: Findings) -> Sequence[AgencySource]:
     latest = (each.document for each in read_documents(settings.state, server).values())
     written = [each for each in latest if each is not None]
     if not written:
-        # A service that watches nothing would look healthy for ever.
+        # It is not healthy while it watches nothing, and says so; the first agency is added in the portal, or before the start.
+        note = findings["agencies"].warning if settings.officers_write else findings["agencies"].error
         instead = "the same, after `pantau apply DIRECTORY` with the agency files"
-        findings["agencies"].error("the store holds no agency", instead)
+        if settings.officers_write:
+            instead += ", or add the first in the portal (/agencies)"
+        note("the store holds no agency", instead)
     return [stored_source(each) for each in written]
 
 

@@ -10,20 +10,23 @@ from pathlib import Path
 import httpx
 import pytest
 
+from monitor.config.files.problem import Severity
+from monitor.config.loading import load
 from monitor.model.document import Pen, WrittenDocument, digest_of
 from monitor.runtime.place import CONTROL_SOCKET
 from monitor.store.backend.database import Database
 from monitor.store.upkeep.documents import Documents, read_documents
 from pantau_lab.serving import claimed
 from tests.integration.watching import agency, laid_out, service
+from tests.stories.theatre import lay_store
 from tests.unit.alerts.people import T0
 
 JCM = "/api/v1/agencies/JCM/document"
 
 
 @asynccontextmanager
-async def running(place: Path) -> AsyncIterator[httpx.AsyncClient]:
-    """Run the service with a portal; yield a program with an administrator's token."""
+async def running(place: Path, *codes: str) -> AsyncIterator[httpx.AsyncClient]:
+    """Run the service of these agencies with a portal; yield a program with an administrator's token."""
     with claimed(1) as [port]:
         settings = laid_out(place) / "pantau.yaml"
         text = settings.read_text().replace(
@@ -31,7 +34,7 @@ async def running(place: Path) -> AsyncIterator[httpx.AsyncClient]:
         )
         settings.write_text(text)
         async with Database.open(place / "state") as database:
-            wanted = [WrittenDocument(agency=c, name=f"{c.lower()}.yaml", text=agency(c)) for c in ("JCM", "MDC")]
+            wanted = [WrittenDocument(agency=c, name=f"{c.lower()}.yaml", text=agency(c)) for c in codes]
             await Documents(database).write({}, wanted, [], pen=Pen.FILES, by="Siti", now=T0)
         async with service(place):
             secret = await token(place, "admin")
@@ -53,8 +56,25 @@ def stored(place: Path) -> dict[str, str | None]:
 
 @pytest.fixture
 async def web(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    async with running(tmp_path) as opened:
+    async with running(tmp_path, "JCM", "MDC") as opened:
         yield opened
+
+
+async def test_a_service_begins_without_an_agency_and_the_first_comes_over_the_portal(tmp_path: Path) -> None:
+    async with running(tmp_path) as web:
+        assert (await web.get("/api/v1/agencies")).json() == []
+        written = await web.put(JCM, content=agency("JCM"), headers={"If-None-Match": "*"})
+        assert written.status_code == 200, written.text
+        assert [each["agency"] for each in (await web.get("/api/v1/agencies")).json()] == ["JCM"]
+
+
+def test_where_nobody_can_add_one_a_store_without_an_agency_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(mode=0o700)
+    lay_store(tmp_path / "state")
+    settings = laid_out(tmp_path) / "pantau.yaml"
+    assert [p.key for p in load(settings, {}).problems if p.severity is Severity.ERROR] == ["agencies"]
+    settings.write_text(settings.read_text() + "portal: {}\n")
+    assert [p.severity for p in load(settings, {}).problems if p.key == "agencies"] == [Severity.WARNING]
 
 
 async def test_a_document_is_read_and_written_over_the_version_that_was_seen(
@@ -180,7 +200,7 @@ async def test_an_officer_is_told_nothing_of_another_agency(web: httpx.AsyncClie
 
 
 async def test_where_agencies_are_files_nothing_is_read_or_written_here(tmp_path: Path) -> None:
-    async with running(tmp_path) as web:
+    async with running(tmp_path, "JCM", "MDC") as web:
         settings = tmp_path / "pantau.yaml"
         settings.write_text(settings.read_text().replace("agencies: in the store", "agencies: agencies"))
         assert (await web.post("/-/reload")).status_code == 200
