@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import ssl
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -22,6 +23,7 @@ from monitor.config.agency.route import RouteDirection
 from monitor.config.fields.trust import NoTrust, Trust
 from monitor.config.files.document import ENDINGS, Document, agency_files, document_of, read_document
 from monitor.config.files.findings import Findings
+from monitor.config.files.problem import Path as KeyPath
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.files.secret import SecretSighting, TypedSecret, Vault
 from monitor.config.files.section import IN_THE_STORE
@@ -37,16 +39,18 @@ from monitor.config.review import (
     read_settings,
     with_environment,
 )
-from monitor.config.sense.capacity import check_storage, check_timetable, spread_of
-from monitor.config.sense.duplicate import Claim, Uniques, check_shared_domains
-from monitor.config.sense.independence import check_neighbours
+from monitor.config.sense.capacity import Workload, check_storage, check_timetable, spread_of, workloads
+from monitor.config.sense.duplicate import Claim, Claims, Uniques, check_shared_domains
+from monitor.config.sense.independence import check_neighbours, references_near
 from monitor.config.sense.outlook import check_outlook
 from monitor.config.sense.reach import check_rotas_used
 from monitor.config.sense.texts import check_texts, read_texts
 from monitor.config.service.drill import check_drilled, check_room
 from monitor.config.service.gateway import gateway_kinds
 from monitor.config.service.mail_provider import build_mail_providers
-from monitor.model.document import WrittenDocument
+from monitor.model.document import DocumentVersion, WrittenDocument
+from monitor.model.mail_provider import MailProviders
+from monitor.model.pool import Spread
 from monitor.model.said import said
 from monitor.runtime.kinds import check_kinds
 from monitor.store.upkeep.apart import DocumentsAwayError
@@ -62,10 +66,13 @@ class Filed:
     #: Of reading it: the file itself, and the secrets that it names.
     agency: Agency | None
     read: Findings
-    secrets: Sequence[SecretSighting]
+    secrets: MutableSequence[SecretSighting]
     #: Of checking it by itself: what the settings provide, and the authorities that it names.
     checked: Findings
-    claims: Sequence[Claim] = ()
+    claims: Claims = field(default_factory=Claims)
+    #: Which mailboxes of references would fail together with it, of these references.
+    near: frozenset[KeyPath] = frozenset()
+    near_of: object = None
     provision: Provision | None = None
     authorities: Mapping[Path | None, ssl.SSLContext | str] = field(default_factory=dict)
     #: Of its SMS: the wording.
@@ -100,10 +107,16 @@ class Memory:
     #: The same objects for as long as they say the same.
     provision: Provision = field(default_factory=Provision)
     wording: Wording | None = None
+    references: object = None
+    providers: tuple[MailProviders, Spread] | None = None
+    #: What the routes of each agency come to with these.
+    loads: Mapping[str, Workload] = field(default_factory=dict, repr=False)
     #: Every SMS in that wording, as far as offices are alike: a fifth of a reading, and the same until the wording changes.
     texts: WorstCase | None = None
     #: The agencies at work: a mailbox that has not changed stays the one that is in use, with its access token.
     in_force: Registry | None = None
+    #: The documents of the store as last read, by agency, to be asked for: those are not read again that are the latest still.
+    versions: Callable[[], Mapping[str, DocumentVersion]] = dict
     #: What people have typed in the portal, as far as documents name it.
     typed: ReadSecrets = field(default_factory=dict, repr=False)
     #: Which refresh token follows one of those; `None`: that is known in memory only.
@@ -122,6 +135,20 @@ class Memory:
         if wording is not None and wording != self.wording:
             self.wording, self.texts = wording, None
         return None if wording is None else self.wording
+
+    def workloads(self, registry: Registry, mail_providers: MailProviders, spread: Spread) -> Mapping[str, Workload]:
+        """Return what the routes of each agency come to, reckoned up for those that are new."""
+        if (mail_providers, spread) != self.providers:
+            self.providers, self.loads = (mail_providers, spread), {}
+        self.loads = workloads(registry, mail_providers, spread, self.loads)
+        return self.loads
+
+    def same_references(self, settings: Settings) -> object:
+        """Return what is the same object for as long as references are the same, and of them those that are in use."""
+        references = (settings.references, settings.references_in_use, settings.official_suffixes)
+        if references != self.references:
+            self.references = references
+        return self.references
 
     def worst_case(self, wording: Wording) -> WorstCase:
         """Return every SMS in a wording that `same_wording` returned last."""
@@ -270,13 +297,13 @@ def _load(
     provision = memory.same_provision(provision_of(settings, findings))
     if settings is not None:
         check_settings(settings, provision, findings, claims, memory.trust)
-        uniques.settle(claims, findings)
+        uniques.settle(Claims(claims, findings), findings)
     settings, days = _with_gazette(settings, vault, findings)
 
     away = None
     if documents is None:
         try:
-            documents = _sources(path, settings, findings)
+            documents = _sources(path, settings, findings, memory)
         except DocumentsAwayError as error:
             findings["agencies"].error(str(error), "the same, once it can be read again")
             away, documents = error, ()
@@ -305,9 +332,10 @@ def _load(
     )
     found_in = {agency.agency: each for agency, each in zip(agencies, others, strict=True)}
     providers, spread = build_mail_providers(settings.providers), spread_of(settings)
-    check_timetable(registry, providers, {"": findings, **found_in}, spread)
+    loads = memory.workloads(registry, providers, spread)
+    check_timetable(loads, providers, {"": findings, **found_in}, spread)
     check_shared_domains(registry.agencies, found_in)
-    check_neighbours(settings, registry.agencies, findings)
+    check_neighbours(settings, _near_to(filed, settings, memory), findings)
     check_rotas_used(settings, registry.agencies, {"": findings, **found_in})
     _check_vigil(settings, agencies, wording, findings)
     loaded = _loaded((findings, *others, *days), environ)
@@ -362,16 +390,16 @@ def _loaded(findings: tuple[Findings, ...], environ: Mapping[str, str]) -> Loade
     )
 
 
-def _sources(path: Path, settings: Settings | None, findings: Findings) -> Sequence[AgencySource]:
+def _sources(path: Path, settings: Settings | None, findings: Findings, memory: Memory) -> Sequence[AgencySource]:
     if settings is not None and settings.agencies == IN_THE_STORE and not findings["agencies"].is_broken:
-        return _stored(settings, findings)
+        return _stored(settings, findings, memory)
     files = _agency_files(path, settings, findings)
     return [AgencySource(called=str(file), name=file.name, file=file) for file in files]
 
 
-def _stored(settings: Settings, findings: Findings) -> Sequence[AgencySource]:
+def _stored(settings: Settings, findings: Findings, memory: Memory) -> Sequence[AgencySource]:
     server = None if settings.store is None else settings.store.build()
-    latest = (each.document for each in read_documents(settings.state, server).values())
+    latest = (each.document for each in read_documents(settings.state, server, memory.versions()).values())
     written = [each for each in latest if each is not None]
     if not written:
         # It is not healthy while it watches nothing, and says so; the first agency is added in the portal, or before the start.
@@ -388,6 +416,7 @@ def stored_source(document: WrittenDocument) -> AgencySource:
     return AgencySource(called=called_in_store(document.agency), name=document.name, text=document.text)
 
 
+@lru_cache(maxsize=16_384)
 def called_in_store(agency: str) -> str:
     """Return what problems call an agency's document of the store."""
     return said("{agency} in the store", agency=agency)
@@ -467,7 +496,18 @@ def _check_agency(filed: Filed, provision: Provision, trust: Trust) -> None:
         files = {box.ca_file for box in boxes} | {box.login.oauth.ca_file for box in boxes if box.login.oauth}
         filed.authorities = {file: authority(trust, file) for file in files}
     filed.read.document = findings.document = findings.document.shelved()
-    filed.checked, filed.claims, filed.provision = findings, claims, provision
+    filed.checked, filed.claims, filed.provision = findings, Claims(claims, findings), provision
+
+
+def _near_to(filed: Sequence[Filed], settings: Settings, memory: Memory) -> Mapping[str, frozenset[KeyPath]]:
+    """Return for each agency which mailboxes of references would fail together with it."""
+    references, found = memory.same_references(settings), {}
+    for each in filed:
+        if each.agency is not None:
+            if each.near_of is not references:
+                each.near, each.near_of = references_near(each.agency, settings), references
+            found[each.agency.agency] = each.near
+    return found
 
 
 def _check_texts(

@@ -40,9 +40,14 @@ def floods(routes: Iterable[WatchedRoute], mail_providers: MailProviders, spread
     """Return the reference mailboxes to which the runs of *routes* would send too much."""
     by_recipient: dict[str, list[WatchedRoute]] = {}
     for route in routes:
-        if route.direction in (Direction.OUTBOUND, Direction.CONTROL) or route.forwarded:
+        if comes_to_us(route):
             by_recipient.setdefault(route.route.recipient.name, []).append(route)
     return [found for each in by_recipient.values() if (found := _flood(each, mail_providers, spread)) is not None]
+
+
+def comes_to_us(route: WatchedRoute) -> bool:
+    """Whether what is sent on a route arrives in a reference mailbox."""
+    return route.direction in (Direction.OUTBOUND, Direction.CONTROL) or route.forwarded
 
 
 def _flood(routes: Sequence[WatchedRoute], mail_providers: MailProviders, spread: Spread) -> Flood | None:

@@ -86,6 +86,7 @@ class Reloader:
         #: Gateways that are not in use any more.
         self.retirement = Retirement()
         self._memory = memory
+        memory.versions = lambda: documents.known
         self._manager = manager
         #: What is only read at the start is as this one says.
         self._started_with: Configuration

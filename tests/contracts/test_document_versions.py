@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -186,6 +186,26 @@ async def test_they_are_read_without_the_store_being_opened_while_it_is_in_use_a
         there = await Documents(database).latest()
         assert await asyncio.to_thread(read_documents, tmp_path, server) == there
     assert await asyncio.to_thread(read_documents, tmp_path, server) == there
+
+
+async def test_what_was_read_before_and_is_the_latest_still_is_not_read_again(
+    open_database: Open, server: PostgresServer | None, tmp_path: Path
+) -> None:
+    async with open_database() as database:
+        documents = Documents(database)
+        await write(documents, written("JCM"), written("MDC"))
+        known = await documents.latest()
+
+        async def read() -> Mapping[str, DocumentVersion]:
+            return await asyncio.to_thread(read_documents, tmp_path, server, known)
+
+        found = await read()
+        assert found == known
+        assert found["JCM"] is known["JCM"]
+        await write(documents, written("JCM", "second"), written("JAS"), gone=("MDC",))
+        found = await read()
+        assert found == await asyncio.to_thread(read_documents, tmp_path, server)
+        assert (found["JCM"].text, found["MDC"].text, "JAS" in found) == ("second", None, True)
 
 
 def test_a_store_that_is_not_there_or_of_before_has_none(server: PostgresServer | None, tmp_path: Path) -> None:

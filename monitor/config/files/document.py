@@ -132,9 +132,9 @@ def text_of(octets: bytes) -> str:
 
 def document_of(text: str, name: str, known: Document | None = None) -> Document:
     """Read *text* as a file of it is read. *known* is returned when it holds the same."""
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    if known is not None and known.digest == digest:
+    if known is not None and known.digest and known.text == text:
         return known
+    digest = hashlib.sha256(text.encode()).hexdigest()
     return replace(parse_document(text, name), digest=digest, text=text)
 
 

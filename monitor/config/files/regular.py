@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
+import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from monitor.model.said import said
+
+#: Two changes of a file within one tick of a clock may leave the same times; some file systems count whole seconds, or two.
+TICK: Final = 3 * 10**9
 
 
 class NotRegular(ValueError):
@@ -26,6 +32,38 @@ def read_regular(file: Path, at_most: int) -> bytes:
     if len(octets) > at_most:
         raise NotRegular(said("is larger than {size} KiB", size=at_most // 1024))
     return octets
+
+
+@dataclass(frozen=True, slots=True)
+class FileStamp:
+    """How a file stood before it was read. For as long as it stands so, it holds what was read, and whoever may read it may."""
+
+    file: str
+    #: Which file it is, whose, who may do what with it, how large it is, and when it and what is said of it last changed.
+    marks: tuple[int, ...]
+
+    @classmethod
+    def of(cls, file: Path, now: int | None = None) -> FileStamp | None:
+        """Look at *file*; `None` when it is not there, or has changed so lately that the next change might not show.
+
+        *now*: in nanoseconds; default: by the clock.
+        """
+        name, now = str(file), time.time_ns() if now is None else now
+        marks = _marks(name)
+        # Nobody can set the time of a change (the last of the marks) but by changing the clock.
+        return cls(name, marks) if marks is not None and now - marks[-1] > TICK else None
+
+    def holds(self) -> bool:
+        """Whether the file stands as it did."""
+        return _marks(self.file) == self.marks
+
+
+def _marks(name: str) -> tuple[int, ...] | None:
+    try:
+        at = os.stat(name)  # noqa: PTH116 - thousands at once, and a path of its own for each takes three times as long
+    except (OSError, ValueError):
+        return None
+    return at.st_dev, at.st_ino, at.st_mode, at.st_uid, at.st_gid, at.st_size, at.st_mtime_ns, at.st_ctime_ns
 
 
 def _at_once(name: str, flags: int) -> int:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableSequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
 
 from pydantic import SecretStr
 
-from monitor.config.files.regular import NotRegular, may_be_path, read_regular, why
+from monitor.config.files.regular import FileStamp, NotRegular, may_be_path, read_regular, why
 from monitor.model.said import said
 
 #: A token may have some KiB, and a line end.
@@ -84,6 +84,8 @@ class SecretSighting:
     found: SecretStr | _Absent = field(repr=False)
     #: What every user of this machine can do with the file: "read", "change".
     others_can: tuple[str, ...] = ()
+    #: How the file stood: while it stands so, it need not be read.
+    stamp: FileStamp | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,9 +105,16 @@ class Vault:
         """Return one that sees the same, and notes for itself what it has seen."""
         return Vault(directory=self.directory, environ=self.environ, typed=self.typed)
 
-    def still_sees(self, sightings: Iterable[SecretSighting]) -> bool:
-        """Whether all is there as it was."""
-        return all(self._look(each.source, each.name) == each for each in sightings)
+    def still_sees(self, sightings: MutableSequence[SecretSighting]) -> bool:
+        """Whether all is there as it was. Where a file had to be read for that, its sighting is noted anew."""
+        for number, each in enumerate(sightings):
+            if each.stamp is not None and each.stamp.holds():
+                continue
+            seen = self._look(each.source, each.name)
+            if seen != each:
+                return False
+            sightings[number] = seen
+        return True
 
     def from_file(self, name: str) -> SecretStr:
         """Return what the file holds without its last newline. Raise `NoSecret`."""
@@ -143,7 +152,9 @@ class Vault:
 
     def _look(self, source: _Source, name: str) -> SecretSighting:
         if source is _Source.FILE:
-            return SecretSighting(source, name, self._in_file(name), self.others_can(name))
+            # Before it is read: what changes meanwhile shows the next time.
+            stamp = FileStamp.of(self.directory / name)
+            return SecretSighting(source, name, self._in_file(name), self.others_can(name), stamp)
         if source is _Source.STORE:
             found = _Absent("nothing here may name it") if self.typed is None else self.typed(name)
             return SecretSighting(source, name, found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from zoneinfo import ZoneInfo
 
 from pydantic import Field
@@ -138,18 +139,21 @@ class Registry:
     at_rest: tuple[Mailbox, ...] = field(default=(), repr=False)
     #: What the settings say that the routes of every agency follow from.
     ground: tuple[object, ...] = field(default=(), repr=False)
-    _by_agency: Mapping[str, tuple[WatchedRoute, ...]] = field(init=False, repr=False, compare=False)
+    #: The routes by agency, if whoever makes it has them so.
+    by_agency: Mapping[str, tuple[WatchedRoute, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Sort the routes: there are thousands, and an agency's are asked for by each."""
+        if self.by_agency:
+            return
         routes: dict[str, list[WatchedRoute]] = {}
         for route in self.routes:
             routes.setdefault(route.agency, []).append(route)
-        object.__setattr__(self, "_by_agency", {agency: tuple(each) for agency, each in routes.items()})
+        object.__setattr__(self, "by_agency", {agency: tuple(each) for agency, each in routes.items()})
 
     def routes_of(self, agency: str) -> tuple[WatchedRoute, ...]:
-        """Return the routes of one agency; of "" the control routes."""
-        return self._by_agency.get(agency, ())
+        """Return the routes of one agency; of "" the control routes. Those that have not changed are the same tuple."""
+        return self.by_agency.get(agency, ())
 
 
 class _Fitter:
@@ -200,7 +204,7 @@ def build_registry(
     ground = (references, settings.probing, settings.maintenance, settings.time_zone)
     same_ground = ground == in_force.ground
     everywhere = build_maintenance(settings.maintenance, settings.time_zone)
-    routes: list[WatchedRoute] = []
+    routes: dict[str, tuple[WatchedRoute, ...]] = {}
     for code, agency in agencies.items():
         mailboxes = {key: fitter.fit(f"{code}/{key}", mailbox) for key, mailbox in agency.mailboxes.items()}
         if (
@@ -208,21 +212,26 @@ def build_registry(
             and agency is in_force.agencies.get(code)
             and fitter.has_kept(f"{code}/{key}" for key in mailboxes)
         ):
-            routes += in_force.routes_of(code)
+            routes[code] = in_force.routes_of(code)
             continue
         zone = agency.time_zone or settings.time_zone
         probing = agency.probing.over(settings.probing).build(
             zone, (*everywhere, *build_maintenance(agency.maintenance, zone))
         )
-        routes += [_watched(code, leg, mailboxes, references, probing) for leg in agency.legs(ours)]
+        routes[code] = tuple(_watched(code, leg, mailboxes, references, probing) for leg in agency.legs(ours))
     probing = settings.probing.build(settings.time_zone, everywhere)
-    routes += [_watched("", leg, {}, references, probing) for leg in control_legs(ours)]
+    routes[""] = tuple(_watched("", leg, {}, references, probing) for leg in control_legs(ours))
     others = [
         mailbox.build(name, trust, settings.bounds, rotations)
         for name, mailbox in at_rest(settings.references, settings.process_name)
     ]
     return Registry(
-        agencies=dict(agencies), routes=tuple(routes), mailboxes=fitter.made, at_rest=tuple(others), ground=ground
+        agencies=dict(agencies),
+        routes=tuple(chain.from_iterable(routes.values())),
+        mailboxes=fitter.made,
+        at_rest=tuple(others),
+        ground=ground,
+        by_agency=routes,
     )
 
 

@@ -14,9 +14,9 @@ from monitor.config.model.reference import pools
 from monitor.config.model.registry import Registry
 from monitor.config.model.settings import Settings
 from monitor.model.budget import Overdraft, overdrafts
-from monitor.model.inflow import Flood, floods
+from monitor.model.inflow import Flood, comes_to_us, floods
 from monitor.model.mail_provider import MailProviders
-from monitor.model.pool import ALONE, Spread
+from monitor.model.pool import Spread
 from monitor.model.route import WatchedRoute
 from monitor.model.said import said
 from monitor.store.probing.retention import Keep
@@ -33,22 +33,74 @@ def spread_of(settings: Settings, sites: int = 1) -> Spread:
     return Spread(sites=sites, pools={} if settings.store is None else pools(settings.references))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """What the routes of one agency come to, or those of our own. It is the same for as long as these are."""
+
+    routes: tuple[WatchedRoute, ...]
+    #: Whether there is no time at which they are probed.
+    is_closed: bool
+    #: The accounts of its own that would send too much.
+    overdrafts: tuple[Overdraft, ...]
+    #: The routes on which an account of ours sends that has a limit: what these come to depends on all agencies.
+    shared: tuple[WatchedRoute, ...]
+    #: Those on which a mailbox of ours receives that has a limit: the same.
+    received: tuple[WatchedRoute, ...]
+
+    @classmethod
+    def of(cls, code: str, routes: tuple[WatchedRoute, ...], mail_providers: MailProviders, spread: Spread) -> Workload:
+        """Reckon up the *routes* of the agency with this code; of "" the control routes."""
+        # All routes of an agency have the same hours.
+        is_closed = bool(routes) and routes[0].probing.hours.opens(_SOME_DAY) is None
+        probed = () if is_closed else routes
+        own = [route for route in probed if route.route.sender.name.startswith(f"{code}/")]
+        ours = [route for route in probed if not route.route.sender.name.startswith(f"{code}/")]
+        return cls(
+            routes=routes,
+            is_closed=is_closed,
+            overdrafts=tuple(overdrafts(own, mail_providers, spread)),
+            shared=tuple(route for route in ours if mail_providers.of(route.route.sender) is not None),
+            received=tuple(
+                route
+                for route in probed
+                if comes_to_us(route) and mail_providers.receiving(route.route.recipient) is not None
+            ),
+        )
+
+
+def workloads(
+    registry: Registry, mail_providers: MailProviders, spread: Spread, known: Mapping[str, Workload]
+) -> Mapping[str, Workload]:
+    """Return what the routes of each agency come to, and by "" the control routes.
+
+    *known*: of an earlier registry, with the same *mail_providers* and *spread*.
+    """
+    found = {}
+    for code in (*registry.agencies, ""):
+        routes, before = registry.routes_of(code), known.get(code)
+        is_known = before is not None and before.routes is routes
+        found[code] = before if before is not None and is_known else Workload.of(code, routes, mail_providers, spread)
+    return found
+
+
 def check_timetable(
-    registry: Registry, mail_providers: MailProviders, files: Mapping[str, Findings], spread: Spread = ALONE
+    loads: Mapping[str, Workload], mail_providers: MailProviders, files: Mapping[str, Findings], spread: Spread
 ) -> None:
-    """Note what cannot be run as it is configured.
+    """Note what cannot be run as it is configured: see `workloads`.
 
     *files*: the findings of each agency's file by its short code, those of the settings file by "".
     """
-    # All routes of an agency have the same hours.
-    of_agencies = ((code, registry.routes_of(code)) for code in (*registry.agencies, ""))
-    closed = {code for code, routes in of_agencies if routes and routes[0].probing.hours.opens(_SOME_DAY) is None}
-    for code in closed:
-        _note_closed(files[code])
-    run = [route for route in registry.routes if route.agency not in closed]
-    for overdraft in overdrafts(run, mail_providers, spread):
+    shared, received = list[WatchedRoute](), list[WatchedRoute]()
+    for code, load in loads.items():
+        if load.is_closed:
+            _note_closed(files[code])
+        for overdraft in load.overdrafts:
+            _note_overdraft(overdraft, files)
+        shared += load.shared
+        received += load.received
+    for overdraft in overdrafts(shared, mail_providers, spread):
         _note_overdraft(overdraft, files)
-    for flood in floods(run, mail_providers, spread):
+    for flood in floods(received, mail_providers, spread):
         _note_flood(flood, files[""])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from monitor.config.fields.circular import domain_of, is_within
@@ -26,31 +26,68 @@ class Claim:
     behind: Claim | None = None
 
 
+class Claims:
+    """All that one file claims, so that it is quickly compared with what thousands of others do."""
+
+    __slots__ = ("_all", "_by_name")
+
+    def __init__(self, claims: Sequence[Claim] = (), findings: Findings | None = None) -> None:
+        """Take *claims* of the file with these *findings*; a blank claims nothing."""
+        self._all = [each for each in claims if findings is None or not findings[each.path].is_blank]
+        self._by_name = {_name(each): each for each in self._all}
+
+    def __iter__(self) -> Iterator[Claim]:
+        return iter(self._all)
+
+    @property
+    def names(self) -> Mapping[tuple[str, str], Claim]:
+        """The claims by what they are of and the name, however that is written."""
+        return self._by_name
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether the file claims nothing twice itself."""
+        return len(self._by_name) == len(self._all)
+
+
+def _name(claim: Claim) -> tuple[str, str]:
+    return claim.kind, claim.name.casefold()
+
+
 class Uniques:
     """Remembers where each name was first written."""
 
     def __init__(self) -> None:
-        self._first: dict[tuple[str, str], Findings] = {}
+        #: With the findings of the file in which it stands.
+        self._first: dict[tuple[str, str], Claim] = {}
+        self._files: dict[tuple[str, str], Findings] = {}
 
-    def settle(self, claims: Sequence[Claim], findings: Findings) -> None:
+    def settle(self, claims: Claims, findings: Findings) -> None:
         """Remember the names that a file claims, or note in its *findings* that another place has them."""
+        if claims.is_sound and self._first.keys().isdisjoint(claims.names):
+            # As it is with nearly all of thousands.
+            self._first.update(claims.names)
+            self._files.update(dict.fromkeys(claims.names, findings))
+            return
         refused: set[Claim] = set()
         for claim in claims:
-            here = findings[claim.path]
-            if here.is_blank or claim.behind in refused:
+            if claim.behind in refused:
                 continue
-            first = self._first.setdefault((claim.kind, claim.name.casefold()), here)
-            if first is not here:
-                refused.add(claim)
-                here.error(
-                    said(
-                        "the {kind} '{name}' is also at {where}",
-                        kind=said(claim.kind),
-                        name=claim.name,
-                        where=first.where,
-                    ),
-                    claim.instead,
-                )
+            name = _name(claim)
+            first = self._first.setdefault(name, claim)
+            there = self._files.setdefault(name, findings)
+            if first is claim and there is findings:
+                continue
+            refused.add(claim)
+            findings[claim.path].error(
+                said(
+                    "the {kind} '{name}' is also at {where}",
+                    kind=said(claim.kind),
+                    name=claim.name,
+                    where=there[first.path].where,
+                ),
+                claim.instead,
+            )
 
 
 def check_shared_domains(agencies: Mapping[str, Agency], files: Mapping[str, Findings]) -> None:
@@ -58,6 +95,9 @@ def check_shared_domains(agencies: Mapping[str, Agency], files: Mapping[str, Fin
 
     *files*: the findings of each agency's file, by its short code.
     """
+    registered = [domain for agency in agencies.values() for domain in agency.domains]
+    if len({*registered}) == len(registered):
+        return
     owners: dict[str, list[str]] = {}
     for code, agency in agencies.items():
         for domain in dict.fromkeys(agency.domains):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import combinations, product
 from typing import Final
 
@@ -51,13 +51,22 @@ def _apart(one: MailboxSettings, other: MailboxSettings) -> bool:
     return one.hosts.isdisjoint(other.hosts) or domain_of(one.address) != domain_of(other.address)
 
 
-def check_neighbours(settings: Settings, agencies: Mapping[str, Agency], findings: Findings) -> None:
-    """Note references that fail together with an agency: what they seem to prove of it, they do not.
+def references_near(agency: Agency, settings: Settings) -> frozenset[Path]:
+    """Return where mailboxes of references stand that would fail together with an agency which has routes with them.
 
     A server of a big provider is no neighbour: half of the government is there. One with an official name is.
     """
-    for path, mailbox in every_member(settings.references):
-        near = [code for code, agency in agencies.items() if _is_near(str(path[0]), mailbox, agency, settings)]
+    references = every_member(settings.references)
+    return frozenset(path for path, each in references if _is_near(str(path[0]), each, agency, settings))
+
+
+def check_neighbours(settings: Settings, near_to: Mapping[str, Collection[Path]], findings: Findings) -> None:
+    """Note references that fail together with an agency: what they seem to prove of it, they do not.
+
+    *near_to*: by the agency's short code, what `references_near` returns.
+    """
+    for path, _ in every_member(settings.references):
+        near = [code for code, references in near_to.items() if path in references]
         if near:
             first, *others = near
             them = said("{first} and {count} more", first=first, count=len(others)) if others else first

@@ -47,30 +47,22 @@ class Documents:
     def __init__(self, database: Database) -> None:
         self._database = database
         #: The latest versions as last read. A version that is written stays as it is.
-        self._known: Mapping[str, DocumentVersion] = {}
+        self.known: Mapping[str, DocumentVersion] = {}
 
     async def latest(self) -> Mapping[str, DocumentVersion]:
         """Return the latest version of each, by agency; that may say that the agency is watched no more.
 
         Of thousands few are new since they were last read, and only those are.
         """
-        known, slices, found = self._known, Slices(), dict[str, DocumentVersion]()
-        is_latest = document.c.replaced_at.is_(None)
-        marks = select(document.c.agency, document.c.number, document.c.written_at).where(is_latest)
+        known, slices, found = self.known, Slices(), dict[str, DocumentVersion]()
         async with self._database.read() as connection:
-            rows = (await connection.execute(marks.order_by(document.c.agency))).all()
-            new = [
-                row.agency
-                for row in rows
-                if (there := known.get(row.agency)) is None or (there.number, there.at) != (row.number, row.written_at)
-            ]
-            for some in _portions(new):
-                query = select(document).where(is_latest, document.c.agency.in_(some))
-                for row in (await connection.execute(query)).all():
+            rows = (await connection.execute(_marks())).all()
+            for some in _portions(_unknown(rows, known)):
+                for row in (await connection.execute(_latest().where(document.c.agency.in_(some)))).all():
                     found[row.agency] = _version(row)
                     await slices.pause()
-        self._known = {row.agency: found.get(row.agency) or known[row.agency] for row in rows}
-        return self._known
+        self.known = {row.agency: found.get(row.agency) or known[row.agency] for row in rows}
+        return self.known
 
     async def level(self, documents: Iterable[WrittenDocument]) -> int:
         """Return a number for what the store has, greater with each version that is written; 0: it has not *documents*."""
@@ -214,17 +206,44 @@ def _place(name: str) -> SecretPlace:
     return SecretPlace(purpose=SecretPurpose.MAILBOX, owner=name)
 
 
-def read_documents(directory: Path, server: PostgresServer | None) -> Mapping[str, DocumentVersion]:
+def read_documents(
+    directory: Path, server: PostgresServer | None, known: Mapping[str, DocumentVersion] = MappingProxyType({})
+) -> Mapping[str, DocumentVersion]:
     """Return the latest version of each, by agency, from a store that this process need not have opened.
 
     It is the file in *directory*, or *server*. A store that is not there, or of before there were documents, has none.
-    Raise `DocumentsAwayError`.
+    *known*: versions as read before, by agency; those that are the latest still are not read again. Raise
+    `DocumentsAwayError`.
     """
+    if known:
+        marks = read_apart(directory, server, _marks(), document.name)
+        found = dict[str, DocumentVersion]()
+        for some in _portions(_unknown(marks, known)):
+            query = _latest().where(document.c.agency.in_(some))
+            found |= _by_agency(read_apart(directory, server, query, document.name))
+        latest = {row.agency: found.get(row.agency) or known.get(row.agency) for row in marks}
+        if not _unknown(marks, {agency: each for agency, each in latest.items() if each is not None}):
+            return {agency: each for agency, each in latest.items() if each is not None}
+        # Somebody wrote between one question and the next.
     return _by_agency(read_apart(directory, server, _latest(), document.name))
 
 
 def _latest() -> Select[Any]:
     return select(document).where(document.c.replaced_at.is_(None)).order_by(document.c.agency)
+
+
+def _marks() -> Select[Any]:
+    columns = (document.c.agency, document.c.number, document.c.written_at)
+    return select(*columns).where(document.c.replaced_at.is_(None)).order_by(document.c.agency)
+
+
+def _unknown(marks: Iterable[Row[Any]], known: Mapping[str, DocumentVersion]) -> Sequence[str]:
+    """Return the agencies whose latest version is none of those that are *known*. One that is written stays as it is."""
+    return [
+        row.agency
+        for row in marks
+        if (there := known.get(row.agency)) is None or (there.number, there.at) != (row.number, row.written_at)
+    ]
 
 
 def _by_agency(rows: Iterable[Row[Any]]) -> Mapping[str, DocumentVersion]:

@@ -11,7 +11,8 @@ import trustme
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from monitor.config.loading import Loaded, Memory, load
+from monitor.config.files import regular
+from monitor.config.loading import AgencySource, Loaded, Memory, load
 from tests.unit.monitor.config.ministry import AGENCY, KINDS, SECRET, SETTINGS, Ministry, second_agency
 
 AUTHORITIES = [trustme.CA().cert_pem.bytes() for _ in range(2)]
@@ -60,9 +61,26 @@ CHANGES: dict[str, Callable[[Ministry], object]] = {
         ("username: kedua@jabatan-contoh.gov.my", "username: pantau")
     ),
     "a second agency with a shared person": another(("siti", "rahim")),
+    "a second agency on the server of a reference": another(
+        ("smtp: {host: smtp.gmail.com}", "smtp: {host: mel.rujukan-a.gov.my}")
+    ),
+    "a domain with no address": agency("[jabatan-contoh.gov.my]", "[jabatan-contoh.gov.my, jabatan-lain.gov.my]"),
+    "a second agency with that domain": another(
+        ("[jabatan-contoh.gov.my]", "[jabatan-contoh.gov.my, jabatan-lain.gov.my]")
+    ),
+    "maintenance all the time": agency(
+        "office:", 'maintenance: [{cron: "0 0 * * *", for: 1d, why: Naik taraf}]\noffice:'
+    ),
+    "a rota that no step names": agency(
+        "escalation:", "rotas: {malam: {layers: [{people: [siti], from: 2026-01-05}]}}\nescalation:"
+    ),
     "no second agency": lambda ministry: ministry.path("majlis").unlink(missing_ok=True),
     "the settings as they were": lambda ministry: ministry.write("pantau", SETTINGS),
     "a shorter interval": service("site:", "probing: {interval: 1m, session_timeout: 2m}\nsite:"),
+    "a reference that may send no more than for one agency": service(
+        "site:", "providers: {rujukan: {hosts: [mel.rujukan-a.gov.my], messages_per_day: 800}}\nsite:"
+    ),
+    "nobody is told": service("site:", "mode: watch\nsite:"),
     "one reference only": service("  rujukan-b:", "  # rujukan-b:"),
     "no fax": service("  fax: [{gateway: telex}]\n", ""),
     "another shared person": service("  rahim:\n    name", "  salmah:\n    name"),
@@ -94,19 +112,40 @@ def said(loaded: Loaded) -> object:
 
 @pytest.mark.blind
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.sampled_from(sorted(CHANGES)), max_size=12))
+@given(
+    st.lists(st.tuples(st.sampled_from(sorted(CHANGES)), st.booleans()), max_size=12), st.sampled_from(["old", "new"])
+)
 # A file that cannot be used, for another reason than the last time.
-@example(["a mailbox with authorities", "a shorter interval", "no authorities"])
-def test_whatever_was_changed_a_reading_with_a_memory_says_what_one_without_says(changes: list[str]) -> None:
+@example([("a mailbox with authorities", True), ("a shorter interval", True), ("no authorities", True)], "new")
+# What is found in all together, and in neither of two.
+@example([("a reference that may send no more than for one agency", True), ("a second agency", False)], "new")
+@example([("a second agency with that domain", True), ("a domain with no address", False)], "old")
+@example([("a second agency on the server of a reference", False), ("a second agency", False)], "old")
+@example([("a second agency with the same address", True), ("another name", False), ("a second agency", True)], "old")
+@example([("a second agency", True), ("maintenance all the time", False), ("the agency as it was", False)], "old")
+def test_whatever_was_changed_a_reading_with_a_memory_says_what_one_without_says(
+    changes: list[tuple[str, bool]], files: str
+) -> None:
+    """With each change: whether it is taken up, or only looked at, as a draft, which comes last."""
     memory = Memory()
-    with TemporaryDirectory() as directory:
+    with TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
+        if files == "old":
+            patch.setattr(regular, "TICK", -(10**12))
         ministry = Ministry(Path(directory))
-        for change in ["the agency as it was", *changes]:
+        for change, taken_up in [("the agency as it was", True), *changes]:
             CHANGES[change](ministry)
-            again = load(ministry.path("pantau"), ministry.environ, kinds=KINDS, memory=memory)
-            assert said(again) == said(ministry.load())
-            if again.configuration is not None:
+            documents = None if taken_up else drafted(ministry)
+            path, environ = ministry.path("pantau"), ministry.environ
+            again = load(path, environ, kinds=KINDS, memory=memory, documents=documents)
+            assert said(again) == said(load(path, environ, kinds=KINDS, documents=documents))
+            if taken_up and again.configuration is not None:
                 memory.in_force = again.configuration.registry
+
+
+def drafted(ministry: Ministry) -> list[AgencySource]:
+    """Return the agencies as a pen brings them: what it brings comes last."""
+    files = sorted((ministry.directory / "agencies").iterdir(), reverse=True)
+    return [AgencySource(called=str(file), name=file.name, file=file) for file in files]
 
 
 @pytest.mark.blind

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from monitor.config.files.regular import FileStamp
 from tests.ends import password_of
 from tests.unit.monitor.config.ministry import SECRET, Ministry
+
+HOUR = 3600 * 10**9
 
 _FILE = "write instead: the path of a file that holds only the secret; a relative one starts at ."
 _VARIABLE = "write instead: the name of a variable that the service is given, or ..._file: PATH"
@@ -163,3 +169,32 @@ def test_a_password_written_where_it_must_not_be_is_not_repeated(ministry: Minis
     assert problems
     assert "hunter2" not in " ".join(problems)
     assert "hunter2" not in repr(ministry.load())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda file: file.write_text("lain"),
+        lambda file: file.chmod(0o640),
+        lambda file: file.unlink(),
+        lambda file: (file.with_name("lain").write_text(SECRET), file.with_name("lain").replace(file)),
+        lambda file: (file.rename(file.with_name("dahulu")), file.symlink_to("dahulu"), file.write_text("lain")),
+    ],
+    ids=["written", "for others to read", "gone", "replaced by its like", "behind a link"],
+)
+def test_a_file_that_has_stood_for_long_shows_by_its_stamp_that_it_was_changed(
+    change: Callable[[Path], object], tmp_path: Path
+) -> None:
+    file = tmp_path / "mail"
+    file.write_text(SECRET)
+    assert FileStamp.of(file) is None, "what was written a moment ago may be written again within one tick"
+    stamp = FileStamp.of(file, time.time_ns() + HOUR)
+    assert stamp is not None
+    assert stamp.holds()
+    change(file)
+    assert not stamp.holds()
+
+
+def test_what_is_not_there_has_no_stamp(tmp_path: Path) -> None:
+    assert FileStamp.of(tmp_path / "tiada", time.time_ns() + HOUR) is None
+    assert FileStamp.of(tmp_path / "a\0b", time.time_ns() + HOUR) is None
