@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
-from typing import Any, Protocol, TypeVar
+from functools import cache
+from typing import Any, Protocol, TypeVar, cast
 
 from pydantic import TypeAdapter
 from sqlalchemy import CursorResult, Row
@@ -62,8 +63,15 @@ def named(of: Any, names: Iterable[str]) -> dict[str, Any]:
     return {name: getattr(of, name) for name in names}
 
 
-def _fields(kind: Any) -> list[str]:
-    return [each.name for each in fields(kind)]
+@cache
+def _fields(kind: Any) -> tuple[str, ...]:
+    return tuple(each.name for each in fields(kind))
+
+
+@cache
+def _columns(kind: Any, prefix: str, given: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Return which fields of *kind* are read from which columns: of thousands of rows the same."""
+    return tuple((name, f"{prefix}{name}") for name in _fields(kind) if name not in given)
 
 
 def from_row(kind: type[T], row: Any, prefix: str = "", **given: Any) -> T:
@@ -71,7 +79,8 @@ def from_row(kind: type[T], row: Any, prefix: str = "", **given: Any) -> T:
 
     *prefix*: what stands before the names of those columns.
     """
-    return kind(**given, **{name: getattr(row, f"{prefix}{name}") for name in _fields(kind) if name not in given})
+    columns = _columns(cast(Any, kind), prefix, tuple(given))
+    return kind(**given, **{name: getattr(row, column) for name, column in columns})
 
 
 def incident_values(of: Incident) -> dict[str, Any]:
