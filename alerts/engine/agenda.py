@@ -5,7 +5,7 @@ Without it every change would mean a look at every incident that is open, and in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain
@@ -56,6 +56,10 @@ class Agenda:
     def sweep(self) -> None:
         """Something has happened, nobody knows to which: look at all of them soon."""
         self._swept_at = self._thorough_at = None
+
+    def stir_about(self, agencies: Collection[str]) -> None:
+        """Something has happened to these agencies: look soon at what is open of them."""
+        self.stir([i for i, standing in self._seen.items() if standing.open and standing.open.agency in agencies])
 
     def is_sweep_due(self, now: datetime) -> bool:
         """Whether it is time to ask the store which incidents there are. A clock that was set back counts, too."""

@@ -8,7 +8,7 @@ and started again, it goes on from what is stored.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -428,6 +428,11 @@ class Dispatcher:
     def poke(self) -> None:
         """Look at everything soon: something has changed, and nobody knows for which incidents."""
         self._agenda.sweep()
+        self._poked.set()
+
+    def poke_about(self, agencies: Collection[str]) -> None:
+        """Look soon at what is open of these agencies: something about them has changed."""
+        self._agenda.stir_about(agencies)
         self._poked.set()
 
     def stir(self, *incident_ids: int) -> None:

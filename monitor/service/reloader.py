@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -227,9 +227,18 @@ class Reloader:
         self._level = level
         self._memory.in_force = configuration.registry
         self._metrics.watch_only(on=not configuration.settings.tells)
-        self._dispatcher.poke()
+        self._let_look(before, configuration, change.difference.agencies)
         self._metrics.reload_finished(ok=True, now=self._clock.now())
         log.info("configuration taken up", agencies=len(configuration.registry.agencies))
+
+    def _let_look(self, before: Configuration, after: Configuration, moved: Collection[str]) -> None:
+        """Let the dispatcher look at what is open, and has something else to go by now. *moved*: whose routes are others."""
+        was, becomes = before.registry.agencies, after.registry.agencies
+        if (before.settings, before.wording, was.keys()) != (after.settings, after.wording, becomes.keys()):
+            self._dispatcher.poke()
+        else:
+            # Of thousands one was edited, and hundreds of incidents may be open.
+            self._dispatcher.poke_about({*moved, *(code for code in becomes if becomes[code] is not was[code])})
 
     async def _say_mode(self, settings: Settings) -> None:
         """Log that nobody is told, and of what people were told before that and hear no more."""

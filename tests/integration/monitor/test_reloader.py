@@ -14,6 +14,8 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from alerts import wording
+from alerts.engine.advance import OpenIncident
+from alerts.engine.agenda import LastLook
 from alerts.model.event import Declare
 from alerts.model.incident import IncidentState, apply
 from alerts.model.notice import Matter
@@ -318,6 +320,23 @@ async def test_people_and_windows_of_an_agency_change_and_no_mailbox_is_opened_a
     assert siti.name == "Aminah binti Contoh"
     assert all(r.probing.hours.maintenance for r in sound.watch.routes.values() if r.agency == "MPCONTOH")
     assert sound.watch.judge.routes == sound.watch.prober._routes == sound.watch.routes
+
+
+async def test_what_is_open_of_an_agency_that_changed_is_looked_at_again_and_all_of_it_when_the_settings_did(
+    sound: Buggy, office: Office
+) -> None:
+    dispatcher, now = sound._dispatcher, sound._clock.now()
+    agenda = dispatcher._agenda
+    agenda.swept((1, 2), now, shared=False)
+    for incident_id, agency in zip(agenda.following([], now, 2), ("JCONTOH", "MPCONTOH"), strict=True):
+        agenda.note(incident_id, LastLook(open=OpenIncident(agency=agency, number=f"{agency}-01", opened_at=now)))
+
+    edit(office, MPCONTOH, "domains:", 'maintenance: [{cron: "0 2 * * sun", for: 2h, why: Sandaran}]\ndomains:')
+    await sound.reload("Siti Contoh")
+    assert (agenda.following([], now, 9), agenda.is_sweep_due(now)) == ([2], False)
+    edit(office, "pantau.yaml", "host: imap.universiti-contoh.edu.my", "host: imap2.universiti-contoh.edu.my")
+    await sound.reload("Siti Contoh")
+    assert agenda.is_sweep_due(now)
 
 
 @pytest.mark.blind

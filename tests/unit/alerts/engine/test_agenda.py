@@ -48,6 +48,15 @@ def test_what_was_looked_at_is_looked_at_again_only_when_something_happens() -> 
     assert agenda.following([], T0, 100) == [2]
 
 
+def test_what_is_open_of_an_agency_is_looked_at_again_when_something_about_it_has_changed() -> None:
+    agenda = seen(1, 2, 3)
+    agenda.note(1, LastLook(open=of("JCM")))
+    agenda.note(2, LastLook(open=of("MDC")))
+    agenda.stir_about({"MDC", "JAS"})
+
+    assert agenda.following([], T0, 100) == [2]
+
+
 def test_no_more_are_looked_at_than_were_asked_for_and_the_rest_is_not_forgotten() -> None:
     agenda = Agenda()
     agenda.stir([1, 2, 3])
