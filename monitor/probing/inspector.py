@@ -18,6 +18,7 @@ from monitor.metrics import Metrics
 from monitor.planning.inspection import Assignment, Inspection, VerdictChange, changes, legible, unlooked
 from monitor.planning.schedule import Schedule
 from monitor.probing.ticker import Ticker
+from monitor.runtime.slices import Slices
 from probes.model.check import Finding, Verdict
 
 log = structlog.get_logger()
@@ -75,21 +76,44 @@ class Inspector:
 
         What was found holds for as long as the premises are the same, and when it is looked at next stays, too.
         """
-        mine: dict[str, dict[str, str]] = {}
+        self._let_go(assignments, agencies)
+        self._plan(assignments, [each for each in assignments if self._take_on(each)])
+
+    async def assign_in_turn(self, assignments: Sequence[Assignment], agencies: Collection[str]) -> None:
+        """Do as `assign` does, and let others have their turn: of thousands of agencies all may be others."""
+        self._let_go(assignments, agencies)
+        slices, wanting = Slices(), list[Assignment]()
         for each in assignments:
-            agency, kind = each.key
-            mine.setdefault(agency, {})[kind] = "/".join(each.key)
-        for agency in {*mine, *agencies}:
-            for key in [key for key in self._latest if key[0] == agency and key[1] not in mine.get(agency, {})]:
-                del self._latest[key]
-                self._unknown.pop(key, None)
-            for kind, name in self._kinds.pop(agency, {}).items():
-                if kind not in mine.get(agency, {}):
+            if self._take_on(each):
+                wanting.append(each)
+            await slices.pause()
+        self._plan(assignments, wanting)
+
+    def _let_go(self, assignments: Sequence[Assignment], agencies: Collection[str]) -> None:
+        """Forget what these agencies have that is not among their *assignments*."""
+        mine = {each.key for each in assignments}
+        concerned = {*agencies, *(agency for agency, _ in mine)}
+        for key in [key for key in self._latest if key[0] in concerned and key not in mine]:
+            del self._latest[key]
+            self._unknown.pop(key, None)
+        for agency in concerned:
+            kinds = self._kinds.pop(agency, {})
+            for kind, name in kinds.items():
+                if (agency, kind) not in mine:
                     del self._assignments[name]
                     self._schedule.remove(name)
                     self._new.discard(name)
-        self._kinds |= mine
-        self._look_first_at([each for each in assignments if self._take_on(each)])
+            if kept := {kind: name for kind, name in kinds.items() if (agency, kind) in mine}:
+                self._kinds[agency] = kept
+
+    def _plan(self, assignments: Sequence[Assignment], wanting: Sequence[Assignment]) -> None:
+        """Have *assignments*, of which some want a look that is not planned yet."""
+        kinds: dict[str, dict[str, str]] = {}
+        for each in assignments:
+            agency, kind = each.key
+            kinds.setdefault(agency, {})[kind] = "/".join(each.key)
+        self._kinds |= kinds
+        self._look_first_at(wanting)
         self._ticker.poke()
 
     def release(self, agencies: Collection[str]) -> None:

@@ -17,6 +17,7 @@ from alerts.record.store import StoreAway
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.files.section import IN_THE_STORE
 from monitor.config.loading import AgencySource, BadConfiguration, Configuration, Memory, load
+from monitor.config.model.registry import Agency
 from monitor.config.model.settings import Settings
 from monitor.config.sense.duplicate import perhaps_renamed
 from monitor.probing.sweep import Sweeper
@@ -275,7 +276,8 @@ class Reloader:
         agencies = configuration.registry.agencies
         recorded = self._memory.in_force.agencies if self._memory.in_force else {}
         kept = {code for code, agency in agencies.items() if recorded.get(code) is agency}
-        documents = {code: (agency.model_dump_json(), "file") for code, agency in agencies.items() if code not in kept}
+        new = {code: agency for code, agency in agencies.items() if code not in kept}
+        documents = await asyncio.to_thread(_dumped, new)
         applied = await self._records.apply("agency", documents, self._clock.now(), kept=kept)
         if configuration.settings.agencies != IN_THE_STORE:
             await self._documents.follow(configuration.documents, by=by, now=self._clock.now())
@@ -297,6 +299,10 @@ class Reloader:
                 sweeper.keep_sweeping(),
             ):
                 tasks.create_task(work)
+
+
+def _dumped(agencies: Mapping[str, Agency]) -> Mapping[str, tuple[str, str]]:
+    return {code: (agency.model_dump_json(), "file") for code, agency in agencies.items()}
 
 
 def _say_losses(configuration: Configuration) -> None:

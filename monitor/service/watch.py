@@ -6,7 +6,6 @@ A reload changes what the configuration changes, and nothing else (docs/adr/0026
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
@@ -43,6 +42,7 @@ from monitor.probing.inspector import Inspector
 from monitor.probing.lag import LagMeter
 from monitor.probing.prober import Prober
 from monitor.runtime.kinds import ROUND_TRIP, check_kinds, probe_kinds
+from monitor.runtime.slices import Slices
 from monitor.service.leaver import STAYS
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History, SentToken
@@ -189,14 +189,31 @@ class ConfigurationChange:
     routes: Mapping[str, WatchedRoute]
     difference: Difference
     past: _Past
+    #: The agencies, and "" for what is our own, of which anything may be otherwise; and what the inspector does for them.
+    touched: Collection[str]
+    assigned: Sequence[Assignment]
 
 
 async def prepare(watch: Watch, configuration: Configuration, around: WatchSurroundings) -> ConfigurationChange:
     """Find out what *configuration* changes, and read what is known of what is new. Raise `StoreAway`."""
+    # In a thread: of thousands of agencies all may be others.
+    change = await asyncio.to_thread(_changed, watch, configuration)
+    gained = change.difference.gained
+    return replace(change, past=await _past(gained, configuration.settings, around)) if gained else change
+
+
+def _changed(watch: Watch, configuration: Configuration) -> ConfigurationChange:
     routes = {route.name: route for route in configuration.registry.routes}
     found = difference(watch.routes, routes)
-    past = await _past(found.gained, configuration.settings, around) if found.gained else _Past()
-    return ConfigurationChange(configuration=configuration, routes=routes, difference=found, past=past)
+    touched = _touched(watch.configuration, configuration, found)
+    return ConfigurationChange(
+        configuration=configuration,
+        routes=routes,
+        difference=found,
+        past=_Past(),
+        touched=touched,
+        assigned=_assigned(configuration, touched, watch.specimens),
+    )
 
 
 async def take_up(watch: Watch, change: ConfigurationChange, around: WatchSurroundings) -> Watch:
@@ -221,15 +238,13 @@ async def take_up(watch: Watch, change: ConfigurationChange, around: WatchSurrou
     judge.govern(_own_policy(after.settings), after.settings.flapping.build())
     change.past.tell(judge, found.gained, new - old, around.clock.now())
     retire(around.metrics, before, after)
-    touched = _touched(before, after, found)
-    assigned = _assigned(after, touched, watch.specimens)
-    announce(around.metrics, after, assigned, touched)
+    await _announce_in_turn(around.metrics, change)
     consensus.brief(_briefs(after))
     consensus.release(old - new)
     consensus.gain(new - old, change.past.open_incidents)
     watch.pipeline.look_again()
     watch.inspector.release(old - new)
-    watch.inspector.assign(assigned, touched)
+    await watch.inspector.assign_in_turn(change.assigned, change.touched)
     if found.gained:
         await prober.gain(found.gained, change.past.tokens)
     return replace(watch, configuration=after, routes=change.routes)
@@ -300,13 +315,32 @@ def announce(
     metrics: Metrics, configuration: Configuration, assigned: Sequence[Assignment], agencies: Iterable[str]
 ) -> None:
     """Tell the metrics what there is of *agencies*, and which gateways; what has left is forgotten by `retire`."""
-    registry, settings = configuration.registry, configuration.settings
-    checks: dict[str, list[str]] = defaultdict(list)
-    for each in assigned:
-        checks[each.premises.agency].append(each.kind.name)
+    checks = _checks(assigned)
     for agency in agencies:
-        routes = [route.name for route in registry.routes_of(agency)]
-        metrics.watch_agency(agency, routes=routes, checks=checks[agency])
+        routes = [route.name for route in configuration.registry.routes_of(agency)]
+        metrics.watch_agency(agency, routes=routes, checks=checks.get(agency, ()))
+    _announce_ours(metrics, configuration.settings)
+
+
+async def _announce_in_turn(metrics: Metrics, change: ConfigurationChange) -> None:
+    """Tell the metrics what there is of the agencies that a change touches; with thousands others have their turn between."""
+    checks, slices = _checks(change.assigned), Slices()
+    for agency in change.touched:
+        routes = [route.name for route in change.configuration.registry.routes_of(agency)]
+        metrics.watch_agency(agency, routes=routes, checks=checks.get(agency, ()))
+        await slices.pause()
+    _announce_ours(metrics, change.configuration.settings)
+
+
+def _checks(assigned: Iterable[Assignment]) -> Mapping[str, Sequence[str]]:
+    """Return the names of the checks of each agency."""
+    checks: dict[str, list[str]] = {}
+    for each in assigned:
+        checks.setdefault(each.premises.agency, []).append(each.kind.name)
+    return checks
+
+
+def _announce_ours(metrics: Metrics, settings: Settings) -> None:
     metrics.watch_references(settings.references)
     metrics.tell_phases_of(settings.metrics.phases_of)
     for channel, entries in settings.gateways.items():
