@@ -265,7 +265,7 @@ class Reloader:
         """Return what is open of agencies that are watched no more; it is logged, too: a start answers nobody."""
         try:
             async with self._around.store.reading() as ledger:
-                found = abandoned(await ledger.open_incidents(), configuration)
+                found = abandoned(await ledger.open_matters(), configuration)
         except StoreAway:
             return ()  # The configuration is in force all the same.
         for problem in found:

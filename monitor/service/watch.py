@@ -44,6 +44,7 @@ from monitor.probing.prober import Prober
 from monitor.runtime.kinds import ROUND_TRIP, check_kinds, probe_kinds
 from monitor.runtime.slices import Slices
 from monitor.service.leaver import STAYS
+from monitor.store.engine.incidents import OpenMatter
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History, SentToken
 from probes.mail.token import TokenSigner
@@ -386,12 +387,12 @@ def retire(metrics: Metrics, before: Configuration, after: Configuration) -> Non
                 metrics.forget_gateway(channel, entry.name)
 
 
-def abandoned(incidents: Iterable[Incident], configuration: Configuration) -> Sequence[Problem]:
+def abandoned(incidents: Iterable[OpenMatter], configuration: Configuration) -> Sequence[Problem]:
     """Return a warning for each of the open *incidents* of which *configuration* does not watch what could end it."""
     registry, place = configuration.registry, str(configuration.settings.agencies)
     found: list[Problem] = []
     for incident in incidents:
-        agency, number, measured = incident.brief.agency, incident.number, incident.measured
+        agency, number, measured = incident.agency, incident.number, incident.measured
         if not agency:
             continue
         if agency not in registry.agencies:

@@ -37,6 +37,15 @@ class OpenNumber:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpenMatter:
+    """Of an incident that is open: whose it is ("" of what is our own), its number, and what was measured, if anything was."""
+
+    agency: str
+    number: str
+    measured: Matter | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FalseAlarm:
     """An incident that was none, and of which time it had told."""
 
@@ -98,6 +107,15 @@ class SqlIncidents(InTransaction):
         """Return all that are open, oldest first."""
         query = select(incident.c.id).where(incident.c.resolved_at.is_(None))
         return by_id((await self.incidents((await self._connection.execute(query)).scalars().all())).values())
+
+    async def open_matters(self) -> Sequence[OpenMatter]:
+        """Return what all that are open are about, oldest first, without their briefs."""
+        columns = (incident.c.id, incident.c.agency, incident.c.number, incident.c.measured)
+        query = select(*columns).where(incident.c.resolved_at.is_(None))
+        return [
+            OpenMatter(agency=agency, number=number, measured=measured and Matter(measured))
+            for _, agency, number, measured in sorted((await self._connection.execute(query)).all())
+        ]
 
     async def measured_keys(self) -> Collection[str]:
         """Return the dedup keys of all that are open and were measured to be: not by a person's word alone."""

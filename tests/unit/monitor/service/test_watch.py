@@ -6,13 +6,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from alerts.model.incident import Declaration
 from alerts.model.notice import Matter
 from monitor.metrics import Metrics
 from monitor.model.route import Direction
 from monitor.service.watch import abandoned, show_locked, show_tokens
+from monitor.store.engine.incidents import OpenMatter
 from probes.model.mailbox import AccessToken, Mailbox, OAuth, Withheld
-from tests.unit.alerts.people import BRIEF, incident
 from tests.unit.monitor.config.ministry import Ministry
 from tests.unit.monitor.scrape import NOON, Clock, Scrape
 from tests.unit.monitor.trial import route
@@ -66,10 +65,10 @@ def test_a_mailbox_whose_secret_cannot_be_had_is_told_until_it_can_be() -> None:
 
 def test_an_incident_whose_agency_has_left_is_pointed_out_and_nothing_of_ours_is(tmp_path: Path) -> None:
     ministry = Ministry(tmp_path)
-    ours = incident(brief=replace(BRIEF, agency=""))
-    watched = incident(brief=replace(BRIEF, agency="JCONTOH"))
+    gone = OpenMatter(agency="JCM", number="JCM-01", measured=Matter.BOTH)
+    ours, watched = replace(gone, agency=""), replace(gone, agency="JCONTOH")
 
-    (problem,) = abandoned([ours, watched, incident()], ministry.load().accepted())
+    (problem,) = abandoned([ours, watched, gone], ministry.load().accepted())
 
     assert str(problem).removeprefix(f"{tmp_path}/") == (
         "agencies: warning: JCM: JCM-01 is open, and its agency is watched no more: in 10 minutes it is closed, and the staff "
@@ -78,10 +77,8 @@ def test_an_incident_whose_agency_has_left_is_pointed_out_and_nothing_of_ours_is
 
 
 def test_a_declared_outage_whose_agency_has_left_is_pointed_out_with_what_ends_it(tmp_path: Path) -> None:
-    said = Declaration(matter=Matter.BOTH, at=NOON, by="Aminah Contoh", why="mel web")
-    gone = replace(incident(), measured=None, declared=said)
-    stays = replace(gone, brief=replace(BRIEF, agency="JCONTOH"))
+    gone = OpenMatter(agency="JCM", number="JCM-01", measured=None)
 
-    (problem,) = abandoned([gone, stays], Ministry(tmp_path).load().accepted())
+    (problem,) = abandoned([gone, replace(gone, agency="JCONTOH")], Ministry(tmp_path).load().accepted())
 
     assert "JCM-01 is open, and its agency is watched no more" in str(problem)
