@@ -39,6 +39,19 @@ def authorities(what: bytes) -> Callable[[Ministry], None]:
     return put
 
 
+REFERENCE = """\
+    address: pantau@rujukan-a.gov.my
+    smtp: {host: mel.rujukan-a.gov.my}
+    imap: {host: mel.rujukan-a.gov.my}
+    login: {username: pantau, password_file: secrets/mail}
+"""
+POOL = "    pool:\n" + "".join(
+    f"      - {{address: {name}@rujukan-{where}.gov.my, smtp: {{host: mel.rujukan-{where}.gov.my}}, imap: {{host: "
+    f"mel.rujukan-{where}.gov.my}}, login: {{username: {name}, password_file: secrets/mail}}}}\n"
+    for name, where in (("pantau", "a"), ("kedua", "d"))
+)
+
+
 def texts(ministry: Ministry, text: str) -> None:
     (ministry.directory / "texts").mkdir(exist_ok=True)
     (ministry.directory / "texts" / "ms.yaml").write_text(text)
@@ -90,6 +103,14 @@ CHANGES: dict[str, Callable[[Ministry], object]] = {
     "a second agency that names the shared rota": another(
         ("{contacts: [siti], ", "{contacts: [siti], rotas: [luar], ")
     ),
+    "a reference that may receive no more than for one agency": service(
+        "site:", "providers: {rujukan: {hosts: [mel.rujukan-a.gov.my], received_per_hour: 50}}\nsite:"
+    ),
+    "a pool": service(REFERENCE, POOL),
+    "a second agency on the servers of a pool": another(
+        ("smtp: {host: smtp.gmail.com}", "smtp: {host: mel.rujukan-a.gov.my}"),
+        ("imap: {host: imap.gmail.com}", "imap: {host: mel.rujukan-d.gov.my}"),
+    ),
     "a reference elsewhere": service("{host: mel.rujukan-a.gov.my}", "{host: mel.rujukan-c.gov.my}"),
     "nobody is told": service("site:", "mode: watch\nsite:"),
     "one reference only": service("  rujukan-b:", "  # rujukan-b:"),
@@ -134,6 +155,8 @@ def said(loaded: Loaded) -> object:
 @example([("a second agency on the server of a reference", False), ("a second agency", False)], "old")
 @example([("a second agency with the same address", True), ("another name", False), ("a second agency", True)], "old")
 @example([("a second agency on the server of a reference", True), ("a reference elsewhere", True)], "old")
+@example([("a second agency on the servers of a pool", True), ("a pool", False)], "old")
+@example([("a reference that may receive no more than for one agency", True), ("a second agency", False)], "new")
 @example([("two mailboxes of one address", False)], "old")
 @example([("a shared rota", True), ("a second agency that names the shared rota", False)], "new")
 @example([("drills in a minute", True), ("a second agency", False)], "old")
