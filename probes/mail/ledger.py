@@ -88,7 +88,8 @@ def decide(
     if sighting.kind not in {MailKind.MESSAGE, MailKind.REPORT}:
         # A person may have written it.
         return Disposition()
-    if origin is Origin.ANOTHER:
+    # Of what others have sent who are there no more, only what went over routes that are ours now is known here.
+    if origin is Origin.ANOTHER or (origin is Origin.INHERITED and fate is None):
         # What is marked has been dealt with by whoever sent it, and is in nobody's way any more.
         return Disposition(delete=marked or _is_forgotten(token, now))
     if origin is Origin.NAMESAKE and fate is None and not awaited:

@@ -18,6 +18,7 @@ import hmac
 import itertools
 import re
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -49,6 +50,8 @@ class Origin(StrEnum):
     EARLIER = "earlier"
     #: A prober of our name, since this process began, and not we: another machine goes by the same name.
     NAMESAKE = "namesake"
+    #: A prober of another name that is there no more, and whose routes may be ours now.
+    INHERITED = "inherited"
     #: A prober of another name.
     ANOTHER = "another"
 
@@ -93,6 +96,8 @@ class TokenSigner:
         self._began = began or datetime.now(UTC)
         self._process = secrets.token_bytes(_PROCESS)
         self._numbers = itertools.count(secrets.randbelow(_NUMBERS), _STRIDE)
+        #: Of the probers that are there no more, what `Token.prober` is.
+        self._inherited: frozenset[str] = frozenset()
 
     def issue(self, route: str, now: datetime, lasts: timedelta = timedelta(0), *, nonce: bytes | None = None) -> Token:
         """Return a token for one run on *route*, which has ended *lasts* from now. *nonce*, 8 octets, is for tests."""
@@ -104,10 +109,14 @@ class TokenSigner:
         payload = _VERSION + nonce + bytes.fromhex(self.prober) + _digest(route) + minutes + seconds
         return _parsed(payload, _PREFIX + _encoded(payload + self._mac(payload)))
 
+    def inherit(self, probers: Iterable[str]) -> None:
+        """Take in which probers, by their names, are there no more: nobody else takes in the mail that they have sent."""
+        self._inherited = frozenset(_digest(prober).hex() for prober in probers)
+
     def origin(self, token: Token) -> Origin:
         """Return who issued *token*."""
         if token.prober != self.prober:
-            return Origin.ANOTHER
+            return Origin.INHERITED if token.prober in self._inherited else Origin.ANOTHER
         if bytes.fromhex(token.id)[_NUMBER:] == self._process:
             return Origin.OURS
         return Origin.NAMESAKE if token.sent_at > self._began else Origin.EARLIER

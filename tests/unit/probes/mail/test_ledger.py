@@ -96,6 +96,19 @@ def test_another_probers_mail_is_kept_for_a_day_after_that_probers_deadline_and_
     assert decided(patient, NOW + timedelta(hours=hours + 24, seconds=1)).delete
 
 
+def test_late_mail_of_a_prober_that_is_gone_is_taken_in_by_who_has_its_routes_and_by_nobody_else() -> None:
+    heir = TokenSigner(KEY, "waris")
+    heir.inherit(["kuching-1"])
+    origin = heir.origin(THEIRS.issue("r", NOW))
+
+    def taken(fate: Fate | None) -> Disposition:
+        return decide(OTHERS, origin=origin, awaited=set(), fate=fate, now=NOW)
+
+    assert taken(Fate.ENDED) == Disposition(count=Arrival.LATE, delete=True)
+    assert taken(Fate.ARRIVED) == Disposition(count=Arrival.DUPLICATE, delete=True)
+    assert taken(None) == Disposition(), "the route may be another heir's"
+
+
 @pytest.mark.blind
 def test_what_a_person_answered_to_another_probers_message_is_never_deleted() -> None:
     answer = Sighting(kind=MailKind.ANSWER, token=OTHERS.token)

@@ -104,7 +104,12 @@ def test_a_process_knows_its_own_tokens_from_those_of_its_earlier_life_and_of_a_
     before, after = NOW - timedelta(seconds=1), NOW + timedelta(seconds=1)
     assert {ours.origin(ours.issue(ROUTE, at)) for at in (before, NOW, after)} == {Origin.OURS}
     assert [ours.origin(other.issue(ROUTE, at)) for at in (before, after)] == [Origin.EARLIER, Origin.NAMESAKE]
-    assert ours.origin(TokenSigner(key, "kuching-1").issue(ROUTE, after)) is Origin.ANOTHER
+    kuching = TokenSigner(key, "kuching-1").issue(ROUTE, after)
+    assert ours.origin(kuching) is Origin.ANOTHER
+    ours.inherit(["kuching-1", "kuching-2"])
+    assert ours.origin(kuching) is Origin.INHERITED
+    ours.inherit(["kuching-2"])
+    assert ours.origin(kuching) is Origin.ANOTHER, "it is back"
 
 
 def test_no_two_tokens_of_a_process_share_an_id_and_no_two_in_a_row_say_the_same() -> None:
