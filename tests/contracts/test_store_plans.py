@@ -369,9 +369,11 @@ async def ask_of_probing(database: Database, asked: set[str]) -> None:
             ended(number, outcome), "JCM", {"JCM/internal": (Health.UP, T0)}, standings={"JCM": SiteStanding()}
         )
     await history.came_late(f"{1:016x}", T0)
-    await history.tokens(T0)
-    await history.healths()
-    await history.streaks()
+    for routes in (None, {"JCM/internal", "JCM/outbound"}):
+        await history.tokens(T0, routes)
+        await history.healths(routes)
+        await history.streaks(routes)
+    await history.look_up(["JCM"])
     await history.deferrals(T0)
     await history.latest()
     await history.transits("JCM", T0)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 from sqlalchemy import Row, bindparam, exists, func, select, update
 
@@ -37,6 +38,13 @@ _ARRIVED = (Outcome.DELIVERED, Outcome.JUNK)
 
 #: Ten thousand rows at one stroke would hold the loop for a tenth of a second.
 _READ_AT_ONCE = 200
+
+#: Of so many routes what is known is asked for by their names; of more, all that is known is read.
+_FEW = 1000
+#: So many agencies are asked about one by one; of more, the latest runs of all are read at once.
+_APART = 50
+#: What is judged and is no route.
+_OURS = "ours/"
 
 # A constant, so that those of many callers are run together (`monitor.store.backend.transaction`).
 _CAME_AT = update(token).where(token.c.id == bindparam("token_id")).values(came_at=bindparam("at"))
@@ -142,8 +150,8 @@ class History:
         """Whether something that was judged waits to be written."""
         return len(self._backlog) > 0
 
-    async def tokens(self, now: datetime) -> Mapping[str, SentToken]:
-        """Return the tokens that mail may still come with, the oldest first.
+    async def tokens(self, now: datetime, routes: AbstractSet[str] | None = None) -> Mapping[str, SentToken]:
+        """Return the tokens that mail may still come with, the oldest first; *routes*: only those of these.
 
         A token whose run was cut off by a stop has ended like any other: nobody waits for it any more.
         """
@@ -153,21 +161,39 @@ class History:
             rows: list[Row[Any]] = []
             for query in (missing, come):
                 newest = query.order_by(token.c.sent_at.desc()).limit(_TOKENS_AT_MOST)
+                if _is_few(routes):
+                    # Of the newest, and not the newest of these: the index has no routes, and most tokens are others'.
+                    some = newest.subquery()
+                    newest = select(some).where(some.c.route.in_(routes))
                 rows += (await connection.execute(newest)).all()
         rows.sort(key=lambda row: row.sent_at)
-        return {row.id: SentToken(route=row.route, at=row.sent_at, came=row.came_at is not None) for row in rows}
+        return {
+            row.id: SentToken(route=row.route, at=row.sent_at, came=row.came_at is not None)
+            for row in rows
+            if routes is None or row.route in routes
+        }
 
-    async def healths(self) -> Mapping[str, tuple[Health, datetime]]:
-        """Return how everything was last judged."""
+    async def healths(self, routes: AbstractSet[str] | None = None) -> Mapping[str, tuple[Health, datetime]]:
+        """Return how everything was last judged; *routes*: of all routes at least these, and all that is our own."""
+        query = select(health)
+        if _is_few(routes):
+            query = query.where(health.c.subject.in_(routes) | health.c.subject.startswith(_OURS))
+        found: dict[str, tuple[Health, datetime]] = {}
+        slices = Slices()
         async with self._database.read() as connection:
-            rows = await connection.execute(select(health))
-            return {row.subject: (Health(row.health), row.since) for row in rows}
+            rows = await connection.stream(query)
+            async for some in rows.partitions(_READ_AT_ONCE):
+                found |= {row.subject: (Health(row.health), row.since) for row in some}
+                await slices.pause()
+        return found
 
-    async def streaks(self) -> Mapping[str, Sequence[Graded]]:
-        """Return the latest runs of each route that contradict how it is judged, the oldest first."""
+    async def streaks(self, routes: AbstractSet[str] | None = None) -> Mapping[str, Sequence[Graded]]:
+        """Return the latest runs of each route that contradict how it is judged, the oldest first; *routes*: as in `healths`."""
+        query = select(streak).where(streak.c.runs != _written(()))
+        if _is_few(routes):
+            query = query.where(streak.c.subject.in_(routes) | streak.c.subject.startswith(_OURS))
         async with self._database.read() as connection:
-            rows = await connection.execute(select(streak).where(streak.c.runs != _written(())))
-            return {row.subject: _graded(row.runs) for row in rows}
+            return {row.subject: _graded(row.runs) for row in await connection.execute(query)}
 
     async def deferrals(self, since: datetime) -> Mapping[str, datetime]:
         """Return from when on each route has only been deferred, as far as runs since *since* tell."""
@@ -211,9 +237,19 @@ class History:
         if self._standings is not None:
             self._standings.say_again()
 
-    async def _read_latest(self) -> Mapping[str, ProbeResult]:
+    async def look_up(self, agencies: Collection[str]) -> None:
+        """Read the latest run of each route of *agencies* anew, whose runs end in other processes. Raise `StoreAway`."""
+        for some in agencies if len(agencies) <= _APART else [None]:
+            for route, result in (await self._read_latest(some)).items():
+                known = self._latest.get(route)
+                if known is None or known.started_at < result.started_at:
+                    self._latest[route] = result
+
+    async def _read_latest(self, agency: str | None = None) -> Mapping[str, ProbeResult]:
         # From one to the next by the index: there are thousands of runs of each.
         routes = distinct(run.c.agency, run.c.route)
+        if agency is not None:
+            routes = distinct(run.c.agency, run.c.route, among=run.c.agency == agency)
         of_route = (
             select(run.c.id)
             .where(run.c.agency == routes.c.agency, run.c.route == routes.c.route)
@@ -258,6 +294,10 @@ class History:
             found.append(to_result(row))
             await slices.pause()
         return found
+
+
+def _is_few(routes: AbstractSet[str] | None) -> TypeGuard[AbstractSet[str]]:
+    return routes is not None and len(routes) <= _FEW
 
 
 def _written(runs: Sequence[Graded]) -> str:

@@ -205,3 +205,31 @@ async def test_old_runs_are_deleted_and_incidents_never(history: History, databa
     assert await retention.dispose(KEEP, T0) == 3 + 3 * 800
     assert await retention.dispose(KEEP, T0) == 0
     assert (await count(database, "run"), await count(database, "incident")) == (1, 1)
+
+
+async def test_of_what_is_taken_over_only_that_is_read_beside_what_is_our_own(history: History) -> None:
+    judged = dict.fromkeys(("JCM/internal", "MDC/internal", "ours/network"), (Health.DOWN, T0))
+    await history.ended(ended(1), "JCM", judged)
+    for number, route in enumerate(("JCM/internal", "MDC/internal")):
+        await sent(history, number + 5, route=route)
+
+    few, many = {"MDC/internal"}, {"MDC/internal", *(f"X{number}/internal" for number in range(2000))}
+
+    for routes in (few, many):
+        assert {each.route for each in (await history.tokens(T0 + MINUTE, routes)).values()} == {"MDC/internal"}
+    assert set(await history.healths(few)) == {"MDC/internal", "ours/network"}
+    assert set(await history.healths(many)) == set(judged), "so many names are a longer question than the answer"
+
+
+async def test_the_last_runs_of_agencies_that_others_probe_are_read_when_they_are_asked_for(database: Database) -> None:
+    here, elsewhere = History(database), History(database)
+    await here.ended(ended(1), "JCM", {})
+    await here.latest()
+    await elsewhere.ended(ended(2, at=T0 + MINUTE), "JCM", {})
+    await elsewhere.ended(ended(3, at=T0 + MINUTE, route="MDC/internal"), "MDC", {})
+
+    await here.look_up(["MDC"])
+    assert {route: int(run.token_id) for route, run in here.known().items()} == {"JCM/internal": 1, "MDC/internal": 3}
+
+    await here.look_up(["JCM", *(f"X{number}" for number in range(100))])
+    assert int(here.known()["JCM/internal"].token_id) == 2
