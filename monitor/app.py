@@ -37,6 +37,7 @@ from monitor.config.model.settings import Settings
 from monitor.config.service.openid import trust_of
 from monitor.config.service.portal import PortalSettings
 from monitor.metrics import NO_AGENCY, Metrics
+from monitor.planning.ownership import WHOLE, TakeoverPolicy
 from monitor.proof.archive import Archive
 from monitor.proof.chain import Chain
 from monitor.proof.lifecycle import Lifecycle
@@ -79,6 +80,7 @@ from monitor.service.portal.trials import Trials
 from monitor.service.portal.worklist import Worklist
 from monitor.service.reloader import Reloader, needs_restart, read
 from monitor.service.renamer import Renamer
+from monitor.service.sharing import Sharing
 from monitor.service.sites import Beating, Hub
 from monitor.service.watch import Watch, WatchSurroundings, keep_showing_mailboxes
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
@@ -253,6 +255,7 @@ class App:
             keep_doing("renewed tokens", self._renewals.catch_up, _RENEWED),
             keep_setting_aside(),
             self._keep_name(),
+            *([self._sharing.keep()] if self._sharing else []),
             keep_doing("days", self._daybook.look, LOOKS),
             keep_doing("other services' documents", self._keep_pace, _PACE),
             keep_doing("status", self._tell_status, _STATUS_EVERY),
@@ -320,7 +323,7 @@ class App:
         self._chain = Chain(database, self._metrics, self._clock, service)
         self._pool = GatewayPool(build_lines(settings, self._path.parent))
         self._composer = WordingComposer(configuration.wording, self._may_release, self._operator, self._crest)
-        self._hush = hush(lambda: self._watch().judge)
+        self._hush = hush(lambda agency: self._watch().judge_of(agency))
         self._restorer = Restorer(
             store=store,
             state=settings.state,
@@ -429,7 +432,21 @@ class App:
             manager=self._manager,
             processes=processes if database.is_shared else None,
         )
-        await self._reloader.begin(configuration)
+        self._sharing = (
+            Sharing(
+                name=_prober(settings),
+                processes=processes,
+                history=history,
+                reloader=self._reloader,
+                around=self._around,
+                # One clock for all: two machines may differ by more than a process may be silent.
+                clock=database.clock,
+                policy=TakeoverPolicy(within=settings.probing.take_over_within),
+            )
+            if database.is_shared and settings.probing.shared
+            else None
+        )
+        await self._reloader.begin(configuration, await self._sharing.begin() if self._sharing else WHOLE)
 
     def _with_other_sites(
         self, settings: Settings, standings: SiteStandings
@@ -696,7 +713,7 @@ class App:
 
     def _can_be_silent(self) -> Mapping[str, str]:
         """Return the agencies and the routes that are watched, each with the code of its agency."""
-        routes = {name: route.agency for name, route in self._watch().routes.items()}
+        routes = {route.name: route.agency for route in self._configuration().registry.routes}
         return routes | {code: code for code in self._configuration().registry.agencies}
 
     async def _farewell(self, failure: type[BaseException] | None, *_: object) -> None:

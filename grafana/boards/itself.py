@@ -86,6 +86,26 @@ ITSELF: Final = Board(
             ),
         ),
         Section(
+            title="Who probes what · Siapa menguji apa",
+            panels=(
+                lines(
+                    "Agencies by process · Agensi mengikut proses",
+                    "How many agencies each process probes. Where several share a PostgreSQL they share the agencies; one that "
+                    "dies leaves its share to the others within seconds.",
+                    ("max by (instance) (pantau_agencies_owned)", "{{instance}}"),
+                    size=(12, 6),
+                ),
+                lines(
+                    "Taken over · Diambil alih",
+                    "Agencies that a process took over from another, and those that it has yet to take over: more than none for "
+                    "longer than seconds means that the store keeps it waiting.",
+                    ("sum by (instance) (increase(pantau_takeovers_total[5m]))", "{{instance}} taken · diambil"),
+                    ("max by (instance) (pantau_agencies_unowned)", "{{instance}} waiting · menunggu"),
+                    size=(12, 6),
+                ),
+            ),
+        ),
+        Section(
             title="Faults and references · Kerosakan dan peti mel rujukan",
             panels=(
                 timeline(

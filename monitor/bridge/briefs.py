@@ -75,6 +75,20 @@ def cause_of(matter: Matter, reasons: Iterable[tuple[Direction, str]]) -> Cause 
             return None
 
 
+def agency_of(key: str) -> str | None:
+    """Return the agency that an incident with this dedup key is about, or an account at which; `None`: no agency.
+
+    Who watches the agency watches its accounts: nobody else knows when they can be signed in to again.
+    """
+    if "/" not in key:
+        return key
+    match key.split("/"):
+        case ["ours", Blame.CREDENTIALS, agency, _]:
+            return agency
+        case _:
+            return None
+
+
 def own_brief(settings: Settings, suspect: Suspect) -> Brief:
     """Return the brief for an incident about *suspect*."""
     malay, english = WORDS.get(suspect.blame, (str(suspect), str(suspect)))

@@ -24,6 +24,7 @@ from alerts.model.incident import Incident, is_news
 from alerts.model.notice import Matter
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
+from monitor.bridge.briefs import agency_of
 from monitor.judging.attribution import Blame
 from monitor.judging.judge import AT_A_TIME
 from monitor.judging.matter import can_end, is_proven_less
@@ -141,7 +142,9 @@ class Consensus:
         """Tell of *agencies* from now on, too, of which there are briefs; *open_incidents*: what was told of them."""
         self._agencies |= agencies
         self._unsettled |= agencies
-        self._told |= {agency: open_incidents[agency] for agency in agencies if agency in open_incidents}
+        for key, matter in open_incidents.items():
+            if agency_of(key) in agencies:
+                self._note_told(key, matter)
 
     def release(self, agencies: AbstractSet[str]) -> None:
         """Tell of *agencies* no more. What is open of them stays open: nobody here knows when it ends."""
@@ -152,6 +155,14 @@ class Consensus:
             self._told.pop(agency, None)
             self._less.pop(agency, None)
             self.ended_by_hand.pop(agency, None)
+
+    def hand_over(self, agencies: AbstractSet[str]) -> None:
+        """Tell of *agencies* no more, nor of our accounts there: another process does from now on, and ends what is open."""
+        self.release(agencies)
+        for key in [key for key in self._told.keys() | self._said.keys() if agency_of(key) in agencies]:
+            self._note_told(key, None)
+            self._said.pop(key, None)
+            self._unsettled.discard(key)
 
     # -- how things stand ----------------------------------------------------------------------------------------
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime
 
 import structlog
 
 from alerts.record.clock import Clock
-from monitor.bridge.briefs import cause_of
+from monitor.bridge.briefs import agency_of, cause_of
 from monitor.bridge.consensus import OURS, SITES, Consensus, fault_of
 from monitor.judging.evidence import is_prompt, was_taken_well
 from monitor.judging.judge import AT_A_TIME, Judge
@@ -76,12 +77,17 @@ class Pipeline:
             self._show(agency)
         self._show_faults(clock.now())
 
-    def look_again(self) -> None:
-        """Show how agencies stand after routes have come, gone or changed; what is news is told with the next run."""
+    def look_again(self, gained: AbstractSet[str] = frozenset()) -> None:
+        """Show how agencies stand after routes have come, gone or changed; what is news is told with the next run.
+
+        *gained*: those of which is told from now on; a run may have ended since they are judged, and before they were told of.
+        """
+        self._moved |= gained
+        for agency in gained:
+            self._show(agency)
         self._show_moved(self._clock.now())
         # The consensus has forgotten those that have left: one that comes back is heard of again.
-        known = self._consensus.agencies
-        self._standings = {key: said for key, said in self._standings.items() if key in known or key.startswith(OURS)}
+        self._standings = {key: said for key, said in self._standings.items() if self._is_ours_to_say(key)}
         self._unsaid &= self._standings.keys()
         self._unkept &= self._standings.keys()
         self._endings = {name: ending for name, ending in self._endings.items() if name in self._routes}
@@ -152,6 +158,8 @@ class Pipeline:
         """Find out how what has moved stands now."""
         for number, key in enumerate(sorted(self._moved), 1):
             self._moved.discard(key)
+            if not self._is_ours_to_say(key):
+                continue
             standing = self._standing(key, now)
             if self._standings.get(key) != standing:
                 self._standings[key] = standing
@@ -159,6 +167,14 @@ class Pipeline:
                 self._unkept.add(key)
             if number % AT_A_TIME == 0:
                 await asyncio.sleep(0)
+
+    def _is_ours_to_say(self, key: str) -> bool:
+        """Whether this process knows how it stands: not of an agency that another one watches, or of an account there.
+
+        Of an account that has left the configuration it does, once more, where people were told of it.
+        """
+        agency, consensus = agency_of(key), self._consensus
+        return agency is None or agency in consensus.agencies or key in consensus.told
 
     async def _say(self) -> None:
         """Tell the consensus what it has not heard: of each the latest, whoever has found it out."""

@@ -87,6 +87,7 @@ class Definitions:
         self._define_notices()
         self._define_vigil()
         self._define_service()
+        self._define_shares()
 
     def _define_mail(self) -> None:
         gauge, counter, histogram = self._gauge, self._counter, self._histogram
@@ -143,6 +144,13 @@ class Definitions:
         meaning = "How long the latest message took to the relay where it took longest, by its place; only where that was long."
         self.slow_hop = many("gauge", "slow_hop_seconds", meaning, "direction", "hop")
         self.routes = gauge("config_routes", "Routes that are watched.")
+
+    def _define_shares(self) -> None:
+        self.owned = self._gauge("agencies_owned", "Agencies that this process probes.")
+        meaning = "Agencies that are this process's to probe, and that it has not taken over yet."
+        self.unowned = self._gauge("agencies_unowned", meaning)
+        meaning = "Agencies that this process has taken over from another since it began."
+        self.takeovers = self._counter("takeovers", meaning)
 
     def _define_checks(self) -> None:
         many = self._many

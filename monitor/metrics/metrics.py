@@ -183,6 +183,17 @@ class Metrics:
         if all(name != gateway for _, name in self._gateways):
             self._all.callbacks_refused.remove_by_labels({"gateway": gateway})
 
+    # Who probes what
+
+    def agencies_shared(self, *, owned: int, unowned: int = 0) -> None:
+        """Show how many agencies this process probes, and of how many it should, and does not yet."""
+        self._all.owned.set(owned)
+        self._all.unowned.set(unowned)
+
+    def agencies_taken_over(self, count: int) -> None:
+        """Count agencies that another process has probed until now."""
+        self._all.takeovers.inc(count)
+
     # What happened to mail
 
     def probe_finished(

@@ -123,11 +123,26 @@ class Prober:
 
     # -- what is probed ------------------------------------------------------------------------------------------
 
-    async def gain(self, routes: Collection[WatchedRoute], known_tokens: Mapping[str, SentToken]) -> None:
-        """Probe *routes* from now on, too, which the judge has gained; *known_tokens* are of earlier runs of theirs."""
+    async def gain(
+        self,
+        routes: Collection[WatchedRoute],
+        known_tokens: Mapping[str, SentToken],
+        last_runs: Mapping[str, datetime] | None = None,
+    ) -> None:
+        """Probe *routes* from now on, too, which the judge has gained; *known_tokens* are of earlier runs of theirs.
+
+        *last_runs*: when each was last run elsewhere. It is run again an interval later, and not only at its time here.
+        """
         self._enter(routes, known_tokens)
+        # Of thousands that alone takes a second.
+        await asyncio.sleep(0)
         self._watch_mailboxes()
         await self._plan(routes)
+        for route in routes:
+            last = (last_runs or {}).get(route.name)
+            if last is not None and route.name in self._routes:
+                self._schedule.look_again(route.name, max(self._clock.now(), last + route.probing.interval))
+        self._ticker.poke()
 
     async def release(self, routes: Collection[WatchedRoute]) -> None:
         """Probe *routes* no more, before the judge releases them: their runs under way come to nothing."""

@@ -84,14 +84,17 @@ def _is_same(silence: Silence, order: tuple[str, timedelta, str, str], now: date
     return given == order and timedelta(0) <= now - silence.begins < SAID_TWICE
 
 
-def hush(judge: Callable[[], Judge]) -> Hush:
-    """Return what says whether an incident is silent: by itself, or because every route that is in trouble is."""
+def hush(judge: Callable[[str], Judge]) -> Hush:
+    """Return what says whether an incident is silent: by itself, or because every route that is in trouble is.
+
+    *judge* returns the one that knows the routes of an agency.
+    """
 
     def over(incident: Incident, silences: Sequence[Silence], now: datetime) -> Silence | None:
         found = silence_over(incident, silences, now)
         if found is not None or not incident.brief.agency:
             return found
-        troubled = judge().troubled(incident.brief.agency)
+        troubled = judge(incident.brief.agency).troubled(incident.brief.agency)
         covering = [[s for s in silences if s.about == route and s.holds(now)] for route in troubled]
         if not covering or not all(covering):
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from alerts.decide.silence import Silence
@@ -142,6 +142,7 @@ class Noticeboard:
         self._histories: dict[str, tuple[datetime, AgencyDays]] = {}
         #: When the store last did not tell of days: it is not asked for a while, or every reader would wait for it again.
         self._no_days_at: datetime | None = None
+        self._looked_elsewhere_at = datetime.min.replace(tzinfo=UTC)
         #: By code: all that an agency's view was made of, and the view.
         self._made: dict[str, tuple[Any, AgencyView]] = {}
         #: By name: a route's health, last run and what that is counted as, and its view.
@@ -215,7 +216,16 @@ class Noticeboard:
         async with self._store.reading() as ledger:
             recorded = await self._standing_orders(ledger)
         await self._history.latest()
+        await self._look_elsewhere()
         return await self._agencies(recorded)
+
+    async def _look_elsewhere(self) -> None:
+        """Read the last runs of what other processes probe, but not for every program that asks."""
+        watch, now = self._watch(), self._clock.now()
+        others = watch.configuration.registry.agencies.keys() - watch.owned
+        if others and not timedelta(0) <= now - self._looked_elsewhere_at < _READ_AGAIN:
+            self._looked_elsewhere_at = now
+            await self._history.look_up(others)
 
     async def agency(self, quoted: str) -> AgencyView:
         """Return the one that people call so. Raise `Unknown`, and `StoreAway` as `agencies` does."""
@@ -223,6 +233,8 @@ class Noticeboard:
         async with self._store.reading() as ledger:
             recorded = await self._standing_orders(ledger)
         await self._history.latest()
+        if (code := self.called(quoted)) not in self._watch().owned:
+            await self._history.look_up([code])
         # It may have left meanwhile.
         code, watch = self.called(quoted), self._watch()
         return self._agency(watch, code, watch.configuration.registry.routes_of(code), recorded, self._clock.now())
@@ -379,7 +391,7 @@ class Noticeboard:
             await slices.pause()
         for gone in self._made.keys() - views.keys():
             del self._made[gone]
-        for gone in self._routes.keys() - watch.routes.keys():
+        for gone in self._routes.keys() - watch.routes.keys() - watch.elsewhere.routes.keys():
             del self._routes[gone]
         return list(views.values())
 
@@ -392,12 +404,13 @@ class Noticeboard:
         inspections: dict[str, Inspection | None] = watch.inspector.latest(code)
         maintenance: Stretch | None = next((r.probing.hours.closed_by(now) for r in routes), None)
         silence = next((silences[key] for key in (code, *(r.name for r in routes)) if key in silences), None)
-        incident, health = recorded.open.get(code), dict(watch.judge.directions(code))
+        judge = watch.judge_of(code)
+        incident, health = recorded.open.get(code), dict(judge.directions(code))
         ended = None if incident else watch.consensus.ended_by_hand.get(code)
         # As people were told, where they were.
         troubled = Health.DOWN in health.values() or Health.DEGRADED in health.values()
-        since = incident.began_at if incident else watch.judge.troubled_since(code) if troubled else None
-        unseen = watch.judge.unseen(code)
+        since = incident.began_at if incident else judge.troubled_since(code) if troubled else None
+        unseen = judge.unseen(code)
         # Equal objects are compared at a glance, and nearly all are the same as the last time.
         orders = (maintenance, silence, incident, ended)
         made_of = (agency.name, agency.domains[0], health, shown, inspections, orders, since, unseen)
@@ -424,8 +437,9 @@ class Noticeboard:
         return view
 
     def _route(self, watch: Watch, route: WatchedRoute, last: ProbeResult | None) -> RouteView:
-        health, known = watch.judge.route_health(route.name), self._routes.get(route.name)
-        verdict = None if last is None else watch.judge.counted_as(route.name, last.token_id)
+        judge, known = watch.judge_of(route.agency), self._routes.get(route.name)
+        health = judge.route_health(route.name)
+        verdict = None if last is None else judge.counted_as(route.name, last.token_id)
         if known is not None and known[0][0] is health and known[0][1] is last and known[0][2] is verdict:
             return known[1]
         view = view_route(route.name, route.direction, health, last, verdict)

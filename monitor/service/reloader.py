@@ -20,6 +20,7 @@ from monitor.config.loading import AgencySource, BadConfiguration, Configuration
 from monitor.config.model.registry import Agency
 from monitor.config.model.settings import Settings
 from monitor.config.sense.duplicate import perhaps_renamed
+from monitor.planning.ownership import WHOLE, Share
 from monitor.probing.sweep import Sweeper
 from monitor.proof.lifecycle import Lifecycle
 from monitor.runtime.garbage import spared
@@ -33,6 +34,8 @@ from monitor.store.upkeep.documents import Documents
 
 log = structlog.get_logger()
 
+#: So many agencies are taken over at one stroke: of thousands the loop would stand still for as long as others hold for dead.
+_AT_ONCE = 1000
 #: A slip in a file must not leave people in the dark in the middle of an outage.
 _NO_QUIET_END = "a reload does not end the telling: people are told as before, and the old configuration stays in force"
 _BY_RESTART = "mode: tell; or stop the service and start it, if nobody is to be told any more"
@@ -92,6 +95,8 @@ class Reloader:
         #: What is only read at the start is as this one says.
         self._started_with: Configuration
         self._reloading = asyncio.Lock()
+        #: What this process has of the agencies.
+        self._share = WHOLE
         self._processes = processes
         #: By which versions of the documents in the store this service goes, and which it has told of; `None`: by files.
         self._level: int | None = None
@@ -99,11 +104,12 @@ class Reloader:
         #: Up to where it has followed others, whether or not it could take up what they go by.
         self._followed = 0
 
-    async def begin(self, configuration: Configuration) -> None:
-        """Take up the first configuration."""
+    async def begin(self, configuration: Configuration, share: Share = WHOLE) -> None:
+        """Take up the first configuration, and a *share* of its agencies."""
+        self._share = share
         _say_losses(configuration)
         await self._record(configuration, "start")
-        self.watch = await make_watch(configuration, self._around)
+        self.watch = await make_watch(configuration, self._around, share)
         self._level = await self._level_of(configuration)
         self._memory.in_force = configuration.registry
         self._started_with = configuration
@@ -174,6 +180,21 @@ class Reloader:
         _say_losses(configuration)
         return [*configuration.losses, *self._waiting_for_restart(configuration), *await self._abandoned(configuration)]
 
+    async def take_share(self, share: Share) -> frozenset[str]:
+        """Watch another share of the agencies from now on; return those that have been gained. Raise `StoreAway`.
+
+        A reload waits for it, and it for a reload.
+        """
+        async with self._reloading:
+            before, configuration = self.watch.owned, self.watch.configuration
+            # Before it can fail: whatever is taken up next goes by who is alive.
+            self._share = share
+            wanted = share.of(configuration.registry.agencies)
+            while self.watch.share != share or self.watch.owned != wanted:
+                change = await prepare(self.watch, configuration, self._around, share, _AT_ONCE)
+                self.watch = await take_up(self.watch, change, self._around)
+            return frozenset(wanted - before)
+
     async def keep_pace(self, others: Iterable[Process]) -> None:
         """Say by which documents this service goes, and take up what another one goes by, if that was written later.
 
@@ -215,7 +236,7 @@ class Reloader:
         before = self.watch.configuration
         # All that may fail comes before anything is changed.
         level = await self._level_of(configuration)
-        change = await prepare(self.watch, configuration, self._around)
+        change = await prepare(self.watch, configuration, self._around, self._share)
         in_use = list(self._pool)
         lines = build_lines(configuration.settings, self._path.parent, before=before.settings, in_use=in_use)
         try:
@@ -328,6 +349,8 @@ def needs_restart(before: Configuration, after: Configuration, path: Path) -> Se
         "prober": (old.prober, new.prober),
         "site": (old.site, new.site),
         "hub": (old.hub, new.hub),
+        "probing.shared": (old.probing.shared, new.probing.shared),
+        "probing.take_over_within": (old.probing.take_over_within, new.probing.take_over_within),
         # The texts themselves: their directory may be the same.
         "wording": (before.wording, after.wording),
     }

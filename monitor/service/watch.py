@@ -1,6 +1,7 @@
 """What follows from one configuration (routes, their judge, what is told of them, the prober), and how the next.
 
-A reload changes what the configuration changes, and nothing else (docs/adr/0026).
+A reload changes what the configuration changes, and nothing else (docs/adr/0026); and a change of who shares the agencies
+changes nothing but whose they are (docs/adr/0061).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from alerts.model.incident import Incident
 from alerts.model.notice import Matter
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
-from monitor.bridge.briefs import own_brief
+from monitor.bridge.briefs import agency_of, own_brief
 from monitor.bridge.consensus import Alerting, Briefs, Consensus
 from monitor.bridge.pipeline import Pipeline
 from monitor.config.files.problem import Problem, Severity
@@ -38,6 +39,7 @@ from monitor.model.health import Health, HealthPolicy
 from monitor.model.route import WatchedRoute
 from monitor.model.window import Hours
 from monitor.planning.inspection import Assignment, assignments
+from monitor.planning.ownership import WHOLE, Share
 from monitor.probing.inspector import Inspector
 from monitor.probing.lag import LagMeter
 from monitor.probing.prober import Prober
@@ -76,6 +78,7 @@ class Watch:
     """A configuration at work. The next one has the same parts: they are told what has changed."""
 
     configuration: Configuration
+    #: Those that this process probes.
     routes: Mapping[str, WatchedRoute]
     judge: Judge
     consensus: Consensus
@@ -84,6 +87,15 @@ class Watch:
     inspector: Inspector
     #: The prober puts them there, and the checks look at them.
     specimens: MutableMapping[str, bytes]
+    share: Share
+    #: The agencies that this process probes, by code.
+    owned: AbstractSet[str]
+    #: Of all other routes it says how they stand, as the store has it from those who probe them. It hears no run.
+    elsewhere: Judge
+
+    def judge_of(self, agency: str) -> Judge:
+        """Return what says how the routes of an agency stand, or "" those that are our own, whoever probes them."""
+        return self.elsewhere if agency and agency not in self.owned else self.judge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,29 +125,31 @@ class _Past:
         judge.restore_falls(falls, self.open_incidents.keys(), self.unsteady)
 
 
-async def make_watch(configuration: Configuration, around: WatchSurroundings) -> Watch:
-    """Build a watch that takes up where the store says the last one left off."""
+async def make_watch(configuration: Configuration, around: WatchSurroundings, share: Share = WHOLE) -> Watch:
+    """Build a watch of a share of the agencies that takes up where the store says the last one left off."""
     settings, registry = configuration.settings, configuration.registry
-    routes = {route.name: route for route in registry.routes}
-    past = await _past(registry.routes, settings, around)
+    owned = share.of(registry.agencies)
+    routes = {route.name: route for route in registry.routes if _is_probed(route, owned)}
+    past = await _past(routes.values(), settings, around)
     judge = Judge(routes.values(), _own_policy(settings), settings.flapping.build())
-    past.tell(judge, routes.values(), registry.agencies, around.clock.now())
+    past.tell(judge, routes.values(), owned, around.clock.now())
     # Those of what is our own, which a reload does not interrupt.
     ours = {name: runs for name, runs in past.streaks.items() if name not in routes}
     judge.restore_streaks(ours, around.clock.now())
     specimens: dict[str, bytes] = {}
-    agencies = (*registry.agencies, NO_AGENCY)
+    agencies = (*(code for code in registry.agencies if code in owned), NO_AGENCY)
     assigned = _assigned(configuration, agencies, specimens)
     # Before anybody can read them.
     around.metrics.restore_declared(past.declared)
     announce(around.metrics, configuration, assigned, agencies)
     _say_members(registry)
+    around.metrics.agencies_shared(owned=len(owned))
     consensus = Consensus(
-        briefs=_briefs(configuration),
+        briefs=_briefs(configuration, owned),
         alerting=around.alerting,
         metrics=around.metrics,
         clock=around.clock,
-        open_incidents=past.open_incidents,
+        open_incidents=_ours(past.open_incidents, owned),
         open_keys=partial(_measured_keys, around.store),
         quorum=settings.hub.quorum if settings.hub else 1,
     )
@@ -164,6 +178,9 @@ async def make_watch(configuration: Configuration, around: WatchSurroundings) ->
         lag=around.lag,
     )
     inspector = Inspector(assigned, latest={}, metrics=around.metrics, clock=around.clock)
+    others = [route for route in registry.routes if not _is_probed(route, owned)]
+    elsewhere = Judge(others, _own_policy(settings), settings.flapping.build())
+    elsewhere.restore(past.healths)
     return Watch(
         configuration=configuration,
         routes=routes,
@@ -173,6 +190,9 @@ async def make_watch(configuration: Configuration, around: WatchSurroundings) ->
         prober=prober,
         inspector=inspector,
         specimens=specimens,
+        share=share,
+        owned=owned,
+        elsewhere=elsewhere,
     )
 
 
@@ -182,34 +202,75 @@ def _say_members(registry: Registry) -> None:
             log.info("uses a mailbox of a pool", reference=name, address=fitted.mailbox.address)
 
 
+def _is_probed(route: WatchedRoute, owned: AbstractSet[str]) -> bool:
+    # What is our own is every process's: its evidence is about its own machine and network.
+    return route.agency == NO_AGENCY or route.agency in owned
+
+
+def _ours(told: Mapping[str, Matter], owned: AbstractSet[str]) -> Mapping[str, Matter]:
+    """Return what of all that people were told of this process has to end."""
+    return {key: matter for key, matter in told.items() if (agency := agency_of(key)) is None or agency in owned}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigurationChange:
     """A configuration that can be taken up. Nothing has been changed yet, and nothing that follows can fail."""
 
     configuration: Configuration
     routes: Mapping[str, WatchedRoute]
+    share: Share
+    owned: AbstractSet[str]
     difference: Difference
     past: _Past
     #: The agencies, and "" for what is our own, of which anything may be otherwise; and what the inspector does for them.
     touched: Collection[str]
     assigned: Sequence[Assignment]
+    #: When routes that are taken over were last run elsewhere, by name.
+    last_runs: Mapping[str, datetime] = field(default_factory=dict)
 
 
-async def prepare(watch: Watch, configuration: Configuration, around: WatchSurroundings) -> ConfigurationChange:
-    """Find out what *configuration* changes, and read what is known of what is new. Raise `StoreAway`."""
+async def prepare(
+    watch: Watch,
+    configuration: Configuration,
+    around: WatchSurroundings,
+    share: Share | None = None,
+    most: int | None = None,
+) -> ConfigurationChange:
+    """Find out what *configuration*, and another *share* in it, change, and read what is known of what is new.
+
+    *most*: so many agencies are gained for now, and no more. Raise `StoreAway`.
+    """
+    share = share or watch.share
     # In a thread: of thousands of agencies all may be others.
-    change = await asyncio.to_thread(_changed, watch, configuration)
-    gained = change.difference.gained
-    return replace(change, past=await _past(gained, configuration.settings, around)) if gained else change
+    change = await asyncio.to_thread(_changed, watch, configuration, share, most)
+    if not (gained := change.difference.gained):
+        return change
+    # Of what one process owns most is nothing to another.
+    among = None if len(share.alive) == len(watch.share.alive) == 1 else {route.name for route in gained}
+    past = await _past(gained, configuration.settings, around, among)
+    last_runs: Mapping[str, datetime] = {}
+    known_before = watch.configuration.registry.agencies.keys()
+    if taken_over := {route.agency for route in gained} & known_before - watch.owned:
+        await around.history.look_up(taken_over)
+        known = around.history.known()
+        last_runs = {route.name: known[route.name].started_at for route in gained if route.name in known}
+    return replace(change, past=past, last_runs=last_runs)
 
 
-def _changed(watch: Watch, configuration: Configuration) -> ConfigurationChange:
-    routes = {route.name: route for route in configuration.registry.routes}
+def _changed(watch: Watch, configuration: Configuration, share: Share, most: int | None) -> ConfigurationChange:
+    owned = share.of(configuration.registry.agencies)
+    if most is not None:
+        owned = (owned & watch.owned) | {*sorted(owned - watch.owned)[:most]}
+    routes = {route.name: route for route in configuration.registry.routes if _is_probed(route, owned)}
     found = difference(watch.routes, routes)
-    touched = _touched(watch.configuration, configuration, found)
+    touched = [
+        code for code in _touched(watch.configuration, configuration, found) if code == NO_AGENCY or code in owned
+    ]
     return ConfigurationChange(
         configuration=configuration,
         routes=routes,
+        share=share,
+        owned=owned,
         difference=found,
         past=_Past(),
         touched=touched,
@@ -223,8 +284,11 @@ async def take_up(watch: Watch, change: ConfigurationChange, around: WatchSurrou
     What the change does not name goes on: runs, watchers, streaks, budgets, places in the schedule.
     """
     before, after, found = watch.configuration, change.configuration, change.difference
-    old, new = before.registry.agencies.keys(), after.registry.agencies.keys()
+    old, new = watch.owned, change.owned
+    # Those that another process watches from now on.
+    handed_over = (old - new) & after.registry.agencies.keys()
     judge, consensus, prober = watch.judge, watch.consensus, watch.prober
+    judged_here = judge.healths() if handed_over else {}
     if found.released:
         await prober.release(found.released)
         judge.release(found.released)
@@ -239,16 +303,31 @@ async def take_up(watch: Watch, change: ConfigurationChange, around: WatchSurrou
     judge.govern(_own_policy(after.settings), after.settings.flapping.build())
     change.past.tell(judge, found.gained, new - old, around.clock.now())
     retire(around.metrics, before, after)
+    for agency in handed_over:
+        around.metrics.forget_agency(agency)
     await _announce_in_turn(around.metrics, change)
+    around.metrics.agencies_shared(owned=len(new))
     consensus.brief(_briefs(after))
-    consensus.release(old - new)
+    consensus.release(old - new - handed_over)
+    consensus.hand_over(handed_over)
     consensus.gain(new - old, change.past.open_incidents)
-    watch.pipeline.look_again()
+    watch.pipeline.look_again(new - old)
     watch.inspector.release(old - new)
     await watch.inspector.assign_in_turn(change.assigned, change.touched)
     if found.gained:
-        await prober.gain(found.gained, change.past.tokens)
-    return replace(watch, configuration=after, routes=change.routes)
+        await prober.gain(found.gained, change.past.tokens, change.last_runs)
+    _follow(watch.elsewhere, change, judged_here)
+    return replace(watch, configuration=after, routes=change.routes, share=change.share, owned=new)
+
+
+def _follow(elsewhere: Judge, change: ConfigurationChange, judged: Mapping[str, tuple[Health, datetime]]) -> None:
+    """Let *elsewhere* have the routes that are not probed here; of those that were until now it knows what was *judged*."""
+    others = {route.name: route for route in change.configuration.registry.routes if route.name not in change.routes}
+    found = difference(elsewhere.routes, others)
+    elsewhere.release(found.released)
+    elsewhere.alter(found.altered)
+    elsewhere.gain(found.gained)
+    elsewhere.restore({route.name: judged[route.name] for route in found.gained if route.name in judged})
 
 
 def _touched(before: Configuration, after: Configuration, found: Difference) -> Collection[str]:
@@ -263,23 +342,28 @@ def _touched(before: Configuration, after: Configuration, found: Difference) -> 
     ]
 
 
-async def _past(routes: Collection[WatchedRoute], settings: Settings, around: WatchSurroundings) -> _Past:
-    """Read what is known of *routes*."""
+async def _past(
+    routes: Collection[WatchedRoute],
+    settings: Settings,
+    around: WatchSurroundings,
+    among: AbstractSet[str] | None = None,
+) -> _Past:
+    """Read what is known of *routes*; *among*: their names, where all that is known is far more."""
     history, now = around.history, around.clock.now()
     if await history.catch_up():
         raise StoreAway("results still wait to be written")
     budgets = [route.probing.deferred_budget for route in routes]
     falls, still = await _falls(around.store, settings.flapping.build(), now)
     return _Past(
-        healths=await history.healths(),
-        streaks=await history.streaks(),
+        healths=await history.healths(among),
+        streaks=await history.streaks(among),
         # What was put off longer ago than twice its budget has used it up however long it has been.
         deferrals=await history.deferrals(now - 2 * max(budgets, default=timedelta(0))),
         falls=falls,
         unsteady={incident.dedup_key for incident in still if incident.unsteady},
         open_incidents={incident.dedup_key: incident.measured for incident in still if incident.measured},
         declared={incident.brief.agency: incident.standing for incident in still if incident.standing},
-        tokens=await history.tokens(now),
+        tokens=await history.tokens(now, among),
     )
 
 
@@ -304,10 +388,13 @@ class _Briefs(Mapping[str, Brief]):
         return len(self._agencies)
 
 
-def _briefs(configuration: Configuration) -> Briefs:
-    settings = configuration.settings
+def _briefs(configuration: Configuration, owned: AbstractSet[str] | None = None) -> Briefs:
+    """Return whom to tell; *owned*: about these agencies only."""
+    settings, agencies = configuration.settings, configuration.registry.agencies
+    if owned is not None:
+        agencies = {code: agency for code, agency in agencies.items() if code in owned}
     return Briefs(
-        agencies=_Briefs(configuration.registry.agencies, settings),
+        agencies=_Briefs(agencies, settings),
         ours=lambda suspect: settings.heeded(own_brief(settings, suspect)),
     )
 

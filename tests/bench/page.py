@@ -179,6 +179,9 @@ async def _country(server: Light, directory: Path) -> AsyncIterator[_Country]:
         ),
         routes=watched,
         judge=judge,
+        judge_of=lambda _: judge,
+        owned={*codes},
+        elsewhere=SimpleNamespace(routes={}),
         inspector=SimpleNamespace(latest=lambda code: inspections.get(code, {})),
         consensus=SimpleNamespace(ended_by_hand={}),
     )

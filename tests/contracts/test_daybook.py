@@ -51,6 +51,8 @@ class Service:
     ended_by_hand: dict[str, Incident] = field(default_factory=dict)
     #: "" for none.
     agency: str = "JCM"
+    #: Agencies that another process watches.
+    elsewhere: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.records, self.store = DayRecords(self.database), SqlStore(self.database)
@@ -78,6 +80,7 @@ class Service:
         return SimpleNamespace(
             configuration=SimpleNamespace(registry=registry),
             judge=self.world.judge,
+            owned={self.agency} - {""} - self.elsewhere,
             consensus=SimpleNamespace(ended_by_hand=self.ended_by_hand),
         )
 
@@ -168,6 +171,21 @@ async def test_a_restart_of_seconds_costs_no_minute(service: Service) -> None:
     await service.restart(timedelta(seconds=40))
     await service.minutes(14)
     assert await service.kept() == [(WELL, 5, 36)]
+
+
+async def test_an_agency_that_is_taken_over_from_another_process_loses_no_minute(service: Service) -> None:
+    other = Service(service.database, elsewhere={"JCM"})
+    for _ in range(22):
+        await service.minutes(1)
+        await other.minutes(1)
+    assert await service.kept() == [(WELL, 5, 21)], "one of them has seen its mail"
+
+    other.elsewhere.clear()
+    other.world = World(service.world.routes, now=service.now)
+    other.world.judge.restore(service.world.judge.healths())
+    await other.minutes(14)
+
+    assert await service.kept() == [(WELL, 5, 33)]
 
 
 @pytest.mark.parametrize("away", [10 * MINUTE, 5 * HOUR])

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
 import yaml
 
+from monitor.planning.ownership import owners
 from monitor.runtime.key import token_key
 from monitor.store.backend.postgres import PostgresServer
 from pantau_lab.scenery import Timing
 from pantau_lab.serving import claimed
 from pantau_lab.stage import stage
+from pantau_lab.world import FictionalAgency
 from tests.real.postgres import Postgres
 from tests.stories.theatre import BRISK, JCM, Theatre
 
@@ -34,17 +37,34 @@ class Company:
         assert row is not None
         return str(row[0]).partition("/")[0]
 
+    def who_probes(self, agency: FictionalAgency) -> str:
+        """Return the prober whose an agency is while both are alive."""
+        return owners([agency.code], self.services.keys())[agency.code]
+
+    def runs(self, since: datetime, until: datetime) -> Mapping[str, Sequence[datetime]]:
+        """Return when each route of an agency was run in a stretch of time, whose end is written."""
+        # Not as times: the server writes them as its own country does.
+        query = (
+            "SELECT route, array_agg(extract(epoch FROM started_at)::float8 ORDER BY started_at) FROM run"
+            " WHERE agency <> '' AND started_at BETWEEN %s AND %s GROUP BY route"
+        )
+        with psycopg.connect(self.postgres.address(self.server.database)) as connection:
+            rows = connection.execute(query, (since, until)).fetchall()
+        return {route: [datetime.fromtimestamp(at, UTC) for at in times] for route, times in rows}
+
     def other_than(self, name: str) -> Theatre:
         """Return the other service."""
         return next(service for other, service in self.services.items() if other != name)
 
 
 @asynccontextmanager
-async def company(directory: Path, postgres: Postgres, timing: Timing = BRISK) -> AsyncIterator[Company]:
-    """Start two services on one database, and end both with the block."""
+async def company(
+    directory: Path, postgres: Postgres, timing: Timing = BRISK, agencies: Sequence[FictionalAgency] = (JCM,)
+) -> AsyncIterator[Company]:
+    """Start two services on one database, which share *agencies*, and end both with the block."""
     server = postgres.store()
     with claimed(4) as ports:
-        async with stage(directory, timing=timing, agencies=(JCM,)) as world:
+        async with stage(directory, timing=timing, agencies=agencies) as world:
             for phone in world.carrier.phones.values():
                 phone.keys.clear()
             url = f"postgresql://{server.user}@{server.host}:{server.port}/{server.database}"

@@ -20,6 +20,9 @@ from monitor.model.said import said
 from monitor.model.window import Hours, Once, Recurring, Stretch, Window
 from probes.model.probe import Patience
 
+#: Within what time a dead process may be replaced.
+_SOONEST, _LATEST = timedelta(seconds=5), timedelta(minutes=5)
+
 _SOME_DAY = datetime(2026, 1, 5, tzinfo=UTC)
 
 
@@ -89,6 +92,15 @@ def _within_a_day(span: timedelta) -> timedelta:
     return span
 
 
+def _soon_and_not_too_soon(span: timedelta) -> timedelta:
+    if not _SOONEST <= span <= _LATEST:
+        raise wrong(
+            said("{span} is too soon, or too late", span=format_duration(span)),
+            "5s to 5m: a busy service must not be taken for dead, and an agency not be left alone for long",
+        )
+    return span
+
+
 class FlappingSettings(Section):
     """So many falls within so long are too many: the incident stays open until it has been quiet for as long."""
 
@@ -122,6 +134,10 @@ class ProbingSettings(Section):
     """A server may ask us to come again later for this long before it counts as a failure."""
     when: tuple[WindowSettings, ...] | None = None
     """The hours in which mail is probed, and an outage seen; default: always."""
+    shared: bool = True
+    """Services on one PostgreSQL share the agencies, so that each is probed by one of them; false: each probes all."""
+    take_over_within: Annotated[Span, AfterValidator(_soon_and_not_too_soon)] = timedelta(seconds=10)
+    """So soon others probe the agencies of a service that has died; after 0.4 of it without a sign of life it is dead."""
 
     def build(self, zone: ZoneInfo = MALAYSIA, maintenance: Sequence[Window] = ()) -> Probing:
         """Return how a route is probed and judged; local times are those of *zone*."""

@@ -7,6 +7,7 @@ back, a reload and a second prober add nothing twice (docs/adr/0048).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 
 from alerts.model.incident import CORRECTABLE_FOR
@@ -40,6 +41,8 @@ class Daybook:
         self._watch = watch
         self._looked_at: datetime | None = None
         self._followed: dict[str, Continuity] = {}
+        #: Agencies that another process watched when it was last looked.
+        self._elsewhere: AbstractSet[str] = frozenset()
         #: Agencies of which nothing was to be probed when it was last looked.
         self._closed: set[str] = set()
         #: By agency: up to when what is declared is marked, and what that was.
@@ -56,12 +59,16 @@ class Daybook:
         now = self._clock.now()
         if last_seen is None or not timedelta(0) <= now - last_seen <= AWAY:
             return
+        await self._resume(now)
+        self._looked_at = now
+
+    async def _resume(self, now: datetime, among: AbstractSet[str] | None = None) -> None:
+        """Take up where somebody was who watched until a moment ago; *among*: these agencies."""
         today = day_of(now)
         for (agency, on), sheet in sorted((await self._records.on([today - timedelta(days=1), today])).items()):
-            if (last := sheet.last()) is not None:
+            if (last := sheet.last()) is not None and (among is None or agency in among):
                 continuity = self._followed[agency] = Continuity()
                 continuity.resume(last[0], moment_of(on, last[1]))
-        self._looked_at = now
 
     async def look(self) -> None:
         """Mark what is settled since the last look, and write it down. Raise `StoreAway` when that has to wait."""
@@ -71,12 +78,18 @@ class Daybook:
             for continuity in self._followed.values():
                 continuity.interrupt()
         self._looked_at = now
-        try:
-            await self._ask(now)
-        except StoreAway as error:
-            away = error
         watch, slices = self._watch(), Slices()
         registry = watch.configuration.registry
+        try:
+            await self._ask(now)
+            if taken_over := self._elsewhere & watch.owned:
+                await self._resume(now, taken_over)
+        except StoreAway as error:
+            away = error
+        self._elsewhere = registry.agencies.keys() - watch.owned
+        for code in self._elsewhere & self._followed.keys():
+            # Should it come back, somebody else has seen what was between.
+            self._followed[code].interrupt()
         for code in registry.agencies:
             routes = registry.routes_of(code)
             self._mark(code, self._of_agency(watch, code, [r.probing.hours for r in routes], since, now))

@@ -73,6 +73,10 @@ class Trials:
         """Test a route of an agency. Raise `Unknown`, `TrialRefused`, and `StoreAway`: what is not written is not done."""
         if route not in {each.name for each in self.routes(agency)}:
             raise Unknown.said("no_route", agency=agency, route=route[:100])
+        watch = self._watch()
+        code = agency_called(agency, watch.configuration.registry.agencies)
+        if code not in watch.owned:
+            raise Unknown.said("watched_elsewhere", agency=code, prober=watch.share.owner(code))
         now = self._clock.now()
         # What is in the future was begun before the clock was put back, and nobody waits for that to come again.
         begun = [at for at in self._begun.get(agency, ()) if at <= now < at + _HOUR]

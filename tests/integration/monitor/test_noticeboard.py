@@ -50,16 +50,22 @@ class Service:
     def __post_init__(self) -> None:
         routes = {r.name: r for r in (*agency_routes("JCM"), *agency_routes("MDC"), *controls())}
         self.judge = Judge(routes.values(), HealthPolicy())
+        #: Those of which another process is the owner, and what is known of them here.
+        self.elsewhere: set[str] = set()
+        self.others = Judge([r for r in routes.values() if r.agency == "MDC"], HealthPolicy())
         self.history, self.store = History(self.database), SqlStore(self.database)
         self.days = DayRecords(self.database)
         agencies = {code: SimpleNamespace(name=f"Jabatan {code}", domains=["contoh.gov.my"]) for code in CODES}
-        watch = SimpleNamespace(
+        watch = self.watch = SimpleNamespace(
             configuration=SimpleNamespace(
                 settings=SimpleNamespace(references={"a": None, "b": None}),
                 registry=Registry(agencies=cast(Mapping[str, Agency], agencies), routes=tuple(routes.values())),
             ),
             routes=routes,
             judge=self.judge,
+            judge_of=lambda agency: self.others if agency in self.elsewhere else self.judge,
+            owned={*CODES},
+            elsewhere=self.others,
             inspector=SimpleNamespace(latest=lambda _: {}),
             consensus=SimpleNamespace(ended_by_hand={}),
         )
@@ -103,6 +109,29 @@ def asked(service: Service) -> list[str]:
 
     event.listen(engine, "before_cursor_execute", note)
     return statements
+
+
+async def test_an_agency_of_another_process_is_shown_as_the_store_has_it(service: Service) -> None:
+    service.elsewhere, service.watch.owned = {"MDC"}, {"JCM"}
+    route = agency_routes("MDC")[0]
+    await service.run("JCM")
+    assert [each.agency for each in await service.board.agencies()] == [*CODES]
+
+    # Of which nothing was heard here.
+    another = History(service.database)
+    await another.ended(arrived(route, T0 + MINUTE), "MDC", {})
+    service.others.restore({route.name: (Health.DOWN, T0)})
+    view = await service.board.agency("MDC")
+
+    assert view.health[route.direction] is Health.DOWN
+    assert view.since == T0
+    assert view.routes[0].last_run_at == arrived(route, T0 + MINUTE).started_at + arrived(route, T0 + MINUTE).duration
+    assert (await service.board.agencies())[1].health == view.health
+
+    await another.ended(arrived(route, T0 + 2 * MINUTE), "MDC", {})
+    service.time += timedelta(seconds=15)
+    last_run_at = (await service.board.agencies())[1].routes[0].last_run_at
+    assert last_run_at == arrived(route, T0 + 2 * MINUTE).started_at + arrived(route, T0 + 2 * MINUTE).duration
 
 
 @pytest.mark.blind

@@ -75,7 +75,7 @@ class Buggy(Reloader):
 
 
 @asynccontextmanager
-async def _in_force(config: Path, environ: Mapping[str, str], store: Path) -> AsyncIterator[Buggy]:
+async def in_force(config: Path, environ: Mapping[str, str], store: Path) -> AsyncIterator[Buggy]:
     """Take up the configuration at *config*, with a database in *store*."""
     async with Database.open(store) as database:
         station = Station(database)
@@ -107,7 +107,7 @@ async def _in_force(config: Path, environ: Mapping[str, str], store: Path) -> As
 
 @pytest.fixture
 async def reloader(office: Office, tmp_path: Path) -> AsyncIterator[Buggy]:
-    async with _in_force(office.config, ENVIRON, tmp_path / "store") as made:
+    async with in_force(office.config, ENVIRON, tmp_path / "store") as made:
         yield made
 
 
@@ -498,7 +498,7 @@ async def test_what_waits_for_a_restart_is_said_logged_and_shown_until_it_is_as_
 async def test_no_odd_configuration_stops_a_service_or_shows_a_secret_in_its_log_and_journal(tmp_path: Path) -> None:
     config = tmp_path / "pantau" / "pantau.yaml"
     corpus.lay_out_base(config.parent)
-    async with _in_force(config, corpus.ENVIRON, tmp_path / "store") as reloader:
+    async with in_force(config, corpus.ENVIRON, tmp_path / "store") as reloader:
         reloader.tries = 1  # It has no bug.
         for number, case in enumerate(corpus.cases()):
             # All that may hang or show a secret, and some of the others: a reload takes as long as a start.
@@ -536,7 +536,7 @@ async def test_what_another_service_goes_by_is_taken_up_and_what_nobody_has_take
     text = texts["jabatan-contoh"]
     async with Database.open(office.state) as database:
         await write(database, text)
-    async with _in_force(office.config, ENVIRON, office.state) as reloader:
+    async with in_force(office.config, ENVIRON, office.state) as reloader:
         reloader.tries, database = 1, reloader._around.history._database
         ours, sabah = Processes(database, "putrajaya-1"), Process(name="sabah-1", started_at=T0, beat_at=T0)
 

@@ -79,7 +79,8 @@ class Watchroom:
         configuration = configured(self.office, sections)
         prober = SimpleNamespace(late=lambda _: 0 * SECOND)
         judge = SimpleNamespace(troubled=lambda _: ())
-        self.watch = cast(Watch, SimpleNamespace(configuration=configuration, prober=prober, judge=judge))
+        watch = SimpleNamespace(configuration=configuration, prober=prober, judge_of=lambda _: judge)
+        self.watch = cast(Watch, watch)
 
     def value(self, name: str, **labels: str) -> float | None:
         return Scrape(self.metrics).value(name, **labels)

@@ -1,0 +1,133 @@
+"""Shares the agencies among the processes on one PostgreSQL: says that this one is alive, sees who else is, takes over.
+
+The store is asked each second who is alive, and for nothing else: whose an agency is follows from that
+(docs/adr/0061). While it is away everybody keeps what they have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+import structlog
+
+from alerts.record.clock import Clock
+from alerts.record.store import StoreAway
+from monitor.planning.ownership import Member, Membership, Share, TakeoverPolicy
+from monitor.runtime.keeping import keep_doing
+from monitor.runtime.slices import Slices
+from monitor.service.reloader import Reloader
+from monitor.service.watch import WatchSurroundings
+from monitor.store.probing.history import History
+from monitor.store.probing.processes import Process, Processes
+
+log = structlog.get_logger()
+
+#: A change of shares that had to wait is tried again after this.
+_AGAIN = timedelta(seconds=1)
+#: What others have found out of their agencies is read again after this, and so much more for each route.
+_FOLLOWED, _FOR_EACH = 2.0, 0.001
+#: Of so many agencies of others that are in trouble the last runs are read each time.
+_SHOWN = 100
+
+
+class Sharing:
+    """Keeps this process to its share. Whoever `begin`s has it before its first run."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        processes: Processes,
+        history: History,
+        reloader: Reloader,
+        around: WatchSurroundings,
+        clock: Clock,
+        policy: TakeoverPolicy,
+    ) -> None:
+        """*name*: this process's own. *clock*: the store's."""
+        self._name = name
+        self._processes = processes
+        self._history = history
+        self._reloader = reloader
+        self._metrics = around.metrics
+        self._signer = around.signer
+        self._clock = clock
+        self._policy = policy
+        self._membership = Membership(name=name, policy=policy)
+        self._share = Share(name=name, alive=frozenset({name}))
+        #: Others are alive than those whose share this process has.
+        self._changed = asyncio.Event()
+
+    async def begin(self) -> Share:
+        """Return the share to begin with: among those that are there, and this process. Raise `StoreAway`."""
+        self._see(await self._processes.others())
+        return self._share
+
+    async def keep(self) -> None:
+        """Beat, take over, and follow what others find out, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for loop in (
+                # Apart from the taking over, which may read for longer than a process may be silent.
+                keep_doing("signs of life", self._beat, self._policy.beat_every),
+                keep_doing("the share of the agencies", self._take_share, _AGAIN),
+                keep_doing("what other processes find", self._follow, timedelta(0)),
+            ):
+                tasks.create_task(loop)
+
+    async def _beat(self) -> None:
+        try:
+            # Whoever is not heard for so long is dead: there is no use in waiting any longer.
+            async with asyncio.timeout(self._policy.dead_after.total_seconds()):
+                others = await self._processes.lives(self._clock.now())
+        except TimeoutError:
+            self._membership.missed()
+            raise StoreAway("it took no sign of life in time") from None
+        except StoreAway:
+            self._membership.missed()
+            raise
+        before = self._share.alive
+        self._see(others)
+        if (alive := self._share.alive) != before:
+            log.info("others share the agencies now", gone=sorted(before - alive), come=sorted(alive - before))
+            self._changed.set()
+
+    def _see(self, others: Sequence[Process]) -> None:
+        alive = self._membership.beat(_members(others), self._clock.now())
+        self._share = Share(name=self._name, alive=alive)
+        self._signer.inherit(other.name for other in others if other.name not in alive)
+
+    async def _take_share(self) -> None:
+        await self._changed.wait()
+        share = self._share
+        self._changed.clear()
+        try:
+            owned = self._reloader.watch.owned
+            wanted = share.of(self._reloader.watch.configuration.registry.agencies)
+            self._metrics.agencies_shared(owned=len(owned), unowned=len(wanted - owned))
+            gained = await self._reloader.take_share(share)
+        except Exception:
+            self._changed.set()
+            raise
+        if gained:
+            self._metrics.agencies_taken_over(len(gained))
+            log.info("agencies taken over", agencies=len(gained), some=sorted(gained)[:10])
+
+    async def _follow(self) -> None:
+        """Read after a while how the agencies of others stand, and of those in trouble why."""
+        elsewhere = self._reloader.watch.elsewhere
+        await asyncio.sleep(_FOLLOWED + _FOR_EACH * len(elsewhere.routes))
+        if not elsewhere.routes:
+            return
+        elsewhere.restore(await self._history.healths(elsewhere.routes.keys()))
+        troubled, slices = list[str](), Slices()
+        for agency in {route.agency for route in elsewhere.routes.values()}:
+            if elsewhere.troubled(agency):
+                troubled.append(agency)
+            await slices.pause()
+        await self._history.look_up(sorted(troubled)[:_SHOWN])
+
+
+def _members(others: Iterable[Process]) -> Sequence[Member]:
+    return [Member(name=each.name, beat_at=each.beat_at, has_left=each.stopped_at is not None) for each in others]

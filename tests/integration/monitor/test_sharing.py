@@ -1,0 +1,143 @@
+"""What changes in a process when another one shares the agencies with it, or does so no more."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from alerts.model.notice import Matter
+from alerts.record.store import StoreAway
+from monitor.model.health import Health
+from monitor.model.route import Direction
+from monitor.planning.ownership import WHOLE, Share
+from monitor.service.order import Unknown
+from monitor.service.portal.trials import Trials
+from monitor.service.reloader import Reloader
+from tests.integration.monitor.test_reloader import in_force
+from tests.unit.alerts.people import T0, trigger
+from tests.unit.monitor.cli.office import ENVIRON, Office
+from tests.unit.monitor.scrape import Scrape
+from tests.unit.monitor.trial import SECOND, arrived
+
+NAME = "putrajaya-1"
+ACCOUNT = "ours/credentials/JCONTOH/utama"
+
+
+@pytest.fixture
+async def reloader(tmp_path: Path) -> AsyncIterator[Reloader]:
+    office = Office(tmp_path)
+    async with in_force(office.config, ENVIRON, tmp_path / "store") as made:
+        made.tries = 1
+        yield made
+
+
+def beside() -> Share:
+    """Return the share of which JCONTOH is not a part, and MPCONTOH is."""
+    for number in range(100):
+        share = Share(name=NAME, alive=frozenset({NAME, f"kuching-{number}"}))
+        if share.of(["JCONTOH", "MPCONTOH"]) == {"MPCONTOH"}:
+            return share
+    raise AssertionError("no such name")
+
+
+async def opened(reloader: Reloader, *keys: str) -> None:
+    async with reloader._around.store.transaction() as ledger:
+        for key in keys:
+            await ledger.add_incident(replace(trigger(), dedup_key=key))
+
+
+async def test_a_process_alone_owns_all(reloader: Reloader) -> None:
+    watch = reloader.watch
+    assert watch.owned == watch.configuration.registry.agencies.keys() == {"JCONTOH", "MPCONTOH"}
+    assert len(watch.routes) == len(watch.configuration.registry.routes)
+    assert not watch.elsewhere.routes
+    assert Scrape(reloader._metrics).value("agencies_owned") == 2
+
+
+async def test_what_goes_to_another_process_is_probed_judged_told_and_counted_here_no_more(reloader: Reloader) -> None:
+    route, *_ = reloader.watch.configuration.registry.routes_of("JCONTOH")
+    reloader.watch.judge.restore({route.name: (Health.DOWN, T0)})
+    await opened(reloader, "JCONTOH", ACCOUNT)
+    reloader.watch.consensus.gain({"JCONTOH"}, {"JCONTOH": Matter.SENDING, ACCOUNT: Matter.OWN_FAULT})
+
+    assert await reloader.take_share(beside()) == set()
+
+    watch = reloader.watch
+    assert watch.owned == {"MPCONTOH"}
+    assert {each.agency for each in watch.routes.values()} == {"MPCONTOH", ""}, "control routes are everybody's"
+    assert set(watch.prober._routes) == set(watch.judge.routes) == set(watch.routes)
+    assert watch.consensus.told == {}, "what is open goes on elsewhere, and nothing here ends it"
+    await watch.pipeline._find_standings(T0)
+    assert not {"JCONTOH", ACCOUNT} & watch.pipeline._unkept, "nor is it written here that all is well there"
+    await watch.pipeline._say()
+    async with reloader._around.store.reading() as ledger:
+        assert {each.dedup_key for each in await ledger.open_incidents()} == {"JCONTOH", ACCOUNT}
+    assert watch.judge_of("JCONTOH").route_health(route.name) is Health.DOWN, "it is shown as it was judged last"
+    scrape = Scrape(reloader._metrics)
+    assert scrape.value("agencies_owned") == 1
+    assert scrape.value("incidents_open", agency="JCONTOH") is None
+    assert scrape.value("incidents_open", agency="MPCONTOH") == 0
+    trials = Trials(reloader._lifecycle, reloader._clock, lambda: reloader.watch)
+    with pytest.raises(Unknown, match="kuching"):
+        await trials.begin("JCONTOH", route.name, by="Siti Contoh")
+
+
+async def test_what_comes_from_another_process_goes_on_where_that_one_left_off(reloader: Reloader) -> None:
+    await reloader.take_share(beside())
+    around = reloader._around
+    now = around.clock.now()
+    route = next(each for each in reloader.watch.elsewhere.routes.values() if each.direction is Direction.INTERNAL)
+    # As the other process has written it.
+    await around.history.sent("00000000000000aa", route.name, now - 10 * SECOND, now)
+    run = replace(arrived(route, now - 400 * SECOND), token_id="00000000000000bb")
+    await around.history.ended(run, "JCONTOH", {route.name: (Health.DOWN, T0), ACCOUNT: (Health.DOWN, T0)})
+    await opened(reloader, "JCONTOH", ACCOUNT, "MPCONTOH")
+
+    assert await reloader.take_share(WHOLE) == {"JCONTOH"}
+
+    watch = reloader.watch
+    assert watch.owned == {"JCONTOH", "MPCONTOH"}
+    assert not watch.elsewhere.routes
+    assert watch.judge.route_health(route.name) is Health.DOWN
+    assert watch.consensus.told.keys() == {"JCONTOH", ACCOUNT}, "of the other agency it knows better"
+    assert watch.prober._arrivals._missing["00000000000000aa"].route == route.name
+    due = watch.prober._schedule._entries[route.name].due
+    assert due <= around.clock.now(), "it was due while nobody was there to run it"
+    assert Scrape(reloader._metrics).value("agencies_owned") == 2
+
+
+async def test_thousands_are_taken_over_bit_by_bit_and_all_in_the_end(
+    reloader: Reloader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody = Share(name=NAME, alive=frozenset({"kuching-1"}))
+    await reloader.take_share(nobody)
+    assert reloader.watch.owned == set()
+    monkeypatch.setattr("monitor.service.reloader._AT_ONCE", 1)
+
+    assert await reloader.take_share(WHOLE) == {"JCONTOH", "MPCONTOH"}
+    assert len(reloader.watch.routes) == len(reloader.watch.configuration.registry.routes)
+    assert await reloader.take_share(WHOLE) == set()
+
+
+async def test_a_reload_keeps_to_the_share_and_the_share_waits_for_a_store_that_is_away(reloader: Reloader) -> None:
+    await reloader.take_share(beside())
+    assert [p for p in await reloader.reload("Siti Contoh") if p.key == "store"] == []
+    assert reloader.watch.owned == {"MPCONTOH"}
+
+    class Away:
+        async def catch_up(self) -> int:
+            raise StoreAway("gone")
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(reloader._around.history, name)
+
+    around = reloader._around
+    reloader._around = replace(around, history=Away())  # type: ignore[arg-type]
+    with pytest.raises(StoreAway):
+        await reloader.take_share(WHOLE)
+    assert reloader.watch.owned == {"MPCONTOH"}
+    reloader._around = around
+    assert await reloader.take_share(WHOLE) == {"JCONTOH"}

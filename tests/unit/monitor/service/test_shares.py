@@ -1,0 +1,185 @@
+"""What a process takes for its share of the agencies while others come and go, and the store with them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from structlog.testing import capture_logs
+
+from alerts.record.store import StoreAway
+from monitor.metrics import Metrics
+from monitor.planning.ownership import Share, TakeoverPolicy
+from monitor.service.sharing import Sharing
+from monitor.store.probing.processes import Process
+from probes.mail.token import Origin, TokenSigner
+from tests.unit.monitor.scrape import Scrape
+from tests.unit.monitor.trial import SECOND, T0
+
+KEY = b"kunci-untuk-ujian-sahaja"
+CODES = [f"AG{number}" for number in range(40)]
+
+
+@dataclass
+class Place:
+    """A store with the rows of processes, and what reloads in the one that is looked at."""
+
+    now: datetime = T0
+    rows: dict[str, Process] = field(default_factory=dict)
+    is_away: bool = False
+    hangs: bool = False
+    shares: list[Share] = field(default_factory=list)
+    #: So often a share cannot be had yet.
+    refusals: int = 0
+
+    def __post_init__(self) -> None:
+        self.metrics = Metrics(version="1", now=lambda: self.now)
+        self.signer = TokenSigner(KEY, "satu")
+        registry = SimpleNamespace(agencies=dict.fromkeys(CODES))
+        self.watch = SimpleNamespace(configuration=SimpleNamespace(registry=registry), owned=frozenset(CODES))
+        self.sharing = Sharing(
+            name="satu",
+            processes=cast(Any, self),
+            history=cast(Any, None),
+            reloader=cast(Any, self),
+            around=cast(Any, SimpleNamespace(metrics=self.metrics, signer=self.signer)),
+            clock=cast(Any, SimpleNamespace(now=lambda: self.now)),
+            policy=TakeoverPolicy(),
+        )
+
+    # The rows
+
+    async def others(self) -> Sequence[Process]:
+        return [*self.rows.values()]
+
+    async def lives(self, now: datetime) -> Sequence[Process]:
+        assert now == self.now
+        if self.is_away:
+            raise StoreAway("gone")
+        if self.hangs:
+            await asyncio.Event().wait()
+        return await self.others()
+
+    def beats(self, name: str = "dua", *, left: bool = False) -> None:
+        stopped_at = self.now if left else None
+        self.rows[name] = Process(name=name, started_at=T0, beat_at=self.now, stopped_at=stopped_at)
+
+    # The reloader
+
+    async def take_share(self, share: Share) -> frozenset[str]:
+        if self.refusals:
+            self.refusals -= 1
+            raise StoreAway("results still wait to be written")
+        self.shares.append(share)
+        before: frozenset[str] = self.watch.owned
+        owned = self.watch.owned = share.of(CODES)
+        self.metrics.agencies_shared(owned=len(owned))
+        return owned - before
+
+    async def second(self) -> None:
+        self.now += SECOND
+        await self.sharing._beat()
+
+    async def takes_up(self) -> None:
+        async with asyncio.timeout(5):
+            await self.sharing._take_share()
+
+    def value(self, name: str) -> float | None:
+        return Scrape(self.metrics).value(name)
+
+
+async def test_who_begins_beside_others_begins_with_its_share_and_says_nothing_of_it() -> None:
+    place = Place()
+    place.beats()
+
+    share = await place.sharing.begin()
+    await place.second()
+
+    assert share.alive == {"satu", "dua"}
+    assert not place.sharing._changed.is_set()
+
+
+async def test_an_agency_of_one_that_dies_is_taken_over_and_given_back_when_it_lives_again() -> None:
+    place = Place()
+    place.beats()
+    place.watch.owned = (await place.sharing.begin()).of(CODES)
+    mine = len(place.watch.owned)
+    assert 0 < mine < len(CODES)
+    theirs = TokenSigner(KEY, "dua").issue("JCM/internal", T0)
+    assert place.signer.origin(theirs) is Origin.ANOTHER
+
+    with capture_logs() as logged:
+        for _ in range(5):
+            await place.second()
+        await place.takes_up()
+    assert [(line["event"], line.get("gone")) for line in logged] == [
+        ("others share the agencies now", ["dua"]),
+        ("agencies taken over", None),
+    ]
+    assert place.shares[-1].alive == {"satu"}
+    assert place.value("agencies_owned") == len(CODES)
+    assert place.value("takeovers_total") == len(CODES) - mine
+    assert place.signer.origin(theirs) is Origin.INHERITED
+
+    place.beats()
+    await place.second()
+    await place.takes_up()
+    assert place.value("agencies_owned") == mine
+    assert place.value("takeovers_total") == len(CODES) - mine
+    assert place.signer.origin(theirs) is Origin.ANOTHER
+
+
+async def test_who_says_that_it_ends_is_replaced_at_once() -> None:
+    place = Place()
+    place.beats()
+    await place.sharing.begin()
+    place.beats(left=True)
+
+    await place.second()
+    await place.takes_up()
+
+    assert place.shares[-1].alive == {"satu"}
+
+
+@pytest.mark.parametrize(("how", "seconds"), [("away", 60), ("away", 2), ("hanging", 2)])
+async def test_while_the_store_is_away_everybody_keeps_what_they_have_and_afterwards_has_time_to_beat(
+    how: str, seconds: int
+) -> None:
+    place = Place()
+    place.beats()
+    await place.sharing.begin()
+    place.is_away, place.hangs = how == "away", how == "hanging"
+    place.sharing._policy = TakeoverPolicy(within=SECOND / 10)
+    for _ in range(seconds):
+        with pytest.raises(StoreAway):
+            await place.second()
+    place.is_away = place.hangs = False
+
+    for _ in range(5):
+        await place.second()
+    assert place.sharing._share.alive == {"satu", "dua"}
+    assert not place.sharing._changed.is_set()
+
+    await place.second()
+    assert place.sharing._share.alive == {"satu"}, "it has not come back with the store"
+
+
+async def test_a_takeover_that_the_store_keeps_waiting_is_shown_and_tried_again() -> None:
+    place = Place(refusals=1)
+    place.beats()
+    place.watch.owned = (await place.sharing.begin()).of(CODES)
+    mine = len(place.watch.owned)
+    place.beats(left=True)
+    await place.second()
+
+    with pytest.raises(StoreAway):
+        await place.takes_up()
+    assert (place.value("agencies_owned"), place.value("agencies_unowned")) == (mine, len(CODES) - mine)
+
+    await place.takes_up()
+    assert (place.value("agencies_owned"), place.value("agencies_unowned")) == (len(CODES), 0)
