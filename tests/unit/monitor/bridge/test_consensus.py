@@ -1,0 +1,249 @@
+"""Several sites, wires that are cut, clocks that are set, a hub that starts again: what is told is what enough fresh sites say."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import cast
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule
+
+from alerts.model.event import Resolve, Trigger
+from alerts.model.notice import Matter
+from monitor.bridge.consensus import Briefs, Consensus
+from monitor.judging.freshness import SiteBeat
+from monitor.judging.matter import WAYS
+from monitor.judging.standing import UNTROUBLED, SiteStanding
+from monitor.metrics import Metrics
+from monitor.model.route import Direction
+from monitor.service.sites import Hub
+from monitor.store.probing.standings import SiteStandings
+from tests.unit.alerts.people import BRIEF
+from tests.unit.monitor.bridge.test_pipeline import Alerts, Clock
+from tests.unit.monitor.judging.test_quorum import (
+    BLIND,
+    BOTH,
+    RECEIVING,
+    SENDING,
+    SLOW,
+    UNCLEAR,
+    is_wrong,
+    needed,
+    sees,
+    well,
+    wrong,
+)
+from tests.unit.monitor.service.test_sites import Rows
+from tests.unit.monitor.trial import SECOND, T0
+
+HERE, JOHOR, KUCHING, LABUAN = "utama", "johor", "kuching", "labuan"
+OTHERS = (JOHOR, KUCHING, LABUAN)
+KEYS = ("JCM", "JKT")
+FRESH_FOR = 30
+SAYS = [well(), well(9), wrong(BOTH), wrong(SENDING), wrong(RECEIVING), wrong(SLOW), UNCLEAR, BLIND, UNTROUBLED]
+
+
+def is_well(standing: SiteStanding) -> bool:
+    return standing.well_since is not None
+
+
+@dataclass
+class Site:
+    """What it says, and what is on the way to the hub: in order, the same perhaps again."""
+
+    ahead: int = 0
+    life: int = 0
+    #: So many beats pass in a second; `None`: all; 0: the wire is cut.
+    pace: int | None = None
+    says: dict[str, SiteStanding] = field(default_factory=dict)
+    waiting: deque[tuple[str, SiteStanding] | tuple[int, SiteBeat]] = field(default_factory=deque)
+    #: When the newest beat was written that has come.
+    heard: int = -1000
+    #: How far its clock was set back since the hub last knew it: one that is behind looks like that.
+    set_back: int = 0
+
+    def say(self, key: str, standing: SiteStanding) -> None:
+        self.says[key] = standing
+        self.waiting.append((key, standing))
+
+    def beat(self, true: int) -> None:
+        beat = SiteBeat(at=T0 + (true + self.ahead) * SECOND, steady=true * SECOND, life=f"{self.life}")
+        self.waiting.append((true, beat))
+
+    def deliver(self, name: str, rows: Rows) -> None:
+        beats = 0
+        while self.waiting and (self.pace is None or beats < self.pace):
+            what, of = self.waiting.popleft()
+            if isinstance(of, SiteBeat):
+                beats, self.heard = beats + 1, cast(int, what)
+                rows.beaten[name] = of
+            else:
+                rows.say(name, **{cast(str, what): of})
+
+
+class Nation(RuleBasedStateMachine):
+    """A hub that probes, with three sites beside it; two must say so."""
+
+    QUORUM = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.true = 0
+        self.sites = {name: Site() for name in OTHERS}
+        self.here: dict[str, SiteStanding] = {}
+        self.rows, self.clock, self.alerts = Rows(), Clock(), Alerts()
+        self.metrics = Metrics(version="0", now=self.clock.now)
+        #: What is open at the alerting side.
+        self.open: dict[str, Matter] = {}
+        self.counted = 0
+        self.start_hub()
+
+    def teardown(self) -> None:
+        self.runner.close()
+
+    def start_hub(self) -> None:
+        self.consensus = Consensus(
+            briefs=Briefs(agencies=dict.fromkeys(KEYS, BRIEF), ours=lambda _: BRIEF),
+            alerting=self.alerts,
+            metrics=self.metrics,
+            clock=self.clock,
+            open_incidents=dict(self.open),
+            quorum=self.QUORUM,
+        )
+        self.hub = Hub(
+            cast(SiteStandings, self.rows),
+            self.clock,
+            site=HERE,
+            sites=set(OTHERS),
+            fresh_for=timedelta(seconds=FRESH_FOR),
+            consensus=lambda: self.consensus,
+            metrics=self.metrics,
+            steady=lambda: self.true * SECOND,
+        )
+        self.began = self.true
+
+    def second(self) -> None:
+        self.true += 1
+        self.clock.time += SECOND
+        for name, site in self.sites.items():
+            site.beat(self.true)
+            site.deliver(name, self.rows)
+        self.runner.run(self.hub.listen())
+        self.look()
+
+    # -- what must hold each second --------------------------------------------------------------------------------
+
+    @property
+    def fresh(self) -> set[str]:
+        return set(self.consensus._fresh or ())
+
+    def said(self, key: str) -> list[SiteStanding]:
+        """Return what the fresh sites say, as far as the hub has heard it."""
+        levels = {HERE: self.here, **self.rows.said}
+        return [levels[name][key] for name in sorted(self.fresh) if key in levels.get(name, {})]
+
+    def look(self) -> None:
+        for name in self.fresh - {HERE}:
+            self.sites[name].set_back = 0
+            age = self.true - self.sites[name].heard
+            assert age <= FRESH_FOR, f"{name} has a vote with what was so {age} seconds ago"
+        heard, self.counted = self.alerts.heard[self.counted :], len(self.alerts.heard)
+        for event in heard:
+            assert isinstance(event, Trigger | Resolve)
+            if event.dedup_key not in KEYS:
+                continue
+            assert self.fresh, "nobody is fresh, and something is told"
+            said = self.said(event.dedup_key)
+            if isinstance(event, Trigger):
+                self.open[event.dedup_key] = event.matter
+                for way in WAYS[event.matter]:
+                    assert self.is_held(said, way), f"{event.matter}: too few fresh sites hold {way}"
+            else:
+                del self.open[event.dedup_key]
+                assert self.is_proven(said)
+        for key in KEYS:
+            said = self.said(key)
+            told = WAYS.get(self.open[key], ()) if key in self.open else ()
+            for way in (Direction.OUTBOUND, Direction.INBOUND):
+                assert not self.is_held(said, way) or way in told, f"{key}: {way} is lost"
+            assert not (said and all(is_well(each) for each in said)) or key not in self.open, f"{key} is kept for ever"
+
+    def is_held(self, said: list[SiteStanding], way: Direction) -> bool:
+        holders = sum(is_wrong(each, way) and sees(each, way) for each in said)
+        return holders >= needed(said, self.QUORUM, way) > 0
+
+    def is_proven(self, said: list[SiteStanding]) -> bool:
+        seeing, proven = sum(map(sees, said)), sum(is_well(each) and sees(each) for each in said)
+        return seeing - proven < needed(said, self.QUORUM) <= proven
+
+    # -- what happens ----------------------------------------------------------------------------------------------
+
+    @rule(site=st.sampled_from(OTHERS), key=st.sampled_from(KEYS), standing=st.sampled_from(SAYS))
+    def say(self, site: str, key: str, standing: SiteStanding) -> None:
+        self.sites[site].say(key, standing)
+
+    @rule(site=st.sampled_from(OTHERS), key=st.sampled_from(KEYS))
+    def say_again(self, site: str, key: str) -> None:
+        if key in self.sites[site].says:
+            self.sites[site].say(key, self.sites[site].says[key])
+
+    @rule(key=st.sampled_from(KEYS), standing=st.sampled_from(SAYS))
+    def say_here(self, key: str, standing: SiteStanding) -> None:
+        self.here[key] = standing
+        self.consensus.hear(HERE, key, standing)
+
+    @rule(key=st.sampled_from(KEYS), standing=st.sampled_from(SAYS))
+    def agree(self, key: str, standing: SiteStanding) -> None:
+        for site in self.sites.values():
+            site.say(key, standing)
+        self.say_here(key, standing)
+
+    @rule(site=st.sampled_from(OTHERS), pace=st.sampled_from([0, 0, 3, None]))
+    def wire(self, site: str, pace: int | None) -> None:
+        self.sites[site].pace = pace
+
+    @rule()
+    def mend(self) -> None:
+        for site in self.sites.values():
+            site.pace = None
+
+    @rule(site=st.sampled_from(OTHERS), jump=st.sampled_from([-600, -20, 20, 600]))
+    def set_clock(self, site: str, jump: int) -> None:
+        self.sites[site].ahead += jump
+        self.sites[site].set_back = min(self.sites[site].set_back + jump, 0)
+        self.sites[site].life += 1
+
+    @rule()
+    def start_again(self) -> None:
+        self.start_hub()
+        for site in self.sites.values():
+            site.set_back = 0
+        for key, standing in self.here.items():
+            self.consensus.hear(HERE, key, standing)
+
+    @rule(seconds=st.sampled_from([1, 5, 20, 70]))
+    def wait(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.second()
+
+    @rule(standing=st.sampled_from([well(), wrong(BOTH), wrong(SENDING)]), key=st.sampled_from(KEYS))
+    def all_is_connected(self, key: str, standing: SiteStanding) -> None:
+        """Whatever was before: what all say is what is told, and soon."""
+        self.mend()
+        self.agree(key, standing)
+        self.wait(FRESH_FOR + 20)
+        unknown = {name for name, site in self.sites.items() if site.set_back < -FRESH_FOR}
+        assert self.fresh | unknown == {HERE, *OTHERS}
+        if standing.trouble is None:
+            assert key not in self.open
+        else:
+            assert set(WAYS[self.open[key]]) >= set(WAYS[standing.trouble.matter])
+
+
+TestNation = Nation.TestCase
+TestNation.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
