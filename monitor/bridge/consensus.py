@@ -254,7 +254,10 @@ class Consensus:
         try:
             standing = self._agreed(key)
             if standing is None:
-                return  # Nobody has said anything of it, or of what has left: that is ended by a person.
+                # Nobody has said anything of it, or of what has left (that is ended by a person), or nobody sees it now: what is
+                # less by then has not lasted meanwhile.
+                self._less.pop(key, None)
+                return
             if standing.trouble is not None:
                 await self._tell(key, standing.trouble, standing, now)
             elif key in self._told and standing.well_since and self._can_end(key, standing):

@@ -14,8 +14,9 @@ What cannot be told apart. A site that is behind and goes on being behind by jus
 like one that is not, and whose wall clock is slow: it is believed, or a site with a slow clock never had a vote. Where the hub
 knows the site's wall clock, it is not: one that has begun another life, and by the clock that it used to have is behind by more
 than `fresh_for`, has no vote. That may be one that was set back while it was silent; the clock put right, or a hub that starts,
-lets it vote again. And of a life that was learnt before, no beat that is late is ever explained by a clock: where a machine has
-stood still with its steady clock, another life must begin (`SiteBeat.life`).
+lets it vote again. One whose clock is set forward by just as much as it is behind, in another life and while it catches up no
+faster than clocks go, is believed. Of a life that was learnt before, no beat that is late is ever explained by a clock: where
+a machine has stood still with its steady clock, another life must begin (`SiteBeat.life`).
 """
 
 from __future__ import annotations

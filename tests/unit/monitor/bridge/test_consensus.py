@@ -38,7 +38,7 @@ from tests.unit.monitor.judging.test_quorum import (
     wrong,
 )
 from tests.unit.monitor.service.test_sites import Rows
-from tests.unit.monitor.trial import SECOND, T0
+from tests.unit.monitor.trial import MINUTE, SECOND, T0
 
 HERE, JOHOR, KUCHING, LABUAN = "utama", "johor", "kuching", "labuan"
 OTHERS = (JOHOR, KUCHING, LABUAN)
@@ -243,6 +243,30 @@ class Nation(RuleBasedStateMachine):
             assert key not in self.open
         else:
             assert set(WAYS[self.open[key]]) >= set(WAYS[standing.trouble.matter])
+
+
+async def test_what_is_less_by_now_must_last_while_somebody_sees_it() -> None:
+    clock, alerts = Clock(), Alerts()
+    consensus = Consensus(
+        briefs=Briefs(agencies={"JCM": BRIEF}, ours=lambda _: BRIEF),
+        alerting=alerts,
+        metrics=Metrics(version="0", now=clock.now),
+        clock=clock,
+        open_incidents={"JCM": BOTH},
+    )
+
+    async def stands(minutes: int, *fresh: str) -> list[str]:
+        consensus.fresh({*fresh})
+        await consensus.tell()
+        clock.time += minutes * MINUTE
+        await consensus.tell()
+        return alerts.told()
+
+    consensus.hear(HERE, "JCM", wrong(SENDING))
+    assert await stands(9, HERE) == []
+    assert await stands(9) == []
+    assert await stands(9, HERE) == []
+    assert await stands(1, HERE) == ["JCM: sending"]
 
 
 TestNation = Nation.TestCase
