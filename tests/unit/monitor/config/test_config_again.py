@@ -143,7 +143,7 @@ def said(loaded: Loaded) -> object:
 
 
 @pytest.mark.blind
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(sorted(CHANGES)), st.booleans()), max_size=12), st.sampled_from(["old", "new"])
 )
