@@ -17,6 +17,9 @@ __all__ = ["MemberSite", "SiteState", "add", "check", "rejoin", "remove", "slot_
 
 #: In seconds, for what a site has said anew to be heard.
 _PATIENCE = 15.0
+#: In seconds: so long after a wire was mended the hub reads again, at most, as PostgreSQL tries by itself; and so long it then
+#: goes on reading, unless what it reads is refused.
+_AGAIN, _GOES_ON = 15.0, 0.5
 #: Clocks that are further apart are told of.
 APART = timedelta(seconds=5)
 
@@ -103,8 +106,7 @@ def check(member: MemberSite, fresh_for: timedelta) -> SiteState:
             troubles.append(str(refused))
     if subscription is not None and not subscription.is_enabled:
         troubles.append(
-            f"the subscription {subscription_of(member.site)} has stopped: something that the site sent was refused; why "
-            f"stands in the log of the hub's PostgreSQL. Once that is mended: `pantau site rejoin {member.site}`"
+            f"the subscription {subscription_of(member.site)} was disabled by somebody: `pantau site rejoin {member.site}`"
         )
     elif subscription is not None and beat is None and not troubles:
         troubles.append(f"it has never said that it lives: does a service run there, with `site: {member.site}`?")
@@ -138,11 +140,31 @@ def _troubles(hub: Subscriber, site: Publisher, now: datetime) -> Iterator[str]:
             f"its slot {slot_of(site.hub)} is {'gone' if slot is None else 'lost: the hub was away for too long'}; "
             f"`pantau site rejoin {site.site}` lets it say everything anew"
         )
-    elif others := site.speaks_for():
+        return
+    if others := site.speaks_for():
         yield (
             f"it speaks for {', '.join(others)}, and the hub refuses that: find out who wrote it there, delete it, and "
             f"`pantau site rejoin {site.site}`"
         )
+    if not _is_read(site):
+        yield (
+            f"the hub does not get on with what it sends, and tries again and again: why stands in the log of the hub's "
+            f"PostgreSQL ({subscription_of(site.site)}). Once that is mended it goes on; `pantau site rejoin {site.site}` leaves "
+            "out what was refused"
+        )
+
+
+def _is_read(site: Publisher) -> bool:
+    """Return whether the hub reads what the site keeps for it, and goes on reading, or does so before long."""
+    until = time.monotonic() + _AGAIN
+    while True:
+        before = site.slot()
+        time.sleep(_GOES_ON)
+        after = site.slot()
+        if before is not None and after is not None and before.reader is not None and before.reader == after.reader:
+            return True
+        if time.monotonic() > until:
+            return False
 
 
 def _schemas(hub: Subscriber, site: Publisher) -> str | None:
@@ -172,7 +194,7 @@ def _ends(member: MemberSite) -> Iterator[tuple[Subscriber, Publisher]]:
 
 def _see_slot(site: Publisher) -> None:
     slot = site.slot()
-    if slot is not None and slot.is_read:
+    if slot is not None and slot.reader is not None:
         raise SiteRefusedError(
             f"site {site.site}: another hub that is called {site.hub} reads it; call this one otherwise (`site:`)"
         )

@@ -26,7 +26,8 @@ def slot_of(hub: str) -> str:
 class Slot:
     """What a site keeps for the hub."""
 
-    is_read: bool
+    #: The process that the hub reads it by; `None`: it does not.
+    reader: int | None
     #: It was to keep more than it may, and what it kept is gone.
     is_lost: bool
     #: Bytes of the log that the hub has not confirmed.
@@ -108,6 +109,8 @@ class Publisher:
 
     def publish(self) -> None:
         """Make the site's parts, and publish them and nothing else. Raise `SiteRefusedError`."""
+        # Whoever has read and is not heard any more holds the slot for so long, and nobody else can read it meanwhile.
+        self.connection.execute("ALTER ROLE CURRENT_USER SET wal_sender_timeout = '10s'")
         as_owner(self.connection)
         make_parts(self.connection, self.site)
         parts = sql.SQL(", ").join(sql.Identifier(part(table, self.site)) for table in TABLES)
@@ -143,13 +146,13 @@ class Publisher:
     def slot(self) -> Slot | None:
         """Return the hub's slot; `None`: there is none."""
         found = self.connection.execute(
-            "SELECT active, wal_status, pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint AS behind"
+            "SELECT active_pid, wal_status, pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint AS behind"
             " FROM pg_replication_slots WHERE slot_name = %s AND database = current_database()",
             [slot_of(self.hub)],
         ).fetchone()
         if found is None:
             return None
-        return Slot(is_read=found.active, is_lost=found.wal_status == "lost", behind=found.behind or 0)
+        return Slot(reader=found.active_pid, is_lost=found.wal_status == "lost", behind=found.behind or 0)
 
     def make_slot(self) -> None:
         """Keep from now on what is said for the hub."""
@@ -159,7 +162,7 @@ class Publisher:
         """Keep nothing for the hub any more; whoever reads it is sent away."""
         name, until = slot_of(self.hub), time.monotonic() + _PATIENCE
         while (slot := self.slot()) is not None:
-            if slot.is_read:
+            if slot.reader is not None:
                 self.connection.execute(
                     "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = %s", [name]
                 )

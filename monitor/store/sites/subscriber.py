@@ -132,11 +132,11 @@ class Subscriber:
             raise
 
     def _make(self, server: PostgresServer, how: LiteralString) -> None:
-        # A row that is refused stops it, so that somebody looks.
+        # Not `disable_on_error`: a wire that breaks is an error to it, too, and would stop it for good.
         self.connection.execute(
             sql.SQL(
                 "CREATE SUBSCRIPTION {} CONNECTION {} PUBLICATION {} WITH"
-                " (slot_name = {}, disable_on_error = true, synchronous_commit = 'on', {})"
+                " (slot_name = {}, synchronous_commit = 'on', {})"
             ).format(
                 sql.Identifier(subscription_of(self.site)),
                 conninfo(server),
