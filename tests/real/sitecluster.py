@@ -11,7 +11,7 @@ import pwd
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
@@ -114,6 +114,7 @@ class SiteCluster(Cluster):
         return str(IPv4Address(_FIRST + 4 * self.number + 1))
 
     def __enter__(self) -> Self:
+        _sweep()
         _ip("netns", "add", self._namespace)
         try:
             _ip("link", "add", self._wire, "type", "veth", "peer", "name", "wire", "netns", self._namespace)
@@ -199,6 +200,14 @@ def site_world(*names: str) -> Iterator[SiteWorld]:
         store = hub.make()
         hub.order(f"GRANT pg_create_subscription TO {OWNER}")
         yield SiteWorld(hub=hub, store=store, sites=sites, stores={name: each.make() for name, each in sites.items()})
+
+
+def _sweep() -> None:
+    """Remove the namespaces of test processes that were killed, with their wires."""
+    for namespace in Path("/run/netns").glob("pantau-*-*"):
+        if not Path("/proc", namespace.name.split("-")[1]).exists():
+            with suppress(subprocess.CalledProcessError):  # Another process was faster.
+                _ip("netns", "delete", namespace.name)
 
 
 def _ip(*words: str) -> None:
