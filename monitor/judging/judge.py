@@ -420,12 +420,18 @@ class Judge:
     # -- how things stand ----------------------------------------------------------------------------------------
 
     def route_health(self, route_name: str) -> Health:
-        """Return how a route is judged."""
-        return self._subjects[route_name].health
+        """Return how a route is judged; of one that is not judged here nothing is known."""
+        subject = self._subjects.get(route_name)
+        return Health.UNKNOWN if subject is None else subject.health
+
+    def knows(self, agency: str) -> bool:
+        """Whether a route of an agency is judged here."""
+        return agency in self._agencies
 
     def counted_as(self, route_name: str, token_id: str) -> RunVerdict | None:
         """Return what a route's latest run is counted as; `None`: it waits for a proof, or ended before a restart."""
-        latest = self._subjects[route_name].latest
+        subject = self._subjects.get(route_name)
+        latest = None if subject is None else subject.latest
         return latest[2] if latest is not None and latest[0] == token_id else None
 
     def directions(self, agency: str) -> Mapping[Direction, Health]:

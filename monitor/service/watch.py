@@ -95,7 +95,8 @@ class Watch:
 
     def judge_of(self, agency: str) -> Judge:
         """Return what says how the routes of an agency stand, or "" those that are our own, whoever probes them."""
-        return self.elsewhere if agency and agency not in self.owned else self.judge
+        # Not by what is owned: while a share changes hands that is the old one.
+        return self.elsewhere if self.elsewhere.knows(agency) else self.judge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,6 +293,11 @@ async def take_up(watch: Watch, change: ConfigurationChange, around: WatchSurrou
     if found.released:
         await prober.release(found.released)
         judge.release(found.released)
+    _follow(watch.elsewhere, change, judged_here)
+    # At once: of an account that the judge does not know any more it would be told that all is well.
+    consensus.hand_over(handed_over)
+    for agency in handed_over:
+        around.metrics.forget_agency(agency)
     if before.settings.providers != after.settings.providers:
         prober.allow(build_mail_providers(after.settings.providers))
     if found.altered:
@@ -303,20 +309,16 @@ async def take_up(watch: Watch, change: ConfigurationChange, around: WatchSurrou
     judge.govern(_own_policy(after.settings), after.settings.flapping.build())
     change.past.tell(judge, found.gained, new - old, around.clock.now())
     retire(around.metrics, before, after)
-    for agency in handed_over:
-        around.metrics.forget_agency(agency)
     await _announce_in_turn(around.metrics, change)
     around.metrics.agencies_shared(owned=len(new))
     consensus.brief(_briefs(after))
     consensus.release(old - new - handed_over)
-    consensus.hand_over(handed_over)
     consensus.gain(new - old, change.past.open_incidents)
     watch.pipeline.look_again(new - old)
     watch.inspector.release(old - new)
     await watch.inspector.assign_in_turn(change.assigned, change.touched)
     if found.gained:
         await prober.gain(found.gained, change.past.tokens, change.last_runs)
-    _follow(watch.elsewhere, change, judged_here)
     return replace(watch, configuration=after, routes=change.routes, share=change.share, owned=new)
 
 

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 
+import monitor.service.watch
 from alerts.model.notice import Matter
 from alerts.record.store import StoreAway
+from monitor.metrics import Metrics
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.planning.ownership import WHOLE, Share
 from monitor.service.order import Unknown
 from monitor.service.portal.trials import Trials
 from monitor.service.reloader import Reloader
+from monitor.service.watch import ConfigurationChange
 from tests.integration.monitor.test_reloader import in_force
 from tests.unit.alerts.people import T0, trigger
 from tests.unit.monitor.cli.office import ENVIRON, Office
@@ -83,6 +86,33 @@ async def test_what_goes_to_another_process_is_probed_judged_told_and_counted_he
     trials = Trials(reloader._lifecycle, reloader._clock, lambda: reloader.watch)
     with pytest.raises(Unknown, match="kuching"):
         await trials.begin("JCONTOH", route.name, by="Siti Contoh")
+
+
+async def test_while_a_share_changes_hands_pages_are_read_and_runs_end(
+    reloader: Reloader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others have their turn in the middle of it: nothing is unknown to them, and nothing told to be over."""
+    route, *_ = reloader.watch.configuration.registry.routes_of("JCONTOH")
+    await opened(reloader, "JCONTOH", ACCOUNT)
+    reloader.watch.judge.restore({route.name: (Health.DOWN, T0)})
+    reloader.watch.consensus.gain({"JCONTOH"}, {"JCONTOH": Matter.SENDING, ACCOUNT: Matter.OWN_FAULT})
+    seen: list[Health] = []
+    announce = monitor.service.watch._announce_in_turn
+
+    async def meanwhile(metrics: Metrics, change: ConfigurationChange) -> None:
+        watch = reloader.watch
+        seen.append(watch.judge_of("JCONTOH").route_health(route.name))
+        watch.pipeline._show_moved(T0)
+        await watch.pipeline._find_standings(T0)
+        await watch.pipeline._say()
+        await announce(metrics, change)
+
+    monkeypatch.setattr(monitor.service.watch, "_announce_in_turn", meanwhile)
+    await reloader.take_share(beside())
+
+    assert seen == [Health.DOWN]
+    async with reloader._around.store.reading() as ledger:
+        assert {each.dedup_key for each in await ledger.open_incidents()} == {"JCONTOH", ACCOUNT}
 
 
 async def test_what_comes_from_another_process_goes_on_where_that_one_left_off(reloader: Reloader) -> None:
