@@ -148,43 +148,56 @@ class Consensus:
 
     def release(self, agencies: AbstractSet[str]) -> None:
         """Tell of *agencies* no more. What is open of them stays open: nobody here knows when it ends."""
+        self._leave(agencies)
+        for agency in agencies:
+            self._said.pop(agency, None)
+
+    def hand_over(self, agencies: AbstractSet[str], site: str) -> None:
+        """Tell of *agencies* no more, nor of our accounts there: another process of *site* does from now on, and ends what is open.
+
+        What other sites say of them is kept, for when they come back.
+        """
+        self._leave(agencies)
+        for key in [key for key in self._told.keys() | self._said.keys() if agency_of(key) in agencies]:
+            self._note_told(key, None)
+            self._said.get(key, {}).pop(site, None)
+            self._unsettled.discard(key)
+
+    def _leave(self, agencies: AbstractSet[str]) -> None:
         self._agencies -= agencies
         self._unsettled -= agencies
         for agency in agencies:
-            self._said.pop(agency, None)
             self._told.pop(agency, None)
             self._less.pop(agency, None)
             self.ended_by_hand.pop(agency, None)
 
-    def hand_over(self, agencies: AbstractSet[str]) -> None:
-        """Tell of *agencies* no more, nor of our accounts there: another process does from now on, and ends what is open."""
-        self.release(agencies)
-        for key in [key for key in self._told.keys() | self._said.keys() if agency_of(key) in agencies]:
-            self._note_told(key, None)
-            self._said.pop(key, None)
-            self._unsettled.discard(key)
-
     # -- how things stand ----------------------------------------------------------------------------------------
 
     def hear(self, site: str, key: str, standing: SiteStanding) -> None:
-        """Take in what *site* says of an agency, or of what is our own; it is told by `tell`."""
-        if not key.startswith(OURS) and key not in self._agencies:
-            return
+        """Take in what *site* says of an agency, or of what is our own; it is told by `tell`.
+
+        Of an agency that another process of ours tells of it is only remembered: it may come to this one.
+        """
         said = self._said.setdefault(key, {})
         if said.get(site) != standing:
             said[site] = standing
-            self._unsettled.add(key)
+            self._unsettle(key)
 
     def forget(self, site: str, key: str) -> None:
         """Take in that *site* says nothing of something any more."""
         if self._said.get(key, {}).pop(site, None) is not None:
-            self._unsettled.add(key)
+            self._unsettle(key)
 
     def fresh(self, sites: AbstractSet[str]) -> None:
         """Count what *sites* say from now on, and nobody else. Until somebody says so, all count."""
         if self._fresh is None or self._fresh != sites:
             self._fresh = frozenset(sites)
-            self._unsettled |= self._said.keys()
+            for key in self._said:
+                self._unsettle(key)
+
+    def _unsettle(self, key: str) -> None:
+        if key.startswith(OURS) or key in self._agencies:
+            self._unsettled.add(key)
 
     def told_faults(self) -> AbstractSet[tuple[str, str]]:
         """Return the faults of ours that were told and are not over, as the metrics call them (`fault_of`)."""

@@ -295,7 +295,7 @@ async def take_up(watch: Watch, change: ConfigurationChange, around: WatchSurrou
         judge.release(found.released)
     _follow(watch.elsewhere, change, judged_here)
     # At once: of an account that the judge does not know any more it would be told that all is well.
-    consensus.hand_over(handed_over)
+    consensus.hand_over(handed_over, before.settings.site)
     for agency in handed_over:
         around.metrics.forget_agency(agency)
     if before.settings.providers != after.settings.providers:

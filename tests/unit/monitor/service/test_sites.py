@@ -244,3 +244,17 @@ async def test_a_site_does_not_beat_while_something_judged_is_not_written() -> N
     owes[0] = False
     await beating.beat()
     assert len(beats.heard) == 1
+
+
+async def test_what_other_sites_say_is_remembered_of_an_agency_that_another_process_has_meanwhile() -> None:
+    nation = await running(quorum=1)
+    nation.consensus.hand_over({"JCM"}, "utama")
+    nation.say("johor", JCM=DOWN)
+    assert await nation.live(2) == []
+
+    # It comes back, with its incident, which its heir has told of; here it is well.
+    nation.consensus.gain({"JCM"}, {"JCM": Matter.BOTH})
+    nation.say("utama", JCM=WELL)
+    assert await nation.live(5) == []
+    nation.say("johor", JCM=WELL)
+    assert await nation.live(1) == ["JCM: over"]
