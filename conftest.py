@@ -120,7 +120,7 @@ def _logging_as_it_was() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """Run a PostgreSQL of our own, for all tests of this process: each makes a database."""
-    with Postgres() as server:
+    with Postgres(in_memory=True) as server:
         yield server
 
 

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -36,6 +37,10 @@ _USER = "pantau"
 WITH_PASSWORD, PASSWORD = "tetamu", "rahsia-pangkalan"
 #: In seconds; it takes two, and a machine that is busy with other things may need many.
 _PATIENCE = 90
+#: Files in memory, and how much of it has to be free for those of a run. A store has ten megabytes, in four hundred files.
+_MEMORY, _ROOM = Path("/dev/shm"), 2 << 30
+#: So many stores are kept; no test has more of its own.
+_KEPT = 8
 
 _CONFIGURATION = """
 listen_addresses = '127.0.0.1'
@@ -79,6 +84,8 @@ def _version(initdb: Path) -> int:
 class Postgres:
     """Start it with `with`; it takes two seconds to start and one to stop."""
 
+    #: Whether its files are in memory, where there is room: to copy a store takes half the work. Not where it is measured.
+    in_memory: bool = False
     directory: Path = field(init=False)
     port: int = field(init=False)
     #: The port stays ours while the server is stopped.
@@ -87,10 +94,14 @@ class Postgres:
     _databases: Iterator[int] = field(init=False, default_factory=lambda: count(1))
     #: The database that stores are copied from.
     _made: str | None = field(init=False, default=None)
+    #: Those that were, the oldest first.
+    _stores: deque[str] = field(init=False, default_factory=deque)
+    #: By which databases are made.
+    _maker: psycopg.Connection[Any] | None = field(init=False, default=None)
 
     def __enter__(self) -> Self:
         # Short: the socket in it must stay below 108 characters.
-        self.directory = Path(tempfile.mkdtemp(prefix="ppg-"))
+        self.directory = Path(tempfile.mkdtemp(prefix="ppg-", dir=_memory() if self.in_memory else None))
         self._claim = claim()
         self.port = self._claim.getsockname()[1]
         try:
@@ -198,6 +209,9 @@ class Postgres:
     def _end(self, how: signal.Signals) -> None:
         assert self._process is not None
         self.thaw()
+        if self._maker is not None:
+            self._maker.close()
+            self._maker = None
         self._process.send_signal(how)
         self._process.wait(_PATIENCE)
 
@@ -226,8 +240,7 @@ class Postgres:
             sql.SQL("{} {}").format(sql.SQL(option.upper()), sql.Literal(value)) for option, value in options.items()
         ]
         make = sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(name), sql.SQL(" ").join(words))
-        with psycopg.connect(self.address("postgres"), autocommit=True) as connection:
-            connection.execute(make)
+        self._order(make)
         return PostgresServer(host="127.0.0.1", port=self.port, database=name, user=_USER, tls=False)
 
     def store(self) -> PostgresServer:
@@ -240,7 +253,18 @@ class Postgres:
             upgrade(made.url(), arguments=made.arguments())
             self._made = made.database
         # Its files are copied, and not each page of them through the server's memory, its log and the disk: a third less work.
-        return self.database(template=self._made, strategy="file_copy")
+        copy = self.database(template=self._made, strategy="file_copy")
+        self._stores.append(copy.database)
+        if len(self._stores) > _KEPT:
+            with suppress(psycopg.errors.ObjectInUse):  # Somebody has not hung up yet: it stays.
+                self._order(sql.SQL("DROP DATABASE {}").format(sql.Identifier(self._stores.popleft())))
+        return copy
+
+    def _order(self, statement: sql.Composed) -> None:
+        """Have a statement carried out that makes a database, or takes one away."""
+        if self._maker is None:
+            self._maker = psycopg.connect(self.address("postgres"), autocommit=True)
+        self._maker.execute(statement)
 
     def address(self, database: str) -> str:
         """Return what libpq connects to."""
@@ -269,6 +293,10 @@ class Postgres:
         if check and done.returncode:
             raise RuntimeError(f"{command[0]} failed: {done.stderr.decode()}")
         return done.returncode
+
+
+def _memory() -> Path | None:
+    return _MEMORY if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM else None
 
 
 def _as_owner() -> dict[str, Any]:
