@@ -472,7 +472,7 @@ class Judge:
         trouble, unseen = self.trouble(agency, now), self.unseen(agency)
         if trouble is None and not is_told and not unseen:
             return UNTROUBLED
-        well_since = self.is_well(agency, now) if trouble is None else None
+        well_since = self.is_well(agency, now) if trouble is None and is_told else None
         # How they were last judged says nothing of what they are by now.
         directions = {**self.directions(agency), **dict.fromkeys(unseen, Health.UNKNOWN)}
         return SiteStanding(
