@@ -101,7 +101,7 @@ class Postgres:
 
     def __enter__(self) -> Self:
         # Short: the socket in it must stay below 108 characters.
-        self.directory = Path(tempfile.mkdtemp(prefix="ppg-", dir=_memory() if self.in_memory else None))
+        self.directory = Path(tempfile.mkdtemp(prefix=f"ppg-{os.getpid()}-", dir=_memory() if self.in_memory else None))
         self._claim = claim()
         self.port = self._claim.getsockname()[1]
         try:
@@ -296,7 +296,13 @@ class Postgres:
 
 
 def _memory() -> Path | None:
-    return _MEMORY if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM else None
+    """Return where files are in memory, if there is room, without what test processes that were killed have left there."""
+    if not os.access(_MEMORY, os.W_OK):
+        return None
+    for left in _MEMORY.glob("ppg-*-*"):
+        if not Path("/proc", left.name.split("-")[1]).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    return _MEMORY if shutil.disk_usage(_MEMORY).free > _ROOM else None
 
 
 def _as_owner() -> dict[str, Any]:
