@@ -144,8 +144,9 @@ class Metrics:
     def watch_references(self, names: Collection[str]) -> None:
         """Announce our reference mailboxes; what is not named is forgotten."""
         for gone in self._references - set(names):
-            self._all.own_fault.remove_by_labels({"reference": gone})
-        self._faults = {fault for fault in self._faults if fault[1] in {"", *names}}
+            for cause in OF_A_REFERENCE:
+                self._all.own_fault.remove_by_labels({"cause": cause, "reference": gone})
+        self._faults = {fault for fault in self._faults if fault[0] == "site" or fault[1] in {"", *names}}
         self._references = set(names)
         start_at_zero(self._all.own_fault, OF_A_REFERENCE, names)
 
@@ -554,8 +555,9 @@ class Metrics:
         self._all.runs_disbelieved.inc()
 
     def own_faults(self, present: Collection[tuple[str, str]]) -> None:
-        """Show what of ours is broken: causes, each with the name of the reference mailbox that is meant, or ""."""
-        shown = {(_one_of(OWN_FAULTS, cause), name if name in self._references else "") for cause, name in present}
+        """Show what of ours is broken: causes, each with the name of the reference mailbox or the site that is meant, or ""."""
+        named = {cause: self.watchdog.sites if cause == "site" else self._references for cause in OWN_FAULTS}
+        shown = {(_one_of(OWN_FAULTS, cause), name if name in named[cause] else "") for cause, name in present}
         for fault in shown ^ self._faults:
             self._all.own_fault.labels(*fault).set(fault in shown)
         self._faults = shown

@@ -25,6 +25,8 @@ class WatchdogSeries:
         self.audited_at: datetime | None = None
         #: How long the longest lapse has lasted.
         self.overdue = timedelta(0)
+        #: The other sites that are shown: few, and named by the settings.
+        self.sites: set[str] = set()
         #: The agencies whose contacts are shown.
         self._drilled: set[str] = set()
 
@@ -67,6 +69,7 @@ class WatchdogSeries:
 
     def site_heard(self, site: str, *, is_fresh: bool, behind: timedelta | None, offset: timedelta | None) -> None:
         """Show whether another site has a vote, how old what it says is, and how its clock goes; `None`: not known."""
+        self.sites.add(site)
         self._all.site_fresh.labels(site).set(is_fresh)
         self._all.site_behind.labels(site).set(math.nan if behind is None else behind.total_seconds())
         self._all.site_offset.labels(site).set(math.nan if offset is None else offset.total_seconds())

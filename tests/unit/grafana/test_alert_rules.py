@@ -47,6 +47,8 @@ OF_EVENTS = {
 #: A journal that lost entries is told of for a day; an engine has to show that it goes; and what failed in six hours is told of
 #: until as much has been tried again.
 GOES_ON = {"PantauAuditBroken", "PantauEngineStopped", "PantauBudgetBurnsSlowly"}
+#: What tells, by a label, that who lives says something of what it names.
+SPEAKS = {"agency": "pantau_incidents_open", "site": "pantau_site_fresh"}
 #: The others are about how something stands.
 OF_STATES = ALERTS.keys() - OF_DEATH - OF_EVENTS
 
@@ -193,10 +195,11 @@ def test_an_alert_about_a_state_goes_on_while_there_is_no_pantau_that_could_say_
     )
     assert held, "what is firing must go on"
     labels = set((held[1] or "").split(", "))
-    if "agency" in labels:
-        # Who lives speaks for the agencies that it tells of; for the others while all that should live do.
+    if speaks := SPEAKS.keys() & labels:
+        # Who lives speaks for the agencies and the sites that it tells of; for the others while all that should live do.
+        (label,) = speaks
         assert held[2] == (
-            'on (agency) pantau_incidents_open unless on () (pantau_build_info unless on () up{job="pantau"} == 0)'
+            f'on ({label}) {SPEAKS[label]} unless on () (pantau_build_info unless on () up{{job="pantau"}} == 0)'
         )
     elif "instance" in labels:
         # An instance that is no target any more was taken down by somebody; of all others it cannot be known.

@@ -160,7 +160,7 @@ def test_a_fault_of_ours_names_the_reference_that_is_meant_while_it_is_configure
     assert faults() == {("reference", "rujukan-b")}
     metrics.own_faults(())
     assert faults() == set()
-    assert len(list(Scrape(metrics).labels("own_fault"))) == 4 + 2
+    assert len(list(Scrape(metrics).labels("own_fault"))) == 5 + 2
 
 
 def test_a_gateway_is_shown_while_it_is_known_and_gone_when_it_leaves(metrics: Metrics) -> None:

@@ -175,6 +175,23 @@ async def test_a_site_that_cannot_judge_is_told_to_the_noc_and_is_over_when_it_c
     assert await nation.live(1) == ["ours/site/johor: over"]
 
 
+async def test_a_fault_of_ours_names_the_site_that_is_meant_and_no_site_that_is_none() -> None:
+    nation = await running()
+    # A reference that is called as a site is stays another thing, and leaves without it.
+    nation.metrics.watch_references(["johor"])
+    await nation.live(31, "johor")
+
+    def shown(cause: str, name: str) -> float | None:
+        return Scrape(nation.metrics).value("own_fault", cause=cause, reference=name)
+
+    nation.metrics.own_faults({*nation.consensus.told_faults(), ("site", "sabah")})
+    nation.metrics.watch_references([])
+    assert [shown("site", "johor"), shown("site", "sabah"), shown("site", "")] == [1, None, 1]
+    assert shown("reference", "johor") is None
+    nation.metrics.own_faults(())
+    assert shown("site", "johor") == 0
+
+
 async def test_a_site_that_is_none_of_ours_any_more_is_not_told_of_for_ever() -> None:
     nation = Nation({"ours/site/sabah": Matter.OWN_FAULT, "ours/site/johor": Matter.OWN_FAULT})
     assert await nation.live(1) == ["ours/site/sabah: over"]
