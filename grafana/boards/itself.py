@@ -6,7 +6,7 @@ from typing import Final
 
 from grafana.boards.ask import LIVES, none_if_written
 from grafana.boards.board import Board, Section
-from grafana.boards.panel import GREEN_FROM_ONE, RED_FROM_ONE, bars, lines, stat, timeline
+from grafana.boards.panel import GREEN_FROM_ONE, ORANGE_FROM_ONE, RED_FROM_ONE, bars, lines, stat, timeline
 
 _BY_INSTANCE: Final = "{{instance}}"
 
@@ -265,6 +265,15 @@ ITSELF: Final = Board(
                     ("max by (site) (abs(pantau_site_clock_offset_seconds) > 5)", "{{site}}: clock · jam"),
                     size=(6, 6),
                     unit="s",
+                ),
+                bars(
+                    "Sites disagree · Tapak tidak sepakat",
+                    "Of how many agencies some sites say that something is wrong, and others that all is proven to work; ten of them by name. No "
+                    "data: there are no two sites that are fresh.",
+                    ("sum(max by (agency) (pantau_quorum_disagreement))", "agencies · agensi"),
+                    ("topk(10, max by (agency) (pantau_quorum_disagreement) == 1)", "{{agency}}"),
+                    size=(6, 6),
+                    steps=ORANGE_FROM_ONE,
                 ),
                 stat(
                     "Numbers of the lifeline · Nombor talian hayat",

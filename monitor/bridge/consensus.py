@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -28,7 +28,7 @@ from monitor.bridge.briefs import agency_of
 from monitor.judging.attribution import Blame
 from monitor.judging.judge import AT_A_TIME
 from monitor.judging.matter import can_end, is_proven_less
-from monitor.judging.quorum import agreed
+from monitor.judging.quorum import agreed, disagree
 from monitor.judging.standing import SiteStanding
 from monitor.judging.suspect import Suspect, Trouble
 from monitor.metrics import Metrics
@@ -121,6 +121,8 @@ class Consensus:
         self._is_away = False
         #: By dedup key: what may stand otherwise than was last told. Few: most runs change nothing, and there are thousands.
         self._unsettled: set[str] = set()
+        #: Of which agencies several sites that have a vote say something, and whether they disagree.
+        self._disputed: dict[str, bool] = {}
 
     # -- of whom is told -----------------------------------------------------------------------------------------
 
@@ -170,6 +172,7 @@ class Consensus:
             self._told.pop(agency, None)
             self._less.pop(agency, None)
             self.ended_by_hand.pop(agency, None)
+            self._show_dispute(agency, is_so=None)
 
     # -- how things stand ----------------------------------------------------------------------------------------
 
@@ -265,6 +268,9 @@ class Consensus:
         # Before, not after: it may move again while it is told of.
         self._unsettled.discard(key)
         try:
+            if len(self._said.get(key, ())) > 1 or key in self._disputed:
+                said = self._counted(key)
+                self._show_dispute(key, is_so=disagree(said) if len(said) > 1 else None)
             standing = self._agreed(key)
             if standing is None:
                 # Nobody has said anything of it, or of what has left (that is ended by a person), or nobody sees it now: what is
@@ -300,11 +306,24 @@ class Consensus:
             self._note_told(key, trouble.matter)
 
     def _agreed(self, key: str) -> SiteStanding | None:
-        said = self._said.get(key, {})
         if key.startswith(OURS):
             # Only this site speaks of what is its own, and always has a vote in it.
-            return agreed(said.values(), 1)
-        return agreed((each for site, each in said.items() if self._fresh is None or site in self._fresh), self._quorum)
+            return agreed(self._said.get(key, {}).values(), 1)
+        return agreed(self._counted(key), self._quorum)
+
+    def _counted(self, agency: str) -> Sequence[SiteStanding]:
+        """Return what those say of an agency that have a vote."""
+        said = self._said.get(agency, {})
+        return [each for site, each in said.items() if self._fresh is None or site in self._fresh]
+
+    def _show_dispute(self, agency: str, *, is_so: bool | None) -> None:
+        """Show whether sites disagree about an agency; `None`: no two that have a vote say anything of it."""
+        if self._disputed.get(agency) == is_so:
+            return
+        self._disputed.pop(agency, None)
+        if is_so is not None:
+            self._disputed[agency] = is_so
+        self._metrics.disputed(agency, is_so=is_so)
 
     def _brief_for(self, key: str, standing: SiteStanding) -> Brief:
         if not key.startswith(OURS):

@@ -104,6 +104,8 @@ class Definitions:
         self.declared = many("gauge", "outage_declared", meaning, "direction")
         meaning = "Whether a person has ended an incident (closed, or a false alarm) that the probes see still."
         self.ended_by_hand = many("gauge", "outage_ended_by_hand", meaning)
+        meaning = "Whether some sites say that something is wrong, and others that all is proven to work."
+        self.disputed = many("gauge", "quorum_disagreement", meaning)
         meaning = "Whether the last conclusive run was delivered: whole, to the inbox."
         self.success = many("gauge", "probe_success", meaning, "route", "direction", "site")
         self.last_success = many("gauge", last("success"), "When a run was last delivered.", "route")

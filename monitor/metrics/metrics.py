@@ -336,6 +336,12 @@ class Metrics:
         if is_so and agency in self._routes:
             self._all.ended_by_hand.put(agency, _WHOLE, [((agency,), 1)])
 
+    def disputed(self, agency: str, *, is_so: bool | None) -> None:
+        """Show whether sites say of an agency what cannot both be so; `None`: no two say anything, and nothing is shown."""
+        self._all.disputed.drop(agency)
+        if is_so is not None and agency in self._routes:
+            self._all.disputed.put(agency, _WHOLE, [((agency,), is_so)])
+
     def incidents_departed(self, count: int) -> None:
         """Show how many incidents are open of agencies that have left the configuration."""
         self._all.departed.set(count)

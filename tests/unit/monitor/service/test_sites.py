@@ -75,6 +75,8 @@ class Nation:
             open_incidents=told or {},
             quorum=quorum,
         )
+        for agency in ("JCM", "JKT"):
+            self.metrics.watch_agency(agency, routes=())
         self.hub = Hub(
             cast(SiteStandings, self.rows),
             self.clock,
@@ -196,6 +198,28 @@ async def test_a_site_that_is_none_of_ours_any_more_is_not_told_of_for_ever() ->
     nation = Nation({"ours/site/sabah": Matter.OWN_FAULT, "ours/site/johor": Matter.OWN_FAULT})
     assert await nation.live(1) == ["ours/site/sabah: over"]
     assert await nation.live(20) == ["ours/site/johor: over"]
+
+
+async def test_that_sites_disagree_about_an_agency_is_shown_while_two_at_least_have_a_vote() -> None:
+    nation = await running()
+
+    def shown() -> list[float | None]:
+        scrape = Scrape(nation.metrics)
+        return [scrape.value("quorum_disagreement", agency=agency) for agency in ("JCM", "JKT")]
+
+    assert shown() == [0, 0]
+    nation.say("johor", JCM=DOWN)
+    await nation.live(1)
+    assert shown() == [1, 0]
+    # What is old is no disagreement, and one that is left agrees with itself.
+    await nation.live(31, "johor")
+    assert shown() == [0, 0]
+    await nation.live(31, "johor", "kuching")
+    assert shown() == [None, None]
+    await nation.live(20)
+    assert shown() == [1, 0]
+    nation.consensus.release({"JCM"})
+    assert shown() == [None, 0]
 
 
 async def test_what_a_site_says_no_more_counts_no_more() -> None:
