@@ -202,6 +202,18 @@ class Consensus:
         if key.startswith(OURS) or key in self._agencies:
             self._unsettled.add(key)
 
+    def says(self, agency: str) -> Mapping[str, SiteStanding | None]:
+        """Return what each site says of an agency, by its name; `None`: it has no vote. Empty where no two say anything.
+
+        Of an agency that another process of ours tells of it is empty, too: what this site says of it is not known here.
+        """
+        said = self._said.get(agency, {})
+        if len(said) < 2 or agency not in self._agencies:
+            return {}
+        return {
+            site: each if self._fresh is None or site in self._fresh else None for site, each in sorted(said.items())
+        }
+
     def told_faults(self) -> AbstractSet[tuple[str, str]]:
         """Return the faults of ours that were told and are not over, as the metrics call them (`fault_of`)."""
         return {fault for fault, incidents in self._told_of.items() if incidents > 0}

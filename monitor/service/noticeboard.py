@@ -53,6 +53,7 @@ from monitor.views.own_health import (
     own_health,
     view_reference,
 )
+from monitor.views.site_report import view_sites
 from probes.model.result import ProbeResult
 
 #: So many incidents and notices are listed for programs, and so many on the page.
@@ -410,10 +411,10 @@ class Noticeboard:
         # As people were told, where they were.
         troubled = Health.DOWN in health.values() or Health.DEGRADED in health.values()
         since = incident.began_at if incident else judge.troubled_since(code) if troubled else None
-        unseen = judge.unseen(code)
+        unseen, sites = judge.unseen(code), view_sites(watch.consensus.says(code))
         # Equal objects are compared at a glance, and nearly all are the same as the last time.
         orders = (maintenance, silence, incident, ended)
-        made_of = (agency.name, agency.domains[0], health, shown, inspections, orders, since, unseen)
+        made_of = (agency.name, agency.domains[0], health, shown, inspections, orders, since, unseen, sites)
         known = self._made.get(code)
         if known is not None and known[0] == made_of:
             return known[1]
@@ -432,6 +433,7 @@ class Noticeboard:
             ended=view_incident(ended) if ended else None,
             since=since,
             unseen=unseen,
+            sites=sites,
         )
         self._made[code] = made_of, view
         return view

@@ -22,6 +22,7 @@ from monitor.model.route import Direction
 from monitor.model.window import Stretch
 from monitor.planning.inspection import Inspection, amiss, worst
 from monitor.views.days import Availability
+from monitor.views.site_report import SiteReport
 from monitor.views.standing import AgencyStanding, standing
 from probes.model.check import Finding, Verdict
 from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
@@ -92,6 +93,8 @@ class AgencyView:
     since: datetime | None = None
     #: The directions of which, for a fault of ours, nothing is known now; `health` has what was judged last.
     unseen: Sequence[Direction] = ()
+    #: What each site says of it, at a hub that hears several; empty elsewhere.
+    sites: Sequence[SiteReport] = ()
     #: All of that in one word, by which agencies are counted, sorted and asked for. It is found; what is given is not heeded.
     state: AgencyStanding = AgencyStanding.UNPROVEN
     #: Over 30 and 90 days; empty where it is not asked for.

@@ -20,6 +20,7 @@ from alerts.record.clock import Clock
 from alerts.record.store import Entry, StoreAway
 from monitor.config.model.registry import Agency, Registry
 from monitor.judging.judge import Judge
+from monitor.judging.standing import SiteStanding
 from monitor.model.day import DaySheet, MinuteState, day_of
 from monitor.model.health import Health, HealthPolicy
 from monitor.model.route import Direction
@@ -67,8 +68,9 @@ class Service:
             owned={*CODES},
             elsewhere=self.others,
             inspector=SimpleNamespace(latest=lambda _: {}),
-            consensus=SimpleNamespace(ended_by_hand={}),
+            consensus=SimpleNamespace(ended_by_hand={}, says=lambda _: self.sites_say),
         )
+        self.sites_say: Mapping[str, SiteStanding | None] = {}
         self.board = Noticeboard(
             store=self.store,
             history=self.history,
@@ -297,3 +299,11 @@ async def test_a_store_that_tells_of_no_days_keeps_one_reader_waiting_and_not_al
         assert waited == ["JCM"]
     service.time += timedelta(seconds=15)
     assert list(await service.board.histories(["JCM", "MDC"])) == ["JCM", "MDC"]
+
+
+async def test_an_agency_says_what_each_site_says_of_it_where_there_are_several(service: Service) -> None:
+    code = CODES[0]
+    assert (await service.board.agency(code)).sites == []
+    service.sites_say = {"johor": SiteStanding(well_since=T0), "kuching": None}
+    (johor, kuching) = (await service.board.agency(code)).sites
+    assert (johor.site, johor.says, kuching.site, kuching.says) == ("johor", "well", "kuching", "stale")

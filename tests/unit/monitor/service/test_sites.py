@@ -177,6 +177,18 @@ async def test_a_site_that_cannot_judge_is_told_to_the_noc_and_is_over_when_it_c
     assert await nation.live(1) == ["ours/site/johor: over"]
 
 
+async def test_what_each_site_says_of_an_agency_can_be_asked_for_where_there_are_several() -> None:
+    nation = await running()
+    nation.say("johor", JCM=DOWN)
+    await nation.live(31, "kuching")
+    assert dict(nation.consensus.says("JCM")) == {"johor": DOWN, "kuching": None, "utama": WELL}
+    # What one alone says is how it stands; and of what another process tells of, ours is not known.
+    for site in ("johor", "kuching"):
+        nation.consensus.forget(site, "JCM")
+    nation.consensus.hand_over({"JKT"}, "utama")
+    assert [dict(nation.consensus.says(agency)) for agency in ("JCM", "JKT")] == [{}, {}]
+
+
 async def test_a_fault_of_ours_names_the_site_that_is_meant_and_no_site_that_is_none() -> None:
     nation = await running()
     # A reference that is called as a site is stays another thing, and leaves without it.

@@ -21,12 +21,15 @@ from alerts.model.delivery import NoticeState
 from alerts.model.incident import IncidentState
 from alerts.model.notice import Matter, Purpose
 from monitor.judging.attribution import RunVerdict
+from monitor.judging.standing import SiteStanding
+from monitor.judging.suspect import Trouble
 from monitor.model.day import DaySheet
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.views.agency_filter import AgencyFilter
 from monitor.views.overview import TAKEN_UNANSWERED, AgencyView, IncidentView, NoticeView, RouteView
 from monitor.views.own_health import Complaint, Ill, OwnPart
+from monitor.views.site_report import view_sites
 from monitor.views.standing import AgencyStanding
 from monitor.web import page
 from monitor.web.api.state import AgencyList
@@ -193,6 +196,35 @@ async def test_what_is_wrong_with_pantau_stands_before_every_agency(
     for each in (*said[:3], "database is locked", "24/11 14:15:00", "control/a/b", "554: tutup"):
         assert each in top
     assert f"{said[3]} 24/11 14:15:00" in text, "what the store says is as old as it is"
+
+
+@pytest.mark.parametrize(
+    ("tongue", "said"),
+    [
+        (
+            "ms",
+            "Laporan tapak: johor: tidak dapat dihantar dan diterima, sejak 24/11 14:15; kuching: berfungsi; sabah: tiada laporan baharu",
+        ),
+        (
+            "en",
+            "What sites say: johor: neither sent nor received, since 24/11 14:15; kuching: works; sabah: no fresh report",
+        ),
+    ],
+)
+async def test_the_page_of_an_agency_says_which_site_says_what_and_nothing_where_there_is_one(
+    tongue: str, said: str
+) -> None:
+    down = SiteStanding(trouble=Trouble(matter=Matter.BOTH, since=T0))
+    sites = view_sites({"johor": down, "kuching": SiteStanding(well_since=T0), "sabah": None})
+    shown = Country(views=[replace(view("JCM"), sites=sites), view("JKT")], codes=("JCM", "JKT"))
+    async with client(portal(shown, HOSTS)) as web:
+        web.headers["Cookie"] = f"bahasa={tongue}"
+        several, one = [(await web.get(f"/agencies/{code}")).text for code in ("JCM", "JKT")]
+        told = (await web.get("/api/v1/agencies/JCM")).json()["sites"]
+
+    assert said in " ".join(re.sub(r"<[^>]+>", "", several).split())
+    assert said.partition(":")[0] not in one
+    assert [each["says"] for each in told] == ["wrong", "well", "stale"]
 
 
 class NothingRead(Service):

@@ -1,0 +1,22 @@
+"""What each site says of an agency is said in one word, and of what is wrong what it is and since when."""
+
+from __future__ import annotations
+
+from alerts.model.notice import Matter
+from monitor.judging.standing import UNTROUBLED, SiteStanding
+from monitor.judging.suspect import Trouble
+from monitor.views.site_report import view_sites
+from tests.unit.alerts.people import T0
+
+
+def test_each_site_says_one_thing_and_one_without_a_vote_nothing_that_counts() -> None:
+    wrong = SiteStanding(trouble=Trouble(matter=Matter.SENDING, since=T0))
+    said = {"johor": wrong, "kuching": SiteStanding(well_since=T0), "labuan": UNTROUBLED, "sabah": None}
+    first, *others = view_sites(said)
+    assert (first.site, first.says, first.matter, first.since) == ("johor", "wrong", Matter.SENDING, T0)
+    assert [(each.site, each.says) for each in others] == [
+        ("kuching", "well"),
+        ("labuan", "unclear"),
+        ("sabah", "stale"),
+    ]
+    assert {(each.matter, each.since) for each in others} == {(None, None)}
