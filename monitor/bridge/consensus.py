@@ -199,7 +199,7 @@ class Consensus:
                 self._unsettle(key)
 
     def _unsettle(self, key: str) -> None:
-        if key.startswith(OURS) or key in self._agencies:
+        if self._is_told_of(key):
             self._unsettled.add(key)
 
     def says(self, agency: str) -> Mapping[str, SiteStanding | None]:
@@ -213,6 +213,9 @@ class Consensus:
         return {
             site: each if self._fresh is None or site in self._fresh else None for site, each in sorted(said.items())
         }
+
+    def _is_told_of(self, key: str) -> bool:
+        return key.startswith(OURS) or key in self._agencies
 
     def told_faults(self) -> AbstractSet[tuple[str, str]]:
         """Return the faults of ours that were told and are not over, as the metrics call them (`fault_of`)."""
@@ -279,6 +282,8 @@ class Consensus:
     async def _compare(self, key: str, now: datetime) -> None:
         # Before, not after: it may move again while it is told of.
         self._unsettled.discard(key)
+        if not self._is_told_of(key):
+            return  # It has left, or another process has it, since somebody was being told of it.
         try:
             if len(self._said.get(key, ())) > 1 or key in self._disputed:
                 said = self._counted(key)
@@ -293,6 +298,12 @@ class Consensus:
                 await self._tell(key, standing.trouble, standing, now)
             elif key in self._told and standing.well_since and self._can_end(key, standing):
                 await self._tell_over(key, standing.well_since, now)
+        except StoreAway:
+            self._unsettled.add(key)
+            raise
+        # What a site says of one may make no sense: that must not keep the others from being told.
+        except Exception:
+            self._owe(key, "could not compare what sites say; trying again")
         except BaseException:
             self._unsettled.add(key)
             raise
@@ -382,16 +393,20 @@ class Consensus:
             raise
         # One event that cannot be taken in (our bug) must not keep the others from being told.
         except Exception:
-            if event.dedup_key not in self._untold:
-                log.exception("could not tell the alerting side; telling it until it hears", key=event.dedup_key)
-            self._untold.add(event.dedup_key)
-            self._unsettled.add(event.dedup_key)
-            self._owes.set()
+            self._owe(event.dedup_key, "could not tell the alerting side; telling it until it hears")
             return False
         self._untold.discard(event.dedup_key)
         is_held = isinstance(event, Trigger) and incident is not None and not incident.is_open
         self._note_ended_by_hand(event.dedup_key, incident if is_held else None)
         return True
+
+    def _owe(self, key: str, why: str) -> None:
+        """Come back to what could not be told for an exception, which is logged once."""
+        if key not in self._untold:
+            log.exception(why, key=key)
+        self._untold.add(key)
+        self._unsettled.add(key)
+        self._owes.set()
 
     def _note_ended_by_hand(self, key: str, incident: Incident | None) -> None:
         """Remember and show what is measured though a person has ended it: whoever looks must not take it for well."""

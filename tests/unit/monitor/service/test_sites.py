@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -311,3 +312,35 @@ async def test_what_other_sites_say_is_remembered_of_an_agency_that_another_proc
     assert await nation.live(5) == []
     nation.say("johor", JCM=WELL)
     assert await nation.live(1) == ["JCM: over"]
+
+
+async def test_what_a_site_says_that_makes_no_sense_keeps_nobody_else_from_being_told() -> None:
+    nation = await running()
+    senseless = replace(DOWN, trouble=Trouble(matter=Matter.BOTH, since=cast(datetime, None)))
+    for site in ("johor", "kuching"):
+        nation.say(site, JCM=senseless, JKT=DOWN)
+    assert await nation.live(2) == ["JKT: both"]
+    for site in ("johor", "kuching"):
+        nation.say(site, JCM=DOWN)
+    assert await nation.live(1) == ["JCM: both"]
+
+
+async def test_what_could_not_be_told_of_an_agency_that_left_meanwhile_is_not_told_and_holds_up_nobody() -> None:
+    nation = await running()
+    nation.alerts.store_away = True
+    for site in ("johor", "kuching"):
+        nation.say(site, JCM=DOWN)
+    hearing = asyncio.create_task(nation.live(1))
+    while not nation.alerts.asked:
+        await asyncio.sleep(0)
+        if nation.consensus._telling.locked():
+            nation.consensus.release({"JCM"})
+            nation.consensus.brief(Briefs(agencies={"JKT": BRIEF}, ours=lambda _: BRIEF))
+            break
+    await hearing
+    nation.alerts.store_away = False
+    for site in ("johor", "kuching"):
+        nation.say(site, JCM=DOWN, JKT=DOWN)
+    await nation.live(1)
+    await nation.consensus._compare_all(nation.clock.now())
+    assert nation.alerts.told() == ["JKT: both"]
