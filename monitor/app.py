@@ -466,6 +466,7 @@ class App:
                 fresh_for=settings.hub.fresh_for,
                 consensus=lambda: self._watch().consensus,
                 metrics=self._metrics,
+                speak=self._speak,
             )
             does.append(hub.listen)
         return does
@@ -753,6 +754,9 @@ class App:
 
     def _watch(self) -> Watch:
         return self._reloader.watch
+
+    async def _speak(self) -> None:
+        await self._watch().pipeline.speak()
 
     def _configuration(self) -> Configuration:
         return self._reloader.watch.configuration

@@ -84,9 +84,11 @@ class Consensus:
         open_incidents: Mapping[str, Matter],
         open_keys: Callable[[], Awaitable[Collection[str]]] | None = None,
         quorum: int = 1,
+        site: str | None = None,
     ) -> None:
         """*open_incidents*: what each open incident was told of, by dedup key; *quorum*: as for `judging.quorum.agreed`.
 
+        *site*: ours; until it has said how an agency stands, nothing is told of it: others would be taken for all that see it.
         *open_keys* asks which keys they have now; without it nobody else ends an incident. Those that are open by a
         person's word alone are in neither: nobody was told of what is measured.
         """
@@ -97,6 +99,7 @@ class Consensus:
         self._metrics = metrics
         self._clock = clock
         self._quorum = quorum
+        self._site = site
         #: By dedup key and site.
         self._said: dict[str, dict[str, SiteStanding]] = {}
         #: Those that have a vote; `None`: all.
@@ -303,7 +306,8 @@ class Consensus:
             raise
         # What a site says of one may make no sense: that must not keep the others from being told.
         except Exception:
-            self._owe(key, "could not compare what sites say; trying again")
+            if self._owe(key):
+                log.exception("could not compare what was told with what sites say; trying again", key=key)
         except BaseException:
             self._unsettled.add(key)
             raise
@@ -332,6 +336,8 @@ class Consensus:
         if key.startswith(OURS):
             # Only this site speaks of what is its own, and always has a vote in it.
             return agreed(self._said.get(key, {}).values(), 1)
+        if self._site is not None and self._site not in self._said.get(key, {}):
+            return None
         return agreed(self._counted(key), self._quorum)
 
     def _counted(self, agency: str) -> Sequence[SiteStanding]:
@@ -393,20 +399,21 @@ class Consensus:
             raise
         # One event that cannot be taken in (our bug) must not keep the others from being told.
         except Exception:
-            self._owe(event.dedup_key, "could not tell the alerting side; telling it until it hears")
+            if self._owe(event.dedup_key):
+                log.exception("could not tell the alerting side; telling it until it hears", key=event.dedup_key)
             return False
         self._untold.discard(event.dedup_key)
         is_held = isinstance(event, Trigger) and incident is not None and not incident.is_open
         self._note_ended_by_hand(event.dedup_key, incident if is_held else None)
         return True
 
-    def _owe(self, key: str, why: str) -> None:
-        """Come back to what could not be told for an exception, which is logged once."""
-        if key not in self._untold:
-            log.exception(why, key=key)
+    def _owe(self, key: str) -> bool:
+        """Come back to what could not be told; return whether it could be before."""
+        is_new = key not in self._untold
         self._untold.add(key)
         self._unsettled.add(key)
         self._owes.set()
+        return is_new
 
     def _note_ended_by_hand(self, key: str, incident: Incident | None) -> None:
         """Remember and show what is measured though a person has ended it: whoever looks must not take it for well."""

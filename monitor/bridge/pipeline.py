@@ -176,12 +176,20 @@ class Pipeline:
         agency, consensus = agency_of(key), self._consensus
         return agency is None or agency in consensus.agencies or key in consensus.told
 
+    async def speak(self) -> None:
+        """Let the consensus hear of what it has not heard, though no run has ended since: what others say waits for that."""
+        await self._find_standings(self._clock.now())
+        self._let_hear()
+
     async def _say(self) -> None:
+        self._let_hear()
+        await self._consensus.tell()
+
+    def _let_hear(self) -> None:
         """Tell the consensus what it has not heard: of each the latest, whoever has found it out."""
         unsaid, self._unsaid = self._unsaid, set()
         for key in unsaid:
             self._consensus.hear(self._site, key, self._standings[key])
-        await self._consensus.tell()
 
     def _standing(self, key: str, now: datetime) -> SiteStanding:
         # What is well, and since when, is dear to find out after each run, and of no use while nothing was told.

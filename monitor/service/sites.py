@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -103,14 +103,16 @@ class Hub:
         fresh_for: timedelta,
         consensus: Callable[[], Consensus],
         metrics: Metrics,
+        speak: Callable[[], Awaitable[None]],
         steady: Callable[[], timedelta] = _steady,
     ) -> None:
-        """*site* is this one, and *sites* are the others."""
+        """*site* is this one, and *sites* are the others; *speak* lets the consensus hear what this one says."""
         self._standings = standings
         self._clock = clock
         self._site = site
         self._consensus = consensus
         self._metrics = metrics
+        self._speak = speak
         self._steady = steady
         self._fresh_for = fresh_for
         self._began = clock.now()
@@ -124,6 +126,8 @@ class Hub:
 
     async def listen(self) -> None:
         """Read what there is, and tell it. Raise `StoreAway`."""
+        # Runs may be minutes apart, and until ours has spoken of an agency nothing is told of it.
+        await self._speak()
         # Before what they say: what was judged before a beat is there when the beat is.
         beats = await self._standings.beats()
         now, steady = self._clock.now(), self._steady()

@@ -153,6 +153,7 @@ async def make_watch(configuration: Configuration, around: WatchSurroundings, sh
         open_incidents=_ours(past.open_incidents, owned),
         open_keys=partial(_measured_keys, around.store),
         quorum=settings.hub.quorum if settings.hub else 1,
+        site=settings.site,
     )
     pipeline = Pipeline(
         judge=judge,

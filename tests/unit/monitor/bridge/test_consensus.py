@@ -123,9 +123,13 @@ class Nation(RuleBasedStateMachine):
             fresh_for=timedelta(seconds=FRESH_FOR),
             consensus=lambda: self.consensus,
             metrics=self.metrics,
+            speak=self.speak,
             steady=lambda: self.true * SECOND,
         )
         self.began = self.true
+
+    async def speak(self) -> None:
+        """Ours has said what it knows (`say_here`)."""
 
     def second(self) -> None:
         self.true += 1

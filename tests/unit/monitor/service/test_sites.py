@@ -75,9 +75,12 @@ class Nation:
             clock=self.clock,
             open_incidents=told or {},
             quorum=quorum,
+            site="utama",
         )
         for agency in ("JCM", "JKT"):
             self.metrics.watch_agency(agency, routes=())
+        #: Of what stands here, what is not said yet: it is found out as a run ends, or before others are heard.
+        self.here: dict[str, SiteStanding] = {}
         self.hub = Hub(
             cast(SiteStandings, self.rows),
             self.clock,
@@ -86,8 +89,13 @@ class Nation:
             fresh_for=30 * SECOND,
             consensus=lambda: self.consensus,
             metrics=self.metrics,
+            speak=self.speak,
             steady=lambda: self.steady,
         )
+
+    async def speak(self) -> None:
+        for key, level in self.here.items():
+            self.consensus.hear("utama", key, level)
 
     def say(self, site: str, **levels: SiteStanding) -> None:
         if site == "utama":
@@ -344,3 +352,20 @@ async def test_what_could_not_be_told_of_an_agency_that_left_meanwhile_is_not_to
     await nation.live(1)
     await nation.consensus._compare_all(nation.clock.now())
     assert nation.alerts.told() == ["JKT: both"]
+
+
+async def test_until_ours_has_spoken_of_an_agency_others_decide_nothing() -> None:
+    nation = Nation({"JKT": Matter.BOTH})
+    for site in ("johor", "kuching"):
+        nation.say(site, JCM=DOWN, JKT=WELL)
+    assert await nation.live(30) == [], "our first run may be minutes away, and two of three are not all"
+    nation.here = {"JCM": WELL, "JKT": WELL}
+    assert await nation.live(1) == ["JCM: both", "JKT: over"]
+
+
+async def test_ours_speaks_before_others_decide_though_no_run_has_ended() -> None:
+    nation = Nation({"JCM": Matter.BOTH}, quorum=1)
+    nation.here = {"JCM": DOWN}
+    for site in ("johor", "kuching"):
+        nation.say(site, JCM=WELL)
+    assert await nation.live(60) == []
