@@ -14,6 +14,7 @@ import structlog
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import GatewayPool, Line
 from alerts.record.store import StoreAway
+from monitor.bridge.briefs import agency_of
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.files.section import IN_THE_STORE
 from monitor.config.loading import AgencySource, BadConfiguration, Configuration, Memory, load
@@ -117,6 +118,7 @@ class Reloader:
         self._metrics.watch_only(on=not configuration.settings.tells)
         await self._say_mode(configuration.settings)
         await self._abandoned(configuration)
+        await self._say_no_more(configuration)
         self._metrics.reload_finished(ok=True, now=self._clock.now())
 
     async def keep_reloading(self, wanted: asyncio.Event) -> NoReturn:
@@ -177,6 +179,7 @@ class Reloader:
 
     async def _taken_up(self, configuration: Configuration, by: str) -> Sequence[Problem]:
         await self._take_up(configuration, by)
+        await self._say_no_more(configuration)
         _say_losses(configuration)
         return [*configuration.losses, *self._waiting_for_restart(configuration), *await self._abandoned(configuration)]
 
@@ -292,6 +295,16 @@ class Reloader:
         for problem in found:
             log.warning("an incident is open of an agency that is watched no more", why=str(problem))
         return found
+
+    async def _say_no_more(self, configuration: Configuration) -> None:
+        """Let the site say nothing of agencies that have left: a hub that has them would count what was last said for ever."""
+        agencies = configuration.registry.agencies
+        try:
+            await self._around.history.say_no_more(
+                lambda key: (agency := agency_of(key)) is not None and agency not in agencies
+            )
+        except StoreAway as away:
+            log.warning("what was said of agencies that have left stays until the next reload or start", why=str(away))
 
     async def _record(self, configuration: Configuration, by: str) -> None:
         agencies = configuration.registry.agencies

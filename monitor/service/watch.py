@@ -312,6 +312,9 @@ async def take_up(watch: Watch, change: ConfigurationChange, around: WatchSurrou
     retire(around.metrics, before, after)
     await _announce_in_turn(around.metrics, change)
     around.metrics.agencies_shared(owned=len(new))
+    if new - old:
+        # Whoever had them has said how they stand, and this process may have, longer ago.
+        around.history.say_again()
     consensus.brief(_briefs(after))
     consensus.release(old - new - handed_over)
     consensus.gain(new - old, change.past.open_incidents)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -98,6 +99,22 @@ async def test_what_a_site_says_no_more_is_gone_and_that_of_others_stays(databas
     assert await standings.all() == {"johor": {"MDC": WELL}, "kuching": {"JCM": DOWN, "MDC": WELL}}
     await said(history, 3, JCM=DOWN)
     assert (await standings.all())["johor"] == {"JCM": DOWN, "MDC": WELL}, "it has come back"
+
+
+async def test_what_is_again_as_it_was_while_something_else_is_written_is_written_behind_it(database: Database) -> None:
+    standings, history = writers(database)
+    await said(history, 1, JCM=WELL)
+    await asyncio.gather(said(history, 2, JCM=DOWN), said(history, 3, JCM=WELL))
+    assert await standings.all() == {"johor": {"JCM": WELL}}
+
+
+async def test_what_another_process_of_the_site_has_said_meanwhile_is_said_anew(database: Database) -> None:
+    standings, history = writers(database)
+    await said(history, 1, JCM=WELL)
+    await said(writers(database)[1], 2, JCM=DOWN)
+    history.say_again()
+    await said(history, 3, JCM=WELL)
+    assert await standings.all() == {"johor": {"JCM": WELL}}
 
 
 async def test_a_site_has_one_beat_the_latest(database: Database) -> None:

@@ -139,11 +139,26 @@ class History:
         if says is not None:
             standings = says.otherwise(standings or {})
             levels.update(says.saying(standings))
-        await self._backlog.write(
-            (self._counted, counted), (STORE, run_values(result, agency)), *came, *healths, *latest, levels=levels
-        )
-        if says is not None:
-            says.said(standings or {})
+            # Before it is written: what is otherwise meanwhile, and perhaps as it was before, is written behind it.
+            says.said(standings)
+        try:
+            await self._backlog.write(
+                (self._counted, counted), (STORE, run_values(result, agency)), *came, *healths, *latest, levels=levels
+            )
+        except BaseException:
+            if says is not None:
+                says.unsaid(standings or {})
+            raise
+
+    def say_again(self) -> None:
+        """Write anew how the site judges, whatever was written here: another process may have written it since."""
+        if self._standings is not None:
+            self._standings.say_again()
+
+    async def say_no_more(self, has_left: Callable[[str], bool]) -> None:
+        """Let the site say nothing any more of subjects that have left: whoever reads it would count it for ever."""
+        if self._standings is not None and (left := [*filter(has_left, await self._standings.subjects())]):
+            await self._standings.forget(left)
 
     @property
     def owes(self) -> bool:
@@ -234,8 +249,7 @@ class History:
         for route in list(self._latest):
             if (new := called(route)) != route:
                 self._latest[new] = replace(self._latest.pop(route), route=new)
-        if self._standings is not None:
-            self._standings.say_again()
+        self.say_again()
 
     async def look_up(self, agencies: Collection[str]) -> None:
         """Read the latest run of each route of *agencies* anew, whose runs end in other processes. Raise `StoreAway`."""

@@ -68,12 +68,24 @@ class SiteStandings:
         }
 
     def said(self, standings: Mapping[str, SiteStanding]) -> None:
-        """Remember what was said, so that it is not said again."""
+        """Remember what is being written, so that it is not said again, and what takes its place is."""
         self._said.update(standings)
 
+    def unsaid(self, standings: Mapping[str, SiteStanding]) -> None:
+        """Take in that this was not written."""
+        for subject, level in standings.items():
+            if self._said.get(subject) is level:
+                del self._said[subject]
+
     def say_again(self) -> None:
-        """Forget what was said: its rows are called otherwise now."""
+        """Forget what was said: its rows are called otherwise now, or another process has written them meanwhile."""
         self._said.clear()
+
+    async def subjects(self) -> Collection[str]:
+        """Return of what the site says anything."""
+        async with self._database.read() as connection:
+            query = select(standing.c.subject).where(standing.c.site == self._site)
+            return (await connection.execute(query)).scalars().all()
 
     async def all(self) -> Mapping[str, Mapping[str, SiteStanding]]:
         """Return what each site says of each subject, by site."""

@@ -23,6 +23,7 @@ from alerts.record.clock import SystemClock
 from alerts.record.store import StoreAway
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.loading import Configuration, Memory, load
+from monitor.judging.standing import UNTROUBLED
 from monitor.judging.subject import Graded
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.model.document import Pen, WrittenDocument
@@ -37,6 +38,7 @@ from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
 from monitor.store.probing.processes import Process, Processes
 from monitor.store.probing.records import ConfigurationRecords
+from monitor.store.probing.standings import SiteStandings
 from monitor.store.schema.tables import process
 from monitor.store.upkeep.documents import Documents
 from probes.arrival.watcher import MailboxWatcher
@@ -83,7 +85,7 @@ async def in_force(config: Path, environ: Mapping[str, str], store: Path) -> Asy
         around = WatchSurroundings(
             signer=TokenSigner(b"kunci-untuk-ujian-sahaja-32-okt!", "putrajaya-1"),
             store=ledger,
-            history=History(database),
+            history=History(database, SiteStandings(database, "putrajaya")),
             alerting=station.dispatcher,
             metrics=Metrics(version="1", now=clock.now),
             clock=clock,
@@ -384,7 +386,13 @@ async def test_an_agency_that_leaves_in_the_middle_of_an_outage_and_comes_back_i
         brief = replace(trigger().brief, agency="JCONTOH")
         await ledger.add_incident(replace(trigger(), dedup_key="JCONTOH", at=now, brief=brief))
     ended = failed(watch.routes[names[0]], now, Outcome.LOST, Phase.TRANSIT)
-    await around.history.ended(ended, "JCONTOH", watch.judge.rejudged())
+    said = {
+        "JCONTOH": UNTROUBLED,
+        "ours/credentials/JCONTOH/utama": UNTROUBLED,
+        "MPCONTOH": UNTROUBLED,
+        "ours/network": UNTROUBLED,
+    }
+    await around.history.ended(ended, "JCONTOH", watch.judge.rejudged(), standings=said)
     text = (office.directory / JCONTOH).read_text()
 
     (office.directory / JCONTOH).unlink()
@@ -392,6 +400,10 @@ async def test_an_agency_that_leaves_in_the_middle_of_an_outage_and_comes_back_i
     assert (problem.key, problem.severity) == ("JCONTOH", Severity.WARNING)
     assert sound.watch.judge.directions("JCONTOH") == {}
     assert not any(name.startswith("JCONTOH") for name in watched(sound))
+    assert (await SiteStandings(around.store._database, "putrajaya").all())["putrajaya"].keys() == {
+        "MPCONTOH",
+        "ours/network",
+    }
 
     (office.directory / "agencies" / "lain-nama.yaml").write_text(text)
     assert await sound.reload("Siti Contoh") == []

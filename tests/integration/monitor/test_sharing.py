@@ -11,6 +11,7 @@ import pytest
 import monitor.service.watch
 from alerts.model.notice import Matter
 from alerts.record.store import StoreAway
+from monitor.judging.standing import UNTROUBLED
 from monitor.metrics import Metrics
 from monitor.model.health import Health
 from monitor.model.route import Direction
@@ -125,8 +126,13 @@ async def test_what_comes_from_another_process_goes_on_where_that_one_left_off(r
     run = replace(arrived(route, now - 400 * SECOND), token_id="00000000000000bb")
     await around.history.ended(run, "JCONTOH", {route.name: (Health.DOWN, T0), ACCOUNT: (Health.DOWN, T0)})
     await opened(reloader, "JCONTOH", ACCOUNT, "MPCONTOH")
+    standings = around.history._standings
+    assert standings is not None
+    # By this process, before the other had it.
+    standings.said(said := {"JCONTOH": UNTROUBLED})
 
     assert await reloader.take_share(WHOLE) == {"JCONTOH"}
+    assert standings.otherwise(said) == said, "and the other has perhaps said otherwise since"
 
     watch = reloader.watch
     assert watch.owned == {"JCONTOH", "MPCONTOH"}

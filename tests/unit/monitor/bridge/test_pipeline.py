@@ -576,7 +576,7 @@ async def test_how_things_stand_is_written_with_the_next_run_where_it_could_not_
 async def test_what_stands_here_is_heard_before_the_first_run_where_others_wait_for_it() -> None:
     service = Service("JCM")
     heard: list[str] = []
-    service.consensus.hear = lambda site, key, _: heard.append(f"{site}: {key}")  # type: ignore[method-assign]
+    service.consensus.hear = lambda site, key, standing: heard.append(f"{site}: {key}")  # type: ignore[method-assign]
     await service.pipeline.speak()
     await service.pipeline.speak()
     assert heard == ["utama: JCM"]
