@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import delete, text
 from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.model.notice import Cause, Matter
 from monitor.judging.freshness import SiteBeat
@@ -152,6 +154,28 @@ async def test_what_is_written_while_somebody_reads_is_news_to_the_next_look(sha
         await connection.execute(*history_row(standings))
     news, _ = await standings.changed(mark)
     assert news["johor"] == {"UCM": DOWN}
+
+
+@pytest.mark.real
+async def test_what_was_written_right_after_a_look_is_news_though_others_begin_in_the_middle_of_the_next(
+    shared: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, (standings, history) = shared, writers(shared)
+    _, mark = await standings.changed(None)
+    await said(history, 1, JCM=DOWN)
+    execute = AsyncConnection.execute
+
+    async def beside_others(connection: AsyncConnection, statement: Any, *values: Any, **ways: Any) -> Any:
+        found = await execute(connection, statement, *values, **ways)
+        if "pg_current_snapshot" in str(statement):
+            for _ in range(3):
+                async with database.write() as other:
+                    await execute(other, text("SELECT pg_current_xact_id()"))
+        return found
+
+    monkeypatch.setattr(AsyncConnection, "execute", beside_others)
+    news, _ = await standings.changed(mark)
+    assert news == {"johor": {"JCM": DOWN}}
 
 
 async def test_what_a_site_says_follows_who_is_called_otherwise_and_others_rename_theirs(database: Database) -> None:

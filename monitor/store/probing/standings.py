@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any, NewType
 
-from sqlalchemy import Integer, Row, delete, literal_column, select, text
+from sqlalchemy import BigInteger, Integer, Row, bindparam, delete, literal_column, select, text
 
 from alerts.model.notice import Cause, Matter
 from monitor.judging.freshness import SiteBeat
@@ -25,13 +25,13 @@ Mark = NewType("Mark", int)
 
 _MICROSECOND = timedelta(microseconds=1)
 
-#: The first transaction that is under way, and the one that follows on all that are known.
-_SNAPSHOT = text(
-    "SELECT pg_snapshot_xmin(at)::text::bigint, pg_snapshot_xmax(at)::text::bigint FROM pg_current_snapshot() AS at"
-)
+#: The first transaction that is under way.
+_SNAPSHOT = text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
 
-#: How many transactions ago a row was written.
+#: How many transactions ago a row was written, and how many ago a mark was: counted from the same one, which others that
+#: begin between two questions would move.
 _AGE = literal_column("age(standing.xmin)", Integer)
+_AGE_OF_MARK = text("age(mod(:mark, 4294967296)::text::xid)")
 
 
 class SiteStandings:
@@ -117,9 +117,9 @@ class SiteStandings:
         query = select(standing)
         async with self._database.read() as connection:
             # All that was written by transactions before the first was under way then, `mark` has seen.
-            first, following = (await connection.execute(_SNAPSHOT)).one()
+            first = (await connection.execute(_SNAPSHOT)).scalar_one()
             if mark is not None:
-                query = query.where(following - mark >= _AGE)
+                query = query.where(_AGE_OF_MARK.bindparams(bindparam("mark", mark, BigInteger)) >= _AGE)
             rows = (await connection.execute(query)).all()
         found: dict[str, dict[str, SiteStanding]] = {}
         slices = Slices()
