@@ -408,12 +408,12 @@ class Consensus:
         return True
 
     def _owe(self, key: str) -> bool:
-        """Come back to what could not be told; return whether it could be before."""
-        is_new = key not in self._untold
+        """Come back to what could not be told for an exception; return whether that is news, and to be logged."""
+        is_first = key not in self._untold
         self._untold.add(key)
         self._unsettled.add(key)
         self._owes.set()
-        return is_new
+        return is_first
 
     def _note_ended_by_hand(self, key: str, incident: Incident | None) -> None:
         """Remember and show what is measured though a person has ended it: whoever looks must not take it for well."""

@@ -67,7 +67,7 @@ class Trials:
         """Whether a route is held to be well now. One that has left is not."""
         watch = self._watch()
         there = {each.name for each in watch.configuration.registry.routes_of(route.agency)}
-        return route.name in there and watch.judge.route_health(route.name) is Health.UP
+        return route.name in there and watch.judge_of(route.agency).route_health(route.name) is Health.UP
 
     async def begin(self, agency: str, route: str, *, by: str, address: str = "") -> KeptTrial:
         """Test a route of an agency. Raise `Unknown`, `TrialRefused`, and `StoreAway`: what is not written is not done."""

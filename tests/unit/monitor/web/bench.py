@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from monitor.model.health import Health
@@ -23,8 +23,21 @@ class Bench:
         self.registry: Any = self
         self.prober: Any = self
         self.released: set[str] = set()
-        self.judge: Any = self
         self.healths: dict[str, Health] = {}
+        #: Those that another process watches, and its name.
+        self.elsewhere: dict[str, str] = {}
+        self.share: Any = self
+
+    @property
+    def owned(self) -> Collection[str]:
+        return self.agencies.keys() - self.elsewhere
+
+    def owner(self, agency: str) -> str:
+        return self.elsewhere[agency]
+
+    def judge_of(self, agency: str) -> Any:
+        assert agency in self.agencies
+        return self
 
     def routes_of(self, agency: str) -> Sequence[WatchedRoute]:
         return [each for each in agency_routes(agency) if each.name not in self.released]

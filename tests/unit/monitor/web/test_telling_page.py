@@ -224,7 +224,7 @@ async def test_a_rota_is_looked_at_with_its_gaps_before_it_is_saved(place: House
     assert await place.site.text() == OURS
     saved = await officer.post(SETTINGS, data=fields)
     # Their numbers are fictional ones, which is said, and no error.
-    assert "Version 3 is saved, and Pantau works by it. It is saved. Please look at this, too" in shown(saved)
+    assert "Version 3 is saved, and Pantau works by it. Please look at this, too" in shown(saved)
     assert await place.site.text() == OURS.replace("2026-11-02, people: [siti, ali]", "2026-12-01, people: [siti]")
 
 

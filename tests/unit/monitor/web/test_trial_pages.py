@@ -144,6 +144,14 @@ async def test_thirty_in_an_hour(place: House, officer: httpx.AsyncClient) -> No
     assert (await press(officer)).status_code == 409
 
 
+async def test_an_agency_that_another_process_watches_is_tested_there(place: House, officer: httpx.AsyncClient) -> None:
+    place.bench.elsewhere["JCM"] = "kedua"
+    answer = await press(officer)
+    assert answer.status_code == 404
+    assert "kedua" in answer.text
+    assert place.bench.trials == []
+
+
 async def test_the_journal_says_who_tested_what_before_it_is_run(place: House, officer: httpx.AsyncClient) -> None:
     await press(officer)
     async with place.database.read() as connection:
