@@ -11,6 +11,7 @@ from secrets import token_hex
 
 from alerts.model.notice import Matter
 from alerts.record.clock import Clock
+from alerts.record.store import StoreAway
 from monitor.bridge.consensus import OURS, SITES, Consensus
 from monitor.judging.attribution import Blame
 from monitor.judging.freshness import SiteBeat, SiteClock
@@ -119,8 +120,6 @@ class Hub:
         self._sites = {name: _Site(clock=SiteClock(fresh_for)) for name in sorted(sites)}
         self._mark: Mark | None = None
         self._read_at: datetime | None = None
-        #: Which consensus has heard all: another one, after a reload, hears all anew.
-        self._told: Consensus | None = None
         #: By site, the agencies that it speaks of.
         self._speaks_of: dict[str, set[str]] = {}
 
@@ -128,22 +127,36 @@ class Hub:
         """Read what there is, and tell it. Raise `StoreAway`."""
         # Runs may be minutes apart, and until ours has spoken of an agency nothing is told of it.
         await self._speak()
+        consensus = self._consensus()
+        try:
+            await self._read(consensus)
+        except StoreAway:
+            raise
+        # Whoever cannot be read is not heard, and keeps no vote by that.
+        except Exception:
+            await self._count(consensus)
+            raise
+        await self._count(consensus)
+
+    async def _read(self, consensus: Consensus) -> None:
         # Before what they say: what was judged before a beat is there when the beat is.
         beats = await self._standings.beats()
         now, steady = self._clock.now(), self._steady()
-        for name, site in self._sites.items():
-            if name in beats:
-                site.clock.hear(beats[name], now, steady)
-        consensus = self._consensus()
-        is_anew = (
-            self._read_at is None or consensus is not self._told or not timedelta(0) <= now - self._read_at < _READ_ANEW
-        )
+        is_anew = self._read_at is None or not timedelta(0) <= now - self._read_at < _READ_ANEW
         said, self._mark = await self._standings.changed(None if is_anew else self._mark)
         if is_anew:
-            self._read_at, self._told = now, consensus
+            self._read_at = now
             self._forget_what_is_said_no_more(said, consensus)
         for name in self._sites:
             self._hear(name, said.get(name, {}), consensus)
+        # A beat is heard with what is said before it, or not at all.
+        for name, site in self._sites.items():
+            if name in beats:
+                site.clock.hear(beats[name], now, steady)
+
+    async def _count(self, consensus: Consensus) -> None:
+        """Find out who has a vote by now, and tell."""
+        now, steady = self._clock.now(), self._steady()
         fresh = {name for name, site in self._sites.items() if site.clock.is_fresh(steady)}
         knows = fresh == self._sites.keys() or not timedelta(0) <= now - self._began < _LEARNS + self._fresh_for
         # After a start nobody is known to be fresh yet: ours alone must not decide meanwhile.

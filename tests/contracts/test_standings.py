@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, text
+from sqlalchemy import delete, text, update
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.model.notice import Cause, Matter
 from monitor.judging.freshness import SiteBeat
-from monitor.judging.standing import SiteStanding
+from monitor.judging.standing import UNTROUBLED, SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.model.health import Health
 from monitor.model.renaming import Renamed, Renaming
@@ -117,6 +117,19 @@ async def test_what_another_process_of_the_site_has_said_meanwhile_is_said_anew(
     history.say_again()
     await said(history, 3, JCM=WELL)
     assert await standings.all() == {"johor": {"JCM": WELL}}
+
+
+@pytest.mark.parametrize(
+    "nonsense", [{"matter": "entah"}, {"since": None}, {"directions": "[1]"}, {"directions": "{"}, {"troubled": "1"}]
+)
+async def test_what_makes_no_sense_says_nothing_and_hides_nothing_else(
+    database: Database, nonsense: dict[str, str | None]
+) -> None:
+    standings, history = writers(database)
+    await said(history, 1, JCM=DOWN, MDC=DOWN)
+    async with database.write() as connection:
+        await connection.execute(update(standing).where(standing.c.subject == "JCM").values(**nonsense))
+    assert await standings.all() == {"johor": {"JCM": UNTROUBLED, "MDC": DOWN}}
 
 
 async def test_a_site_has_one_beat_the_latest(database: Database) -> None:

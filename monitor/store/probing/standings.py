@@ -7,11 +7,12 @@ from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any, NewType
 
+import structlog
 from sqlalchemy import BigInteger, Integer, Row, bindparam, delete, literal_column, select, text
 
 from alerts.model.notice import Cause, Matter
 from monitor.judging.freshness import SiteBeat
-from monitor.judging.standing import SiteStanding
+from monitor.judging.standing import UNTROUBLED, SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.model.health import Health
 from monitor.model.route import Direction
@@ -19,6 +20,8 @@ from monitor.runtime.slices import Slices
 from monitor.store.backend.database import Database
 from monitor.store.backend.transaction import Statement
 from monitor.store.schema.tables import beat, standing
+
+log = structlog.get_logger()
 
 #: A moment, as a transaction's number.
 Mark = NewType("Mark", int)
@@ -94,7 +97,7 @@ class SiteStandings:
         async with self._database.read() as connection:
             rows = (await connection.execute(select(standing))).all()
         for row in rows:
-            found.setdefault(row.site, {})[row.subject] = _standing(row)
+            found.setdefault(row.site, {})[row.subject] = _understood(row)
             await slices.pause()
         return found
 
@@ -124,7 +127,7 @@ class SiteStandings:
         found: dict[str, dict[str, SiteStanding]] = {}
         slices = Slices()
         for row in rows:
-            found.setdefault(row.site, {})[row.subject] = _standing(row)
+            found.setdefault(row.site, {})[row.subject] = _understood(row)
             await slices.pause()
         return found, Mark(first)
 
@@ -157,9 +160,20 @@ def _values(level: SiteStanding) -> dict[str, Any]:
     }
 
 
+def _understood(row: Row[Any]) -> SiteStanding:
+    """Return what a row says; of one that makes no sense, nothing: it is one site's, and all are read together."""
+    try:
+        return _standing(row)
+    except (ValueError, TypeError, AttributeError) as error:
+        log.warning("what a site says is not understood", site=row.site, subject=row.subject, why=type(error).__name__)
+        return UNTROUBLED
+
+
 def _standing(row: Row[Any]) -> SiteStanding:
     trouble = None
     if row.matter is not None:
+        if row.since is None:
+            raise ValueError("something is wrong, and never began")
         trouble = Trouble(matter=Matter(row.matter), since=row.since, unsteady=row.unsteady, latest=row.latest)
     return SiteStanding(
         trouble=trouble,

@@ -43,6 +43,7 @@ class Rows:
     beaten: dict[str, SiteBeat] = field(default_factory=dict)
     news: dict[str, dict[str, SiteStanding]] = field(default_factory=dict)
     is_away: bool = False
+    is_broken: bool = False
 
     def say(self, site: str, **levels: SiteStanding) -> None:
         named = {key.replace("_", "/"): level for key, level in levels.items()}
@@ -55,6 +56,8 @@ class Rows:
         return dict(self.beaten)
 
     async def changed(self, mark: Mark | None) -> tuple[Mapping[str, Mapping[str, SiteStanding]], Mark]:
+        if self.is_broken:
+            raise ValueError("year is out of range")
         news, self.news = self.news, {}
         return (self.said if mark is None else news), Mark(1)
 
@@ -369,3 +372,14 @@ async def test_ours_speaks_before_others_decide_though_no_run_has_ended() -> Non
     for site in ("johor", "kuching"):
         nation.say(site, JCM=WELL)
     assert await nation.live(60) == []
+
+
+async def test_what_cannot_be_read_leaves_no_vote_to_whoever_is_not_heard_any_more() -> None:
+    nation = await running()
+    nation.rows.is_broken = True
+    for _ in range(31):
+        with pytest.raises(ValueError, match="year"):
+            await nation.live(1)
+    assert nation.alerts.told() == ["ours/site/johor: own_fault", "ours/site/kuching: own_fault"]
+    nation.rows.is_broken = False
+    assert await nation.live(15) == ["ours/site/johor: over", "ours/site/kuching: over"]
