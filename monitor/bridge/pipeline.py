@@ -227,7 +227,8 @@ class Pipeline:
                 result, route.agency, changed, streaks=streaks, grade=grade, every=every, standings=kept
             )
         except Exception:
-            self._unkept |= kept.keys()
+            # Some may have left meanwhile.
+            self._unkept |= kept.keys() & self._standings.keys()
             # What could not be written is written with the next run.
             self._unwritten = changed | self._unwritten
             self._unwritten_streaks = streaks | self._unwritten_streaks

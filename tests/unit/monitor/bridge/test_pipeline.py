@@ -580,3 +580,23 @@ async def test_what_stands_here_is_heard_before_the_first_run_where_others_wait_
     await service.pipeline.speak()
     await service.pipeline.speak()
     assert heard == ["utama: JCM"]
+
+
+async def test_a_write_that_fails_while_an_agency_leaves_keeps_no_later_run_from_being_written() -> None:
+    service = Service("JCM", "MDC")
+    ended = service.store.ended
+
+    async def leaves(*values: Any, **ways: Any) -> None:
+        service.consensus.release({"JCM"})
+        service.pipeline.look_again()
+        service.store.away = True
+        await ended(*values, **ways)
+
+    service.store.ended = leaves  # type: ignore[method-assign]
+    route = next(each for each in service.world.routes if each.agency == "MDC")
+    with pytest.raises(OSError, match="disk full"):
+        await service.pipeline.take(arrived(route, service.clock.time))
+    service.store.ended, service.store.away = ended, False  # type: ignore[method-assign]
+    await service.pipeline.take(arrived(route, service.clock.time + MINUTE))
+    assert service.store.runs == 1
+    assert "MDC" in {key for key, _ in service.store.standings}
