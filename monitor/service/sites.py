@@ -180,10 +180,6 @@ class Hub:
                 consensus.forget(name, agency)
             for key in site.ailing.keys() - now_said.keys():
                 del site.ailing[key]
-        for key in [key for key in consensus.told if key.startswith(SITES)]:
-            if key.removeprefix(SITES) not in self._sites:
-                # It is no site of ours any more.
-                consensus.hear(self._site, key, SiteStanding(well_since=self._clock.now()))
 
     def _hear(self, name: str, said: Mapping[str, SiteStanding], consensus: Consensus) -> None:
         site = self._sites[name]

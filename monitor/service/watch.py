@@ -22,7 +22,7 @@ from alerts.model.notice import Matter
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
 from monitor.bridge.briefs import agency_of, own_brief
-from monitor.bridge.consensus import Alerting, Briefs, Consensus
+from monitor.bridge.consensus import SITES, Alerting, Briefs, Consensus
 from monitor.bridge.pipeline import Pipeline
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.loading import Configuration
@@ -32,6 +32,7 @@ from monitor.config.service.mail_provider import build_mail_providers
 from monitor.judging.flapping import FlappingPolicy
 from monitor.judging.judge import Judge
 from monitor.judging.matter import can_end
+from monitor.judging.standing import SiteStanding
 from monitor.judging.subject import Graded
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.model.difference import Difference, difference
@@ -155,6 +156,7 @@ async def make_watch(configuration: Configuration, around: WatchSurroundings, sh
         quorum=settings.hub.quorum if settings.hub else 1,
         site=settings.site,
     )
+    _let_go_of_sites(consensus, settings, around.clock.now())
     pipeline = Pipeline(
         judge=judge,
         routes=judge.routes,
@@ -202,6 +204,13 @@ def _say_members(registry: Registry) -> None:
     for name, fitted in registry.mailboxes.items():
         if fitted.mailbox.pooled:
             log.info("uses a mailbox of a pool", reference=name, address=fitted.mailbox.address)
+
+
+def _let_go_of_sites(consensus: Consensus, settings: Settings, now: datetime) -> None:
+    """Let it be told that it is over with sites that are none of ours any more: nobody hears them."""
+    known = settings.hub.sites if settings.hub else {}
+    for key in [key for key in consensus.told if key.startswith(SITES) and key.removeprefix(SITES) not in known]:
+        consensus.hear(settings.site, key, SiteStanding(well_since=now))
 
 
 def _is_probed(route: WatchedRoute, owned: AbstractSet[str]) -> bool:

@@ -372,6 +372,21 @@ async def test_a_mailbox_with_an_access_token_keeps_it_over_a_reload(sound: Bugg
     assert exchanged(sound, before) == set()
 
 
+async def test_that_a_site_is_not_heard_is_over_once_it_is_none_of_ours_also_where_no_other_is_left(
+    reloader: Buggy,
+) -> None:
+    around = reloader._around
+    async with around.store.transaction() as ledger:
+        brief = replace(trigger().brief, agency="")
+        sabah = replace(trigger(), dedup_key="ours/site/sabah", matter=Matter.OWN_FAULT, brief=brief)
+        await ledger.add_incident(sabah)
+    watch = await make_watch(reloader.watch.configuration, around)
+    assert watch.consensus.told.keys() == {"ours/site/sabah"}
+    await watch.consensus.tell()
+    async with around.store.reading() as ledger:
+        assert await ledger.open_incidents() == []
+
+
 @pytest.mark.blind
 async def test_an_agency_that_leaves_in_the_middle_of_an_outage_and_comes_back_is_known_to_be_down(
     sound: Buggy, office: Office

@@ -218,9 +218,8 @@ async def test_a_fault_of_ours_names_the_site_that_is_meant_and_no_site_that_is_
     assert shown("site", "johor") == 0
 
 
-async def test_a_site_that_is_none_of_ours_any_more_is_not_told_of_for_ever() -> None:
-    nation = Nation({"ours/site/sabah": Matter.OWN_FAULT, "ours/site/johor": Matter.OWN_FAULT})
-    assert await nation.live(1) == ["ours/site/sabah: over"]
+async def test_that_a_site_was_not_heard_is_over_when_it_is_heard_after_a_start() -> None:
+    nation = Nation({"ours/site/johor": Matter.OWN_FAULT})
     assert await nation.live(20) == ["ours/site/johor: over"]
 
 
