@@ -193,6 +193,7 @@ async def ask_everything(database: Database, asked: set[str]) -> None:
     await standings.changed(mark)
     await standings.beats()
     await standings.all()
+    await standings.subjects()
     await standings.forget(["JCM"])
     for document in ("old", "new"):
         await records.apply("agency", {"JCM": (document, "jcm.yaml")}, T0)
@@ -375,6 +376,7 @@ async def ask_of_probing(database: Database, asked: set[str]) -> None:
         await history.healths(routes)
         await history.streaks(routes)
     await history.look_up(["JCM"])
+    await history.say_no_more(lambda subject: subject == "MDC")
     await history.deferrals(T0)
     await history.latest()
     await history.transits("JCM", T0)
