@@ -226,15 +226,22 @@ class Pipeline:
             await self._history.ended(
                 result, route.agency, changed, streaks=streaks, grade=grade, every=every, standings=kept
             )
+        except asyncio.CancelledError:
+            # Its route has left; what it found out of others may not have been written.
+            self._keep_again(kept)
+            raise
         except Exception:
-            # Some may have left meanwhile.
-            self._unkept |= kept.keys() & self._standings.keys()
+            self._keep_again(kept)
             # What could not be written is written with the next run.
             self._unwritten = changed | self._unwritten
             self._unwritten_streaks = streaks | self._unwritten_streaks
             raise
         for name, (health, _) in changed.items():
             log.info("health changed", subject=name, health=health)
+
+    def _keep_again(self, kept: Mapping[str, SiteStanding]) -> None:
+        # Some may have left meanwhile.
+        self._unkept |= kept.keys() & self._standings.keys()
 
     def _show_faults(self, now: datetime) -> None:
         # What was told is so until it is proven to be over: after a start nothing has been seen to fail yet.

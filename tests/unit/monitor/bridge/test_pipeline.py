@@ -600,3 +600,22 @@ async def test_a_write_that_fails_while_an_agency_leaves_keeps_no_later_run_from
     await service.pipeline.take(arrived(route, service.clock.time + MINUTE))
     assert service.store.runs == 1
     assert "MDC" in {key for key, _ in service.store.standings}
+
+
+async def test_how_things_stand_is_written_with_the_next_run_where_the_one_that_found_it_was_cancelled() -> None:
+    service, is_writing = Service("JCM", "MDC"), asyncio.Event()
+    ended = service.store.ended
+    route, other = (next(r for r in service.world.routes if r.agency == agency) for agency in ("JCM", "MDC"))
+
+    async def hangs(*_: Any, **__: Any) -> None:
+        is_writing.set()
+        await asyncio.Event().wait()
+
+    service.store.ended = hangs  # type: ignore[method-assign]
+    taking = asyncio.create_task(service.pipeline.take(arrived(route, service.clock.time)))
+    await is_writing.wait()
+    taking.cancel()
+    await asyncio.gather(taking, return_exceptions=True)
+    service.store.ended = ended  # type: ignore[method-assign]
+    await service.pipeline.take(arrived(other, service.clock.time))
+    assert {"JCM", "MDC"} <= {key for key, _ in service.store.standings}
