@@ -80,7 +80,8 @@ class Cluster(Postgres):
         with psycopg.connect(self.address("pantau"), autocommit=True, options=options) as connection:
             for statement in statements:
                 result = connection.execute(statement)
-            return result.fetchall() if result.description else []
+            # A row may have no columns, and is one all the same.
+            return [] if result.description is None else result.fetchall()
 
     def said(self) -> str:
         """Return its log."""
