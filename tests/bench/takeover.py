@@ -118,7 +118,7 @@ async def take_over(directory: Path, kills: int) -> None:
             await asyncio.sleep(_INTERVAL.total_seconds())
             for number in range(kills):
                 await asyncio.sleep(random.uniform(0, _INTERVAL.total_seconds()))
-                found.append(await killed(both, ("utama", "kedua")[number % 2]))
+                found.append(await killed(both, ("utama", "selatan")[number % 2]))
                 _say({"kill": number + 1} | asdict(found[-1]))
             incidents = [each["agency"] for each in await both.services["utama"].get("/incidents?limit=1000")]
     _say(_summary(found, incidents))

@@ -72,7 +72,7 @@ async def company(
             services: dict[str, Theatre] = {}
             # One key signs all tokens: each sees the other's mail in the same mailboxes, and must know it.
             key = token_key(directory / "state-utama")
-            for name in ("utama", "kedua"):
+            for name in ("utama", "selatan"):
                 own = (directory / f"state-{name}", directory / name)
                 for path in own:
                     path.mkdir(exist_ok=True, mode=0o700)

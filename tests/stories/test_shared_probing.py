@@ -36,8 +36,7 @@ async def test_when_one_is_killed_the_other_probes_its_agencies_within_ten_secon
         dead.duty.keys = ["1"] * 9
         for service in both.services.values():
             await service.everybody_is_up()
-        before = await owned(left)
-        assert await owned(dead) + before == 2, "each agency is one's, and both show both"
+        assert (await owned(dead), await owned(left)) == (1, 1), "each agency is one's, and both show both"
 
         await left.world.network.systems[JCM.code].break_(Fault.REFUSE)
         await left.duty.expect_sms("gagal")
