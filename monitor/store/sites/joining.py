@@ -61,6 +61,9 @@ def add(member: MemberSite) -> bool:
                     f"the hub listens to a site {member.site} already, and there is no slot for it at {member.server}: "
                     f"`pantau site rejoin {member.site}` if it is the same, else name one of them otherwise"
                 )
+            if hub.beat() is None:
+                # It was broken off before the site had said everything anew, or nothing lives there yet.
+                _be_heard(member, site)
             return False
         _see_slot(site)
         _join(member, hub, site)
@@ -212,6 +215,11 @@ def _join(member: MemberSite, hub: Subscriber, site: Publisher) -> None:
     except BaseException:
         site.drop_slot()
         raise
+    _be_heard(member, site)
+
+
+def _be_heard(member: MemberSite, site: Publisher) -> None:
+    """Let the site say everything anew, and see that it is heard. Raise `SiteRefusedError`."""
     place, until = site.say_anew(), time.monotonic() + _PATIENCE
     while place is not None and not site.has_heard(place):
         if time.monotonic() > until:

@@ -377,6 +377,22 @@ def test_what_was_broken_off_is_gone_on_with(world: SiteWorld, tmp_path: Path) -
     assert hears(world, "johor", "JCM", Matter.BOTH)
 
 
+def test_what_was_broken_off_before_the_site_spoke_is_gone_on_with(
+    world: SiteWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say(world, "johor", tmp=tmp_path, JCM=DOWN)
+
+    def broken_off(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(publisher.Publisher, "say_anew", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            add(member(world))
+    assert not add(member(world))
+    assert hears(world, "johor", "JCM", Matter.BOTH)
+
+
 def test_a_site_that_leaves_leaves_nothing_but_what_it_says_to_itself(world: SiteWorld, tmp_path: Path) -> None:
     say(world, "johor", tmp=tmp_path, JCM=DOWN)
     add(member(world))
