@@ -323,7 +323,7 @@ class App:
         self._chain = Chain(database, self._metrics, self._clock, service)
         self._pool = GatewayPool(build_lines(settings, self._path.parent))
         self._composer = WordingComposer(configuration.wording, self._may_release, self._operator, self._crest)
-        self._hush = hush(lambda agency: self._watch().judge_of(agency))
+        self._hush = hush(lambda agency: self._watch().troubled(agency))
         self._restorer = Restorer(
             store=store,
             state=settings.state,

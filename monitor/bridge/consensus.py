@@ -217,6 +217,12 @@ class Consensus:
             site: each if self._fresh is None or site in self._fresh else None for site, each in sorted(said.items())
         }
 
+    def troubled(self, agency: str) -> AbstractSet[str]:
+        """Return the routes of an agency that are in trouble at a site that has a vote, whoever of ours tells of it."""
+        said = self._said.get(agency, {}).items()
+        voices = (each for site, each in said if self._fresh is None or site in self._fresh)
+        return frozenset(route for each in voices for route in each.troubled)
+
     def _is_told_of(self, key: str) -> bool:
         return key.startswith(OURS) or key in self._agencies
 

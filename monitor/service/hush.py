@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from alerts.decide.silence import Hush, Silence, silence_over
@@ -10,7 +10,6 @@ from alerts.engine.dispatcher import Dispatcher
 from alerts.model.incident import SAID_TWICE, Incident
 from alerts.record.clock import Clock
 from alerts.record.store import Entry
-from monitor.judging.judge import Judge
 from monitor.service.order import NotDone, Unknown
 from monitor.store.engine.ledger import SqlStore
 
@@ -84,18 +83,18 @@ def _is_same(silence: Silence, order: tuple[str, timedelta, str, str], now: date
     return given == order and timedelta(0) <= now - silence.begins < SAID_TWICE
 
 
-def hush(judge: Callable[[str], Judge]) -> Hush:
+def hush(troubled: Callable[[str], Collection[str]]) -> Hush:
     """Return what says whether an incident is silent: by itself, or because every route that is in trouble is.
 
-    *judge* returns the one that knows the routes of an agency.
+    *troubled* returns those of an agency, by name.
     """
 
     def over(incident: Incident, silences: Sequence[Silence], now: datetime) -> Silence | None:
         found = silence_over(incident, silences, now)
         if found is not None or not incident.brief.agency:
             return found
-        troubled = judge(incident.brief.agency).troubled(incident.brief.agency)
-        covering = [[s for s in silences if s.about == route and s.holds(now)] for route in troubled]
+        routes = troubled(incident.brief.agency)
+        covering = [[s for s in silences if s.about == route and s.holds(now)] for route in routes]
         if not covering or not all(covering):
             return None
         # It is over as soon as one of the routes is not silent any more.

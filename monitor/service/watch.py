@@ -99,6 +99,10 @@ class Watch:
         # Not by what is owned: while a share changes hands that is the old one.
         return self.elsewhere if self.elsewhere.knows(agency) else self.judge
 
+    def troubled(self, agency: str) -> AbstractSet[str]:
+        """Return the routes of an agency that are in trouble, here or at another site that has a vote."""
+        return {*self.judge_of(agency).troubled(agency), *self.consensus.troubled(agency)}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Past:

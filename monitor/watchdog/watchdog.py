@@ -94,7 +94,7 @@ class Watchdog:
             brief=lambda number: self._settings.noc_brief(subject=number, subject_en=number),
             metrics=metrics.watchdog,
             clock=clock,
-            hush=hush(lambda agency: watch().judge_of(agency)),
+            hush=hush(lambda agency: watch().troubled(agency)),
             rests=lambda: not self._settings.tells,
         )
         drills = Drills(database)

@@ -9,19 +9,21 @@ from pathlib import Path
 import pytest
 
 import monitor.service.watch
+from alerts.decide.silence import Silence
 from alerts.model.notice import Matter
 from alerts.record.store import StoreAway
-from monitor.judging.standing import UNTROUBLED
+from monitor.judging.standing import UNTROUBLED, SiteStanding
 from monitor.metrics import Metrics
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.planning.ownership import WHOLE, Share
+from monitor.service.hush import hush
 from monitor.service.order import Unknown
 from monitor.service.portal.trials import Trials
 from monitor.service.reloader import Reloader
 from monitor.service.watch import ConfigurationChange
 from tests.integration.monitor.test_reloader import in_force
-from tests.unit.alerts.people import T0, trigger
+from tests.unit.alerts.people import T0, incident, trigger
 from tests.unit.monitor.cli.office import ENVIRON, Office
 from tests.unit.monitor.scrape import Scrape
 from tests.unit.monitor.trial import SECOND, arrived
@@ -177,3 +179,14 @@ async def test_a_reload_keeps_to_the_share_and_the_share_waits_for_a_store_that_
     assert reloader.watch.owned == {"MPCONTOH"}
     reloader._around = around
     assert await reloader.take_share(WHOLE) == {"JCONTOH"}
+
+
+async def test_a_silence_of_what_is_in_trouble_here_hushes_nothing_that_another_site_sees(reloader: Reloader) -> None:
+    here, there, *_ = reloader.watch.configuration.registry.routes_of("JCONTOH")
+    reloader.watch.judge.restore({here.name: (Health.DOWN, T0)})
+    over = hush(reloader.watch.troubled)
+    found = replace(incident(), dedup_key="JCONTOH", brief=replace(incident().brief, agency="JCONTOH"))
+    silence = Silence(id=1, about=here.name, begins=T0, ends=T0 + 60 * SECOND, why="kerja", by="Siti Contoh")
+    assert over(found, [silence], T0) == silence
+    reloader.watch.consensus.hear("johor", "JCONTOH", SiteStanding(troubled=frozenset({here.name, there.name})))
+    assert over(found, [silence], T0) is None

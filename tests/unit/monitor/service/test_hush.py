@@ -40,7 +40,7 @@ def in_trouble(*, one_route: bool) -> Judge:
 
 
 def test_an_agency_is_silent_by_its_code_until_the_last_silence_ends() -> None:
-    over = hush(lambda _: in_trouble(one_route=False))
+    over = hush(in_trouble(one_route=False).troubled)
     long = silence("JCM", 2 * HOUR)
 
     assert over(incident(), [silence("JCM"), long], T0) == long
@@ -49,8 +49,8 @@ def test_an_agency_is_silent_by_its_code_until_the_last_silence_ends() -> None:
 
 
 def test_an_agency_is_silent_when_every_route_that_is_in_trouble_is() -> None:
-    one = hush(lambda _: in_trouble(one_route=True))
-    all_of_them = hush(lambda _: in_trouble(one_route=False))
+    one = hush(in_trouble(one_route=True).troubled)
+    all_of_them = hush(in_trouble(one_route=False).troubled)
 
     assert one(incident(), [silence(ROUTES[0])], T0) == silence(ROUTES[0])
     assert all_of_them(incident(), [silence(ROUTES[0])], T0) is None
@@ -61,7 +61,7 @@ def test_an_agency_is_silent_when_every_route_that_is_in_trouble_is() -> None:
 def test_a_silence_of_a_route_says_nothing_of_what_is_our_own() -> None:
     ours = replace(incident(), dedup_key="ours/network", brief=replace(incident().brief, agency=""))
 
-    assert hush(lambda _: in_trouble(one_route=True))(ours, [silence(ROUTES[0])], T0) is None
+    assert hush(in_trouble(one_route=True).troubled)(ours, [silence(ROUTES[0])], T0) is None
 
 
 # -- as it is ordered ------------------------------------------------------------------------------------------------

@@ -382,3 +382,14 @@ async def test_what_cannot_be_read_leaves_no_vote_to_whoever_is_not_heard_any_mo
     assert nation.alerts.told() == ["ours/site/johor: own_fault", "ours/site/kuching: own_fault"]
     nation.rows.is_broken = False
     assert await nation.live(15) == ["ours/site/johor: over", "ours/site/kuching: over"]
+
+
+async def test_a_route_is_in_trouble_wherever_a_site_sees_it_that_has_a_vote() -> None:
+    nation = await running()
+    nation.say("johor", JCM=replace(DOWN, troubled=frozenset({"JCM/internal"})))
+    nation.say("kuching", JCM=replace(DOWN, troubled=frozenset({"JCM/outbound/rujukan-a"})))
+    await nation.live(1)
+    assert nation.consensus.troubled("JCM") == {"JCM/internal", "JCM/outbound/rujukan-a"}
+    await nation.live(31, "kuching")
+    assert nation.consensus.troubled("JCM") == {"JCM/internal"}
+    assert nation.consensus.troubled("JKT") == frozenset()
