@@ -19,7 +19,7 @@ from monitor.runtime.keeping import keep_doing
 from monitor.runtime.slices import Slices
 from monitor.service.reloader import Reloader
 from monitor.service.watch import WatchSurroundings
-from monitor.store.probing.history import History
+from monitor.store.probing.history import APART, History
 from monitor.store.probing.processes import Process, Processes
 
 log = structlog.get_logger()
@@ -28,8 +28,6 @@ log = structlog.get_logger()
 _AGAIN = timedelta(seconds=1)
 #: What others have found out of their agencies is read again after this, and so much more for each route.
 _FOLLOWED, _FOR_EACH = 2.0, 0.001
-#: Of so many agencies of others that are in trouble the last runs are read each time.
-_SHOWN = 100
 
 
 class Sharing:
@@ -126,7 +124,8 @@ class Sharing:
             if elsewhere.troubled(agency):
                 troubled.append(agency)
             await slices.pause()
-        await self._history.look_up(sorted(troubled)[:_SHOWN])
+        # Of more of them those of all agencies would be read, every few seconds of a mass outage.
+        await self._history.look_up(sorted(troubled)[:APART])
 
 
 def _members(others: Iterable[Process]) -> Sequence[Member]:

@@ -42,7 +42,7 @@ _READ_AT_ONCE = 200
 #: Of so many routes what is known is asked for by their names; of more, all that is known is read.
 _FEW = 1000
 #: So many agencies are asked about one by one; of more, the latest runs of all are read at once.
-_APART = 50
+APART = 50
 #: What is judged and is no route.
 _OURS = "ours/"
 
@@ -253,7 +253,7 @@ class History:
 
     async def look_up(self, agencies: Collection[str]) -> None:
         """Read the latest run of each route of *agencies* anew, whose runs end in other processes. Raise `StoreAway`."""
-        for some in agencies if len(agencies) <= _APART else [None]:
+        for some in agencies if len(agencies) <= APART else [None]:
             for route, result in (await self._read_latest(some)).items():
                 known = self._latest.get(route)
                 if known is None or known.started_at < result.started_at:

@@ -16,6 +16,7 @@ from alerts.record.store import StoreAway
 from monitor.metrics import Metrics
 from monitor.planning.ownership import Share, TakeoverPolicy
 from monitor.service.sharing import Sharing
+from monitor.store.probing.history import APART
 from monitor.store.probing.processes import Process
 from probes.mail.token import Origin, TokenSigner
 from tests.unit.monitor.scrape import Scrape
@@ -183,3 +184,24 @@ async def test_a_takeover_that_the_store_keeps_waiting_is_shown_and_tried_again(
 
     await place.takes_up()
     assert (place.value("agencies_owned"), place.value("agencies_unowned")) == (len(CODES), 0)
+
+
+async def test_in_a_mass_outage_of_others_no_more_is_read_than_is_asked_for_agency_by_agency(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place, asked = Place(), list[Sequence[str]]()
+
+    async def healths(_: object) -> dict[str, object]:
+        return {}
+
+    async def look_up(agencies: Sequence[str]) -> None:
+        asked.append(agencies)
+
+    monkeypatch.setattr("monitor.service.sharing._FOLLOWED", 0)
+    monkeypatch.setattr("monitor.service.sharing._FOR_EACH", 0)
+    routes = {f"A{number:03}": SimpleNamespace(agency=f"A{number:03}") for number in range(200)}
+    elsewhere = SimpleNamespace(routes=routes, restore=lambda _: None, troubled=lambda agency: [agency])
+    place.watch.elsewhere = elsewhere
+    place.sharing._history = cast(Any, SimpleNamespace(healths=healths, look_up=look_up))
+    await place.sharing._follow()
+    assert [len(each) for each in asked] == [APART]
