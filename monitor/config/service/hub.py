@@ -17,6 +17,8 @@ from monitor.store.backend.postgres import PostgresServer
 _EXAMPLE = "postgresql://pantau_hub@johor.kementerian-contoh.gov.my/pantau"
 #: Beats come each second, and a wire may stall for some.
 _LEAST = timedelta(seconds=5)
+#: For so long a site that has died still has its say.
+_MOST = timedelta(minutes=10)
 
 
 class SiteSettings(Section):
@@ -63,6 +65,8 @@ def check_hub(hub: HubSettings, store: StoreSettings | None, site: str, findings
     """Note sites that could not be reached, or not be told from this one."""
     if hub.fresh_for < _LEAST:
         findings["fresh_for"].error("is shorter than a wire may stall", "30s")
+    if hub.fresh_for > _MOST:
+        findings["fresh_for"].error("lets a site that has died have its say for longer than 10m", "30s")
     if hub.sites and store is None:
         findings["sites"].error("need a store that is a PostgreSQL, and this one is a file", "store: {url: ...}")
     if hub.quorum > 1 + len(hub.sites):
