@@ -57,7 +57,6 @@ def agreed(said: Iterable[SiteStanding], quorum: int) -> SiteStanding | None:
         cause=_joint_cause(holders),
         well_since=_well_since(votes.values()),
         directions=_joint_directions(sites, quorum),
-        troubled=frozenset(route for site in holders for route in site.troubled),
     )
 
 

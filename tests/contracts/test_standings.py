@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import delete, text, update
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.model.notice import Cause, Matter
@@ -211,3 +211,18 @@ async def test_what_is_said_under_the_new_name_already_stays(database: Database)
     renaming = Renaming(what=Renamed.AGENCY, old="JCM", new="JKM")
     await Renames(database, "johor").rename(renaming, by="Siti Contoh", now=T0)
     assert await standings.all() == {"johor": {"JKM": WELL}}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("time", ["infinity", "-infinity", "294000-01-01"])
+async def test_a_time_that_nobody_can_read_is_refused_where_it_would_hide_what_all_say(
+    shared: Database, time: str
+) -> None:
+    standings, history = writers(shared)
+    await said(history, 1, JCM=DOWN)
+    for table, column in (("standing", "since"), ("standing", "well_since"), ("beat", "at")):
+        await standings.beat(SiteBeat(at=T0, steady=MINUTE, life="a"))
+        with pytest.raises(IntegrityError):
+            async with shared.write() as connection:
+                await connection.execute(text(f"UPDATE {table} SET {column} = '{time}'"))
+    assert await standings.all() == {"johor": {"JCM": DOWN}}

@@ -41,6 +41,11 @@ def upgrade() -> None:
         postgresql_partition_by="LIST (site)",
     )
     if op.get_bind().dialect.name == "postgresql":
+        # What a site says comes from elsewhere, and the server has times that no program here can read: one such row would hide
+        # what all sites say.
+        for table, columns in (("standing", ("since", "latest", "well_since")), ("beat", ("at",))):
+            within = " AND ".join(f"{each} BETWEEN '2000-01-01' AND '3000-01-01'" for each in columns)
+            op.execute(f"ALTER TABLE {table} ADD CONSTRAINT ck_{table}_times CHECK ({within})")
         # Of whoever has no partition of its own.
         for table in ("standing", "beat"):
             op.execute(f"CREATE TABLE rest_of_{table} PARTITION OF {table} DEFAULT")
