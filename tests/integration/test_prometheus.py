@@ -44,9 +44,18 @@ NOT_PLAYED = (
     "pantau_drill_last_timestamp_seconds",
     "pantau_slow_hop_seconds",  # No relay keeps a message for long.
     "pantau_gateway_doubted",  # Nor has any gateway given so many receipts that it has a habit.
+    "pantau_site_fresh",  # Nor is there another site.
+    "pantau_site_behind_seconds",
+    "pantau_site_clock_offset_seconds",
+    "pantau_quorum_disagreement",
 )
 #: The panels' queries of that, and nothing else.
 EMPTY = {
+    "pantau-itself: Other sites, age of what they say-A",
+    "pantau-itself: Other sites, age of what they say-B",
+    "pantau-itself: Other sites, age of what they say-C",
+    "pantau-itself: Sites disagree-A",
+    "pantau-itself: Sites disagree-B",
     "pantau-wall: Access tokens expire in-A",
     "pantau-agency: Access tokens expire in-A",
     "pantau-agency: Not reached for-A",

@@ -12,7 +12,9 @@ import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from monitor.service.paper.mark import FILE
 from monitor.store.backend.postgres import PostgresServer
@@ -192,14 +194,18 @@ async def test_a_database_that_was_put_back_by_its_administrator_is_noticed_by_t
         await a_second_outage(play)
         await play.kill()
 
-        await asyncio.to_thread(put_back_with_pg_restore, copy, server)
+        await asyncio.to_thread(put_back_with_pg_restore, copy, server, postgres)
         await play.start()
         await it_is_told_again_by_telephone_alone(play, "JCM-03")
         await a_person_lets_paper_go(play, "JCM-03")
 
 
-def put_back_with_pg_restore(copy: Path, server: PostgresServer) -> None:
-    command = ["pg_restore", "--clean", "--if-exists", "--no-owner", "--single-transaction"]
+def put_back_with_pg_restore(copy: Path, server: PostgresServer, postgres: Postgres) -> None:
+    # Into an empty database, as docs/restoring.md has it.
+    with psycopg.connect(postgres.address("postgres"), autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(server.database)))
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(server.database)))
+    command = ["pg_restore", "--no-owner", "--single-transaction"]
     subprocess.run(
         [*command, f"--dbname={server.database}", str(copy)], check=True, env=server.environ() | {"PATH": "/usr/bin"}
     )

@@ -115,7 +115,7 @@ async def vigil(town: Town, name: str, database: Database | None = None) -> Asyn
         watch = SimpleNamespace(
             configuration=configuration,
             prober=SimpleNamespace(late=lambda _: timedelta(0)),
-            judge_of=lambda _: SimpleNamespace(troubled=lambda _: ()),
+            troubled=lambda _: (),
         )
         metrics = town.metrics if database is None else Metrics(version="1", now=town.clock.now)
         base = database or town.database

@@ -79,7 +79,7 @@ class Watchroom:
         configuration = configured(self.office, sections)
         prober = SimpleNamespace(late=lambda _: 0 * SECOND)
         judge = SimpleNamespace(troubled=lambda _: ())
-        watch = SimpleNamespace(configuration=configuration, prober=prober, judge_of=lambda _: judge)
+        watch = SimpleNamespace(configuration=configuration, prober=prober, troubled=judge.troubled)
         self.watch = cast(Watch, watch)
 
     def value(self, name: str, **labels: str) -> float | None:
