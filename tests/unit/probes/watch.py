@@ -20,7 +20,8 @@ from tests.unit.probes.standin import Handler, ImapStandIn, listening, mailbox, 
 
 KEY = b"kunci-untuk-ujian-sahaja"
 SIGNER = TokenSigner(KEY, "putrajaya-1")
-PATIENCE = Patience(session=timedelta(seconds=1), arrival=timedelta(seconds=2))
+#: A session as long as a busy machine may stand still.
+PATIENCE = Patience(session=timedelta(seconds=2), arrival=timedelta(seconds=2))
 PACE = Pace(quickest=timedelta(seconds=0.01), retry=timedelta(seconds=0.05), settled=timedelta(0))
 FOREIGN = b"From: bos@jabatan-contoh.gov.my\r\nSubject: mesyuarat\r\n\r\nPukul 9.\r\n"
 
