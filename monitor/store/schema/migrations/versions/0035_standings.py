@@ -44,7 +44,7 @@ def upgrade() -> None:
         # What a site says comes from elsewhere, and the server has times that no program here can read: one such row would hide
         # what all sites say.
         for table, columns in (("standing", ("since", "latest", "well_since")), ("beat", ("at",))):
-            within = " AND ".join(f"{each} BETWEEN '2000-01-01' AND '3000-01-01'" for each in columns)
+            within = " AND ".join(f"{each} BETWEEN '0001-01-02' AND '9999-12-30'" for each in columns)
             op.execute(f"ALTER TABLE {table} ADD CONSTRAINT ck_{table}_times CHECK ({within})")
         # Of whoever has no partition of its own.
         for table in ("standing", "beat"):
