@@ -42,7 +42,7 @@ from monitor.store.probing.history import History
 from monitor.store.probing.standings import SiteStandings
 from monitor.store.sites.joining import MemberSite, add
 from probes.model.result import Outcome, ProbeResult
-from tests.real.sitecluster import CALLER, PASSWORD, SiteWorld, site_world
+from tests.real.sitecluster import PASSWORD, SiteWorld, site_world
 from tests.stories.theatre import JCM, Theatre, theatre
 
 _SITES = ("johor", "kuching", "melaka")
@@ -194,19 +194,7 @@ async def listening(directory: Path, agencies: int) -> AsyncIterator[ListeningHu
 
 
 def _join(world: SiteWorld, name: str) -> PostgresServer:
-    cluster = world.sites[name]
-    file = cluster.certificate()
-    server = PostgresServer(
-        host=cluster.host,
-        port=cluster.port,
-        database="pantau",
-        user=CALLER,
-        password=PASSWORD,
-        tls=True,
-        ca_file=cluster.ca_file,
-        cert_file=file,
-        key_file=file,
-    )
+    server = world.sites[name].reached()
     add(MemberSite(site=name, server=server, hub=_HUB, store=world.store))
     return server
 

@@ -154,6 +154,21 @@ class SiteCluster(Cluster):
         file.chmod(0o640)
         return file
 
+    def reached(self, certificate: Path | None = None) -> PostgresServer:
+        """Return its store as the hub comes to it: over the wire, with *certificate* or a good one."""
+        file = certificate or self.certificate()
+        return PostgresServer(
+            host=self.host,
+            port=self.port,
+            database="pantau",
+            user=CALLER,
+            password=PASSWORD,
+            tls=True,
+            ca_file=self.ca_file,
+            cert_file=file,
+            key_file=file,
+        )
+
     def make(self) -> PostgresServer:
         """Make the database of a store, and the role that the hub comes as."""
         server = Cluster.make(self)

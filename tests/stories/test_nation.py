@@ -98,17 +98,7 @@ async def nation(directory: Path) -> AsyncIterator[Nation]:
             for agency in (settings.parent / "agencies").glob("*.yaml"):
                 edited(lambda document: [document.pop(key, None) for key in _TELLS], agency)
 
-        server = PostgresServer(
-            host=cluster.host,
-            port=cluster.port,
-            database="pantau",
-            user=CALLER,
-            password=PASSWORD,
-            tls=True,
-            ca_file=cluster.ca_file,
-            cert_file=file,
-            key_file=file,
-        )
+        server = cluster.reached(file)
         assert add(MemberSite(site="johor", server=server, hub="pusat", store=world.store))
         places = [directory / name for name in ("pusat", "johor")]
         for place in places:

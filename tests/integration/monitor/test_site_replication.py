@@ -23,7 +23,6 @@ from monitor.judging.freshness import SiteBeat
 from monitor.judging.standing import SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.store.backend.database import Database
-from monitor.store.backend.postgres import PostgresServer
 from monitor.store.probing.history import History
 from monitor.store.probing.standings import SiteStandings
 from monitor.store.sites import joining, publisher, subscriber
@@ -62,19 +61,7 @@ def afresh(world: SiteWorld, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def member(world: SiteWorld, site: str = "johor", *, certificate: Path | None = None) -> MemberSite:
-    cluster = world.sites[site]
-    file = certificate or cluster.certificate()
-    server = PostgresServer(
-        host=cluster.host,
-        port=cluster.port,
-        database="pantau",
-        user=CALLER,
-        password=PASSWORD,
-        tls=True,
-        ca_file=cluster.ca_file,
-        cert_file=file,
-        key_file=file,
-    )
+    server = world.sites[site].reached(certificate)
     return MemberSite(site=site, server=server, hub="noc", store=world.store)
 
 
