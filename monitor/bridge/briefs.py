@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 
 from alerts.model.brief import Brief
@@ -11,7 +10,7 @@ from alerts.model.notice import Cause, Matter
 from monitor.config.model.settings import Settings
 from monitor.judging.attribution import Blame
 from monitor.judging.judge import Suspect
-from monitor.judging.matter import WAYS
+from monitor.judging.matter import WAYS, prevailing
 from monitor.model.route import Direction
 from probes.model.reply import Reason
 
@@ -59,20 +58,13 @@ CAUSES: dict[str, Cause] = {
 def cause_of(matter: Matter, reasons: Iterable[tuple[Direction, str]]) -> Cause | None:
     """Return why most of an agency's routes fail: of *reasons*, those of the direction that *matter* is about.
 
-    `None` when no reason is known, or two are as frequent: half a truth sends people to the wrong server.
+    `None` when no reason is known, or none prevails.
     """
     if matter not in OUTAGES:
         return None
     # What goes round within the agency fails with either way.
     ways = {*WAYS[matter], Direction.INTERNAL}
-    seen = Counter(CAUSES[reason] for direction, reason in reasons if direction in ways and reason in CAUSES)
-    match seen.most_common(2):
-        case [(only, _)]:
-            return only
-        case [(first, often), (_, seldom)] if often > seldom:
-            return first
-        case _:
-            return None
+    return prevailing(CAUSES[reason] for direction, reason in reasons if direction in ways and reason in CAUSES)
 
 
 def agency_of(key: str) -> str | None:

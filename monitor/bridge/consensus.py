@@ -81,10 +81,10 @@ class Consensus:
         alerting: Alerting,
         metrics: Metrics,
         clock: Clock,
+        site: str,
         open_incidents: Mapping[str, Matter],
         open_keys: Callable[[], Awaitable[Collection[str]]] | None = None,
         quorum: int = 1,
-        site: str | None = None,
     ) -> None:
         """*open_incidents*: what each open incident was told of, by dedup key; *quorum*: as for `judging.quorum.agreed`.
 
@@ -152,20 +152,20 @@ class Consensus:
                 self._note_told(key, matter)
 
     def release(self, agencies: AbstractSet[str]) -> None:
-        """Tell of *agencies* no more. What is open of them stays open: nobody here knows when it ends."""
-        self._leave(agencies)
-        for agency in agencies:
-            self._said.pop(agency, None)
-
-    def hand_over(self, agencies: AbstractSet[str], site: str) -> None:
-        """Tell of *agencies* no more, nor of our accounts there: another process of *site* does from now on, and ends what is open.
+        """Tell of *agencies* no more. What is open of them stays open: nobody here knows when it ends.
 
         What other sites say of them is kept, for when they come back.
         """
         self._leave(agencies)
+        for agency in agencies:
+            self._said.get(agency, {}).pop(self._site, None)
+
+    def hand_over(self, agencies: AbstractSet[str]) -> None:
+        """Tell of *agencies* no more, nor of our accounts there: another process here does from now on, and ends what is open."""
+        self._leave(agencies)
         for key in [key for key in self._told.keys() | self._said.keys() if agency_of(key) in agencies]:
             self._note_told(key, None)
-            self._said.get(key, {}).pop(site, None)
+            self._said.get(key, {}).pop(self._site, None)
             self._unsettled.discard(key)
 
     def _leave(self, agencies: AbstractSet[str]) -> None:
@@ -342,7 +342,7 @@ class Consensus:
         if key.startswith(OURS):
             # Only this site speaks of what is its own, and always has a vote in it.
             return agreed(self._said.get(key, {}).values(), 1)
-        if self._site is not None and self._site not in self._said.get(key, {}):
+        if self._site not in self._said.get(key, {}):
             return None
         return agreed(self._counted(key), self._quorum)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
-from alerts.model.notice import Matter
+from alerts.model.notice import Cause, Matter
 from monitor.judging.evidence import ON_THE_WAY
 from monitor.judging.subject import Subject
 from monitor.model.health import Grade, Health
@@ -58,6 +59,17 @@ def is_proven_less(matter: Matter, told: Matter, directions: Mapping[Direction, 
         return False
     gone = set(WAYS[told]) - set(WAYS[matter])
     return bool(gone) and all(directions.get(way) in WORKS for way in gone)
+
+
+def prevailing(causes: Iterable[Cause]) -> Cause | None:
+    """Return the most frequent. `None` where two are as frequent: half a truth sends people to the wrong server."""
+    match Counter(causes).most_common(2):
+        case [(only, _)]:
+            return only
+        case [(first, often), (_, seldom)] if often > seldom:
+            return first
+        case _:
+            return None
 
 
 def can_end(matter: Matter, directions: Collection[Direction]) -> bool:

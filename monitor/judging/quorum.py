@@ -11,13 +11,12 @@ may be needed. One that is not clear yet, or is not believed yet, does see: nobo
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from alerts.model.notice import Cause, Matter
-from monitor.judging.matter import WAYS, WORKS
+from monitor.judging.matter import WAYS, WORKS, prevailing
 from monitor.judging.standing import UNTROUBLED, SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.model.health import Health
@@ -143,15 +142,8 @@ def _joint_trouble(held: Mapping[_Claim, _Vote]) -> Trouble:
 
 
 def _joint_cause(sites: Iterable[SiteStanding]) -> Cause | None:
-    """Return why it fails as most of the sites say that know. `None` where two causes are as frequent: half a truth misleads."""
-    causes = Counter(site.cause for site in sites if site.cause is not None)
-    match causes.most_common(2):
-        case [(only, _)]:
-            return only
-        case [(first, often), (_, seldom)] if often > seldom:
-            return first
-        case _:
-            return None
+    """Return why it fails as most of the sites say that know."""
+    return prevailing(site.cause for site in sites if site.cause is not None)
 
 
 def _well_since(votes: Collection[_Vote]) -> datetime | None:

@@ -131,6 +131,8 @@ class Hub:
         try:
             await self._read(consensus)
         except StoreAway:
+            # When it is back nobody is told anything by who had a vote before.
+            consensus.fresh(frozenset())
             raise
         # Whoever cannot be read is not heard, and keeps no vote by that.
         except Exception:

@@ -155,10 +155,10 @@ async def make_watch(configuration: Configuration, around: WatchSurroundings, sh
         alerting=around.alerting,
         metrics=around.metrics,
         clock=around.clock,
+        site=settings.site,
         open_incidents=_ours(past.open_incidents, owned),
         open_keys=partial(_measured_keys, around.store),
         quorum=settings.hub.quorum if settings.hub else 1,
-        site=settings.site,
     )
     _let_go_of_sites(consensus, settings, around.clock.now())
     pipeline = Pipeline(
@@ -309,7 +309,7 @@ async def take_up(watch: Watch, change: ConfigurationChange, around: WatchSurrou
         judge.release(found.released)
     _follow(watch.elsewhere, change, judged_here)
     # At once: of an account that the judge does not know any more it would be told that all is well.
-    consensus.hand_over(handed_over, before.settings.site)
+    consensus.hand_over(handed_over)
     for agency in handed_over:
         around.metrics.forget_agency(agency)
     if before.settings.providers != after.settings.providers:

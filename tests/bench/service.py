@@ -112,6 +112,7 @@ async def service(routes: Mapping[str, WatchedRoute], state: Path, metrics: Metr
                     open_incidents={},
                     metrics=metrics,
                     clock=clock,
+                    site="putrajaya",
                 ),
                 metrics=metrics,
                 clock=clock,

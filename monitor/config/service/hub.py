@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 from pydantic import Field, SecretStr
@@ -37,17 +38,8 @@ class SiteSettings(Section):
 
     def build(self) -> PostgresServer:
         """Return the site's server as the hub connects to it."""
-        return PostgresServer(
-            host=self.url.host,
-            port=self.url.port,
-            database=self.url.database,
-            user=self.url.user,
-            password=None if self.password is None else self.password.get_secret_value(),
-            tls=True,
-            ca_file=self.ca_file,
-            cert_file=self.cert_file,
-            key_file=self.key_file,
-        )
+        there = self.url.server(self.password, tls=True, ca_file=self.ca_file)
+        return replace(there, cert_file=self.cert_file, key_file=self.key_file)
 
 
 class HubSettings(Section):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -95,6 +96,18 @@ class StoreUrl:
         """Whether nobody else can listen on the way there."""
         return self.host.startswith("/") or is_loopback(self.host)
 
+    def server(self, password: SecretStr | None, *, tls: bool, ca_file: Path | None) -> PostgresServer:
+        """Return the server as it is come to."""
+        return PostgresServer(
+            host=self.host,
+            port=self.port,
+            database=self.database,
+            user=self.user,
+            password=None if password is None else password.get_secret_value(),
+            tls=tls,
+            ca_file=ca_file,
+        )
+
 
 def _url(written: object) -> object:
     if isinstance(written, StoreUrl):
@@ -137,15 +150,8 @@ class StoreSettings(Section):
 
     def build(self) -> PostgresServer:
         """Return the server as the store connects to it."""
-        return PostgresServer(
-            host=self.url.host,
-            port=self.url.port,
-            database=self.url.database,
-            user=self.url.user,
-            password=None if self.password is None else self.password.get_secret_value(),
-            tls=(not self.url.is_local) if self.tls is None else self.tls,
-            ca_file=self.ca_file,
-        )
+        tls = (not self.url.is_local) if self.tls is None else self.tls
+        return self.url.server(self.password, tls=tls, ca_file=self.ca_file)
 
 
 def check_store(store: StoreSettings, findings: Findings, trust: Trust) -> None:

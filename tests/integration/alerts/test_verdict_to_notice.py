@@ -70,6 +70,7 @@ class Country:
             open_keys=self._open_keys,
             metrics=self.metrics,
             clock=self.station.clock,
+            site="utama",
         )
         self.pipeline = Pipeline(
             judge=self.judge,

@@ -131,6 +131,7 @@ async def life(directory: Path, network: LabNetwork, probing: Probing) -> AsyncI
             open_incidents={},
             metrics=metrics,
             clock=CLOCK,
+            site="utama",
         )
         pipeline = Pipeline(
             judge=judge,

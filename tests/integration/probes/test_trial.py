@@ -92,6 +92,7 @@ async def probed(directory: Path, *boxes: Mailbox) -> AsyncIterator[tuple[RealBe
             open_incidents={},
             metrics=metrics,
             clock=CLOCK,
+            site="utama",
         )
         pipeline = Pipeline(
             judge=judge,

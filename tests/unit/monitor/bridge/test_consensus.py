@@ -112,6 +112,7 @@ class Nation(RuleBasedStateMachine):
             alerting=self.alerts,
             metrics=self.metrics,
             clock=self.clock,
+            site=HERE,
             open_incidents=dict(self.open),
             quorum=self.QUORUM,
         )
@@ -257,6 +258,7 @@ async def test_what_is_less_by_now_must_last_while_somebody_sees_it() -> None:
         alerting=alerts,
         metrics=Metrics(version="0", now=clock.now),
         clock=clock,
+        site=HERE,
         open_incidents={"JCM": BOTH},
     )
 

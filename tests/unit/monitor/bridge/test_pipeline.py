@@ -126,6 +126,7 @@ class Service:
             open_incidents=open_incidents or {},
             metrics=self.metrics,
             clock=self.clock,
+            site="utama",
         )
         self.pipeline = Pipeline(
             judge=self.judge,

@@ -197,7 +197,7 @@ async def test_what_each_site_says_of_an_agency_can_be_asked_for_where_there_are
     # What one alone says is how it stands; and of what another process tells of, ours is not known.
     for site in ("johor", "kuching"):
         nation.consensus.forget(site, "JCM")
-    nation.consensus.hand_over({"JKT"}, "utama")
+    nation.consensus.hand_over({"JKT"})
     assert [dict(nation.consensus.says(agency)) for agency in ("JCM", "JKT")] == [{}, {}]
 
 
@@ -312,7 +312,7 @@ async def test_a_site_does_not_beat_while_something_judged_is_not_written() -> N
 
 async def test_what_other_sites_say_is_remembered_of_an_agency_that_another_process_has_meanwhile() -> None:
     nation = await running(quorum=1)
-    nation.consensus.hand_over({"JCM"}, "utama")
+    nation.consensus.hand_over({"JCM"})
     nation.say("johor", JCM=DOWN)
     assert await nation.live(2) == []
 
@@ -393,3 +393,19 @@ async def test_a_route_is_in_trouble_wherever_a_site_sees_it_that_has_a_vote() -
     await nation.live(31, "kuching")
     assert nation.consensus.troubled("JCM") == {"JCM/internal"}
     assert nation.consensus.troubled("JKT") == frozenset()
+
+
+async def test_while_the_store_is_away_nobody_keeps_a_vote_from_before() -> None:
+    nation = await running()
+    nation.say("johor", JCM=DOWN)
+    assert await nation.live(1) == []
+    nation.rows.is_away = True
+    with pytest.raises(StoreAway):
+        await nation.live(1)
+    # Johor may have died since. Ours sees it fail, and the store is back before others are heard.
+    nation.consensus.hear("utama", "JCM", DOWN)
+    before = len(nation.alerts.heard)
+    await nation.consensus.tell()
+    assert nation.alerts.heard[before:] == []
+    nation.rows.is_away = False
+    assert await nation.live(1) == ["JCM: both"]
