@@ -26,10 +26,10 @@ from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
 from monitor.bridge.briefs import agency_of
 from monitor.judging.attribution import Blame
+from monitor.judging.joint.quorum import agreed, disagree
+from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.judge import AT_A_TIME
 from monitor.judging.matter import can_end, is_proven_less
-from monitor.judging.quorum import agreed, disagree
-from monitor.judging.standing import SiteStanding
 from monitor.judging.suspect import Suspect, Trouble
 from monitor.metrics import Metrics
 from monitor.runtime.keeping import keep_doing
@@ -86,7 +86,7 @@ class Consensus:
         open_keys: Callable[[], Awaitable[Collection[str]]] | None = None,
         quorum: int = 1,
     ) -> None:
-        """*open_incidents*: what each open incident was told of, by dedup key; *quorum*: as for `judging.quorum.agreed`.
+        """*open_incidents*: what each open incident was told of, by dedup key; *quorum*: as for `judging.joint.quorum.agreed`.
 
         *site*: ours; until it has said how an agency stands, nothing is told of it: others would be taken for all that see it.
         *open_keys* asks which keys they have now; without it nobody else ends an incident. Those that are open by a

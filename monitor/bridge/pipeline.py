@@ -14,8 +14,8 @@ from alerts.record.clock import Clock
 from monitor.bridge.briefs import agency_of, cause_of
 from monitor.bridge.consensus import OURS, SITES, Consensus, fault_of
 from monitor.judging.evidence import is_prompt, was_taken_well
+from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.judge import AT_A_TIME, Judge
-from monitor.judging.standing import SiteStanding
 from monitor.judging.subject import Graded
 from monitor.metrics import AGENCY_DIRECTIONS, Metrics
 from monitor.model.health import Grade, Health

@@ -22,9 +22,9 @@ from monitor.judging.attribution import Attribution, RunVerdict, rests_on, weigh
 from monitor.judging.evidence import ARRIVED, NETWORK, Witness, is_prompt, proven_by
 from monitor.judging.flapping import Flapping, FlappingPolicy
 from monitor.judging.health import is_news
+from monitor.judging.joint.standing import UNTROUBLED, SiteStanding
 from monitor.judging.pending import Pending, PendingRun
 from monitor.judging.proven import Sight
-from monitor.judging.standing import UNTROUBLED, SiteStanding
 from monitor.judging.subject import Graded, Streaks, Subject
 from monitor.judging.suspect import OwnSide, Suspect, Trouble
 from monitor.model.difference import exchanged, goes_elsewhere

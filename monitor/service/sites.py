@@ -14,8 +14,8 @@ from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
 from monitor.bridge.consensus import OURS, SITES, Consensus
 from monitor.judging.attribution import Blame
-from monitor.judging.freshness import SiteBeat, SiteClock
-from monitor.judging.standing import SiteStanding
+from monitor.judging.joint.freshness import SiteBeat, SiteClock
+from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.metrics import Metrics
 from monitor.store.probing.standings import Mark, SiteStandings

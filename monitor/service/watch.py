@@ -30,9 +30,9 @@ from monitor.config.model.registry import Agency, Registry, premises
 from monitor.config.model.settings import Settings
 from monitor.config.service.mail_provider import build_mail_providers
 from monitor.judging.flapping import FlappingPolicy
+from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.judge import Judge
 from monitor.judging.matter import can_end
-from monitor.judging.standing import SiteStanding
 from monitor.judging.subject import Graded
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.model.difference import Difference, difference

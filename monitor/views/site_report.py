@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from alerts.model.notice import Matter
-from monitor.judging.standing import SiteStanding
+from monitor.judging.joint.standing import SiteStanding
 
 
 class SiteOpinion(StrEnum):

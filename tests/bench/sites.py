@@ -31,8 +31,8 @@ from typing import Any, Self
 import yaml
 
 from alerts.model.notice import Matter
-from monitor.judging.freshness import FRESH_FOR, SiteBeat
-from monitor.judging.standing import SiteStanding
+from monitor.judging.joint.freshness import FRESH_FOR, SiteBeat
+from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.model.health import Health
 from monitor.model.route import Direction

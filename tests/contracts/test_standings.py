@@ -14,8 +14,8 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.model.notice import Cause, Matter
-from monitor.judging.freshness import SiteBeat
-from monitor.judging.standing import UNTROUBLED, SiteStanding
+from monitor.judging.joint.freshness import SiteBeat
+from monitor.judging.joint.standing import UNTROUBLED, SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.model.health import Health
 from monitor.model.renaming import Renamed, Renaming

@@ -42,8 +42,8 @@ from alerts.model.incident import Incident, IncidentState, apply
 from alerts.model.notice import Language, Plan, Purpose
 from alerts.record.restoration import How
 from alerts.record.store import Entry, PinEntry, SmsNumber
-from monitor.judging.freshness import SiteBeat
-from monitor.judging.standing import SiteStanding
+from monitor.judging.joint.freshness import SiteBeat
+from monitor.judging.joint.standing import SiteStanding
 from monitor.model.day import DaySheet, day_of
 from monitor.model.document import Pen, WrittenDocument
 from monitor.model.health import Health

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeGuard
 
 from sqlalchemy import Row, bindparam, exists, func, select, update
 
-from monitor.judging.standing import SiteStanding
+from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.subject import Graded
 from monitor.model.health import Grade, Health
 from monitor.runtime.slices import Slices

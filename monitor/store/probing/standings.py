@@ -11,8 +11,8 @@ import structlog
 from sqlalchemy import BigInteger, Integer, Row, bindparam, delete, literal_column, select, text
 
 from alerts.model.notice import Cause, Matter
-from monitor.judging.freshness import SiteBeat
-from monitor.judging.standing import UNTROUBLED, SiteStanding
+from monitor.judging.joint.freshness import SiteBeat
+from monitor.judging.joint.standing import UNTROUBLED, SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.model.health import Health
 from monitor.model.route import Direction

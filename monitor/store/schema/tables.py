@@ -225,7 +225,7 @@ streak = Table(
 )
 
 #: How a site judges an agency, or something of its own: a level, which says all that is to be known of it
-#: (`monitor.judging.standing`). On PostgreSQL each other site has a partition, into which nobody else's can be written;
+#: (`monitor.judging.joint.standing`). On PostgreSQL each other site has a partition, into which nobody else's can be written;
 #: the rows of all others are in `rest_of_standing`.
 standing = Table(
     "standing",

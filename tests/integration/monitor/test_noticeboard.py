@@ -19,8 +19,8 @@ from alerts.model.notice import Matter
 from alerts.record.clock import Clock
 from alerts.record.store import Entry, StoreAway
 from monitor.config.model.registry import Agency, Registry
+from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.judge import Judge
-from monitor.judging.standing import SiteStanding
 from monitor.model.day import DaySheet, MinuteState, day_of
 from monitor.model.health import Health, HealthPolicy
 from monitor.model.route import Direction

@@ -23,7 +23,7 @@ from alerts.record.clock import SystemClock
 from alerts.record.store import StoreAway
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.loading import Configuration, Memory, load
-from monitor.judging.standing import UNTROUBLED
+from monitor.judging.joint.standing import UNTROUBLED
 from monitor.judging.subject import Graded
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.model.document import Pen, WrittenDocument

@@ -12,7 +12,7 @@ import monitor.service.watch
 from alerts.decide.silence import Silence
 from alerts.model.notice import Matter
 from alerts.record.store import StoreAway
-from monitor.judging.standing import UNTROUBLED, SiteStanding
+from monitor.judging.joint.standing import UNTROUBLED, SiteStanding
 from monitor.metrics import Metrics
 from monitor.model.health import Health
 from monitor.model.route import Direction

@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 
 from alerts.model.notice import Matter
 from monitor.cli.store.site import app
-from monitor.judging.freshness import SiteBeat
-from monitor.judging.standing import SiteStanding
+from monitor.judging.joint.freshness import SiteBeat
+from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.store.backend.database import Database
 from monitor.store.probing.history import History

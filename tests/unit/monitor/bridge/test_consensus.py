@@ -15,9 +15,9 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from alerts.model.event import Resolve, Trigger
 from alerts.model.notice import Matter
 from monitor.bridge.consensus import Briefs, Consensus
-from monitor.judging.freshness import SiteBeat
+from monitor.judging.joint.freshness import SiteBeat
+from monitor.judging.joint.standing import UNTROUBLED, SiteStanding
 from monitor.judging.matter import WAYS
-from monitor.judging.standing import UNTROUBLED, SiteStanding
 from monitor.metrics import Metrics
 from monitor.model.route import Direction
 from monitor.service.sites import Hub

@@ -19,8 +19,8 @@ from alerts.model.notice import Cause, Matter
 from alerts.record.store import StoreAway
 from monitor.bridge.consensus import Briefs, Consensus
 from monitor.bridge.pipeline import Pipeline
+from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.judge import Judge, Suspect, Trouble
-from monitor.judging.standing import SiteStanding
 from monitor.metrics import AGENCY_DIRECTIONS, OWN_FAULTS, Metrics
 from monitor.model.health import Health, HealthPolicy
 from monitor.model.route import Direction, WatchedRoute

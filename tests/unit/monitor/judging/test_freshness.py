@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.judging.freshness import FRESH_FOR, SiteBeat, SiteClock
+from monitor.judging.joint.freshness import FRESH_FOR, SiteBeat, SiteClock
 from tests.unit.monitor.trial import SECOND, T0
 
 #: A look each second, and a beat each second: what is heard is up to two seconds older than what is true.

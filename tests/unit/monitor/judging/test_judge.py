@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 
 from alerts.model.notice import Matter
+from monitor.judging.joint.standing import UNTROUBLED
 from monitor.judging.judge import Judge
-from monitor.judging.standing import UNTROUBLED
 from monitor.model.health import Grade, Health, HealthPolicy
 from monitor.model.route import Direction
 from probes.model.result import Outcome, Party, Phase

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerts.model.notice import Cause, Matter
+from monitor.judging.joint.quorum import agreed, disagree
+from monitor.judging.joint.standing import UNTROUBLED, SiteStanding
 from monitor.judging.matter import WAYS
-from monitor.judging.quorum import agreed, disagree
-from monitor.judging.standing import UNTROUBLED, SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.model.health import Health
 from monitor.model.route import Direction

@@ -14,8 +14,8 @@ from alerts.model.event import Resolve, Trigger
 from alerts.model.notice import Matter
 from alerts.record.store import StoreAway
 from monitor.bridge.consensus import Briefs, Consensus
-from monitor.judging.freshness import SiteBeat
-from monitor.judging.standing import SiteStanding
+from monitor.judging.joint.freshness import SiteBeat
+from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.metrics import Metrics
 from monitor.model.health import Health

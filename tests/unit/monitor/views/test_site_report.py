@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alerts.model.notice import Matter
-from monitor.judging.standing import UNTROUBLED, SiteStanding
+from monitor.judging.joint.standing import UNTROUBLED, SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.views.site_report import view_sites
 from tests.unit.alerts.people import T0

@@ -21,7 +21,7 @@ from alerts.model.delivery import NoticeState
 from alerts.model.incident import IncidentState
 from alerts.model.notice import Matter, Purpose
 from monitor.judging.attribution import RunVerdict
-from monitor.judging.standing import SiteStanding
+from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.model.day import DaySheet
 from monitor.model.health import Health

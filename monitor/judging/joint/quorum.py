@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from alerts.model.notice import Cause, Matter
+from monitor.judging.joint.standing import UNTROUBLED, SiteStanding
 from monitor.judging.matter import WAYS, WORKS, prevailing
-from monitor.judging.standing import UNTROUBLED, SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.model.health import Health
 from monitor.model.route import Direction
