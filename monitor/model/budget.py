@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from monitor.model.mail_provider import MailProvider, MailProviders
@@ -37,6 +37,9 @@ class Overdraft:
     messages_per_day: int
     #: With this interval on all routes that it sends on, it would not.
     interval: timedelta
+    #: So many sites come to that together, if all use the account; and it takes more than one of them.
+    sites: int = 1
+    takes_several: bool = False
 
     @property
     def allowed(self) -> str:
@@ -61,6 +64,15 @@ def _overdraft(routes: list[WatchedRoute], mail_providers: MailProviders, spread
     mail_provider = mail_providers.of(sender)
     if mail_provider is None:
         return None
+    found = _over(routes, mail_provider, spread)
+    if found is None or spread.sites == 1:
+        return found
+    alone = _over(routes, mail_provider, replace(spread, sites=1))
+    return replace(found, sites=spread.sites, takes_several=alone is None)
+
+
+def _over(routes: list[WatchedRoute], mail_provider: MailProvider, spread: Spread) -> Overdraft | None:
+    sender = routes[0].route.sender
     shares = [spread.share(each, sender.name) for each in routes]
     busy = [each.probing.hours.busiest_day(_SOME_DAY) * share for each, share in zip(routes, shares, strict=True)]
     intervals = [each.probing.interval for each in routes]

@@ -32,6 +32,8 @@ class Flood:
     allowed: int
     #: With this interval on all routes that lead there, it would not.
     interval: timedelta
+    #: So many sites send that together.
+    sites: int
     #: Of this many mailboxes in a pool, for as many processes, none would be; `None`: no pool is large enough.
     mailboxes: int | None
 
@@ -77,6 +79,7 @@ def _over(
         span=span,
         messages=math.ceil(mean + _DEVIATIONS * math.sqrt(mean)),
         allowed=allowed,
+        sites=spread.sites,
         interval=rounded(sum(shares) * span * CONFIRMATIONS / fitting),
         mailboxes=None if own >= fitting else math.ceil(together / (fitting - own)),
     )

@@ -18,18 +18,20 @@ from monitor.model.inflow import Flood, comes_to_us, floods
 from monitor.model.mail_provider import MailProviders
 from monitor.model.pool import Spread
 from monitor.model.route import WatchedRoute
-from monitor.model.said import said
+from monitor.model.said import FilledText, said
 from monitor.store.probing.retention import Keep
 
 #: What does not come in the years from here on never comes.
 _SOME_DAY = datetime(2026, 1, 5, tzinfo=UTC)
 
 
-def spread_of(settings: Settings, sites: int = 1) -> Spread:
-    """Return how messages are spread. *sites*: how many probe the same agencies; no key of the settings says that yet.
+def spread_of(settings: Settings) -> Spread:
+    """Return how messages are spread.
 
-    Who has the file of an embedded store is alone, and uses one mailbox of a pool.
+    A hub knows all sites that probe the same agencies; a site knows of none but itself. Who has the file of an embedded store
+    is alone, and uses one mailbox of a pool.
     """
+    sites = 1 if settings.hub is None else settings.hub.probing_sites
     return Spread(sites=sites, pools={} if settings.store is None else pools(settings.references))
 
 
@@ -117,11 +119,14 @@ def _note_overdraft(overdraft: Overdraft, files: Mapping[str, Findings]) -> None
     if not code or not there.is_written:
         # What a reference has to send depends on all agencies: it is told where the account is.
         there = findings["mailboxes" if code else "references", key]
-    there.error(
+    # What others do is only concluded: they may have documents, or accounts, of their own.
+    note = there.warning if overdraft.takes_several else there.error
+    messages = said("{messages} messages a day", messages=overdraft.messages_per_day)
+    note(
         said(
-            "{address} would send up to {messages} messages a day, and {provider} allows an account {allowed}",
+            "{address} would send up to {messages}, and {provider} allows an account {allowed}",
             address=overdraft.sender.address,
-            messages=overdraft.messages_per_day,
+            messages=_together(messages, overdraft.sites),
             provider=mail_provider.name,
             allowed=overdraft.allowed,
         ),
@@ -144,13 +149,17 @@ def _note_flood(flood: Flood, findings: Findings) -> None:
         said(
             "up to {messages} messages {span} would come to {address}, and {provider} lets an account receive {allowed}",
             messages=flood.messages,
-            span=said("an hour") if flood.span == _HOUR else said("a minute"),
+            span=_together(said("an hour") if flood.span == _HOUR else said("a minute"), flood.sites),
             address=flood.recipient.address,
             provider=flood.mail_provider.name,
             allowed=flood.allowed,
         ),
         instead,
     )
+
+
+def _together(what: FilledText, sites: int) -> FilledText:
+    return what if sites == 1 else said("{what} from {sites} sites together", what=what, sites=sites)
 
 
 _HOUR = timedelta(hours=1)

@@ -52,6 +52,11 @@ class HubSettings(Section):
     sites: Mapping[Slug, SiteSettings] = {}
     """By what each calls itself (`site:` in its own settings); `pantau site add` lets it join."""
 
+    @property
+    def probing_sites(self) -> int:
+        """How many sites probe the same agencies: those that it hears, and itself."""
+        return 1 + len(self.sites)
+
 
 def check_hub(hub: HubSettings, store: StoreSettings | None, site: str, findings: Findings, trust: Trust) -> None:
     """Note sites that could not be reached, or not be told from this one."""
@@ -61,9 +66,14 @@ def check_hub(hub: HubSettings, store: StoreSettings | None, site: str, findings
         findings["fresh_for"].error("lets a site that has died have its say for longer than 10m", "30s")
     if hub.sites and store is None:
         findings["sites"].error("need a store that is a PostgreSQL, and this one is a file", "store: {url: ...}")
-    if hub.quorum > 1 + len(hub.sites):
-        sites = 1 + len(hub.sites)
+    sites = hub.probing_sites
+    if hub.quorum > sites:
         findings["quorum"].warning(f"asks for more sites than the {sites} there are: all must say the same", str(sites))
+    if len(hub.sites) > 1 and not findings["quorum"].is_written:
+        findings["quorum"].warning(
+            f"is not written: what any one of the {sites} sites takes for an outage is told",
+            "2; or 1, if one site's word is to be enough",
+        )
     for name, each in hub.sites.items():
         there = findings["sites", name]
         if name == site:

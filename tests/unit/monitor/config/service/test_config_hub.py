@@ -1,0 +1,80 @@
+"""What several sites come to is checked where they are known: at their hub."""
+
+from __future__ import annotations
+
+import pytest
+import trustme
+
+from tests.unit.monitor.config.ministry import Ministry
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def hub(ministry: Ministry, authority: trustme.CA) -> Ministry:
+    """Return a ministry's hub, which hears two sites; `hub:` of its settings begins with HUB."""
+    for name in ("site.crt", "site.key"):
+        (ministry.directory / name).touch()
+    authority.cert_pem.write_to_path(ministry.directory / "ca.crt")
+    sites = "".join(
+        f"    {name}: {{url: 'postgresql://pantau_hub@{name}.kementerian-contoh.gov.my/pantau',"
+        " cert_file: site.crt, key_file: site.key, ca_file: ca.crt, password_file: secrets/mail}\n"
+        for name in ("johor", "kuching")
+    )
+    ministry.edit(
+        "pantau", "state: state\n", f"state: state\nstore: {{url: 'postgresql://pantau@/noc'}}\nhub:\n  sites:\n{sites}"
+    )
+    return ministry
+
+
+def with_hub(ministry: Ministry, line: str) -> Ministry:
+    ministry.edit("pantau", "hub:\n", f"hub:\n  {line}\n")
+    return ministry
+
+
+def test_a_hub_of_several_sites_is_asked_how_many_must_agree(hub: Ministry) -> None:
+    (problem,) = (line for line in hub.problems() if ": hub.quorum: " in line)
+    assert problem == (
+        "pantau.yaml:4: warning: hub.quorum: is not written: what any one of the 3 sites takes for an outage is told; "
+        "write instead: 2; or 1, if one site's word is to be enough"
+    )
+
+
+@pytest.mark.parametrize("quorum", [1, 2, 3])
+def test_what_is_written_is_taken_for_meant(hub: Ministry, quorum: int) -> None:
+    assert not [line for line in with_hub(hub, f"quorum: {quorum}").problems() if "quorum" in line]
+
+
+def test_what_all_sites_send_from_one_account_is_counted_together_and_refuses_nothing_that_one_alone_may(
+    hub: Ministry,
+) -> None:
+    with_hub(hub, "quorum: 2")
+    loaded = hub.load()
+    (problem,) = (str(each).partition("jabatan.yaml:")[2] for each in loaded.problems)
+    assert problem == (
+        "12: warning: mailboxes.utama: pantau@jabatan-contoh.gov.my would send up to 2852 messages a day from 3 sites "
+        "together, and google allows an account 2000 a day; write instead: an interval of 8m or longer on all routes from "
+        "it, or another account for some of them"
+    )
+    loaded.accepted()
+
+
+def test_what_one_site_alone_may_not_is_refused_with_what_all_come_to(hub: Ministry) -> None:
+    with_hub(hub, "quorum: 2")
+    hub.edit("pantau", "state: state\n", "state: state\nproviders: {google: {messages_per_day: 900}}\n")
+    (problem,) = hub.problems()
+    assert "mailboxes.utama: " in problem
+    assert "warning" not in problem
+    assert "up to 2852 messages a day from 3 sites together" in problem
+
+
+def test_what_all_sites_send_to_one_reference_is_counted_together(hub: Ministry) -> None:
+    with_hub(hub, "quorum: 2")
+    limit = "providers: {google: {messages_per_day: 9000}, rujukan: {hosts: [rujukan-a.gov.my], received_per_hour: 60}}"
+    hub.edit("pantau", "state: state\n", f"state: state\n{limit}\n")
+    (problem,) = hub.problems()
+    assert "references.rujukan-a: up to " in problem
+    assert "messages an hour from 3 sites together would come to pantau@rujukan-a.gov.my" in problem
