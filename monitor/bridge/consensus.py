@@ -223,6 +223,11 @@ class Consensus:
         voices = (each for site, each in said if self._fresh is None or site in self._fresh)
         return frozenset(route for each in voices for route in each.troubled)
 
+    def ails_us(self, key: str) -> bool:
+        """Whether something of what is our own is in trouble as this site sees it."""
+        standing = self._said.get(key, {}).get(self._site)
+        return standing is not None and standing.trouble is not None
+
     def _is_told_of(self, key: str) -> bool:
         return key.startswith(OURS) or key in self._agencies
 

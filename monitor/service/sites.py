@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -26,11 +26,23 @@ _READ_ANEW = timedelta(minutes=1)
 #: So long it takes beyond `fresh_for` after a start until each site that lives and is heard has its vote.
 _LEARNS = timedelta(seconds=15)
 
+#: What is wrong with a reference at a site and not here is told as that site's trouble once it has been so for so long: where a
+#: reference dies for all, they find out within minutes of each other, and as far apart that it works again.
+_ALONE_FOR = timedelta(minutes=10)
+
 #: Clocks that go so far apart within a second were set, or the machine stood still: nothing is known of the time between.
 _APART = timedelta(seconds=1)
 
 #: What keeps a site from judging. That an account at an agency is refused does not: nothing is said of its routes then.
 _DISABLES = frozenset({Blame.NETWORK, Blame.REFERENCE, Blame.OURS})
+
+
+def _blame(key: str) -> str:
+    return key.removeprefix(OURS).partition("/")[0]
+
+
+def _is_of_a_reference(key: str) -> bool:
+    return _blame(key) == Blame.REFERENCE
 
 
 def _steady() -> timedelta:
@@ -72,20 +84,27 @@ class _Site:
     """What is known of another site."""
 
     clock: SiteClock
-    #: What it says is wrong with itself, by dedup key, and since when.
+    #: What it says is wrong with itself, by subject, and since when.
     ailing: dict[str, datetime] = field(default_factory=dict)
+    #: Of these, the references that work here, and since when that is known.
+    alone_since: dict[str, datetime] = field(default_factory=dict)
     #: Since when it has no vote, or has one and can judge.
     stale_since: datetime | None = None
     well_since: datetime | None = None
 
-    def see(self, now: datetime, *, is_fresh: bool) -> None:
-        """Take in whether it has a vote."""
+    def see(self, now: datetime, *, is_fresh: bool, shared: Collection[str]) -> None:
+        """Take in whether it has a vote, and which of what ails it is not its own trouble: it ails this site, too."""
         self.stale_since = None if is_fresh else self.stale_since or now
-        self.well_since = self.well_since or now if is_fresh and not self.ailing else None
+        own = self.ailing.keys() - shared
+        self.alone_since = {key: self.alone_since.get(key, now) for key in own if _is_of_a_reference(key)}
+        self.well_since = self.well_since or now if is_fresh and not own else None
 
-    def standing(self) -> SiteStanding:
+    def standing(self, now: datetime) -> SiteStanding:
         """Return how it stands itself: it is in trouble where it has no vote, or says that it cannot judge."""
-        since = [*self.ailing.values(), *([self.stale_since] if self.stale_since else [])]
+        lasting = {key for key, since in self.alone_since.items() if now - since >= _ALONE_FOR}
+        since = [began for key, began in self.ailing.items() if not _is_of_a_reference(key) or key in lasting]
+        if self.stale_since is not None:
+            since.append(self.stale_since)
         if not since:
             return SiteStanding(well_since=self.well_since)
         return SiteStanding(trouble=Trouble(matter=Matter.OWN_FAULT, since=min(since)))
@@ -166,8 +185,9 @@ class Hub:
         for name, site in self._sites.items():
             is_fresh = name in fresh
             if is_fresh or knows:
-                site.see(now, is_fresh=is_fresh)
-                consensus.hear(self._site, f"{SITES}{name}", site.standing())
+                shared = [key for key in site.ailing if _is_of_a_reference(key) and consensus.ails_us(key)]
+                site.see(now, is_fresh=is_fresh, shared=shared)
+                consensus.hear(self._site, f"{SITES}{name}", site.standing(now))
             self._metrics.watchdog.site_heard(
                 name, is_fresh=is_fresh, behind=site.clock.behind(steady), offset=site.clock.offset
             )
@@ -189,7 +209,7 @@ class Hub:
             if not key.startswith(OURS):
                 self._speaks_of.setdefault(name, set()).add(key)
                 consensus.hear(name, key, standing)
-            elif key.removeprefix(OURS).partition("/")[0] in _DISABLES:
+            elif _blame(key) in _DISABLES:
                 # What is a site's own is its own trouble: to others it says only how far it can judge.
                 if standing.trouble is None:
                     site.ailing.pop(key, None)

@@ -107,12 +107,12 @@ class Nation:
         else:
             self.rows.say(site, **levels)
 
-    async def live(self, seconds: int, *silent: str) -> list[str]:
+    async def live(self, seconds: int, *silent: str, every: int = 1) -> list[str]:
         """Let so much time pass, with all sites that are not *silent* beating; return what was told."""
         before = len(self.alerts.heard)
-        for _ in range(seconds):
-            self.clock.time += SECOND
-            self.steady += SECOND
+        for _ in range(0, seconds, every):
+            self.clock.time += every * SECOND
+            self.steady += every * SECOND
             for site in {"johor", "kuching"} - {*silent}:
                 self.rows.beaten[site] = SiteBeat(at=self.clock.time, steady=self.steady, life=site)
             await self.hub.listen()
@@ -186,6 +186,48 @@ async def test_a_site_that_cannot_judge_is_told_to_the_noc_and_is_over_when_it_c
     assert isinstance(event, Trigger)
     assert (event.began_at, event.brief.subject) == (T0 + 40 * SECOND, "site/johor")
     nation.say("johor", ours_network=SiteStanding())
+    assert await nation.live(1) == ["ours/site/johor: over"]
+
+
+def reference(at: str, standing: SiteStanding, nation: Nation) -> None:
+    if at == "utama":
+        nation.consensus.hear(at, "ours/reference/rujukan-a", standing)
+    else:
+        nation.rows.say(at, **{"ours_reference_rujukan-a": standing})
+
+
+@pytest.mark.parametrize("order", [("johor", "utama", "kuching"), ("utama", "kuching", "johor")])
+async def test_a_reference_that_is_dead_at_all_sites_is_told_once_whoever_sees_it_first_and_last(
+    order: tuple[str, ...],
+) -> None:
+    nation = await running()
+    told = list[str]()
+    for standing in (BLIND, SiteStanding(well_since=T0)):
+        for site in order:
+            reference(site, standing, nation)
+            told += await nation.live(300, every=10)
+    assert told == ["ours/reference/rujukan-a: own_fault", "ours/reference/rujukan-a: over"]
+
+
+async def test_a_reference_that_is_dead_at_one_site_for_long_is_that_sites_trouble() -> None:
+    nation = await running()
+    reference("johor", BLIND, nation)
+    assert await nation.live(600, every=10) == []
+    assert await nation.live(10, every=10) == ["ours/site/johor: own_fault"]
+    # It dies here, too, and is ours; and then works here alone.
+    reference("utama", BLIND, nation)
+    assert await nation.live(2) == ["ours/reference/rujukan-a: own_fault", "ours/site/johor: over"]
+    reference("utama", SiteStanding(well_since=T0), nation)
+    assert await nation.live(600, every=10) == ["ours/reference/rujukan-a: over"]
+    assert await nation.live(10, every=10) == ["ours/site/johor: own_fault"]
+
+
+async def test_a_site_that_was_cut_off_and_has_a_dead_reference_is_not_well_again() -> None:
+    nation = await running()
+    reference("johor", BLIND, nation)
+    assert await nation.live(31, "johor") == ["ours/site/johor: own_fault"]
+    assert await nation.live(60) == [], "it is heard, and cannot judge"
+    reference("johor", SiteStanding(), nation)
     assert await nation.live(1) == ["ours/site/johor: over"]
 
 
