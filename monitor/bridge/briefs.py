@@ -23,6 +23,8 @@ WORDS: dict[Blame, tuple[str, str]] = {
     Blame.CREDENTIALS: ("log masuk akaun ujian {name}", "sign-in of probe account {name}"),
 }
 
+#: Stands between a dedup key and the process of a site that speaks of it.
+_BY = "@"
 
 #: What staff are told of why runs fail. What is not here says nothing of the agency's mail.
 CAUSES: dict[str, Cause] = {
@@ -79,6 +81,24 @@ def agency_of(key: str) -> str | None:
             return agency
         case _:
             return None
+
+
+def subject_of(key: str, process: str) -> str:
+    """Return as what a process of a site says how the thing with this dedup key stands.
+
+    What belongs to no agency each judges by itself, of its own machine and network: none speaks for another there.
+    """
+    return key if agency_of(key) is not None or not process else f"{key}{_BY}{process}"
+
+
+def key_of(subject: str) -> str:
+    """Return the dedup key of what a site speaks of, whichever process of it does."""
+    return subject.partition(_BY)[0]
+
+
+def speaker_of(subject: str) -> str | None:
+    """Return the process that says it; `None`: it is said by whoever has the agency. An older one has named nobody: ""."""
+    return subject.partition(_BY)[2] if agency_of(subject) is None else None
 
 
 def own_brief(settings: Settings, suspect: Suspect) -> Brief:

@@ -168,6 +168,19 @@ class Consensus:
             self._said.get(key, {}).pop(self._site, None)
             self._unsettled.discard(key)
 
+    def inherit(self, open_incidents: Mapping[str, Matter]) -> AbstractSet[str]:
+        """Answer for what was told of what is our own, by processes that are gone; return what of it was not known here.
+
+        Who sees that it is well ends it. One that lives and is in trouble tells of it again.
+        """
+        left = {
+            key for key in open_incidents.keys() - self._told.keys() if key.startswith(OURS) and agency_of(key) is None
+        }
+        for key in left:
+            self._note_told(key, open_incidents[key])
+        self._unsettled |= left
+        return left
+
     def _leave(self, agencies: AbstractSet[str]) -> None:
         self._agencies -= agencies
         self._unsettled -= agencies

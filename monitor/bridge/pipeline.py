@@ -10,8 +10,9 @@ from datetime import datetime
 
 import structlog
 
+from alerts.model.notice import Matter
 from alerts.record.clock import Clock
-from monitor.bridge.briefs import agency_of, cause_of
+from monitor.bridge.briefs import agency_of, cause_of, subject_of
 from monitor.bridge.consensus import OURS, SITES, Consensus, fault_of
 from monitor.judging.evidence import is_prompt, was_taken_well
 from monitor.judging.joint.standing import SiteStanding
@@ -39,9 +40,10 @@ class Pipeline:
         metrics: Metrics,
         clock: Clock,
         site: str,
+        process: str = "",
         is_read: bool = False,
     ) -> None:
-        """*routes* are the judge's, as they change; *site* is where they are probed.
+        """*routes* are the judge's, as they change; *site* is where they are probed, and *process* who does it there.
 
         *is_read*: others may read what it says of agencies, and all is said, also where nothing is wrong.
         """
@@ -52,6 +54,7 @@ class Pipeline:
         self._metrics = metrics
         self._clock = clock
         self._site = site
+        self._process = process
         self._is_read = is_read
         #: Somebody weighs again what waited.
         self._is_weighing = False
@@ -93,6 +96,15 @@ class Pipeline:
         self._endings = {name: ending for name, ending in self._endings.items() if name in self._routes}
         for agency, reasons in self._reasons.items():
             self._reasons[agency] = {name: reason for name, reason in reasons.items() if name in self._routes}
+
+    def say_again(self) -> None:
+        """Write anew what this process says of what is our own, with the next run: others may have taken it back."""
+        self._history.say_again()
+        self._unkept |= {key for key in self._standings if agency_of(key) is None}
+
+    def inherit(self, open_incidents: Mapping[str, Matter]) -> None:
+        """Answer for what was told of what is our own by processes that are gone: their network, our references."""
+        self._moved |= {key for key in self._consensus.inherit(open_incidents) if not key.startswith(SITES)}
 
     # -- runs ----------------------------------------------------------------------------------------------------
 
@@ -221,10 +233,11 @@ class Pipeline:
         changed, self._unwritten = self._unwritten | self._judge.rejudged(), {}
         streaks, self._unwritten_streaks = self._unwritten_streaks | self._judge.other_streaks(), {}
         kept, self._unkept = {key: self._standings[key] for key in self._unkept}, set()
+        said = {subject_of(key, self._process): standing for key, standing in kept.items()}
         try:
             every = route.probing.interval
             await self._history.ended(
-                result, route.agency, changed, streaks=streaks, grade=grade, every=every, standings=kept
+                result, route.agency, changed, streaks=streaks, grade=grade, every=every, standings=said
             )
         except asyncio.CancelledError:
             # Its route has left; what it found out of others may not have been written.

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
+from monitor.bridge.briefs import speaker_of
 from monitor.planning.ownership import Member, Membership, Share, TakeoverPolicy
 from monitor.runtime.keeping import keep_doing
 from monitor.runtime.slices import Slices
@@ -51,12 +52,18 @@ class Sharing:
         self._reloader = reloader
         self._metrics = around.metrics
         self._signer = around.signer
+        self._store = around.store
         self._clock = clock
         self._policy = policy
         self._membership = Membership(name=name, policy=policy)
         self._share = Share(name=name, alive=frozenset({name}))
         #: Others are alive than those whose share this process has.
         self._changed = asyncio.Event()
+        #: Somebody is gone, perhaps before the start, who may have left something behind.
+        self._left = asyncio.Event()
+        self._left.set()
+        #: When a sign of life last went through.
+        self._lived_at: datetime | None = None
 
     async def begin(self) -> Share:
         """Return the share to begin with: among those that are there, and this process. Raise `StoreAway`."""
@@ -70,6 +77,7 @@ class Sharing:
                 # Apart from the taking over, which may read for longer than a process may be silent.
                 keep_doing("signs of life", self._beat, self._policy.beat_every),
                 keep_doing("the share of the agencies", self._take_share, _AGAIN),
+                keep_doing("what processes have left behind", self._take_back, _AGAIN),
                 keep_doing("what other processes find", self._follow, timedelta(0)),
             ):
                 tasks.create_task(loop)
@@ -85,8 +93,14 @@ class Sharing:
         except StoreAway:
             self._membership.missed()
             raise
-        before = self._share.alive
+        before, now = self._share.alive, self._clock.now()
+        if self._lived_at is not None and now - self._lived_at >= self._policy.dead_after:
+            # The others may have taken it for dead.
+            self._reloader.watch.pipeline.say_again()
+        self._lived_at = now
         self._see(others)
+        if before - self._share.alive:
+            self._left.set()
         if (alive := self._share.alive) != before:
             log.info("others share the agencies now", gone=sorted(before - alive), come=sorted(alive - before))
             self._changed.set()
@@ -111,6 +125,23 @@ class Sharing:
         if gained:
             self._metrics.agencies_taken_over(len(gained))
             log.info("agencies taken over", agencies=len(gained), some=sorted(gained)[:10])
+
+    async def _take_back(self) -> None:
+        """Take back what processes that are gone have said of their own network and of our references, which nobody else does."""
+        await self._left.wait()
+        self._left.clear()
+        try:
+            await self._history.say_no_more(self._is_left)
+            async with self._store.reading() as ledger:
+                measured = {each.dedup_key: each.measured for each in await ledger.open_incidents() if each.measured}
+        except Exception:
+            self._left.set()
+            raise
+        self._reloader.watch.pipeline.inherit(measured)
+
+    def _is_left(self, subject: str) -> bool:
+        speaker = speaker_of(subject)
+        return speaker is not None and speaker not in self._share.alive
 
     async def _follow(self) -> None:
         """Read after a while how the agencies of others stand, and of those in trouble why."""

@@ -12,6 +12,7 @@ from secrets import token_hex
 from alerts.model.notice import Matter
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
+from monitor.bridge.briefs import key_of
 from monitor.bridge.consensus import OURS, SITES, Consensus
 from monitor.judging.attribution import Blame
 from monitor.judging.joint.freshness import SiteBeat, SiteClock
@@ -37,12 +38,12 @@ _APART = timedelta(seconds=1)
 _DISABLES = frozenset({Blame.NETWORK, Blame.REFERENCE, Blame.OURS})
 
 
-def _blame(key: str) -> str:
-    return key.removeprefix(OURS).partition("/")[0]
+def _blame(subject: str) -> str:
+    return key_of(subject).removeprefix(OURS).partition("/")[0]
 
 
-def _is_of_a_reference(key: str) -> bool:
-    return _blame(key) == Blame.REFERENCE
+def _is_of_a_reference(subject: str) -> bool:
+    return _blame(subject) == Blame.REFERENCE
 
 
 def _steady() -> timedelta:
@@ -185,7 +186,7 @@ class Hub:
         for name, site in self._sites.items():
             is_fresh = name in fresh
             if is_fresh or knows:
-                shared = [key for key in site.ailing if _is_of_a_reference(key) and consensus.ails_us(key)]
+                shared = [each for each in site.ailing if _is_of_a_reference(each) and consensus.ails_us(key_of(each))]
                 site.see(now, is_fresh=is_fresh, shared=shared)
                 consensus.hear(self._site, f"{SITES}{name}", site.standing(now))
             self._metrics.watchdog.site_heard(
@@ -205,13 +206,13 @@ class Hub:
 
     def _hear(self, name: str, said: Mapping[str, SiteStanding], consensus: Consensus) -> None:
         site = self._sites[name]
-        for key, standing in said.items():
-            if not key.startswith(OURS):
-                self._speaks_of.setdefault(name, set()).add(key)
-                consensus.hear(name, key, standing)
-            elif _blame(key) in _DISABLES:
+        for subject, standing in said.items():
+            if not subject.startswith(OURS):
+                self._speaks_of.setdefault(name, set()).add(subject)
+                consensus.hear(name, subject, standing)
+            elif _blame(subject) in _DISABLES:
                 # What is a site's own is its own trouble: to others it says only how far it can judge.
                 if standing.trouble is None:
-                    site.ailing.pop(key, None)
+                    site.ailing.pop(subject, None)
                 else:
-                    site.ailing[key] = standing.trouble.since
+                    site.ailing[subject] = standing.trouble.since

@@ -169,6 +169,7 @@ async def make_watch(configuration: Configuration, around: WatchSurroundings, sh
         metrics=around.metrics,
         clock=around.clock,
         site=settings.site,
+        process=settings.process_name,
         is_read=around.is_read,
     )
     prober = Prober(

@@ -192,7 +192,6 @@ async def ask_everything(database: Database, asked: set[str]) -> None:
     _, mark = await standings.changed(None)
     await standings.changed(mark)
     await standings.beats()
-    await standings.all()
     await standings.subjects()
     await standings.forget(["JCM"])
     for document in ("old", "new"):

@@ -90,17 +90,6 @@ class SiteStandings:
             query = select(standing.c.subject).where(standing.c.site == self._site)
             return (await connection.execute(query)).scalars().all()
 
-    async def all(self) -> Mapping[str, Mapping[str, SiteStanding]]:
-        """Return what each site says of each subject, by site."""
-        found: dict[str, dict[str, SiteStanding]] = {}
-        slices = Slices()
-        async with self._database.read() as connection:
-            rows = (await connection.execute(select(standing))).all()
-        for row in rows:
-            found.setdefault(row.site, {})[row.subject] = _understood(row)
-            await slices.pause()
-        return found
-
     async def forget(self, subjects: Collection[str]) -> None:
         """Say nothing of *subjects* any more, which have left the configuration."""
         for subject in subjects:
@@ -115,14 +104,13 @@ class SiteStandings:
         PostgreSQL knows by which transaction a row was written; of a file, which is no hub's, it is always all. What is said
         no more is not among it.
         """
-        if not self._database.is_shared:
-            return await self.all(), Mark(0)
-        query = select(standing)
+        query, first = select(standing), 0
         async with self._database.read() as connection:
-            # All that was written by transactions before the first was under way then, `mark` has seen.
-            first = (await connection.execute(_SNAPSHOT)).scalar_one()
-            if mark is not None:
-                query = query.where(_AGE_OF_MARK.bindparams(bindparam("mark", mark, BigInteger)) >= _AGE)
+            if self._database.is_shared:
+                # All that was written by transactions before the first was under way then, `mark` has seen.
+                first = (await connection.execute(_SNAPSHOT)).scalar_one()
+                if mark is not None:
+                    query = query.where(_AGE_OF_MARK.bindparams(bindparam("mark", mark, BigInteger)) >= _AGE)
             rows = (await connection.execute(query)).all()
         found: dict[str, dict[str, SiteStanding]] = {}
         slices = Slices()

@@ -13,15 +13,18 @@ from alerts.decide.silence import Silence
 from alerts.model.notice import Matter
 from alerts.record.store import StoreAway
 from monitor.judging.joint.standing import UNTROUBLED, SiteStanding
+from monitor.judging.suspect import Trouble
 from monitor.metrics import Metrics
 from monitor.model.health import Health
 from monitor.model.route import Direction
-from monitor.planning.ownership import WHOLE, Share
+from monitor.planning.ownership import WHOLE, Share, TakeoverPolicy
 from monitor.service.hush import hush
 from monitor.service.order import Unknown
 from monitor.service.portal.trials import Trials
 from monitor.service.reloader import Reloader
+from monitor.service.sharing import Sharing
 from monitor.service.watch import ConfigurationChange
+from monitor.store.probing.processes import Processes
 from tests.integration.monitor.test_reloader import in_force
 from tests.unit.alerts.people import T0, incident, trigger
 from tests.unit.monitor.cli.office import ENVIRON, Office
@@ -190,3 +193,32 @@ async def test_a_silence_of_what_is_in_trouble_here_hushes_nothing_that_another_
     assert over(found, [silence], T0) == silence
     reloader.watch.consensus.hear("johor", "JCONTOH", SiteStanding(troubled=frozenset({here.name, there.name})))
     assert over(found, [silence], T0) is None
+
+
+async def test_what_a_process_has_said_of_its_own_network_is_taken_back_when_it_is_gone(reloader: Reloader) -> None:
+    around, watch = reloader._around, reloader.watch
+    standings = around.history._standings
+    assert standings is not None
+    broken = SiteStanding(trouble=Trouble(matter=Matter.OWN_FAULT, since=T0))
+    spoken = ("ours/network@kuching-1", "ours/reference/rujukan-a@kuching-2", "ours/network", "JCONTOH", ACCOUNT)
+    here = f"ours/network@{NAME}"
+    run = arrived(next(iter(watch.routes.values())), T0)
+    await around.history.ended(run, "JCONTOH", {}, standings=dict.fromkeys((*spoken, here), broken))
+    await opened(reloader, "ours/network", "ours/site/johor", ACCOUNT)
+    sharing = Sharing(
+        name=NAME,
+        processes=Processes(around.store._database, NAME),
+        history=around.history,
+        reloader=reloader,
+        around=around,
+        clock=around.clock,
+        policy=TakeoverPolicy(),
+    )
+    sharing._share = Share(name=NAME, alive=frozenset({NAME, "kuching-2"}))
+
+    await sharing._take_back()
+
+    said, _ = await standings.changed(None)
+    assert said["putrajaya"].keys() == {here, "ours/reference/rujukan-a@kuching-2", "JCONTOH", ACCOUNT}
+    assert watch.consensus.told.keys() == {"ours/network", "ours/site/johor"}, "who sees that it is over ends it"
+    assert "ours/network" in watch.pipeline._moved

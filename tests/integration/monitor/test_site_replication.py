@@ -80,8 +80,10 @@ def heard(world: SiteWorld, tmp: Path) -> tuple[dict[str, dict[str, SiteStanding
     async def read() -> tuple[dict[str, dict[str, SiteStanding]], dict[str, datetime]]:
         async with Database.open(tmp / "noc", world.store, name="noc") as database:
             standings = SiteStandings(database, "noc")
-            said = {site: dict(of) for site, of in (await standings.all()).items()}
-            return said, {site: beat.at for site, beat in (await standings.beats()).items()}
+            said, _ = await standings.changed(None)
+            return {site: dict(of) for site, of in said.items()}, {
+                site: beat.at for site, beat in (await standings.beats()).items()
+            }
 
     return asyncio.run(read())
 

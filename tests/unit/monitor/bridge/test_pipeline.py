@@ -103,6 +103,9 @@ class Store:
         self.healths |= judged
         self.standings += standings.items()
 
+    def say_again(self) -> None:
+        pass
+
 
 class Service:
     """A judge and a pipeline over the store and the alerting side, and a world to probe."""
@@ -136,6 +139,7 @@ class Service:
             metrics=self.metrics,
             clock=self.clock,
             site="utama",
+            process="satu",
         )
 
     @staticmethod
@@ -620,3 +624,25 @@ async def test_how_things_stand_is_written_with_the_next_run_where_the_one_that_
     service.store.ended = ended  # type: ignore[method-assign]
     await service.pipeline.take(arrived(other, service.clock.time))
     assert {"JCM", "MDC"} <= {key for key, _ in service.store.standings}
+
+
+async def test_what_was_told_by_a_process_that_is_gone_is_ended_by_one_that_sees_it_well() -> None:
+    service = Service("JCM")
+    await service.rounds(1)
+    service.pipeline.inherit({"ours/network": Matter.OWN_FAULT, "JKT": Matter.SENDING})
+    await service.rounds(1)
+    assert service.alerts.told() == ["ours/network: over"]
+
+
+async def test_what_is_our_own_is_written_in_the_name_of_the_process_and_again_when_it_was_perhaps_taken_back() -> None:
+    service = Service("JCM")
+    await service.rounds(1)
+    own = {key for key, _ in service.store.standings} - {"JCM", "ours/credentials/JCM/utama"}
+    assert own > {"ours/network@satu", "ours/reference/a@satu", "ours/credentials/b@satu"}
+    assert all(key.endswith("@satu") for key in own)
+    service.store.standings.clear()
+    await service.rounds(1)
+    assert service.store.standings == []
+    service.pipeline.say_again()
+    await service.rounds(1)
+    assert {key for key, _ in service.store.standings} == own

@@ -37,18 +37,23 @@ class Place:
     shares: list[Share] = field(default_factory=list)
     #: So often a share cannot be had yet.
     refusals: int = 0
+    #: When what is our own was said again.
+    said_again: list[datetime] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.metrics = Metrics(version="1", now=lambda: self.now)
         self.signer = TokenSigner(KEY, "satu")
         registry = SimpleNamespace(agencies=dict.fromkeys(CODES))
-        self.watch = SimpleNamespace(configuration=SimpleNamespace(registry=registry), owned=frozenset(CODES))
+        pipeline = SimpleNamespace(say_again=lambda: self.said_again.append(self.now))
+        self.watch = SimpleNamespace(
+            configuration=SimpleNamespace(registry=registry), owned=frozenset(CODES), pipeline=pipeline
+        )
         self.sharing = Sharing(
             name="satu",
             processes=cast(Any, self),
             history=cast(Any, None),
             reloader=cast(Any, self),
-            around=cast(Any, SimpleNamespace(metrics=self.metrics, signer=self.signer)),
+            around=cast(Any, SimpleNamespace(metrics=self.metrics, signer=self.signer, store=None)),
             clock=cast(Any, SimpleNamespace(now=lambda: self.now)),
             policy=TakeoverPolicy(),
         )
@@ -205,3 +210,26 @@ async def test_in_a_mass_outage_of_others_no_more_is_read_than_is_asked_for_agen
     place.sharing._history = cast(Any, SimpleNamespace(healths=healths, look_up=look_up))
     await place.sharing._follow()
     assert [len(each) for each in asked] == [APART]
+
+
+async def test_who_was_silent_for_so_long_that_others_held_it_for_dead_says_again_what_is_its_own() -> None:
+    place = Place()
+    await place.sharing.begin()
+    for _ in range(5):
+        await place.second()
+    assert place.said_again == []
+    place.now += 3 * SECOND
+    await place.second()
+    assert place.said_again == [place.now]
+
+
+async def test_whoever_is_gone_may_have_left_something_behind() -> None:
+    place = Place()
+    place.beats()
+    await place.sharing.begin()
+    place.sharing._left.clear()
+    await place.second()
+    assert not place.sharing._left.is_set()
+    place.beats(left=True)
+    await place.second()
+    assert place.sharing._left.is_set()

@@ -193,7 +193,7 @@ def reference(at: str, standing: SiteStanding, nation: Nation) -> None:
     if at == "utama":
         nation.consensus.hear(at, "ours/reference/rujukan-a", standing)
     else:
-        nation.rows.say(at, **{"ours_reference_rujukan-a": standing})
+        nation.rows.say(at, **{"ours_reference_rujukan-a@satu": standing})
 
 
 @pytest.mark.parametrize("order", [("johor", "utama", "kuching"), ("utama", "kuching", "johor")])
@@ -229,6 +229,16 @@ async def test_a_site_that_was_cut_off_and_has_a_dead_reference_is_not_well_agai
     assert await nation.live(60) == [], "it is heard, and cannot judge"
     reference("johor", SiteStanding(), nation)
     assert await nation.live(1) == ["ours/site/johor: over"]
+
+
+async def test_each_process_of_a_site_speaks_of_its_own_network_and_one_that_works_hides_no_other() -> None:
+    nation = await running()
+    for process, standing in (("satu", BLIND), ("dua", SiteStanding())):
+        nation.rows.say("johor", **{f"ours_network@{process}": standing})
+        assert await nation.live(1) == (["ours/site/johor: own_fault"] if process == "satu" else [])
+    # It is gone for good, and others have taken back what it said.
+    del nation.rows.said["johor"]["ours/network@satu"]
+    assert await nation.live(61) == ["ours/site/johor: over"]
 
 
 async def test_what_each_site_says_of_an_agency_can_be_asked_for_where_there_are_several() -> None:
