@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from zlib import crc32
@@ -28,6 +29,9 @@ JITTER_AT_MOST = timedelta(seconds=30)
 SOON = timedelta(seconds=60)
 #: What is run a few times a day is not let go until its next time, but run within this after a pause.
 CATCH_UP = timedelta(minutes=10)
+
+#: What others have run until now, and is late, is made up for within so long for each route of it: of a few at once.
+MADE_UP = timedelta(seconds=2)
 
 
 @dataclass(slots=True)
@@ -75,6 +79,27 @@ class Schedule:
         mark = crc32(name.encode(), crc32(self.seed.encode()))
         entry = self._entries[name] = _Entry(interval=interval, hours=hours, mark=mark, due=now)
         self._plan_ahead(name, entry, now)
+
+    def resume(self, last_runs: Mapping[str, datetime], now: datetime) -> None:
+        """Run routes that were run elsewhere an interval after their *last_runs* there, and from then on at their own phase.
+
+        What has been due since then is made up for no faster than it would have been run: of a whole share, as after a store
+        that was away, all would come at once, and providers count what they get in a minute.
+        """
+        known = {name: at for name, at in last_runs.items() if name in self._entries}
+        dues = {name: at + self._entries[name].interval for name, at in known.items()}
+        late = sum(due <= now for due in dues.values())
+        for name, planned in dues.items():
+            entry = self._entries[name]
+            due = planned
+            if is_late := due <= now:
+                within = min(entry.interval * (late / len(dues)), late * MADE_UP)
+                # By another lot than its phase, or both would come close together.
+                due = now + within * _share(crc32(b"late", entry.mark))
+            if entry.urgent or entry.running:
+                self.look_again(name, due)
+            else:
+                self._plan_within_hours(name, entry, due, urgent=is_late)
 
     def remove(self, name: str) -> None:
         """Forget a route."""
@@ -227,14 +252,14 @@ class Schedule:
     def _plan_ahead(self, name: str, entry: _Entry, now: datetime) -> None:
         self._plan_within_hours(name, entry, _next_time(entry, now))
 
-    def _plan_within_hours(self, name: str, entry: _Entry, due: datetime) -> None:
+    def _plan_within_hours(self, name: str, entry: _Entry, due: datetime, *, urgent: bool = False) -> None:
         opens = entry.hours.opens(due)
         if opens is None:
             return  # It will never be run again; the check of the configuration does not let that happen.
         if opens != due:
             soon = opens + min(entry.interval, SOON) * _share(entry.mark)
             due = soon if entry.hours.opens(soon) == soon else opens
-        self._plan(name, entry, due)
+        self._plan(name, entry, due, urgent=urgent)
 
     def _plan(self, name: str, entry: _Entry, due: datetime, *, urgent: bool = False) -> None:
         entry.due, entry.urgent = due, urgent

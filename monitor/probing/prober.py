@@ -61,11 +61,15 @@ class Prober:
         metrics: Metrics,
         clock: Clock,
         known_tokens: Mapping[str, SentToken],
+        last_runs: Mapping[str, datetime] | None = None,
         mail_providers: MailProviders | None = None,
         specimens: MutableMapping[str, bytes] | None = None,
         lag: LagMeter | None = None,
     ) -> None:
-        """*known_tokens*: of earlier runs, the oldest first (`History.tokens`). *specimens*: where they are put."""
+        """*known_tokens*: of earlier runs, the oldest first (`History.tokens`). *specimens*: where they are put.
+
+        *last_runs*: when routes were last run that others have probed until now.
+        """
         self._routes: dict[str, WatchedRoute] = {}
         self._kind = kind
         self._signer = signer
@@ -96,6 +100,7 @@ class Prober:
         #: By the name of the sender.
         self._lanes: dict[str, Sequence[str]] = {}
         self._schedule = Schedule(seed=signer.prober)
+        self._last_runs = last_runs or {}
         self._expectations = Expectations()
         #: Whoever runs the loop keeps it measuring.
         self._lag = lag or LagMeter()
@@ -138,10 +143,7 @@ class Prober:
         await asyncio.sleep(0)
         self._watch_mailboxes()
         await self._plan(routes)
-        for route in routes:
-            last = (last_runs or {}).get(route.name)
-            if last is not None and route.name in self._routes:
-                self._schedule.look_again(route.name, max(self._clock.now(), last + route.probing.interval))
+        self._schedule.resume(last_runs or {}, self._clock.now())
         self._ticker.poke()
 
     async def release(self, routes: Collection[WatchedRoute]) -> None:
@@ -264,6 +266,7 @@ class Prober:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             await self.plan()
+            self._schedule.resume(self._last_runs, self._clock.now())
             self._watch_mailboxes()
             tasks.create_task(show_maintenance(self._hours, self._metrics, self._clock))
             tasks.create_task(self._arrivals.write_down())

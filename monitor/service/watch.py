@@ -182,6 +182,8 @@ async def make_watch(configuration: Configuration, around: WatchSurroundings, sh
         metrics=around.metrics,
         clock=around.clock,
         known_tokens=past.tokens,
+        # Others have run them until now. Whoever begins alone begins each at its own phase, as ever.
+        last_runs=_last_runs(routes.values(), around.history) if len(share.alive) > 1 else {},
         mail_providers=build_mail_providers(settings.providers),
         specimens=specimens,
         lag=around.lag,
@@ -268,9 +270,13 @@ async def prepare(
     known_before = watch.configuration.registry.agencies.keys()
     if taken_over := {route.agency for route in gained} & known_before - watch.owned:
         await around.history.look_up(taken_over)
-        known = around.history.known()
-        last_runs = {route.name: known[route.name].started_at for route in gained if route.name in known}
+        last_runs = _last_runs(gained, around.history)
     return replace(change, past=past, last_runs=last_runs)
+
+
+def _last_runs(routes: Iterable[WatchedRoute], history: History) -> Mapping[str, datetime]:
+    known = history.known()
+    return {route.name: known[route.name].started_at for route in routes if route.name in known}
 
 
 def _changed(watch: Watch, configuration: Configuration, share: Share, most: int | None) -> ConfigurationChange:

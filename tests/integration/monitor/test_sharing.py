@@ -18,12 +18,13 @@ from monitor.metrics import Metrics
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.planning.ownership import WHOLE, Share, TakeoverPolicy
+from monitor.planning.schedule import MADE_UP
 from monitor.service.hush import hush
 from monitor.service.order import Unknown
 from monitor.service.portal.trials import Trials
 from monitor.service.reloader import Reloader
 from monitor.service.sharing import Sharing
-from monitor.service.watch import ConfigurationChange
+from monitor.service.watch import ConfigurationChange, make_watch
 from monitor.store.probing.processes import Processes
 from tests.integration.monitor.test_reloader import in_force
 from tests.unit.alerts.people import T0, incident, trigger
@@ -146,7 +147,7 @@ async def test_what_comes_from_another_process_goes_on_where_that_one_left_off(r
     assert watch.consensus.told.keys() == {"JCONTOH", ACCOUNT}, "of the other agency it knows better"
     assert watch.prober._arrivals._missing["00000000000000aa"].route == route.name
     due = watch.prober._schedule._entries[route.name].due
-    assert due <= around.clock.now(), "it was due while nobody was there to run it"
+    assert due <= around.clock.now() + MADE_UP, "it was due while nobody was there to run it"
     assert Scrape(reloader._metrics).value("agencies_owned") == 2
 
 
@@ -222,3 +223,14 @@ async def test_what_a_process_has_said_of_its_own_network_is_taken_back_when_it_
     assert said["putrajaya"].keys() == {here, "ours/reference/rujukan-a@kuching-2", "JCONTOH", ACCOUNT}
     assert watch.consensus.told.keys() == {"ours/network", "ours/site/johor"}, "who sees that it is over ends it"
     assert "ours/network" in watch.pipeline._moved
+
+
+async def test_who_begins_beside_others_runs_a_route_when_they_would_have(reloader: Reloader) -> None:
+    around, configuration = reloader._around, reloader.watch.configuration
+    share = beside()
+    route = configuration.registry.routes_of("MPCONTOH")[0]
+    at = around.clock.now() - route.probing.interval / 2
+    await around.history.ended(arrived(route, at), "MPCONTOH", {})
+    for alive, is_resumed in ((share.alive, True), (frozenset({NAME}), False)):
+        watch = await make_watch(configuration, around, Share(name=NAME, alive=alive))
+        assert (route.name in watch.prober._last_runs) is is_resumed
