@@ -6,6 +6,7 @@ It is about probes. How often a telephone rings is limited in `alerts.decide.gat
 from __future__ import annotations
 
 import math
+from bisect import insort
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -110,6 +111,17 @@ class _Account:
     pieces: dict[int, int] = field(default_factory=dict)
     #: The messages of the last minute, where there is a limit for that.
     latest: deque[datetime] = field(default_factory=deque)
+    #: By route: when the latest message was sent that was taken in.
+    until: dict[str, datetime] = field(default_factory=dict)
+
+    def spend(self, at: datetime) -> None:
+        piece = _piece(at)
+        self.pieces[piece] = self.pieces.get(piece, 0) + 1
+        if self.a_minute < math.inf:
+            # Those of another process come later than they were sent.
+            insort(self.latest, at)
+            while len(self.latest) > self.a_minute:
+                self.latest.popleft()
 
 
 @dataclass(slots=True)
@@ -139,17 +151,22 @@ class Budget:
             account.a_minute = mail_provider.messages_per_minute or math.inf
             self._accounts[sender.name] = account
 
-    def spent(self, sender: str, at: datetime) -> None:
-        """Take in that a message was sent at *at*, before or after a restart."""
+    def spent(self, sender: str, at: datetime, route: str = "") -> None:
+        """Take in that a message is sent at *at*, on a route."""
         account = self._accounts.get(sender)
-        if account is None:
-            return
-        piece = _piece(at)
-        account.pieces[piece] = account.pieces.get(piece, 0) + 1
-        if account.a_minute < math.inf:
-            account.latest.append(at)
-            while len(account.latest) > account.a_minute:
-                account.latest.popleft()
+        if account is not None:
+            account.spend(at)
+            account.until[route] = at
+
+    def recall(self, sender: str, at: datetime, route: str) -> None:
+        """Take in that a message was sent before a start, or by another process; what was sent before that is known.
+
+        A route may come and go while its account stays: that of a reference.
+        """
+        account = self._accounts.get(sender)
+        if account is not None and at > account.until.get(route, _EPOCH):
+            account.spend(at)
+            account.until[route] = at
 
     def room_at(self, sender: str, now: datetime) -> datetime:
         """Return when *sender* may send its next message: *now*, or later."""

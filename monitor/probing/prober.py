@@ -209,7 +209,7 @@ class Prober:
         for sent in known.values():
             # Of a pool nobody knows which mailbox it was sent from: all of them together would shut one out for a day.
             if (route := self._routes.get(sent.route)) is not None and not route.route.sender.pooled:
-                self._budget.spent(route.route.sender.name, sent.at)
+                self._budget.recall(route.route.sender.name, sent.at, sent.route)
 
     async def _follow(self) -> None:
         """Let the watchers and the books follow the routes."""
@@ -344,7 +344,7 @@ class Prober:
         now, sender = self._clock.now(), route.route.sender
         room_at = self._budget.room_at(sender.name, now)
         if room_at == now:
-            self._budget.spent(sender.name, now)
+            self._budget.spent(sender.name, now, route.name)
             self._exhausted.discard(sender.name)
             return True
         self._schedule.look_again(route.name, room_at)

@@ -167,6 +167,27 @@ def test_who_has_sent_enough_for_a_minute_waits_for_the_next() -> None:
     assert left.room_at("JCM/utama", T0 + MINUTE) == T0 + MINUTE + 10 * SECOND
 
 
+def test_what_another_process_has_sent_counts_once_however_often_its_route_comes_and_goes() -> None:
+    left = budget(TIGHT)
+    minutes = [T0 + number * MINUTE for number in range(6)]
+    for _ in range(3):
+        for at in minutes:
+            left.recall("JCM/utama", at, "JCM/inbound/rujukan-a")
+    assert left.room_at("JCM/utama", minutes[-1]) == minutes[-1]
+    # On another route it is another message.
+    for at in minutes:
+        left.recall("JCM/utama", at, "MDC/inbound/rujukan-a")
+    assert left.room_at("JCM/utama", minutes[-1]) > minutes[-1]
+
+
+def test_what_another_process_has_sent_long_ago_hides_nothing_of_what_was_sent_in_the_last_minute() -> None:
+    left = budget(BRISK)
+    for second in range(3):
+        left.spent("JCM/utama", T0 + second * SECOND, "JCM/inbound/rujukan-a")
+        left.recall("JCM/utama", T0 - (3 - second) * HOUR, "MDC/inbound/rujukan-a")
+    assert left.room_at("JCM/utama", T0 + 3 * SECOND) == T0 + MINUTE
+
+
 def test_who_has_no_limit_never_waits() -> None:
     left = Budget.of([at("mel.contoh.gov.my")], MailProviders())
     for _ in range(100):
