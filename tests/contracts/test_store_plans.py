@@ -64,6 +64,7 @@ from monitor.store.probing.processes import Processes
 from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.probing.retention import Keep, Retention
 from monitor.store.probing.standings import SiteStandings
+from monitor.store.probing.told import SiteRecords, SiteTeller
 from monitor.store.schema.tables import metadata, run_before
 from monitor.store.upkeep import purge
 from monitor.store.upkeep.advance_notices import AdvanceRecords
@@ -152,6 +153,8 @@ PARTS: tuple[type | ModuleType, ...] = (
     Drills,
     Processes,
     SiteStandings,
+    SiteTeller,
+    SiteRecords,
     ConfigurationRecords,
     JournalPages,
     AdvanceRecords,
@@ -194,6 +197,14 @@ async def ask_everything(database: Database, asked: set[str]) -> None:
     await standings.beats()
     await standings.subjects()
     await standings.forget(["JCM"])
+    teller = Noted(SiteTeller(database, "johor"), asked)
+    await teller.has_hub()
+    await teller.tell_failed(T0, since=T0)
+    await teller.tell_failed(T0)
+    await teller.tell_hour(T0, T0)
+    told = Noted(SiteRecords(database, "utama", ["johor"]), asked)
+    await told.failed("JCM", T0, T0 + MINUTE, 10)
+    await told.sums("JCM", T0)
     for document in ("old", "new"):
         await records.apply("agency", {"JCM": (document, "jcm.yaml")}, T0)
     await records.apply("agency", {}, T0)

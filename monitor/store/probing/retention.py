@@ -18,7 +18,8 @@ from monitor.model.day import day_of
 from monitor.store.backend.database import Database
 from monitor.store.probing.history import CAME_MEMORY, TOKEN_MEMORY
 from monitor.store.probing.hours import STORE, counting, hour_values, run_values, to_result
-from monitor.store.schema.tables import alert, day, hour, run, run_before, token
+from monitor.store.probing.told import TOLD_MEMORY
+from monitor.store.schema.tables import alert, day, hour, run, run_before, site_hour, site_run, token
 from probes.model.result import Outcome
 
 #: Rows that go in one transaction, in about ten milliseconds where the disk is slow: others want to write, too.
@@ -29,6 +30,8 @@ _PAUSE = 0.01
 
 #: An alert that fires is heard of once a day at least, or its incident was closed by a person long ago.
 _ALERT_MEMORY = timedelta(days=90)
+#: Further ahead than a clock that is wrong: what another site tells of then would be kept for ever.
+_AHEAD = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +53,10 @@ class Keep:
 class Retention:
     """Deletes what is older than it is to be."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, site: str = "") -> None:
+        """*site*: our own; of what it has told its hub it keeps no more than what it may tell of."""
         self._database = database
+        self._site = site
         self._counted = counting(database)
 
     async def dispose(self, keep: Keep, now: datetime) -> int:
@@ -64,6 +69,14 @@ class Retention:
         await self._delete(day, day.c.date < day_of(now - keep.daily), day.c.date)
         for memory, old in ((CAME_MEMORY, token.c.came_at.is_not(None)), (TOKEN_MEMORY, token.c.came_at.is_(None))):
             await self._delete(token, old & (token.c.sent_at < now - memory), token.c.sent_at)
+        for table, at, kept in (
+            (site_run, site_run.c.started_at, keep.failed),
+            (site_hour, site_hour.c.begins, keep.hourly),
+        ):
+            ours = table.c.site == self._site
+            await self._delete(table, ours & (at < now - TOLD_MEMORY), at)
+            await self._delete(table, ~ours & (at < now - kept), at)
+            await self._delete(table, at > now + _AHEAD, at)
         await self._delete(alert, alert.c.heard_at < now - _ALERT_MEMORY, alert.c.heard_at)
         return runs
 

@@ -19,3 +19,5 @@ class Lock(IntEnum):
     DECIDING = 1
     #: Held by whoever changes the schema.
     MIGRATING = 2
+    #: Held by the process of a site that tells the hub of runs, for as long as it takes to write a part.
+    TELLING = 3

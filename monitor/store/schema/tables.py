@@ -263,6 +263,50 @@ beat = Table(
     postgresql_partition_by="LIST (site)",
 )
 
+#: Runs of other sites that did not deliver, as they have told them (`monitor.store.probing.told`); at a site, what it has
+#: told of its own. Partitioned as `standing`. What is told twice is there twice: on a server nothing holds it up, no key either.
+site_run = Table(
+    "site_run",
+    metadata,
+    Column("site", String(64), primary_key=True),
+    Column("agency", String(64), primary_key=True),
+    Column("started_at", Moment, primary_key=True),
+    Column("token_id", String(32), primary_key=True),
+    Column("told_at", Moment, primary_key=True),
+    Column("route", String(200), nullable=False),
+    Column("duration", Float, nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("result", Text, nullable=False),
+    Index("ix_site_run_of_agency", "site", "agency", "started_at"),
+    Index("ix_site_run_started_at", "started_at"),
+    sqlite_with_rowid=False,
+    postgresql_partition_by="LIST (site)",
+)
+
+#: Hours of other sites, as `hour` and told as `site_run`: of an hour that was told twice the later counts.
+site_hour = Table(
+    "site_hour",
+    metadata,
+    Column("site", String(64), primary_key=True),
+    Column("agency", String(64), primary_key=True),
+    Column("begins", Moment, primary_key=True),
+    Column("route", String(200), primary_key=True),
+    Column("outcome", String(16), primary_key=True),
+    Column("grade", String(8), primary_key=True),
+    Column("told_at", Moment, primary_key=True),
+    Column("runs", Integer, nullable=False),
+    Column("minutes", BigInteger, nullable=False),
+    Column("every", Integer, nullable=False),
+    Column("duration", Float, nullable=False),
+    Column("longest", Float, nullable=False),
+    Column("transit", Float, nullable=False),
+    Column("slowest", Float, nullable=False),
+    Index("ix_site_hour_of_agency", "site", "agency", "begins"),
+    Index("ix_site_hour_begins", "begins"),
+    sqlite_with_rowid=False,
+    postgresql_partition_by="LIST (site)",
+)
+
 incident = Table(
     "incident",
     metadata,

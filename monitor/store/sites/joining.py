@@ -55,12 +55,14 @@ class SiteState:
 def add(member: MemberSite) -> bool:
     """Let a site join; return whether it did, and had not before. Raise `SiteRefusedError`."""
     with _ends(member) as (hub, site):
-        if hub.subscription() is not None:
+        if (there := hub.subscription()) is not None:
             if site.slot() is None:
                 raise SiteRefusedError(
                     f"the hub listens to a site {member.site} already, and there is no slot for it at {member.server}: "
                     f"`pantau site rejoin {member.site}` if it is the same, else name one of them otherwise"
                 )
+            if not there.hears_of_runs and site.can_tell_of_runs():
+                _hear_of_runs(member, hub, site)
             if hub.beat() is None:
                 # It was broken off before the site had said everything anew, or nothing lives there yet.
                 _be_heard(member, site)
@@ -135,9 +137,11 @@ def _troubles(hub: Subscriber, site: Publisher, now: datetime) -> Iterator[str]:
     offset = site.now() - now
     if abs(offset) > APART:
         yield f"its clock is {abs(offset).total_seconds():.0f} s {'ahead' if offset > timedelta(0) else 'behind'}: set it"
-    slot = site.slot()
-    if hub.subscription() is None:
+    slot, subscription = site.slot(), hub.subscription()
+    if subscription is None:
         return
+    if not subscription.hears_of_runs and site.can_tell_of_runs():
+        yield f"it tells nothing of its runs: `pantau site add {site.site}` lets it tell of those that fail, and of its hours"
     if slot is None or slot.is_lost:
         yield (
             f"its slot {slot_of(site.hub)} is {'gone' if slot is None else 'lost: the hub was away for too long'}; "
@@ -204,24 +208,38 @@ def _see_slot(site: Publisher) -> None:
 
 
 def _join(member: MemberSite, hub: Subscriber, site: Publisher) -> None:
-    site.publish()
+    tables = site.publish()
     # Of an attempt that was broken off, or of before: what it kept is not of use to anybody.
     site.drop_slot()
     hub.make_room()
     site.make_slot()
     try:
         hub.try_out(member.server)
-        hub.subscribe(member.server)
+        hub.subscribe(member.server, tables)
     except BaseException:
         site.drop_slot()
         raise
     _be_heard(member, site)
 
 
+def _hear_of_runs(member: MemberSite, hub: Subscriber, site: Publisher) -> None:
+    """Let a hub that has not heard of runs until now hear of them. Raise `SiteRefusedError`."""
+    tables = site.publish()
+    # To whoever reads on from before it was made, a publication is none, and that is an error for ever.
+    _wait(member, site, site.place())
+    hub.hear_of_runs(tables)
+
+
 def _be_heard(member: MemberSite, site: Publisher) -> None:
     """Let the site say everything anew, and see that it is heard. Raise `SiteRefusedError`."""
-    place, until = site.say_anew(), time.monotonic() + _PATIENCE
-    while place is not None and not site.has_heard(place):
+    if (place := site.say_anew()) is not None:
+        _wait(member, site, place)
+
+
+def _wait(member: MemberSite, site: Publisher, place: str) -> None:
+    """Wait until the hub has heard all up to *place*. Raise `SiteRefusedError`."""
+    until = time.monotonic() + _PATIENCE
+    while not site.has_heard(place):
         if time.monotonic() > until:
             raise SiteRefusedError(
                 f"site {member.site} has joined, and nothing was heard from it in {_PATIENCE:.0f} s: "

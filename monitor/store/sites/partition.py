@@ -7,7 +7,10 @@ from psycopg import sql
 from monitor.store.sites.link import Connection, SiteRefusedError, one
 
 #: What a site says, and that it lives: what flows from it to the hub.
-TABLES = ("standing", "beat")
+LEVELS = ("standing", "beat")
+#: What it tells of its runs, by rows that are only ever added. One of an older Pantau has none of these.
+RUNS = ("site_run", "site_hour")
+TABLES = (*LEVELS, *RUNS)
 
 
 def part(table: str, site: str) -> str:
@@ -33,16 +36,27 @@ def as_owner(connection: Connection) -> None:
 def strangers(connection: Connection) -> list[str]:
     """Return the sites that have said something and have no part of their own, by name."""
     every = sql.SQL(" UNION ").join(
-        sql.SQL("SELECT site FROM {}").format(sql.Identifier(f"rest_of_{table}")) for table in TABLES
+        sql.SQL("SELECT site FROM {}").format(sql.Identifier(f"rest_of_{table}")) for table in LEVELS
     )
     return sorted(row.site for row in connection.execute(every))
 
 
-def make_parts(connection: Connection, site: str) -> None:
-    """Give *site* its parts, with what it has said already, unless it has them. Raise `SiteRefusedError`."""
+def known_tables(connection: Connection) -> tuple[str, ...]:
+    """Return those of `TABLES` that the store has."""
+    there = "SELECT to_regclass(%s) IS NOT NULL AS there"
+    return tuple(table for table in TABLES if one(connection, there, [table]).there)
+
+
+def make_parts(connection: Connection, site: str) -> tuple[str, ...]:
+    """Give *site* its parts, with what it has said already, unless it has them; return of which tables.
+
+    Raise `SiteRefusedError`.
+    """
+    tables = known_tables(connection)
     with connection.transaction():
-        for table in TABLES:
+        for table in tables:
             _make(connection, table, site)
+    return tables
 
 
 def _make(connection: Connection, table: str, site: str) -> None:
@@ -67,21 +81,21 @@ def _make(connection: Connection, table: str, site: str) -> None:
 
 
 def empty_parts(connection: Connection, site: str) -> None:
-    """Forget all that *site* has said."""
-    parts = [sql.Identifier(part(table, site)) for table in TABLES]
+    """Forget how *site* stands, which it says anew. What it has told of runs stays: that is told once."""
+    parts = [sql.Identifier(part(table, site)) for table in LEVELS]
     connection.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(parts)))
 
 
 def unmake_parts(connection: Connection, site: str, *, keep: bool) -> None:
-    """Take its parts from *site*; *keep*: what it has said stays, among what the others say."""
+    """Take its parts from *site*; *keep*: how it stands stays, among how the others do."""
     with connection.transaction():
-        for table in TABLES:
+        for table in known_tables(connection):
             words = _words(table, site)
             there = one(connection, "SELECT to_regclass(%s) AS there", [_quoted(part(table, site))]).there
             if there is None:
                 continue
             statements = ["ALTER TABLE {table} DETACH PARTITION {own}"]
-            if keep:
+            if keep and table in LEVELS:
                 statements.append("INSERT INTO {table} SELECT * FROM {own}")
             for statement in (*statements, "DROP TABLE {own}"):
                 connection.execute(sql.SQL(statement).format(**words))

@@ -9,9 +9,22 @@ from datetime import datetime
 from psycopg import sql
 
 from monitor.store.sites.link import Connection, SiteRefusedError, one
-from monitor.store.sites.partition import TABLES, as_owner, make_parts, owner, part, strangers, unmake_parts
+from monitor.store.sites.partition import (
+    LEVELS,
+    RUNS,
+    TABLES,
+    as_owner,
+    known_tables,
+    make_parts,
+    owner,
+    part,
+    strangers,
+    unmake_parts,
+)
 
 PUBLICATION = "pantau_site"
+#: Of what is only ever added: what the site deletes, the hub keeps by rules of its own.
+OF_RUNS = "pantau_site_runs"
 _OLDEST = 15
 #: In seconds, for a slot that is read no more to be let go of.
 _PATIENCE = 10.0
@@ -107,17 +120,29 @@ class Publisher:
         at: datetime = one(self.connection, "SELECT clock_timestamp() AS at").at
         return at
 
-    def publish(self) -> None:
-        """Make the site's parts, and publish them and nothing else. Raise `SiteRefusedError`."""
+    def publish(self) -> tuple[str, ...]:
+        """Make the site's parts, and publish them and nothing else; return of which tables. Raise `SiteRefusedError`."""
         # Whoever has read and is not heard any more holds the slot for so long, and nobody else can read it meanwhile.
         self.connection.execute("ALTER ROLE CURRENT_USER SET wal_sender_timeout = '10s'")
         as_owner(self.connection)
-        make_parts(self.connection, self.site)
-        parts = sql.SQL(", ").join(sql.Identifier(part(table, self.site)) for table in TABLES)
-        there = self.connection.execute("SELECT FROM pg_publication WHERE pubname = %s", [PUBLICATION]).fetchone()
-        way = "CREATE PUBLICATION {} FOR TABLE {}" if there is None else "ALTER PUBLICATION {} SET TABLE {}"
-        self.connection.execute(sql.SQL(way).format(sql.Identifier(PUBLICATION), parts))
+        tables = make_parts(self.connection, self.site)
+        self._publish(PUBLICATION, LEVELS, "insert, update, delete, truncate")
+        if {*RUNS} <= {*tables}:
+            self._publish(OF_RUNS, RUNS, "insert")
         self.connection.execute("RESET ROLE")
+        return tables
+
+    def _publish(self, name: str, tables: tuple[str, ...], what: str) -> None:
+        parts = sql.SQL(", ").join(sql.Identifier(part(table, self.site)) for table in tables)
+        there = self.connection.execute("SELECT FROM pg_publication WHERE pubname = %s", [name]).fetchone()
+        way = "CREATE PUBLICATION {} FOR TABLE {}" if there is None else "ALTER PUBLICATION {} SET TABLE {}"
+        self.connection.execute(sql.SQL(way).format(sql.Identifier(name), parts))
+        how = sql.SQL("ALTER PUBLICATION {} SET (publish = {})")
+        self.connection.execute(how.format(sql.Identifier(name), sql.Literal(what)))
+
+    def can_tell_of_runs(self) -> bool:
+        """Whether its store is one that can tell of runs."""
+        return {*RUNS} <= {*known_tables(self.connection)}
 
     def say_anew(self) -> str | None:
         """Write all that the site says once more, in one transaction: in the stream it comes before each later beat.
@@ -128,15 +153,18 @@ class Publisher:
         as_owner(self.connection)
         written = 0
         with self.connection.transaction():
-            for table in TABLES:
+            for table in LEVELS:
                 own = sql.Identifier(part(table, self.site))
                 anew = sql.SQL("WITH gone AS (DELETE FROM {0} RETURNING *) INSERT INTO {0} SELECT * FROM gone").format(
                     own
                 )
                 written += self.connection.execute(anew).rowcount
         self.connection.execute("RESET ROLE")
-        found = one(self.connection, "SELECT pg_current_wal_flush_lsn()::text AS place")
-        return str(found.place) if written else None
+        return self.place() if written else None
+
+    def place(self) -> str:
+        """Return up to where its log is written by now."""
+        return str(one(self.connection, "SELECT pg_current_wal_flush_lsn()::text AS place").place)
 
     def has_heard(self, place: str) -> bool:
         """Whether the hub has confirmed all up to *place*."""
@@ -176,15 +204,20 @@ class Publisher:
         """Publish nothing, keep nothing, and let what the site says be as it was before."""
         self.drop_slot()
         as_owner(self.connection)
-        self.connection.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(PUBLICATION)))
+        for name in (PUBLICATION, OF_RUNS):
+            self.connection.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(name)))
         unmake_parts(self.connection, self.site, keep=True)
         self.connection.execute("RESET ROLE")
 
     def speaks_for(self) -> list[str]:
         """Return the sites whose rows are among what this one publishes as its own, itself apart."""
         found = set[str]()
-        for table in TABLES:
+        for table in self._parts():
             own = sql.Identifier(part(table, self.site))
             asked = sql.SQL("SELECT DISTINCT site FROM {} WHERE site <> {}").format(own, sql.Literal(self.site))
             found |= {row.site for row in self.connection.execute(asked)}
         return sorted(found)
+
+    def _parts(self) -> list[str]:
+        there = "SELECT to_regclass(%s) IS NOT NULL AS there"
+        return [each for each in TABLES if one(self.connection, there, [f'"{part(each, self.site)}"']).there]

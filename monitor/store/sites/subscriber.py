@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import LiteralString
@@ -12,7 +13,7 @@ from psycopg import sql
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.sites.link import Connection, SiteRefusedError, conninfo, in_words, one
 from monitor.store.sites.partition import (
-    TABLES,
+    RUNS,
     as_owner,
     empty_parts,
     make_parts,
@@ -21,11 +22,16 @@ from monitor.store.sites.partition import (
     strangers,
     unmake_parts,
 )
-from monitor.store.sites.publisher import PUBLICATION, slot_of
+from monitor.store.sites.publisher import OF_RUNS, PUBLICATION, slot_of
 
 #: From this version on no superuser is needed.
 _OLDEST = 16
 _ROLE = "pg_create_subscription"
+
+
+def _publications(tables: Sequence[str]) -> tuple[str, ...]:
+    # One that is not there would hold up all that is.
+    return (PUBLICATION, OF_RUNS) if {*RUNS} <= {*tables} else (PUBLICATION,)
 
 
 def subscription_of(site: str) -> str:
@@ -42,6 +48,8 @@ class Subscription:
     works: bool
     #: How often something could not be written, since the server's statistics began.
     errors: int
+    #: It hears of the site's runs, too.
+    hears_of_runs: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,22 +94,38 @@ class Subscriber:
     def subscription(self) -> Subscription | None:
         """Return how it stands; `None`: there is none."""
         found = self.connection.execute(
-            "SELECT subenabled, pid IS NOT NULL AS works, coalesce(apply_error_count + sync_error_count, 0) AS errors"
+            "SELECT subenabled, %s = ANY (subpublications) AS of_runs, pid IS NOT NULL AS works, coalesce(apply_error_count + sync_error_count, 0) AS errors"
             " FROM pg_subscription AS s LEFT JOIN pg_stat_subscription AS w ON w.subid = s.oid AND w.relid IS NULL"
             " LEFT JOIN pg_stat_subscription_stats AS t ON t.subid = s.oid"
             " WHERE s.subname = %s AND s.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())",
-            [subscription_of(self.site)],
+            [OF_RUNS, subscription_of(self.site)],
         ).fetchone()
         if found is None:
             return None
-        return Subscription(is_enabled=found.subenabled, works=found.works, errors=found.errors)
+        return Subscription(
+            is_enabled=found.subenabled, works=found.works, errors=found.errors, hears_of_runs=found.of_runs
+        )
 
     def make_room(self) -> None:
-        """Give the site empty parts."""
+        """Give the site parts, and forget how it stood."""
         as_owner(self.connection)
         make_parts(self.connection, self.site)
         empty_parts(self.connection, self.site)
         self.connection.execute("RESET ROLE")
+
+    def hear_of_runs(self, tables: Sequence[str]) -> None:
+        """Let the subscription that there is hear of runs, too, from now on. Raise `SiteRefusedError`."""
+        as_owner(self.connection)
+        make_parts(self.connection, self.site)
+        self.connection.execute("RESET ROLE")
+        names = sql.SQL(", ").join(map(sql.Identifier, _publications(tables)))
+        heard = sql.SQL("ALTER SUBSCRIPTION {} SET PUBLICATION {} WITH (copy_data = false)")
+        self.connection.execute(heard.format(sql.Identifier(subscription_of(self.site)), names))
+        try:
+            self._see_tables(tables)
+        except BaseException:
+            self.unsubscribe()
+            raise
 
     def try_out(self, server: PostgresServer) -> None:
         """See that the hub's own server reaches the site, by dropping the slot there. Raise `SiteRefusedError`.
@@ -109,7 +133,7 @@ class Subscriber:
         A statement that fails is written into the server's log, and what makes a subscription holds the password. So one is
         made first without connecting, and what connects is that it is dropped.
         """
-        self._make(server, "connect = false")
+        self._make(server, (PUBLICATION,), "connect = false")
         try:
             self._of_it("DROP SUBSCRIPTION {}")
         except psycopg.Error as error:
@@ -119,19 +143,19 @@ class Subscriber:
             self.unsubscribe()
             raise SiteRefusedError(f"the hub's own PostgreSQL cannot reach site {self.site}: {words}") from None
 
-    def subscribe(self, server: PostgresServer) -> None:
-        """Begin to listen to the site, of which a slot is made there. Raise `SiteRefusedError`."""
+    def subscribe(self, server: PostgresServer, tables: Sequence[str]) -> None:
+        """Begin to listen to the site, which publishes its parts of *tables*, and keeps a slot. Raise `SiteRefusedError`."""
         # What was said before is said anew by the site (`Publisher.say_anew`); a copy beside the stream would let a beat come
         # before what it is to come after.
-        self._make(server, "enabled = false, copy_data = false")
+        self._make(server, _publications(tables), "enabled = false, copy_data = false")
         try:
-            self._see_tables()
+            self._see_tables(tables)
             self._of_it("ALTER SUBSCRIPTION {} ENABLE")
         except BaseException:
             self.unsubscribe()
             raise
 
-    def _make(self, server: PostgresServer, how: LiteralString) -> None:
+    def _make(self, server: PostgresServer, publications: Sequence[str], how: LiteralString) -> None:
         # Not `disable_on_error`: a wire that breaks is an error to it, too, and would stop it for good.
         self.connection.execute(
             sql.SQL(
@@ -140,7 +164,7 @@ class Subscriber:
             ).format(
                 sql.Identifier(subscription_of(self.site)),
                 conninfo(server),
-                sql.Identifier(PUBLICATION),
+                sql.SQL(", ").join(map(sql.Identifier, publications)),
                 sql.Literal(slot_of(self.hub)),
                 sql.SQL(how),
             )
@@ -149,7 +173,7 @@ class Subscriber:
     def _of_it(self, statement: LiteralString) -> None:
         self.connection.execute(sql.SQL(statement).format(sql.Identifier(subscription_of(self.site))))
 
-    def _see_tables(self) -> None:
+    def _see_tables(self, tables: Sequence[str]) -> None:
         """Raise `SiteRefusedError` when what the site publishes is not just its own: it would be written here."""
         found = self.connection.execute(
             "SELECT srrelid::regclass::text AS name FROM pg_subscription_rel AS r"
@@ -157,7 +181,7 @@ class Subscriber:
             [subscription_of(self.site)],
         )
         names = {row.name.replace('"', "") for row in found}
-        if names != {part(table, self.site) for table in TABLES}:
+        if names != {part(table, self.site) for table in tables}:
             raise SiteRefusedError(f"site {self.site} publishes other tables than its own: {', '.join(sorted(names))}")
 
     def unsubscribe(self) -> None:

@@ -35,6 +35,8 @@ from monitor.store.schema.tables import (
     run,
     run_before,
     silence,
+    site_hour,
+    site_run,
     standing,
     streak,
     token,
@@ -134,6 +136,7 @@ async def _follow(
         counts["runs"] += (await connection.execute(update(run_before).where(before).values(new))).rowcount
         await _move_hours(connection, database, agency, route, new)
         await connection.execute(update(token).where(token.c.route == route).values(route=new["route"]))
+        await _move_told(connection, agency, route, new)
     for table in (health, streak):
         await _move_subjects(connection, table, renaming)
     counts["incidents"], still_open = await _move_incidents(connection, renaming)
@@ -176,6 +179,15 @@ async def _move_hours(
     key, added = list(hour.primary_key), with_added(moved.excluded)
     await connection.execute(moved.on_conflict_do_update(index_elements=key, set_=added))
     await connection.execute(delete(hour).where(old))
+
+
+async def _move_told(connection: AsyncConnection, agency: str, route: str, new: Mapping[str, str]) -> None:
+    """Let what sites have told of a route follow; what they tell from now on they call by the new name."""
+    for table in (site_run, site_hour):
+        # Site by site: what it is kept by begins with them.
+        sites = distinct(table.c.site)
+        theirs = table.c.site.in_(select(sites.c.site)) & (table.c.agency == agency) & (table.c.route == route)
+        await connection.execute(update(table).where(theirs).values(new))
 
 
 async def _move_days(connection: AsyncConnection, database: Database, renaming: Renaming) -> None:

@@ -25,10 +25,12 @@ from monitor.judging.suspect import Trouble
 from monitor.store.backend.database import Database
 from monitor.store.probing.history import History
 from monitor.store.probing.standings import SiteStandings
+from monitor.store.probing.told import SiteTeller
 from monitor.store.sites import joining, publisher, subscriber
 from monitor.store.sites.joining import MemberSite, SiteState, add, check, rejoin, remove
 from monitor.store.sites.link import SiteRefusedError
-from tests.real.sitecluster import CALLER, OWNER, PASSWORD, SiteWorld, site_world
+from probes.model.result import Outcome
+from tests.real.sitecluster import CALLER, OWNER, PASSWORD, Cluster, SiteWorld, site_world
 from tests.unit.alerts.people import MINUTE, T0
 from tests.unit.monitor.store.probing.test_history import ended
 
@@ -36,6 +38,8 @@ pytestmark = [pytest.mark.real, pytest.mark.site]
 
 SITES = ("johor", "kuching")
 FRESH_FOR = timedelta(seconds=30)
+EMPTY = "TRUNCATE standing, beat, site_run, site_hour, run, hour"
+ROUTE = "JCM/outbound/rujukan-a"
 WELL = SiteStanding(well_since=T0)
 DOWN = SiteStanding(trouble=Trouble(matter=Matter.BOTH, since=T0))
 
@@ -56,8 +60,8 @@ def afresh(world: SiteWorld, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for each in SITES:
         world.sites[each].mend()
         remove(member(world, each), gone=False)
-        world.sites[each].order("TRUNCATE standing, beat")
-    world.hub.order("TRUNCATE standing, beat")
+        world.sites[each].order(EMPTY)
+    world.hub.order(EMPTY)
 
 
 def member(world: SiteWorld, site: str = "johor", *, certificate: Path | None = None) -> MemberSite:
@@ -86,6 +90,27 @@ def heard(world: SiteWorld, tmp: Path) -> tuple[dict[str, dict[str, SiteStanding
             }
 
     return asyncio.run(read())
+
+
+def fail(world: SiteWorld, site: str, *numbers: int, tmp: Path) -> None:
+    """Let runs of a site fail, and one be delivered; and let it tell of them, and of their hour."""
+
+    async def write() -> None:
+        async with Database.open(tmp / site, world.stores[site], name=site) as database:
+            history, teller = History(database), SiteTeller(database, site)
+            for number in numbers:
+                await history.ended(ended(number, Outcome.LOST, T0, ROUTE), "JCM", {})
+            await history.ended(ended(0, at=T0, route=ROUTE), "JCM", {})
+            if await teller.has_hub():
+                await teller.tell_failed(T0, since=T0)
+                await teller.tell_hour(T0.replace(minute=0), T0 + timedelta(minutes=len(numbers)))
+
+    asyncio.run(write())
+
+
+def count(at: Cluster, table: str) -> int:
+    ((rows,),) = at.order(f"SELECT count(*) FROM {table}")
+    return int(rows)
 
 
 def until(what: Callable[[], bool], seconds: float = 10) -> float:
@@ -324,8 +349,7 @@ def test_versions_that_do_not_go_together_are_told(
     ((ours,),) = world.hub.order("SELECT version_num FROM alembic_version")
     for theirs, words in (("0035", "upgrade the site"), ("9999", "upgrade the hub first")):
         world.sites["johor"].order(f"UPDATE alembic_version SET version_num = '{theirs}'")
-        world.hub.order("UPDATE alembic_version SET version_num = '0036'")
-        assert state(world).troubles == (f"its schema is {theirs}, and the hub's 0036: {words}",)
+        assert state(world).troubles == (f"its schema is {theirs}, and the hub's {ours}: {words}",)
     with pytest.raises(SiteRefusedError, match="upgrade the hub first"):
         rejoin(member(world))
     for each in (world.hub, world.sites["johor"]):
@@ -359,6 +383,55 @@ def test_a_name_is_one_sites_alone(world: SiteWorld, tmp_path: Path) -> None:
         add(member(world))
 
 
+def test_runs_that_fail_and_hours_come_to_the_hub_and_those_that_deliver_stay(world: SiteWorld, tmp_path: Path) -> None:
+    for each in SITES:
+        say(world, each, tmp=tmp_path, JCM=DOWN)
+        add(member(world, each))
+        # The same tokens at both, and at the hub: nobody's rows are anybody else's.
+        fail(world, each, 1, 2, tmp=tmp_path)
+    until(lambda: count(world.hub, "site_run") == count(world.hub, "site_hour") == 4)
+    tokens = "SELECT site, token_id FROM site_run ORDER BY 1, 2"
+    assert world.hub.order(tokens) == [(site, f"{n:016x}") for site in SITES for n in (1, 2)]
+    assert count(world.hub, "run") == count(world.hub, "hour") == 0
+    assert count(world.sites["johor"], "run WHERE outcome = 'delivered'") == 2
+
+    # What the site keeps no more the hub keeps, and the very same once more holds up nothing.
+    world.sites["johor"].order("DELETE FROM site_run", "DELETE FROM site_hour")
+    world.hub.order("DELETE FROM site_run WHERE site = 'kuching'")
+    fail(world, "johor", 3, tmp=tmp_path)
+    say(world, "johor", tmp=tmp_path, JCM=WELL)
+    until(lambda: hears(world, "johor", "JCM", None))
+    assert count(world.hub, "site_run WHERE site = 'johor'") == 5
+    assert count(world.sites["kuching"], "site_run") == 2
+    assert state(world).troubles == ()
+
+    # Joined anew it does not forget what it has heard, which is not told again.
+    rejoin(member(world))
+    assert count(world.hub, "site_run WHERE site = 'johor'") == 5
+    fail(world, "johor", 4, tmp=tmp_path)
+    until(lambda: count(world.hub, "site_run WHERE site = 'johor'") == 6)
+
+
+def test_a_site_that_joined_before_it_told_of_runs_is_mended_by_adding_it_again(
+    world: SiteWorld, tmp_path: Path
+) -> None:
+    site = world.sites["johor"]
+    apart = [f"ALTER TABLE {table} RENAME TO later_{table}" for table in ("site_run", "site_hour")]
+    site.order(*apart)
+    say(world, "johor", tmp=tmp_path / "before", JCM=DOWN)
+    add(member(world))
+    assert world.hub.order("SELECT subpublications FROM pg_subscription") == [(["pantau_site"],)]
+    assert state(world).troubles == ()
+    site.order(*(f"ALTER TABLE later_{table} RENAME TO {table}" for table in ("site_run", "site_hour")))
+    assert "it tells nothing of its runs: `pantau site add johor`" in state(world).troubles[0]
+    assert not add(member(world))
+    fail(world, "johor", 1, tmp=tmp_path)
+    until(lambda: count(world.hub, "site_run") == 1)
+    say(world, "johor", tmp=tmp_path, JCM=WELL)
+    until(lambda: hears(world, "johor", "JCM", None))
+    assert state(world).troubles == ()
+
+
 def test_what_was_broken_off_is_gone_on_with(world: SiteWorld, tmp_path: Path) -> None:
     say(world, "johor", tmp=tmp_path, JCM=DOWN)
     world.sites["johor"].order("SELECT pg_create_logical_replication_slot('pantau_noc', 'pgoutput')")
@@ -385,6 +458,8 @@ def test_what_was_broken_off_before_the_site_spoke_is_gone_on_with(
 def test_a_site_that_leaves_leaves_nothing_but_what_it_says_to_itself(world: SiteWorld, tmp_path: Path) -> None:
     say(world, "johor", tmp=tmp_path, JCM=DOWN)
     add(member(world))
+    fail(world, "johor", 1, tmp=tmp_path)
+    until(lambda: count(world.hub, "site_run") == 1)
     remove(member(world), gone=False)
     left = "SELECT relname FROM pg_class WHERE relname ~ 'johor' UNION SELECT pubname FROM pg_publication"
     for each in (world.hub, world.sites["johor"]):
@@ -392,6 +467,7 @@ def test_a_site_that_leaves_leaves_nothing_but_what_it_says_to_itself(world: Sit
         assert each.order(left) == []
     assert world.hub.order("SELECT subname::text FROM pg_subscription UNION SELECT site FROM standing") == []
     assert world.sites["johor"].order("SELECT site, subject FROM standing") == [("johor", "JCM")]
+    assert world.hub.order("SELECT site FROM site_run UNION SELECT site FROM site_hour") == []
     assert state(world).troubles == ("the hub does not listen to it: `pantau site add johor`",)
 
 

@@ -1,0 +1,278 @@
+"""What sites tell their hub of runs: each that did not deliver, and all by the hour. Of what a site tells nothing is trusted.
+
+A site tells in parts, beside its runs and after them: a run costs no more for it, and its beat waits behind no more than a part
+(docs/adr/0064).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Insert,
+    Row,
+    Select,
+    and_,
+    case,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    text,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from monitor.store.backend.database import Database
+from monitor.store.probing.history import CAME
+from monitor.store.probing.hours import to_result
+from monitor.store.schema.lock import LOCKS, Lock
+from monitor.store.schema.tables import Moment, hour, run, site_hour, site_run
+from probes.model.result import Outcome, ProbeResult
+
+#: Rows of one part: the hub writes them in some tens of milliseconds, and only then the beat that follows.
+AT_ONCE = 1000
+#: What was told is known at the site for so long; what is older than that is not told any more.
+TOLD_MEMORY = timedelta(days=8)
+#: Characters of what is told of a run. Ours are far shorter: a server's own words are cut where they are heard.
+_RESULT_AT_MOST = 8000
+#: Of texts that are shown.
+_WORDS_AT_MOST = 500
+_FAILED = [each for each in Outcome if each is not Outcome.DELIVERED]
+#: Seconds that no message can have been on its way.
+_NEVER = 1e9
+
+_TRY_TURN = text("SELECT pg_try_advisory_xact_lock(:locks, :telling)")
+_PART = text("SELECT to_regclass(:part) IS NOT NULL")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToldPart:
+    """What was told at one stroke."""
+
+    rows: int
+    #: The newest run that was there then, told or not.
+    newest: int = 0
+
+    @property
+    def is_last(self) -> bool:
+        """Whether there is no more to tell."""
+        return self.rows < AT_ONCE
+
+
+class SiteTeller:
+    """Tells at a site. What the store raises when it is away is the caller's to handle."""
+
+    def __init__(self, database: Database, site: str) -> None:
+        self._database = database
+        self._site = site
+
+    async def has_hub(self) -> bool:
+        """Whether a hub listens to this site: then it has a part of its own here."""
+        if not self._database.is_shared:
+            return False
+        async with self._database.read() as connection:
+            return bool((await connection.execute(_PART, {"part": f'"site_run_{self._site}"'})).scalar_one())
+
+    async def tell_failed(self, now: datetime, *, since: datetime | None = None, beyond: int = 0) -> ToldPart | None:
+        """Tell a part of the runs that did not deliver. `None`: another process of the site tells.
+
+        *since*: of those that began then or later; else of those whose number is *beyond* one.
+        """
+        new = run.c.id > beyond if since is None else and_(run.c.outcome.in_(_FAILED), run.c.started_at >= since)
+        is_told = exists().where(
+            site_run.c.site == self._site,
+            site_run.c.agency == run.c.agency,
+            site_run.c.started_at == run.c.started_at,
+            site_run.c.token_id == run.c.token_id,
+        )
+        short = case((func.length(run.c.result) <= _RESULT_AT_MOST, run.c.result), else_=literal("{}"))
+        given: Mapping[str, ColumnElement[Any]]
+        given = {"site": literal(self._site), "told_at": literal(now, Moment), "result": short}
+        chosen = select(*(given[each.name] if each.name in given else run.c[each.name] for each in site_run.c))
+        chosen = chosen.where(new, run.c.outcome != Outcome.DELIVERED, ~is_told)
+        order = run.c.id if since is None else run.c.started_at
+        async with self._database.write() as connection:
+            if not await self._is_our_turn(connection):
+                return None
+            newest = (await connection.execute(select(func.max(run.c.id)))).scalar_one()
+            told = await connection.execute(_into(site_run, chosen.order_by(order)))
+        return ToldPart(rows=told.rowcount, newest=newest or 0)
+
+    async def tell_hour(self, begins: datetime, now: datetime) -> ToldPart | None:
+        """Tell what was counted in an hour and is not told yet, or was counted since, a part of it. `None`: another tells."""
+        key = [each for each in hour.primary_key if each.name != "begins"]
+        is_told = exists().where(
+            site_hour.c.site == self._site,
+            site_hour.c.begins == begins,
+            site_hour.c.runs == hour.c.runs,
+            *(site_hour.c[each.name] == each for each in key),
+        )
+        given: Mapping[str, ColumnElement[Any]] = {"site": literal(self._site), "told_at": literal(now, Moment)}
+        chosen = select(*(given[each.name] if each.name in given else hour.c[each.name] for each in site_hour.c))
+        chosen = chosen.where(hour.c.begins == begins, ~is_told).order_by(*key)
+        async with self._database.write() as connection:
+            if not await self._is_our_turn(connection):
+                return None
+            told = await connection.execute(_into(site_hour, chosen))
+        return ToldPart(rows=told.rowcount)
+
+    async def _is_our_turn(self, connection: AsyncConnection) -> bool:
+        if not self._database.is_shared:
+            return True
+        asked = await connection.execute(_TRY_TURN, {"locks": LOCKS, "telling": Lock.TELLING})
+        return bool(asked.scalar_one())
+
+
+def _into(table: Any, chosen: Select[Any]) -> Insert:
+    into = insert(table).from_select([each.name for each in table.c], chosen.limit(AT_ONCE))
+    # What is not asked for is not counted.
+    return into.execution_options(preserve_rowcount=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteFailures:
+    """Runs of a site that did not deliver, by its own clock and the oldest first."""
+
+    site: str
+    results: Sequence[ProbeResult]
+    #: How many were told that make no sense.
+    unclear: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteSums:
+    """What came of a site's runs, counted by the hour; those that say nothing of mail are left out."""
+
+    site: str
+    runs: int
+    delivered: int
+    #: Runs of which it is known how long the message was on its way; in seconds, of all together and of the slowest.
+    timed: int
+    transit: float
+    slowest: float
+
+    @property
+    def share(self) -> float | None:
+        """The share that was delivered; `None`: there were no runs."""
+        return min(1.0, self.delivered / self.runs) if self.runs else None
+
+    @property
+    def mean(self) -> float | None:
+        """Seconds on the way."""
+        return self.transit / self.timed if self.timed else None
+
+
+class SiteRecords:
+    """Reads at the hub what sites have told of an agency. It may be anything: what makes no sense is left out, and counted."""
+
+    def __init__(self, database: Database, site: str, others: Collection[str]) -> None:
+        """*site* is the hub's own, and *others* are those that it listens to."""
+        self._database = database
+        self._site = site
+        self.others = tuple(sorted(others))
+
+    async def failed(self, agency: str, since: datetime, until: datetime, most: int) -> Sequence[SiteFailures]:
+        """Return the runs of each other site that began in a stretch of time, of each at most the newest *most*."""
+        if not self.others:
+            return ()
+        found = []
+        async with self._database.read() as connection:
+            for site in self.others:
+                rows = (await connection.execute(_failed(site, agency, since, until).limit(most))).all()
+                known: dict[str, ProbeResult | None] = {}
+                for row in rows:
+                    known.setdefault(row.token_id, _understood(row, agency))
+                results = [each for each in known.values() if each is not None]
+                found.append(SiteFailures(site=site, results=results[::-1], unclear=len(known) - len(results)))
+        return found
+
+    async def sums(self, agency: str, since: datetime) -> Sequence[SiteSums]:
+        """Return what came of each site's runs from *since* on, our own first; nothing where there is no other site."""
+        if not self.others:
+            return ()
+        async with self._database.read() as connection:
+            ours = select(hour).where(hour.c.agency == agency, hour.c.begins >= since).subquery()
+            found = [_summed(self._site, (await connection.execute(_sums(ours))).one())]
+            for site in self.others:
+                row = (await connection.execute(_sums(_latest(site, agency, since)))).one()
+                found.append(_summed(site, row))
+        return found
+
+
+def _failed(site: str, agency: str, since: datetime, until: datetime) -> Select[Any]:
+    short = case((func.length(site_run.c.result) <= _RESULT_AT_MOST, site_run.c.result), else_=literal(""))
+    columns = (site_run.c.token_id, site_run.c.started_at, site_run.c.route, site_run.c.duration, site_run.c.outcome)
+    # Before it is read: the server has times that no program here can read.
+    theirs = (site_run.c.site == site, site_run.c.agency == agency, site_run.c.started_at.between(since, until))
+    newest = (site_run.c.started_at.desc(), site_run.c.token_id.desc(), site_run.c.told_at.desc())
+    return select(*columns, short.label("result")).where(*theirs).order_by(*newest)
+
+
+def _understood(row: Row[Any], agency: str) -> ProbeResult | None:
+    """Return the end of a run; `None`: it makes no sense."""
+    try:
+        result = to_result(row)
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        return None
+    if result.outcome is Outcome.DELIVERED or not result.route.startswith(f"{agency}/"):
+        return None
+    if not timedelta(0) <= result.duration <= timedelta(days=7) or not result.route.isprintable():
+        return None
+    failure = result.failure
+    if failure is None:
+        return result
+    words = replace(
+        failure,
+        reason=_tame(failure.reason),
+        detail=_tame(failure.detail),
+        status=None if failure.status is None else _tame(failure.status)[:16],
+    )
+    return replace(result, failure=words)
+
+
+def _tame(words: str) -> str:
+    """Return what can be shown to anybody: on one line, and of a length."""
+    return "".join(each if each.isprintable() else "\ufffd" for each in words[:_WORDS_AT_MOST])
+
+
+def _latest(site: str, agency: str, since: datetime) -> FromClause:
+    """Return a site's hours, each as it was told last."""
+    theirs = (site_hour.c.site == site, site_hour.c.agency == agency, site_hour.c.begins >= since)
+    of_one = (site_hour.c.begins, site_hour.c.route, site_hour.c.outcome, site_hour.c.grade)
+    place = func.row_number().over(partition_by=of_one, order_by=site_hour.c.told_at.desc()).label("place")
+    told = select(site_hour.c.outcome, site_hour.c.runs, site_hour.c.transit, site_hour.c.slowest, place)
+    ranked = told.where(*theirs).subquery()
+    return select(ranked).where(ranked.c.place == 1).subquery()
+
+
+def _sums(hours: FromClause) -> Select[Any]:
+    c = hours.c
+    is_sane = and_(c.runs > 0, c.transit.between(0, _NEVER), c.slowest.between(0, _NEVER))
+    is_timed = and_(c.outcome.in_(CAME), c.transit > 0)
+    return select(
+        _sum_of(c.runs, is_sane),
+        _sum_of(c.runs, c.outcome == Outcome.DELIVERED),
+        _sum_of(c.runs, is_timed),
+        _sum_of(c.transit, is_timed),
+        func.max(case((is_timed, c.slowest), else_=0)),
+    ).where(is_sane, or_(*(c.outcome == each for each in Outcome if each is not Outcome.INCONCLUSIVE)))
+
+
+def _sum_of(column: ColumnElement[Any], where: ColumnElement[bool]) -> ColumnElement[Any]:
+    return func.sum(case((where, column), else_=0))
+
+
+def _summed(site: str, row: Row[Any]) -> SiteSums:
+    runs, delivered, timed, transit, slowest = (each or 0 for each in row)
+    known = (transit, slowest) if math.isfinite(transit) and math.isfinite(slowest) else (0.0, 0.0)
+    return SiteSums(
+        site=site, runs=int(runs), delivered=int(delivered), timed=int(timed), transit=known[0], slowest=known[1]
+    )
