@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import trustme
 import yaml
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -18,6 +19,27 @@ def sample(tmp_path: Path) -> Path:
     shutil.copy(DEPLOY / "pantau.yaml", tmp_path)
     shutil.copytree(DEPLOY / "agencies", tmp_path / "agencies")
     return _with_secrets(tmp_path)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """Return a copy of the settings of a site, with its secrets, and of an agency of which it knows nobody."""
+    shutil.copy(DEPLOY / "site" / "pantau.yaml", tmp_path)
+    (tmp_path / "agencies").mkdir()
+    agency = yaml.safe_load((DEPLOY / "agencies" / "jabatan-contoh.yaml").read_text())
+    kept = {key: agency[key] for key in ("agency", "name", "domains", "mailboxes")}
+    (tmp_path / "agencies" / "jabatan-contoh.yaml").write_text(yaml.safe_dump(kept))
+    return _with_secrets(tmp_path)
+
+
+@pytest.fixture
+def hub(sample: Path) -> Path:
+    """Return a copy of the sample configuration that has become a hub, with its secrets, keys and certificates."""
+    own = (DEPLOY / "hub" / "pantau.yaml").read_text().replace("/etc/postgresql/pantau/", "")
+    sample.write_text(sample.read_text() + own)
+    _with_secrets(sample.parent)
+    trustme.CA().cert_pem.write_to_path(sample.parent / "johor-ca.crt")
+    return sample
 
 
 @pytest.fixture

@@ -42,6 +42,19 @@ def test_the_first_configuration_of_the_readme_is_accepted_and_only_its_number_i
     assert all("contacts.pegawai" in line for line in lines[:-2])
 
 
+def test_the_settings_of_a_site_are_accepted_and_nothing_is_remarked_on(site: Path) -> None:
+    code, lines = run(site)
+    assert (code, lines[-1]) == (0, "pantau.yaml: accepted: 1 agency, 7 routes, 0 gateways; 0 errors, 0 warnings")
+
+
+def test_what_makes_a_hub_of_the_sample_is_accepted_with_no_more_remarks(hub: Path) -> None:
+    code, lines = run(hub, **_PASSWORD)
+    assert (code, lines[-1]) == (
+        0,
+        "pantau.yaml: accepted: 2 agencies, 12 routes, 4 gateways; 0 errors, 16 warnings",
+    )
+
+
 def test_a_day_on_which_nobody_is_on_call_is_an_error_of_a_configuration_that_can_be_used(sample: Path) -> None:
     agency = sample.parent / "agencies" / "jabatan-contoh.yaml"
     agency.write_text(agency.read_text().replace("days: rest", "days: workdays"))

@@ -1,5 +1,6 @@
 """Sites and a hub as real PostgreSQLs: each site behind a wire of its own that can be cut, let in by certificate only.
 
+They are set up by the files in deploy/site and deploy/hub, and have the certificates that the commands of docs/sites.md make.
 A site's server runs in a network namespace, at the far end of a pair of virtual Ethernet devices; the hub's runs where we do.
 Must be started by root.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -25,6 +27,7 @@ from psycopg import sql
 
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.schema.migrations import upgrade
+from tests.machine.documents import ROOT, commands
 from tests.real.postgres import Postgres, programs
 
 #: As whom the hub comes to a site, and by which password beside its certificate.
@@ -34,8 +37,11 @@ OWNER = "pemilik"
 #: Publishing to others is what a site does, and subscribing without being a superuser came with this version.
 _LEAST = 16
 
+#: What the documents and the files that are installed say, and what it is here.
+_GUIDE, _DEPLOY = "docs/sites.md", ROOT / "deploy"
+_FILES, _NAME, _HUB = "/etc/postgresql/pantau", "johor.kementerian-contoh.gov.my", "10.7.0.1/32"
+
 _CONFIGURATION = """
-wal_level = logical
 # Not to wait five seconds for what is there again, where a test does.
 wal_retrieve_retry_interval = 100ms
 max_slot_wal_keep_size = 512MB
@@ -58,7 +64,12 @@ class Cluster(Postgres):
 
     def _configuration(self) -> str:
         # A class with slots is made anew: `super()` without arguments would mean the one before.
-        return Postgres._configuration(self) + _CONFIGURATION
+        return Postgres._configuration(self) + (_DEPLOY / "hub" / "postgresql.conf").read_text() + _CONFIGURATION
+
+    def _launcher(self) -> tuple[list[str], dict[str, Any]]:
+        start, whose = Postgres._launcher(self)
+        # As Debian has its user: so it reads the keys to sites.
+        return start, whose | {"extra_groups": ["ssl-cert"]}
 
     def make(self) -> PostgresServer:
         """Make the database of a store, with its tables; its owner is no superuser."""
@@ -93,8 +104,6 @@ class SiteCluster(Cluster):
     """A PostgreSQL behind a wire that can be cut."""
 
     number: int = field(default_factory=lambda: next(_numbers))
-    #: Signs the server's certificate, and those that the hub is known by.
-    authority: trustme.CA = field(default_factory=trustme.CA)
 
     @property
     def _namespace(self) -> str:
@@ -144,9 +153,10 @@ class SiteCluster(Cluster):
         _ip("link", "set", self._wire, "up")
 
     def certificate(self, name: str = CALLER, *, by: trustme.CA | None = None, ago: timedelta | None = None) -> Path:
-        """Return a file with a certificate for *name* and its key; *ago*: it has expired so long ago."""
+        """Return a file with another certificate for *name* and its key; *ago*: it has expired so long ago."""
         until = None if ago is None else datetime.now(UTC) - ago
-        made = (by or self.authority).issue_cert("hab.contoh", common_name=name, not_after=until)
+        ours = trustme.CA.from_pem(*((self._own / f"ca.{each}").read_bytes() for each in ("crt", "key")))
+        made = (by or ours).issue_cert("hab.contoh", common_name=name, not_after=until)
         file = self.directory / f"{name}-{next(_numbers)}.pem"
         made.private_key_and_cert_chain_pem.write_to_path(file)
         # The hub's server reads it as its user, and the command as ours.
@@ -155,8 +165,7 @@ class SiteCluster(Cluster):
         return file
 
     def reached(self, certificate: Path | None = None) -> PostgresServer:
-        """Return its store as the hub comes to it: over the wire, with *certificate* or a good one."""
-        file = certificate or self.certificate()
+        """Return its store as the hub comes to it: over the wire, with *certificate* or the one that was made for it."""
         return PostgresServer(
             host=self.host,
             port=self.port,
@@ -165,8 +174,8 @@ class SiteCluster(Cluster):
             password=PASSWORD,
             tls=True,
             ca_file=self.ca_file,
-            cert_file=file,
-            key_file=file,
+            cert_file=certificate or self._at_hub / "johor.crt",
+            key_file=certificate or self._at_hub / "johor.key",
         )
 
     def make(self) -> PostgresServer:
@@ -175,20 +184,42 @@ class SiteCluster(Cluster):
         self.order(f"CREATE ROLE {CALLER} LOGIN REPLICATION PASSWORD '{PASSWORD}' IN ROLE {OWNER}")
         return server
 
+    @property
+    def _own(self) -> Path:
+        """What lies in the directory of that name at the site."""
+        return self.directory / "site"
+
+    @property
+    def _at_hub(self) -> Path:
+        return self.directory / "hub"
+
+    @property
+    def ca_file(self) -> Path:
+        """The site's authority, as the hub has it."""
+        return self._at_hub / "johor-ca.crt"
+
     def _rules(self) -> str:
-        return f"hostssl all {CALLER} 198.18.0.0/15 scram-sha-256 clientcert=verify-full"
+        return (_DEPLOY / "site" / "pg_hba.conf").read_text().replace(_HUB, "198.18.0.0/15")
 
     def _configuration(self) -> str:
-        return f"{Cluster._configuration(self)}listen_addresses = '{self.host}'\nssl_ca_file = '{self.ca_file}'\n"
+        installed = (_DEPLOY / "site" / "postgresql.conf").read_text().replace(_FILES, str(self._own))
+        return f"{Postgres._configuration(self)}{installed}{_CONFIGURATION}listen_addresses = '{self.host}'\n"
 
     def _certify(self) -> None:
-        certificate = self.authority.issue_cert(self.host)
-        self.authority.cert_pem.write_to_path(self.ca_file)
-        self.ca_file.chmod(0o644)
-        certificate.private_key_pem.write_to_path(self.directory / "key.pem")
-        certificate.cert_chain_pems[0].write_to_path(self.directory / "certificate.pem")
-        (self.directory / "key.pem").chmod(0o600)
-        shutil.chown(self.directory / "key.pem", "postgres")
+        """Do as the guide says, at the site, at the hub, and at the site again; carry what is to be carried."""
+        at_site, at_hub, signing = commands(_GUIDE, "Certificates")
+        self._do(at_site, self._own)
+        # There is no service's user here.
+        self._do(re.sub(r"^usermod .*\n", "", at_hub, flags=re.MULTILINE), self._at_hub)
+        shutil.copy(self._at_hub / "johor.csr", self._own)
+        self._do(signing, self._own)
+        shutil.copy(self._own / "johor.crt", self._at_hub)
+        shutil.copy(self._own / "ca.crt", self.ca_file)
+
+    def _do(self, written: str, where: Path) -> None:
+        here = written.replace(_FILES, str(where)).replace(f"DNS:{_NAME}", f"IP:{self.host}")
+        done = subprocess.run(["bash", "-e"], input=here, capture_output=True, text=True, check=False, timeout=60)
+        assert not done.returncode, done.stderr
 
     def _launcher(self) -> tuple[list[str], dict[str, Any]]:
         # Only root may enter a namespace: the server becomes somebody else in there.

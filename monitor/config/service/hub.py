@@ -29,11 +29,11 @@ class SiteSettings(Section):
     """postgresql://USER@HOST:PORT/DATABASE, as the site's certificate names the host."""
     password: SecretStr | None = None
     """By `password_file:` or `password_env:`; asked for beside the certificate."""
-    cert_file: File = Field(examples=["sites/johor.crt"])
+    cert_file: File = Field(examples=["/etc/postgresql/pantau/johor.crt"])
     """Our certificate for this site, as PEM; it names the role."""
-    key_file: File = Field(examples=["sites/johor.key"])
+    key_file: File = Field(examples=["/etc/postgresql/pantau/johor.key"])
     """The key to it. Nobody but its owner may read it."""
-    ca_file: File = Field(examples=["sites/johor-ca.crt"])
+    ca_file: File = Field(examples=["/etc/postgresql/pantau/johor-ca.crt"])
     """Who vouches for the site's certificate, as PEM."""
 
     def build(self) -> PostgresServer:

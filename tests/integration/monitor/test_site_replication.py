@@ -365,7 +365,7 @@ def test_versions_that_do_not_go_together_are_told(
 
 
 def test_the_hubs_own_server_says_when_it_cannot_read_the_certificate(world: SiteWorld) -> None:
-    wanted = member(world)
+    wanted = member(world, certificate=world.sites["johor"].certificate())
     assert wanted.server.key_file is not None
     shutil.chown(wanted.server.key_file, "root", "root")
     with pytest.raises(SiteRefusedError, match=r"cannot reach site johor: .*may its user \(postgres\) read them\?"):
