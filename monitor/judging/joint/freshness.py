@@ -40,7 +40,7 @@ _GAP = timedelta(seconds=5)
 _DRIFT = 0.0002
 
 #: So many lives at once, of the processes of a site that beat by turns, are told apart.
-_LIVES = 16
+_LIVES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +84,8 @@ class SiteClock:
         #: How old the newest beat was when it came, at most; `None`: that is not known.
         self._late: timedelta | None = None
         self._arrived = timedelta(0)
+        #: Since when beats come, of whichever of its processes: at each look that of another one may be the newest.
+        self._comes_since = timedelta(0)
         #: The site's wall clock when the hub's steady clock read zero, as it was when the site was last fresh.
         self._usual: datetime | None = None
         #: How much the site's wall clock is behind the hub's; ahead of it where negative. `None`: not known.
@@ -102,6 +104,8 @@ class SiteClock:
         """Take in the newest beat that has come, by the hub's wall clock and its steady one. Again: nothing happens."""
         life = self._lives.pop(beat.life, None)
         origin, wall = beat.steady - steady, beat.at - steady
+        if steady - self._arrived > _GAP:
+            self._comes_since = steady
         if life is None:
             life = _Life(steady=beat.steady, arrived=steady, ref=origin, highest=origin, since=steady)
         elif beat.steady <= life.steady:
@@ -127,7 +131,7 @@ class SiteClock:
 
     def _look(self, life: _Life, origin: timedelta, wall: datetime, steady: timedelta) -> None:
         """Look whether beats come no faster than they are written, and go on coming."""
-        if origin > life.ref + _JITTER or steady - life.arrived > _GAP:
+        if origin > life.ref + _JITTER or life.since < self._comes_since:
             life.ref = life.highest = origin
             life.since = steady
         life.highest = max(life.highest, origin)

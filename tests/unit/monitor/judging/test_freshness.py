@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -100,6 +101,26 @@ def test_a_site_is_fresh_once_its_beats_have_come_for_a_while() -> None:
     assert wire.clock.behind(wire.steady) is None
     assert not wire.run(9).is_fresh
     assert wire.run(2).is_fresh
+
+
+@pytest.mark.parametrize("processes", [2, 10, 40])
+def test_of_a_site_of_many_processes_it_is_learnt_as_soon_whichever_of_them_is_heard(processes: int) -> None:
+    # Each writes the same row: at each look the beat is there of the one that was the last to write.
+    clock, dice = SiteClock(), random.Random(processes)
+    for second in range(30):
+        life = dice.randrange(processes)
+        clock.hear(SiteBeat(at=T0, steady=(1000 * life + second) * SECOND, life=f"{life}"), T0, second * SECOND)
+    assert clock.is_fresh(30 * SECOND)
+
+
+def test_a_site_of_many_processes_that_comes_in_bursts_is_not_believed() -> None:
+    clock = SiteClock()
+    for burst in range(20):
+        for life in range(3):
+            # Ten seconds have gone by since the burst before, and one more has been heard of: it falls ever further behind.
+            beat = SiteBeat(at=T0, steady=(1000 * life + burst) * SECOND, life=f"{life}")
+            clock.hear(beat, T0, (10 * burst + life) * SECOND)
+        assert not clock.is_fresh((10 * burst + 2) * SECOND)
 
 
 def test_a_site_of_which_nothing_comes_is_not_fresh() -> None:
