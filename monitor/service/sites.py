@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from secrets import token_hex
 
@@ -20,6 +20,7 @@ from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.metrics import Metrics
 from monitor.store.probing.standings import Mark, SiteStandings
+from monitor.store.sites.joining import APART
 
 #: What a site says for so long, and does not say any more when everything is read anew, it says no more.
 _READ_ANEW = timedelta(minutes=1)
@@ -92,6 +93,27 @@ class _Site:
     #: Since when it has no vote, or has one and can judge.
     stale_since: datetime | None = None
     well_since: datetime | None = None
+    #: By subject that is in trouble: the moments that it speaks of, by its clock, and when these were by ours.
+    moments: dict[str, Mapping[datetime, datetime]] = field(default_factory=dict)
+
+    def by_our_clock(self, subject: str, said: SiteStanding, now: datetime) -> SiteStanding:
+        """Return what it says as it would, were its clock right. Nothing began, or is well, later than *now*.
+
+        A moment is put right once: its clock may be set while it speaks of it.
+        """
+        offset, known = self.clock.offset, self.moments.pop(subject, {})
+        ahead = offset if offset is not None and abs(offset) > APART else timedelta(0)
+
+        def ours(at: datetime) -> datetime:
+            return known.get(at) or min(at + ahead, now)
+
+        if said.trouble is None:
+            return said if said.well_since is None else replace(said, well_since=ours(said.well_since))
+        since, latest = said.trouble.since, said.trouble.latest
+        if offset is not None:
+            self.moments[subject] = {at: ours(at) for at in (since, latest) if at is not None}
+        trouble = replace(said.trouble, since=ours(since), latest=None if latest is None else ours(latest))
+        return replace(said, trouble=trouble)
 
     def see(self, now: datetime, *, is_fresh: bool, shared: Collection[str]) -> None:
         """Take in whether it has a vote, and which of what ails it is not its own trouble: it ails this site, too."""
@@ -170,7 +192,7 @@ class Hub:
             self._read_at = now
             self._forget_what_is_said_no_more(said, consensus)
         for name in self._sites:
-            self._hear(name, said.get(name, {}), consensus)
+            self._hear(name, said.get(name, {}), now, consensus)
         # A beat is heard with what is said before it, or not at all.
         for name, site in self._sites.items():
             if name in beats:
@@ -203,10 +225,17 @@ class Hub:
                 consensus.forget(name, agency)
             for key in site.ailing.keys() - now_said.keys():
                 del site.ailing[key]
+            for key in site.moments.keys() - now_said.keys():
+                del site.moments[key]
 
-    def _hear(self, name: str, said: Mapping[str, SiteStanding], consensus: Consensus) -> None:
+    def _hear(self, name: str, said: Mapping[str, SiteStanding], now: datetime, consensus: Consensus) -> None:
         site = self._sites[name]
-        for subject, standing in said.items():
+        for subject, by_its_clock in said.items():
+            try:
+                standing = site.by_our_clock(subject, by_its_clock, now)
+            except (TypeError, OverflowError):
+                # It makes no sense, and the consensus says so: that must not keep others from being heard.
+                standing = by_its_clock
             if not subject.startswith(OURS):
                 self._speaks_of.setdefault(name, set()).add(subject)
                 consensus.hear(name, subject, standing)

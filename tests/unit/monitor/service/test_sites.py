@@ -68,6 +68,8 @@ class Nation:
     def __init__(self, told: Mapping[str, Matter] | None = None, *, quorum: int = 2) -> None:
         self.clock, self.alerts, self.rows = Clock(), Alerts(), Rows()
         self.steady = timedelta(hours=5)
+        #: Seconds by which a site's wall clock is ahead.
+        self.ahead: dict[str, int] = {}
         self.metrics = Metrics(version="0", now=self.clock.now)
         self.consensus = Consensus(
             briefs=Briefs(
@@ -114,7 +116,9 @@ class Nation:
             self.clock.time += every * SECOND
             self.steady += every * SECOND
             for site in {"johor", "kuching"} - {*silent}:
-                self.rows.beaten[site] = SiteBeat(at=self.clock.time, steady=self.steady, life=site)
+                self.rows.beaten[site] = SiteBeat(
+                    at=self.clock.time + self.ahead.get(site, 0) * SECOND, steady=self.steady, life=site
+                )
             await self.hub.listen()
         heard = self.alerts.heard[before:]
         return [
@@ -145,6 +149,48 @@ async def test_what_one_site_alone_says_is_told_to_nobody_and_what_two_say_is() 
     # One that is left is not enough to hold it: the others prove it well.
     nation.say("kuching", JCM=WELL)
     assert await nation.live(1) == ["JCM: over"]
+
+
+@pytest.mark.parametrize("ahead", [180, -180])
+async def test_what_a_site_says_whose_clock_is_wrong_is_told_with_the_right_times(ahead: int) -> None:
+    def down(*troubled: str) -> SiteStanding:
+        return replace(DOWN, trouble=Trouble(matter=Matter.BOTH, since=began), troubled=frozenset(troubled))
+
+    nation = await running()
+    nation.ahead["johor"] = ahead
+    await nation.live(60)
+    true = nation.clock.time
+    began = true + ahead * SECOND
+    nation.say("johor", JCM=down())
+    await nation.live(1)
+    nation.say("utama", JCM=replace(DOWN, trouble=Trouble(matter=Matter.BOTH, since=true - SECOND)))
+    await nation.live(1)
+    told = nation.alerts.heard[-1]
+    assert isinstance(told, Trigger)
+    # A look each second: what a beat says may be a second old.
+    assert abs(told.began_at - true) <= 2 * SECOND
+
+    # Its clock is set right, and it says again since when, by what it was.
+    nation.ahead["johor"] = 0
+    await nation.live(30)
+    nation.say("johor", JCM=down("JCM/internal"))
+    await nation.live(90)
+    (site,) = [each for name, each in nation.consensus.says("JCM").items() if name == "johor"]
+    assert site is not None
+    assert site.trouble is not None
+    assert abs(site.trouble.since - true) <= 2 * SECOND
+
+
+async def test_nothing_that_a_site_says_is_told_to_have_begun_in_the_future_though_its_clock_is_not_known() -> None:
+    nation = Nation()
+    nation.ahead["johor"] = nation.ahead["kuching"] = 180
+    nation.say("utama", JCM=WELL)
+    for site in ("johor", "kuching"):
+        nation.say(site, JCM=replace(DOWN, trouble=Trouble(matter=Matter.BOTH, since=nation.clock.time + 180 * SECOND)))
+    assert await nation.live(60) == ["JCM: both"]
+    (told,) = nation.alerts.heard
+    assert isinstance(told, Trigger)
+    assert told.began_at <= told.at
 
 
 async def test_a_site_that_is_cut_off_has_no_vote_and_its_old_judgement_raises_nothing_when_it_is_back() -> None:
