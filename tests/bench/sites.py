@@ -163,7 +163,7 @@ async def listening(directory: Path, agencies: int) -> AsyncIterator[ListeningHu
     codes = ["".join(chr(ord("A") + number // 26**place % 26) for place in (2, 1, 0)) for number in range(agencies)]
     phones = {code: f"+6010{number:07}" for number, code in enumerate(codes, 50_000)}
     async with AsyncExitStack() as stack:
-        world = stack.enter_context(site_world(*_SITES))
+        world = stack.enter_context(site_world(*_SITES, in_memory=False))
         world.hub.order(f"ALTER SYSTEM SET wal_retrieve_retry_interval = '{_TRIES_AGAIN}'", "SELECT pg_reload_conf()")
         secret = directory / "password"
         secret.write_text(PASSWORD)

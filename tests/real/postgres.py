@@ -101,14 +101,13 @@ class Postgres:
 
     def __enter__(self) -> Self:
         # Short: the socket in it must stay below 108 characters.
-        self.directory = Path(tempfile.mkdtemp(prefix=f"ppg-{os.getpid()}-", dir=_memory() if self.in_memory else None))
+        self.directory = Path(tempfile.mkdtemp(prefix=f"ppg-{os.getpid()}-", dir=memory() if self.in_memory else None))
         self._claim = claim()
         self.port = self._claim.getsockname()[1]
         try:
             if os.geteuid() == 0:
                 shutil.chown(self.directory, _OWNER)
-            initdb = [str(self._programs / "initdb"), "--pgdata", str(self._data), "--username", _USER, "--no-sync"]
-            self._run(*initdb, "--auth", "trust", "--encoding", "UTF8", "--locale", "C.UTF-8")
+            self._lay_data()
             self._certify()
             rules = self._data / "pg_hba.conf"
             rules.write_text(f"{self._rules()}\n{rules.read_text()}")
@@ -134,6 +133,11 @@ class Postgres:
     @property
     def _programs(self) -> Path:
         return programs()
+
+    def _lay_data(self) -> None:
+        """Let its data be there, as before a first start."""
+        initdb = [str(self._programs / "initdb"), "--pgdata", str(self._data), "--username", _USER, "--no-sync"]
+        self._run(*initdb, "--auth", "trust", "--encoding", "UTF8", "--locale", "C.UTF-8")
 
     def _rules(self) -> str:
         """Return who is let in how, before what holds for all others."""
@@ -295,7 +299,7 @@ class Postgres:
         return done.returncode
 
 
-def _memory() -> Path | None:
+def memory() -> Path | None:
     """Return where files are in memory, if there is room, without what test processes that were killed have left there."""
     if not os.access(_MEMORY, os.W_OK):
         return None

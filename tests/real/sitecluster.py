@@ -1,25 +1,28 @@
 """Sites and a hub as real PostgreSQLs: each site behind a wire of its own that can be cut, let in by certificate only.
 
 They are set up by the files in deploy/site and deploy/hub, and have the certificates that the commands of docs/sites.md make.
-A site's server runs in a network namespace, at the far end of a pair of virtual Ethernet devices; the hub's runs where we do.
+A site's server runs in a network namespace, at the far end of a wire (`tests.real.wire`); the hub's runs where we do.
 Must be started by root.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import pwd
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from ipaddress import IPv4Address
 from itertools import count
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import psycopg
 import trustme
@@ -28,7 +31,8 @@ from psycopg import sql
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.schema.migrations import upgrade
 from tests.machine.documents import ROOT, commands
-from tests.real.postgres import Postgres, programs
+from tests.real.postgres import Postgres, memory, programs
+from tests.real.wire import SlowWire
 
 #: As whom the hub comes to a site, and by which password beside its certificate.
 CALLER, PASSWORD = "pantau_hub", "rahsia-hab"
@@ -53,14 +57,40 @@ _numbers = count(0)
 
 
 @dataclass(slots=True)
-class Cluster(Postgres):
-    """A PostgreSQL that can be a hub."""
-
-    _at: ClassVar[str] = "127.0.0.1"
+class _NewPostgres(Postgres):
+    """One that is new enough for sites."""
 
     @property
     def _programs(self) -> Path:
         return programs(_LEAST)
+
+
+@cache
+def _pattern() -> Path:
+    """Return the data of a server with an empty store: to make one takes ten times as long as to copy it."""
+    laid = Path(tempfile.mkdtemp(prefix=f"ppg-{os.getpid()}-", dir=memory()))
+    atexit.register(shutil.rmtree, laid, ignore_errors=True)
+    with _NewPostgres(in_memory=True) as made:
+        with psycopg.connect(made.address("postgres"), autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(OWNER)))
+            connection.execute(sql.SQL("CREATE DATABASE pantau OWNER {}").format(sql.Identifier(OWNER)))
+        server = PostgresServer(host="127.0.0.1", port=made.port, database="pantau", user=OWNER, tls=False)
+        upgrade(server.url(), arguments=server.arguments())
+        made.stop()
+        _copy(made.directory / "data", laid)
+    return laid / "data"
+
+
+def _copy(data: Path, into: Path) -> None:
+    subprocess.run(["cp", "--archive", "--reflink=auto", data, into], check=True)
+
+
+@dataclass(slots=True)
+class Cluster(_NewPostgres):
+    """A PostgreSQL that can be a hub."""
+
+    def _lay_data(self) -> None:
+        _copy(_pattern(), self.directory)
 
     def _configuration(self) -> str:
         # A class with slots is made anew: `super()` without arguments would mean the one before.
@@ -72,13 +102,8 @@ class Cluster(Postgres):
         return start, whose | {"extra_groups": ["ssl-cert"]}
 
     def make(self) -> PostgresServer:
-        """Make the database of a store, with its tables; its owner is no superuser."""
-        with psycopg.connect(self.address("postgres"), autocommit=True) as connection:
-            connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(OWNER)))
-            connection.execute(sql.SQL("CREATE DATABASE pantau OWNER {}").format(sql.Identifier(OWNER)))
-        server = PostgresServer(host=str(self.directory), port=self.port, database="pantau", user=OWNER, tls=False)
-        upgrade(server.url(), arguments=server.arguments())
-        return server
+        """Return where its store is, which is there with its tables; its owner is no superuser."""
+        return PostgresServer(host=str(self.directory), port=self.port, database="pantau", user=OWNER, tls=False)
 
     def address(self, database: str) -> str:
         """Return what libpq connects to: by the socket, which is there whatever becomes of the wire."""
@@ -104,15 +129,14 @@ class SiteCluster(Cluster):
     """A PostgreSQL behind a wire that can be cut."""
 
     number: int = field(default_factory=lambda: next(_numbers))
+    #: What its server is started with besides.
+    environment: Mapping[str, str] = field(default_factory=dict)
+    wire: SlowWire = field(init=False)
+    _ends: ExitStack = field(init=False, default_factory=ExitStack)
 
     @property
     def _namespace(self) -> str:
         return f"pantau-{os.getpid()}-{self.number}"
-
-    @property
-    def _wire(self) -> str:
-        # At most fifteen characters.
-        return f"pt{os.getpid()}n{self.number}"
 
     @property
     def host(self) -> str:
@@ -125,32 +149,33 @@ class SiteCluster(Cluster):
 
     def __enter__(self) -> Self:
         _sweep()
-        _ip("netns", "add", self._namespace)
-        try:
-            _ip("link", "add", self._wire, "type", "veth", "peer", "name", "wire", "netns", self._namespace)
-            _ip("address", "add", f"{self._our_end}/30", "dev", self._wire)
+        # At most fifteen characters.
+        device = f"pt{os.getpid()}n{self.number}"
+        with ExitStack() as ends:
+            _ip("netns", "add", self._namespace)
+            ends.callback(_ip, "netns", "delete", self._namespace)
+            wire = SlowWire(device=device, far_device="wire", namespace=self._namespace)
+            self.wire = ends.enter_context(wire)
             _ip("-n", self._namespace, "address", "add", f"{self.host}/30", "dev", "wire")
-            for device in ("lo", "wire"):
-                _ip("-n", self._namespace, "link", "set", device, "up")
-            self.mend()
+            for far in ("lo", "wire"):
+                _ip("-n", self._namespace, "link", "set", far, "up")
+            _ip("address", "add", f"{self._our_end}/30", "dev", device)
+            _ip("link", "set", device, "up")
             Postgres.__enter__(self)
-        except BaseException:
-            _ip("netns", "delete", self._namespace)
-            raise
+            ends.callback(Postgres.__exit__, self)
+            self._ends = ends.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        Postgres.__exit__(self)
-        # The wire goes with it.
-        _ip("netns", "delete", self._namespace)
+        self._ends.close()
 
     def cut(self) -> None:
         """Cut the wire: nothing comes through, and nobody is told."""
-        _ip("link", "set", self._wire, "down")
+        self.wire.cut()
 
     def mend(self) -> None:
         """Let it through again."""
-        _ip("link", "set", self._wire, "up")
+        self.wire.mend()
 
     def certificate(self, name: str = CALLER, *, by: trustme.CA | None = None, ago: timedelta | None = None) -> Path:
         """Return a file with another certificate for *name* and its key; *ago*: it has expired so long ago."""
@@ -179,7 +204,7 @@ class SiteCluster(Cluster):
         )
 
     def make(self) -> PostgresServer:
-        """Make the database of a store, and the role that the hub comes as."""
+        """Make the role that the hub comes as; return where its store is."""
         server = Cluster.make(self)
         self.order(f"CREATE ROLE {CALLER} LOGIN REPLICATION PASSWORD '{PASSWORD}' IN ROLE {OWNER}")
         return server
@@ -225,7 +250,8 @@ class SiteCluster(Cluster):
         # Only root may enter a namespace: the server becomes somebody else in there.
         who = pwd.getpwnam("postgres")
         whose = ["--reuid", str(who.pw_uid), "--regid", str(who.pw_gid), "--clear-groups"]
-        return ["ip", "netns", "exec", self._namespace, "setpriv", *whose, "--pdeathsig", "QUIT"], {}
+        besides = ["env", *(f"{name}={value}" for name, value in self.environment.items())]
+        return ["ip", "netns", "exec", self._namespace, "setpriv", *whose, "--pdeathsig", "QUIT", *besides], {}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -239,11 +265,20 @@ class SiteWorld:
 
 
 @contextmanager
-def site_world(*names: str) -> Iterator[SiteWorld]:
-    """Start a hub and a site of each of *names*, each with a store."""
+def site_world(
+    *names: str, in_memory: bool = True, environment: Mapping[str, Mapping[str, str]] | None = None
+) -> Iterator[SiteWorld]:
+    """Start a hub and a site of each of *names*, each with a store. *in_memory*: as for `Postgres`.
+
+    *environment*: what a site's server is started with besides.
+    """
+    given = environment or {}
     with ExitStack() as stack:
-        hub = stack.enter_context(Cluster())
-        sites = {name: stack.enter_context(SiteCluster()) for name in names}
+        hub = stack.enter_context(Cluster(in_memory=in_memory))
+        sites = {
+            name: stack.enter_context(SiteCluster(in_memory=in_memory, environment=given.get(name, {})))
+            for name in names
+        }
         store = hub.make()
         hub.order(f"GRANT pg_create_subscription TO {OWNER}")
         yield SiteWorld(hub=hub, store=store, sites=sites, stores={name: each.make() for name, each in sites.items()})
