@@ -416,8 +416,6 @@ class App:
         await self._restorer.look()
         # The first that is asked of the store: one that takes no writes is no store.
         await self._lifecycle.started(version=version("pantau"), user=f"uid {os.getuid()}")
-        # Before anybody asks for it: it is set aside with all else that stays, or the collector would hold the loop for it.
-        await history.latest()
         self._documents = Documents(database)
         self._reloader = Reloader(
             self._path,
@@ -446,7 +444,12 @@ class App:
             if database.is_shared and settings.probing.shared
             else None
         )
-        await self._reloader.begin(configuration, await self._sharing.begin() if self._sharing else WHOLE)
+        share = await self._sharing.begin() if self._sharing else WHOLE
+        agencies = configuration.registry.agencies
+        owned = share.of(agencies)
+        # Before anybody asks for it: it is set aside with all else that stays, or the collector would hold the loop for it.
+        await history.latest(owned if len(owned) < len(agencies) else None)
+        await self._reloader.begin(configuration, share)
 
     def _with_other_sites(
         self, settings: Settings, standings: SiteStandings

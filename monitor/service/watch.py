@@ -314,6 +314,8 @@ async def take_up(watch: Watch, change: ConfigurationChange, around: WatchSurrou
     if found.released:
         await prober.release(found.released)
         judge.release(found.released)
+        # What others find of them is looked up: it must not be taken for older than it is, nor kept for ever.
+        around.history.forget(route.name for route in found.released)
     _follow(watch.elsewhere, change, judged_here)
     # At once: of an account that the judge does not know any more it would be told that all is well.
     consensus.hand_over(handed_over)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, NoReturn, TypeGuard
 
-from sqlalchemy import Row, bindparam, exists, func, select, update
+from sqlalchemy import ColumnElement, Row, bindparam, exists, func, select, update
 
 from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.subject import Graded
@@ -229,13 +229,15 @@ class History:
         async with self._database.read() as connection:
             return {row.route: row.started_at for row in await connection.execute(query)}
 
-    async def latest(self) -> Mapping[str, ProbeResult]:
+    async def latest(self, agencies: AbstractSet[str] | None = None) -> Mapping[str, ProbeResult]:
         """Return the latest run of each route, by its name; those before the start are read from the store once.
 
+        *agencies*: only theirs, and of the routes that are our own; those of others are `look_up`ed when somebody wants them.
         Raise `StoreAway` when they could not be read yet; `known` has the others.
         """
         if not self._is_read:
-            for route, result in (await self._read_latest()).items():
+            among = None if agencies is None else run.c.agency.in_(["", *agencies])
+            for route, result in (await self._read_latest(among=among)).items():
                 self._latest.setdefault(route, result)
             self._is_read = True
         return self._latest
@@ -243,6 +245,11 @@ class History:
     def known(self) -> Mapping[str, ProbeResult]:
         """Return the latest run of each route as far as it is in memory."""
         return self._latest
+
+    def forget(self, routes: Iterable[str]) -> None:
+        """Let go of the latest runs of routes that have left, or whose runs end elsewhere from now on."""
+        for route in routes:
+            self._latest.pop(route, None)
 
     def rename(self, called: Callable[[str], str]) -> None:
         """Call routes otherwise in memory, whose records have been renamed."""
@@ -259,7 +266,9 @@ class History:
                 if known is None or known.started_at < result.started_at:
                     self._latest[route] = result
 
-    async def _read_latest(self, agency: str | None = None) -> Mapping[str, ProbeResult]:
+    async def _read_latest(
+        self, agency: str | None = None, among: ColumnElement[bool] | None = None
+    ) -> Mapping[str, ProbeResult]:
         # From one to the next by the index: there are thousands of runs of each.
         routes = distinct(run.c.agency, run.c.route)
         if agency is not None:
@@ -270,10 +279,13 @@ class History:
             .order_by(run.c.started_at.desc())
         )
         newest = select(of_route.limit(1).correlate(routes).scalar_subquery()).select_from(routes)
+        query = select(run).where(run.c.id.in_(newest))
+        if among is not None:
+            query = query.where(among)
         found: dict[str, ProbeResult] = {}
         slices = Slices()
         async with self._database.read() as connection:
-            rows = await connection.stream(select(run).where(run.c.id.in_(newest)))
+            rows = await connection.stream(query)
             async for some in rows.partitions(_READ_AT_ONCE):
                 for row in some:
                     found[row.route] = to_result(row)

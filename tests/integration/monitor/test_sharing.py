@@ -71,6 +71,8 @@ async def test_what_goes_to_another_process_is_probed_judged_told_and_counted_he
     route, *_ = reloader.watch.configuration.registry.routes_of("JCONTOH")
     reloader.watch.judge.restore({route.name: (Health.DOWN, T0)})
     await opened(reloader, "JCONTOH", ACCOUNT)
+    history = reloader._around.history
+    await history.ended(arrived(route, T0), "JCONTOH", {})
     reloader.watch.consensus.gain({"JCONTOH"}, {"JCONTOH": Matter.SENDING, ACCOUNT: Matter.OWN_FAULT})
 
     assert await reloader.take_share(beside()) == set()
@@ -79,6 +81,7 @@ async def test_what_goes_to_another_process_is_probed_judged_told_and_counted_he
     assert watch.owned == {"MPCONTOH"}
     assert {each.agency for each in watch.routes.values()} == {"MPCONTOH", ""}, "control routes are everybody's"
     assert set(watch.prober._routes) == set(watch.judge.routes) == set(watch.routes)
+    assert route.name not in history.known(), "its last run is another process's from now on"
     assert watch.consensus.told == {}, "what is open goes on elsewhere, and nothing here ends it"
     await watch.pipeline._find_standings(T0)
     assert not {"JCONTOH", ACCOUNT} & watch.pipeline._unkept, "nor is it written here that all is well there"

@@ -163,6 +163,24 @@ async def test_the_latest_run_of_each_route_is_found(history: History, database:
     assert {name: int(result.token_id, 16) for name, result in found.items()} == {"JCM/a": 4, "JCM/b": 5, "MDC/a": 3}
 
 
+async def test_who_probes_a_few_agencies_reads_of_these_only_and_of_the_routes_that_are_our_own(
+    history: History, database: Database
+) -> None:
+    for number, (agency, route) in enumerate((("JCM", "JCM/a"), ("MDC", "MDC/a"), ("", "control/a/b"))):
+        await history.ended(ended(number, route=route), agency, {})
+
+    assert set(await History(database).latest({"MDC"})) == {"MDC/a", "control/a/b"}
+
+
+async def test_the_last_run_of_a_route_that_has_left_is_let_go_of(history: History) -> None:
+    for number, route in enumerate(("JCM/a", "JCM/b")):
+        await history.ended(ended(number, route=route), "JCM", {})
+
+    history.forget(["JCM/a", "JCM/never-run"])
+
+    assert set(history.known()) == {"JCM/b"}
+
+
 @pytest.mark.blind
 async def test_the_latest_runs_are_read_from_the_store_once_and_are_known_from_memory_then(
     history: History, database: Database
