@@ -22,8 +22,8 @@ from monitor.metrics import Metrics
 from monitor.store.probing.standings import Mark, SiteStandings
 from monitor.store.sites.joining import APART
 
-#: What a site says for so long, and does not say any more when everything is read anew, it says no more.
-_READ_ANEW = timedelta(minutes=1)
+#: This often it is looked of what sites say nothing any more.
+_LOOK_AGAIN = timedelta(minutes=1)
 
 #: So long it takes beyond `fresh_for` after a start until each site that lives and is heard has its vote.
 _LEARNS = timedelta(seconds=15)
@@ -161,7 +161,8 @@ class Hub:
         self._began = clock.now()
         self._sites = {name: _Site(clock=SiteClock(fresh_for)) for name in sorted(sites)}
         self._mark: Mark | None = None
-        self._read_at: datetime | None = None
+        #: When it was last seen of what sites say anything.
+        self._seen_at: datetime | None = None
         #: By site, the agencies that it speaks of.
         self._speaks_of: dict[str, set[str]] = {}
 
@@ -173,6 +174,8 @@ class Hub:
         try:
             await self._read(consensus)
         except StoreAway:
+            # It may come back as it was before: then what has changed since says nothing, and all is read.
+            self._mark = None
             # When it is back nobody is told anything by who had a vote before.
             consensus.fresh(frozenset())
             raise
@@ -186,13 +189,17 @@ class Hub:
         # Before what they say: what was judged before a beat is there when the beat is.
         beats = await self._standings.beats()
         now, steady = self._clock.now(), self._steady()
-        is_anew = self._read_at is None or not timedelta(0) <= now - self._read_at < _READ_ANEW
-        said, self._mark = await self._standings.changed(None if is_anew else self._mark)
-        if is_anew:
-            self._read_at = now
-            self._forget_what_is_said_no_more(said, consensus)
+        is_due = self._seen_at is None or not timedelta(0) <= now - self._seen_at < _LOOK_AGAIN
+        # Their names alone: to read each minute what all sites say of thousands would hold up whoever says something now.
+        spoken_of = await self._standings.spoken_of() if is_due else {}
+        said, mark = await self._standings.changed(self._mark)
+        if is_due:
+            self._seen_at = now
+            self._forget_what_is_said_no_more(spoken_of, said, consensus)
         for name in self._sites:
             self._hear(name, said.get(name, {}), now, consensus)
+        # What could not be heard is read again.
+        self._mark = mark
         # A beat is heard with what is said before it, or not at all.
         for name, site in self._sites.items():
             if name in beats:
@@ -217,15 +224,20 @@ class Hub:
         await consensus.tell()
 
     def _forget_what_is_said_no_more(
-        self, said: Mapping[str, Mapping[str, SiteStanding]], consensus: Consensus
+        self,
+        spoken_of: Mapping[str, AbstractSet[str]],
+        said: Mapping[str, Mapping[str, SiteStanding]],
+        consensus: Consensus,
     ) -> None:
         for name, site in self._sites.items():
-            now_said = said.get(name, {})
-            for agency in self._speaks_of.pop(name, set()) - now_said.keys():
+            now_said = {*spoken_of.get(name, ()), *said.get(name, ())}
+            before = self._speaks_of.get(name, set())
+            for agency in before - now_said:
                 consensus.forget(name, agency)
-            for key in site.ailing.keys() - now_said.keys():
+            self._speaks_of[name] = before & now_said
+            for key in site.ailing.keys() - now_said:
                 del site.ailing[key]
-            for key in site.moments.keys() - now_said.keys():
+            for key in site.moments.keys() - now_said:
                 del site.moments[key]
 
     def _hear(self, name: str, said: Mapping[str, SiteStanding], now: datetime, consensus: Consensus) -> None:

@@ -137,6 +137,13 @@ async def test_what_makes_no_sense_says_nothing_and_hides_nothing_else(
     assert await read(standings) == {"johor": {"JCM": UNTROUBLED, "MDC": DOWN}}
 
 
+async def test_of_whom_sites_speak_is_known_without_what_they_say(database: Database) -> None:
+    for site, levels in (("johor", {"JCM": DOWN, "MDC": WELL}), ("kuching", {"JCM": WELL})):
+        await said(writers(database, site)[1], 1, **levels)
+
+    assert await SiteStandings(database, "johor").spoken_of() == {"johor": {"JCM", "MDC"}, "kuching": {"JCM"}}
+
+
 async def test_a_site_has_one_beat_the_latest(database: Database) -> None:
     johor, kuching = (SiteStandings(database, site) for site in ("johor", "kuching"))
     for after in (0, 1):

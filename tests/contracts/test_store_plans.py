@@ -196,6 +196,7 @@ async def ask_everything(database: Database, asked: set[str]) -> None:
     await standings.changed(mark)
     await standings.beats()
     await standings.subjects()
+    await standings.spoken_of()
     await standings.forget(["JCM"])
     teller = Noted(SiteTeller(database, "johor"), asked)
     await teller.has_hub()

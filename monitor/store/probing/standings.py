@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
 from datetime import timedelta
 from typing import Any, NewType
 
@@ -89,6 +90,17 @@ class SiteStandings:
         async with self._database.read() as connection:
             query = select(standing.c.subject).where(standing.c.site == self._site)
             return (await connection.execute(query)).scalars().all()
+
+    async def spoken_of(self) -> Mapping[str, AbstractSet[str]]:
+        """Return of which subjects each site says anything, by site."""
+        found: dict[str, set[str]] = {}
+        slices = Slices()
+        async with self._database.read() as connection:
+            rows = (await connection.execute(select(standing.c.site, standing.c.subject))).all()
+        for site, subject in rows:
+            found.setdefault(site, set()).add(subject)
+            await slices.pause()
+        return found
 
     async def forget(self, subjects: Collection[str]) -> None:
         """Say nothing of *subjects* any more, which have left the configuration."""

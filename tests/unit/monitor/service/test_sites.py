@@ -44,6 +44,8 @@ class Rows:
     news: dict[str, dict[str, SiteStanding]] = field(default_factory=dict)
     is_away: bool = False
     is_broken: bool = False
+    #: By which mark was asked what has changed; `None`: all was read.
+    marks: list[Mark | None] = field(default_factory=list)
 
     def say(self, site: str, **levels: SiteStanding) -> None:
         named = {key.replace("_", "/"): level for key, level in levels.items()}
@@ -55,9 +57,13 @@ class Rows:
             raise StoreAway("it does not answer in time")
         return dict(self.beaten)
 
+    async def spoken_of(self) -> Mapping[str, set[str]]:
+        return {site: {*levels} for site, levels in self.said.items()}
+
     async def changed(self, mark: Mark | None) -> tuple[Mapping[str, Mapping[str, SiteStanding]], Mark]:
         if self.is_broken:
             raise ValueError("year is out of range")
+        self.marks.append(mark)
         news, self.news = self.news, {}
         return (self.said if mark is None else news), Mark(1)
 
@@ -352,6 +358,22 @@ async def test_what_a_site_says_no_more_counts_no_more() -> None:
         del nation.rows.said[site]["JCM"]
     # Ours is well, and alone.
     assert await nation.live(61) == ["JCM: over"]
+
+
+async def test_all_that_sites_say_is_read_at_the_start_and_after_the_store_was_away_and_else_what_has_changed() -> None:
+    nation = await running()
+    await nation.live(120)
+    assert nation.rows.marks == [None, *[Mark(1)] * 179], "also where it is looked what is said no more"
+
+    nation.rows.is_away = True
+    with pytest.raises(StoreAway):
+        await nation.live(1)
+    nation.rows.is_away = False
+    nation.rows.said["johor"]["JCM"] = nation.rows.said["kuching"]["JCM"] = DOWN
+
+    assert await nation.live(1) == ["JCM: both"], (
+        "it came back otherwise than it was, and not by what has changed since"
+    )
 
 
 async def test_a_store_that_is_away_is_said_to_whoever_repeats_and_nobody_loses_a_vote_by_a_short_one() -> None:
