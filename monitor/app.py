@@ -458,7 +458,13 @@ class App:
         if not self._database.is_shared:
             return []
         does: list[Callable[[], Awaitable[object]]] = [
-            Beating(standings, self._clock, owes=lambda: self._around.history.owes).beat
+            Beating(
+                standings,
+                self._clock,
+                owes=lambda: self._around.history.owes,
+                # A row that ten write each second is written ten times, in its log, on the wire and at the hub.
+                is_ours=lambda: self._sharing is None or self._sharing.speaks_for_all,
+            ).beat
         ]
         if settings.hub is not None and settings.hub.sites:
             hub = Hub(

@@ -70,6 +70,11 @@ class Sharing:
         self._see(await self._processes.others())
         return self._share
 
+    @property
+    def speaks_for_all(self) -> bool:
+        """Whether this process does what one of those that are alive does for all of them."""
+        return self._name == min(self._share.alive)
+
     async def keep(self) -> None:
         """Beat, take over, and follow what others find out, until cancelled."""
         async with asyncio.TaskGroup() as tasks:

@@ -60,12 +60,17 @@ class Beating:
         clock: Clock,
         *,
         owes: Callable[[], bool],
+        is_ours: Callable[[], bool] = lambda: True,
         steady: Callable[[], timedelta] = _steady,
     ) -> None:
-        """*owes*: whether something judged is not written yet; then the site does not beat."""
+        """*owes*: whether something judged is not written yet; then the site does not beat.
+
+        *is_ours*: whether it is this process of the site that beats.
+        """
         self._standings = standings
         self._clock = clock
         self._owes = owes
+        self._is_ours = is_ours
         self._steady = steady
         self._life = token_hex(8)
         #: The wall clock when the steady one read zero, as it was at the last beat.
@@ -77,7 +82,7 @@ class Beating:
         if self._origin is not None and abs(now - steady - self._origin) > _APART:
             self._life = token_hex(8)
         self._origin = now - steady
-        if not self._owes():
+        if self._is_ours() and not self._owes():
             await self._standings.beat(SiteBeat(at=now, steady=steady, life=self._life))
 
 

@@ -421,6 +421,30 @@ async def test_a_site_beats_with_both_its_clocks_and_another_life_begins_when_th
     assert (beats.heard[-1].at, beats.heard[-1].steady) == (clocks.wall, clocks.steady)
 
 
+async def test_of_several_processes_of_a_site_one_beats_and_another_when_it_is_its_turn() -> None:
+    beats, clocks, turn = Beats(), Watches(), ["satu"]
+    both = [
+        Beating(
+            cast(SiteStandings, beats),
+            clocks,
+            owes=lambda: False,
+            is_ours=lambda name=name: turn == [name],  # type: ignore[misc]
+            steady=lambda: clocks.steady,
+        )
+        for name in ("satu", "dua")
+    ]
+    for name in ("satu", "satu", "dua"):
+        turn[0] = name
+        clocks.wall += SECOND
+        clocks.steady += SECOND
+        for each in both:
+            await each.beat()
+
+    lives = [each.life for each in beats.heard]
+    assert lives == [lives[0], lives[0], lives[2]]
+    assert lives[0] != lives[2]
+
+
 async def test_a_site_does_not_beat_while_something_judged_is_not_written() -> None:
     beats, clocks, owes = Beats(), Watches(), [True]
     beating = Beating(cast(SiteStandings, beats), clocks, owes=lambda: owes[0], steady=lambda: clocks.steady)
