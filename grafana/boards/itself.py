@@ -97,10 +97,11 @@ ITSELF: Final = Board(
                 ),
                 lines(
                     "Taken over · Diambil alih",
-                    "Agencies that a process took over from another, and those that it has yet to take over: more than none for "
-                    "longer than seconds means that the store keeps it waiting.",
+                    "Agencies that a process took over from another, those that it has yet to take over (more than none for "
+                    "longer than seconds: the store keeps it waiting), and those of which it has no documents and others have.",
                     ("sum by (instance) (increase(pantau_takeovers_total[5m]))", "{{instance}} taken · diambil"),
                     ("max by (instance) (pantau_agencies_unowned)", "{{instance}} waiting · menunggu"),
+                    ("max by (instance) (pantau_agencies_lacking)", "{{instance}} lacking · tiada"),
                     size=(12, 6),
                 ),
             ),

@@ -151,6 +151,8 @@ class Definitions:
         self.owned = self._gauge("agencies_owned", "Agencies that this process probes.")
         meaning = "Agencies that are this process's to probe, and that it has not taken over yet."
         self.unowned = self._gauge("agencies_unowned", meaning)
+        meaning = "Agencies of which another process on the store has documents, and this one has none."
+        self.lacking = self._gauge("agencies_lacking", meaning)
         meaning = "Agencies that this process has taken over from another since it began."
         self.takeovers = self._counter("takeovers", meaning)
 

@@ -191,6 +191,10 @@ class Metrics:
         self._all.owned.set(owned)
         self._all.unowned.set(unowned)
 
+    def agencies_lacking(self, count: int) -> None:
+        """Show of how many agencies others on the store have documents that this process has not."""
+        self._all.lacking.set(count)
+
     def agencies_taken_over(self, count: int) -> None:
         """Count agencies that another process has probed until now."""
         self._all.takeovers.inc(count)

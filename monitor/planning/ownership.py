@@ -1,15 +1,18 @@
 """Decide which of the processes on one store are alive, and which agency is whose among them. Pure.
 
 An agency goes to one process whole, by rendezvous hashing: of all that are alive the one whose name weighs most with the
-agency's code. Nobody is asked, all come to the same, and of whoever joins or dies only its own share moves.
+agency's code. Nobody is asked, all come to the same, and of whoever joins or dies only its own share moves. While files are
+rolled out some processes have a document of an agency and others do not: it goes to one that has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import blake2b
+from types import MappingProxyType
 
 #: A process beats so often in the time within which it is to be replaced.
 _BEATS = 10
@@ -89,8 +92,13 @@ class Membership:
         return now - max(other.beat_at, steady_since) > self.policy.dead_after
 
 
-def owners(agencies: Iterable[str], alive: Collection[str]) -> Mapping[str, str]:
-    """Return whose each agency is, by its code: of those that are *alive*, which is one at least."""
+def owners(
+    agencies: Iterable[str], alive: Collection[str], known: Mapping[str, AbstractSet[str]] = MappingProxyType({})
+) -> Mapping[str, str]:
+    """Return whose each agency is, by its code: of those that are *alive*, which is one at least, and know it.
+
+    *known*: of which agencies a process has documents, by its name; one that is not there has those of all.
+    """
     if len(alive) == 1:
         return dict.fromkeys(agencies, *alive)
     # With its length before it no name with a code is another name with another code.
@@ -98,8 +106,11 @@ def owners(agencies: Iterable[str], alive: Collection[str]) -> Mapping[str, str]
     found: dict[str, str] = {}
     for agency in agencies:
         code = agency.encode()
+        able = keys
+        if known:
+            able = [(name, key) for name, key in keys if name not in known or agency in known[name]] or keys
         # Of two that weigh the same the name decides: all come to the same.
-        found[agency] = max((blake2b(key + code, digest_size=_WEIGHT).digest(), name) for name, key in keys)[1]
+        found[agency] = max((blake2b(key + code, digest_size=_WEIGHT).digest(), name) for name, key in able)[1]
     return found
 
 
@@ -110,14 +121,16 @@ class Share:
     #: Its name, and those of all that are alive, it among them.
     name: str = ""
     alive: frozenset[str] = frozenset({""})
+    #: Of which agencies the others have documents, as far as they have said so. It is asked about those that it has itself.
+    known: Mapping[str, AbstractSet[str]] = field(default_factory=dict, hash=False)
 
     def of(self, agencies: Iterable[str]) -> frozenset[str]:
         """Return those of *agencies* that are its own."""
-        return frozenset(code for code, whose in owners(agencies, self.alive).items() if whose == self.name)
+        return frozenset(code for code, whose in owners(agencies, self.alive, self.known).items() if whose == self.name)
 
     def owner(self, agency: str) -> str:
         """Return whose an agency is, by its code."""
-        return owners([agency], self.alive)[agency]
+        return owners([agency], self.alive, self.known)[agency]
 
 
 #: Of a process that shares with nobody.

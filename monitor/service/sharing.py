@@ -7,7 +7,7 @@ The store is asked each second who is alive, and for nothing else: whose an agen
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 
 import structlog
@@ -57,6 +57,11 @@ class Sharing:
         self._policy = policy
         self._membership = Membership(name=name, policy=policy)
         self._share = Share(name=name, alive=frozenset({name}))
+        #: Of which agencies others have documents, by what their rows say of it.
+        self._known: dict[str, frozenset[str]] = {}
+        #: Those of which this process has said that it has documents, and those that others have and it has not.
+        self._said: Collection[str] | None = None
+        self._lacking: frozenset[str] = frozenset()
         #: Others are alive than those whose share this process has.
         self._changed = asyncio.Event()
         #: Somebody is gone, perhaps before the start, who may have left something behind.
@@ -67,7 +72,9 @@ class Sharing:
 
     async def begin(self) -> Share:
         """Return the share to begin with: among those that are there, and this process. Raise `StoreAway`."""
-        self._see(await self._processes.others())
+        others = await self._processes.others()
+        await self._learn(others)
+        self._see(others)
         return self._share
 
     @property
@@ -91,28 +98,64 @@ class Sharing:
         try:
             # Whoever is not heard for so long is dead: there is no use in waiting any longer.
             async with asyncio.timeout(self._policy.dead_after.total_seconds()):
+                await self._say_what_is_known()
                 others = await self._processes.lives(self._clock.now())
+                await self._learn(others)
         except TimeoutError:
             self._membership.missed()
             raise StoreAway("it took no sign of life in time") from None
         except StoreAway:
             self._membership.missed()
             raise
-        before, now = self._share.alive, self._clock.now()
+        before, now = self._share, self._clock.now()
         if self._lived_at is not None and now - self._lived_at >= self._policy.dead_after:
             # The others may have taken it for dead.
             self._reloader.watch.pipeline.say_again()
         self._lived_at = now
         self._see(others)
-        if before - self._share.alive:
+        gone, come = before.alive - self._share.alive, self._share.alive - before.alive
+        if gone:
             self._left.set()
-        if (alive := self._share.alive) != before:
-            log.info("others share the agencies now", gone=sorted(before - alive), come=sorted(alive - before))
+        if gone or come:
+            log.info("others share the agencies now", gone=sorted(gone), come=sorted(come))
+        if self._share != before:
             self._changed.set()
+        self._show_what_is_lacking()
+
+    async def _say_what_is_known(self) -> None:
+        agencies = self._reloader.watch.configuration.registry.agencies
+        if agencies is not self._said and await self._processes.knows(agencies):
+            self._said = agencies
+
+    async def _learn(self, others: Iterable[Process]) -> None:
+        """Read of which agencies others have documents, of those of whom that is another than before."""
+        digests = {other.name: other.agencies_digest for other in others if other.agencies_digest is not None}
+        new = [name for name, digest in digests.items() if digest not in self._known]
+        if new:
+            self._known |= await self._processes.known(new)
+        self._known = {digest: self._known[digest] for digest in digests.values() if digest in self._known}
+
+    def _show_what_is_lacking(self) -> None:
+        """Show of how many agencies others have documents and this process has none, and log which where that changes."""
+        here = self._reloader.watch.configuration.registry.agencies.keys()
+        lacking = frozenset[str]().union(*self._share.known.values()) - here
+        self._metrics.agencies_lacking(len(lacking))
+        if lacking - self._lacking:
+            log.warning(
+                "others have documents of agencies that this process has not, and watch them without it",
+                agencies=len(lacking),
+                some=sorted(lacking)[:10],
+            )
+        self._lacking = lacking
 
     def _see(self, others: Sequence[Process]) -> None:
         alive = self._membership.beat(_members(others), self._clock.now())
-        self._share = Share(name=self._name, alive=alive)
+        known = {
+            other.name: self._known[other.agencies_digest]
+            for other in others
+            if other.name in alive and other.agencies_digest in self._known
+        }
+        self._share = Share(name=self._name, alive=alive, known=known)
         self._signer.inherit(other.name for other in others if other.name not in alive)
 
     async def _take_share(self) -> None:

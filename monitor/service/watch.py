@@ -268,7 +268,11 @@ async def prepare(
     past = await _past(gained, configuration.settings, around, among)
     last_runs: Mapping[str, datetime] = {}
     known_before = watch.configuration.registry.agencies.keys()
-    if taken_over := {route.agency for route in gained} & known_before - watch.owned:
+    taken_over = {route.agency for route in gained} & configuration.registry.agencies.keys() - watch.owned
+    if len(share.alive) == 1:
+        # Of those that are new here others may have had documents before.
+        taken_over &= known_before
+    if taken_over:
         await around.history.look_up(taken_over)
         last_runs = _last_runs(gained, around.history)
     return replace(change, past=past, last_runs=last_runs)

@@ -188,6 +188,8 @@ async def ask_everything(database: Database, asked: set[str]) -> None:
     await processes.lives(T0)
     await processes.others()
     await processes.goes_by(3)
+    await processes.knows(["JCM"])
+    await processes.known(["utama"])
     await processes.last_beat()
     await processes.stop(T0)
     standings = Noted(SiteStandings(database, "utama"), asked)

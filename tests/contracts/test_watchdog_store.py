@@ -119,6 +119,14 @@ async def test_processes_on_one_postgresql_see_each_other_and_who_has_ended(post
         await first.beat(T0, T0)
         assert [each.documents for each in await second.beat(T0, T0 + MINUTE)] == [5_000_000_000]
         assert not await Processes(one, "c").goes_by(1)
+        # So is of which agencies it has documents: what they are is read when it is another than before.
+        assert await first.knows({"MDC": 1, "JCM": 2})
+        assert not await Processes(one, "c").knows(["JCM"])
+        (seen,) = await second.beat(T0, T0 + MINUTE)
+        assert seen.agencies_digest is not None
+        assert await second.known(["a", "b"]) == {seen.agencies_digest: {"JCM", "MDC"}}
+        await first.knows(["MDC", "JCM"])
+        assert await second.others() == [seen], "the same in another order"
         await second.stop(T0 + 2 * MINUTE)
         (gone,) = await first.beat(T0, T0 + 3 * MINUTE)
         assert (gone.name, gone.beat_at, gone.stopped_at) == ("b", T0 + MINUTE, T0 + 2 * MINUTE)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,6 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from monitor.store.backend.database import Database
 from monitor.store.schema.rows import from_row
 from monitor.store.schema.tables import process
+
+#: What is read each second: not which agencies there are.
+_SEEN = tuple(column for column in process.c if column.name != "agencies")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +30,8 @@ class Process:
     stopped_at: datetime | None = None
     #: By which versions of the agencies' documents it goes: greater with each that was written before it took them up.
     documents: int | None = None
+    #: Of the agencies of which it has documents; `None`: it has not said so, as one that has just begun, or is older.
+    agencies_digest: str | None = None
 
 
 class Processes:
@@ -65,7 +72,7 @@ class Processes:
             return await self._others(connection)
 
     async def _others(self, connection: AsyncConnection) -> Sequence[Process]:
-        rows = await connection.execute(select(process).where(process.c.name != self._name).order_by(process.c.name))
+        rows = await connection.execute(select(*_SEEN).where(process.c.name != self._name).order_by(process.c.name))
         return [from_row(Process, row) for row in rows]
 
     async def goes_by(self, documents: int | None) -> bool:
@@ -74,6 +81,23 @@ class Processes:
         async with self._database.write() as connection:
             written = await connection.execute(update(process).where(process.c.name == self._name).values(**values))
         return bool(written.rowcount)
+
+    async def knows(self, agencies: Collection[str]) -> bool:
+        """Write of which agencies this process has documents; return whether it has beaten before."""
+        written = json.dumps(sorted(agencies))
+        values = {"agencies": written, "agencies_digest": sha256(written.encode()).hexdigest()}
+        async with self._database.write() as connection:
+            known = await connection.execute(update(process).where(process.c.name == self._name).values(**values))
+        return bool(known.rowcount)
+
+    async def known(self, names: Collection[str]) -> Mapping[str, frozenset[str]]:
+        """Return of which agencies the processes with these *names* have documents, by `Process.agencies_digest`."""
+        query = select(process.c.agencies_digest, process.c.agencies).where(
+            process.c.name.in_(names), process.c.agencies.is_not(None)
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        return {row.agencies_digest: frozenset(json.loads(row.agencies)) for row in rows}
 
     async def last_beat(self) -> datetime | None:
         """Return when a process of this name last wrote that it runs; `None`: there was none."""

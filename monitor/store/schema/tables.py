@@ -651,6 +651,9 @@ process = Table(
     Column("stopped_at", Moment),
     #: By which versions of the agencies' documents it goes (`Documents.level`); NULL: by files, or that is not known.
     Column("documents", BigInteger),
+    #: The agencies of which it has documents, as JSON, and by what others see that they are others; NULL: it has not said so.
+    Column("agencies", Text),
+    Column("agencies_digest", String(64)),
 )
 
 #: A drill: one pass over contacts and gateways.

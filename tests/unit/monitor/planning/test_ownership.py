@@ -130,6 +130,26 @@ def test_only_the_share_of_who_joins_or_dies_moves(agencies: set[str], alive: se
     assert {code for code in agencies if before[code] != after[code]} == owned(agencies, alive | {"baharu"}, "baharu")
 
 
+@given(alive=NAMES, data=st.data())
+def test_an_agency_goes_to_one_process_that_has_its_document_though_each_knows_of_the_others_only(
+    alive: set[str], data: st.DataObject
+) -> None:
+    documents = {name: data.draw(AGENCIES) for name in alive}
+
+    shares = [
+        Share(name=name, alive=frozenset(alive), known={n: d for n, d in documents.items() if n != name}).of(has)
+        for name, has in documents.items()
+    ]
+
+    assert Counter(code for share in shares for code in share) == dict.fromkeys(set().union(*documents.values()), 1)
+
+
+def test_who_has_not_said_of_which_agencies_it_has_documents_has_those_of_all() -> None:
+    share = Share(name="satu", alive=frozenset({"satu", "dua", "tiga"}), known={"dua": frozenset(CODES)})
+
+    assert {code: share.owner(code) for code in CODES[:50]} == owners(CODES[:50], share.alive)
+
+
 def test_a_process_alone_owns_all() -> None:
     assert owned(CODES, {"satu"}, "satu") == set(CODES)
     assert WHOLE.of(CODES) == set(CODES)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import SimpleNamespace
 from typing import Any, cast
@@ -62,6 +62,13 @@ class Place:
 
     async def others(self) -> Sequence[Process]:
         return [*self.rows.values()]
+
+    async def knows(self, agencies: Collection[str]) -> bool:
+        assert list(agencies) == CODES
+        return True
+
+    async def known(self, names: Collection[str]) -> Mapping[str, frozenset[str]]:
+        raise AssertionError(f"{names} have said nothing of it")
 
     async def lives(self, now: datetime) -> Sequence[Process]:
         assert now == self.now
@@ -245,3 +252,106 @@ async def test_whoever_is_gone_may_have_left_something_behind() -> None:
     place.beats(left=True)
     await place.second()
     assert place.sharing._left.is_set()
+
+
+class Rollout:
+    """Three processes on one store, each with files of its own."""
+
+    def __init__(self, *agencies: str) -> None:
+        self.now = T0
+        self.rows: dict[str, Process] = {}
+        self.said: dict[str, frozenset[str]] = {}
+        self.asked: list[str] = []
+        self.members = {name: Member(self, name, agencies) for name in ("satu", "dua", "tiga")}
+
+    async def live(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.now += SECOND
+            for each in self.members.values():
+                await each.second()
+
+    def who_probes(self) -> dict[str, list[str]]:
+        every = sorted({code for each in self.members.values() for code in each.registry.agencies})
+        return {code: [name for name, each in self.members.items() if code in each.watch.owned] for code in every}
+
+
+class Member:
+    """One of them: its reloader, and its rows' writer."""
+
+    def __init__(self, rollout: Rollout, name: str, agencies: Sequence[str]) -> None:
+        self.rollout, self.name, self.share = rollout, name, Share(name=name, alive=frozenset({name}))
+        self.metrics = Metrics(version="1", now=lambda: rollout.now)
+        self.watch = SimpleNamespace(owned=frozenset(agencies))
+        self.lays_out(*agencies)
+        self.sharing = Sharing(
+            name=name,
+            processes=cast(Any, self),
+            history=cast(Any, None),
+            reloader=cast(Any, self),
+            around=cast(Any, SimpleNamespace(metrics=self.metrics, signer=TokenSigner(KEY, name), store=None)),
+            clock=cast(Any, SimpleNamespace(now=lambda: rollout.now)),
+            policy=TakeoverPolicy(),
+        )
+
+    def lays_out(self, *agencies: str) -> None:
+        """Reload with these files."""
+        self.registry = SimpleNamespace(agencies=dict.fromkeys(agencies))
+        self.watch.configuration = SimpleNamespace(registry=self.registry)
+        self.watch.owned = self.share.of(agencies)
+
+    async def second(self) -> None:
+        await self.sharing._beat()
+        if self.sharing._changed.is_set():
+            await self.sharing._take_share()
+
+    async def take_share(self, share: Share) -> frozenset[str]:
+        self.share = share
+        before, self.watch.owned = self.watch.owned, share.of(self.registry.agencies)
+        return frozenset(self.watch.owned - before)
+
+    async def lives(self, now: datetime) -> Sequence[Process]:
+        row = self.rollout.rows.get(self.name) or Process(name=self.name, started_at=now, beat_at=now)
+        self.rollout.rows[self.name] = replace(row, beat_at=now)
+        return [each for name, each in self.rollout.rows.items() if name != self.name]
+
+    async def knows(self, agencies: Collection[str]) -> bool:
+        if self.name not in self.rollout.rows:
+            return False
+        digest = ",".join(agencies)
+        self.rollout.said[digest] = frozenset(agencies)
+        self.rollout.rows[self.name] = replace(self.rollout.rows[self.name], agencies_digest=digest)
+        return True
+
+    async def known(self, names: Collection[str]) -> Mapping[str, frozenset[str]]:
+        self.rollout.asked += names
+        found = [self.rollout.rows[name].agencies_digest for name in names]
+        return {digest: self.rollout.said[digest] for digest in found if digest is not None}
+
+
+async def test_while_files_are_rolled_out_each_agency_is_probed_by_one_process_that_has_its_file() -> None:
+    rollout = Rollout(*CODES[:20])
+    await rollout.live(3)
+    assert {len(whose) for whose in rollout.who_probes().values()} == {1}
+    # One agency is new, and one has gone.
+    for number, member in enumerate(rollout.members.values(), 1):
+        member.lays_out(*CODES[1:21])
+        await rollout.live(2)
+        whose = rollout.who_probes()
+        assert {len(each) for each in whose.values()} == {1}, f"two seconds after {number} of three have reloaded"
+        assert whose[CODES[20]][0] in list(rollout.members)[:number]
+        lacking = [Scrape(each.metrics).value("agencies_lacking") for each in rollout.members.values()]
+        assert lacking == [1 if number < 3 else 0] * 3
+    rollout.asked.clear()
+    await rollout.live(5)
+    assert rollout.asked == [], "what has not changed is read once"
+
+
+async def test_who_lacks_documents_says_so_once() -> None:
+    rollout = Rollout(*CODES[:3])
+    await rollout.live(2)
+    with capture_logs() as logged:
+        rollout.members["satu"].lays_out(*CODES[:4])
+        await rollout.live(5)
+    assert [(line["agencies"], line["some"]) for line in logged if "documents" in line["event"]] == [
+        (1, [CODES[3]])
+    ] * 2
