@@ -147,6 +147,9 @@ class Consensus:
         """Tell of *agencies* from now on, too, of which there are briefs; *open_incidents*: what was told of them."""
         self._agencies |= agencies
         self._unsettled |= agencies
+        for agency in agencies:
+            # What another process of ours has said of it: this one judges from now on.
+            self._said.get(agency, {}).pop(self._site, None)
         for key, matter in open_incidents.items():
             if agency_of(key) in agencies:
                 self._note_told(key, matter)
@@ -165,7 +168,9 @@ class Consensus:
         self._leave(agencies)
         for key in [key for key in self._told.keys() | self._said.keys() if agency_of(key) in agencies]:
             self._note_told(key, None)
-            self._said.get(key, {}).pop(self._site, None)
+            # What was said of an agency stands, until the other has it said otherwise.
+            if key.startswith(OURS):
+                self._said.get(key, {}).pop(self._site, None)
             self._unsettled.discard(key)
 
     def inherit(self, open_incidents: Mapping[str, Matter]) -> AbstractSet[str]:
@@ -219,12 +224,9 @@ class Consensus:
             self._unsettled.add(key)
 
     def says(self, agency: str) -> Mapping[str, SiteStanding | None]:
-        """Return what each site says of an agency, by its name; `None`: it has no vote. Empty where no two say anything.
-
-        Of an agency that another process of ours tells of it is empty, too: what this site says of it is not known here.
-        """
+        """Return what each site says of an agency, by its name; `None`: it has no vote. Empty where no two say anything."""
         said = self._said.get(agency, {})
-        if len(said) < 2 or agency not in self._agencies:
+        if len(said) < 2:
             return {}
         return {
             site: each if self._fresh is None or site in self._fresh else None for site, each in sorted(said.items())

@@ -412,9 +412,10 @@ class Noticeboard:
         troubled = Health.DOWN in health.values() or Health.DEGRADED in health.values()
         since = incident.began_at if incident else judge.troubled_since(code) if troubled else None
         unseen, sites = judge.unseen(code), view_sites(watch.consensus.says(code))
+        probed_by = "" if code in watch.owned else watch.share.owner(code)
         # Equal objects are compared at a glance, and nearly all are the same as the last time.
         orders = (maintenance, silence, incident, ended)
-        made_of = (agency.name, agency.domains[0], health, shown, inspections, orders, since, unseen, sites)
+        made_of = (agency.name, agency.domains[0], health, shown, inspections, orders, since, unseen, sites, probed_by)
         known = self._made.get(code)
         if known is not None and known[0] == made_of:
             return known[1]
@@ -434,6 +435,7 @@ class Noticeboard:
             since=since,
             unseen=unseen,
             sites=sites,
+            probed_by=probed_by,
         )
         self._made[code] = made_of, view
         return view

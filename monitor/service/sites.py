@@ -203,6 +203,10 @@ class Hub:
             self._forget_what_is_said_no_more(spoken_of, said, consensus)
         for name in self._sites:
             self._hear(name, said.get(name, {}), now, consensus)
+        # Of agencies that another process here tells of: whoever looks is to see the same in all of them.
+        for key, standing in said.get(self._site, {}).items():
+            if not key.startswith(OURS) and key not in consensus.agencies:
+                consensus.hear(self._site, key, standing)
         # What could not be heard is read again.
         self._mark = mark
         # A beat is heard with what is said before it, or not at all.

@@ -95,6 +95,8 @@ class AgencyView:
     unseen: Sequence[Direction] = ()
     #: What each site says of it, at a hub that hears several; empty elsewhere.
     sites: Sequence[SiteReport] = ()
+    #: The process that probes it, where that is another than the one that answers: what the checks found is in its memory.
+    probed_by: str = ""
     #: All of that in one word, by which agencies are counted, sorted and asked for. It is found; what is given is not heeded.
     state: AgencyStanding = AgencyStanding.UNPROVEN
     #: Over 30 and 90 days; empty where it is not asked for.

@@ -183,7 +183,7 @@ async def _country(server: Light, directory: Path) -> AsyncIterator[_Country]:
         owned={*codes},
         elsewhere=SimpleNamespace(routes={}),
         inspector=SimpleNamespace(latest=lambda code: inspections.get(code, {})),
-        consensus=SimpleNamespace(ended_by_hand={}),
+        consensus=SimpleNamespace(ended_by_hand={}, says=lambda _: {}),
     )
     async with Database.open(directory) as database:
         store, history = SqlStore(database), History(database)

@@ -66,6 +66,7 @@ class Service:
             judge=self.judge,
             judge_of=lambda agency: self.others if agency in self.elsewhere else self.judge,
             owned={*CODES},
+            share=SimpleNamespace(owner=lambda _: "prob-2"),
             elsewhere=self.others,
             inspector=SimpleNamespace(latest=lambda _: {}),
             consensus=SimpleNamespace(ended_by_hand={}, says=lambda _: self.sites_say),
@@ -307,3 +308,9 @@ async def test_an_agency_says_what_each_site_says_of_it_where_there_are_several(
     service.sites_say = {"johor": SiteStanding(well_since=T0), "kuching": None}
     (johor, kuching) = (await service.board.agency(code)).sites
     assert (johor.site, johor.says, kuching.site, kuching.says) == ("johor", "well", "kuching", "stale")
+
+
+async def test_an_agency_says_which_process_probes_it_where_it_is_another_one(service: Service) -> None:
+    one, another = CODES[:2]
+    service.watch.owned = {*CODES} - {another}
+    assert [(await service.board.agency(code)).probed_by for code in (one, another)] == ["", "prob-2"]

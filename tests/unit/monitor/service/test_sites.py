@@ -298,11 +298,24 @@ async def test_what_each_site_says_of_an_agency_can_be_asked_for_where_there_are
     nation.say("johor", JCM=DOWN)
     await nation.live(31, "kuching")
     assert dict(nation.consensus.says("JCM")) == {"johor": DOWN, "kuching": None, "utama": WELL}
-    # What one alone says is how it stands; and of what another process tells of, ours is not known.
+    # What one alone says is how it stands.
     for site in ("johor", "kuching"):
         nation.consensus.forget(site, "JCM")
+    assert dict(nation.consensus.says("JCM")) == {}
+
+
+async def test_each_process_of_the_hub_shows_what_all_sites_say_also_of_what_another_one_tells_of() -> None:
+    nation = await running()
     nation.consensus.hand_over({"JKT"})
-    assert [dict(nation.consensus.says(agency)) for agency in ("JCM", "JKT")] == [{}, {}]
+    assert nation.consensus.says("JKT")["utama"] == WELL, "the other one has not spoken of it yet"
+    nation.rows.say("utama", JKT=DOWN, JCM=DOWN)
+    await nation.live(1)
+    assert dict(nation.consensus.says("JKT")) == {"johor": WELL, "kuching": WELL, "utama": DOWN}
+    assert nation.consensus.says("JCM")["utama"] == WELL, "of what it tells of itself it knows better"
+    # It comes to this one, which has not spoken of it yet.
+    nation.say("johor", JKT=DOWN)
+    nation.consensus.gain({"JKT"}, {})
+    assert await nation.live(2) == []
 
 
 async def test_a_fault_of_ours_names_the_site_that_is_meant_and_no_site_that_is_none() -> None:

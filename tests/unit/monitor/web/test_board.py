@@ -227,6 +227,16 @@ async def test_the_page_of_an_agency_says_which_site_says_what_and_nothing_where
     assert [each["says"] for each in told] == ["wrong", "well", "stale"]
 
 
+@pytest.mark.parametrize(("tongue", "said"), [("ms", "diuji oleh proses prob-2:"), ("en", "probed by process prob-2:")])
+async def test_the_page_of_an_agency_says_who_probes_it_where_that_is_another_process(tongue: str, said: str) -> None:
+    shown = Country(views=[replace(view("JCM"), probed_by="prob-2"), view("JKT")], codes=("JCM", "JKT"))
+    async with client(portal(shown, HOSTS)) as web:
+        web.headers["Cookie"] = f"bahasa={tongue}"
+        there, here = [(await web.get(f"/agencies/{code}")).text for code in ("JCM", "JKT")]
+    assert said in there
+    assert said not in here
+
+
 class NothingRead(Service):
     """Has not been able to read its store since it was started."""
 
