@@ -26,6 +26,7 @@ from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
 from monitor.bridge.briefs import agency_of
 from monitor.judging.attribution import Blame
+from monitor.judging.flapping import Flapping, FlappingPolicy
 from monitor.judging.joint.quorum import agreed, disagree
 from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.judge import AT_A_TIME
@@ -85,6 +86,7 @@ class Consensus:
         open_incidents: Mapping[str, Matter],
         open_keys: Callable[[], Awaitable[Collection[str]]] | None = None,
         quorum: int = 1,
+        flapping: FlappingPolicy | None = None,
     ) -> None:
         """*open_incidents*: what each open incident was told of, by dedup key; *quorum*: as for `judging.joint.quorum.agreed`.
 
@@ -126,6 +128,11 @@ class Consensus:
         self._unsettled: set[str] = set()
         #: Of which agencies several sites that have a vote say something, and whether they disagree.
         self._disputed: dict[str, bool] = {}
+        #: When what several sites say of an agency goes down and up too often to be believed: each may have seen too little of it.
+        self._flapping_policy = flapping or FlappingPolicy()
+        self._flapping: dict[str, Flapping] = {}
+        #: By agency: until when it is not believed that it is over.
+        self._unbelieved: dict[str, datetime] = {}
 
     # -- of whom is told -----------------------------------------------------------------------------------------
 
@@ -142,6 +149,18 @@ class Consensus:
     def brief(self, briefs: Briefs) -> None:
         """Tell by *briefs* from now on. An incident that is open goes on by its own."""
         self._briefs = briefs
+
+    def believe(self, flapping: FlappingPolicy) -> None:
+        """Believe by *flapping* from now on; when something fell is not forgotten."""
+        self._flapping_policy = flapping
+        for each in self._flapping.values():
+            each.policy = flapping
+
+    def restore_falls(self, falls: Mapping[str, Sequence[datetime]], unsteady: AbstractSet[str]) -> None:
+        """Take up when agencies fell lately, by their incidents, and whose incident is held open; after `gain`."""
+        for agency in falls.keys() & self._agencies - self._flapping.keys():
+            flapping = self._flapping[agency] = Flapping(self._flapping_policy)
+            flapping.restore(falls[agency], is_down=agency in self._told, is_unsteady=agency in unsteady)
 
     def gain(self, agencies: AbstractSet[str], open_incidents: Mapping[str, Matter]) -> None:
         """Tell of *agencies* from now on, too, of which there are briefs; *open_incidents*: what was told of them."""
@@ -192,6 +211,8 @@ class Consensus:
         for agency in agencies:
             self._told.pop(agency, None)
             self._less.pop(agency, None)
+            self._flapping.pop(agency, None)
+            self._unbelieved.pop(agency, None)
             self.ended_by_hand.pop(agency, None)
             self._show_dispute(agency, is_so=None)
 
@@ -275,7 +296,7 @@ class Consensus:
         async with self._telling:
             try:
                 await self._look_up(now)
-                self._unsettled |= set(self._ripe(now))
+                self._unsettled |= {*self._ripe(now), *self._quiet(now)}
                 # Agencies first.
                 for number, key in enumerate(sorted(self._unsettled, key=lambda key: (key.startswith(OURS), key)), 1):
                     await self._compare(key, now)
@@ -324,8 +345,8 @@ class Consensus:
                 self._less.pop(key, None)
                 return
             if standing.trouble is not None:
-                await self._tell(key, standing.trouble, standing, now)
-            elif key in self._told and standing.well_since and self._can_end(key, standing):
+                await self._tell(key, self._as_it_flaps(key, standing.trouble, now), standing, now)
+            elif key in self._told and standing.well_since and self._is_over(key, standing, now):
                 await self._tell_over(key, standing.well_since, now)
         except StoreAway:
             self._unsettled.add(key)
@@ -337,6 +358,25 @@ class Consensus:
         except BaseException:
             self._unsettled.add(key)
             raise
+
+    def _as_it_flaps(self, key: str, trouble: Trouble, now: datetime) -> Trouble:
+        """Note that something fell, and return its trouble with whether it is believed. Of what one site sees that one has said it."""
+        if key.startswith(OURS) or len(self._said[key]) < 2:
+            return trouble
+        flapping = self._flapping.setdefault(key, Flapping(self._flapping_policy))
+        flapping.fell(now)
+        self._unbelieved.pop(key, None)
+        return replace(trouble, unsteady=trouble.unsteady or flapping.is_unsteady)
+
+    def _is_believed(self, key: str, now: datetime) -> bool:
+        """Note that something is well, and return whether it stays so long enough that it may be told."""
+        if (flapping := self._flapping.get(key)) is None or len(self._said[key]) < 2:
+            return True
+        if (until := flapping.rose(now, now)) is None:
+            self._unbelieved.pop(key, None)
+            return True
+        self._unbelieved[key] = until
+        return False
 
     async def _tell(self, key: str, trouble: Trouble, standing: SiteStanding, now: datetime) -> None:
         told, less_since = self._told.get(key), None
@@ -386,8 +426,9 @@ class Consensus:
         blame, _, name = key.removeprefix(OURS).partition("/")
         return self._briefs.ours(Suspect(Blame(blame), name))
 
-    def _can_end(self, key: str, standing: SiteStanding) -> bool:
-        return key.startswith(OURS) or can_end(self._told[key], standing.directions)
+    def _is_over(self, key: str, standing: SiteStanding, now: datetime) -> bool:
+        can_be = key.startswith(OURS) or can_end(self._told[key], standing.directions)
+        return can_be and self._is_believed(key, now)
 
     def _less_since(
         self, key: str, matter: Matter, told: Matter, standing: SiteStanding, now: datetime
@@ -403,6 +444,10 @@ class Consensus:
     def _ripe(self, now: datetime) -> Collection[str]:
         """Return what has been less for long enough: no run need say anything new for that to be told."""
         return [key for key, (_, since) in self._less.items() if now - since >= _LASTS]
+
+    def _quiet(self, now: datetime) -> Collection[str]:
+        """Return what has been quiet for long enough to be believed: no site need say anything new for that to be told."""
+        return [key for key, until in self._unbelieved.items() if now >= until]
 
     async def _tell_over(self, key: str, ended_at: datetime, now: datetime) -> None:
         if await self._submit(Resolve(dedup_key=key, at=now, ended_at=ended_at)):

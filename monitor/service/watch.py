@@ -159,7 +159,9 @@ async def make_watch(configuration: Configuration, around: WatchSurroundings, sh
         open_incidents=_ours(past.open_incidents, owned),
         open_keys=partial(_measured_keys, around.store),
         quorum=settings.hub.quorum if settings.hub else 1,
+        flapping=settings.flapping.build(),
     )
+    consensus.restore_falls(past.falls, past.unsteady)
     _let_go_of_sites(consensus, settings, around.clock.now())
     pipeline = Pipeline(
         judge=judge,
@@ -343,7 +345,9 @@ async def take_up(watch: Watch, change: ConfigurationChange, around: WatchSurrou
         around.history.say_again()
     consensus.brief(_briefs(after))
     consensus.release(old - new - handed_over)
+    consensus.believe(after.settings.flapping.build())
     consensus.gain(new - old, change.past.open_incidents)
+    consensus.restore_falls(change.past.falls, change.past.unsteady)
     watch.pipeline.look_again(new - old)
     watch.inspector.release(old - new)
     await watch.inspector.assign_in_turn(change.assigned, change.touched)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import cast
 
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from alerts.model.event import Resolve, Trigger
 from alerts.model.notice import Matter
 from monitor.bridge.consensus import Briefs, Consensus
+from monitor.judging.flapping import FlappingPolicy
 from monitor.judging.joint.freshness import SiteBeat
 from monitor.judging.joint.standing import UNTROUBLED, SiteStanding
 from monitor.judging.matter import WAYS
@@ -115,6 +116,8 @@ class Nation(RuleBasedStateMachine):
             site=HERE,
             open_incidents=dict(self.open),
             quorum=self.QUORUM,
+            # What goes down and up is looked at by itself, below.
+            flapping=FlappingPolicy(falls=1000),
         )
         self.hub = Hub(
             cast(SiteStandings, self.rows),
@@ -274,6 +277,44 @@ async def test_what_is_less_by_now_must_last_while_somebody_sees_it() -> None:
     assert await stands(9) == []
     assert await stands(9, HERE) == []
     assert await stands(1, HERE) == ["JCM: sending"]
+
+
+@given(steps=st.lists(st.sets(st.sampled_from([HERE, *OTHERS])), max_size=60))
+def test_what_sites_see_fall_by_turns_opens_no_more_incidents_than_one_site_would_and_ends_when_it_is_quiet(
+    steps: list[set[str]],
+) -> None:
+    """Every five minutes other sites see it down: none of them sees it fall too often by itself."""
+    clock, alerts, policy, opened = Clock(), Alerts(), FlappingPolicy(), list[datetime]()
+    consensus = Consensus(
+        briefs=Briefs(agencies={"JCM": BRIEF}, ours=lambda _: BRIEF),
+        alerting=alerts,
+        metrics=Metrics(version="0", now=clock.now),
+        clock=clock,
+        site=HERE,
+        open_incidents={},
+        quorum=2,
+        flapping=policy,
+    )
+
+    async def live() -> None:
+        for down in steps:
+            for site in (HERE, *OTHERS):
+                consensus.hear(site, "JCM", wrong(BOTH) if site in down else well())
+            before = alerts.told()
+            await consensus.tell()
+            if alerts.told()[len(before) :] == ["JCM: both"] and (not before or before[-1] == "JCM: over"):
+                opened.append(clock.time)
+            clock.time += 5 * MINUTE
+        for site in (HERE, *OTHERS):
+            consensus.hear(site, "JCM", well())
+        await consensus.tell()
+        clock.time += policy.within
+        await consensus.tell()
+
+    asyncio.run(live())
+    for at in opened:
+        assert sum(at <= other < at + policy.within for other in opened) <= policy.falls
+    assert alerts.told()[-1:] in ([], ["JCM: over"])
 
 
 TestNation = Nation.TestCase

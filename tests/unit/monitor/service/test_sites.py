@@ -14,6 +14,7 @@ from alerts.model.event import Resolve, Trigger
 from alerts.model.notice import Matter
 from alerts.record.store import StoreAway
 from monitor.bridge.consensus import Briefs, Consensus
+from monitor.judging.flapping import FlappingPolicy
 from monitor.judging.joint.freshness import SiteBeat
 from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.suspect import Trouble
@@ -239,6 +240,17 @@ async def test_a_site_that_cannot_judge_is_told_to_the_noc_and_is_over_when_it_c
     assert (event.began_at, event.brief.subject) == (T0 + 40 * SECOND, "site/johor")
     nation.say("johor", ours_network=SiteStanding())
     assert await nation.live(1) == ["ours/site/johor: over"]
+
+
+async def test_what_fell_by_turns_before_a_start_or_in_another_process_is_not_believed_at_once() -> None:
+    nation = Nation({"JCM": Matter.BOTH})
+    nation.consensus.restore_falls({"JCM": [T0 - 3 * SECOND, T0 - 2 * SECOND, T0], "SPR": [T0]}, {"JCM"})
+    for site in ("utama", "johor", "kuching"):
+        nation.say(site, JCM=WELL)
+    assert await nation.live(60) == [], "it has not been quiet for two hours"
+    nation.consensus.believe(FlappingPolicy(within=50 * SECOND))
+    nation.consensus.hear("utama", "JCM", replace(WELL, well_since=T0 + SECOND))
+    assert await nation.live(1) == ["JCM: over"]
 
 
 def reference(at: str, standing: SiteStanding, nation: Nation) -> None:
