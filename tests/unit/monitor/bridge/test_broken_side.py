@@ -13,11 +13,14 @@ from alerts.model.event import Trigger
 from alerts.model.notice import Facts, Language, Matter, Plan
 from alerts.wording import sms
 from monitor.bridge.briefs import own_brief
+from monitor.judging.joint.quorum import agreed
 from monitor.judging.judge import Suspect
 from probes.model.result import Outcome, Phase
 from tests.unit.alerts.wording.situations import OUTAGE, WORDING
 from tests.unit.monitor.bridge.test_pipeline import Service
 from tests.unit.monitor.config.ministry import Ministry
+from tests.unit.monitor.judging.test_quorum import well as works
+from tests.unit.monitor.judging.test_quorum import wrong
 from tests.unit.monitor.trial import REFUSED, WRONG_PASSWORD, Fault, imap, slow, smtp
 
 
@@ -81,6 +84,20 @@ async def test_our_own_network_is_named_to_the_noc_alone(tmp_path: Path) -> None
     assert service.alerts.told() == ["ours/network: own_fault"]
     assert "our own network" in _words(tmp_path, service)
     assert service.fault("network") == 1
+
+
+async def test_a_hub_that_reaches_no_mail_server_has_no_say_in_how_agencies_stand() -> None:
+    service = Service("JCM")
+    service.world.cut_off = True
+    await service.rounds(8)
+    here = service.pipeline._standing("JCM", service.clock.time)
+
+    assert service.alerts.told() == ["ours/network: own_fault"]
+    # Two sites, of which both must say so: it is none of them, and has none that it could outvote.
+    down, well = wrong(Matter.BOTH), works()
+    assert agreed([here, down, down], 2) == agreed([down, down], 2)
+    assert agreed([here, down, well], 2) == agreed([down, well], 2)
+    assert agreed([here, well, well], 2) == agreed([well, well], 2)
 
 
 def _words(directory: Path, service: Service) -> str:
