@@ -574,6 +574,7 @@ class App:
             clock=self._clock,
             configuration=self._configuration,
             checks=lambda agency: view_checks(self._watch().inspector.latest(agency)),
+            probed_by=lambda agency: self._watch().probed_by(agency),
         )
         advance = AdvanceNotices(
             records=AdvanceRecords(self._database),

@@ -89,6 +89,8 @@ class MonthlyStatement:
     was_checked: bool
     made_at: datetime
     made_by: str
+    #: The process that has looked, where it is another than the one that makes the statement and does not know what was found.
+    checked_by: str = ""
 
     @property
     def minutes(self) -> Mapping[DayKind, int]:
@@ -228,6 +230,8 @@ def _exercises(statement: MonthlyStatement) -> dict[str, Json]:
 def _checks(statement: MonthlyStatement) -> dict[str, Json]:
     rows = [cells(stamp(each.at), each.what, each.how, each.result) for each in statement.checks]
     well = "Semua pemeriksaan lulus." if statement.was_checked else "Belum dilihat."
+    if statement.checked_by:
+        well = f"Hasil pemeriksaan ada pada proses {statement.checked_by}: jana penyata di sana untuk mendapatkannya."
     return {
         "heading": "PEMERIKSAAN PELAYAN DAN DOMAIN",
         "notes": ["Ketika penyata ini dijana."] if rows else [well],

@@ -412,7 +412,7 @@ class Noticeboard:
         troubled = Health.DOWN in health.values() or Health.DEGRADED in health.values()
         since = incident.began_at if incident else judge.troubled_since(code) if troubled else None
         unseen, sites = judge.unseen(code), view_sites(watch.consensus.says(code))
-        probed_by = "" if code in watch.owned else watch.share.owner(code)
+        probed_by = watch.probed_by(code)
         # Equal objects are compared at a glance, and nearly all are the same as the last time.
         orders = (maintenance, silence, incident, ended)
         made_of = (agency.name, agency.domains[0], health, shown, inspections, orders, since, unseen, sites, probed_by)

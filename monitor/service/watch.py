@@ -99,6 +99,10 @@ class Watch:
         # Not by what is owned: while a share changes hands that is the old one.
         return self.elsewhere if self.elsewhere.knows(agency) else self.judge
 
+    def probed_by(self, agency: str) -> str:
+        """Return the process that probes an agency, where it is another one; else ""."""
+        return "" if agency in self.owned else self.share.owner(agency)
+
     def troubled(self, agency: str) -> AbstractSet[str]:
         """Return the routes of an agency that are in trouble, here or at another site that has a vote."""
         return {*self.judge_of(agency).troubled(agency), *self.consensus.troubled(agency)}

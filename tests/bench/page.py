@@ -181,6 +181,7 @@ async def _country(server: Light, directory: Path) -> AsyncIterator[_Country]:
         judge=judge,
         judge_of=lambda _: judge,
         owned={*codes},
+        probed_by=lambda _: "",
         elsewhere=SimpleNamespace(routes={}),
         inspector=SimpleNamespace(latest=lambda code: inspections.get(code, {})),
         consensus=SimpleNamespace(ended_by_hand={}, says=lambda _: {}),

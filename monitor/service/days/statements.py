@@ -61,8 +61,12 @@ class Statements:
         clock: Clock,
         configuration: Callable[[], Configuration],
         checks: Callable[[str], Sequence[CheckView]],
+        probed_by: Callable[[str], str] = lambda _: "",
     ) -> None:
-        """Ask *configuration* for the one in force. *checks* returns what the checks of an agency last found."""
+        """Ask *configuration* for the one in force. *checks* returns what the checks of an agency last found.
+
+        *probed_by*: the process that knows that, where it is another one.
+        """
         self._store = store
         self._days = days
         self._drills = drills
@@ -70,6 +74,7 @@ class Statements:
         self._clock = clock
         self._configuration = configuration
         self._checks = checks
+        self._probed_by = probed_by
 
     async def statement(self, quoted: str, written_month: str, by: str) -> Mapping[str, bytes]:
         """Return the files by name, the PDF first. Raise `NotDone`, or `StoreAway`."""
@@ -110,6 +115,7 @@ class Statements:
             was_checked=was_checked,
             made_at=now,
             made_by=by,
+            checked_by=self._probed_by(agency),
         )
         return MonthGathered(statement=statement, days=days)
 

@@ -53,6 +53,7 @@ class Service:
         self.judge = Judge(routes.values(), HealthPolicy())
         #: Those of which another process is the owner, and what is known of them here.
         self.elsewhere: set[str] = set()
+        self.probed_by: dict[str, str] = {}
         self.others = Judge([r for r in routes.values() if r.agency == "MDC"], HealthPolicy())
         self.history, self.store = History(self.database), SqlStore(self.database)
         self.days = DayRecords(self.database)
@@ -66,7 +67,7 @@ class Service:
             judge=self.judge,
             judge_of=lambda agency: self.others if agency in self.elsewhere else self.judge,
             owned={*CODES},
-            share=SimpleNamespace(owner=lambda _: "prob-2"),
+            probed_by=lambda agency: self.probed_by.get(agency, ""),
             elsewhere=self.others,
             inspector=SimpleNamespace(latest=lambda _: {}),
             consensus=SimpleNamespace(ended_by_hand={}, says=lambda _: self.sites_say),
@@ -312,5 +313,5 @@ async def test_an_agency_says_what_each_site_says_of_it_where_there_are_several(
 
 async def test_an_agency_says_which_process_probes_it_where_it_is_another_one(service: Service) -> None:
     one, another = CODES[:2]
-    service.watch.owned = {*CODES} - {another}
+    service.probed_by[another] = "prob-2"
     assert [(await service.board.agency(code)).probed_by for code in (one, another)] == ["", "prob-2"]

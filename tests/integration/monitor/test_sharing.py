@@ -93,6 +93,8 @@ async def test_what_goes_to_another_process_is_probed_judged_told_and_counted_he
     assert scrape.value("agencies_owned") == 1
     assert scrape.value("incidents_open", agency="JCONTOH") is None
     assert scrape.value("incidents_open", agency="MPCONTOH") == 0
+    assert watch.probed_by("MPCONTOH") == ""
+    assert watch.probed_by("JCONTOH").startswith("kuching")
     trials = Trials(reloader._lifecycle, reloader._clock, lambda: reloader.watch)
     with pytest.raises(Unknown, match="kuching"):
         await trials.begin("JCONTOH", route.name, by="Siti Contoh")

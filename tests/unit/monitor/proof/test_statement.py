@@ -162,6 +162,12 @@ def test_a_quiet_month_says_so() -> None:
     assert "Belum dilihat." in printed(statement(was_checked=False))
 
 
+def test_what_another_process_has_looked_at_is_no_all_clear_and_was_looked_at() -> None:
+    told = printed(statement(was_checked=False, checked_by="prob-2"))
+    assert "Hasil pemeriksaan ada pada proses prob-2" in told
+    assert "Belum dilihat." not in told
+
+
 def test_what_does_not_fit_on_paper_is_in_the_files() -> None:
     many = [StatedLine(at=T0, what=f"=Siti {n}", how="SMS", result="diterima") for n in range(70)]
     made = statement(exercises=many)
