@@ -81,7 +81,7 @@ from monitor.service.portal.worklist import Worklist
 from monitor.service.reloader import Reloader, needs_restart, read
 from monitor.service.renamer import Renamer
 from monitor.service.sharing import Sharing
-from monitor.service.sites import Beating, Hub
+from monitor.service.sites import Beating, Hub, Wires
 from monitor.service.watch import Watch, WatchSurroundings, keep_showing_mailboxes
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.engine.drills import Drills
@@ -93,6 +93,7 @@ from monitor.store.probing.processes import Processes
 from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.probing.retention import Keep, Retention
 from monitor.store.probing.standings import SiteStandings
+from monitor.store.sites.joining import MemberSite
 from monitor.store.upkeep.advance_notices import AdvanceRecords
 from monitor.store.upkeep.answers import Answers
 from monitor.store.upkeep.apart import DocumentsAwayError
@@ -164,6 +165,8 @@ _RENEWED = timedelta(seconds=30)
 _PACE = timedelta(seconds=5)
 #: How often a site says that it lives, and the hub looks what sites say.
 _BEATS_EVERY = timedelta(seconds=1)
+#: A slot is lost after hours, and what a look costs both ends is not nothing.
+_WIRES = timedelta(minutes=1)
 
 
 class App:
@@ -260,6 +263,7 @@ class App:
             keep_doing("other services' documents", self._keep_pace, _PACE),
             keep_doing("status", self._tell_status, _STATUS_EVERY),
             *(keep_doing("other sites", each, _BEATS_EVERY) for each in self._sites),
+            *(keep_doing("replication of sites", each.look, _WIRES) for each in self._wires),
         )
 
     @asynccontextmanager
@@ -380,6 +384,7 @@ class App:
             is_read=database.is_shared,
         )
         self._sites = self._with_other_sites(settings, standings)
+        self._wires = _wires(settings, self._metrics)
         self._duty = Duty(
             store=store,
             metrics=self._metrics,
@@ -799,6 +804,16 @@ class App:
 
 def _nothing() -> None:
     """Tell nobody: there are no sessions."""
+
+
+def _wires(settings: Settings, metrics: Metrics) -> Sequence[Wires]:
+    """Return what looks at the wires to other sites; nothing where this is no hub."""
+    if settings.hub is None or not settings.hub.sites or settings.store is None:
+        return []
+    store = settings.store.build()
+    each = settings.hub.sites.items()
+    members = [MemberSite(site=name, server=one.build(), hub=settings.site, store=store) for name, one in each]
+    return [Wires(members, metrics)]
 
 
 def _prober(settings: Settings) -> str:

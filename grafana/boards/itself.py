@@ -268,6 +268,22 @@ ITSELF: Final = Board(
                     unit="s",
                 ),
                 bars(
+                    "Other sites, kept for the hub · Tapak lain, disimpan untuk hab",
+                    "How much each other site keeps that the hub has not confirmed; and what is in the way, where something is. Refusals are "
+                    "those of the last hour.",
+                    ("max by (site) (pantau_site_behind_bytes)", "{{site}}"),
+                    (
+                        'max by (site, state) (pantau_site_replication{state!="works"}) == 1',
+                        "{{site}}: {{state}}",
+                    ),
+                    (
+                        "max by (site) (increase(pantau_site_replication_errors_total[1h])) > 0",
+                        "{{site}}: refused · ditolak",
+                    ),
+                    size=(6, 6),
+                    unit="bytes",
+                ),
+                bars(
                     "Sites disagree · Tapak tidak sepakat",
                     "Of how many agencies some sites say that something is wrong, and others that all is proven to work; ten of them by name. No "
                     "data: there are no two sites that are fresh.",

@@ -232,6 +232,12 @@ class Definitions:
         self.site_behind = gauge("site_behind_seconds", "How old what another site says is at most.", "site")
         meaning = "How much the clock of another site is behind ours; ahead of it where negative."
         self.site_offset = gauge("site_clock_offset_seconds", meaning, "site")
+        meaning = "What becomes of what another site says on its way to the hub."
+        self.site_replication = gauge("site_replication", meaning, "site", "state")
+        meaning = "What another site keeps for the hub, which has not confirmed it."
+        self.site_behind_bytes = gauge("site_behind_bytes", meaning, "site")
+        meaning = "How often the hub's PostgreSQL refused what another site says."
+        self.site_errors = self._counter("site_replication_errors", meaning, "site")
         meaning = "When a contact was last reached in a drill; 0 when never."
         self.reached_at = self._many("gauge", "contact_reached_timestamp_seconds", meaning, "contact")
         self.drilled_at = gauge("drill_last_timestamp_seconds", "When a drill of all contacts last came to its end.")

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from alerts.decide.auditor import Lapse, Unheard
 from alerts.decide.drill import ExerciseState
 from alerts.model.channel import Channel
+from monitor.judging.joint.replication import ReplicationState
 from monitor.judging.liveness import Ailment
 from monitor.judging.ringing import LifelineTrouble
 from monitor.metrics.definition import RECEIVERS, Definitions
@@ -73,6 +74,16 @@ class WatchdogSeries:
         self._all.site_fresh.labels(site).set(is_fresh)
         self._all.site_behind.labels(site).set(math.nan if behind is None else behind.total_seconds())
         self._all.site_offset.labels(site).set(math.nan if offset is None else offset.total_seconds())
+
+    def site_replicates(
+        self, site: str, state: ReplicationState | None, *, behind: int | None = None, errors: int = 0
+    ) -> None:
+        """Show what becomes of what another site says, and *errors* more; `None`: not known."""
+        for each in ReplicationState:
+            self._all.site_replication.labels(site, each).set(math.nan if state is None else state is each)
+        self._all.site_behind_bytes.labels(site).set(math.nan if behind is None else behind)
+        # Its statistics may have begun anew.
+        self._all.site_errors.labels(site).inc(max(errors, 0))
 
     # The lifeline
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -16,11 +17,14 @@ from monitor.bridge.briefs import key_of
 from monitor.bridge.consensus import OURS, SITES, Consensus
 from monitor.judging.attribution import Blame
 from monitor.judging.joint.freshness import SiteBeat, SiteClock
+from monitor.judging.joint.replication import Replication
 from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.metrics import Metrics
 from monitor.store.probing.standings import Mark, SiteStandings
-from monitor.store.sites.joining import APART
+from monitor.store.sites import joining
+from monitor.store.sites.joining import APART, MemberSite
+from monitor.store.sites.link import SiteRefusedError
 
 #: This often it is looked of what sites say nothing any more.
 _LOOK_AGAIN = timedelta(minutes=1)
@@ -266,3 +270,39 @@ class Hub:
                     site.ailing.pop(subject, None)
                 else:
                     site.ailing[subject] = standing.trouble.since
+
+
+class Wires:
+    """Looks at both ends of what sites say to this hub, and shows what becomes of it. It mends nothing: that is a person's."""
+
+    def __init__(
+        self,
+        members: Sequence[MemberSite],
+        metrics: Metrics,
+        *,
+        look: Callable[[MemberSite], Replication] = joining.look,
+    ) -> None:
+        self._members = members
+        self._metrics = metrics
+        self._look = look
+        self._seen: dict[str, Replication] = {}
+
+    async def look(self) -> None:
+        """Look once, at all of them at a time: one that does not answer holds up no other. Raise `StoreAway`."""
+        async with asyncio.TaskGroup() as tasks:
+            for member in self._members:
+                tasks.create_task(self._look_at(member))
+
+    async def _look_at(self, member: MemberSite) -> None:
+        try:
+            # psycopg's own connections: these are other servers than the store's engine knows.
+            seen = await asyncio.to_thread(self._look, member)
+        except SiteRefusedError:
+            # The hub's own store is away; others tell of that, and what was seen before is not so any more.
+            self._metrics.watchdog.site_replicates(member.site, None)
+            return
+        before = self._seen.get(member.site)
+        self._metrics.watchdog.site_replicates(
+            member.site, seen.state(before), behind=seen.behind, errors=seen.errors - (before or seen).errors
+        )
+        self._seen[member.site] = seen

@@ -47,6 +47,9 @@ NOT_PLAYED = (
     "pantau_site_fresh",  # Nor is there another site.
     "pantau_site_behind_seconds",
     "pantau_site_clock_offset_seconds",
+    "pantau_site_replication",
+    "pantau_site_replication_errors_total",
+    "pantau_site_behind_bytes",
     "pantau_quorum_disagreement",
 )
 #: The panels' queries of that, and nothing else.
@@ -54,6 +57,9 @@ EMPTY = {
     "pantau-itself: Other sites, age of what they say-A",
     "pantau-itself: Other sites, age of what they say-B",
     "pantau-itself: Other sites, age of what they say-C",
+    "pantau-itself: Other sites, kept for the hub-A",
+    "pantau-itself: Other sites, kept for the hub-B",
+    "pantau-itself: Other sites, kept for the hub-C",
     "pantau-itself: Sites disagree-A",
     "pantau-itself: Sites disagree-B",
     "pantau-wall: Access tokens expire in-A",

@@ -59,13 +59,13 @@ class Nation:
     async def is_down(self, at: Theatre) -> bool:
         return "down" in (await at.health()).values()
 
-    async def until_fresh(self, *, is_so: bool) -> None:
-        async def shown() -> bool:
-            async with self.hub.web() as client:
-                lines = (await client.get("/metrics")).text.splitlines()
-            return f'pantau_site_fresh{{site="johor"}} {is_so:d}.0' in lines
+    async def shows(self, series: str) -> bool:
+        async with self.hub.web() as client:
+            return series in (await client.get("/metrics")).text.splitlines()
 
-        await self.hub.until(shown, f"johor has a vote: {is_so}")
+    async def until_fresh(self, *, is_so: bool) -> None:
+        series = f'pantau_site_fresh{{site="johor"}} {is_so:d}.0'
+        await self.hub.until(lambda: self.shows(series), f"johor has a vote: {is_so}")
 
 
 @asynccontextmanager
@@ -121,6 +121,7 @@ async def test_what_a_hub_and_a_site_say_together_is_told_once_and_a_cut_wire_ra
         await hub.everybody_is_up()
         await johor.everybody_is_up()
         await here.until_fresh(is_so=True)
+        assert await here.shows('pantau_site_replication{site="johor",state="works"} 1.0')
 
         # Mail fails as the hub sees it: a cable there, for all that is known.
         await here.break_(hub)

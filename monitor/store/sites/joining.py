@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from monitor.judging.joint.replication import Replication
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.sites.link import SiteRefusedError, dialled
+from monitor.store.sites.partition import said
 from monitor.store.sites.publisher import Publisher, slot_of
 from monitor.store.sites.subscriber import Subscriber, subscription_of
 
-__all__ = ["MemberSite", "SiteState", "add", "check", "rejoin", "remove", "slot_of"]
+__all__ = ["MemberSite", "SiteState", "add", "check", "look", "rejoin", "remove", "slot_of"]
 
 #: In seconds, for what a site has said anew to be heard.
 _PATIENCE = 15.0
 #: In seconds: so long after a wire was mended the hub reads again, at most, as PostgreSQL tries by itself; and so long it then
 #: goes on reading, unless what it reads is refused.
 _AGAIN, _GOES_ON = 15.0, 0.5
+_LOOKS_AGAIN = 0.2
 #: Clocks that are further apart are told of.
 APART = timedelta(seconds=5)
 
@@ -127,6 +130,46 @@ def check(member: MemberSite, fresh_for: timedelta) -> SiteState:
     )
 
 
+def look(member: MemberSite) -> Replication:
+    """Look at both ends as `check` does, with nothing to say about it. Raise `SiteRefusedError` when the hub's own cannot be asked."""
+    with dialled(member.store, "the hub's store") as connection:
+        hub = Subscriber(connection, member.site, member.hub)
+        subscription = hub.subscription()
+        is_reached, is_whole, slot = False, None, None
+        if subscription is not None and subscription.is_enabled:
+            with suppress(SiteRefusedError), dialled(member.server, f"site {member.site}") as there:
+                site = Publisher(there, member.site, member.hub)
+                slot, is_reached = site.slot(), True
+                if slot is not None and not slot.is_lost and hub.schema() == site.schema():
+                    is_whole = _is_whole(hub, site)
+    is_kept = slot is not None and not slot.is_lost
+    return Replication(
+        is_joined=subscription is not None,
+        is_enabled=subscription is not None and subscription.is_enabled,
+        is_reached=is_reached,
+        is_kept=is_kept,
+        behind=slot.behind if slot is not None and is_kept else None,
+        errors=0 if subscription is None else subscription.errors,
+        is_whole=is_whole,
+    )
+
+
+def _is_whole(hub: Subscriber, site: Publisher) -> bool | None:
+    """Return whether the hub has all that the site says; `None`: it goes on saying other things, or the hub does not get on."""
+    until = time.monotonic() + _AGAIN
+    while True:
+        theirs, place = said(site.connection, site.site), site.place()
+        if site.has_heard(place):
+            if said(hub.connection, site.site) == theirs:
+                return True
+            # Said a moment ago, it would be underway.
+            if said(site.connection, site.site) == theirs:
+                return False
+        if time.monotonic() > until:
+            return None
+        time.sleep(_LOOKS_AGAIN)
+
+
 def _troubles(hub: Subscriber, site: Publisher, now: datetime) -> Iterator[str]:
     objections = site.objections()
     yield from objections
@@ -158,6 +201,11 @@ def _troubles(hub: Subscriber, site: Publisher, now: datetime) -> Iterator[str]:
             f"the hub does not get on with what it sends, and tries again and again: why stands in the log of the hub's "
             f"PostgreSQL ({subscription_of(site.site)}). Once that is mended it goes on; `pantau site rejoin {site.site}` leaves "
             "out what was refused"
+        )
+    elif apart is None and _is_whole(hub, site) is False:
+        yield (
+            "part of what it says is not at the hub, and will not come any more: a standby of the hub's PostgreSQL was promoted "
+            f"that had not heard it, or an older copy put back; `pantau site rejoin {site.site}` lets it say everything anew"
         )
 
 

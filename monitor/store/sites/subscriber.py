@@ -66,7 +66,10 @@ class Subscriber:
             self.connection,
             "SELECT current_setting('server_version_num')::int / 10000 AS version, current_user AS role,"
             " current_database() AS db, has_database_privilege(current_database(), 'CREATE') AS creates,"
-            " (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS super",
+            " (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS super,"
+            " current_setting('max_logical_replication_workers')::int AS workers,"
+            " coalesce(current_setting('max_active_replication_origins', true), current_setting('max_replication_slots'))::int AS origins,"
+            " (SELECT count(*) FROM pg_subscription) AS heard",
         )
         if found.version < _OLDEST:
             return [f"the hub's PostgreSQL is version {found.version}; {_OLDEST} or newer is needed there"]
@@ -78,6 +81,12 @@ class Subscriber:
         may = one(self.connection, "SELECT pg_has_role(current_user, %s, 'USAGE') AS may", [_ROLE]).may
         if not (found.super or may):
             said.append(f"the hub's role may not subscribe: GRANT {_ROLE} TO {found.role}")
+        if min(found.workers, found.origins) <= found.heard and self.subscription() is None:
+            # Without it nothing is refused, and nothing ever heard.
+            which = "max_logical_replication_workers" if found.workers <= found.heard else "max_replication_slots"
+            said.append(
+                f"the hub's PostgreSQL hears {found.heard} sites and no more: raise {which} there, and restart it"
+            )
         if not found.creates:
             said.append(f"the hub's role may not subscribe: GRANT CREATE ON DATABASE {found.db} TO {found.role}")
         return said

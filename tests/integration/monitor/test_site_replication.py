@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from alerts.model.notice import Matter
 from monitor.cli.store.site import app
 from monitor.judging.joint.freshness import SiteBeat
+from monitor.judging.joint.replication import ReplicationState
 from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.store.backend.database import Database
@@ -156,6 +157,7 @@ def test_after_a_cut_the_judgement_arrives_before_the_beat_that_followed_it(worl
     found = state(world)
     assert "cannot be reached" in found.troubles[0]
     assert found.behind is None
+    assert joining.look(member(world)).state(None) is ReplicationState.UNREACHABLE
     world.sites["johor"].mend()
     seen = list[tuple[bool, str | None]]()
 
@@ -245,6 +247,7 @@ def test_a_site_whose_slot_is_lost_says_so_and_says_everything_anew(world: SiteW
     site.mend()
     assert "its slot pantau_noc is lost: the hub was away for too long" in state(world).troubles[0]
     assert state(world).behind is None
+    assert joining.look(member(world)).state(None) is ReplicationState.SLOT_LOST
     rejoin(member(world))
     assert heard(world, tmp_path)[0] == {"johor": {"JCM": DOWN, "MDC": DOWN}}
     assert state(world).troubles == ()
@@ -262,6 +265,25 @@ def test_a_slot_that_is_gone_is_told_and_add_does_not_take_it_for_another_site(
     assert "its slot pantau_noc is gone" in state(world).troubles[0]
     with pytest.raises(SiteRefusedError, match="`pantau site rejoin johor` if it is the same"):
         add(member(world))
+
+
+def test_what_a_promoted_standby_had_not_heard_is_missed_and_said_anew_by_rejoin(
+    world: SiteWorld, tmp_path: Path
+) -> None:
+    say(world, "johor", tmp=tmp_path, JCM=WELL)
+    add(member(world))
+    until(lambda: joining.look(member(world)).is_whole is True)
+    # As a standby has it that had not heard this yet, while the site was told that it is heard.
+    world.hub.order("DELETE FROM standing_johor")
+    say(world, "johor", tmp=tmp_path, MDC=WELL)
+    until(lambda: hears(world, "johor", "MDC", None))
+    found = state(world)
+    assert found.is_fresh, "nothing else shows it"
+    assert "part of what it says is not at the hub" in found.troubles[0]
+    assert joining.look(member(world)).state(None) is ReplicationState.INCOMPLETE
+    rejoin(member(world))
+    assert hears(world, "johor", "JCM", None)
+    assert (state(world).troubles, joining.look(member(world)).state(None)) == ((), ReplicationState.WORKS)
 
 
 @pytest.mark.parametrize(
@@ -294,14 +316,22 @@ def test_what_is_missing_is_said_all_at_once_and_nothing_is_begun(world: SiteWor
     site, hub = world.sites["johor"], world.hub
     site.order(f"ALTER ROLE {CALLER} NOREPLICATION", f"REVOKE {OWNER} FROM {CALLER}")
     hub.order(f"REVOKE pg_create_subscription FROM {OWNER}")
+    others = [f"lain_{number}" for number in range(20)]
+    hub.order(
+        *(
+            f"CREATE SUBSCRIPTION {each} CONNECTION '' PUBLICATION x WITH (connect = false, slot_name = NONE)"
+            for each in others
+        )
+    )
     try:
         with pytest.raises(SiteRefusedError) as refused:
             add(member(world))
     finally:
         site.order(f"ALTER ROLE {CALLER} REPLICATION", f"GRANT {OWNER} TO {CALLER}")
-        hub.order(f"GRANT pg_create_subscription TO {OWNER}")
+        hub.order(f"GRANT pg_create_subscription TO {OWNER}", *(f"DROP SUBSCRIPTION {each}" for each in others))
     assert str(refused.value).splitlines() == [
         f"the hub's role may not subscribe: GRANT pg_create_subscription TO {OWNER}",
+        "the hub's PostgreSQL hears 20 sites and no more: raise max_logical_replication_workers there, and restart it",
         f"site johor: the role may not replicate: ALTER ROLE {CALLER} REPLICATION",
         f"site johor: the role may do nothing to the store: GRANT {OWNER} TO {CALLER}",
     ]
@@ -334,6 +364,7 @@ def test_the_command_says_what_it_did_how_it_stands_and_what_is_wrong(world: Sit
     world.hub.order("ALTER SUBSCRIPTION pantau_johor DISABLE")
     code, said = site("check", "johor")
     assert (code, "the subscription pantau_johor was disabled by somebody" in said) == (1, True)
+    assert joining.look(member(world)).state(None) is ReplicationState.STOPPED
     secret.write_text("lain-sekali")
     code, said = site("remove", "johor")
     assert (code, "it refuses the role's password" in said, "lain-sekali" in said) == (1, True, False)
@@ -362,6 +393,26 @@ def test_versions_that_do_not_go_together_are_told(
         "the hub's PostgreSQL is version N; 99 or newer is needed there",
         "site johor: its PostgreSQL is version N; 99 or newer is needed",
     ]
+
+
+def test_a_site_that_was_upgraded_first_is_refused_and_goes_on_by_itself_once_the_hub_is(
+    world: SiteWorld, tmp_path: Path
+) -> None:
+    say(world, "johor", tmp=tmp_path, JCM=WELL)
+    add(member(world))
+    ends = (world.sites["johor"], world.hub)
+    errors = "SELECT apply_error_count > 0 FROM pg_stat_subscription_stats WHERE subname = 'pantau_johor'"
+    try:
+        for each in ends:
+            each.order("ALTER TABLE standing ADD COLUMN baru text")
+            if each is ends[0]:
+                say(world, "johor", tmp=tmp_path, JCM=DOWN)
+                until(lambda: world.hub.order(errors) == [(True,)])
+                assert "missing replicated column" in world.hub.said()
+        until(lambda: hears(world, "johor", "JCM", Matter.BOTH))
+    finally:
+        for each in ends:
+            each.order("ALTER TABLE standing DROP COLUMN IF EXISTS baru")
 
 
 def test_the_hubs_own_server_says_when_it_cannot_read_the_certificate(world: SiteWorld) -> None:
@@ -469,6 +520,7 @@ def test_a_site_that_leaves_leaves_nothing_but_what_it_says_to_itself(world: Sit
     assert world.sites["johor"].order("SELECT site, subject FROM standing") == [("johor", "JCM")]
     assert world.hub.order("SELECT site FROM site_run UNION SELECT site FROM site_hour") == []
     assert state(world).troubles == ("the hub does not listen to it: `pantau site add johor`",)
+    assert joining.look(member(world)).state(None) is ReplicationState.NOT_JOINED
 
 
 def test_a_site_that_is_gone_for_good_can_be_removed_without_it(world: SiteWorld, tmp_path: Path) -> None:

@@ -16,13 +16,17 @@ from alerts.record.store import StoreAway
 from monitor.bridge.consensus import Briefs, Consensus
 from monitor.judging.flapping import FlappingPolicy
 from monitor.judging.joint.freshness import SiteBeat
+from monitor.judging.joint.replication import Replication, ReplicationState
 from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.metrics import Metrics
 from monitor.model.health import Health
 from monitor.model.route import Direction
-from monitor.service.sites import Beating, Hub
+from monitor.service.sites import Beating, Hub, Wires
+from monitor.store.backend.postgres import PostgresServer
 from monitor.store.probing.standings import Mark, SiteStandings
+from monitor.store.sites.joining import MemberSite
+from monitor.store.sites.link import SiteRefusedError
 from tests.unit.alerts.people import BRIEF
 from tests.unit.monitor.bridge.test_pipeline import Alerts, Clock
 from tests.unit.monitor.scrape import Scrape
@@ -578,3 +582,40 @@ async def test_while_the_store_is_away_nobody_keeps_a_vote_from_before() -> None
     assert nation.alerts.heard[before:] == []
     nation.rows.is_away = False
     assert await nation.live(1) == ["JCM: both"]
+
+
+async def test_what_becomes_of_what_sites_say_is_shown_and_a_hub_whose_store_is_away_knows_nothing() -> None:
+    fine = Replication(
+        is_joined=True, is_enabled=True, is_reached=True, is_kept=True, behind=512, errors=3, is_whole=True
+    )
+    lost = replace(fine, is_kept=False, behind=None, is_whole=None)
+    seen: dict[str, Replication | SiteRefusedError] = {"johor": fine, "kuching": lost}
+
+    def look(member: MemberSite) -> Replication:
+        found = seen[member.site]
+        if isinstance(found, SiteRefusedError):
+            raise found
+        return found
+
+    nowhere = PostgresServer(host="127.0.0.1", port=1, database="x", user="x", tls=True)
+    metrics = Metrics(version="1", now=lambda: T0)
+    members = [MemberSite(site=each, server=nowhere, hub="noc", store=nowhere) for each in seen]
+    wires = Wires(members, metrics, look=look)
+
+    def shown(site: str) -> dict[str, float | None]:
+        states = {each: Scrape(metrics).value("site_replication", site=site, state=each) for each in ReplicationState}
+        return {state: value for state, value in states.items() if value != 0}
+
+    await wires.look()
+    assert (shown("johor"), shown("kuching")) == ({"works": 1}, {"slot_lost": 1})
+    assert Scrape(metrics).value("site_behind_bytes", site="johor") == 512
+    assert Scrape(metrics).value("site_replication_errors_total", site="johor") == 0
+
+    seen |= {"johor": replace(fine, errors=5)}
+    await wires.look()
+    assert shown("johor") == {"refused": 1}
+    assert Scrape(metrics).value("site_replication_errors_total", site="johor") == 2
+
+    seen |= {"johor": SiteRefusedError("the hub's store cannot be reached")}
+    await wires.look()
+    assert shown("johor") == dict.fromkeys(ReplicationState)
