@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,18 +11,18 @@ from typing import Annotated
 import typer
 
 from monitor.cli.configured import store_server
-from monitor.cli.option import DEFAULT_CONFIG, Config
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, login_name
 from monitor.cli.service import fail
-from monitor.config.files.document import read_document
+from monitor.config.files.document import Document, read_document
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Severity
 from monitor.config.files.reading import Reader
 from monitor.config.files.secret import Vault
 from monitor.config.model.settings import Settings
 from monitor.config.service.hub import HubSettings
-from monitor.store.sites import joining
+from monitor.store.sites import joining, journal
 from monitor.store.sites.joining import MemberSite, SiteState
-from monitor.store.sites.link import SiteRefusedError
+from monitor.store.sites.link import SiteRefusedError, SiteUnheardError
 
 app = typer.Typer(help="Other sites that probe: let one join this hub, look how it stands, let it leave.")
 
@@ -34,13 +35,18 @@ def site() -> None:
 
 
 @app.command()
-def add(name: _Name, *, config: Config = DEFAULT_CONFIG) -> None:
+def add(name: _Name, *, by: By = "", config: Config = DEFAULT_CONFIG) -> None:
     """Let a site join: what it judges comes to this hub from now on. Said twice, it says that it is there."""
     (member,) = _members(config, name)
     try:
         is_new = joining.add(member)
+    except SiteUnheardError as unheard:
+        _tell(member, "site joined", by)
+        fail(str(unheard))
     except SiteRefusedError as refused:
         fail(f"{name} was not added:\n{refused}")
+    if is_new:
+        _tell(member, "site joined", by)
     typer.echo(f"{name} has joined: what it judges is here." if is_new else f"{name} is there already.")
 
 
@@ -65,7 +71,7 @@ def check(
 
 
 @app.command()
-def rejoin(name: _Name, *, config: Config = DEFAULT_CONFIG) -> None:
+def rejoin(name: _Name, *, by: By = "", config: Config = DEFAULT_CONFIG) -> None:
     """Let a site join anew, after its slot was lost or its subscription stopped: it says all that it judges again.
 
     Results of its probes from meanwhile stay at the site.
@@ -73,8 +79,12 @@ def rejoin(name: _Name, *, config: Config = DEFAULT_CONFIG) -> None:
     (member,) = _members(config, name)
     try:
         joining.rejoin(member)
+    except SiteUnheardError as unheard:
+        _tell(member, "site joined anew", by)
+        fail(str(unheard))
     except SiteRefusedError as refused:
         fail(f"{name} has not joined anew:\n{refused}")
+    _tell(member, "site joined anew", by)
     typer.echo(f"{name} has joined anew: what it judges is here.")
 
 
@@ -85,6 +95,7 @@ def remove(
     gone: Annotated[
         bool, typer.Option("--gone", help="The site is gone for good: do not ask it, only forget it here.")
     ] = False,
+    by: By = "",
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Let a site leave: nothing that it said stays here, and it keeps nothing for this hub any more."""
@@ -93,12 +104,22 @@ def remove(
         joining.remove(member, gone=gone)
     except SiteRefusedError as refused:
         fail(f"{name} was not removed:\n{refused}\nIf it is gone for good: pantau site remove {name} --gone")
+    _tell(member, "site left", by, **({"gone": "for good"} if gone else {}))
     typer.echo(f"{name} has left. Take it out of `hub: sites:`.")
     if gone:
         typer.echo(
             f"Should it come back, its PostgreSQL keeps its log for this hub until its disk is full: drop the slot there, "
             f"SELECT pg_drop_replication_slot('{joining.slot_of(member.hub)}')"
         )
+
+
+def _tell(member: MemberSite, event: str, by: str, **more: str) -> None:
+    """Write into the hub's journal what was done."""
+    detail = {"site": member.site, "at": member.server.host, **more}
+    try:
+        asyncio.run(journal.write(member.store, event, by=by or login_name(), detail=detail))
+    except SiteRefusedError as refused:
+        fail(f"{member.site}: {event}, and the journal does not say so: {refused}")
 
 
 def _show(state: SiteState) -> None:
@@ -114,21 +135,32 @@ def _show(state: SiteState) -> None:
 
 def _members(config: Path, name: str | None) -> Sequence[MemberSite]:
     """Return the sites that are configured, or the one that is called *name*; end the command where there is none."""
-    hub, store = _hub(config), store_server(config)
-    if store is None:
-        fail(f"{config}: the store is a file, and a hub needs a PostgreSQL: write `store:` (docs/sites.md)", 2)
+    document = _document(config)
+    hub, own = _hub(config), document.data.get("site", Settings.model_fields["site"].default)
+    if not hub.sites:
+        is_site = document.data.get("mode") == "watch"
+        whose = f"is that of site {own}, and no hub's" if is_site else "has no site below `hub: sites:`"
+        fail(f"{config} {whose}: call this at the hub, with the hub's settings (docs/sites.md)", 2)
     known = hub.sites if name is None else {key: each for key, each in hub.sites.items() if key == name}
     if not known:
-        what = "no site" if name is None else f"no site '{name}'"
-        there = f"; there is {', '.join(hub.sites)}" if hub.sites else ""
-        fail(f"{config} has {what} below `hub: sites:` (docs/sites.md){there}", 2)
-    own = read_document(config).data.get("site", Settings.model_fields["site"].default)
+        fail(f"{config} has no site '{name}' below `hub: sites:`; there is {', '.join(sorted(hub.sites))}", 2)
+    store = store_server(config)
+    if store is None:
+        fail(f"{config}: the store is a file, and a hub needs a PostgreSQL: write `store:` (docs/sites.md)", 2)
     return [MemberSite(site=key, server=each.build(), hub=str(own), store=store) for key, each in sorted(known.items())]
+
+
+def _document(config: Path) -> Document:
+    """Read the settings; end the command when they cannot be read at all."""
+    document = read_document(config)
+    if not document.readable:
+        fail("\n".join(str(problem) for problem in document.problems), 2)
+    return document
 
 
 def _hub(config: Path) -> HubSettings:
     """Read the section `hub`, whatever else is wrong with the configuration; end the command when it is."""
-    document = read_document(config)
+    document = _document(config)
     if document.data.get("hub") is None:
         return HubSettings()
     findings = Findings(document)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from monitor.judging.joint.replication import Replication
 from monitor.store.backend.postgres import PostgresServer
-from monitor.store.sites.link import SiteRefusedError, dialled
+from monitor.store.sites.link import SiteRefusedError, SiteUnheardError, dialled
 from monitor.store.sites.partition import said
 from monitor.store.sites.publisher import Publisher, slot_of
 from monitor.store.sites.subscriber import Subscriber, subscription_of
@@ -289,7 +289,7 @@ def _wait(member: MemberSite, site: Publisher, place: str) -> None:
     until = time.monotonic() + _PATIENCE
     while not site.has_heard(place):
         if time.monotonic() > until:
-            raise SiteRefusedError(
+            raise SiteUnheardError(
                 f"site {member.site} has joined, and nothing was heard from it in {_PATIENCE:.0f} s: "
                 f"`pantau site check {member.site}` says more"
             )

@@ -37,6 +37,8 @@ _WORDS: tuple[tuple[str, str], ...] = (
     ("password authentication failed", "it refuses the role's password"),
     ("no password supplied", "it wants a password: write password_file"),
     ("no pg_hba.conf entry", "its pg_hba.conf does not let us in: hostssl, this role, and from this address"),
+    ("on socket .* failed: No such file", "no PostgreSQL runs there, or its socket is elsewhere"),
+    ("Peer authentication failed", "call this as the user of that name, as in runuser -u pantau -- pantau site check"),
     ("Connection refused", "nothing listens there: is PostgreSQL running, and listen_addresses right?"),
     (
         "timeout expired|timed out|No route|unreachable",
@@ -59,6 +61,10 @@ _KEPT = (
 
 class SiteRefusedError(Exception):
     """Something cannot be done with a site. The message says why and what to do; it holds no secret."""
+
+
+class SiteUnheardError(SiteRefusedError):
+    """A site has joined, and does not say anything that would be heard."""
 
 
 @contextmanager

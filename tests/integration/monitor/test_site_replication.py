@@ -352,15 +352,19 @@ def test_the_command_says_what_it_did_how_it_stands_and_what_is_wrong(world: Sit
 
     def site(*words: str) -> tuple[int, str]:
         done = CliRunner().invoke(app, [*words, "--config", str(config)])
-        return done.exit_code, done.output
+        # These servers do not wait for their disks, and that is remarked on.
+        return done.exit_code, re.sub(r"^.*\[warning .*\n", "", done.output)
 
-    assert site("add", "johor") == (0, "johor has joined: what it judges is here.\n")
+    def told() -> list[tuple[str, str]]:
+        return [(row[0], row[1]) for row in world.hub.order("SELECT event, actor FROM journal ORDER BY id")]
+
+    assert site("add", "johor", "--by", "Siti") == (0, "johor has joined: what it judges is here.\n")
     assert site("add", "johor") == (0, "johor is there already.\n")
     code, said = site("check")
     assert (code, re.sub(r"[\d.,]*\d", "N", said)) == (0, "johor: fresh, beat N s ago, N bytes behind, N errors\n")
-    assert site("rejoin", "johor")[0] == 0
+    assert site("rejoin", "johor", "--by", "Ali")[0] == 0
     code, said = site("add", "muar")
-    assert (code, "no site 'muar' below `hub: sites:` (docs/sites.md); there is johor" in said) == (2, True)
+    assert (code, "no site 'muar' below `hub: sites:`; there is johor" in said) == (2, True)
     world.hub.order("ALTER SUBSCRIPTION pantau_johor DISABLE")
     code, said = site("check", "johor")
     assert (code, "the subscription pantau_johor was disabled by somebody" in said) == (1, True)
@@ -368,7 +372,12 @@ def test_the_command_says_what_it_did_how_it_stands_and_what_is_wrong(world: Sit
     secret.write_text("lain-sekali")
     code, said = site("remove", "johor")
     assert (code, "it refuses the role's password" in said, "lain-sekali" in said) == (1, True, False)
-    code, said = site("remove", "johor", "--gone")
+    code, said = site("remove", "johor", "--gone", "--by", "Siti")
+    # Neither what was there already nor what was refused.
+    assert told() == [("site joined", "Siti"), ("site joined anew", "Ali"), ("site left", "Siti")]
+    assert world.hub.order("SELECT detail FROM journal ORDER BY id DESC LIMIT 1")[0][0] == (
+        {"site": "johor", "at": wanted.host, "gone": "for good"}
+    )
     assert (code, "SELECT pg_drop_replication_slot('pantau_noc')" in said) == (0, True)
 
 

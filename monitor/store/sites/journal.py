@@ -1,0 +1,26 @@
+"""Writes into the hub's journal that a site has joined or left, and by whose order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from alerts.record.store import Entry
+from monitor.store.backend.postgres import PostgresServer, StoreUnusableError, connected
+from monitor.store.backend.server_clock import ServerClock
+from monitor.store.engine import audit
+from monitor.store.schema.tables import clean
+from monitor.store.sites.link import SiteRefusedError
+
+
+async def write(store: PostgresServer, event: str, *, by: str, detail: Mapping[str, str]) -> None:
+    """Add an entry to the journal of *store*, whoever else writes there. Raise `SiteRefusedError`.
+
+    The schema is left as it is: a service may be at work on it that is older than this command.
+    """
+    clock = ServerClock()
+    try:
+        async with connected(store, clock) as engine, engine.begin() as connection:
+            entry = Entry(at=clock.now(), actor=clean(by, 200), event=event, detail=detail)
+            await audit.append(connection, [entry])
+    except StoreUnusableError as error:
+        raise SiteRefusedError(str(error)) from None

@@ -1,0 +1,57 @@
+"""`pantau site`, called in the wrong place or with a name that is none: what is said, and nothing is dialled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from monitor.cli.store.site import app
+
+STORE = "store: {url: 'postgresql://pantau@/pantau?host=/nowhere'}\n"
+HUB = "hub: {sites: {johor: {url: 'postgresql://pantau_hub@johor/pantau', cert_file: a, key_file: b, ca_file: c}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words", "said"),
+    [
+        (None, ["check"], "{config}: cannot be read: No such file or directory"),
+        ("site: [noc", ["add", "johor"], "{config}:1: a [ is opened here and not closed; write instead: the closing ]"),
+        (
+            f"mode: watch\nsite: johor\n{STORE}",
+            ["check", "johor"],
+            "{config} is that of site johor, and no hub's: call this at the hub, with the hub's settings (docs/sites.md)",
+        ),
+        (
+            STORE,
+            ["check"],
+            "{config} has no site below `hub: sites:`: call this at the hub, with the hub's settings (docs/sites.md)",
+        ),
+        (STORE + HUB, ["rejoin", "johr"], "{config} has no site 'johr' below `hub: sites:`; there is johor"),
+        (HUB, ["add", "johor"], "{config}: the store is a file, and a hub needs a PostgreSQL: write `store:` (docs/sites.md)"),
+        (
+            STORE + HUB.replace("key_file", "key_fil"),
+            ["remove", "johor"],
+            "{config}:2: hub.sites.johor.key_fil: is no known key; write instead: key_file",
+        ),
+        ("hub: {sites: [johor]}", ["check"], "{config}:1: hub.sites: must be keys below it; write instead: (keys below it, indented)"),
+    ],
+)  # fmt: skip
+def test_a_slip_is_answered_with_what_to_write(
+    settings: str | None, words: list[str], said: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "pantau.yaml"
+    if settings is not None:
+        config.write_text(settings)
+    done = CliRunner().invoke(app, [*words, "--config", str(config)])
+    assert done.exit_code == 2
+    assert said.format(config=config) in done.output.splitlines()
+
+
+def test_a_hubs_own_store_that_does_not_run_is_told_as_that(tmp_path: Path) -> None:
+    config = tmp_path / "pantau.yaml"
+    config.write_text(STORE + HUB)
+    done = CliRunner().invoke(app, ["check", "--config", str(config)])
+    assert done.exit_code == 1
+    assert "the hub's store (database pantau of the PostgreSQL at /nowhere, port 5432) cannot be reached: no PostgreSQL runs there" in done.output  # fmt: skip
