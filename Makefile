@@ -11,8 +11,9 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: run setup test lint types contracts compiled waiting computing unit proofs integration stories browser bench bench-portal machine fuzz texts debian needed \
         dashboards lock release clean
 
+# make run SITES=3: three sites that probe, and a hub that hears them; each needs Debian's postgresql (docs/demo.md).
 run: setup
-	$(BIN)/pantau demo
+	$(BIN)/pantau demo $(if $(SITES),--sites "$(SITES)")
 
 setup: $(VENV)/.lab
 

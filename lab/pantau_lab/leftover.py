@@ -1,4 +1,4 @@
-"""What a demo that was killed has left running: its service, which lives in a session of its own.
+"""What a demo that was killed has left running: its services, each of which lives in a session of its own.
 
 It is known by its number and by when it started: numbers are given again, and nobody else's process is to be ended.
 """
@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -35,19 +35,24 @@ class LeftRunning:
 
 
 def remember(file: Path, pid: int) -> None:
-    """Write down in *file* that a process was started; nothing where the system does not say when that was."""
+    """Note in *file*, too, that a process was started; nothing where the system does not say when that was."""
     running = _running(pid)
     if running is not None:
-        file.write_text(json.dumps(asdict(running)))
+        with file.open("a") as lines:
+            lines.write(f"{json.dumps(asdict(running))}\n")
 
 
-def left_by(file: Path) -> LeftRunning | None:
-    """Return what *file* tells of and is alive still; `None`: nothing, or nobody knows."""
+def left_by(file: Path) -> Sequence[LeftRunning]:
+    """Return what *file* tells of and is alive still; nothing where nobody knows."""
+    left = []
     try:
-        known = LeftRunning(**json.loads(file.read_text()))
-    except (OSError, ValueError, TypeError):
-        return None
-    return known if known.is_alive() else None
+        lines = file.read_text().splitlines()
+    except (OSError, ValueError):
+        return []
+    for line in lines:
+        with contextlib.suppress(ValueError, TypeError):
+            left.append(LeftRunning(**json.loads(line)))
+    return [each for each in left if each.is_alive()]
 
 
 def end(left: LeftRunning, sleep: Callable[[float], None] = time.sleep) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 
 from pantau_lab.mail import LabNetwork, Port, Tempo
 from pantau_lab.world import AGENCIES, NOC, REFERENCES, FictionalAgency, Person
+
+#: Where a port of a mail system is found, by the system's name.
+Ports = Callable[[str, Port], int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,39 +73,69 @@ def write(
     callbacks: str,
     agencies: Sequence[FictionalAgency] = AGENCIES,
     signs_in: bool = False,
+    settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> Path:
     """Write settings, a file for each of *agencies*, and secrets below *directory*; return the settings file.
 
-    *signs_in*: whether whoever looks at the portal has to sign in.
+    *signs_in*: whether whoever looks at the portal has to sign in. *settings*: what is to stand there beside, or instead.
     """
-    secrets = directory / "secrets"
-    files = directory / "agencies"
-    for folder in (secrets, files):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    secrets = _folder(directory / "secrets")
     _secret(secrets / "pembawa", providers.auth_token)
     _secret(secrets / "faks", providers.key_secret)
     _secret(secrets / "faks-panggil-balik", "rahsia-panggil-balik-demo")
+    for person in (p for a in agencies for p in (a.duty, a.deputy) if p.pin):
+        _secret(secrets / f"pin-{person.key}", person.pin)
+    ports = _ports(network)
+    portal: dict[str, Any] = {"portal": {}} if signs_in else {}
+    listeners = {
+        "listen": listen,
+        "callbacks": {"listen": callbacks, "public_url": f"http://{callbacks}"},
+        "site": "demo",
+        "prober": "demo",
+    }
+    return _written(
+        directory,
+        network,
+        listeners | _watching(ports, timing) | _telling(providers, timing) | portal | dict(settings),
+        {each.code: _agency(each, ports) | _told(each, timing) for each in agencies},
+    )
+
+
+def write_site(directory: Path, network: LabNetwork, ports: Ports, *, settings: Mapping[str, Any]) -> Path:
+    """Write the same for a service that tells nobody, and knows no telephone number; return the settings file.
+
+    *ports*: where it finds the mail. *settings*: what only this one has.
+    """
+    shutil.copyfile(network.authority.ca_file, directory / "ca.pem")
+    return _written(
+        directory,
+        network,
+        {"mode": "watch", **settings, **_watching(ports, DEMO)},
+        {each.code: _agency(each, ports) for each in AGENCIES},
+    )
+
+
+def _written(
+    directory: Path, network: LabNetwork, settings: Mapping[str, Any], agencies: Mapping[str, Mapping[str, Any]]
+) -> Path:
+    secrets, files = _folder(directory / "secrets"), _folder(directory / "agencies")
     for system in network.systems.values():
         for account in system.accounts:
             _secret(secrets / account.name.lower(), account.secret)
-    for person in (p for a in agencies for p in (a.duty, a.deputy) if p.pin):
-        _secret(secrets / f"pin-{person.key}", person.pin)
-    for agency in agencies:
-        _dump(files / f"{agency.code.lower()}.yaml", _agency(agency, network, timing))
-    settings = directory / "pantau.yaml"
-    portal: dict[str, Any] = {"portal": {}} if signs_in else {}
-    _dump(settings, _settings(network, providers, timing, listen, callbacks) | portal)
-    return settings
+    for code, agency in agencies.items():
+        _dump(files / f"{code.lower()}.yaml", agency)
+    _dump(directory / "pantau.yaml", settings)
+    return directory / "pantau.yaml"
 
 
-def _settings(network: LabNetwork, providers: StandIns, timing: Timing, listen: str, callbacks: str) -> dict[str, Any]:
+def _ports(network: LabNetwork) -> Ports:
+    return lambda name, port: network.systems[name].port(port)
+
+
+def _watching(ports: Ports, timing: Timing) -> dict[str, Any]:
     return {
-        "listen": listen,
-        "callbacks": {"listen": callbacks, "public_url": f"http://{callbacks}"},
         "state": "state",
         "agencies": "agencies/",
-        "site": "demo",
-        "prober": "demo",
         "probing": {
             "interval": timing.interval,
             "session_timeout": timing.session_timeout,
@@ -112,7 +147,12 @@ def _settings(network: LabNetwork, providers: StandIns, timing: Timing, listen: 
         "flapping": {"falls": 3, "within": timing.unsteady_for},
         # The DNS knows nothing of these domains.
         "checks": {"mx": "off", "posture": "off"},
-        "references": {each.key: _mailbox(each.key, each.domain, network) for each in REFERENCES},
+        "references": {each.key: _mailbox(each.key, each.domain, ports) for each in REFERENCES},
+    }
+
+
+def _telling(providers: StandIns, timing: Timing) -> dict[str, Any]:
+    return {
         "gateways": _gateways(providers, timing.replies),
         "contacts": {NOC.key: _person(NOC)},
         "noc": {
@@ -148,12 +188,18 @@ def _gateways(providers: StandIns, replies: str) -> dict[str, Any]:
     }
 
 
-def _agency(agency: FictionalAgency, network: LabNetwork, timing: Timing) -> dict[str, Any]:
-    signatory, contact = agency.signatory, agency.contact
+def _agency(agency: FictionalAgency, ports: Ports) -> dict[str, Any]:
     return {
         "agency": agency.code,
         "name": agency.name,
         "domains": [agency.domain],
+        "mailboxes": {"utama": _mailbox(agency.code, agency.domain, ports)},
+    }
+
+
+def _told(agency: FictionalAgency, timing: Timing) -> dict[str, Any]:
+    signatory, contact = agency.signatory, agency.contact
+    return {
         "office": {
             "address": list(agency.address),
             "telephone": agency.telephone,
@@ -166,7 +212,6 @@ def _agency(agency: FictionalAgency, network: LabNetwork, timing: Timing) -> dic
             "head": agency.head,
             "contact_officer": {"name": contact[0], "post": contact[1], "telephone": agency.telephone},
         },
-        "mailboxes": {"utama": _mailbox(agency.code, agency.domain, network)},
         "contacts": {person.key: _person(person) for person in (agency.duty, agency.deputy)},
         "escalation": _escalation([agency.duty.key], [agency.duty.key, agency.deputy.key], timing),
         "announcement": {
@@ -202,20 +247,24 @@ def _person(person: Person) -> dict[str, Any]:
     return reached | ({"pin_file": f"secrets/pin-{person.key}"} if person.pin else {})
 
 
-def _mailbox(name: str, domain: str, network: LabNetwork) -> dict[str, Any]:
-    system = network.systems[name]
+def _mailbox(name: str, domain: str, ports: Ports) -> dict[str, Any]:
     # Half of the systems are submitted to by STARTTLS, the others by implicit TLS: both ways are shown to work.
     starttls = domain.endswith("gov.my")
     port, security = (
-        (system.port(Port.SUBMISSION), "starttls") if starttls else (system.port(Port.SUBMISSIONS), "implicit")
+        (ports(name, Port.SUBMISSION), "starttls") if starttls else (ports(name, Port.SUBMISSIONS), "implicit")
     )
     return {
         "address": f"pantau@{domain}",
         "smtp": {"host": "127.0.0.1", "port": port, "security": security},
-        "imap": {"host": "127.0.0.1", "port": system.port(Port.IMAP), "security": "implicit"},
+        "imap": {"host": "127.0.0.1", "port": ports(name, Port.IMAP), "security": "implicit"},
         "ca_file": "ca.pem",
         "login": {"username": f"pantau@{domain}", "password_file": f"secrets/{name.lower()}"},
     }
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path
 
 
 def _secret(path: Path, secret: str) -> None:

@@ -16,6 +16,7 @@ from rich.text import Text
 from alerts.model.channel import Channel
 from pantau_lab.beginning.login import DemoLogin, login_table
 from pantau_lab.outbox import Sent
+from pantau_lab.sites.country import QUORUM
 
 _ZONE = ZoneInfo("Asia/Kuala_Lumpur")
 _COLOURS = {
@@ -23,6 +24,10 @@ _COLOURS = {
     "degraded": "yellow",
     "down": "bold red",
     "unknown": "dim",
+    "well": "green",
+    "wrong": "bold red",
+    "unclear": "yellow",
+    "stale": "dim",
     "delivered": "green",
     "sent": "green",
     "pending": "yellow",
@@ -42,18 +47,27 @@ class ScreenState:
     notices: Sequence[Mapping[str, Any]] = ()
     #: By agency code, the faults that were put in.
     faults: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    #: By agency code, what each site says of it, as the API has it.
+    said: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    #: By site, what it was cut off from.
+    cut_off: Mapping[str, Sequence[str]] = field(default_factory=dict)
     #: What reached somebody, the newest last.
     sent: Sequence[Sent] = ()
 
 
-def render(state: ScreenState, url: str, directory: Path, logins: Sequence[DemoLogin]) -> RenderableType:
-    """Return the whole screen."""
+def render(
+    state: ScreenState, url: str, directory: Path, logins: Sequence[DemoLogin], pages: Mapping[str, str]
+) -> RenderableType:
+    """Return the whole screen. *pages*: where the hub's and each site's are, by its name."""
+    with_sites = [site_orders(len(pages)), Text(), _sites(state, pages)] if pages else []
+    orders = Text(
+        "in another terminal: .venv/bin/pantau demo break JCM --how lose | repair JCM      Ctrl-C ends", style="dim"
+    )
     return Group(
         Text.assemble(("Pantau", "bold"), f"  {url}   metrics: {url}/metrics"),
         Text(f"everything sent lies in {directory}/outbox/", style="dim"),
-        Text(
-            "in another terminal: .venv/bin/pantau demo break JCM --how lose | repair JCM      Ctrl-C ends", style="dim"
-        ),
+        orders,
+        *with_sites,
         Text(),
         login_table(logins),
         Text(),
@@ -73,6 +87,29 @@ def _agencies(state: ScreenState) -> Table:
         faults = ", ".join(state.faults.get(agency["agency"], ()))
         table.add_row(agency["agency"], agency["name"], *cells, agency["incident"] or "", faults)
     return table
+
+
+def site_orders(sites: int) -> RenderableType:
+    """Return what people may try where there are so many sites, the hub among them."""
+    return Text(
+        "cut a site off: .venv/bin/pantau demo cut johor (from the hub) | cut johor JCM (from its mail) | mend johor\n"
+        f"people are told once {QUORUM} of the {sites} say the same",
+        style="dim",
+    )
+
+
+def _sites(state: ScreenState, pages: Mapping[str, str]) -> Table:
+    """Return what each site says of each agency, and what it was cut off from."""
+    table = Table("site", "page", *state.said, "cut off by us from", box=None, pad_edge=False)
+    for site, page in pages.items():
+        words = [_word(said, site) for said in state.said.values()]
+        table.add_row(site, page, *(_coloured(word) for word in words), ", ".join(state.cut_off.get(site, ())))
+    return table
+
+
+def _word(said: Sequence[Mapping[str, Any]], site: str) -> str:
+    """Return in a word what a site says of an agency; nothing where it has said nothing."""
+    return next((str(each["says"]) for each in said if each["site"] == site), "")
 
 
 def _notices(state: ScreenState) -> Table:
@@ -118,6 +155,12 @@ def changes(before: ScreenState, after: ScreenState) -> list[str]:
         if agency["health"] != known.get(agency["agency"]):
             health = ", ".join(f"{direction} {word}" for direction, word in agency["health"].items())
             lines.append(f"{agency['agency']}: {health}")
+    lines += [
+        f"{each['site']} says of {code}: {each['says']}"
+        for code, said in after.said.items()
+        for each in said
+        if each["says"] != _word(before.said.get(code, ()), each["site"])
+    ]
     seen = {(n["id"], n["state"]) for n in before.notices}
     lines += [
         f"{clock(notice['created_at'])} {notice['incident']}: {notice['channel']} ({notice['purpose']}) "

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from fastapi import FastAPI, HTTPException
 
@@ -20,6 +22,7 @@ from pantau_lab.mail import Fault, LabNetwork, SystemPlan
 from pantau_lab.outbox import Outbox
 from pantau_lab.scenery import DEMO, StandIns, Timing, write
 from pantau_lab.serving import claimed, serve
+from pantau_lab.sites.wire import HUB, SiteWires
 from pantau_lab.world import AGENCIES, NOC, REFERENCES, FictionalAgency
 
 
@@ -35,6 +38,8 @@ class Stage:
     url: str
     #: Of the service that is to run against it.
     settings: Path
+    #: Where there are sites beside it: the wires of each, for whoever lays them to note.
+    wires: dict[str, SiteWires] = field(default_factory=dict)
 
 
 def lever(directory: Path) -> Path:
@@ -50,16 +55,19 @@ async def stage(
     timing: Timing = DEMO,
     agencies: Sequence[FictionalAgency] = AGENCIES,
     signs_in: bool = False,
+    settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> AsyncIterator[Stage]:
     """Run the world for as long as the block lasts, with the service's configuration written below *directory*.
 
     *listen*: where the service is to listen ("127.0.0.1:8080"), by default on a port that is kept for it, as the one for
-    callbacks is. *agencies*: the part of the world that is there. *signs_in*: whether people sign in to the portal.
+    callbacks is. *agencies*: the part of the world that is there. *signs_in*: whether people sign in to the portal. *settings*:
+    what the service's are to say beside what they say anyway.
     """
     plans = [
         *(SystemPlan.with_one_mailbox(a.code, a.domain, tempo=timing.tempo) for a in agencies),
         *(SystemPlan.with_one_mailbox(r.key, r.domain, tempo=timing.tempo) for r in REFERENCES),
     ]
+    wires: dict[str, SiteWires] = {}
     outbox = Outbox(directory / "outbox", lambda: datetime.now(UTC))
     phones, machines = _carrier(outbox, agencies), _fax_service(outbox, agencies)
     async with AsyncExitStack() as stack:
@@ -71,7 +79,7 @@ async def stage(
         carrier_url = await stack.enter_async_context(serve(carrier_app(phones)))
         fax_url = await stack.enter_async_context(serve(fax_app(machines)))
         stack.callback(lever(directory).unlink, missing_ok=True)
-        await stack.enter_async_context(serve_on(_lever(network), open_unix(lever(directory))))
+        await stack.enter_async_context(serve_on(_lever(network, wires), open_unix(lever(directory))))
         providers = StandIns(
             carrier_url=carrier_url,
             account_sid=phones.account_sid,
@@ -83,7 +91,7 @@ async def stage(
             key_secret=machines.key_secret,
             fax_caller="+60300000000",
         )
-        settings = write(
+        written = write(
             directory,
             network,
             providers,
@@ -92,6 +100,7 @@ async def stage(
             callbacks=callbacks,
             agencies=agencies,
             signs_in=signs_in,
+            settings=settings,
         )
         yield Stage(
             network=network,
@@ -99,7 +108,8 @@ async def stage(
             fax_service=machines,
             outbox=outbox,
             url=f"http://{listen}",
-            settings=settings,
+            settings=written,
+            wires=wires,
         )
 
 
@@ -124,14 +134,16 @@ def _fax_service(outbox: Outbox, agencies: Sequence[FictionalAgency]) -> FaxServ
     return machines
 
 
-def _lever(network: LabNetwork) -> FastAPI:
+def _lever(network: LabNetwork, wires: Mapping[str, SiteWires]) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     def find(name: str) -> str:
-        known = {each.lower(): each for each in network.systems}
-        if name.lower() not in known:
-            raise HTTPException(404, f"there is no {name}; there are {', '.join(network.systems)}")
-        return known[name.lower()]
+        return _found(name, network.systems, "there is no")
+
+    def find_site(name: str) -> str:
+        if not wires:
+            raise HTTPException(404, "this demo has no sites; end it and start one that has: make run SITES=3")
+        return _found(name, wires, "there is no site")
 
     @app.post("/systems/{name}/break/{fault}")
     async def break_(name: str, fault: Fault) -> str:
@@ -145,4 +157,27 @@ def _lever(network: LabNetwork) -> FastAPI:
         await network.systems[system].repair()
         return system
 
+    # Names stand in the query: somebody types "johor/JCM" some day, which would be another path.
+    @app.post("/cut")
+    async def cut(site: str, system: str | None = None) -> str:
+        known, to = find_site(site), None if system is None else find(system)
+        if not wires[known].cut(to):
+            return f"{known} is cut off from {to or HUB} already"
+        return f"{known} is cut off from {to or HUB} now"
+
+    @app.post("/mend")
+    async def mend(site: str, system: str | None = None) -> str:
+        known, to = find_site(site), None if system is None else find(system)
+        if joined := wires[known].mend(to):
+            return f"{known} is joined again to {', '.join(joined)}"
+        return f"{known} is not cut off from {to or 'anything'}"
+
     return app
+
+
+def _found(name: str, known: Iterable[str], otherwise: str) -> str:
+    """Return how *name* is written. Raise `HTTPException` that begins with *otherwise* when nothing is called so."""
+    names = {each.lower(): each for each in known}
+    if name.lower() not in names:
+        raise HTTPException(404, f"{otherwise} {name}; there are {', '.join(names.values())}")
+    return names[name.lower()]

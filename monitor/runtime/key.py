@@ -6,6 +6,8 @@ import os
 import secrets
 from pathlib import Path
 
+#: Below the state directory.
+KEY_FILE = "token.key"
 _OCTETS = 32
 
 
@@ -15,7 +17,7 @@ def token_key(state: Path) -> bytes:
     Raise `OSError` when it cannot be read or written, `ValueError` when the file holds something else.
     """
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = state / "token.key"
+    path = state / KEY_FILE
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

@@ -27,6 +27,8 @@ from psycopg import sql
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.schema.migrations import upgrade
 from pantau_lab.serving import claim
+from pantau_lab.sites.cluster import DEBIAN
+from pantau_lab.sites.cluster import programs as installed
 
 #: Where `install-debian` unpacks a newer version, if an old one is installed.
 UNPACKED = Path(os.environ.get("PANTAU_TEST_CACHE", "/var/cache/pantau-tests")) / "postgresql17"
@@ -67,17 +69,11 @@ def programs(least: int = 0) -> Path:
 
     *least*: the oldest version that will do; where what is installed is older, one is unpacked beside it.
     """
-    places = (Path("/usr/lib/postgresql"), UNPACKED / "usr/lib/postgresql")
-    every = (sorted(place.glob("*/bin/initdb"), key=_version) for place in places)
-    new = [known[-1] for known in every if known and _version(known[-1]) >= least]
-    found = new[0] if new else None if least else shutil.which("initdb")
-    if found is None:
+    if (found := installed(least, DEBIAN, UNPACKED / "usr/lib/postgresql")) is not None:
+        return found
+    if least or (elsewhere := shutil.which("initdb")) is None:
         raise FileNotFoundError("PostgreSQL is missing: tests/real/install-debian installs it, as root")
-    return Path(found).parent
-
-
-def _version(initdb: Path) -> int:
-    return int(initdb.parts[-3])
+    return Path(elsewhere).parent
 
 
 @dataclass(slots=True)

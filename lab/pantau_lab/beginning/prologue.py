@@ -6,14 +6,14 @@ import asyncio
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 
 import structlog
 
 from alerts.record.clock import SystemClock
 from monitor.config.files.section import IN_THE_STORE
-from monitor.config.loading import load
+from monitor.config.loading import Configuration, load
 from monitor.store.backend.database import Database
 from monitor.store.upkeep.documents import Documents
 from monitor.store.upkeep.keyring import new_key
@@ -28,7 +28,7 @@ async def prologue(settings: Path, logins: Sequence[DemoLogin]) -> str:
     configuration = (await asyncio.to_thread(load, settings, os.environ)).accepted()
     agencies = configuration.registry.agencies
     with _quiet():
-        async with Database.open(configuration.settings.state) as database:
+        async with _store_of(configuration) as database:
             await write_past(database, configuration, past_until(clock.now()))
             await add_users(database, clock, logins)
             return await add_token(database, clock, agencies)
@@ -38,10 +38,16 @@ async def handed_to_officers(settings: Path) -> None:
     """Let the agencies be the store's from now on, so that who signs in as an officer edits theirs; and keep what they type."""
     configuration = (await asyncio.to_thread(load, settings, os.environ)).accepted()
     with _quiet():
-        async with Database.open(configuration.settings.state) as database:
+        async with _store_of(configuration) as database:
             documents = Documents(database)
             await documents.follow(configuration.documents, by="demo", now=SystemClock().now())
     await asyncio.to_thread(_hand_over, settings)
+
+
+def _store_of(configuration: Configuration) -> AbstractAsyncContextManager[Database]:
+    """Open the store that the service is to open."""
+    settings = configuration.settings
+    return Database.open(settings.state, None if settings.store is None else settings.store.build())
 
 
 def _hand_over(settings: Path) -> None:

@@ -7,13 +7,13 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import httpx
 import typer
@@ -24,13 +24,16 @@ from monitor.cli.service import fail, request
 from monitor.config.fields.listen import Listen, parse_listen
 from monitor.config.model.settings import LISTEN_VARIABLE
 from monitor.runtime.place import CONTROL_SOCKET
+from monitor.store.sites.link import SiteRefusedError
 from monitor.web.serving import open_port
 from pantau_lab import leftover
 from pantau_lab.beginning.login import DemoLogin, demo_logins, login_table, write_logins, write_private
 from pantau_lab.beginning.prologue import handed_to_officers, prologue
 from pantau_lab.clerk import post_letters
 from pantau_lab.mail import Fault
-from pantau_lab.screen import ScreenState, changes, render
+from pantau_lab.screen import ScreenState, changes, render, site_orders
+from pantau_lab.sites.cluster import NoPostgresError, hub_programs, remove_home
+from pantau_lab.sites.country import HUB_SITE, SITES, country
 from pantau_lab.stage import Stage, lever, stage
 
 app = typer.Typer(
@@ -40,6 +43,17 @@ app = typer.Typer(
 Directory = Annotated[Path, typer.Option("--directory", help="Where the demo keeps its files.", metavar="DIR")]
 WhichDemo = Annotated[Path | None, typer.Option("--directory", help="The running demo's directory.", metavar="DIR")]
 _DIRECTORY = Path("var/demo")
+Sites = Annotated[
+    int,
+    typer.Option(
+        "--sites",
+        min=0,
+        max=len(SITES),
+        help="So many sites probe beside the hub, each on a PostgreSQL.",
+        metavar="NUMBER",
+    ),
+]
+SiteName = Annotated[str, typer.Argument(help="A site of the running demo, such as johor.", metavar="SITE")]
 #: Marks a directory that the demo made and may empty at its start.
 _MARK = ".pantau-demo"
 #: Who may sign in, with which password.
@@ -49,7 +63,7 @@ PROGRAM_FILE = "token"
 
 
 @app.callback()
-def demo(context: typer.Context, directory: Directory = _DIRECTORY) -> None:
+def demo(context: typer.Context, directory: Directory = _DIRECTORY, *, sites: Sites = 0) -> None:
     """Start the demo: three agencies, their mail, a carrier, a fax service, a letter tray, and the service itself."""
     context.obj = directory
     if context.invoked_subcommand is not None:
@@ -58,13 +72,19 @@ def demo(context: typer.Context, directory: Directory = _DIRECTORY) -> None:
     if listen is None or not listen.is_loopback:
         fail(f"{LISTEN_VARIABLE} must be an address of this machine with a port, such as 127.0.0.1:8080", 2)
     try:
+        # What is missing is said before anything else is done.
+        programs = hub_programs() if sites else None
         _claim(directory)
         # Before anything is emptied: a service that still runs there would lose its store.
         open_port(listen.host, listen.port).close()
         _clear(directory)
-        asyncio.run(_run(directory.resolve(), listen))
-    except OSError as error:
+        asyncio.run(_run(directory.resolve(), listen, SITES[:sites], programs))
+    except NoPostgresError as missing:
+        fail(str(missing), 2)
+    except (OSError, SiteRefusedError) as error:
         fail(f"the demo cannot start: {error}")
+    except asyncio.CancelledError:
+        pass  # Ended before it had begun.
 
 
 @app.command("break")
@@ -88,9 +108,46 @@ def repair(
     typer.echo(f"{_pull(directory or context.obj, agency, 'repair')}: repaired")
 
 
+@app.command()
+def cut(
+    site: SiteName,
+    agency: Annotated[
+        str | None, typer.Argument(help="From this agency's mail, or a reference's; else from the hub.")
+    ] = None,
+    *,
+    context: typer.Context,
+    directory: WhichDemo = None,
+) -> None:
+    """Cut a site off in the running demo: from the hub, or from an agency's mail. It is a cable that was pulled."""
+    typer.echo(_pull_wire(directory or context.obj, site, "cut", agency))
+
+
+@app.command()
+def mend(
+    site: SiteName,
+    agency: Annotated[
+        str | None, typer.Argument(help="To this agency's mail only; else to all that it is cut off from.")
+    ] = None,
+    *,
+    context: typer.Context,
+    directory: WhichDemo = None,
+) -> None:
+    """Join a site again, in the running demo."""
+    typer.echo(_pull_wire(directory or context.obj, site, "mend", agency))
+
+
+def _pull_wire(directory: Path, site: str, what: str, agency: str | None) -> str:
+    of_agency = {} if agency is None else {"system": agency}
+    return _ask(directory, f"/{what}?{urlencode({'site': site, **of_agency})}")
+
+
 def _pull(directory: Path, agency: str, what: str) -> str:
+    return _ask(directory, f"/systems/{quote(agency or '-', safe='')}/{what}")
+
+
+def _ask(directory: Path, what: str) -> str:
     try:
-        answer = request(lever(directory.resolve()), "POST", f"/systems/{quote(agency or '-', safe='')}/{what}")
+        answer = request(lever(directory.resolve()), "POST", what)
     except (httpx.HTTPError, OSError):
         fail("the demo is not running here; start it with `make run`")
     if answer.status_code == 404:
@@ -106,70 +163,112 @@ def _claim(directory: Path) -> None:
         with suppress(httpx.HTTPError, OSError):
             request((directory / "lab.sock").resolve(), "GET", "/")
             fail(f"a demo is already running in {directory}; end it first, or name another with --directory")
-    if (left := leftover.left_by(directory / _MARK)) is not None:
-        typer.echo(f"A demo was killed here, and its service is still running (process {left.pid}); it is ended now.")
-        leftover.end(left)
+    if left := leftover.left_by(directory / _MARK):
+        pids = ", ".join(str(each.pid) for each in left)
+        what = "service is" if len(left) == 1 else "services are"
+        it = "it is" if len(left) == 1 else "they are"
+        typer.echo(f"A demo was killed here, and its {what} still running (process {pids}); {it} ended now.")
+        for each in left:
+            leftover.end(each)
     elif (directory / "lab.sock").exists():
         typer.echo(f"A demo was killed here; what it has left in {directory} is removed.")
 
 
 def _clear(directory: Path) -> None:
     """Begin with an empty directory."""
+    remove_home(directory)
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True, mode=0o700)
     (directory / _MARK).touch()
 
 
-async def _run(directory: Path, listen: Listen) -> None:
-    stopping = asyncio.Event()
+async def _run(directory: Path, listen: Listen, sites: Sequence[str], programs: Path | None) -> None:
+    stopping, begun = asyncio.Event(), asyncio.Event()
+    own = asyncio.current_task()
+
+    def stop() -> None:
+        stopping.set()
+        # It begins for a while, and whoever wants it to end does not wait for that.
+        if own is not None and not begun.is_set():
+            own.cancel()
+
     # SIGHUP: the terminal was closed. The service runs in a session of its own and would stay.
-    for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(stop, stopping.set)
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(each, stop)
     logins = demo_logins()
-    async with stage(directory, listen=str(listen), signs_in=True) as world:
+    async with AsyncExitStack() as stack:
+        land = None
+        if programs is not None:
+            typer.echo(f"Starting a PostgreSQL for the hub and each of {', '.join(sites)}, and services on them ...")
+            land = await stack.enter_async_context(country(directory, sites, programs))
+        settings = {} if land is None else land.hub_settings()
+        world = await stack.enter_async_context(stage(directory, listen=str(listen), signs_in=True, settings=settings))
         token = await prologue(world.settings, logins)
         await handed_to_officers(world.settings)
         write_logins(directory / LOGINS_FILE, logins)
         write_private(directory / PROGRAM_FILE, f"{token}\n")
-        async with _service(world.settings, directory / "pantau.log", stopping):
-            demo = RunningDemo(directory=directory, world=world, logins=logins, token=token, since=datetime.now(UTC))
+        services = [world.settings]
+        if land is not None:
+            world.wires.update(land.open(world.network))
+            await asyncio.to_thread(land.join)
+            land.share_key()
+            services = [*(each.settings for each in land.outposts), *services]
+        async with _services(services, directory / _MARK, stopping):
+            begun.set()
+            pages = {} if land is None else {HUB_SITE: world.url, **land.pages}
+            demo = RunningDemo(
+                directory=directory, world=world, pages=pages, logins=logins, token=token, since=datetime.now(UTC)
+            )
             await _show(demo, stopping)
 
 
 @asynccontextmanager
-async def _service(settings: Path, log: Path, stopping: asyncio.Event) -> AsyncIterator[None]:
-    """Run `pantau run` beside the world; end it with the block. If it ends by itself, so does the demo."""
-    with log.open("wb") as output:
+async def _services(settings: Sequence[Path], mark: Path, stopping: asyncio.Event) -> AsyncIterator[None]:
+    """Run `pantau run` beside the world by each of *settings*; end all with the block. If one ends by itself, so does the demo."""
+    processes = {each: await _started(each, mark) for each in settings}
+
+    async def ended(process: asyncio.subprocess.Process) -> None:
+        await process.wait()
+        stopping.set()
+
+    async with asyncio.TaskGroup() as tasks:
+        watching = [tasks.create_task(ended(process)) for process in processes.values()]
+        try:
+            yield
+        finally:
+            for process in processes.values():
+                if process.returncode is None:
+                    process.terminate()
+            await asyncio.wait(watching, timeout=10)
+            for process in processes.values():
+                if process.returncode is None:
+                    process.kill()
+            await asyncio.wait(watching)
+    for each, process in processes.items():
+        if process.returncode not in {0, -signal.SIGTERM}:
+            said = _end_of(_log_of(each))
+            fail(f"the service of {each} ended with {process.returncode}; the end of its log says why:\n{said}")
+
+
+async def _started(settings: Path, mark: Path) -> asyncio.subprocess.Process:
+    with _log_of(settings).open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "monitor.cli", "run", "--config", str(settings)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            # Each listens where its settings say: the variable was ours.
+            env={name: value for name, value in os.environ.items() if name != LISTEN_VARIABLE},
             # A Ctrl-C at the terminal is ours to pass on, so that the world outlives the service.
             start_new_session=True,
         )
     # It outlives a demo that is killed; the next one ends it.
-    leftover.remember(settings.parent / _MARK, process.pid)
+    leftover.remember(mark, process.pid)
+    return process
 
-    async def ended() -> None:
-        await process.wait()
-        stopping.set()
 
-    async with asyncio.TaskGroup() as tasks:
-        watching = tasks.create_task(ended())
-        try:
-            yield
-        finally:
-            if process.returncode is None:
-                process.terminate()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(10):
-                        await process.wait()
-            if process.returncode is None:
-                process.kill()
-            await watching
-    if process.returncode not in {0, -signal.SIGTERM}:
-        fail(f"the service ended with {process.returncode}; the end of its log says why:\n{_end_of(log)}")
+def _log_of(settings: Path) -> Path:
+    return settings.with_name("pantau.log")
 
 
 def _end_of(log: Path) -> str:
@@ -182,6 +281,8 @@ class RunningDemo:
 
     directory: Path
     world: Stage
+    #: Where the hub's and each site's are, by its name; none where there are no sites.
+    pages: Mapping[str, str]
     logins: Sequence[DemoLogin]
     #: By which the screen asks.
     token: str = field(repr=False)
@@ -198,12 +299,16 @@ async def _show(demo: RunningDemo, stopping: asyncio.Event) -> None:
     with Live(console=console, screen=False, auto_refresh=False) if console.is_terminal else nullcontext() as live:
         if live is None:
             console.print(f"Pantau: {world.url}", login_table(demo.logins), sep="\n", highlight=False)
+            for site, page in demo.pages.items():
+                console.print(f"{site}: {page}", highlight=False)
+            if demo.pages:
+                console.print(site_orders(len(demo.pages)))
             console.print(f"everything sent lies in {directory}/outbox/\nCtrl-C ends", highlight=False)
         async with client:
             while not stopping.is_set():
                 state = await _state(demo, client)
                 if live is not None:
-                    live.update(render(state, world.url, directory, demo.logins), refresh=True)
+                    live.update(render(state, world.url, directory, demo.logins, demo.pages), refresh=True)
                 else:
                     for line in changes(before, state):
                         console.print(line, markup=False, highlight=False)
@@ -217,13 +322,18 @@ async def _show(demo: RunningDemo, stopping: asyncio.Event) -> None:
 
 async def _state(demo: RunningDemo, client: httpx.AsyncClient) -> ScreenState:
     world = demo.world
-    faults = {name: sorted(system.faults) for name, system in world.network.systems.items()}
-    sent = [*world.outbox.sent, *world.outbox.letters()]
+    state = ScreenState(
+        faults={name: sorted(system.faults) for name, system in world.network.systems.items()},
+        cut_off={site: wires.cut_off() for site, wires in world.wires.items()},
+        sent=[*world.outbox.sent, *world.outbox.letters()],
+    )
     try:
         agencies, incidents, notices = [
             (await client.get(path)).raise_for_status().json() for path in ("/agencies", "/incidents", "/notices")
         ]
+        codes = [each["agency"] for each in agencies] if demo.pages else []
+        said = {code: (await client.get(f"/agencies/{code}")).raise_for_status().json()["sites"] for code in codes}
     except (httpx.HTTPError, ValueError):
-        return ScreenState(faults=faults, sent=sent)  # It is starting, or ending.
+        return state  # It is starting, or ending.
     new = [each for each in notices if datetime.fromisoformat(each["created_at"]) >= demo.since]
-    return ScreenState(agencies=agencies, incidents=incidents, notices=new, faults=faults, sent=sent)
+    return replace(state, agencies=agencies, incidents=incidents, notices=new, said=said)

@@ -1,0 +1,152 @@
+"""A wire to a port of this machine that can be cut: as a cable that was pulled, not as a connection that was closed."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+_LOOPBACK = "127.0.0.1"
+#: Of bytes, at once.
+_PIECE = 65536
+#: Connections that wait for an answer while all is well; and how many are tried at most to leave no room for another.
+_ROOM, _MOST_PLUGS = 128, 8
+#: In seconds: a connection to ourselves is there by then, or never.
+_THERE = 0.02
+
+
+class LabWire:
+    """Carries what comes to `port` to another port, both on loopback.
+
+    While it is cut nothing comes through in either direction, and neither end hears of it: what was sent lies where it is,
+    nobody's hanging up is told, and whoever connects gets no answer. Mended, what was held back comes through.
+    """
+
+    def __init__(self, end: int, tasks: asyncio.TaskGroup) -> None:
+        self._end = end
+        self._tasks = tasks
+        self._whole = asyncio.Event()
+        self._whole.set()
+        self._near = socket.create_server((_LOOPBACK, 0), backlog=_ROOM)
+        self._near.setblocking(False)
+        #: Our own connections that take the room for others, by the address they come from.
+        self._plugs: dict[object, socket.socket] = {}
+        self._carried = set[asyncio.Task[None]]()
+        self._taking = tasks.create_task(self._take())
+
+    @property
+    def port(self) -> int:
+        """Where it begins."""
+        number: int = self._near.getsockname()[1]
+        return number
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether nothing comes through."""
+        return not self._whole.is_set()
+
+    def cut(self) -> bool:
+        """Cut it; return whether it was whole."""
+        if self.is_cut:
+            return False
+        self._whole.clear()
+        self._taking.cancel()
+        self._leave_no_room()
+        return True
+
+    def mend(self) -> bool:
+        """Let it through again; return whether it was cut."""
+        if not self.is_cut:
+            return False
+        self._near.listen(_ROOM)
+        self._whole.set()
+        self._taking = self._tasks.create_task(self._take())
+        return True
+
+    def close(self) -> None:
+        """End all that it carries."""
+        for each in (self._taking, *self._carried):
+            each.cancel()
+        for plug in self._plugs.values():
+            plug.close()
+        self._near.close()
+
+    def _leave_no_room(self) -> None:
+        """Fill the queue of those who wait: the system answers nobody then who wants to connect, as if nothing were there."""
+        self._near.listen(0)
+        for _ in range(_MOST_PLUGS):
+            plug = socket.socket()
+            plug.setblocking(False)
+            plug.connect_ex(self._near.getsockname())
+            if not select.select([], [plug], [], _THERE)[1]:
+                plug.close()
+                return
+            self._plugs[plug.getsockname()] = plug
+
+    async def _take(self) -> None:
+        while True:
+            near, address = await asyncio.get_running_loop().sock_accept(self._near)
+            if (plug := self._plugs.pop(address, None)) is not None:
+                plug.close()
+                near.close()
+                continue
+            carried = self._tasks.create_task(self._carry(near))
+            self._carried.add(carried)
+            carried.add_done_callback(self._carried.discard)
+
+    async def _carry(self, near: socket.socket) -> None:
+        with closing(near), closing(socket.socket()) as far:
+            for each in (near, far):
+                each.setblocking(False)
+                each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            try:
+                await asyncio.get_running_loop().sock_connect(far, (_LOOPBACK, self._end))
+                async with asyncio.TaskGroup() as ways:
+                    ways.create_task(self._pass_on(near, far))
+                    ways.create_task(self._pass_on(far, near))
+            # Somebody has hung up, which everybody does some day; the other end hears of it when it can.
+            except* OSError:
+                await self._whole.wait()
+
+    async def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while piece := await loop.sock_recv(source, _PIECE):
+            await self._whole.wait()
+            await loop.sock_sendall(sink, piece)
+        await self._whole.wait()
+        sink.shutdown(socket.SHUT_WR)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteWires:
+    """The wires that end at a site."""
+
+    #: By which the hub hears it.
+    hub: LabWire
+    #: By which it comes to the ports of a mail system, by the system's name.
+    mail: Mapping[str, Sequence[LabWire]]
+
+    def cut(self, system: str | None) -> bool:
+        """Cut it off from the hub, or from a mail system; return whether it was not before."""
+        # All of them, also when the first was cut already.
+        return True in [wire.cut() for wire in self._to(system)]
+
+    def mend(self, system: str | None) -> Sequence[str]:
+        """Join it again to a mail system, or to all that it is cut off from; return to what."""
+        names = [*self.cut_off()] if system is None else [system]
+        return [name for name in names if True in [wire.mend() for wire in self._to(None if name == HUB else name)]]
+
+    def cut_off(self) -> Sequence[str]:
+        """Return what it is cut off from."""
+        systems = [name for name, wires in self.mail.items() if any(wire.is_cut for wire in wires)]
+        return [HUB, *systems] if self.hub.is_cut else systems
+
+    def _to(self, system: str | None) -> Sequence[LabWire]:
+        return [self.hub] if system is None else self.mail[system]
+
+
+#: What the hub is called where it stands among mail systems.
+HUB = "the hub"
