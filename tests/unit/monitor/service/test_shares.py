@@ -119,14 +119,16 @@ async def test_who_begins_beside_others_begins_with_its_share_and_says_nothing_o
 
 async def test_one_of_those_that_are_alive_speaks_for_all_and_another_when_it_has_died() -> None:
     place = Place()
-    assert place.sharing.speaks_for_all, "there is nobody else"
+    spoke = [place.sharing.speaks_for_all]
     place.beats("dua")
     await place.second()
-    assert not place.sharing.speaks_for_all
+    spoke.append(place.sharing.speaks_for_all)
 
     for _ in range(6):
         await place.second()
-    assert place.sharing.speaks_for_all
+    spoke.append(place.sharing.speaks_for_all)
+
+    assert spoke == [True, False, True], "alone, beside another, and when that one has died"
 
 
 async def test_an_agency_of_one_that_dies_is_taken_over_and_given_back_when_it_lives_again() -> None:
