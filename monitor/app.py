@@ -36,6 +36,7 @@ from monitor.config.loading import BadConfiguration, Configuration, Memory
 from monitor.config.model.settings import Settings
 from monitor.config.service.openid import trust_of
 from monitor.config.service.portal import PortalSettings
+from monitor.judging.joint.standing import SiteStanding
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.planning.ownership import WHOLE, TakeoverPolicy
 from monitor.proof.archive import Archive
@@ -81,7 +82,7 @@ from monitor.service.portal.worklist import Worklist
 from monitor.service.reloader import Reloader, needs_restart, read
 from monitor.service.renamer import Renamer
 from monitor.service.sharing import Sharing
-from monitor.service.sites import Beating, Hub, Wires
+from monitor.service.sites import Beating, Hub, SiteTelling, SiteWitness, Wires
 from monitor.service.watch import Watch, WatchSurroundings, keep_showing_mailboxes
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.engine.drills import Drills
@@ -93,6 +94,7 @@ from monitor.store.probing.processes import Processes
 from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.probing.retention import Keep, Retention
 from monitor.store.probing.standings import SiteStandings
+from monitor.store.probing.told import SiteRecords, SiteTeller
 from monitor.store.sites.joining import MemberSite
 from monitor.store.upkeep.advance_notices import AdvanceRecords
 from monitor.store.upkeep.answers import Answers
@@ -108,6 +110,7 @@ from monitor.store.upkeep.users import Users
 from monitor.store.upkeep.walls import WallLinks
 from monitor.views.overview import view_checks
 from monitor.views.own_health import Signs
+from monitor.views.site_report import SITES_SAY
 from monitor.views.status_line import status_line
 from monitor.watchdog.watchdog import Watchdog, store_opening
 from monitor.web.access.gate import Gate
@@ -167,6 +170,8 @@ _PACE = timedelta(seconds=5)
 _BEATS_EVERY = timedelta(seconds=1)
 #: A slot is lost after hours, and what a look costs both ends is not nothing.
 _WIRES = timedelta(minutes=1)
+#: A failed run is evidence, and judged where it failed: a hub need not hear of it at once.
+_TELLS_EVERY = timedelta(seconds=5)
 
 
 class App:
@@ -250,7 +255,7 @@ class App:
             self._leaver.keep_closing(),
             self._alert_teller.keep_telling(),
             history.keep_writing(),
-            keep_house(Retention(self._database), self._keep, self._clock),
+            keep_house(Retention(self._database, self._configuration().settings.site), self._keep, self._clock),
             self._chain.keep(),
             self._restorer.keep(),
             keep_showing_mailboxes(self._metrics, self._watch),
@@ -264,6 +269,8 @@ class App:
             keep_doing("status", self._tell_status, _STATUS_EVERY),
             *(keep_doing("other sites", each, _BEATS_EVERY) for each in self._sites),
             *(keep_doing("replication of sites", each.look, _WIRES) for each in self._wires),
+            *([keep_doing("words of sites", self._witness.look, _TELLS_EVERY)] if self._told.others else []),
+            *([keep_doing("what a hub is told of runs", self._telling.tell, _TELLS_EVERY)] if self._telling else []),
         )
 
     @asynccontextmanager
@@ -385,6 +392,14 @@ class App:
         )
         self._sites = self._with_other_sites(settings, standings)
         self._wires = _wires(settings, self._metrics)
+        self._told = SiteRecords(database, settings.site, settings.hub.sites if settings.hub else ())
+        self._witness = SiteWitness(
+            store,
+            self._clock,
+            says=self._sites_say,
+            write=partial(self._lifecycle.told, service, SITES_SAY),
+        )
+        self._telling = SiteTelling(SiteTeller(database, settings.site), self._clock) if database.is_shared else None
         self._duty = Duty(
             store=store,
             metrics=self._metrics,
@@ -456,6 +471,11 @@ class App:
         await history.latest(owned if len(owned) < len(agencies) else None)
         await self._reloader.begin(configuration, share)
 
+    def _sites_say(self, agency: str) -> Mapping[str, SiteStanding | None]:
+        # Of an agency that another process of the hub probes that one writes.
+        watch = self._watch()
+        return watch.consensus.says(agency) if agency in watch.owned else {}
+
     def _with_other_sites(
         self, settings: Settings, standings: SiteStandings
     ) -> Sequence[Callable[[], Awaitable[object]]]:
@@ -494,6 +514,7 @@ class App:
             clock=self._clock,
             watch=self._watch,
             signs=self._signs,
+            told=self._told,
         )
         front = Front(
             store=self._around.store,
@@ -552,6 +573,7 @@ class App:
             clock=self._clock,
             wording=lambda: self._configuration().wording,
             keep=self._keep,
+            sites=board.testimonies,
         )
         receiver = AlertReceiver(
             dispatcher=self._dispatcher,

@@ -67,6 +67,21 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SiteWord:
+    """What one place that measures says and has seen, by its own clock."""
+
+    site: str
+    #: What it says, or said first of what was wrong, as the data has it, and in Malay; "": it said nothing.
+    says: str
+    says_ms: str
+    #: What went wrong there, by its end; and of each subject the last, the newest first.
+    failed: Sequence[Measurement]
+    last: Sequence[Measurement]
+    #: How many measurements came from there that make no sense.
+    unclear: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dossier:
     """Everything about one incident, at one moment."""
 
@@ -81,6 +96,8 @@ class Dossier:
     head: Head
     made_at: datetime
     made_by: str
+    #: What each site says, the one first that keeps the record; empty where there is one alone.
+    sites: Sequence[SiteWord] = ()
 
 
 def dossier_data(dossier: Dossier, digests: Mapping[str, str], wording: Wording) -> dict[str, Json]:
@@ -95,7 +112,11 @@ def dossier_data(dossier: Dossier, digests: Mapping[str, str], wording: Wording)
         "marking": "TERHAD",
         "notice": {"label": "No. Notis", "value": incident.number},
         "summary": {"heading": "RINGKASAN", "rows": _summary(dossier)},
-        "sections": [_told(dossier), _story(dossier), _evidence(dossier), _files(digests)],
+        "sections": [
+            *(_told(dossier), _story(dossier), _evidence(dossier)),
+            *([_sites(dossier)] if dossier.sites else []),
+            _files(digests),
+        ],
         "certificate": _certificate(),
     }
 
@@ -197,6 +218,38 @@ def _evidence(dossier: Dossier) -> dict[str, Json]:
     }
 
 
+def _sites(dossier: Dossier) -> dict[str, Json]:
+    """Return what each site says, and of each route the last measurement there that went wrong."""
+    notes = ["Masa di bawah ialah masa menurut jam setiap tapak. Semua ujian yang gagal ada dalam sites.csv."]
+    if not dossier.incident.is_open:
+        notes.append(
+            "Insiden telah berakhir: laporan tapak ialah yang pertama menyatakan gangguan ketika insiden itu terbuka."
+        )
+    notes += [
+        f"{each.unclear} keputusan daripada tapak {each.site} tidak dapat difahami."
+        for each in dossier.sites
+        if each.unclear
+    ]
+    rows, left = [], 0
+    for word in dossier.sites:
+        left += len(word.last[_SHOWN_AT_EACH_END:])
+        seen = [
+            (stamp(each.at), each.subject_ms, each.outcome_ms, each.why_ms) for each in word.last[:_SHOWN_AT_EACH_END]
+        ]
+        for number, each in enumerate(seen or [("", "", "tiada ujian yang gagal", "")]):
+            told = "\n".join(filter(None, (word.site, word.says_ms))) if number == 0 else ""
+            rows.append(cells(told, *each))
+    if left:
+        notes.append(f"{left} laluan lain tidak dicetak.")
+    return {
+        "heading": "TAPAK",
+        "notes": notes,
+        "columns": ["Tapak dan laporannya", "Gagal terakhir", "Laluan ujian", "Keputusan", "Sebab"],
+        "widths": [44, 33, 34, 24, 0],
+        "rows": rows,
+    }
+
+
 def _streaks(evidence: Sequence[Measurement]) -> Sequence[Sequence[Measurement]]:
     """Return the measurements of each route as runs of the same result, by when each run began."""
     of_route: dict[str, list[list[Measurement]]] = {}
@@ -244,9 +297,10 @@ def _told(dossier: Dossier) -> dict[str, Json]:
 def _story(dossier: Dossier) -> dict[str, Json]:
     names = {notice.person: name_of(notice, dossier.incident) for notice in dossier.notices}
     notices = {notice.id: notice for notice in dossier.notices}
-    told = [entry for entry in dossier.entries if not phrase.is_machinery(entry.event)]
+    entries = [entry for entry in dossier.entries if entry.event not in phrase.TOLD_ELSEWHERE]
+    told = [entry for entry in entries if not phrase.is_machinery(entry.event)]
     shown, left = _ends(told)
-    steps = len(dossier.entries) - len(told)
+    steps = len(entries) - len(told)
     notes = (
         [f"{steps} catatan tentang langkah penghantaran tidak dicetak; semuanya ada dalam journal.jsonl."]
         if steps

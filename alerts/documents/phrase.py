@@ -33,6 +33,8 @@ _OVERDUE: Mapping[str, str] = _WORDS["overdue"]
 _MOMENTS: Mapping[str, str] = _WORDS["moments"]
 #: Details that are words of ours.
 _KINDS = {"channel": CHANNELS, "purpose": PURPOSES, "brake": BRAKES, "declared": MATTERS}
+#: Events that a table of their own tells of.
+TOLD_ELSEWHERE = frozenset({"sites say"})
 #: Parts of the program that act of themselves.
 _OURS = frozenset({"engine", "auditor", "automatic"})
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import structlog
 
 from alerts.documents.dossier import Dossier
+from alerts.model.incident import Incident
 from alerts.record.audit import PURGED, Head, Sealed, as_json
 from alerts.record.clock import Clock
 from alerts.record.store import Entry
@@ -23,6 +25,8 @@ from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
 from monitor.store.probing.retention import Keep
 from monitor.store.upkeep import purge
+from monitor.views.site_report import SITES_SAY, WORDS_OF_SITES, SiteTestimony, read_words
+from probes.model.result import Outcome
 
 log = structlog.get_logger()
 
@@ -39,8 +43,12 @@ class Archive:
         clock: Clock,
         wording: Callable[[], Wording],
         keep: Callable[[], Keep],
+        sites: Callable[[Incident, int], Awaitable[Sequence[SiteTestimony]]] | None = None,
     ) -> None:
-        """*wording* and *keep* return what is in force now."""
+        """*wording* and *keep* return what is in force now.
+
+        *sites* returns what each site says of an incident, our own first, with so many runs of each other at most.
+        """
         self._database = database
         self._store = SqlStore(database)
         self._history = history
@@ -48,6 +56,7 @@ class Archive:
         self._clock = clock
         self._wording = wording
         self._keep = keep
+        self._sites = sites
 
     # -- the journal ---------------------------------------------------------------------------------------------
 
@@ -78,11 +87,19 @@ class Archive:
             trail = await audit.trail(connection, [*(entry.number for entry in entries), head.number])
         now, keep = self._clock.now(), self._keep()
         runs = await self._history.between(incident.brief.agency, paper.since(incident), incident.resolved_at or now)
+        sites = [] if self._sites is None else list(await self._sites(incident, paper.SITE_RUNS))
+        if sites:
+            # Of our own all are read.
+            sites[0] = replace(sites[0], results=[each for each in runs if each.outcome is not Outcome.DELIVERED])
+            said = read_words([str(each.detail[WORDS_OF_SITES]) for each in entries if each.event == SITES_SAY])
+            # How they stand now is nothing about an incident that is over.
+            sites = [each if each.report else replace(each, report=said.get(each.site)) for each in sites]
         made = Dossier(
             incident=incident,
             notices=notices,
             entries=entries,
             evidence=paper.evidence(runs),
+            sites=[paper.site_word(each) for each in sites],
             evidence_since=now - keep.failed,
             delivered_since=now - keep.delivered,
             head=head,

@@ -13,7 +13,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from alerts.documents.dossier import Dossier, Measurement, name_of
+from alerts.documents.dossier import Dossier, Measurement, SiteWord, name_of
+from alerts.documents.phrase import MATTERS, stamp
 from alerts.documents.render import dossier as render
 from alerts.model.delivery import Notice
 from alerts.model.incident import Incident
@@ -22,10 +23,13 @@ from alerts.wording.source import sections
 from alerts.wording.texts import Wording
 from monitor.store.engine.audit import Trail
 from monitor.views.overview import why_failed
+from monitor.views.site_report import SiteReport, SiteTestimony
 from probes.model.result import Outcome, Phase, ProbeResult
 
 #: How long before its beginning the runs are shown: the last that were well.
 BEFORE = timedelta(minutes=15)
+#: So many runs of each other site, the last, are in the files.
+SITE_RUNS = 2000
 
 _INCIDENT = TypeAdapter(Incident)
 _NOTICES = TypeAdapter(tuple[Notice, ...])
@@ -34,6 +38,8 @@ _WORDS = sections(Path(__file__).with_suffix(".yaml"))
 OUTCOMES: Mapping[str, str] = _WORDS["outcomes"]
 PHASES: Mapping[str, str] = _WORDS["phases"]
 PARTIES: Mapping[str, str] = _WORDS["parties"]
+#: What a site says in one word.
+OPINIONS: Mapping[str, str] = _WORDS["opinions"]
 _DIRECTIONS: Mapping[str, str] = _WORDS["directions"]
 #: What the files are, and how to verify them.
 _READ_ME = Path(__file__).with_name("BACA-SAYA.txt").read_text(encoding="utf-8")
@@ -57,6 +63,24 @@ def evidence(results: Iterable[ProbeResult]) -> Sequence[Measurement]:
         for result in results
     )
     return sorted(told, key=lambda each: each.at)
+
+
+def site_word(told: SiteTestimony) -> SiteWord:
+    """Return what a site says and has seen, as a dossier tells it."""
+    return SiteWord(
+        site=told.site,
+        says="" if told.report is None else told.report.says,
+        says_ms="" if told.report is None else _says(told.report),
+        failed=evidence(told.results),
+        last=evidence(told.last)[::-1],
+        unclear=told.unclear,
+    )
+
+
+def _says(report: SiteReport) -> str:
+    if report.matter is None or report.since is None:
+        return OPINIONS[report.says]
+    return f"{MATTERS[report.matter]}, sejak {stamp(report.since)}"
 
 
 def _route(name: str) -> str:
@@ -86,6 +110,7 @@ def files(dossier: Dossier, trail: Trail, wording: Wording) -> Mapping[str, byte
         "checkpoints.jsonl": "".join(f"{compact(as_json(entry))}\n" for entry in trail.checkpoints),
         "notices.csv": csv_of(_NOTICE_COLUMNS, _tries(dossier)),
         "evidence.csv": csv_of(_EVIDENCE_COLUMNS, (_evidence_row(each) for each in dossier.evidence)),
+        **_of_sites(dossier),
         "BACA-SAYA.txt": _READ_ME.format(
             number=number, before=before, head=f"{dossier.head.number}:{dossier.head.hash}"
         ),
@@ -139,6 +164,14 @@ def _tries(dossier: Dossier) -> Iterable[Sequence[object]]:
 def _evidence_row(each: Measurement) -> Sequence[object]:
     transit = "" if each.transit is None else f"{each.transit:.3f}"
     return moment(each.at), each.subject, each.outcome, transit, each.why, each.reference
+
+
+def _of_sites(dossier: Dossier) -> Mapping[str, str]:
+    """Return the runs of each site that did not deliver; where there is one site alone, no file."""
+    if not dossier.sites:
+        return {}
+    rows = ((word.site, *_evidence_row(each)) for word in dossier.sites for each in word.failed)
+    return {"sites.csv": csv_of(("site", *_EVIDENCE_COLUMNS), rows)}
 
 
 def csv_of(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

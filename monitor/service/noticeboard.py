@@ -15,9 +15,10 @@ from alerts.model.incident import Incident, IncidentState
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
 from monitor.metrics import NO_AGENCY
-from monitor.model.day import day_of
+from monitor.model.day import day_of, moment_of
 from monitor.model.health import Health
 from monitor.model.route import WatchedRoute
+from monitor.model.site_sums import SiteSums
 from monitor.model.window import Stretch
 from monitor.planning.inspection import Inspection
 from monitor.runtime.slices import Slices
@@ -29,6 +30,7 @@ from monitor.store.engine.ledger import SqlLedger, SqlStore
 from monitor.store.engine.listing import NEWEST, IncidentFilter, NoticeFilter
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
+from monitor.store.probing.told import SiteRecords
 from monitor.views.days import SPANS, AgencyDays, Availability, view_days
 from monitor.views.overview import (
     AgencyView,
@@ -53,8 +55,8 @@ from monitor.views.own_health import (
     own_health,
     view_reference,
 )
-from monitor.views.site_report import view_sites
-from probes.model.result import ProbeResult
+from monitor.views.site_report import SiteEvidence, SiteTestimony, view_evidence, view_sites
+from probes.model.result import Outcome, ProbeResult
 
 #: So many incidents and notices are listed for programs, and so many on the page.
 _LISTED = 200
@@ -66,6 +68,9 @@ _OPEN = 50
 _ATTENTION = 20
 #: The journal tells of all that changes; what it should not tell of is seen after this, all the same.
 _READ_AGAIN = timedelta(seconds=15)
+#: Around an incident, runs of other sites are shown; and of each site the last of so many.
+_AROUND = timedelta(minutes=15)
+_SITE_RUNS = 200
 #: No entry of the journal has this number.
 _NEVER_READ = -1
 #: Days change once a minute.
@@ -128,8 +133,9 @@ class Noticeboard:
         clock: Clock,
         watch: Callable[[], Watch],
         signs: Callable[[], Signs],
+        told: SiteRecords | None = None,
     ) -> None:
-        """*watch* returns the one in force; *signs* what the service knows of itself."""
+        """*watch* returns the one in force; *signs* what the service knows of itself; *told* has what other sites told it."""
         self._store = store
         self._history = history
         self._days = days
@@ -138,6 +144,7 @@ class Noticeboard:
         self._clock = clock
         self._watch = watch
         self._signs = signs
+        self._told = told
         self._recorded: _Recorded | None = None
         #: By code: when its days were last read, and which they were.
         self._histories: dict[str, tuple[datetime, AgencyDays]] = {}
@@ -167,6 +174,42 @@ class Noticeboard:
             recorded_at=None if is_present else recorded.at,
             was_read=recorded.journal != _NEVER_READ,
         )
+
+    async def testimonies(self, incident: Incident, most: int) -> Sequence[SiteTestimony]:
+        """Return what each site says of an incident's agency, and saw fail in its time: the last *most* runs of each.
+
+        Our own comes first, of whose runs the latest of each route are looked at. Nothing where there is no other site.
+        """
+        code = incident.brief.agency
+        if self._told is None or not code:
+            return ()
+        now, since = self._clock.now(), incident.began_at - _AROUND
+        until = (incident.resolved_at or now) + _AROUND
+        if not (told := await self._told.failed(code, since, until, most)):
+            return ()
+        watch, known = self._watch(), self._history.known()
+        settings, registry = watch.configuration.settings, watch.configuration.registry
+        said = {each.site: each for each in view_sites(watch.consensus.says(code) if incident.is_open else {})}
+        latest = [known[each.name] for each in registry.routes_of(code) if each.name in known]
+        ours = [each for each in latest if each.outcome is not Outcome.DELIVERED and since <= each.started_at <= until]
+        own = SiteTestimony(site=settings.site, report=said.get(settings.site), results=ours)
+        others = (
+            SiteTestimony(site=each.site, report=said.get(each.site), results=each.results, unclear=each.unclear)
+            for each in told
+        )
+        return [own, *others]
+
+    async def site_evidence(self, incident: Incident) -> Sequence[SiteEvidence]:
+        """Return the same as people see it."""
+        return [view_evidence(each) for each in await self.testimonies(incident, _SITE_RUNS)]
+
+    async def site_sums(self, code: str, days: int) -> Sequence[SiteSums]:
+        """Return what came of each site's runs in the last days, our own first; nothing where there is no other."""
+        agency = self.called(code)
+        if self._told is None:
+            return ()
+        now = self._clock.now()
+        return await self._told.sums(agency, moment_of(day_of(now) - timedelta(days=days - 1), 0))
 
     def own(self) -> Sequence[PartView]:
         """Return how Pantau itself stands."""

@@ -1,7 +1,8 @@
-"""What each site says of an agency, for people. No clock, no I/O."""
+"""What each site says of an agency and has seen of it, for people. No clock, no I/O."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +10,8 @@ from enum import StrEnum
 
 from alerts.model.notice import Matter
 from monitor.judging.joint.standing import SiteStanding
+from monitor.model.site_sums import SiteSums
+from probes.model.result import Failure, Outcome, ProbeResult
 
 
 class SiteOpinion(StrEnum):
@@ -33,6 +36,120 @@ class SiteReport:
     #: What is wrong, and since when; `None`: nothing is, as far as it is known.
     matter: Matter | None = None
     since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteRun:
+    """The last run of a route that did not deliver at a site, by that site's clock."""
+
+    route: str
+    started_at: datetime
+    outcome: Outcome
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteEvidence:
+    """What one site says of an agency, and has seen of it in the time of an incident."""
+
+    site: str
+    #: What it says now; `None`: the incident is over, or it says nothing.
+    report: SiteReport | None = None
+    #: Of each route, the newest first.
+    last_failures: Sequence[SiteRun] = ()
+    #: How many it told of that make no sense.
+    unclear: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteTestimony:
+    """What one site says of an agency, and its runs that did not deliver in the time of an incident, by its own clock."""
+
+    site: str
+    #: What it says now; `None`: the incident is over, or it says nothing.
+    report: SiteReport | None = None
+    #: The oldest first.
+    results: Sequence[ProbeResult] = ()
+    #: How many it told of that make no sense.
+    unclear: int = 0
+
+    @property
+    def last(self) -> Sequence[ProbeResult]:
+        """The last of each route, the newest first."""
+        by_route = {each.route: each for each in self.results}
+        return sorted(by_route.values(), key=lambda each: each.started_at, reverse=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteSumsView:
+    """What came of a site's runs of an agency; of those that the site had reason to believe."""
+
+    site: str
+    runs: int
+    delivered: int
+    #: The share that was delivered; `None`: there were no runs.
+    share: float | None = None
+    #: Seconds on the way, on average and at most, of those of which it is known.
+    transit_seconds: float | None = None
+    slowest_seconds: float | None = None
+
+
+def view_evidence(told: SiteTestimony) -> SiteEvidence:
+    """Return what is shown of it."""
+    last = [
+        SiteRun(route=each.route, started_at=each.started_at, outcome=each.outcome, failure=each.failure)
+        for each in told.last
+    ]
+    return SiteEvidence(site=told.site, report=told.report, last_failures=last, unclear=told.unclear)
+
+
+def view_sums(sums: SiteSums) -> SiteSumsView:
+    """Return what is shown of it. A share is rounded down: what failed once was not all delivered."""
+    return SiteSumsView(
+        site=sums.site,
+        runs=sums.runs,
+        delivered=sums.delivered,
+        share=math.floor(min(sums.delivered / sums.runs, 1) * 10_000) / 10_000 if sums.runs else None,
+        transit_seconds=round(sums.transit / sums.timed, 3) if sums.timed else None,
+        slowest_seconds=round(sums.slowest, 3) if sums.timed else None,
+    )
+
+
+#: The event of the journal that tells what sites say, and the key of its detail.
+SITES_SAY, WORDS_OF_SITES = "sites say", "sites"
+
+
+def written_word(report: SiteReport) -> str:
+    """Return what a site says as the journal has it: "both 2026-11-24T06:15:00+00:00", "well"."""
+    if report.matter is None or report.since is None:
+        return str(report.says)
+    return f"{report.matter} {report.since.isoformat()}"
+
+
+def read_words(written: Sequence[str]) -> Mapping[str, SiteReport]:
+    """Return what each site said, by what the journal has of it in order: what was wrong first, if anything was, else the last.
+
+    What is not understood is left out.
+    """
+    found: dict[str, SiteReport] = {}
+    for entry in written:
+        for each in entry.split("; "):
+            site, _, word = each.partition(": ")
+            if (before := found.get(site)) is not None and before.says is SiteOpinion.WRONG:
+                continue
+            if (report := _read_word(site, word)) is not None:
+                found[site] = report
+    return found
+
+
+def _read_word(site: str, word: str) -> SiteReport | None:
+    first, _, since = word.partition(" ")
+    try:
+        if not since:
+            return SiteReport(site=site, says=SiteOpinion(first))
+        return SiteReport(site=site, says=SiteOpinion.WRONG, matter=Matter(first), since=datetime.fromisoformat(since))
+    except ValueError:
+        return None
 
 
 def view_sites(said: Mapping[str, SiteStanding | None]) -> Sequence[SiteReport]:

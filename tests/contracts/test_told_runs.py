@@ -53,7 +53,8 @@ async def tell(database: Database, *results: Any, now: datetime = T0) -> None:
     history = History(database)
     for each in results:
         await history.ended(each, "JCM", {})
-    await SiteTeller(database, "johor").tell_failed(now, since=NOON)
+    teller = SiteTeller(database, "johor")
+    await teller.tell_failed(0, await teller.newest(), now)
 
 
 async def write(database: Database, table: Any, values: Mapping[str, object] | Sequence[Mapping[str, object]]) -> None:
@@ -70,25 +71,30 @@ async def test_what_did_not_deliver_is_told_with_what_was_seen_and_what_delivere
 async def test_a_run_is_told_once_and_those_that_follow_by_their_number(database: Database) -> None:
     teller, history = SiteTeller(database, "johor"), History(database)
     await history.ended(REFUSED, "JCM", {})
-    first = await teller.tell_failed(T0, since=NOON)
-    again = await teller.tell_failed(T0, since=NOON)
-    assert first is not None
-    assert again is not None
-    assert (first.rows, first.is_last, again.rows) == (1, True, 0)
+    newest = await teller.newest()
+    assert [await teller.tell_failed(0, newest, T0) for _ in range(2)] == [1, 0]
     # Written late: it began before what was told already.
     await history.ended(ended(2, Outcome.LOST, NOON - DAY, ROUTE), "JCM", {})
-    later = await teller.tell_failed(T0, beyond=first.newest)
-    assert later is not None
-    assert (later.rows, later.newest > first.newest) == (1, True)
+    assert await teller.tell_failed(newest, newest, T0) == 0
+    assert await teller.tell_failed(newest, newest + 1, T0) == 1
+    assert await teller.newest() == newest + 1
 
 
-async def test_it_is_told_in_parts(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_telling_begins_before_the_first_that_failed_since(database: Database) -> None:
+    teller, history = SiteTeller(database, "johor"), History(database)
+    assert await teller.before(NOON) == 0
+    outcomes = (Outcome.LOST, Outcome.DELIVERED, Outcome.TIMEOUT, Outcome.LOST)
+    for number, outcome in enumerate(outcomes):
+        await history.ended(ended(number, outcome, NOON + number * MINUTE, ROUTE), "JCM", {})
+    newest = await teller.newest()
+    assert [newest - await teller.before(NOON + after * MINUTE) for after in (0, 1, 3, 4)] == [4, 2, 1, 0]
+
+
+async def test_an_hour_is_told_in_parts(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(told, "AT_ONCE", 2)
-    await tell(database, *(ended(number, Outcome.LOST, T0, ROUTE) for number in range(3)))
-    assert len((await failures(database)).results) == 2
-    last = await SiteTeller(database, "johor").tell_failed(T0, since=NOON)
-    assert last is not None
-    assert (last.rows, last.is_last) == (1, True)
+    for number in range(3):
+        await History(database).ended(ended(number, at=NOON, route=f"{ROUTE}-{number}"), "JCM", {})
+    assert [await SiteTeller(database, "johor").tell_hour(NOON, T0) for _ in range(3)] == [2, 1, 0]
 
 
 async def test_the_same_told_twice_is_one(database: Database) -> None:
@@ -174,7 +180,7 @@ async def test_hours_are_told_when_they_are_over_and_again_when_more_was_counted
     ours, theirs = await SiteRecords(database, "noc", ["johor"]).sums("JCM", NOON)
     assert (ours.site, theirs.site) == ("noc", "johor")
     assert replace(theirs, site="noc") == ours
-    assert (theirs.runs, theirs.delivered, theirs.share, theirs.mean, theirs.slowest) == (3, 2, 2 / 3, 1.0, 1.0)
+    assert (theirs.runs, theirs.delivered, theirs.timed, theirs.transit, theirs.slowest) == (3, 2, 2, 2.0, 1.0)
     assert await SiteRecords(database, "noc", ()).sums("JCM", NOON) == ()
 
 
@@ -188,9 +194,9 @@ async def test_sums_that_nothing_can_come_to_are_left_out(database: Database) ->
     for number, wrong in enumerate(odd):
         await write(database, site_hour, {**row, "route": f"JCM/{number}", **wrong})
     _, theirs = await SiteRecords(database, "noc", ["johor"]).sums("JCM", NOON)
-    assert (theirs.runs, theirs.delivered, theirs.mean) == (1, 1, 1.0)
+    assert (theirs.runs, theirs.delivered, theirs.transit) == (1, 1, 1.0)
     _, nobody = await SiteRecords(database, "noc", ["kuching"]).sums("JCM", NOON)
-    assert (nobody.share, nobody.mean) == (None, None)
+    assert (nobody.runs, nobody.timed) == (0, 0)
 
 
 async def test_each_end_keeps_by_its_own_rules(database: Database) -> None:
@@ -235,9 +241,9 @@ async def test_of_a_sites_processes_one_tells_at_a_time(shared: Database) -> Non
     teller = SiteTeller(shared, "johor")
     async with shared.write() as connection:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:locks, 3)"), {"locks": LOCKS})
-        assert await teller.tell_failed(T0, since=NOON) is None
+        assert await teller.tell_failed(0, 9, T0) is None
         assert await teller.tell_hour(NOON, T0) is None
-    assert await teller.tell_failed(T0, since=NOON) is not None
+    assert await teller.tell_failed(0, 9, T0) == 1
 
 
 async def test_a_store_has_a_hub_once_it_has_a_part_of_its_own(database: Database) -> None:

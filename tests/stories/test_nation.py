@@ -63,6 +63,10 @@ class Nation:
         async with self.hub.web() as client:
             return series in (await client.get("/metrics")).text.splitlines()
 
+    async def has_evidence_of_both(self) -> bool:
+        sites = await self.hub.get("/incidents/JCM-01/sites")
+        return [each["site"] for each in sites if each["last_failures"]] == ["pusat", "johor"]
+
     async def until_fresh(self, *, is_so: bool) -> None:
         series = f'pantau_site_fresh{{site="johor"}} {is_so:d}.0'
         await self.hub.until(lambda: self.shows(series), f"johor has a vote: {is_so}")
@@ -133,6 +137,10 @@ async def test_what_a_hub_and_a_site_say_together_is_told_once_and_a_cut_wire_ra
         await hub.duty.expect_sms("RM0 JCM ICT: AMARAN", "keluar dan masuk gagal", "Ruj JCM-01")
         assert johor.world.carrier.unexpected() == []
         assert [phone.inbox for phone in johor.world.carrier.phones.values() if phone.inbox] == []
+
+        # What failed there is evidence here, and what was delivered there stays there.
+        await hub.until(here.has_evidence_of_both, "both have shown what failed")
+        assert here.world.hub.order("SELECT DISTINCT site, outcome = 'delivered' FROM site_run") == [("johor", False)]
 
         # The wire is cut, and the site repaired meanwhile; the NOC hears of the wire.
         here.world.sites["johor"].cut()

@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from monitor.model.site_sums import SiteSums
 from monitor.store.backend.database import Database
 from monitor.store.probing.history import CAME
 from monitor.store.probing.hours import to_result
@@ -37,8 +38,8 @@ from monitor.store.schema.lock import LOCKS, Lock
 from monitor.store.schema.tables import Moment, hour, run, site_hour, site_run
 from probes.model.result import Outcome, ProbeResult
 
-#: Rows of one part: the hub writes them in some tens of milliseconds, and only then the beat that follows.
-AT_ONCE = 1000
+#: Runs that one part is of, or hours: the hub writes them in some tenths of a second, and only then the beat that follows.
+AT_ONCE = 5000
 #: What was told is known at the site for so long; what is older than that is not told any more.
 TOLD_MEMORY = timedelta(days=8)
 #: Characters of what is told of a run. Ours are far shorter: a server's own words are cut where they are heard.
@@ -46,6 +47,8 @@ _RESULT_AT_MOST = 8000
 #: Of texts that are shown.
 _WORDS_AT_MOST = 500
 _FAILED = [each for each in Outcome if each is not Outcome.DELIVERED]
+#: Hours of one agency at one site that are summed: a year of ten routes.
+_HOURS_AT_MOST = 200_000
 #: Seconds that no message can have been on its way.
 _NEVER = 1e9
 
@@ -53,22 +56,11 @@ _TRY_TURN = text("SELECT pg_try_advisory_xact_lock(:locks, :telling)")
 _PART = text("SELECT to_regclass(:part) IS NOT NULL")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToldPart:
-    """What was told at one stroke."""
-
-    rows: int
-    #: The newest run that was there then, told or not.
-    newest: int = 0
-
-    @property
-    def is_last(self) -> bool:
-        """Whether there is no more to tell."""
-        return self.rows < AT_ONCE
-
-
 class SiteTeller:
-    """Tells at a site. What the store raises when it is away is the caller's to handle."""
+    """Tells at a site. What the store raises when it is away is the caller's to handle.
+
+    What tells, tells a part, and returns of how many rows; `None`: another process of the site tells.
+    """
 
     def __init__(self, database: Database, site: str) -> None:
         self._database = database
@@ -81,12 +73,27 @@ class SiteTeller:
         async with self._database.read() as connection:
             return bool((await connection.execute(_PART, {"part": f'"site_run_{self._site}"'})).scalar_one())
 
-    async def tell_failed(self, now: datetime, *, since: datetime | None = None, beyond: int = 0) -> ToldPart | None:
-        """Tell a part of the runs that did not deliver. `None`: another process of the site tells.
+    async def newest(self) -> int:
+        """Return the number of the newest run; others that are being written may have lower ones."""
+        async with self._database.read() as connection:
+            return (await connection.execute(select(func.max(run.c.id)))).scalar_one() or 0
 
-        *since*: of those that began then or later; else of those whose number is *beyond* one.
-        """
-        new = run.c.id > beyond if since is None else and_(run.c.outcome.in_(_FAILED), run.c.started_at >= since)
+    async def before(self, since: datetime) -> int:
+        """Return the number after which runs did not deliver that began at *since* or later, about: they end in another order."""
+        firsts = [
+            select(run.c.id)
+            .where(run.c.outcome == outcome, run.c.started_at >= since)
+            .order_by(run.c.started_at)
+            .limit(1)
+            for outcome in _FAILED
+        ]
+        async with self._database.read() as connection:
+            found = [(await connection.execute(each)).scalar() for each in firsts]
+        numbers = [each for each in found if each is not None]
+        return min(numbers) - 1 if numbers else await self.newest()
+
+    async def tell_failed(self, beyond: int, upto: int, now: datetime) -> int | None:
+        """Tell of runs that did not deliver, of those whose number is *beyond* one, and *upto* another."""
         is_told = exists().where(
             site_run.c.site == self._site,
             site_run.c.agency == run.c.agency,
@@ -97,17 +104,14 @@ class SiteTeller:
         given: Mapping[str, ColumnElement[Any]]
         given = {"site": literal(self._site), "told_at": literal(now, Moment), "result": short}
         chosen = select(*(given[each.name] if each.name in given else run.c[each.name] for each in site_run.c))
-        chosen = chosen.where(new, run.c.outcome != Outcome.DELIVERED, ~is_told)
-        order = run.c.id if since is None else run.c.started_at
+        chosen = chosen.where(run.c.id > beyond, run.c.id <= upto, run.c.outcome != Outcome.DELIVERED, ~is_told)
         async with self._database.write() as connection:
             if not await self._is_our_turn(connection):
                 return None
-            newest = (await connection.execute(select(func.max(run.c.id)))).scalar_one()
-            told = await connection.execute(_into(site_run, chosen.order_by(order)))
-        return ToldPart(rows=told.rowcount, newest=newest or 0)
+            return (await connection.execute(_into(site_run, chosen))).rowcount
 
-    async def tell_hour(self, begins: datetime, now: datetime) -> ToldPart | None:
-        """Tell what was counted in an hour and is not told yet, or was counted since, a part of it. `None`: another tells."""
+    async def tell_hour(self, begins: datetime, now: datetime) -> int | None:
+        """Tell what was counted in an hour and is not told yet, or was counted since, and of that at most `AT_ONCE` rows."""
         key = [each for each in hour.primary_key if each.name != "begins"]
         is_told = exists().where(
             site_hour.c.site == self._site,
@@ -117,12 +121,11 @@ class SiteTeller:
         )
         given: Mapping[str, ColumnElement[Any]] = {"site": literal(self._site), "told_at": literal(now, Moment)}
         chosen = select(*(given[each.name] if each.name in given else hour.c[each.name] for each in site_hour.c))
-        chosen = chosen.where(hour.c.begins == begins, ~is_told).order_by(*key)
+        chosen = chosen.where(hour.c.begins == begins, ~is_told).limit(AT_ONCE)
         async with self._database.write() as connection:
             if not await self._is_our_turn(connection):
                 return None
-            told = await connection.execute(_into(site_hour, chosen))
-        return ToldPart(rows=told.rowcount)
+            return (await connection.execute(_into(site_hour, chosen))).rowcount
 
     async def _is_our_turn(self, connection: AsyncConnection) -> bool:
         if not self._database.is_shared:
@@ -132,7 +135,7 @@ class SiteTeller:
 
 
 def _into(table: Any, chosen: Select[Any]) -> Insert:
-    into = insert(table).from_select([each.name for each in table.c], chosen.limit(AT_ONCE))
+    into = insert(table).from_select([each.name for each in table.c], chosen)
     # What is not asked for is not counted.
     return into.execution_options(preserve_rowcount=True)
 
@@ -145,29 +148,6 @@ class SiteFailures:
     results: Sequence[ProbeResult]
     #: How many were told that make no sense.
     unclear: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SiteSums:
-    """What came of a site's runs, counted by the hour; those that say nothing of mail are left out."""
-
-    site: str
-    runs: int
-    delivered: int
-    #: Runs of which it is known how long the message was on its way; in seconds, of all together and of the slowest.
-    timed: int
-    transit: float
-    slowest: float
-
-    @property
-    def share(self) -> float | None:
-        """The share that was delivered; `None`: there were no runs."""
-        return min(1.0, self.delivered / self.runs) if self.runs else None
-
-    @property
-    def mean(self) -> float | None:
-        """Seconds on the way."""
-        return self.transit / self.timed if self.timed else None
 
 
 class SiteRecords:
@@ -187,9 +167,9 @@ class SiteRecords:
         async with self._database.read() as connection:
             for site in self.others:
                 rows = (await connection.execute(_failed(site, agency, since, until).limit(most))).all()
-                known: dict[str, ProbeResult | None] = {}
+                known: dict[tuple[object, ...], ProbeResult | None] = {}
                 for row in rows:
-                    known.setdefault(row.token_id, _understood(row, agency))
+                    known.setdefault((row.token_id, row.started_at, row.route), _understood(row, agency))
                 results = [each for each in known.values() if each is not None]
                 found.append(SiteFailures(site=site, results=results[::-1], unclear=len(known) - len(results)))
         return found
@@ -249,7 +229,8 @@ def _latest(site: str, agency: str, since: datetime) -> FromClause:
     of_one = (site_hour.c.begins, site_hour.c.route, site_hour.c.outcome, site_hour.c.grade)
     place = func.row_number().over(partition_by=of_one, order_by=site_hour.c.told_at.desc()).label("place")
     told = select(site_hour.c.outcome, site_hour.c.runs, site_hour.c.transit, site_hour.c.slowest, place)
-    ranked = told.where(*theirs).subquery()
+    # A site that tells more hours than an agency can have must not hold up who asks.
+    ranked = told.where(*theirs).order_by(site_hour.c.begins.desc()).limit(_HOURS_AT_MOST).subquery()
     return select(ranked).where(ranked.c.place == 1).subquery()
 
 

@@ -18,6 +18,7 @@ from monitor.service.front import Front
 from monitor.store.engine.listing import IncidentFilter
 from monitor.store.probing.history import HourlyTransit
 from monitor.views.overview import IncidentView
+from monitor.views.site_report import view_sums
 from monitor.web.access.gate import Needs, agency_in_path
 from monitor.web.ask import asked, others_asked, remember
 from monitor.web.page import Tongue
@@ -68,6 +69,7 @@ def history_pages(front: Front, transits: Transits, templates: Mapping[Tongue, E
             "strip_drawn": days and strip_of(days, tongue),
             "transits": took,
             "tall": _TALL,
+            "sites": [view_sums(each) for each in await front.board.site_sums(agency, _DAYS)],
             "longest": max((each.slowest for each in took if each.slowest is not None), default=None),
             "incidents": [(each, lasted(each, front.now())) for each in found.rows],
             "after": found.after,

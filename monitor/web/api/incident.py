@@ -17,6 +17,7 @@ from monitor.service.front import Front
 from monitor.service.order import Unknown
 from monitor.store.engine.listing import IncidentFilter, NoticeFilter
 from monitor.views.overview import IncidentView, NoticeDetail, NoticeView, view_incident
+from monitor.views.site_report import SiteEvidence
 from monitor.web.access.gate import Needs, incident_in_path, needs, notice_in_path, permit
 from monitor.web.api.route.answer import NOT_FOUND, listed, questions
 from monitor.web.api.route.parameter import USUAL, Agencies, Cursor, Limit, Moment, next_page, read_id, wrong
@@ -81,6 +82,15 @@ def records(source: Front) -> APIRouter:
     )
     async def incident(number: str) -> IncidentView:
         return view_incident(await source.numbered(number))
+
+    @router.get(
+        "/incidents/{number}/sites",
+        summary="What each site says of an incident's agency, and what it last saw fail; nothing where there is one alone",
+        responses=NOT_FOUND,
+        dependencies=needs(Permission.READ, incident_in_path(source)),
+    )
+    async def sites(number: str) -> list[SiteEvidence]:
+        return list(await board.site_evidence(await source.numbered(number)))
 
     @router.get("/notices", summary="Notices, newest first", response_model=list[NoticeView])
     async def notices(

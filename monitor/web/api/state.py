@@ -21,6 +21,7 @@ from monitor.views.agency_filter import state_in
 from monitor.views.days import AgencyDays, Availability
 from monitor.views.overview import AgencyView, CheckView
 from monitor.views.own_health import GatewayStanding, PartView, ReferenceView
+from monitor.views.site_report import SiteSumsView, view_sums
 from monitor.views.standing import AgencyStanding
 from monitor.web.access.gate import Needs, about_ourselves, agency_in_path, needs
 from monitor.web.api.route.answer import NOT_FOUND, called, etag_of, joined, listed, questions
@@ -131,6 +132,15 @@ def states(source: Front, tray: Letters | None) -> APIRouter:
     )
     async def days(code: str, days: _Days = 90) -> AgencyDays:
         return await source.board.days(code, days)
+
+    @router.get(
+        "/agencies/{code}/sites",
+        summary="What came of the runs of one agency at each site, our own first; nothing where there is one alone",
+        responses=NOT_FOUND,
+        dependencies=of_agency,
+    )
+    async def sites(code: str, days: _Days = 30) -> list[SiteSumsView]:
+        return [view_sums(each) for each in await source.board.site_sums(code, days)]
 
     @router.get("/own-checks", summary="What the checks found at our own reference mailboxes", dependencies=ours)
     async def own_checks() -> list[CheckView]:

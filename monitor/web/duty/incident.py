@@ -83,6 +83,7 @@ class IncidentPages:
             "view": view_incident(found),
             "notices": notices.rows,
             "has_more": notices.after is not None,
+            "sites": await self._front.board.site_evidence(found),
             "may": {str(each) for each in can if visitor.may(PERMISSION_FOR[each], agency)},
             "may_settle": visitor.may(Permission.RULE, agency),
             "until": self._front.now() + found.brief.escalation.acknowledge_for,

@@ -8,7 +8,7 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -18,14 +18,17 @@ import pytest
 from pypdf import PdfReader
 from sqlalchemy import func, select
 
+from alerts.documents.phrase import MATTERS
 from alerts.model.gateway import ErrorClass, Heard, Progress, Report, SmsContent
+from alerts.model.incident import Incident
+from alerts.model.notice import Matter
 from alerts.record.audit import Sealed, compact
 from alerts.record.store import Entry
 from monitor.config.service.store import KeepSettings
 from monitor.metrics import Metrics
 from monitor.proof.archive import Archive
 from monitor.proof.chain import Chain
-from monitor.proof.dossier import OUTCOMES, PARTIES, PHASES, evidence
+from monitor.proof.dossier import OPINIONS, OUTCOMES, PARTIES, PHASES, SITE_RUNS, evidence
 from monitor.proof.lifecycle import Lifecycle
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
@@ -33,6 +36,14 @@ from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
 from monitor.store.schema import tables
 from monitor.store.upkeep.purge import AT_ONCE
+from monitor.views.site_report import (
+    SITES_SAY,
+    WORDS_OF_SITES,
+    SiteOpinion,
+    SiteReport,
+    SiteTestimony,
+    written_word,
+)
 from probes.model.result import Outcome, Party, Phase
 from tests.integration.alerts.station import Station
 from tests.unit.alerts.documents.pages import OFFICE
@@ -55,7 +66,9 @@ class Office:
 
 
 @asynccontextmanager
-async def office_at(place: Path) -> AsyncIterator[Office]:
+async def office_at(
+    place: Path, sites: Callable[[Incident, int], Awaitable[Sequence[SiteTestimony]]] | None = None
+) -> AsyncIterator[Office]:
     async with Database.open(place) as database:
         station = Station(database)
         history = History(database)
@@ -66,6 +79,7 @@ async def office_at(place: Path) -> AsyncIterator[Office]:
             clock=station.clock,
             wording=lambda: WORDING,
             keep=KeepSettings().build,
+            sites=sites,
         )
         yield Office(station=station, archive=archive, database=database, history=history)
 
@@ -111,6 +125,47 @@ async def made(office: Office, number: str = "JCM-01") -> Mapping[str, bytes]:
     files = await office.archive.dossier(number, "Puan Arkib Contoh")
     assert files is not None
     return files
+
+
+async def test_a_dossier_holds_what_each_site_says_and_saw_fail(tmp_path: Path) -> None:
+    async def sites(incident: Incident, most: int) -> list[SiteTestimony]:
+        assert (incident.number, most) == ("JCM-01", SITE_RUNS)
+        report = SiteReport(site="johor", says=SiteOpinion.WRONG, matter=Matter.SENDING, since=T0)
+        seen = [failed(route, T0, Outcome.REJECTED, Phase.SUBMIT) for route in agency_routes("JCM")[:2]]
+        formula = replace(seen[0], failure=replace(seen[0].failure, detail="=1+1")) if seen[0].failure else seen[0]
+        return [SiteTestimony(site="noc"), SiteTestimony(site="johor", report=report, results=[formula, seen[1]])]
+
+    async with office_at(tmp_path, sites) as office:
+        await probe(office, at=T0 - 1 * MINUTE, works=False)
+        await office.station.submit(trigger(at=T0, brief=OF_JCM))
+        files = await made(office)
+    rows = list(csv.DictReader(io.StringIO(files["sites.csv"].decode())))
+    assert [(row["site"], row["outcome"]) for row in rows] == [("noc", "rejected"), *[("johor", "rejected")] * 2]
+    assert sha256(files["sites.csv"]) in files["SHA256SUMS"].decode()
+    said = text(files["JCM-01.pdf"])
+    assert "TAPAK" in said
+    assert f"johor {MATTERS[Matter.SENDING]}, sejak 24/11/2026 14:15:00" in said
+    assert "menurut jam setiap tapak" in said
+
+
+async def test_of_an_incident_that_is_over_a_dossier_has_what_each_site_said_then(tmp_path: Path) -> None:
+    async def sites(_: Incident, __: int) -> list[SiteTestimony]:
+        return [SiteTestimony(site="noc"), SiteTestimony(site="johor")]
+
+    async with office_at(tmp_path, sites) as office:
+        await office.station.submit(trigger(at=T0, brief=OF_JCM))
+        (incident_id,) = await office.station.active()
+        report = SiteReport(site="johor", says=SiteOpinion.WRONG, matter=Matter.SENDING, since=T0)
+        lifecycle = Lifecycle(SqlStore(office.database), office.station.clock, "pantau@test")
+        detail = {WORDS_OF_SITES: f"johor: {written_word(report)}; noc: well"}
+        await lifecycle.told("pantau@test", SITES_SAY, detail, incident_id)
+        await office.station.resolve()
+        files = await made(office)
+    said = text(files["JCM-01.pdf"])
+    assert f"johor {MATTERS[Matter.SENDING]}, sejak 24/11/2026 14:15:00" in said
+    assert "noc berfungsi" in said
+    assert "Laporan tapak" not in said, "each step stands in journal.jsonl"
+    assert SITES_SAY in files["journal.jsonl"].decode()
 
 
 async def test_a_dossier_tells_who_was_told_by_which_channel_when_and_with_what_result(tmp_path: Path) -> None:
@@ -345,6 +400,7 @@ def test_evidence_is_told_by_the_end_of_each_run_and_says_why_it_failed() -> Non
 def test_every_outcome_and_every_place_of_a_failure_has_its_word() -> None:
     assert set(OUTCOMES) == set(Outcome)
     assert (set(PHASES), set(PARTIES)) == (set(Phase), set(Party))
+    assert set(OPINIONS) == set(SiteOpinion)
 
 
 def test_evidence_on_paper_is_malay_and_leaves_the_servers_words_to_the_data() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,12 +15,14 @@ from sqlalchemy import event
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.engine.intake import take_in
 from alerts.model.event import Close, Declare, Trigger
+from alerts.model.incident import IncidentState
 from alerts.model.notice import Matter
 from alerts.record.clock import Clock
 from alerts.record.store import Entry, StoreAway
 from monitor.config.model.registry import Agency, Registry
 from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.judge import Judge
+from monitor.judging.suspect import Trouble
 from monitor.model.day import DaySheet, MinuteState, day_of
 from monitor.model.health import Health, HealthPolicy
 from monitor.model.route import Direction
@@ -31,11 +33,12 @@ from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
+from monitor.store.probing.told import SiteRecords, SiteTeller
 from monitor.views.days import outage
 from monitor.views.own_health import OwnPart, Signs
-from probes.model.result import Outcome
+from probes.model.result import Outcome, Phase
 from tests.unit.alerts.people import BRIEF
-from tests.unit.monitor.trial import MINUTE, T0, agency_routes, arrived, controls
+from tests.unit.monitor.trial import MINUTE, T0, agency_routes, arrived, controls, failed
 
 CODES = ("JCM", "MDC")
 
@@ -60,7 +63,7 @@ class Service:
         agencies = {code: SimpleNamespace(name=f"Jabatan {code}", domains=["contoh.gov.my"]) for code in CODES}
         watch = self.watch = SimpleNamespace(
             configuration=SimpleNamespace(
-                settings=SimpleNamespace(references={"a": None, "b": None}),
+                settings=SimpleNamespace(references={"a": None, "b": None}, site="noc"),
                 registry=Registry(agencies=cast(Mapping[str, Agency], agencies), routes=tuple(routes.values())),
             ),
             routes=routes,
@@ -81,6 +84,7 @@ class Service:
             clock=cast(Clock, SimpleNamespace(now=lambda: self.time)),
             watch=lambda: cast(Watch, watch),
             signs=lambda: self.signs,
+            told=SiteRecords(self.database, "noc", ["johor", "kuching"]),
         )
 
     async def run(self, code: str) -> None:
@@ -113,6 +117,33 @@ def asked(service: Service) -> list[str]:
 
     event.listen(engine, "before_cursor_execute", note)
     return statements
+
+
+async def test_each_sites_word_and_last_failures_are_shown_our_own_first(service: Service) -> None:
+    route, other = agency_routes("JCM")[:2]
+    for each, at in ((route, T0 - MINUTE), (route, T0), (other, T0 - 16 * MINUTE), (other, T0 + MINUTE)):
+        await service.history.ended(failed(each, at, Outcome.REJECTED, Phase.SUBMIT), "JCM", {})
+    await SiteTeller(service.database, "johor").tell_failed(0, 9, T0)
+    await service.open("JCM")
+    async with service.store.reading() as ledger:
+        opened = await ledger.incident_numbered("JCM-01")
+    assert opened is not None
+    down = SiteStanding(trouble=Trouble(matter=Matter.BOTH, since=T0))
+    service.sites_say = {"noc": down, "johor": None}
+    service.time = T0 + MINUTE
+    own, johor, kuching = await service.board.site_evidence(opened)
+
+    assert [each.site for each in (own, johor, kuching)] == ["noc", "johor", "kuching"]
+    assert [each.report and each.report.says for each in (own, johor, kuching)] == ["wrong", "stale", None]
+    seen = [(other.name, T0 + MINUTE), (route.name, T0)]
+    assert [(each.route, each.started_at) for each in own.last_failures] == seen
+    assert [(each.route, each.started_at) for each in johor.last_failures] == seen
+    assert (kuching.last_failures, kuching.unclear) == ([], 0)
+
+    over = replace(opened, state=IncidentState.RESOLVED, resolved_at=T0 - 15 * MINUTE)
+    own, johor, _ = await service.board.site_evidence(over)
+    assert (own.report, [each.started_at for each in johor.last_failures]) == (None, [T0])
+    assert [each.site for each in await service.board.site_sums("jcm", 30)] == ["noc", "johor", "kuching"]
 
 
 async def test_an_agency_of_another_process_is_shown_as_the_store_has_it(service: Service) -> None:

@@ -103,7 +103,7 @@ def fail(world: SiteWorld, site: str, *numbers: int, tmp: Path) -> None:
                 await history.ended(ended(number, Outcome.LOST, T0, ROUTE), "JCM", {})
             await history.ended(ended(0, at=T0, route=ROUTE), "JCM", {})
             if await teller.has_hub():
-                await teller.tell_failed(T0, since=T0)
+                await teller.tell_failed(0, await teller.newest(), T0)
                 await teller.tell_hour(T0.replace(minute=0), T0 + timedelta(minutes=len(numbers)))
 
     asyncio.run(write())

@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from alerts.documents.dossier import Dossier, Measurement, dossier_data
+from alerts.documents.dossier import Dossier, Measurement, SiteWord, dossier_data
 from alerts.model.delivery import AttemptState, Delivery, Notice, NoticeState
-from alerts.model.incident import Declaration, Incident
+from alerts.model.incident import Declaration, Incident, IncidentState
 from alerts.model.notice import Matter
 from alerts.record.audit import Head
 from tests.contracts.test_store import draft
@@ -34,7 +34,12 @@ def measured(number: int) -> Measurement:
     )
 
 
-def printed(of: Incident, notices: Sequence[Notice] = (), evidence: Sequence[Measurement] = ()) -> Mapping[str, Any]:
+def printed(
+    of: Incident,
+    notices: Sequence[Notice] = (),
+    evidence: Sequence[Measurement] = (),
+    sites: Sequence[SiteWord] = (),
+) -> Mapping[str, Any]:
     made = Dossier(
         incident=of,
         notices=notices,
@@ -45,6 +50,7 @@ def printed(of: Incident, notices: Sequence[Notice] = (), evidence: Sequence[Mea
         head=Head(),
         made_at=T0,
         made_by="Puan Arkib Contoh",
+        sites=sites,
     )
     return dossier_data(made, {}, WORDING)
 
@@ -121,3 +127,28 @@ def test_what_ends_on_another_day_says_on_which() -> None:
     runs = [replace(measured(n), why_ms="") for n in (0, 600)]
     (row,) = section(EVIDENCE, evidence=runs)["rows"]
     assert row[1] == ["25/11/2026 00:15:00"]
+
+
+def test_each_site_is_told_with_what_it_says_and_what_it_last_saw_fail() -> None:
+    johor = SiteWord(
+        site="johor",
+        says="wrong",
+        says_ms="E-mel rasmi tidak dapat dihantar, sejak 24/11/2026 14:15:00",
+        failed=[measured(n) for n in range(30)],
+        last=[measured(n) for n in range(25)],
+        unclear=2,
+    )
+    kuching = SiteWord(site="kuching", says="well", says_ms="berfungsi", failed=[], last=[])
+    shown = printed(incident(), sites=[johor, kuching])["sections"]
+    assert [each["heading"] for each in shown][3:] == ["TAPAK", "PENGESAHAN"]
+    rows = shown[3]["rows"]
+    assert rows[0][0] == ["johor", "E-mel rasmi tidak dapat dihantar, sejak 24/11/2026 14:15:00"]
+    assert rows[1] == [[""], ["24/11/2026 14:16:00"], ["dalaman"], ["hilang"], ["no. 1"]]
+    assert rows[20] == [["kuching", "berfungsi"], [""], [""], ["tiada ujian yang gagal"], [""]]
+    assert shown[3]["notes"][1:] == [
+        "2 keputusan daripada tapak johor tidak dapat difahami.",
+        "5 laluan lain tidak dicetak.",
+    ]
+    over = replace(incident(), resolved_at=T0, state=IncidentState.RESOLVED)
+    assert "Insiden telah berakhir" in printed(over, sites=[kuching])["sections"][3]["notes"][1]
+    assert len(printed(incident())["sections"]) == 4

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -22,12 +23,16 @@ from monitor.judging.suspect import Trouble
 from monitor.metrics import Metrics
 from monitor.model.health import Health
 from monitor.model.route import Direction
-from monitor.service.sites import Beating, Hub, Wires
+from monitor.service.sites import Beating, Hub, SiteTelling, SiteWitness, Wires
+from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
+from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.standings import Mark, SiteStandings
+from monitor.store.probing.told import SiteTeller
 from monitor.store.sites.joining import MemberSite
 from monitor.store.sites.link import SiteRefusedError
-from tests.unit.alerts.people import BRIEF
+from monitor.views.site_report import SiteOpinion, SiteReport, read_words, written_word
+from tests.unit.alerts.people import BRIEF, MINUTE, trigger
 from tests.unit.monitor.bridge.test_pipeline import Alerts, Clock
 from tests.unit.monitor.scrape import Scrape
 from tests.unit.monitor.trial import SECOND, T0
@@ -481,6 +486,153 @@ async def test_a_site_does_not_beat_while_something_judged_is_not_written() -> N
     owes[0] = False
     await beating.beat()
     assert len(beats.heard) == 1
+
+
+@dataclass
+class Told:
+    """What a site has to tell, and in which parts it did."""
+
+    is_joined: bool = True
+    runs: int = 0
+    #: Of which runs it was told, and of which hours.
+    failed: list[tuple[int, int]] = field(default_factory=list)
+    hours: list[datetime] = field(default_factory=list)
+    begun: list[datetime] = field(default_factory=list)
+    is_elsewhere: bool = False
+
+    async def has_hub(self) -> bool:
+        return self.is_joined
+
+    async def newest(self) -> int:
+        return self.runs
+
+    async def before(self, since: datetime) -> int:
+        self.begun.append(since)
+        return 40
+
+    async def tell_failed(self, beyond: int, upto: int, _: datetime) -> int | None:
+        self.failed.append((beyond, upto))
+        return None if self.is_elsewhere else upto - beyond
+
+    async def tell_hour(self, begins: datetime, _: datetime) -> int | None:
+        self.hours.append(begins)
+        return None if self.is_elsewhere else 0
+
+
+def telling(told: Told, clocks: Watches) -> SiteTelling:
+    return SiteTelling(cast(SiteTeller, told), clocks, steady=lambda: clocks.steady, pause=timedelta(0))
+
+
+async def later(it: SiteTelling, clocks: Watches, by: timedelta = 30 * SECOND) -> None:
+    clocks.wall += by
+    clocks.steady += by
+    await it.tell()
+
+
+async def test_a_site_that_nobody_hears_tells_of_no_run() -> None:
+    told, clocks = Told(is_joined=False), Watches()
+    it = telling(told, clocks)
+    for _ in range(3):
+        await later(it, clocks)
+    assert (told.failed, told.hours) == ([], [])
+
+
+async def test_a_site_begins_with_the_last_day_and_tells_then_of_what_may_have_come_since() -> None:
+    told, clocks = Told(runs=12_000), Watches()
+    it = telling(told, clocks)
+    await it.tell()
+    assert told.failed == [], "a run with a lower number may still be written"
+    told.runs = 12_500
+    await later(it, clocks)
+    assert told.begun == [clocks.wall - timedelta(days=1)]
+    assert told.failed == [(40, 5040), (5040, 10_040), (10_040, 12_500)], "part after part"
+    told.failed.clear()
+    for _ in range(6):
+        await later(it, clocks, 5 * SECOND)
+    assert set(told.failed) == {(12_000, 12_500)}, "until those that were there then have been written or never will be"
+    told.runs = 12_600
+    await later(it, clocks, 5 * SECOND)
+    assert (told.failed[-1], len(told.begun)) == ((12_500, 12_600), 1)
+
+
+async def test_hours_are_told_a_while_after_they_end_and_those_before_looked_at_again() -> None:
+    told, clocks, hour = Told(), Watches(wall=T0.replace(minute=10)), timedelta(hours=1)
+    it, ended = telling(told, clocks), T0.replace(minute=0)
+    await it.tell()
+    await later(it, clocks)
+    assert (len(told.hours), told.hours[-1]) == (7 * 24 + 1, ended - 2 * hour)
+    told.hours.clear()
+    await later(it, clocks, 4 * 60 * SECOND)
+    assert told.hours == []
+    await later(it, clocks, 60 * SECOND)
+    assert (len(told.hours), told.hours[-1]) == (27, ended - hour)
+
+
+async def test_what_another_process_was_about_to_tell_is_looked_at_again() -> None:
+    told, clocks = Told(runs=100, is_elsewhere=True), Watches()
+    it = telling(told, clocks)
+    await it.tell()
+    for told.is_elsewhere in (True, False):
+        await later(it, clocks)
+    assert told.failed == [(40, 100)] * 2
+    assert told.hours[0] == told.hours[1]
+    await later(it, clocks)
+    assert told.failed == [(40, 100)] * 2
+
+
+async def test_what_sites_say_of_an_open_incident_is_written_down_once_and_again_when_it_is_otherwise(
+    tmp_path: Path,
+) -> None:
+    async with Database.open(tmp_path) as database:
+        store, clocks, written = SqlStore(database), Watches(), list[tuple[Mapping[str, str], int]]()
+        says: dict[str, SiteStanding | None] = {"johor": WELL, "noc": DOWN}
+
+        async def write(detail: Mapping[str, str], incident_id: int) -> None:
+            written.append((detail, incident_id))
+
+        async def look(by: timedelta) -> list[str]:
+            clocks.wall += by
+            await witness.look()
+            found = [detail["sites"] for detail, _ in written]
+            written.clear()
+            return found
+
+        witness = SiteWitness(store, clocks, says=lambda agency: says if agency == "JCM" else {}, write=write)
+        assert await look(SECOND) == []
+        async with store.transaction() as ledger:
+            await ledger.add_incident(trigger(at=T0))
+            await ledger.add_incident(replace(trigger(at=T0), dedup_key="MDC"))
+        both = f"both {T0.isoformat()}"
+        assert await look(SECOND) == [f"johor: well; noc: {both}"]
+        assert await look(MINUTE) == []
+        says["johor"] = None
+        assert await look(SECOND) == ["johor: stale"]
+        says["johor"] = DOWN
+        assert await look(30 * SECOND) == [], "not so soon again"
+        assert await look(30 * SECOND) == [f"johor: {both}"]
+
+
+def test_of_what_sites_said_the_first_that_was_wrong_is_read_and_else_the_last() -> None:
+    wrong = SiteReport(site="johor", says=SiteOpinion.WRONG, matter=Matter.SENDING, since=T0)
+    later = replace(wrong, matter=Matter.BOTH)
+    words = ["well", written_word(wrong), written_word(later), "stale"]
+    entries = [
+        f"kuching: {opinion}; johor: {word}" for opinion, word in zip(("well", "stale", "", "x y"), words, strict=True)
+    ]
+    assert read_words([*entries, "nothing at all"]) == {
+        "johor": wrong,
+        "kuching": SiteReport(site="kuching", says=SiteOpinion.STALE),
+    }
+
+
+async def test_a_site_that_left_and_joined_again_begins_anew() -> None:
+    told, clocks = Told(), Watches()
+    it = telling(told, clocks)
+    await it.tell()
+    await later(it, clocks)
+    for told.is_joined in (False, True, True):
+        await later(it, clocks)
+    assert len(told.begun) == 2
 
 
 async def test_what_other_sites_say_is_remembered_of_an_agency_that_another_process_has_meanwhile() -> None:

@@ -27,6 +27,7 @@ from monitor.config.files.problem import Problem
 from monitor.model.day import DaySheet
 from monitor.model.health import Health
 from monitor.model.route import Direction
+from monitor.model.site_sums import SiteSums
 from monitor.model.window import Stretch
 from monitor.planning.inspection import Inspection
 from monitor.service.declarer import Declared
@@ -50,6 +51,7 @@ from monitor.views.overview import (
     view_route,
 )
 from monitor.views.own_health import GatewayStanding, OwnPart, PartView, ReferenceView
+from monitor.views.site_report import SiteEvidence
 from probes.model.check import Finding, Premises, Verdict
 from probes.model.result import Outcome, Phase
 from tests.unit.alerts.people import T0, incident, written
@@ -97,11 +99,20 @@ class Service(Front, Noticeboard, Letters):
     #: What the checks found, by kind; `None`: they have not looked yet.
     found: Mapping[str, Sequence[Finding] | None] = field(default_factory=dict)
     found_at_ours: Mapping[str, Sequence[Finding] | None] = field(default_factory=dict)
+    #: What sites say and have seen of an incident, and what came of their runs.
+    testified: Sequence[SiteEvidence] = ()
+    summed: Sequence[SiteSums] = ()
 
     def __getattr__(self, name: str) -> Any:
         if name == "board":
             return self
         raise AttributeError(name)
+
+    async def site_evidence(self, incident: Incident) -> Sequence[SiteEvidence]:
+        return self.testified if incident.number == self.incident.number else ()
+
+    async def site_sums(self, code: str, days: int) -> Sequence[SiteSums]:
+        return self.summed if self.called(code) == "JCM" and days else ()
 
     async def overview(self) -> Overview:
         self.looks += 1

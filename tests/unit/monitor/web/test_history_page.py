@@ -16,6 +16,7 @@ from sqlalchemy import insert
 
 from alerts.model.notice import Cause
 from monitor.model.day import DaySheet, MinuteState
+from monitor.model.site_sums import SiteSums
 from monitor.store.backend.database import Database
 from monitor.store.probing.history import HourlyTransit
 from monitor.store.schema.tables import hour
@@ -44,7 +45,14 @@ async def place(tmp_path: Path) -> AsyncIterator[House]:
     seen.mark(MinuteState.WELL, 0, 1440)
     seen.mark(MinuteState.NO_MAIL, 0, 90)
     broken = incident(brief=replace(BRIEF, cause=Cause.CERTIFICATE))
-    service = Service(incident=broken, codes=("JCM", "MDC"), sheets={date(2026, 11, 20): seen}, further=7)
+    sums = SiteSums(site="noc", runs=3, delivered=2, timed=2, transit=5.0, slowest=4.0)
+    service = Service(
+        incident=broken,
+        codes=("JCM", "MDC"),
+        sheets={date(2026, 11, 20): seen},
+        further=7,
+        summed=[sums, replace(sums, site="johor", runs=0, delivered=0, timed=0)],
+    )
     async with house(tmp_path, service) as opened:
         await counted(
             opened.database,
@@ -77,6 +85,24 @@ async def test_it_shows_days_transit_and_incidents_with_cause_and_what_to_do(pla
     malay = shown(await viewer.get(HISTORY, params={"lang": "ms", "after": "7"}))
     assert "Punca: sijil pelayan mel telah luput" in malay
     assert "Apa yang perlu dibuat: Perbaharui sijil" in malay
+
+
+async def test_what_came_of_each_sites_runs_is_beside_what_is_proven_here(place: House) -> None:
+    viewer = await place.admitted("kp", "viewer:JCM")
+    said = shown(await viewer.get(HISTORY, params={"lang": "en"}))
+    assert "noc 3 66.66 % 2.5 s 4.0 s johor 0 The availability above is what this site, noc, has proven." in said
+    asked = await viewer.get("/api/v1/agencies/jcm/sites", params={"days": "7"})
+    assert [(each["site"], each["share"], each["transit_seconds"]) for each in asked.json()] == [
+        ("noc", 0.6666, 2.5),
+        ("johor", None, None),
+    ]
+
+
+async def test_where_there_is_one_site_alone_no_sites_are_compared(tmp_path: Path) -> None:
+    async with house(tmp_path) as alone:
+        viewer = await alone.admitted("kp", "viewer:JCM")
+        assert "Probes at each site" not in shown(await viewer.get(HISTORY, params={"lang": "en"}))
+        assert (await viewer.get("/api/v1/agencies/JCM/sites")).json() == []
 
 
 @pytest.mark.access

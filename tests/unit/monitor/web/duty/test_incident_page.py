@@ -15,7 +15,9 @@ from alerts.model.incident import IncidentState, apply
 from alerts.model.notice import Matter
 from monitor.store.engine.listing import DoneEntry
 from monitor.views.overview import NoticeDetail, NoticeView
+from monitor.views.site_report import SiteEvidence, SiteOpinion, SiteReport, SiteRun
 from monitor.web.portal import portal
+from probes.model.result import Failure, Outcome, Party, Phase
 from tests.unit.alerts.people import T0, incident
 from tests.unit.monitor.web.signed import House, house
 from tests.unit.monitor.web.source import LETTERS, Orders, Service, client
@@ -79,6 +81,55 @@ async def test_a_duty_officer_sees_what_it_is_who_was_told_and_what_was_done(tmp
     assert forms_of(malay) == {"acknowledge", "remark", "hand-on", "close", "correct"}
     assert "<script" not in malay.text
     assert "script-src" not in malay.headers["content-security-policy"]
+
+
+def witness(site: str, report: SiteReport | None, *details: str) -> SiteEvidence:
+    runs = [
+        SiteRun(
+            route="JCM/outbound/rujukan-a",
+            started_at=T0,
+            outcome=Outcome.REJECTED,
+            failure=Failure(phase=Phase.SUBMIT, party=Party.SENDER, reason="asing", detail=detail, code=550),
+        )
+        for detail in details
+    ]
+    return SiteEvidence(site=site, report=report, last_failures=runs, unclear=len(details))
+
+
+async def test_what_each_site_says_and_saw_fail_is_on_the_page_and_what_it_writes_does_nothing_to_it(
+    tmp_path: Path,
+) -> None:
+    wrong = SiteReport(site="noc", says=SiteOpinion.WRONG, matter=Matter.SENDING, since=T0)
+    says = [
+        witness("noc", wrong),
+        witness("johor", SiteReport(site="johor", says=SiteOpinion.STALE), "<script>alert(1)</script>"),
+        witness("kuching", None),
+    ]
+    async with house(tmp_path, Service(testified=says)) as place:
+        browser = await officer_at(place)
+        malay, english = await browser.get(PAGE), await browser.get(f"{PAGE}?lang=en")
+        asked = await browser.get("/api/v1/incidents/JCM-01/sites")
+    said = words_of(english)
+    assert "noc : cannot be sent, since 24/11 14:15 No probe failed there in the time of this incident." in said
+    assert "johor : no fresh report 24/11/2026 14:15 JCM/outbound/rujukan-a: " in said
+    assert "550: asing: &lt;script&gt;" in said
+    assert "Results from this site that make no sense: 1." in said
+    assert "kuching No probe failed" in said
+    assert "<script" not in malay.text
+    assert "johor : tiada laporan baharu" in words_of(malay)
+    assert [(each["site"], each["report"] and each["report"]["says"]) for each in asked.json()] == [
+        ("noc", "wrong"),
+        ("johor", "stale"),
+        ("kuching", None),
+    ]
+    assert asked.json()[1]["last_failures"][0]["failure"]["code"] == 550
+
+
+async def test_where_there_is_one_site_alone_nothing_is_said_of_sites(tmp_path: Path) -> None:
+    async with house(tmp_path) as place:
+        browser = await officer_at(place)
+        assert "What sites say" not in (await browser.get(f"{PAGE}?lang=en")).text
+        assert (await browser.get("/api/v1/incidents/JCM-01/sites")).json() == []
 
 
 async def test_whoever_may_only_look_is_shown_no_form(tmp_path: Path) -> None:
