@@ -107,6 +107,45 @@ ITSELF: Final = Board(
             ),
         ),
         Section(
+            title="Sites · Tapak",
+            panels=(
+                bars(
+                    "Other sites, age of what they say · Tapak lain, usia laporan",
+                    "How old what each other site says is; beyond half a minute, unless the hub says otherwise, it does not count.",
+                    ("max by (site) (pantau_site_behind_seconds)", "{{site}}"),
+                    ("min by (site) (pantau_site_fresh) - 1 < 0", "{{site}}: no vote · tiada undi"),
+                    ("max by (site) (abs(pantau_site_clock_offset_seconds) > 5)", "{{site}}: clock · jam"),
+                    size=(8, 6),
+                    unit="s",
+                ),
+                bars(
+                    "Other sites, kept for the hub · Tapak lain, disimpan untuk hab",
+                    "How much each other site keeps that the hub has not confirmed; and what is in the way, where something is. Refusals are "
+                    "those of the last hour.",
+                    ("max by (site) (pantau_site_behind_bytes)", "{{site}}"),
+                    (
+                        'max by (site, state) (pantau_site_replication{state!="works"}) == 1',
+                        "{{site}}: {{state}}",
+                    ),
+                    (
+                        "max by (site) (increase(pantau_site_replication_errors_total[1h])) > 0",
+                        "{{site}}: refused · ditolak",
+                    ),
+                    size=(8, 6),
+                    unit="bytes",
+                ),
+                bars(
+                    "Sites disagree · Tapak tidak sepakat",
+                    "Of how many agencies some sites say that something is wrong, and others that all is proven to work; ten of them by name. No "
+                    "data: there are no two sites that are fresh.",
+                    ("sum(max by (agency) (pantau_quorum_disagreement))", "agencies · agensi"),
+                    ("topk(10, max by (agency) (pantau_quorum_disagreement) == 1)", "{{agency}}"),
+                    size=(8, 6),
+                    steps=ORANGE_FROM_ONE,
+                ),
+            ),
+        ),
+        Section(
             title="Faults and references · Kerosakan dan peti mel rujukan",
             panels=(
                 timeline(
@@ -257,40 +296,6 @@ ITSELF: Final = Board(
                     size=(6, 6),
                     steps=RED_FROM_ONE,
                     most=1,
-                ),
-                bars(
-                    "Other sites, age of what they say · Tapak lain, usia laporan",
-                    "How old what each other site says is; beyond half a minute, unless the hub says otherwise, it does not count.",
-                    ("max by (site) (pantau_site_behind_seconds)", "{{site}}"),
-                    ("min by (site) (pantau_site_fresh) - 1 < 0", "{{site}}: no vote · tiada undi"),
-                    ("max by (site) (abs(pantau_site_clock_offset_seconds) > 5)", "{{site}}: clock · jam"),
-                    size=(6, 6),
-                    unit="s",
-                ),
-                bars(
-                    "Other sites, kept for the hub · Tapak lain, disimpan untuk hab",
-                    "How much each other site keeps that the hub has not confirmed; and what is in the way, where something is. Refusals are "
-                    "those of the last hour.",
-                    ("max by (site) (pantau_site_behind_bytes)", "{{site}}"),
-                    (
-                        'max by (site, state) (pantau_site_replication{state!="works"}) == 1',
-                        "{{site}}: {{state}}",
-                    ),
-                    (
-                        "max by (site) (increase(pantau_site_replication_errors_total[1h])) > 0",
-                        "{{site}}: refused · ditolak",
-                    ),
-                    size=(6, 6),
-                    unit="bytes",
-                ),
-                bars(
-                    "Sites disagree · Tapak tidak sepakat",
-                    "Of how many agencies some sites say that something is wrong, and others that all is proven to work; ten of them by name. No "
-                    "data: there are no two sites that are fresh.",
-                    ("sum(max by (agency) (pantau_quorum_disagreement))", "agencies · agensi"),
-                    ("topk(10, max by (agency) (pantau_quorum_disagreement) == 1)", "{{agency}}"),
-                    size=(6, 6),
-                    steps=ORANGE_FROM_ONE,
                 ),
                 stat(
                     "Numbers of the lifeline · Nombor talian hayat",
