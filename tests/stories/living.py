@@ -11,9 +11,10 @@ import os
 import runpy
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import MappingProxyType
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.stories.already_read"])
@@ -50,9 +51,12 @@ class Living:
         return code
 
 
-def bring_to_life(words: Sequence[str], log: Path) -> Living:
-    """Run a module with its words, as `python -m` does; what it writes is added to *log*."""
-    process = _CONTEXT.Process(target=_live, args=(list(words), str(log)), daemon=True)
+def bring_to_life(words: Sequence[str], log: Path, environment: Mapping[str, str] = MappingProxyType({})) -> Living:
+    """Run a module with its words, as `python -m` does; what it writes is added to *log*.
+
+    *environment*: what it is started with besides; then all that it reads is read anew.
+    """
+    process = _CONTEXT.Process(target=_live, args=(list(words), str(log), dict(environment)), daemon=True)
     process.start()
     return Living(process)
 
@@ -62,10 +66,13 @@ async def bring_to_its_end(words: Sequence[str], said: Path) -> int:
     return await (await asyncio.to_thread(bring_to_life, words, said)).wait()
 
 
-def _live(words: list[str], log: str) -> None:
+def _live(words: list[str], log: str, environment: Mapping[str, str]) -> None:
     written = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     nothing = os.open(os.devnull, os.O_RDONLY)
     for ours, standard in ((nothing, 0), (written, 1), (written, 2)):
         os.dup2(ours, standard)
+    if environment:
+        # The loader of programs reads it, which has long been at work here.
+        os.execve(sys.executable, [sys.executable, "-m", *words], os.environ | environment)
     module, *sys.argv[1:] = words
     runpy.run_module(module, run_name="__main__", alter_sys=True)

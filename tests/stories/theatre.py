@@ -59,6 +59,8 @@ class Theatre:
     directory: Path
     #: What runs the service: a module, and what it is told before the command.
     program: Sequence[str] = ("monitor.cli",)
+    #: What it is started with besides.
+    environment: Mapping[str, str] = field(default_factory=dict)
     service: Living | None = None
     #: Faults of earlier lives of the service are kept: its log is one file.
     lives: int = field(default=0)
@@ -100,7 +102,7 @@ class Theatre:
         """Start the service, whatever becomes of it."""
         self.lives += 1
         words = (*self.program, "run", "--config", str(self.world.settings))
-        self.service = await asyncio.to_thread(bring_to_life, words, self.directory / "pantau.log")
+        self.service = await asyncio.to_thread(bring_to_life, words, self.directory / "pantau.log", self.environment)
 
     def web(self) -> httpx.AsyncClient:
         """Return a client for the portal that keeps no connection of an earlier life."""

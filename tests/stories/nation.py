@@ -1,0 +1,341 @@
+"""A hub and sites, each with a PostgreSQL, mail systems and services of its own, in processes of their own.
+
+The hub is a site itself. What a site's PostgreSQL says comes over a wire (`tests.real.wire`); its services are beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from monitor.bridge.consensus import SITES
+from monitor.planning.ownership import owners
+from monitor.runtime.key import token_key
+from monitor.store.backend.postgres import PostgresServer
+from monitor.store.sites.joining import MemberSite, add
+from pantau_lab.mail import Fault
+from pantau_lab.scenery import Timing
+from pantau_lab.serving import claimed
+from pantau_lab.stage import Stage, stage
+from pantau_lab.world import FictionalAgency
+from tests.real.sitecluster import CALLER, PASSWORD, SiteCluster, SiteWorld, site_world
+from tests.stories.theatre import BRISK, Theatre
+
+#: What the hub is called.
+HUB = "pusat"
+#: How old news may be that still has a vote: more than a machine that is busy with other things stands still.
+FRESH_FOR = "8s"
+#: What is refused is refused at once; nothing else is a fault, however busy the machine is with other things.
+UNHURRIED = replace(
+    BRISK, interval="8s", session_timeout="8s", arrival_timeout="25s", slow_after="20s", deferred_budget="8s"
+)
+#: Few, since each costs every site a run; and one way only: an outage is told at once as what it stays.
+_ROUTES = ({"direction": "internal"}, {"direction": "outbound", "reference": "rujukan-a"})
+#: What a site has no need of: nobody is told there.
+_TELLS = (
+    *("gateways", "contacts", "rotas", "noc", "drills", "lifeline", "heartbeat", "alertmanager"),
+    *("escalation", "recipients", "announcement"),
+)
+#: Each outage and each recovery is an SMS, and nothing else: so all that anybody is told can be named.
+_BY_SMS = {"after": "0s", "channels": ["sms"]}
+
+
+@dataclass(slots=True, kw_only=True)
+class Place:
+    """One site: its mail systems, and its services by name."""
+
+    name: str
+    world: Stage
+    services: dict[str, Theatre]
+
+    @property
+    def any(self) -> Theatre:
+        """One of its services that lives."""
+        return next(each for each in self.services.values() if each.service and each.service.returncode is None)
+
+    @property
+    def alive(self) -> Sequence[Theatre]:
+        """Those of its services that live."""
+        return [each for each in self.services.values() if each.service and each.service.returncode is None]
+
+    async def break_(self, *agencies: FictionalAgency) -> None:
+        """Let mail fail, as this site sees it."""
+        for agency in agencies:
+            await self.world.network.systems[agency.code].break_(Fault.REFUSE)
+
+    async def repair(self, *agencies: FictionalAgency) -> None:
+        """Let it work again."""
+        for agency in agencies:
+            await self.world.network.systems[agency.code].repair()
+
+    async def sees(self, agency: FictionalAgency, *, is_down: bool) -> None:
+        """Wait until this site has judged so."""
+
+        async def judged() -> bool:
+            healths = set((await self.any.health(agency.code)).values())
+            return "down" in healths if is_down else healths == {"up"}
+
+        await self.any.until(judged, f"{self.name} sees {agency.code} {'down' if is_down else 'up'}")
+
+    def probes(self, agency: FictionalAgency) -> str:
+        """Return the service whose an agency is while all are alive."""
+        return owners([agency.code], self.services.keys())[agency.code]
+
+    async def metric(self, name: str) -> Mapping[str, float]:
+        """Return the values of a metric that has one label, by that label, as one of its services shows them."""
+        async with self.any.web() as client:
+            shown = (await client.get("/metrics")).text
+        found = re.findall(rf'^{name}{{\w+="(\w+)"}} (\S+)$', shown, re.MULTILINE)
+        return {label: float(value) for label, value in found}
+
+    async def start(self) -> None:
+        """Start those of its services that are dead, or have not lived yet."""
+        dead = [each for each in self.services.values() if each not in self.alive]
+        await asyncio.gather(*(each.start() for each in dead))
+
+    async def kill(self) -> None:
+        """Kill all of them at once."""
+        await asyncio.gather(*(each.kill() for each in self.alive))
+
+    async def stop(self) -> None:
+        """End all of them as a person would."""
+        await asyncio.gather(*(each.stop() for each in self.services.values()))
+
+
+@dataclass(slots=True, kw_only=True)
+class Nation:
+    """The hub and the sites, by name, all at work."""
+
+    clusters: SiteWorld
+    places: dict[str, Place]
+
+    @property
+    def hub(self) -> Place:
+        """The hub, which is a site, too."""
+        return self.places[HUB]
+
+    def cluster(self, site: str) -> SiteCluster:
+        """Return a site's PostgreSQL."""
+        return self.clusters.sites[site]
+
+    async def until_fresh(self, **votes: bool) -> None:
+        """Wait until sites have a vote, or have none."""
+
+        async def shown() -> bool:
+            fresh = await self.hub.metric("pantau_site_fresh")
+            return all(fresh.get(site) == is_so for site, is_so in votes.items())
+
+        await self.hub.any.until(shown, f"sites have a vote: {votes}")
+
+    async def replication(self) -> Mapping[str, str]:
+        """Return how it stands with what comes from each site, as the hub shows it."""
+        async with self.hub.any.web() as client:
+            shown = (await client.get("/metrics")).text
+        return dict(re.findall(r'^pantau_site_replication{site="(\w+)",state="(\w+)"} 1.0$', shown, re.MULTILINE))
+
+    @asynccontextmanager
+    async def staying_fresh(self, *sites: str) -> AsyncIterator[None]:
+        """Watch while the block lasts that *sites* have their vote all the time."""
+
+        async def look() -> None:
+            while True:
+                with suppress(httpx.HTTPError):
+                    fresh = await self.hub.metric("pantau_site_fresh")
+                    lost.extend(site for site in sites if not fresh[site])
+                await asyncio.sleep(0.5)
+
+        lost: list[str] = []
+        looking = asyncio.create_task(look())
+        try:
+            yield
+        finally:
+            looking.cancel()
+            with suppress(asyncio.CancelledError):
+                await looking
+        assert lost == [], "had no vote for a while"
+
+    def incidents(self) -> Mapping[str, str]:
+        """Return the state of each incident of an agency, by its number."""
+        asked = "SELECT number, state FROM incident WHERE dedup_key NOT LIKE 'ours/%'"
+        return dict(self.clusters.hub.order(asked))
+
+    async def until_says(self, agency: FictionalAgency, **wanted: str) -> None:
+        """Wait until sites say so of an agency, as the hub's service shows it that probes it."""
+
+        async def shown() -> bool:
+            async with service.web() as client:
+                answer = (await client.get(f"/api/v1/agencies/{agency.code}")).raise_for_status().json()
+            return {each["site"]: each["says"] for each in answer["sites"]} == wanted
+
+        service = self.hub.services[self.hub.probes(agency)]
+        await service.until(shown, f"of {agency.code} is said {wanted}")
+
+    async def until_evidence(self, incident: str, *sites: str) -> None:
+        """Wait until the hub has of *sites* which runs failed there while an incident was open, the hub's own first."""
+
+        async def shown() -> bool:
+            async with self.hub.any.web() as client:
+                answer = (await client.get(f"/api/v1/incidents/{incident}/sites")).raise_for_status().json()
+            return [each["site"] for each in answer if each["last_failures"]] == [*sites]
+
+        await self.hub.any.until(shown, f"{sites} have shown what failed of {incident}")
+
+    async def until_offset(self, site: str, wanted: timedelta) -> None:
+        """Wait until a site's clock is so much behind the hub's, as the hub shows it."""
+
+        async def shown() -> bool:
+            behind = await self.hub.metric("pantau_site_clock_offset_seconds")
+            return abs(behind[site] - wanted.total_seconds()) < 10
+
+        await self.hub.any.until(shown, f"the clock of {site} is {wanted} behind")
+
+    async def until_told_of_site(self, site: str, *, is_over: bool) -> None:
+        """Wait until the NOC has an incident about a site, or until each that it had is over."""
+        asked = f"SELECT state = 'resolved' FROM incident WHERE dedup_key = '{SITES}{site}'"
+
+        async def told() -> bool:
+            over = [row[0] for row in self.clusters.hub.order(asked)]
+            return bool(over) and all(over) == is_over
+
+        await self.hub.any.until(told, f"the NOC is told of {site}: {is_over}")
+
+    def unexpected(self) -> list[str]:
+        """Say what reached anybody and no story expected: at a site, or anybody but the NOC at the hub.
+
+        That a provider's receipt does not reach a hub that is dead is no surprise.
+        """
+        phones = [phone for place in self.places.values() for phone in place.world.carrier.phones.values()]
+        noc = self.hub.any.noc
+        return [line for phone in phones if phone is not noc for line in phone.unexpected()]
+
+
+@asynccontextmanager
+async def nation(
+    directory: Path,
+    sites: Sequence[str],
+    agencies: Sequence[FictionalAgency],
+    *,
+    processes: int,
+    timing: Timing = UNHURRIED,
+    environment: Mapping[str, Mapping[str, str]] | None = None,
+) -> AsyncIterator[Nation]:
+    """Start a hub and *sites* that have joined it, of so many *processes* each; end all with the block.
+
+    They have a quorum of two. *environment*: what a site's PostgreSQL and services are started with besides.
+    """
+    with site_world(*sites, environment=environment or {}) as clusters:
+        secret = directory / "password"
+        secret.write_text(PASSWORD)
+        secret.chmod(0o600)
+        joined = {name: _join(clusters, name) for name in sites}
+        there = {name: _settings_of(server, secret) for name, server in joined.items()}
+        async with AsyncExitStack() as stack:
+            places: dict[str, Place] = {}
+            for name in (*sites, HUB):
+                (directory / name).mkdir()
+                world = await stack.enter_async_context(stage(directory / name, timing=timing, agencies=agencies))
+                own: dict[str, Any] = {"site": name, "store": _store_of(clusters.stores.get(name, clusters.store))}
+                if name == HUB:
+                    own["hub"] = {"quorum": 2, "fresh_for": FRESH_FOR, "sites": there}
+                else:
+                    own["mode"] = "watch"
+                ports = stack.enter_context(claimed(2 * processes))
+                places[name] = _place(name, world, own, _names(name, agencies, processes), ports)
+                for service in places[name].services.values():
+                    service.environment = (environment or {}).get(name, {})
+            here = Nation(clusters=clusters, places=places)
+            try:
+                # The sites first: a hub that has been there for a while tells the NOC of one that it does not hear.
+                for name in (*sites, HUB):
+                    await places[name].start()
+                yield here
+            finally:
+                for place in places.values():
+                    await place.stop()
+
+
+def _join(clusters: SiteWorld, name: str) -> PostgresServer:
+    server = clusters.sites[name].reached()
+    assert add(MemberSite(site=name, server=server, hub=HUB, store=clusters.store))
+    return server
+
+
+def _settings_of(server: PostgresServer, secret: Path) -> Mapping[str, str]:
+    return {
+        "url": f"postgresql://{CALLER}@{server.host}:{server.port}/{server.database}",
+        "password_file": str(secret),
+        "cert_file": str(server.cert_file),
+        "key_file": str(server.key_file),
+        "ca_file": str(server.ca_file),
+    }
+
+
+def _store_of(server: PostgresServer) -> Mapping[str, object]:
+    return {"url": f"postgresql://{server.user}@:{server.port}/{server.database}?host={server.host}", "tls": False}
+
+
+def _names(site: str, agencies: Sequence[FictionalAgency], processes: int) -> Sequence[str]:
+    """Return what a site's processes are called, so that each probes some of the agencies."""
+    codes = [agency.code for agency in agencies]
+    for first in count(1):
+        names = [f"{site}-{number}" for number in range(first, first + processes)]
+        if len({*owners(codes, names).values()}) == min(processes, len(codes)):
+            return names
+    raise AssertionError
+
+
+def _place(name: str, world: Stage, own: Mapping[str, Any], names: Sequence[str], ports: list[int]) -> Place:
+    def less(document: dict[str, Any]) -> None:
+        if "agency" in document:
+            document["routes"] = [*_ROUTES]
+        if name != HUB:
+            for key in _TELLS:
+                document.pop(key, None)
+            return
+        document.pop("announcement", None)
+        for part in (document, document.get("noc")):
+            if part and (escalation := part.get("escalation")):
+                who = escalation["steps"][0]["contacts"]
+                part["escalation"] = {"steps": [_BY_SMS | {"contacts": who}]}
+
+    for agency in (world.settings.parent / "agencies").glob("*.yaml"):
+        _edit(agency, less)
+    settings = yaml.safe_load(world.settings.read_text()) | own
+    less(settings)
+    for phone in world.carrier.phones.values():
+        phone.keys.clear()
+    # One key signs all tokens of a site: each of its services sees the others' mail in the same mailboxes.
+    directory, services = world.settings.parent, dict[str, Theatre]()
+    key = token_key(directory / f"state-{names[0]}")
+    for each in names:
+        place, state = directory / each, directory / f"state-{each}"
+        for path in (place, state):
+            path.mkdir(exist_ok=True, mode=0o700)
+        (state / "token.key").write_bytes(key)
+        listen, callbacks = (f"127.0.0.1:{ports.pop()}" for _ in range(2))
+        settings |= {"prober": each, "state": state.name, "listen": listen}
+        settings |= {"callbacks": {"listen": callbacks, "public_url": f"http://{callbacks}"}}
+        file = directory / f"{each}.yaml"
+        file.write_text(yaml.safe_dump(settings))
+        services[each] = Theatre(
+            world=replace(world, settings=file, url=f"http://{listen}"),
+            directory=place,
+            program=("tests.stories.hurried",),
+        )
+    return Place(name=name, world=world, services=services)
+
+
+def _edit(file: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    document = yaml.safe_load(file.read_text())
+    change(document)
+    file.write_text(yaml.safe_dump(document))
