@@ -140,7 +140,7 @@ class StoreSettings(Section):
     """Where the store is, when it is not the file in `state`."""
 
     url: DatabaseUrl = Field(examples=[_EXAMPLE])
-    """postgresql://USER@HOST:PORT/DATABASE; without a host the Unix socket in /run/postgresql."""
+    """postgresql://USER@HOST:PORT/DATABASE; without a host the Unix socket in /run/postgresql, and with `?host=A,B` whichever is the primary."""
     password: SecretStr | None = None
     """By `password_file:` or `password_env:`; none where the server knows us otherwise (peer)."""
     tls: bool | None = None

@@ -49,7 +49,7 @@ class StoreUnusableError(Exception):
 class PostgresServer:
     """Where the shared store is."""
 
-    #: A name, an address, or the directory of a Unix socket.
+    #: A name, an address, or the directory of a Unix socket; or several of these with commas: a primary and its standbys.
     host: str
     port: int = 5432
     database: str
@@ -74,8 +74,8 @@ class PostgresServer:
             username=self.user,
             password=self.password,
             database=self.database,
-            # Not as the host of the URL: there a path has no place.
-            query={"host": self.host, "port": str(self.port)},
+            # Not as the host of the URL: there a path has no place. SQLAlchemy wants a port with each.
+            query={"host": self.host, "port": ",".join([str(self.port)] * len(self.host.split(",")))},
         )
 
     def arguments(self) -> dict[str, Any]:
@@ -92,6 +92,9 @@ class PostgresServer:
             "gssencmode": "disable",
             "sslmode": "disable",
         }
+        if "," in self.host:
+            # Whichever it is by now. Of one alone it is looked at afterwards, and said in words that it is none.
+            arguments["target_session_attrs"] = "primary"
         if self.tls:
             system = _SYSTEM_AUTHORITIES if _SYSTEM_AUTHORITIES.exists() else "system"
             arguments |= {"sslmode": "verify-full", "sslrootcert": str(self.ca_file or system)}
@@ -104,6 +107,8 @@ class PostgresServer:
         arguments = self.arguments()
         told = {"PGHOST": self.host, "PGPORT": str(self.port), "PGUSER": self.user, "PGDATABASE": self.database}
         told |= {f"PG{name.upper()}": arguments[name] for name in ("sslmode", "sslrootcert") if name in arguments}
+        if "target_session_attrs" in arguments:
+            told["PGTARGETSESSIONATTRS"] = arguments["target_session_attrs"]
         return told if self.password is None else told | {"PGPASSWORD": self.password}
 
 

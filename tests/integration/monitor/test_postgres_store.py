@@ -318,6 +318,14 @@ async def test_a_bug_of_ours_is_no_absence(database: Database) -> None:
     assert database.presence.away_since is None
 
 
+async def test_of_several_servers_one_that_is_not_there_is_passed_over(server: PostgresServer, tmp_path: Path) -> None:
+    async with (
+        Database.open(tmp_path, replace(server, host=f"/tiada,{server.host}"), name="lain") as database,
+        database.read() as connection,
+    ):
+        assert (await connection.execute(text("SELECT NOT pg_is_in_recovery()"))).scalar_one()
+
+
 async def test_who_holds_up_all_others_and_says_nothing_is_thrown_out(
     database: Database, server: PostgresServer
 ) -> None:

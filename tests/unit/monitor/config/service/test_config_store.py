@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,7 @@ def test_without_the_section_it_is_the_file(ministry: Ministry) -> None:
         ("postgresql://pantau@/noc", "/run/postgresql", 5432, False),
         ("postgresql://pantau@/noc?host=/srv/pg", "/srv/pg", 5432, False),
         ("postgresql://pantau@%2Fsrv%2Fpg/noc", "/srv/pg", 5432, False),
+        (f"postgresql://pantau@/noc?host={HOST},10.0.0.6", f"{HOST},10.0.0.6", 5432, True),
     ],
 )
 def test_a_url_says_where_it_is_and_only_this_machine_does_without_tls(
@@ -64,6 +66,14 @@ def test_its_password_comes_from_a_file_or_the_environment_and_shows_nowhere(min
 def test_tls_means_that_the_certificate_is_looked_at(ministry: Ministry) -> None:
     arguments = built(with_store(ministry, f"url: postgresql://pantau@{HOST}/noc")).arguments()
     assert (arguments["sslmode"], bool(arguments["sslrootcert"])) == ("verify-full", True)
+
+
+def test_of_several_servers_it_is_the_primary_also_for_programs_of_its_own(ministry: Ministry) -> None:
+    one = built(with_store(ministry, f'url: "postgresql://pantau@{HOST}/noc"'))
+    several = replace(one, host=f"{HOST},10.0.0.6")
+    for server, wanted in ((one, None), (several, "primary")):
+        assert server.arguments().get("target_session_attrs") == wanted
+        assert server.environ().get("PGTARGETSESSIONATTRS") == wanted
 
 
 @pytest.mark.parametrize(
