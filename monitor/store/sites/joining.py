@@ -22,7 +22,8 @@ _PATIENCE = 15.0
 #: In seconds: so long after a wire was mended the hub reads again, at most, as PostgreSQL tries by itself; and so long it then
 #: goes on reading, unless what it reads is refused.
 _AGAIN, _GOES_ON = 15.0, 0.5
-_LOOKS_AGAIN = 0.2
+#: In seconds, for both ends to be seen to have the same: a command can wait for that, and a service that is to end cannot.
+_SETTLES, _LOOKS_AGAIN = 3.0, 0.2
 #: Clocks that are further apart are told of.
 APART = timedelta(seconds=5)
 
@@ -141,7 +142,7 @@ def look(member: MemberSite) -> Replication:
                 site = Publisher(there, member.site, member.hub)
                 slot, is_reached = site.slot(), True
                 if slot is not None and not slot.is_lost and hub.schema() == site.schema():
-                    is_whole = _is_whole(hub, site)
+                    is_whole = _is_whole(hub, site, _SETTLES)
     is_kept = slot is not None and not slot.is_lost
     return Replication(
         is_joined=subscription is not None,
@@ -154,9 +155,12 @@ def look(member: MemberSite) -> Replication:
     )
 
 
-def _is_whole(hub: Subscriber, site: Publisher) -> bool | None:
-    """Return whether the hub has all that the site says; `None`: it goes on saying other things, or the hub does not get on."""
-    until = time.monotonic() + _AGAIN
+def _is_whole(hub: Subscriber, site: Publisher, within: float) -> bool | None:
+    """Return whether the hub has all that the site says.
+
+    `None`: for so many seconds it went on saying other things, or the hub did not get on.
+    """
+    until = time.monotonic() + within
     while True:
         theirs, place = said(site.connection, site.site), site.place()
         if site.has_heard(place):
@@ -202,7 +206,7 @@ def _troubles(hub: Subscriber, site: Publisher, now: datetime) -> Iterator[str]:
             f"PostgreSQL ({subscription_of(site.site)}). Once that is mended it goes on; `pantau site rejoin {site.site}` leaves "
             "out what was refused"
         )
-    elif apart is None and _is_whole(hub, site) is False:
+    elif apart is None and _is_whole(hub, site, _AGAIN) is False:
         yield (
             "part of what it says is not at the hub, and will not come any more: a standby of the hub's PostgreSQL was promoted "
             f"that had not heard it, or an older copy put back; `pantau site rejoin {site.site}` lets it say everything anew"
