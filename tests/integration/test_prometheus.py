@@ -47,9 +47,8 @@ NOT_PLAYED = (
     "pantau_site_fresh",  # Nor is there another site.
     "pantau_site_behind_seconds",
     "pantau_site_clock_offset_seconds",
-    "pantau_site_replication",
-    "pantau_site_replication_errors_total",
-    "pantau_site_behind_bytes",
+    'pantau_site_replication{state=~"slot_lost|incomplete"}',
+    'pantau_site_replication{state=~"stopped|refused|not_joined"}',
     "pantau_quorum_disagreement",
 )
 #: The panels' queries of that, and nothing else.
