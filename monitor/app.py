@@ -419,7 +419,7 @@ class App:
             alerting=self._dispatcher,
             metrics=self._metrics,
             clock=self._clock,
-            known=lambda: self._configuration().registry.agencies,
+            known=lambda: self._reloader.watched,
         )
         self._days = DayRecords(database)
         self._daybook = Daybook(records=self._days, store=store, clock=self._clock, watch=self._watch)

@@ -128,6 +128,11 @@ class Share:
         """Return those of *agencies* that are its own."""
         return frozenset(code for code, whose in owners(agencies, self.alive, self.known).items() if whose == self.name)
 
+    @property
+    def watched_elsewhere(self) -> frozenset[str]:
+        """Return the agencies of which others say that they have documents."""
+        return frozenset[str]().union(*self.known.values())
+
     def owner(self, agency: str) -> str:
         """Return whose an agency is, by its code."""
         return owners([agency], self.alive, self.known)[agency]

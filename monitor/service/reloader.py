@@ -121,6 +121,11 @@ class Reloader:
         await self._say_no_more(configuration)
         self._metrics.reload_finished(ok=True, now=self._clock.now())
 
+    @property
+    def watched(self) -> frozenset[str]:
+        """Return the agencies of which any process on the store has documents: where this one has none, others watch them."""
+        return self._share.watched_elsewhere.union(self.watch.configuration.registry.agencies)
+
     async def keep_reloading(self, wanted: asyncio.Event) -> NoReturn:
         """Reload whenever a signal has set *wanted*, until cancelled."""
 
@@ -191,11 +196,14 @@ class Reloader:
         async with self._reloading:
             before, configuration = self.watch.owned, self.watch.configuration
             # Before it can fail: whatever is taken up next goes by who is alive.
-            self._share = share
+            self._share, others_before = share, self._share.known
             wanted = share.of(configuration.registry.agencies)
             while self.watch.share != share or self.watch.owned != wanted:
                 change = await prepare(self.watch, configuration, self._around, share, _AT_ONCE)
                 self.watch = await take_up(self.watch, change, self._around)
+            if share.known != others_before:
+                # Others may have let go of what this process has let go of before.
+                await self._say_no_more(configuration)
             return frozenset(wanted - before)
 
     async def keep_pace(self, others: Iterable[Process]) -> None:
@@ -298,7 +306,7 @@ class Reloader:
 
     async def _say_no_more(self, configuration: Configuration) -> None:
         """Let the site say nothing of agencies that have left: a hub that has them would count what was last said for ever."""
-        agencies = configuration.registry.agencies
+        agencies = self._share.watched_elsewhere.union(configuration.registry.agencies)
         try:
             await self._around.history.say_no_more(
                 lambda key: (agency := agency_of(key)) is not None and agency not in agencies

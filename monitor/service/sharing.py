@@ -138,7 +138,7 @@ class Sharing:
     def _show_what_is_lacking(self) -> None:
         """Show of how many agencies others have documents and this process has none, and log which where that changes."""
         here = self._reloader.watch.configuration.registry.agencies.keys()
-        lacking = frozenset[str]().union(*self._share.known.values()) - here
+        lacking = self._share.watched_elsewhere - here
         self._metrics.agencies_lacking(len(lacking))
         if lacking - self._lacking:
             log.warning(

@@ -26,7 +26,7 @@ from monitor.service.reloader import Reloader
 from monitor.service.sharing import Sharing
 from monitor.service.watch import ConfigurationChange, make_watch
 from monitor.store.probing.processes import Processes
-from tests.integration.monitor.test_reloader import in_force
+from tests.integration.monitor.test_reloader import JCONTOH, in_force
 from tests.unit.alerts.people import T0, incident, trigger
 from tests.unit.monitor.cli.office import ENVIRON, Office
 from tests.unit.monitor.scrape import Scrape
@@ -239,3 +239,29 @@ async def test_who_begins_beside_others_runs_a_route_when_they_would_have(reload
     for alive, is_resumed in ((share.alive, True), (frozenset({NAME}), False)):
         watch = await make_watch(configuration, around, Share(name=NAME, alive=alive))
         assert (route.name in watch.prober._last_runs) is is_resumed
+
+
+async def test_what_others_have_documents_of_is_neither_taken_back_nor_departed(tmp_path: Path) -> None:
+    office = Office(tmp_path)
+    async with in_force(office.config, ENVIRON, tmp_path / "store") as reloader:
+        reloader.tries = 1
+        around = reloader._around
+        run = arrived(next(iter(reloader.watch.routes.values())), T0)
+        await around.history.ended(run, "JCONTOH", {}, standings={"JCONTOH": UNTROUBLED, "MPCONTOH": UNTROUBLED})
+        both = frozenset({"JCONTOH", "MPCONTOH"})
+        await reloader.take_share(Share(name=NAME, alive=frozenset({NAME, "kuching-1"}), known={"kuching-1": both}))
+        (office.directory / JCONTOH).unlink()
+        await reloader.reload("Siti Contoh")
+        assert reloader.watched == both
+        standings = around.history._standings
+        assert standings is not None
+        said, _ = await standings.changed(None)
+        assert said["putrajaya"].keys() == both
+
+        # The other one reloads, too.
+        await reloader.take_share(
+            Share(name=NAME, alive=frozenset({NAME, "kuching-1"}), known={"kuching-1": frozenset({"MPCONTOH"})})
+        )
+        assert reloader.watched == {"MPCONTOH"}
+        said, _ = await standings.changed(None)
+        assert said["putrajaya"].keys() == {"MPCONTOH"}
