@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import gc
+import os
 import shutil
+import tempfile
 from collections.abc import Generator, Iterator
 from operator import itemgetter
 from pathlib import Path
@@ -20,12 +22,17 @@ import monitor.store.backend.sqlite
 from alerts.wording.sms import WorstCase
 from alerts.wording.texts import Wording, load
 from monitor.store.schema.migrations import upgrade
+from tests.in_memory import in_memory
 from tests.real.postgres import Postgres
 from tests.routes import read_once
 
 # How long an example takes is the machine's affair: what it costs is measured in the bench.
 settings.register_profile("pantau", deadline=None)
 settings.load_profile("pantau")
+
+# Whoever names a place has it. All processes that a run starts are told.
+if "TMPDIR" not in os.environ and (_memory := in_memory()):
+    os.environ["TMPDIR"] = tempfile.tempdir = str(_memory)
 
 #: Files whose tests take longest. Begun last, they would keep one process busy while the others have nothing to do.
 LONGEST = (

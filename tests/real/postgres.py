@@ -29,6 +29,7 @@ from monitor.store.schema.migrations import upgrade
 from pantau_lab.serving import claim
 from pantau_lab.sites.cluster import DEBIAN
 from pantau_lab.sites.cluster import programs as installed
+from tests.in_memory import MEMORY, in_memory
 
 #: Where `install-debian` unpacks a newer version, if an old one is installed.
 UNPACKED = Path(os.environ.get("PANTAU_TEST_CACHE", "/var/cache/pantau-tests")) / "postgresql17"
@@ -39,8 +40,6 @@ _USER = "pantau"
 WITH_PASSWORD, PASSWORD = "tetamu", "rahsia-pangkalan"
 #: In seconds; it takes two, and a machine that is busy with other things may need many.
 _PATIENCE = 90
-#: Files in memory, and how much of it has to be free for those of a run. A store has ten megabytes, in four hundred files.
-_MEMORY, _ROOM = Path("/dev/shm"), 2 << 30
 #: So many stores are kept; no test has more of its own.
 _KEPT = 8
 
@@ -81,6 +80,7 @@ class Postgres:
     """Start it with `with`; it takes two seconds to start and one to stop."""
 
     #: Whether its files are in memory, where there is room: to copy a store takes half the work. Not where it is measured.
+    #: A store has ten megabytes, in four hundred files.
     in_memory: bool = False
     directory: Path = field(init=False)
     port: int = field(init=False)
@@ -297,12 +297,10 @@ class Postgres:
 
 def memory() -> Path | None:
     """Return where files are in memory, if there is room, without what test processes that were killed have left there."""
-    if not os.access(_MEMORY, os.W_OK):
-        return None
-    for left in _MEMORY.glob("ppg-*-*"):
+    for left in MEMORY.glob("ppg-*-*"):
         if not Path("/proc", left.name.split("-")[1]).exists():
             shutil.rmtree(left, ignore_errors=True)
-    return _MEMORY if shutil.disk_usage(_MEMORY).free > _ROOM else None
+    return in_memory()
 
 
 def _as_owner() -> dict[str, Any]:
