@@ -20,6 +20,7 @@ from probes.model.mailbox import Mailbox
 #: A failure is looked at again soon, and a proof may be wanted of a control route: a tenth more than the intervals alone.
 CONFIRMATIONS = 1.1
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
 _MINUTE = timedelta(minutes=1)
 #: A Monday; windows differ from day to day, and all of their days are looked at.
@@ -113,8 +114,12 @@ class _Account:
     latest: deque[datetime] = field(default_factory=deque)
     #: By route: when the latest message was sent that was taken in.
     until: dict[str, datetime] = field(default_factory=dict)
+    #: Of all of them.
+    newest: datetime = _EPOCH
 
-    def spend(self, at: datetime) -> None:
+    def spend(self, at: datetime, route: str) -> None:
+        self.until[route] = at
+        self.newest = max(self.newest, at)
         piece = _piece(at)
         self.pieces[piece] = self.pieces.get(piece, 0) + 1
         if self.a_minute < math.inf:
@@ -122,6 +127,16 @@ class _Account:
             insort(self.latest, at)
             while len(self.latest) > self.a_minute:
                 self.latest.popleft()
+
+    def put_right(self, now: datetime) -> None:
+        """Count what was sent while a clock was ahead as sent *now*: it would shut the account out until that time comes."""
+        self.newest = now
+        here = _piece(now)
+        if ahead := [piece for piece in self.pieces if piece > here]:
+            self.pieces[here] = self.pieces.get(here, 0) + sum(self.pieces.pop(piece) for piece in ahead)
+        if self.latest and self.latest[-1] > now:
+            self.latest = deque(min(at, now) for at in self.latest)
+        self.until = {route: min(at, now) for route, at in self.until.items()}
 
 
 @dataclass(slots=True)
@@ -155,8 +170,7 @@ class Budget:
         """Take in that a message is sent at *at*, on a route."""
         account = self._accounts.get(sender)
         if account is not None:
-            account.spend(at)
-            account.until[route] = at
+            account.spend(at, route)
 
     def recall(self, sender: str, at: datetime, route: str) -> None:
         """Take in that a message was sent before a start, or by another process; what was sent before that is known.
@@ -165,14 +179,15 @@ class Budget:
         """
         account = self._accounts.get(sender)
         if account is not None and at > account.until.get(route, _EPOCH):
-            account.spend(at)
-            account.until[route] = at
+            account.spend(at, route)
 
     def room_at(self, sender: str, now: datetime) -> datetime:
         """Return when *sender* may send its next message: *now*, or later."""
         account = self._accounts.get(sender)
         if account is None:
             return now
+        if account.newest > now:
+            account.put_right(now)
         first = _piece(now - _DAY)
         for piece in [one for one in account.pieces if one < first]:
             del account.pieces[piece]
@@ -182,9 +197,6 @@ class Budget:
         if len(account.latest) >= account.a_minute:
             at = max(at, account.latest[0] + _MINUTE)
         return max(at, now)
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _piece(at: datetime) -> int:

@@ -87,7 +87,8 @@ class Schedule:
         that was away, all would come at once, and providers count what they get in a minute.
         """
         known = {name: at for name, at in last_runs.items() if name in self._entries}
-        dues = {name: at + self._entries[name].interval for name, at in known.items()}
+        # None was run later than now: a clock was ahead there, perhaps by days.
+        dues = {name: min(at, now) + self._entries[name].interval for name, at in known.items()}
         late = sum(due <= now for due in dues.values())
         for name, planned in dues.items():
             entry = self._entries[name]

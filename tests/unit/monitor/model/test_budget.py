@@ -188,6 +188,23 @@ def test_what_another_process_has_sent_long_ago_hides_nothing_of_what_was_sent_i
     assert left.room_at("JCM/utama", T0 + 3 * SECOND) == T0 + MINUTE
 
 
+@pytest.mark.parametrize(("provider", "messages", "wait"), [(TIGHT, 10, DAY + MINUTE * 10), (BRISK, 3, MINUTE)])
+def test_what_was_sent_while_a_clock_was_ahead_counts_as_sent_just_now(
+    provider: MailProvider, messages: int, wait: timedelta
+) -> None:
+    left, ahead = budget(provider), T0 + 30 * DAY
+    for second in range(messages):
+        left.recall("JCM/utama", ahead + second * SECOND, "JCM/inbound/rujukan-a")
+    assert T0 < left.room_at("JCM/utama", T0) <= T0 + wait
+    assert left.room_at("JCM/utama", T0 + wait) == T0 + wait
+
+    # What is sent after the clock was put right is news.
+    for second in range(messages):
+        left.recall("JCM/utama", T0 + wait + second * SECOND, "JCM/inbound/rujukan-a")
+    later = T0 + wait + messages * SECOND
+    assert left.room_at("JCM/utama", later) > later
+
+
 def test_who_has_no_limit_never_waits() -> None:
     left = Budget.of([at("mel.contoh.gov.my")], MailProviders())
     for _ in range(100):

@@ -466,3 +466,10 @@ def test_what_is_resumed_and_is_not_planned_is_no_matter() -> None:
     schedule.resume({"MDC/internal": T0 - FIVE}, T0)
     schedule.resume({}, T0)
     assert next_of(schedule) > T0
+
+
+def test_a_last_run_that_is_still_to_come_puts_nothing_off_by_more_than_an_interval() -> None:
+    """The clock of whoever ran it was wrong, or has been set back since."""
+    schedule = planned("JCM/internal")
+    schedule.resume({"JCM/internal": T0 + 30 * FIVE}, T0)
+    assert next_of(schedule) <= T0 + FIVE
