@@ -98,9 +98,9 @@ class Pipeline:
             self._reasons[agency] = {name: reason for name, reason in reasons.items() if name in self._routes}
 
     def say_again(self) -> None:
-        """Write anew what this process says of what is our own, with the next run: others may have taken it back."""
+        """Write anew all that this process says, with the next run: others may have taken it back, or said otherwise."""
         self._history.say_again()
-        self._unkept |= {key for key in self._standings if agency_of(key) is None}
+        self._unkept |= self._standings.keys()
 
     def inherit(self, open_incidents: Mapping[str, Matter]) -> None:
         """Answer for what was told of what is our own by processes that are gone: their network, our references."""

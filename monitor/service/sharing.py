@@ -67,14 +67,16 @@ class Sharing:
         #: Somebody is gone, perhaps before the start, who may have left something behind.
         self._left = asyncio.Event()
         self._left.set()
-        #: When a sign of life last went through.
+        #: When the last sign of life was begun that went through: so old it is to the others, until the next is written.
         self._lived_at: datetime | None = None
+        #: When all is said once more that was said when it was heard again: others may not have heard that at once.
+        self._says_again_at: datetime | None = None
 
     async def begin(self) -> Share:
         """Return the share to begin with: among those that are there, and this process. Raise `StoreAway`."""
         others = await self._processes.others()
         await self._learn(others)
-        self._see(others)
+        self._see(others, self._clock.now())
         return self._share
 
     @property
@@ -99,7 +101,8 @@ class Sharing:
             # Whoever is not heard for so long is dead: there is no use in waiting any longer.
             async with asyncio.timeout(self._policy.dead_after.total_seconds()):
                 await self._say_what_is_known()
-                others = await self._processes.lives(self._clock.now())
+                begun = self._clock.now()
+                others = await self._processes.lives(begun)
                 await self._learn(others)
         except TimeoutError:
             self._membership.missed()
@@ -107,12 +110,17 @@ class Sharing:
         except StoreAway:
             self._membership.missed()
             raise
-        before, now = self._share, self._clock.now()
-        if self._lived_at is not None and now - self._lived_at >= self._policy.dead_after:
-            # The others may have taken it for dead.
+        before = self._share
+        if self._lived_at is not None and self._clock.now() - self._lived_at >= self._policy.dead_after:
+            # The others may have taken it for dead, and said of its agencies how they found them.
             self._reloader.watch.pipeline.say_again()
-        self._lived_at = now
-        self._see(others)
+            self._says_again_at = begun + self._policy.within
+        elif self._says_again_at is not None and begun >= self._says_again_at:
+            self._reloader.watch.pipeline.say_again()
+            self._says_again_at = None
+        self._lived_at = begun
+        # They were read before ours was written, which may have taken long.
+        self._see(others, begun)
         gone, come = before.alive - self._share.alive, self._share.alive - before.alive
         if gone:
             self._left.set()
@@ -148,8 +156,8 @@ class Sharing:
             )
         self._lacking = lacking
 
-    def _see(self, others: Sequence[Process]) -> None:
-        alive = self._membership.beat(_members(others), self._clock.now())
+    def _see(self, others: Sequence[Process], now: datetime) -> None:
+        alive = self._membership.beat(_members(others), now)
         known = {
             other.name: self._known[other.agencies_digest]
             for other in others

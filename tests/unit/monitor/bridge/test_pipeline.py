@@ -634,7 +634,9 @@ async def test_what_was_told_by_a_process_that_is_gone_is_ended_by_one_that_sees
     assert service.alerts.told() == ["ours/network: over"]
 
 
-async def test_what_is_our_own_is_written_in_the_name_of_the_process_and_again_when_it_was_perhaps_taken_back() -> None:
+async def test_what_is_our_own_is_written_in_the_name_of_the_process_and_all_again_that_others_may_have_written() -> (
+    None
+):
     service = Service("JCM")
     await service.rounds(1)
     own = {key for key, _ in service.store.standings} - {"JCM", "ours/credentials/JCM/utama"}
@@ -645,4 +647,4 @@ async def test_what_is_our_own_is_written_in_the_name_of_the_process_and_again_w
     assert service.store.standings == []
     service.pipeline.say_again()
     await service.rounds(1)
-    assert {key for key, _ in service.store.standings} == own
+    assert {key for key, _ in service.store.standings} == {*own, "JCM", "ours/credentials/JCM/utama"}

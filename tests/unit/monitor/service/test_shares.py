@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -34,6 +34,8 @@ class Place:
     rows: dict[str, Process] = field(default_factory=dict)
     is_away: bool = False
     hangs: bool = False
+    #: So long a sign of life takes to be written, after the others' were read.
+    stalls: timedelta = timedelta(0)
     shares: list[Share] = field(default_factory=list)
     #: So often a share cannot be had yet.
     refusals: int = 0
@@ -76,7 +78,9 @@ class Place:
             raise StoreAway("gone")
         if self.hangs:
             await asyncio.Event().wait()
-        return await self.others()
+        others = await self.others()
+        self.now += self.stalls
+        return others
 
     def beats(self, name: str = "dua", *, left: bool = False) -> None:
         stopped_at = self.now if left else None
@@ -233,13 +237,42 @@ async def test_in_a_mass_outage_of_others_no_more_is_read_than_is_asked_for_agen
     assert [len(each) for each in asked] == [APART]
 
 
-async def test_who_was_silent_for_so_long_that_others_held_it_for_dead_says_again_what_is_its_own() -> None:
+async def test_who_was_silent_for_so_long_that_others_held_it_for_dead_says_all_again_and_once_more_when_they_have_gone_back() -> (
+    None
+):
     place = Place()
     await place.sharing.begin()
     for _ in range(5):
         await place.second()
     assert place.said_again == []
     place.now += 3 * SECOND
+    await place.second()
+    back = place.now
+    for _ in range(30):
+        await place.second()
+    assert place.said_again == [back, back + TakeoverPolicy().within]
+
+
+async def test_how_long_our_own_sign_of_life_takes_makes_nobody_else_older() -> None:
+    place = Place(stalls=1.2 * SECOND)
+    place.beats()
+    await place.sharing.begin()
+    for _ in range(3):
+        await place.second()
+        place.beats()
+    await place.second()
+    await place.second()
+    assert place.sharing._share.alive == {"satu", "dua"}, "3.2 s old when it was read"
+
+
+async def test_whose_signs_of_life_come_late_says_again_what_is_its_own_as_others_may_have_held_it_for_dead() -> None:
+    """Others see each sign once it is written, and what it says is when that was begun."""
+    place = Place()
+    await place.sharing.begin()
+    await place.second()
+    place.stalls = 2 * SECOND
+    await place.second()
+    assert place.said_again == []
     await place.second()
     assert place.said_again == [place.now]
 
