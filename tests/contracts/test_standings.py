@@ -125,7 +125,18 @@ async def test_what_another_process_of_the_site_has_said_meanwhile_is_said_anew(
 
 
 @pytest.mark.parametrize(
-    "nonsense", [{"matter": "entah"}, {"since": None}, {"directions": "[1]"}, {"directions": "{"}, {"troubled": "1"}]
+    "nonsense",
+    [
+        {"matter": "entah"},
+        {"since": None},
+        {"directions": "[1]"},
+        {"directions": "{"},
+        {"directions": 9000 * "["},
+        {"troubled": "1"},
+        {"troubled": '[1, "JCM/internal"]'},
+        {"troubled": '{"JCM/internal": 1}'},
+    ],
+    ids=lambda each: "-".join(f"{name}={value!s:.20}" for name, value in each.items()),
 )
 async def test_what_makes_no_sense_says_nothing_and_hides_nothing_else(
     database: Database, nonsense: dict[str, str | None]

@@ -164,7 +164,8 @@ def _understood(row: Row[Any]) -> SiteStanding:
     """Return what a row says; of one that makes no sense, nothing: it is one site's, and all are read together."""
     try:
         return _standing(row)
-    except (ValueError, TypeError, AttributeError) as error:
+    # The last of these: brackets within brackets within brackets.
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         log.warning("what a site says is not understood", site=row.site, subject=row.subject, why=type(error).__name__)
         return UNTROUBLED
 
@@ -180,5 +181,12 @@ def _standing(row: Row[Any]) -> SiteStanding:
         cause=None if row.cause is None else Cause(row.cause),
         well_since=row.well_since,
         directions={Direction(way): Health(health) for way, health in json.loads(row.directions).items()},
-        troubled=frozenset(json.loads(row.troubled)),
+        troubled=frozenset(_names(row.troubled)),
     )
+
+
+def _names(written: str) -> list[str]:
+    names = json.loads(written)
+    if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
+        raise TypeError("names are texts")
+    return names
