@@ -36,6 +36,9 @@ _LOOK_AGAIN = timedelta(minutes=1)
 #: So long it takes beyond `fresh_for` after a start until each site that lives and is heard has its vote.
 _LEARNS = timedelta(seconds=15)
 
+#: A look at what the others say takes no longer, unless something stands still.
+_LOOKS = timedelta(seconds=3)
+
 #: What is wrong with a reference at a site and not here is told as that site's trouble once it has been so for so long: where a
 #: reference dies for all, they find out within minutes of each other, and as far apart that it works again.
 _ALONE_FOR = timedelta(minutes=10)
@@ -229,8 +232,8 @@ class _Site:
     clock: SiteClock
     #: What it says is wrong with itself, by subject, and since when.
     ailing: dict[str, datetime] = field(default_factory=dict)
-    #: Of these, the references that work here, and since when that is known.
-    alone_since: dict[str, datetime] = field(default_factory=dict)
+    #: Of these, the references that work here, and since when that is known, by the steady clock.
+    alone_since: dict[str, timedelta] = field(default_factory=dict)
     #: Since when it has no vote, or has one and can judge.
     stale_since: datetime | None = None
     well_since: datetime | None = None
@@ -256,16 +259,16 @@ class _Site:
         trouble = replace(said.trouble, since=ours(since), latest=None if latest is None else ours(latest))
         return replace(said, trouble=trouble)
 
-    def see(self, now: datetime, *, is_fresh: bool, shared: Collection[str]) -> None:
+    def see(self, now: datetime, steady: timedelta, *, is_fresh: bool, shared: Collection[str]) -> None:
         """Take in whether it has a vote, and which of what ails it is not its own trouble: it ails this site, too."""
         self.stale_since = None if is_fresh else self.stale_since or now
         own = self.ailing.keys() - shared
-        self.alone_since = {key: self.alone_since.get(key, now) for key in own if _is_of_a_reference(key)}
+        self.alone_since = {key: self.alone_since.get(key, steady) for key in own if _is_of_a_reference(key)}
         self.well_since = self.well_since or now if is_fresh and not own else None
 
-    def standing(self, now: datetime) -> SiteStanding:
+    def standing(self, steady: timedelta) -> SiteStanding:
         """Return how it stands itself: it is in trouble where it has no vote, or says that it cannot judge."""
-        lasting = {key for key, since in self.alone_since.items() if now - since >= _ALONE_FOR}
+        lasting = {key for key, since in self.alone_since.items() if steady - since >= _ALONE_FOR}
         since = [began for key, began in self.ailing.items() if not _is_of_a_reference(key) or key in lasting]
         if self.stale_since is not None:
             since.append(self.stale_since)
@@ -299,7 +302,8 @@ class Hub:
         self._speak = speak
         self._steady = steady
         self._fresh_for = fresh_for
-        self._began = clock.now()
+        #: Since when the store answers without a break, and when it last did, by the steady clock.
+        self._began = self._answered_at = steady()
         self._sites = {name: _Site(clock=SiteClock(fresh_for)) for name in sorted(sites)}
         self._mark: Mark | None = None
         #: When it was last seen of what sites say anything.
@@ -330,6 +334,10 @@ class Hub:
         # Before what they say: what was judged before a beat is there when the beat is.
         beats = await self._standings.beats()
         now, steady = self._clock.now(), self._steady()
+        if steady - self._answered_at > max(_LOOKS, self._fresh_for - _LEARNS):
+            # What sites have said meanwhile comes to the store only some seconds after it is back: it is as after a start.
+            self._began = steady
+        self._answered_at = steady
         is_due = self._seen_at is None or not timedelta(0) <= now - self._seen_at < _LOOK_AGAIN
         # Their names alone: to read each minute what all sites say of thousands would hold up whoever says something now.
         spoken_of = await self._standings.spoken_of() if is_due else {}
@@ -354,15 +362,15 @@ class Hub:
         """Find out who has a vote by now, and tell."""
         now, steady = self._clock.now(), self._steady()
         fresh = {name for name, site in self._sites.items() if site.clock.is_fresh(steady)}
-        knows = fresh == self._sites.keys() or not timedelta(0) <= now - self._began < _LEARNS + self._fresh_for
+        knows = fresh == self._sites.keys() or steady - self._began >= _LEARNS + self._fresh_for
         # After a start nobody is known to be fresh yet: ours alone must not decide meanwhile.
         consensus.fresh({self._site} | fresh if knows else frozenset())
         for name, site in self._sites.items():
             is_fresh = name in fresh
             if is_fresh or knows:
                 shared = [each for each in site.ailing if _is_of_a_reference(each) and consensus.ails_us(key_of(each))]
-                site.see(now, is_fresh=is_fresh, shared=shared)
-                consensus.hear(self._site, f"{SITES}{name}", site.standing(now))
+                site.see(now, steady, is_fresh=is_fresh, shared=shared)
+                consensus.hear(self._site, f"{SITES}{name}", site.standing(steady))
             self._metrics.watchdog.site_heard(
                 name, is_fresh=is_fresh, behind=site.clock.behind(steady), offset=site.clock.offset
             )

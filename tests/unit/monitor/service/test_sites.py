@@ -232,6 +232,16 @@ async def test_with_nothing_known_of_the_others_after_a_start_ours_alone_decides
     assert "JCM: both" not in await nation.live(60)
 
 
+@pytest.mark.parametrize("step", [timedelta(hours=-1), timedelta(minutes=1)])
+async def test_a_clock_that_is_set_after_a_start_makes_nothing_known_of_the_others(step: timedelta) -> None:
+    nation = Nation()
+    nation.say("utama", JCM=DOWN)
+    nation.say("johor", JCM=WELL)
+    nation.say("kuching", JCM=WELL)
+    nation.clock.time += step
+    assert await nation.live(60) == []
+
+
 async def test_where_no_other_is_heard_for_longer_than_a_start_takes_ours_decides() -> None:
     nation = Nation()
     nation.say("utama", JCM=DOWN)
@@ -293,6 +303,18 @@ async def test_a_reference_that_is_dead_at_one_site_for_long_is_that_sites_troub
     reference("utama", SiteStanding(well_since=T0), nation)
     assert await nation.live(600, every=10) == ["ours/reference/rujukan-a: over"]
     assert await nation.live(10, every=10) == ["ours/site/johor: own_fault"]
+
+
+@pytest.mark.parametrize("step", [timedelta(hours=-1), timedelta(hours=1)])
+async def test_how_long_a_reference_is_dead_at_one_site_alone_is_told_by_no_clock_that_is_set(
+    step: timedelta,
+) -> None:
+    nation = await running()
+    reference("johor", BLIND, nation)
+    assert await nation.live(5) == []
+    nation.clock.time += step
+    assert await nation.live(590) == []
+    assert await nation.live(10) == ["ours/site/johor: own_fault"]
 
 
 async def test_a_site_that_was_cut_off_and_has_a_dead_reference_is_not_well_again() -> None:
@@ -771,3 +793,21 @@ async def test_what_becomes_of_what_sites_say_is_shown_and_a_hub_whose_store_is_
     seen |= {"johor": SiteRefusedError("the hub's store cannot be reached")}
     await wires.look()
     assert shown("johor") == dict.fromkeys(ReplicationState)
+
+
+@pytest.mark.parametrize("away", [20, 300])
+async def test_a_store_that_was_away_for_long_has_heard_nobody_yet_when_it_is_back(away: int) -> None:
+    """What sites say comes to it by itself, some seconds later."""
+    nation = await running()
+    nation.say("utama", JCM=DOWN)
+    assert await nation.live(5) == []
+    nation.rows.is_away = True
+    for _ in range(away):
+        with pytest.raises(StoreAway):
+            await nation.live(1, "johor", "kuching")
+    nation.rows.is_away = False
+    assert await nation.live(14, "johor", "kuching") == []
+    assert await nation.live(30) == []
+
+    nation.say("johor", JCM=DOWN)
+    assert await nation.live(1) == ["JCM: both"]
