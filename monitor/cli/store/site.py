@@ -36,7 +36,7 @@ def site() -> None:
 
 @app.command()
 def add(name: _Name, *, by: By = "", config: Config = DEFAULT_CONFIG) -> None:
-    """Let a site join: what it judges comes to this hub from now on. Said twice, it says that it is there."""
+    """Let a site join: what it judges comes to this hub from now on. Said again, it sets up what a newer Pantau wants."""
     (member,) = _members(config, name)
     try:
         is_new = joining.add(member)

@@ -127,6 +127,15 @@ def hears(world: SiteWorld, site: str, subject: str, matter: Matter | None) -> b
     return rows == [(matter,)]
 
 
+def hold_up(world: SiteWorld) -> None:
+    """Let the hub take its time for what johor says, until the function `lambat` is dropped."""
+    world.hub.order(
+        "CREATE FUNCTION lambat() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.5); RETURN new; END'",
+        "CREATE TRIGGER lambat BEFORE INSERT OR UPDATE ON standing_johor FOR EACH ROW EXECUTE FUNCTION lambat()",
+        "ALTER TABLE standing_johor ENABLE ALWAYS TRIGGER lambat",
+    )
+
+
 def state(world: SiteWorld, site: str = "johor") -> SiteState:
     return check(member(world, site), FRESH_FOR)
 
@@ -177,11 +186,7 @@ def test_a_site_that_joins_anew_is_never_seen_to_live_before_it_has_said_what_it
 ) -> None:
     say(world, "johor", tmp=tmp_path, JCM=DOWN)
     add(member(world))
-    world.hub.order(
-        "CREATE FUNCTION lambat() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.5); RETURN new; END'",
-        "CREATE TRIGGER lambat BEFORE INSERT ON standing_johor FOR EACH ROW EXECUTE FUNCTION lambat()",
-        "ALTER TABLE standing_johor ENABLE ALWAYS TRIGGER lambat",
-    )
+    hold_up(world)
     seen = set[tuple[int, int]]()
     with ThreadPoolExecutor() as pool:
         anew = pool.submit(rejoin, member(world))
@@ -484,7 +489,11 @@ def test_a_site_that_joined_before_it_told_of_runs_is_mended_by_adding_it_again(
     assert state(world).troubles == ()
     site.order(*(f"ALTER TABLE later_{table} RENAME TO {table}" for table in ("site_run", "site_hour")))
     assert "it tells nothing of its runs: `pantau site add johor`" in state(world).troubles[0]
+    # What it published before is still on its way meanwhile.
+    hold_up(world)
+    say(world, "johor", tmp=tmp_path / "before", JCM=WELL)
     assert not add(member(world))
+    world.hub.order("DROP FUNCTION lambat CASCADE")
     fail(world, "johor", 1, tmp=tmp_path)
     until(lambda: count(world.hub, "site_run") == 1)
     say(world, "johor", tmp=tmp_path, JCM=WELL)
