@@ -92,7 +92,11 @@ class Place:
         return owners([agency.code], self.services.keys())[agency.code]
 
     async def metric(self, name: str) -> Mapping[str, float]:
-        """Return the values of a metric that has one label, by that label, as one of its services shows them."""
+        """Return the values of a metric that has one label, by that label, as one of its services shows them.
+
+        Not more often than once a second or so: it shows all of them each time.
+        """
+        await asyncio.sleep(0.8)
         async with self.any.web() as client:
             shown = (await client.get("/metrics")).text
         found = re.findall(rf'^{name}{{\w+="(\w+)"}} (\S+)$', shown, re.MULTILINE)
@@ -152,7 +156,6 @@ class Nation:
                 with suppress(httpx.HTTPError):
                     fresh = await self.hub.metric("pantau_site_fresh")
                     lost.extend(site for site in sites if not fresh[site])
-                await asyncio.sleep(0.5)
 
         lost: list[str] = []
         looking = asyncio.create_task(look())

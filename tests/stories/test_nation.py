@@ -96,9 +96,9 @@ async def test_a_site_whose_clock_is_three_minutes_off_and_is_set_has_its_vote_a
 ) -> None:
     """Its services' clock, and its PostgreSQL's: ahead first, and behind later. Then all else befalls it."""
     clock.set(THREE_MINUTES)
-    async with nation(tmp_path, ("johor",), (JCM,), processes=1, environment={"johor": clock.environment}) as here:
+    async with nation(tmp_path, ("johor",), (JCM, MDC), processes=1, environment={"johor": clock.environment}) as here:
         hub, johor = here.hub, here.places["johor"]
-        jcm = hub.any.duty
+        jcm, mdc = (hub.world.carrier.phones[agency.duty.number] for agency in (JCM, MDC))
         for place in here.places.values():
             await place.any.everybody_is_up()
         await here.until_fresh(johor=True)
@@ -127,9 +127,12 @@ async def test_a_site_whose_clock_is_three_minutes_off_and_is_set_has_its_vote_a
         await asyncio.to_thread(cluster.start)
         await here.until_fresh(johor=True)
         cluster.cut()
-        await johor.break_(JCM)
-        await johor.sees(JCM, is_down=True)
+        await johor.break_(MDC)
+        await johor.sees(MDC, is_down=True)
         await here.until_fresh(johor=False)
+        # No wire is left. What the hub sees is all that is seen.
+        await hub.break_(MDC)
+        await mdc.expect_sms("AMARAN", "Ruj MDC-01")
         cluster.mend()
         await asyncio.sleep(0.5)
         cluster.cut()
@@ -138,6 +141,6 @@ async def test_a_site_whose_clock_is_three_minutes_off_and_is_set_has_its_vote_a
         await hub.kill()
         await hub.start()
         await here.until_fresh(johor=True)
-        await here.until_says(JCM, johor="wrong", pusat="well")
-        assert here.incidents() == {"JCM-01": "resolved"}
+        await here.until_says(MDC, johor="wrong", pusat="wrong")
+        assert here.incidents() == {"JCM-01": "resolved", "MDC-01": "triggered"}
         assert here.unexpected() == []
