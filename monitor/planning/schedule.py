@@ -30,7 +30,9 @@ SOON = timedelta(seconds=60)
 #: What is run a few times a day is not let go until its next time, but run within this after a pause.
 CATCH_UP = timedelta(minutes=10)
 
-#: What others have run until now, and is late, is made up for within so long for each route of it: of a few at once.
+#: What others have run until now and is late by no more than this is run at once: they died, and nobody knew for so long.
+TAKES_OVER = timedelta(seconds=10)
+#: What is later than that is made up for within so long for each route of it: of a few at once.
 MADE_UP = timedelta(seconds=2)
 
 
@@ -83,24 +85,22 @@ class Schedule:
     def resume(self, last_runs: Mapping[str, datetime], now: datetime) -> None:
         """Run routes that were run elsewhere an interval after their *last_runs* there, and from then on at their own phase.
 
-        What has been due since then is made up for no faster than it would have been run: of a whole share, as after a store
-        that was away, all would come at once, and providers count what they get in a minute.
+        What has been due for longer than a takeover is made up for no faster than it would have been run: of a whole share, as
+        after a store that was away, all would come at once, and providers count what they get in a minute.
         """
         known = {name: at for name, at in last_runs.items() if name in self._entries}
         # None was run later than now: a clock was ahead there, perhaps by days.
         dues = {name: min(at, now) + self._entries[name].interval for name, at in known.items()}
-        late = sum(due <= now for due in dues.values())
+        late = sum(now - due > TAKES_OVER for due in dues.values())
         for name, planned in dues.items():
-            entry = self._entries[name]
-            due = planned
-            if is_late := due <= now:
-                within = min(entry.interval * (late / len(dues)), late * MADE_UP)
+            entry, due = self._entries[name], max(planned, now)
+            if now - planned > TAKES_OVER:
                 # By another lot than its phase, or both would come close together.
-                due = now + within * _share(crc32(b"late", entry.mark))
+                due += min(entry.interval * (late / len(dues)), late * MADE_UP) * _share(crc32(b"late", entry.mark))
             if entry.urgent or entry.running:
                 self.look_again(name, due)
             else:
-                self._plan_within_hours(name, entry, due, urgent=is_late)
+                self._plan_within_hours(name, entry, due, urgent=planned <= now)
 
     def remove(self, name: str) -> None:
         """Forget a route."""
@@ -211,6 +211,11 @@ class Schedule:
                 heapq.heappush(self._ripe, (-entry.rank, entry.due, name))
         elif (opens := entry.hours.opens(at)) is not None and opens < entry.due:
             self._plan(name, entry, opens, urgent=True)
+
+    def look_within(self, name: str, span: timedelta, now: datetime) -> None:
+        """Bring a route's next run forward to within *span*, each route to another time of it: thousands may be looked at."""
+        if (entry := self._entries.get(name)) is not None:
+            self.look_again(name, now + span * _share(crc32(b"again", entry.mark)))
 
     def wake(self) -> datetime | None:
         """Return when the next route is due, or has been while there was no room; `None` if nothing is planned."""

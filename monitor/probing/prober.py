@@ -289,8 +289,8 @@ class Prober:
                 self._expectations.begin(route, now)
                 self._show_overdue(route.agency)
                 if self._judge.is_suspicious(name):
-                    # Somebody was about to look again when the service ended.
-                    self._schedule.look_again(name, now + route.probing.confirmation)
+                    # Somebody was about to look again when the service ended, or the process that had it.
+                    self._schedule.look_within(name, route.probing.confirmation, now)
                 if name in self._trials:
                     self._schedule.order(name, now)
             if number % 500 == 499:
