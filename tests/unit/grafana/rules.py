@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +15,46 @@ RULES = _ROOT / "grafana" / "rules" / "pantau.rules.yml"
 LOCAL_RULES = _ROOT / "deploy" / "prometheus" / "pantau.local.rules.yml"
 
 
-def _groups(path: Path) -> dict[str, list[dict[str, Any]]]:
-    groups = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)["groups"]
-    return {group["name"]: group["rules"] for group in groups}
+def _whole(path: Path) -> list[dict[str, Any]]:
+    groups: list[dict[str, Any]] = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)["groups"]
+    return groups
 
 
+def _groups(whole: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    return {group["name"]: group["rules"] for group in whole}
+
+
+_SHIPPED = _whole(RULES)
 #: Those that ship, by group.
-GROUPS = _groups(RULES)
+GROUPS = _groups(_SHIPPED)
 ALL = [rule for group in GROUPS.values() for rule in group]
 ALERTS = {rule["alert"]: rule for rule in ALL if "alert" in rule}
 RECORDINGS = {rule["record"]: rule for rule in ALL if "record" in rule}
 #: What the operator says of the place, by name.
-LOCAL = {rule["record"]: rule for group in _groups(LOCAL_RULES).values() for rule in group}
+LOCAL = {rule["record"]: rule for group in _groups(_whole(LOCAL_RULES)).values() for rule in group}
+
+
+def name_of(rule: Mapping[str, Any]) -> str:
+    """Return what an alert or a recording is called."""
+    return str(rule.get("alert") or rule["record"])
+
+
+def read_by(asked: str) -> Sequence[Mapping[str, Any]]:
+    """Return the groups that ship with those rules alone that *asked* names, and those that these name in turn."""
+    named = _named(asked)
+    if _ANY_ALERT.search(asked):
+        named |= ALERTS.keys()
+    while further := {each for rule in ALL if name_of(rule) in named for each in _TEXTS[name_of(rule)]} - named:
+        named |= further
+    groups = [group | {"rules": [r for r in group["rules"] if name_of(r) in named]} for group in _SHIPPED]
+    return [group for group in groups if group["rules"]]
+
+
+def _named(text: str) -> set[str]:
+    return set(_NAME.findall(text)) & (ALERTS.keys() | RECORDINGS.keys())
+
+
+_NAME = re.compile(r"[\w:]+")
+#: Alerts of which none is named.
+_ANY_ALERT = re.compile(r"ALERTS(?!\{alertname)")
+_TEXTS = {name_of(rule): _named(json.dumps(rule)) for rule in ALL}

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import yaml
 from monitor.metrics import Metrics
 from probes.domain.x509 import RENEW_AHEAD
 from tests.unit.grafana import promql, promtool, shown
-from tests.unit.grafana.rules import ALERTS, ALL, LOCAL, RECORDINGS, RULES
+from tests.unit.grafana.rules import ALERTS, ALL, LOCAL, RECORDINGS, RULES, read_by
 from tests.unit.grafana.shown import GRAFANA
 
 #: What they do in time, and what those do that wait for a day.
@@ -65,8 +66,28 @@ def test_promtool_accepts_the_rules() -> None:
 
 
 @pytest.mark.parametrize("stories", STORIES, ids=lambda path: path.name)
-def test_every_rule_does_what_its_story_tells(stories: Path) -> None:
-    assert not promtool.complaint(RULES.parent, "test", "rules", stories.name)
+def test_every_rule_does_what_its_story_tells(stories: Path, tmp_path: Path) -> None:
+    assert not promtool.complaint(tmp_path, "test", "rules", *apart(stories, tmp_path))
+
+
+def apart(stories: Path, directory: Path) -> Iterator[str]:
+    """Write each story beside the rules that it asks about and those that these read; return the names of the files.
+
+    Promtool evaluates all rules that it is given at each minute of each story, of which a story asks about a few.
+    """
+    whole = yaml.compose(stories.read_text(), yaml.CSafeLoader)
+    (tests,) = (value for key, value in whole.value if key.value == "tests")
+    about = yaml.load(stories.read_text(), yaml.CBaseLoader)
+    assert about["rule_files"] == [RULES.name]
+    for number, (node, told) in enumerate(zip(list(tests.value), about["tests"], strict=True)):
+        groups = read_by(json.dumps([told.get("promql_expr_test"), told.get("alert_rule_test")]))
+        assert groups, told["name"]
+        (directory / f"rules-{number}.yml").write_text(json.dumps({"groups": groups}))
+        # As it is written: to promtool "1" is no number.
+        tests.value = [node]
+        text = yaml.serialize(whole, Dumper=yaml.CSafeDumper)
+        (directory / f"story-{number}.yml").write_text(text.replace(RULES.name, f"rules-{number}.yml", 1))
+        yield f"story-{number}.yml"
 
 
 @pytest.mark.parametrize("alert", ALERTS)
