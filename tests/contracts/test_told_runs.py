@@ -184,6 +184,18 @@ async def test_hours_are_told_when_they_are_over_and_again_when_more_was_counted
     assert await SiteRecords(database, "noc", ()).sums("JCM", NOON) == ()
 
 
+async def test_an_hour_that_is_told_again_after_the_sites_clock_was_set_back_counts_with_all_its_runs(
+    database: Database,
+) -> None:
+    history, teller = History(database), SiteTeller(database, "johor")
+    await history.ended(ended(1, at=NOON, route=ROUTE), "JCM", {})
+    await teller.tell_hour(NOON, T0 + 2 * HOUR)
+    await history.ended(ended(2, at=NOON + MINUTE, route=ROUTE), "JCM", {})
+    await teller.tell_hour(NOON, T0 + HOUR)
+    _, theirs = await SiteRecords(database, "noc", ["johor"]).sums("JCM", NOON)
+    assert theirs.runs == 2
+
+
 async def test_sums_that_nothing_can_come_to_are_left_out(database: Database) -> None:
     await History(database).ended(ended(1, at=NOON, route=ROUTE), "JCM", {})
     await SiteTeller(database, "johor").tell_hour(NOON, T0)

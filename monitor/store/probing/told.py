@@ -224,10 +224,11 @@ def _tame(words: str) -> str:
 
 
 def _latest(site: str, agency: str, since: datetime) -> FromClause:
-    """Return a site's hours, each as it was told last."""
+    """Return a site's hours, each as it was told last: with most runs, whatever its clock said. What was counted stays."""
     theirs = (site_hour.c.site == site, site_hour.c.agency == agency, site_hour.c.begins >= since)
     of_one = (site_hour.c.begins, site_hour.c.route, site_hour.c.outcome, site_hour.c.grade)
-    place = func.row_number().over(partition_by=of_one, order_by=site_hour.c.told_at.desc()).label("place")
+    latest = (site_hour.c.runs.desc(), site_hour.c.told_at.desc())
+    place = func.row_number().over(partition_by=of_one, order_by=latest).label("place")
     told = select(site_hour.c.outcome, site_hour.c.runs, site_hour.c.transit, site_hour.c.slowest, place)
     # A site that tells more hours than an agency can have must not hold up who asks.
     ranked = told.where(*theirs).order_by(site_hour.c.begins.desc()).limit(_HOURS_AT_MOST).subquery()
