@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from secrets import token_hex
@@ -429,14 +430,19 @@ class Wires:
 
     async def look(self) -> None:
         """Look once, at all of them at a time: one that does not answer holds up no other. Raise `StoreAway`."""
-        async with asyncio.TaskGroup() as tasks:
-            for member in self._members:
-                tasks.create_task(self._look_at(member))
+        # Apart from those that make pages: a site that does not answer keeps one for seconds.
+        threads = ThreadPoolExecutor(max(1, len(self._members)), thread_name_prefix="wires")
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for member in self._members:
+                    tasks.create_task(self._look_at(member, threads))
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _look_at(self, member: MemberSite) -> None:
+    async def _look_at(self, member: MemberSite, threads: Executor) -> None:
         try:
             # psycopg's own connections: these are other servers than the store's engine knows.
-            seen = await asyncio.to_thread(self._look, member)
+            seen = await asyncio.get_running_loop().run_in_executor(threads, self._look, member)
         except SiteRefusedError:
             # The hub's own store is away; others tell of that, and what was seen before is not so any more.
             self._metrics.watchdog.site_replicates(member.site, None)

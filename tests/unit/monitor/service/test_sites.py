@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -793,6 +794,26 @@ async def test_what_becomes_of_what_sites_say_is_shown_and_a_hub_whose_store_is_
     seen |= {"johor": SiteRefusedError("the hub's store cannot be reached")}
     await wires.look()
     assert shown("johor") == dict.fromkeys(ReplicationState)
+
+
+async def test_sites_that_do_not_answer_hold_up_nobody_else_who_needs_a_thread() -> None:
+    nowhere, mended = PostgresServer(host="127.0.0.1", port=1, database="x", user="x", tls=True), threading.Event()
+
+    def look(member: MemberSite) -> Replication:
+        mended.wait(5)
+        raise SiteRefusedError(member.site)
+
+    # More than asyncio has threads, on however many cores.
+    members = [MemberSite(site=f"s{number}", server=nowhere, hub="noc", store=nowhere) for number in range(40)]
+    looking = asyncio.create_task(Wires(members, Metrics(version="1", now=lambda: T0), look=look).look())
+    try:
+        async with asyncio.timeout(2):
+            # So that the looks have begun.
+            await asyncio.sleep(0.05)
+            assert await asyncio.to_thread(len, "a page")
+    finally:
+        mended.set()
+        await looking
 
 
 @pytest.mark.parametrize("away", [20, 300])
