@@ -78,7 +78,7 @@ def check_hub(hub: HubSettings, store: StoreSettings | None, site: str, findings
         there = findings["sites", name]
         if name == site:
             there.error(f"is what this one calls itself (site: {site})", "another name, here and there")
-        if not there["url"].is_broken and each.url.host.startswith("/"):
+        if not there["url"].is_broken and any(host.startswith("/") for host in each.url.hosts):
             there["url"].error("is a socket of this machine, and has no TLS", _EXAMPLE)
         if not there["ca_file"].is_broken:
             check_authorities(each.ca_file, trust, there["ca_file"])

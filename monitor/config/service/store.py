@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -85,7 +86,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
 class StoreUrl:
     """Where the database is, taken from its URL."""
 
-    #: A name, an address, or the directory of a Unix socket.
+    #: A name, an address, or the directory of a Unix socket; or several of these with commas.
     host: str
     port: int
     user: str
@@ -93,8 +94,13 @@ class StoreUrl:
 
     @property
     def is_local(self) -> bool:
-        """Whether nobody else can listen on the way there."""
-        return self.host.startswith("/") or is_loopback(self.host)
+        """Whether nobody else can listen on the way there, whichever of several it is."""
+        return all(host.startswith("/") or is_loopback(host) for host in self.hosts)
+
+    @property
+    def hosts(self) -> Sequence[str]:
+        """Each of several."""
+        return self.host.split(",")
 
     def server(self, password: SecretStr | None, *, tls: bool, ca_file: Path | None) -> PostgresServer:
         """Return the server as it is come to."""
@@ -161,6 +167,6 @@ def check_store(store: StoreSettings, findings: Findings, trust: Trust) -> None:
     if store.tls is False and not store.url.is_local:
         message = f"{store.url.host} is another machine, and the store holds people's telephone numbers"
         findings["tls"].error(message, "tls: true, or a tunnel to this machine")
-    if store.tls and store.url.host.startswith("/"):
+    if store.tls and any(host.startswith("/") for host in store.url.hosts):
         findings["tls"].error("a Unix socket has no TLS", "leave it out")
     check_authorities(store.ca_file, trust, findings["ca_file"])

@@ -55,7 +55,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
 #: Of how we connect, what a server that connects can do, too.
 _KEPT = (
     *("connect_timeout", "tcp_user_timeout", "keepalives_idle", "keepalives_interval", "keepalives_count"),
-    *("gssencmode", "sslmode", "sslrootcert", "sslcert", "sslkey"),
+    *("gssencmode", "sslmode", "sslrootcert", "sslcert", "sslkey", "target_session_attrs"),
 )
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import trustme
+from psycopg.conninfo import conninfo_to_dict
 
 from monitor.store.backend.postgres import PostgresServer
+from monitor.store.sites.link import conninfo
 from tests.unit.monitor.config.ministry import SECRET, Ministry
 
 HOST = "pangkalan.kementerian-contoh.gov.my"
@@ -46,6 +48,8 @@ def test_without_the_section_it_is_the_file(ministry: Ministry) -> None:
         ("postgresql://pantau@/noc?host=/srv/pg", "/srv/pg", 5432, False),
         ("postgresql://pantau@%2Fsrv%2Fpg/noc", "/srv/pg", 5432, False),
         (f"postgresql://pantau@/noc?host={HOST},10.0.0.6", f"{HOST},10.0.0.6", 5432, True),
+        ("postgresql://pantau@/noc?host=/srv/pg,10.0.0.6", "/srv/pg,10.0.0.6", 5432, True),
+        ("postgresql://pantau@/noc?host=/srv/pg,127.0.0.1", "/srv/pg,127.0.0.1", 5432, False),
     ],
 )
 def test_a_url_says_where_it_is_and_only_this_machine_does_without_tls(
@@ -74,6 +78,8 @@ def test_of_several_servers_it_is_the_primary_also_for_programs_of_its_own(minis
     for server, wanted in ((one, None), (several, "primary")):
         assert server.arguments().get("target_session_attrs") == wanted
         assert server.environ().get("PGTARGETSESSIONATTRS") == wanted
+        # Of a site, the hub's own server connects, too.
+        assert conninfo_to_dict(conninfo(server)).get("target_session_attrs") == wanted
 
 
 @pytest.mark.parametrize(
