@@ -68,6 +68,8 @@ class Membership:
     _beat_at: datetime | None = None
     #: Who was called dead, by which beat: dead it stays until it beats again.
     _dead: dict[str, datetime] = field(default_factory=dict)
+    #: Whose beat is still to come, as before the clock was set back: which one, and when it was first seen.
+    _ahead: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
     _has_begun: bool = False
 
     def missed(self) -> None:
@@ -80,16 +82,22 @@ class Membership:
         if self._steady_since is None or is_gap:
             self._steady_since = now
         self._beat_at = now
+        self._ahead = {one.name: self._first_seen(one, now) for one in others if one.beat_at > now}
         self._dead = {one.name: one.beat_at for one in others if self._is_dead(one, self._steady_since, now)}
         self._has_begun = True
         return frozenset({self.name, *(one.name for one in others if not one.has_left and one.name not in self._dead)})
+
+    def _first_seen(self, other: Member, now: datetime) -> tuple[datetime, datetime]:
+        beat_at, seen_at = self._ahead.get(other.name, (None, now))
+        return other.beat_at, min(seen_at, now) if beat_at == other.beat_at else now
 
     def _is_dead(self, other: Member, steady_since: datetime, now: datetime) -> bool:
         if self._dead.get(other.name) == other.beat_at:
             return True
         if not self._has_begun and now - other.beat_at > GIVEN_UP:
             return True
-        return now - max(other.beat_at, steady_since) > self.policy.dead_after
+        _, beat_at = self._ahead.get(other.name, (None, other.beat_at))
+        return now - max(beat_at, steady_since) > self.policy.dead_after
 
 
 def owners(

@@ -59,6 +59,15 @@ def test_beats_and_deaths_follow_from_the_time_within_which_others_take_over() -
         ("we stood still, and not it alone", [(0, at(0)), (1, at(1)), (60, at(1)), (61, at(1)), (64, at(1))], True),
         ("we stood still, and it does not come back", [(0, at(0)), *((60 + n, at(0)) for n in range(6))], False),
         ("the store's clock was set back", [(100, at(100)), (40, at(100)), (41, at(41))], True),
+        (
+            "it was set back, and it has not heard of that",
+            [(100, at(99)), *((n, at(n + 60)) for n in range(40, 50))],
+            True,
+        ),
+        ("it was set back, and it died", [(100, at(99.5)), *((40 + n, at(99.5)) for n in range(6))], False),
+        ("it died before that, and we begin", [(40 + n, at(99.5)) for n in range(6)], False),
+        ("it died, and it was set back twice", [(9, at(99)), (8, at(99)), *((2 + n, at(99)) for n in range(6))], False),
+        ("its clock is a little ahead", [(n, at(n + 0.5)) for n in range(10)], True),
     ],
 )
 def test_who_is_alive(story: str, looks: Sequence[tuple[float, Member]], *, alive: bool) -> None:
