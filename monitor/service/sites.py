@@ -170,7 +170,10 @@ class SiteTelling:
 
     async def _tell_hours(self, now: datetime) -> None:
         last = (now - _HOUR - _HOUR_ENDS).replace(minute=0, second=0, microsecond=0)
-        if self._hour is not None and last <= self._hour:
+        if self._hour is not None and last < self._hour:
+            # The clock was set back: of the hours since nothing is told.
+            self._hour = None
+        if last == self._hour:
             return
         begins = last - (_HOURS_BEFORE if self._hour is None else _COUNTED_LATE)
         while begins <= last:

@@ -591,6 +591,18 @@ async def test_hours_are_told_a_while_after_they_end_and_those_before_looked_at_
     assert (len(told.hours), told.hours[-1]) == (27, ended - hour)
 
 
+async def test_a_clock_that_was_a_month_ahead_leaves_no_hour_untold() -> None:
+    told, clocks = Told(), Watches()
+    it = telling(told, clocks)
+    await it.tell()
+    clocks.wall += timedelta(days=30)
+    await later(it, clocks)
+    clocks.wall -= timedelta(days=30)
+    told.hours.clear()
+    await later(it, clocks)
+    assert told.hours[-1] == T0.replace(minute=0) - timedelta(hours=2)
+
+
 async def test_what_another_process_was_about_to_tell_is_looked_at_again() -> None:
     told, clocks = Told(runs=100, is_elsewhere=True), Watches()
     it = telling(told, clocks)
