@@ -8,7 +8,7 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 # Whatever the environment says: without it each of hundreds of processes compiles all libraries for itself.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run setup test lint types contracts compiled waiting computing unit proofs integration stories browser bench bench-portal machine fuzz texts debian needed \
+.PHONY: run setup test lint types contracts compiled waiting computing unit proofs integration stories browser bench bench-portal bench-sites machine fuzz texts debian needed \
         dashboards lock release clean
 
 # make run SITES=3: three sites that probe, and a hub that hears them; each needs Debian's postgresql (docs/demo.md).
@@ -101,6 +101,13 @@ bench: debian $(VENV)/.dev
 # What each page and each route of the API costs with 2,000 agencies and 100,000 incidents: in ten minutes, of a gigabyte and a half.
 bench-portal: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.portal
+
+# What sites, a hub and processes that share the agencies cost, up to ten thousand agencies: in half an hour, as root, of four gigabytes.
+bench-sites: $(VENV)/.dev
+	$(BIN)/python -m tests.bench.nation
+	$(BIN)/python -m tests.bench.sites notice cut
+	$(BIN)/python -m tests.bench.sites load --agencies 1000
+	$(BIN)/python -m tests.bench.takeover
 
 # Installs, uses and removes it on a machine of its own, by the documents word for word; as root, in a quarter of an hour.
 machine: $(VENV)/.dev

@@ -11,10 +11,11 @@ import re
 import socket
 import ssl
 from asyncio.sslproto import SSLProtocol
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import cast
+from pathlib import Path
+from typing import Any, cast
 
 import trustme
 
@@ -36,6 +37,8 @@ class Light:
     imap: int
     #: Trusts its certificate.
     trust: ssl.SSLContext = field(repr=False)
+    #: Who vouches for that, as PEM.
+    authority: bytes = field(repr=False, default=b"")
 
     def mailbox(self, name: str) -> Mailbox:
         """Return a mailbox here; it exists as soon as somebody signs in or mail comes."""
@@ -47,6 +50,25 @@ class Light:
             smtp=self._server(self.smtp),
             imap=self._server(self.imap),
         )
+
+    def lay(self, directory: Path) -> None:
+        """Write what `written` names below *directory*: who vouches for it, and a password."""
+        (directory / "ringan.pem").write_bytes(self.authority)
+        (directory / "secrets").mkdir(exist_ok=True, mode=0o700)
+        secret = directory / "secrets" / "ringan"
+        secret.touch(mode=0o600)
+        secret.write_text(f"{SECRET}\n")
+
+    def written(self, address: str) -> Mapping[str, Any]:
+        """Return a mailbox here as a configuration has it."""
+        there = {"host": "127.0.0.1", "security": "implicit"}
+        return {
+            "address": address,
+            "smtp": there | {"port": self.smtp},
+            "imap": there | {"port": self.imap},
+            "ca_file": "ringan.pem",
+            "login": {"username": address, "password_file": "secrets/ringan"},
+        }
 
     def lose_mail_to(self, name: str) -> None:
         """Take all mail to a mailbox from now on, and let none arrive."""
@@ -69,12 +91,12 @@ def light() -> Iterator[Light]:
     trust = ssl.create_default_context()
     authority.configure_trust(trust)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(HOST).configure_cert(context)
+    authority.issue_cert(HOST, "127.0.0.1").configure_cert(context)
     doors = [_door(), _door()]
     try:
         with beside(lambda: asyncio.run(_serve(doors[0], doors[1], context))):
             ports = [door.getsockname()[1] for door in doors]
-            yield Light(smtp=ports[0], imap=ports[1], trust=trust)
+            yield Light(smtp=ports[0], imap=ports[1], trust=trust, authority=authority.cert_pem.bytes())
     finally:
         for door in doors:
             door.close()

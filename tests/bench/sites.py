@@ -4,7 +4,8 @@
 what they write is there: runs, standings and beats as `History` and `SiteStandings` write them. PostgreSQL replicates them. `notice`
 lets each agency be down once, by two sites of three: from the second one's commit to the SMS at the gateway. `cut` cuts one site
 off for a minute (`--cut SECONDS`) while verdicts come and go at all of them, and counts what was told that no two sites said
-together, and what was not told that they did. Must be started by root.
+together, and what was not told that they did. `load` lets three sites write as many runs as a full process of each makes, beat, and
+change their minds now and then: what that takes at the hub, of its service and of its PostgreSQL. Must be started by root.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ from monitor.store.probing.history import History
 from monitor.store.probing.standings import SiteStandings
 from monitor.store.sites.joining import MemberSite, add
 from probes.model.result import Outcome, ProbeResult
+from tests.bench.light import Light, light
+from tests.bench.trip import cpu_of
 from tests.real.sitecluster import PASSWORD, SiteWorld, site_world
 from tests.stories.theatre import JCM, Theatre, theatre
 
@@ -96,15 +99,24 @@ class PlayedSite:
     async def say(self, levels: Mapping[str, SiteStanding]) -> datetime:
         """End a run that changes how agencies stand; return when that was committed."""
         agency = next(iter(levels))
+        await self._end(agency, Outcome.LOST if levels[agency].trouble else Outcome.DELIVERED, levels)
+        return datetime.now(UTC)
+
+    async def run(self, agency: str) -> None:
+        """Begin a run, and end one that changes nothing."""
+        now = datetime.now(UTC)
+        await self.history.sent(token_hex(8), f"{agency}/internal", now, now + _SECOND)
+        await self._end(agency, Outcome.DELIVERED, {})
+
+    async def _end(self, agency: str, outcome: Outcome, levels: Mapping[str, SiteStanding]) -> None:
         result = ProbeResult(
             route=f"{agency}/internal",
             token_id=token_hex(8),
             started_at=datetime.now(UTC) - _SECOND,
             duration=_SECOND,
-            outcome=Outcome.LOST if levels[agency].trouble else Outcome.DELIVERED,
+            outcome=outcome,
         )
         await self.history.ended(result, agency, {}, standings=levels)
-        return datetime.now(UTC)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -125,7 +137,7 @@ class ListeningHub:
     async def fresh(self) -> Mapping[str, bool]:
         """Return which sites have a vote, as the hub shows it."""
         async with self.play.web() as client:
-            shown = (await client.get("/metrics")).text
+            shown = (await client.get("/metrics", timeout=_PATIENCE)).text
         return {name: value == "1.0" for name, value in re.findall(r'pantau_site_fresh\{site="(\w+)"\} (\S+)', shown)}
 
     async def all_are_well(self) -> None:
@@ -136,9 +148,9 @@ class ListeningHub:
         self.seen = {row[0] for row in await self.asked("SELECT number FROM incident")}
 
     async def _is_over(self) -> bool:
-        if not all((await self.fresh()).values()):
+        if await self.asked("SELECT number FROM incident WHERE resolved_at IS NULL") != []:
             return False
-        return await self.asked("SELECT number FROM incident WHERE resolved_at IS NULL") == []
+        return all((await self.fresh()).values())
 
     async def incidents(self) -> Sequence[tuple[str, bool]]:
         """Return of which agency each new incident is, and whether it has ended; "": one of ours."""
@@ -164,6 +176,7 @@ async def listening(directory: Path, agencies: int) -> AsyncIterator[ListeningHu
     phones = {code: f"+6010{number:07}" for number, code in enumerate(codes, 50_000)}
     async with AsyncExitStack() as stack:
         world = stack.enter_context(site_world(*_SITES, in_memory=False))
+        server = stack.enter_context(light())
         world.hub.order(f"ALTER SYSTEM SET wal_retrieve_retry_interval = '{_TRIES_AGAIN}'", "SELECT pg_reload_conf()")
         secret = directory / "password"
         secret.write_text(PASSWORD)
@@ -179,7 +192,7 @@ async def listening(directory: Path, agencies: int) -> AsyncIterator[ListeningHu
             settings |= {"site": _HUB, "store": store | {"tls": False}, "hub": {"quorum": 2, "sites": there}}
             settings["probing"] |= away
             file.write_text(yaml.safe_dump(settings))
-            _write_agencies(file.parent / "agencies", phones)
+            _write_agencies(file.parent / "agencies", phones, server)
 
         for name in (_HUB, *_SITES):
             (directory / name).mkdir()
@@ -209,8 +222,9 @@ def _settings_of(server: PostgresServer, secret: Path) -> Mapping[str, str]:
     }
 
 
-def _write_agencies(directory: Path, phones: Mapping[str, str]) -> None:
-    """Write as many agencies as there are phones, in place of the one that is there."""
+def _write_agencies(directory: Path, phones: Mapping[str, str], server: Light) -> None:
+    """Write as many agencies as there are phones, in place of the one that is there; their mailboxes are at *server*."""
+    server.lay(directory.parent)
     pattern = directory / f"{JCM.code.lower()}.yaml"
     written = pattern.read_text()
     pattern.unlink()
@@ -220,6 +234,7 @@ def _write_agencies(directory: Path, phones: Mapping[str, str]) -> None:
         steps = [{"after": "0s", "contacts": ["pegawai"], "channels": ["sms"]}]
         agency |= {"agency": code, "name": f"Agensi Contoh {code}", "contacts": {"pegawai": duty}}
         agency |= {"escalation": {"steps": steps}}
+        agency["mailboxes"] = {"utama": server.written(f"pantau@agensi-{code.lower()}.gov.my")}
         del agency["announcement"]
         (directory / f"{code.lower()}.yaml").write_text(yaml.safe_dump(agency, allow_unicode=True))
 
@@ -362,15 +377,87 @@ def _wanted(becomes: Mapping[str, str], fates: Collection[str]) -> set[str]:
     return {code for code, fate in becomes.items() if fate in fates}
 
 
-async def measure(directory: Path, parts: Collection[str], agencies: int, seconds: float) -> None:
-    """Start it, and measure *parts*."""
-    async with listening(directory, agencies) as hub:
+# -- what it takes to hear them --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteLoad:
+    """What each site writes, a minute."""
+
+    runs: float
+    #: Agencies of which it says something else than before; no other site does, so that nothing is told.
+    changes: float
+    #: How many processes beat each second.
+    processes: int
+
+
+async def load(hub: ListeningHub, each: SiteLoad, seconds: float) -> Mapping[str, object]:
+    """Let all sites write as much for so long, and look what the hub takes."""
+    service = hub.play.service
+    assert service is not None
+    written: Counter[str] = Counter()
+    async with asyncio.TaskGroup() as tasks:
+        writing = [tasks.create_task(_write(site, sorted(hub.phones), each, written)) for site in hub.sites.values()]
+        lives = [token_hex(8) for _ in range(each.processes - 1)]
+        writing += [tasks.create_task(site.keep_beating(life)) for site in hub.sites.values() for life in lives]
+        await asyncio.sleep(15)
+        written.clear()
+        machines = {"the hub's PostgreSQL": hub.world.hub, **hub.world.sites}
+        used = {name: cluster.cpu_seconds() for name, cluster in machines.items()}
+        began, spent, own = time.monotonic(), cpu_of(service.pid), time.process_time()
+        await asyncio.sleep(seconds)
+        took = time.monotonic() - began
+        cores = {name: (cluster.cpu_seconds() - used[name]) / took for name, cluster in machines.items()}
+        cores["the hub's service"] = (cpu_of(service.pid) - spent) / took
+        cores["who plays the sites"] = (time.process_time() - own) / took
+        for task in writing:
+            task.cancel()
+    return {
+        "agencies": len(hub.phones),
+        "sites": len(hub.sites),
+        "beats a second and site": each.processes,
+        "runs a minute": round(60 * written["runs"] / took),
+        "standings changed a minute": round(60 * written["changes"] / took, 1),
+        "rows of standing at the hub": (await hub.asked("SELECT count(*) FROM standing"))[0][0],
+        "cores": {name: round(cores[name], 4) for name in sorted(cores)},
+        "sites with a vote": sum((await hub.fresh()).values()),
+        "incidents": len(await hub.incidents()),
+    }
+
+
+async def _write(site: PlayedSite, codes: Sequence[str], each: SiteLoad, written: Counter[str]) -> None:
+    """End runs at random moments, some of which change how an agency stands."""
+    down: set[str] = set()
+    due = time.monotonic()
+    async with asyncio.TaskGroup() as tasks:
+        while True:
+            due += random.expovariate(each.runs / 60)
+            await asyncio.sleep(due - time.monotonic())
+            written["runs"] += 1
+            code = random.choice(codes)
+            if random.random() < each.changes / each.runs:
+                written["changes"] += 1
+                # Few are, and each but for some minutes.
+                level = _well() if code in down else _down()
+                down ^= {code}
+                tasks.create_task(site.say({code: level}))
+            else:
+                tasks.create_task(site.run(code))
+
+
+async def measure(directory: Path, wanted: argparse.Namespace) -> None:
+    """Start it, and measure the parts that are wanted."""
+    parts = wanted.parts or ("notice", "cut")
+    async with listening(directory, wanted.agencies) as hub:
         await hub.all_are_well()
         if "notice" in parts:
             _say(await notice(hub))
             await hub.all_are_well()
         if "cut" in parts:
-            _say(await cut(hub, seconds))
+            _say(await cut(hub, wanted.cut))
+        if "load" in parts:
+            each = SiteLoad(runs=wanted.runs, changes=wanted.changes, processes=wanted.processes)
+            _say(await load(hub, each, wanted.seconds))
     _say({"load of the machine": os.getloadavg()})
 
 
@@ -382,12 +469,18 @@ def _say(what: Mapping[str, object]) -> None:
 def main() -> None:
     """Measure."""
     asked = argparse.ArgumentParser(prog="python -m tests.bench.sites", description=__doc__)
-    asked.add_argument("parts", nargs="*", metavar="part", help="notice, cut; default: both")
+    asked.add_argument("parts", nargs="*", metavar="part", help="notice, cut, load; default: the first two")
     asked.add_argument("--agencies", type=int, default=80)
     asked.add_argument("--cut", type=float, default=60, metavar="SECONDS", help="of a cut; at least 45")
+    asked.add_argument("--seconds", type=float, default=60, help="load: for so long")
+    asked.add_argument("--runs", type=float, default=10_000, help="load: a minute, of each site")
+    asked.add_argument(
+        "--changes", type=float, default=10, help="load: agencies that stand otherwise a minute, of each site"
+    )
+    asked.add_argument("--processes", type=int, default=1, help="load: that beat at each site")
     wanted = asked.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        asyncio.run(measure(Path(place), wanted.parts or ("notice", "cut"), wanted.agencies, wanted.cut))
+        asyncio.run(measure(Path(place), wanted))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import secrets
 import ssl
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from functools import cache
+from pathlib import Path
 
 import aioimaplib
 import aiosmtplib
@@ -214,6 +216,12 @@ def cpu(who: int = resource.RUSAGE_SELF) -> float:
     """Return the user and system time of this process, or of its children, in seconds."""
     used = resource.getrusage(who)
     return used.ru_utime + used.ru_stime
+
+
+def cpu_of(pid: int) -> float:
+    """Return the user and system time of another process, in seconds."""
+    told = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _server(server: Server | None) -> Server:
