@@ -38,6 +38,7 @@ if "TMPDIR" not in os.environ and (_memory := in_memory()):
 LONGEST = (
     # The journeys in a browser, and with it all others.
     "test_every_page",
+    "test_demo_sites",
     "test_attribution_on_three_systems",
     "test_prometheus",
     "test_alert_rules",

@@ -39,10 +39,11 @@ from alerts.model.gateway import (
     Progress,
     Report,
 )
+from alerts.record.store import Store
 from monitor.config.loading import Configuration
 from monitor.metrics import Metrics
 from monitor.store.backend.database import Database
-from monitor.store.engine.ledger import SqlLedger
+from monitor.store.engine.ledger import SqlLedger, SqlStore
 from monitor.store.probing.days import DayRecords
 from pantau_lab.beginning.past import OVER_FOR, Past, PastOutage
 from pantau_lab.world import CLERK
@@ -134,9 +135,14 @@ class _Composer:
 async def write_past(database: Database, configuration: Configuration, past: Past) -> None:
     """Write all of *past*; *configuration*: by which agencies tell their people, and by which gateways."""
     await DayRecords(database).add(dict(past.sheets))
-    if past.outages:
-        async with database.exclusive() as connection:
-            await _Chronicle(_OneTransaction(connection), configuration, past.outages).play()
+    if not past.outages:
+        return
+    if database.is_shared:
+        # There a commit costs little, and a transaction that takes long has met a server that hangs.
+        await _Chronicle(SqlStore(database), configuration, past.outages).play()
+        return
+    async with database.exclusive() as connection:
+        await _Chronicle(_OneTransaction(connection), configuration, past.outages).play()
 
 
 class _OneTransaction:
@@ -162,7 +168,7 @@ class _OneTransaction:
 
 
 class _Chronicle:
-    def __init__(self, store: _OneTransaction, configuration: Configuration, outages: Sequence[PastOutage]) -> None:
+    def __init__(self, store: Store, configuration: Configuration, outages: Sequence[PastOutage]) -> None:
         settings = configuration.settings
         self._outages = outages
         self._store = store

@@ -20,6 +20,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
+from alerts.record.store import StoreAway
 from monitor.cli.service import fail, request
 from monitor.config.fields.listen import Listen, parse_listen
 from monitor.config.model.settings import LISTEN_VARIABLE
@@ -81,7 +82,7 @@ def demo(context: typer.Context, directory: Directory = _DIRECTORY, *, sites: Si
         asyncio.run(_run(directory.resolve(), listen, SITES[:sites], programs))
     except NoPostgresError as missing:
         fail(str(missing), 2)
-    except (OSError, SiteRefusedError) as error:
+    except (OSError, SiteRefusedError, StoreAway) as error:
         fail(f"the demo cannot start: {error}")
     except asyncio.CancelledError:
         pass  # Ended before it had begun.
@@ -213,8 +214,9 @@ async def _run(directory: Path, listen: Listen, sites: Sequence[str], programs: 
             await asyncio.to_thread(land.join)
             land.share_key()
             services = [*(each.settings for each in land.outposts), *services]
+        # From here on it is told to the services, too.
+        begun.set()
         async with _services(services, directory / _MARK, stopping):
-            begun.set()
             pages = {} if land is None else {HUB_SITE: world.url, **land.pages}
             demo = RunningDemo(
                 directory=directory, world=world, pages=pages, logins=logins, token=token, since=datetime.now(UTC)

@@ -214,7 +214,14 @@ class DemoCluster:
         secret = self._keep("superuser", f"{self.passwords[_SUPERUSER]}\n".encode())
         words = ("--pgdata", str(self._data), "--username", _SUPERUSER, "--pwfile", str(secret), "--no-sync")
         made = await self._run("initdb", *words, "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C.UTF-8")
-        if await made.wait():
+        try:
+            code = await made.wait()
+        except asyncio.CancelledError:
+            # What it still wrote would be left behind.
+            made.kill()
+            await made.wait()
+            raise
+        if code:
             raise OSError(f"PostgreSQL's initdb failed:\n{self._said()}")
         certificate = self.authority.issue_cert(_HOST)
         self.ca_file.write_bytes(self.authority.cert_pem.bytes())

@@ -112,6 +112,9 @@ def test_a_cut_wire_and_what_one_site_alone_sees_are_told_to_nobody(tmp_path: Pa
         words = (*COMMAND, str(place), "cut", "kuching", "jcm")
         assert subprocess.check_output(words, text=True) == "kuching is cut off from JCM now\n"
         running.until(lambda said: said["johor"] == "stale" and said["kuching"] == "wrong")
+        # A site knows nobody's telephone number.
+        written = "".join(file.read_text() for file in (place / "kuching").rglob("*.yaml"))
+        assert ("jabatan-contoh.gov.my" in written, "+60" in written, "contacts" in written) == (True, False, False)
         # Its own page goes on, and anybody may look.
         assert "JCM" in httpx.get(page_of(running, "kuching"), trust_env=False).text
 
