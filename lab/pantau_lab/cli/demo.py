@@ -211,7 +211,7 @@ async def _run(directory: Path, listen: Listen, sites: Sequence[str], programs: 
         services = [world.settings]
         if land is not None:
             world.wires.update(land.open(world.network))
-            await asyncio.to_thread(land.join)
+            await land.join()
             land.share_key()
             services = [*(each.settings for each in land.outposts), *services]
         # From here on it is told to the services, too.

@@ -11,7 +11,7 @@ from typing import Any
 
 from monitor.runtime.key import KEY_FILE, token_key
 from monitor.store.backend.postgres import PostgresServer
-from monitor.store.sites import joining
+from monitor.store.sites import joining, journal
 from monitor.store.sites.joining import MemberSite
 from pantau_lab.beginning.login import write_private
 from pantau_lab.mail import LabNetwork, Port
@@ -131,10 +131,13 @@ class Country:
             file.touch(mode=0o600)
             file.write_bytes(key)
 
-    def join(self) -> None:
+    async def join(self) -> None:
         """Let all sites join the hub, as `pantau site add` does. Raise `SiteRefusedError`."""
         for each in self.outposts:
-            joining.add(MemberSite(site=each.name, server=each.reached(), hub=HUB_SITE, store=self.hub.store))
+            server, store = each.reached(), self.hub.store
+            await asyncio.to_thread(joining.add, MemberSite(site=each.name, server=server, hub=HUB_SITE, store=store))
+            detail = {"site": each.name, "at": server.host}
+            await journal.write(store, "site joined", by="pantau demo", detail=detail)
 
 
 @asynccontextmanager
