@@ -64,13 +64,20 @@ async def test_through_a_cut_wire_comes_nothing_until_it_is_mended(line: Line) -
     assert line.wire.cut()
     writer.write(b"dua\n")
     await comes_not(reader.readline())
-    # Nor is it told that somebody has given up.
-    writer.write_eof()
-    await comes_not(line.hung_up.get())
     assert line.wire.mend()
     assert await reader.readline() == b"DUA\n"
-    assert await line.hung_up.get() == "dua"
     writer.close()
+
+
+async def test_that_somebody_hangs_up_is_not_told_through_a_cut_wire(line: Line) -> None:
+    reader, writer = await line.dial()
+    writer.write(b"satu\n")
+    assert await reader.readline() == b"SATU\n"
+    line.wire.cut()
+    writer.close()
+    await comes_not(line.hung_up.get())
+    line.wire.mend()
+    assert await line.hung_up.get() == "satu"
 
 
 async def test_whoever_connects_while_it_is_cut_is_not_even_refused(line: Line) -> None:
