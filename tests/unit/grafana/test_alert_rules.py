@@ -76,6 +76,7 @@ def apart(stories: Path, directory: Path) -> Iterator[str]:
     Promtool evaluates all rules that it is given at each minute of each story, of which a story asks about a few.
     """
     whole = yaml.compose(stories.read_text(), yaml.CSafeLoader)
+    assert whole is not None
     (tests,) = (value for key, value in whole.value if key.value == "tests")
     about = yaml.load(stories.read_text(), yaml.CBaseLoader)
     assert about["rule_files"] == [RULES.name]
