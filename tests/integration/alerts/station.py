@@ -40,6 +40,7 @@ from alerts.model.notice import Matter, Purpose
 from alerts.record.store import Ledger, Store, StoreAway
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
+from tests.in_the_loop import opened_in_the_loop
 from tests.unit.alerts.people import T0
 
 
@@ -420,5 +421,5 @@ def _checked(store: Store) -> Store:
 
 @asynccontextmanager
 async def station_at(place: Path, policy: DeliveryPolicy | None = None) -> AsyncIterator[Station]:
-    async with Database.open(place) as database:
+    async with opened_in_the_loop(place) as database:
         yield Station(database, policy)

@@ -53,6 +53,7 @@ from pantau_lab.carrier.carrier import Carrier
 from pantau_lab.faxservice import api as fax_api
 from pantau_lab.faxservice.service import FaxService
 from pantau_lab.serving import serve
+from tests.in_the_loop import opened_in_the_loop
 from tests.integration.alerts.door import Door, TownFront
 from tests.integration.alerts.outside import Outside
 from tests.integration.alerts.station import Station
@@ -316,7 +317,7 @@ async def town_at(
     async with (
         serve(carrier_api.app(carrier)) as carrier_url,
         serve(fax_api.app(fax_service)) as fax_url,
-        Database.open(place / "state", server) as database,
+        opened_in_the_loop(place / "state", server) as database,
     ):
         outside = Outside(carrier, carrier_url, fax_service, fax_url, place, replies)
         town = Town(database, outside, policy)
