@@ -234,6 +234,8 @@ class _Site:
     """What is known of another site."""
 
     clock: SiteClock
+    #: What it says, by subject, as it says it.
+    said: dict[str, SiteStanding] = field(default_factory=dict)
     #: What it says is wrong with itself, by subject, and since when.
     ailing: dict[str, datetime] = field(default_factory=dict)
     #: Of these, the references that work here, and since when that is known, by the steady clock.
@@ -243,6 +245,11 @@ class _Site:
     well_since: datetime | None = None
     #: By subject that is in trouble: the moments that it speaks of, by its clock, and when these were by ours.
     moments: dict[str, Mapping[datetime, datetime]] = field(default_factory=dict)
+
+    def forget(self, subject: str) -> None:
+        """Take in that it says nothing of *subject* any more."""
+        for known in (self.said, self.ailing, self.moments):
+            known.pop(subject, None)
 
     def by_our_clock(self, subject: str, said: SiteStanding, now: datetime) -> SiteStanding:
         """Return what it says as it would, were its clock right. Nothing began, or is well, later than *now*.
@@ -312,8 +319,6 @@ class Hub:
         self._mark: Mark | None = None
         #: When it was last seen of what sites say anything.
         self._seen_at: datetime | None = None
-        #: By site, the agencies that it speaks of.
-        self._speaks_of: dict[str, set[str]] = {}
 
     async def listen(self) -> None:
         """Read what there is, and tell it. Raise `StoreAway`."""
@@ -360,7 +365,11 @@ class Hub:
         # A beat is heard with what is said before it, or not at all.
         for name, site in self._sites.items():
             if name in beats:
+                was_known = site.clock.offset is not None
                 site.clock.hear(beats[name], now, steady)
+                if not was_known and site.clock.offset is not None:
+                    # From now on it is understood what it has said of time.
+                    self._hear(name, site.said, now, consensus)
 
     async def _count(self, consensus: Consensus) -> None:
         """Find out who has a vote by now, and tell."""
@@ -387,18 +396,14 @@ class Hub:
         consensus: Consensus,
     ) -> None:
         for name, site in self._sites.items():
-            now_said = {*spoken_of.get(name, ()), *said.get(name, ())}
-            before = self._speaks_of.get(name, set())
-            for agency in before - now_said:
-                consensus.forget(name, agency)
-            self._speaks_of[name] = before & now_said
-            for key in site.ailing.keys() - now_said:
-                del site.ailing[key]
-            for key in site.moments.keys() - now_said:
-                del site.moments[key]
+            for subject in site.said.keys() - spoken_of.get(name, set()) - said.get(name, {}).keys():
+                site.forget(subject)
+                if not subject.startswith(OURS):
+                    consensus.forget(name, subject)
 
     def _hear(self, name: str, said: Mapping[str, SiteStanding], now: datetime, consensus: Consensus) -> None:
         site = self._sites[name]
+        site.said |= said
         for subject, by_its_clock in said.items():
             try:
                 standing = site.by_our_clock(subject, by_its_clock, now)
@@ -406,7 +411,6 @@ class Hub:
                 # It makes no sense, and the consensus says so: that must not keep others from being heard.
                 standing = by_its_clock
             if not subject.startswith(OURS):
-                self._speaks_of.setdefault(name, set()).add(subject)
                 consensus.hear(name, subject, standing)
             elif _blame(subject) in _DISABLES:
                 # What is a site's own is its own trouble: to others it says only how far it can judge.

@@ -198,6 +198,20 @@ async def test_what_a_site_says_whose_clock_is_wrong_is_told_with_the_right_time
     assert abs(site.trouble.since - true) <= 2 * SECOND
 
 
+async def test_what_sites_said_of_time_before_their_clocks_were_known_is_told_with_the_right_times() -> None:
+    nation = Nation()
+    nation.say("utama", JCM=WELL, JKT=WELL)
+    began = nation.clock.time - 600 * SECOND
+    for site, ahead in (("johor", 180), ("kuching", -180)):
+        nation.ahead[site] = ahead
+        trouble = Trouble(matter=Matter.BOTH, since=began + ahead * SECOND)
+        nation.say(site, JCM=replace(DOWN, trouble=trouble))
+
+    assert await nation.live(30) == ["JCM: both"], "it was said before the start, and not again"
+    (told,) = (event for event in nation.alerts.heard if isinstance(event, Trigger))
+    assert told.began_at == began
+
+
 async def test_nothing_that_a_site_says_is_told_to_have_begun_in_the_future_though_its_clock_is_not_known() -> None:
     nation = Nation()
     nation.ahead["johor"] = nation.ahead["kuching"] = 180
