@@ -21,3 +21,5 @@ class Lock(IntEnum):
     MIGRATING = 2
     #: Held by the process of a site that tells the hub of runs, for as long as it takes to write a part.
     TELLING = 3
+    #: Held at the hub by the command that lets a site join or leave, until it has done.
+    JOINING = 4

@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 
 from monitor.judging.joint.replication import Replication
 from monitor.store.backend.postgres import PostgresServer
-from monitor.store.sites.link import SiteRefusedError, SiteUnheardError, dialled
+from monitor.store.schema.lock import LOCKS, Lock
+from monitor.store.sites.link import Connection, SiteRefusedError, SiteUnheardError, dialled, one
 from monitor.store.sites.partition import said
 from monitor.store.sites.publisher import Publisher, slot_of
 from monitor.store.sites.subscriber import Subscriber, subscription_of
@@ -86,6 +87,7 @@ def rejoin(member: MemberSite) -> None:
 def remove(member: MemberSite, *, gone: bool) -> None:
     """Let nothing of a site be left at the hub; *gone*: nor be asked for at the site. Raise `SiteRefusedError`."""
     with dialled(member.store, "the hub's store") as connection:
+        _be_the_only_one(connection)
         hub = Subscriber(connection, member.site, member.hub)
         if not gone:
             with dialled(member.server, f"site {member.site}") as there:
@@ -248,7 +250,15 @@ def _ends(member: MemberSite) -> Iterator[tuple[Subscriber, Publisher]]:
             objections.append(f"site {member.site}: {apart}")
         if objections:
             raise SiteRefusedError("\n".join(objections))
+        _be_the_only_one(ours)
         yield hub, site
+
+
+def _be_the_only_one(hub: Connection) -> None:
+    """Let nobody else be at work until *hub* is closed: they would drop each other's slots. Raise `SiteRefusedError`."""
+    asked = "SELECT pg_try_advisory_lock(%s, %s) AS is_ours"
+    if not one(hub, asked, [LOCKS, Lock.JOINING]).is_ours:
+        raise SiteRefusedError("somebody else lets a site join or leave just now: call this again when they have done")
 
 
 def _see_slot(site: Publisher) -> None:

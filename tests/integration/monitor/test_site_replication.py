@@ -524,6 +524,25 @@ def test_what_was_broken_off_before_the_site_spoke_is_gone_on_with(
     assert hears(world, "johor", "JCM", Matter.BOTH)
 
 
+def test_while_one_lets_a_site_join_another_is_refused_what_would_take_it_apart(
+    world: SiteWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say(world, "johor", tmp=tmp_path, JCM=DOWN)
+    make_slot, refused = publisher.Publisher.make_slot, list[str]()
+
+    def beside_another(site: publisher.Publisher) -> None:
+        make_slot(site)
+        for order in (rejoin, lambda each: remove(each, gone=True)):
+            with pytest.raises(SiteRefusedError) as found:
+                order(member(world))
+            refused.append(str(found.value))
+
+    monkeypatch.setattr(publisher.Publisher, "make_slot", beside_another)
+    assert add(member(world))
+    assert hears(world, "johor", "JCM", Matter.BOTH)
+    assert refused == 2 * ["somebody else lets a site join or leave just now: call this again when they have done"]
+
+
 def test_a_site_that_leaves_leaves_nothing_but_what_it_says_to_itself(world: SiteWorld, tmp_path: Path) -> None:
     say(world, "johor", tmp=tmp_path, JCM=DOWN)
     add(member(world))
