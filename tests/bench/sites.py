@@ -37,10 +37,12 @@ from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.model.health import Health
 from monitor.model.route import Direction
+from monitor.service.sites import SiteTelling
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.probing.history import History
 from monitor.store.probing.standings import SiteStandings
+from monitor.store.probing.told import SiteTeller
 from monitor.store.sites.joining import MemberSite, add
 from probes.model.result import Outcome, ProbeResult
 from tests.bench.light import Light, light
@@ -56,6 +58,8 @@ _WAYS = (Direction.OUTBOUND, Direction.INBOUND)
 #: What PostgreSQL does where nobody has set it; tests do not wait so long.
 _TRIES_AGAIN = "5s"
 _PATIENCE = 120.0
+#: How often a site tells of its runs, in seconds.
+_TELLS_EVERY = 5.0
 
 
 def _down() -> SiteStanding:
@@ -73,6 +77,7 @@ class PlayedSite:
 
     history: History
     standings: SiteStandings
+    telling: SiteTelling
 
     @classmethod
     @asynccontextmanager
@@ -80,7 +85,8 @@ class PlayedSite:
         """Beat each second for as long as the block lasts."""
         async with Database.open(directory, store, name=name) as database:
             standings = SiteStandings(database, name)
-            site = cls(history=History(database, standings), standings=standings)
+            telling = SiteTelling(SiteTeller(database, name), database.clock)
+            site = cls(history=History(database, standings), standings=standings, telling=telling)
             beating = asyncio.create_task(site.keep_beating(token_hex(8)))
             try:
                 yield site
@@ -102,11 +108,17 @@ class PlayedSite:
         await self._end(agency, Outcome.LOST if levels[agency].trouble else Outcome.DELIVERED, levels)
         return datetime.now(UTC)
 
-    async def run(self, agency: str) -> None:
+    async def keep_telling(self) -> None:
+        """Tell of runs that failed, and of all by the hour, as a service does."""
+        while True:
+            await self.telling.tell()
+            await asyncio.sleep(_TELLS_EVERY)
+
+    async def run(self, agency: str, outcome: Outcome = Outcome.DELIVERED) -> None:
         """Begin a run, and end one that changes nothing."""
         now = datetime.now(UTC)
         await self.history.sent(token_hex(8), f"{agency}/internal", now, now + _SECOND)
-        await self._end(agency, Outcome.DELIVERED, {})
+        await self._end(agency, outcome, {})
 
     async def _end(self, agency: str, outcome: Outcome, levels: Mapping[str, SiteStanding]) -> None:
         result = ProbeResult(
@@ -387,6 +399,8 @@ class SiteLoad:
     runs: float
     #: Agencies of which it says something else than before; no other site does, so that nothing is told.
     changes: float
+    #: Runs that fail, and come to the hub one by one.
+    failures: float
     #: How many processes beat each second.
     processes: int
 
@@ -399,6 +413,7 @@ async def load(hub: ListeningHub, each: SiteLoad, seconds: float) -> Mapping[str
     async with asyncio.TaskGroup() as tasks:
         writing = [tasks.create_task(_write(site, sorted(hub.phones), each, written)) for site in hub.sites.values()]
         lives = [token_hex(8) for _ in range(each.processes - 1)]
+        writing += [tasks.create_task(site.keep_telling()) for site in hub.sites.values()]
         writing += [tasks.create_task(site.keep_beating(life)) for site in hub.sites.values() for life in lives]
         await asyncio.sleep(15)
         written.clear()
@@ -418,6 +433,7 @@ async def load(hub: ListeningHub, each: SiteLoad, seconds: float) -> Mapping[str
         "beats a second and site": each.processes,
         "runs a minute": round(60 * written["runs"] / took),
         "standings changed a minute": round(60 * written["changes"] / took, 1),
+        "failed runs a minute": round(60 * written["failures"] / took, 1),
         "rows of standing at the hub": (await hub.asked("SELECT count(*) FROM standing"))[0][0],
         "cores": {name: round(cores[name], 4) for name in sorted(cores)},
         "sites with a vote": sum((await hub.fresh()).values()),
@@ -442,7 +458,9 @@ async def _write(site: PlayedSite, codes: Sequence[str], each: SiteLoad, written
                 down ^= {code}
                 tasks.create_task(site.say({code: level}))
             else:
-                tasks.create_task(site.run(code))
+                has_failed = random.random() < each.failures / each.runs
+                written["failures"] += has_failed
+                tasks.create_task(site.run(code, Outcome.LOST if has_failed else Outcome.DELIVERED))
 
 
 async def measure(directory: Path, wanted: argparse.Namespace) -> None:
@@ -456,7 +474,9 @@ async def measure(directory: Path, wanted: argparse.Namespace) -> None:
         if "cut" in parts:
             _say(await cut(hub, wanted.cut))
         if "load" in parts:
-            each = SiteLoad(runs=wanted.runs, changes=wanted.changes, processes=wanted.processes)
+            each = SiteLoad(
+                runs=wanted.runs, changes=wanted.changes, failures=wanted.failures, processes=wanted.processes
+            )
             _say(await load(hub, each, wanted.seconds))
     _say({"load of the machine": os.getloadavg()})
 
@@ -477,6 +497,7 @@ def main() -> None:
     asked.add_argument(
         "--changes", type=float, default=10, help="load: agencies that stand otherwise a minute, of each site"
     )
+    asked.add_argument("--failures", type=float, default=50, help="load: runs that fail a minute, of each site")
     asked.add_argument("--processes", type=int, default=1, help="load: that beat at each site")
     wanted = asked.parse_args()
     with tempfile.TemporaryDirectory() as place:
