@@ -482,3 +482,27 @@ def test_thousands_that_are_to_be_looked_at_again_are_not_looked_at_in_the_same_
     looked = [times[0] for times in runs(schedule, T0 + MINUTE).values()]
     assert len(looked) == len(ROUTES)
     assert max(Counter((at - T0) // SECOND for at in looked).values()) <= 8
+
+
+def test_a_few_that_are_late_are_made_up_for_at_once_however_seldom_they_are_run() -> None:
+    schedule = planned("JCM/internal", interval=timedelta(hours=6))
+    schedule.resume({"JCM/internal": T0 - timedelta(hours=9)}, T0)
+    assert next_of(schedule) <= T0 + MADE_UP
+
+
+def test_what_is_late_is_not_let_go_while_there_is_no_room() -> None:
+    schedule = planned("JCM/internal")
+    schedule.resume({"JCM/internal": T0 - 2 * FIVE}, T0)
+    for second in range(30):
+        assert schedule.due(T0 + second * SECOND, room=0) == []
+    assert schedule.due(T0 + 30 * SECOND, room=1) == ["JCM/internal"]
+
+
+def test_a_run_that_is_under_way_is_no_second_one_when_its_route_is_resumed() -> None:
+    schedule = planned("JCM/internal")
+    begun = next_of(schedule)
+    assert schedule.due(begun) == ["JCM/internal"]
+    schedule.resume({"JCM/internal": begun - 2 * FIVE}, begun)
+    assert schedule.due(begun + MADE_UP) == []
+    schedule.finished("JCM/internal", begun + MADE_UP)
+    assert schedule.due(begun + MADE_UP) == ["JCM/internal"], "it is still wanted"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import SimpleNamespace
@@ -390,3 +390,27 @@ async def test_who_lacks_documents_says_so_once() -> None:
     assert [(line["agencies"], line["some"]) for line in logged if "documents" in line["event"]] == [
         (1, [CODES[3]])
     ] * 2
+
+
+async def test_what_a_process_has_left_behind_is_taken_back_again_and_again_until_the_store_takes_it() -> None:
+    place, taken = Place(), list[str]()
+    place.beats()
+    await place.sharing.begin()
+
+    async def say_no_more(has_left: Callable[[str], bool]) -> None:
+        if place.is_away:
+            raise StoreAway("gone")
+        said = ("JCM", "ours/network@satu", "ours/network@dua", "ours/network@tiga", "ours/credentials/JCM/utama")
+        # An older version named nobody.
+        taken.extend(filter(has_left, (*said, "ours/network")))
+        raise RuntimeError("that is all")
+
+    place.sharing._history = cast(Any, SimpleNamespace(say_no_more=say_no_more))
+    place.is_away = True
+    with pytest.raises(StoreAway):
+        await place.sharing._take_back()
+    place.is_away = False
+    async with asyncio.timeout(1):
+        with pytest.raises(RuntimeError):
+            await place.sharing._take_back()
+    assert taken == ["ours/network@tiga", "ours/network"]

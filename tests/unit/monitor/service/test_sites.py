@@ -29,7 +29,7 @@ from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.standings import Mark, SiteStandings
-from monitor.store.probing.told import SiteTeller
+from monitor.store.probing.told import AT_ONCE, SiteTeller
 from monitor.store.sites.joining import MemberSite
 from monitor.store.sites.link import SiteRefusedError
 from monitor.views.site_report import SiteOpinion, SiteReport, read_words, written_word
@@ -535,6 +535,8 @@ class Told:
     failed: list[tuple[int, int]] = field(default_factory=list)
     hours: list[datetime] = field(default_factory=list)
     begun: list[datetime] = field(default_factory=list)
+    #: So many rows have the next parts of hours; all others none.
+    rows: list[int] = field(default_factory=list)
     is_elsewhere: bool = False
 
     async def has_hub(self) -> bool:
@@ -553,7 +555,9 @@ class Told:
 
     async def tell_hour(self, begins: datetime, _: datetime) -> int | None:
         self.hours.append(begins)
-        return None if self.is_elsewhere else 0
+        if self.is_elsewhere:
+            return None
+        return self.rows.pop(0) if self.rows else 0
 
 
 def telling(told: Told, clocks: Watches) -> SiteTelling:
@@ -603,6 +607,14 @@ async def test_hours_are_told_a_while_after_they_end_and_those_before_looked_at_
     assert told.hours == []
     await later(it, clocks, 60 * SECOND)
     assert (len(told.hours), told.hours[-1]) == (27, ended - hour)
+
+
+async def test_an_hour_with_more_rows_than_one_part_is_told_to_its_end() -> None:
+    told, clocks = Told(rows=[AT_ONCE, AT_ONCE, 3]), Watches()
+    it = telling(told, clocks)
+    await it.tell()
+    await later(it, clocks)
+    assert told.hours[:4] == [*[told.hours[0]] * 3, told.hours[0] + timedelta(hours=1)]
 
 
 async def test_a_clock_that_was_a_month_ahead_leaves_no_hour_untold() -> None:
@@ -696,6 +708,18 @@ async def test_what_other_sites_say_is_remembered_of_an_agency_that_another_proc
     assert await nation.live(5) == []
     nation.say("johor", JCM=WELL)
     assert await nation.live(1) == ["JCM: over"]
+
+
+async def test_what_was_wrong_with_an_account_of_an_agency_that_comes_back_is_told_once_it_is_found_again() -> None:
+    nation, account = await running(), "ours/credentials/JCM/utama"
+    nation.consensus.hear("utama", account, BLIND)
+    assert await nation.live(1) == [f"{account}: own_fault"]
+    nation.consensus.hand_over({"JCM"})
+    nation.consensus.gain({"JCM"}, {})
+    # Whoever has a vote is another now, and all that is said is looked at.
+    assert await nation.live(31, "johor") == ["ours/site/johor: own_fault"]
+    nation.consensus.hear("utama", account, BLIND)
+    assert await nation.live(1, "johor") == [f"{account}: own_fault"]
 
 
 async def test_what_a_site_says_that_makes_no_sense_keeps_nobody_else_from_being_told() -> None:
