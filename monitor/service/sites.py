@@ -37,8 +37,8 @@ _LOOK_AGAIN = timedelta(minutes=1)
 #: So long it takes beyond `fresh_for` after a start until each site that lives and is heard has its vote.
 _LEARNS = timedelta(seconds=15)
 
-#: A look at what the others say takes no longer, unless something stands still.
-_LOOKS = timedelta(seconds=3)
+#: A store that was away for no longer has lost nobody's vote.
+_STALLS = timedelta(seconds=3)
 
 #: What is wrong with a reference at a site and not here is told as that site's trouble once it has been so for so long: where a
 #: reference dies for all, they find out within minutes of each other, and as far apart that it works again.
@@ -313,8 +313,9 @@ class Hub:
         self._speak = speak
         self._steady = steady
         self._fresh_for = fresh_for
-        #: Since when the store answers without a break, and when it last did, by the steady clock.
-        self._began = self._answered_at = steady()
+        #: Since when the store answers, and since when it does not (`None`: it does), by the steady clock.
+        self._began = steady()
+        self._away_since: timedelta | None = None
         self._sites = {name: _Site(clock=SiteClock(fresh_for)) for name in sorted(sites)}
         self._mark: Mark | None = None
         #: When it was last seen of what sites say anything.
@@ -324,10 +325,12 @@ class Hub:
         """Read what there is, and tell it. Raise `StoreAway`."""
         # Runs may be minutes apart, and until ours has spoken of an agency nothing is told of it.
         await self._speak()
-        consensus = self._consensus()
+        consensus, begun = self._consensus(), self._steady()
         try:
             await self._read(consensus)
         except StoreAway:
+            if self._away_since is None:
+                self._away_since = begun
             # It may come back as it was before: then what has changed since says nothing, and all is read.
             self._mark = None
             # When it is back nobody is told anything by who had a vote before.
@@ -343,10 +346,11 @@ class Hub:
         # Before what they say: what was judged before a beat is there when the beat is.
         beats = await self._standings.beats()
         now, steady = self._clock.now(), self._steady()
-        if steady - self._answered_at > max(_LOOKS, self._fresh_for - _LEARNS):
-            # What sites have said meanwhile comes to the store only some seconds after it is back: it is as after a start.
-            self._began = steady
-        self._answered_at = steady
+        if self._away_since is not None:
+            if steady - self._away_since > max(_STALLS, self._fresh_for - _LEARNS):
+                # What sites have said meanwhile comes to the store only some seconds after it is back: it is as after a start.
+                self._began = steady
+            self._away_since = None
         is_due = self._seen_at is None or not timedelta(0) <= now - self._seen_at < _LOOK_AGAIN
         # Their names alone: to read each minute what all sites say of thousands would hold up whoever says something now.
         spoken_of = await self._standings.spoken_of() if is_due else {}

@@ -12,7 +12,8 @@ from typing import cast
 
 import pytest
 
-from alerts.model.event import Resolve, Trigger
+from alerts.model.event import Event, Resolve, Trigger
+from alerts.model.incident import Incident
 from alerts.model.notice import Matter
 from alerts.record.store import StoreAway
 from monitor.bridge.consensus import Briefs, Consensus
@@ -844,6 +845,23 @@ async def test_what_becomes_of_what_sites_say_is_shown_and_a_hub_whose_store_is_
     seen |= {"johor": SiteRefusedError("the hub's store cannot be reached")}
     await wires.look()
     assert shown("johor") == dict.fromkeys(ReplicationState)
+
+
+async def test_a_hub_that_tells_of_so_many_that_it_takes_long_was_not_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    nation = await running()
+    assert await nation.live(31, "kuching") == ["ours/site/kuching: own_fault"]
+    submit = nation.alerts.submit
+
+    async def takes_long(event: Event) -> Incident | None:
+        nation.steady += 20 * SECOND
+        nation.clock.time += 20 * SECOND
+        return await submit(event)
+
+    monkeypatch.setattr(nation.alerts, "submit", takes_long)
+    for agency in ("JCM", "JKT"):
+        for site in ("utama", "johor"):
+            nation.say(site, **{agency: DOWN})
+        assert await nation.live(2, "kuching") == [f"{agency}: both"]
 
 
 async def test_sites_that_do_not_answer_hold_up_nobody_else_who_needs_a_thread() -> None:
