@@ -56,7 +56,7 @@ from monitor.views.own_health import (
     view_reference,
 )
 from monitor.views.site_report import SiteEvidence, SiteTestimony, view_evidence, view_sites
-from probes.model.result import Outcome, ProbeResult
+from probes.model.result import ProbeResult
 
 #: So many incidents and notices are listed for programs, and so many on the page.
 _LISTED = 200
@@ -178,7 +178,7 @@ class Noticeboard:
     async def testimonies(self, incident: Incident, most: int) -> Sequence[SiteTestimony]:
         """Return what each site says of an incident's agency, and saw fail in its time: the last *most* runs of each.
 
-        Our own comes first, of whose runs the latest of each route are looked at. Nothing where there is no other site.
+        Our own comes first. Nothing where there is no other site.
         """
         code = incident.brief.agency
         if self._told is None or not code:
@@ -187,11 +187,10 @@ class Noticeboard:
         until = (incident.resolved_at or now) + _AROUND
         if not (told := await self._told.failed(code, since, until, most)):
             return ()
-        watch, known = self._watch(), self._history.known()
-        settings, registry = watch.configuration.settings, watch.configuration.registry
+        watch = self._watch()
+        settings = watch.configuration.settings
         said = {each.site: each for each in view_sites(watch.consensus.says(code) if incident.is_open else {})}
-        latest = [known[each.name] for each in registry.routes_of(code) if each.name in known]
-        ours = [each for each in latest if each.outcome is not Outcome.DELIVERED and since <= each.started_at <= until]
+        ours = await self._history.failed(code, since, until, most)
         own = SiteTestimony(site=settings.site, report=said.get(settings.site), results=ours)
         others = (
             SiteTestimony(site=each.site, report=said.get(each.site), results=each.results, unclear=each.unclear)

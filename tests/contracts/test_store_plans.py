@@ -395,6 +395,7 @@ async def ask_of_probing(database: Database, asked: set[str]) -> None:
     await history.latest()
     await history.transits("JCM", T0)
     await history.between("JCM", T0, T0 + DAY)
+    await history.failed("JCM", T0, T0 + DAY, 9)
     await history.catch_up()
     asked.add("History.keep_writing")  # Writes what the others could not.
     days: Any = Noted(DayRecords(database), asked)

@@ -303,6 +303,16 @@ class History:
             rows = (await connection.execute(query)).all()
         return [HourlyTransit(begins=at, runs=runs, together=sum_, slowest=most) for at, runs, sum_, most in rows]
 
+    async def failed(self, agency: str, since: datetime, until: datetime, most: int) -> Sequence[ProbeResult]:
+        """Return an agency's runs that started in a stretch of time and did not deliver, the oldest first: the last *most* of them."""
+        routes = distinct(run.c.route, among=run.c.agency == agency)
+        theirs = (run.c.agency == agency) & (run.c.route == routes.c.route)
+        stretch = (run.c.started_at >= since) & (run.c.started_at <= until) & (run.c.outcome != Outcome.DELIVERED)
+        newest = select(run).join_from(routes, run, theirs & stretch).order_by(run.c.started_at.desc(), run.c.id.desc())
+        async with self._database.read() as connection:
+            rows = (await connection.execute(newest.limit(most))).all()
+        return [to_result(row) for row in reversed(rows)]
+
     async def between(self, agency: str, since: datetime, until: datetime) -> Sequence[ProbeResult]:
         """Return an agency's runs that started in a stretch of time, the oldest first; as far as they are still kept."""
         routes = distinct(run.c.route, among=run.c.agency == agency)

@@ -140,6 +140,14 @@ async def test_each_sites_word_and_last_failures_are_shown_our_own_first(service
     assert [(each.route, each.started_at) for each in johor.last_failures] == seen
     assert (kuching.last_failures, kuching.unclear) == ([], 0)
 
+    # Every route has worked since.
+    for each in (route, other):
+        await service.history.ended(arrived(each, T0 + 30 * MINUTE), "JCM", {})
+    service.time = T0 + 40 * MINUTE
+    over = replace(opened, state=IncidentState.RESOLVED, resolved_at=T0 + 2 * MINUTE)
+    own, *_ = await service.board.site_evidence(over)
+    assert [(each.route, each.started_at) for each in own.last_failures] == seen
+
     over = replace(opened, state=IncidentState.RESOLVED, resolved_at=T0 - 15 * MINUTE)
     own, johor, _ = await service.board.site_evidence(over)
     assert (own.report, [each.started_at for each in johor.last_failures]) == (None, [T0])
