@@ -135,6 +135,7 @@ async def test_what_another_process_of_the_site_has_said_meanwhile_is_said_anew(
         {"troubled": "1"},
         {"troubled": '[1, "JCM/internal"]'},
         {"troubled": '{"JCM/internal": 1}'},
+        {"troubled": f'["{"x" * 1_000_000}"]'},
     ],
     ids=lambda each: "-".join(f"{name}={value!s:.20}" for name, value in each.items()),
 )

@@ -9,7 +9,22 @@ from datetime import timedelta
 from typing import Any, NewType
 
 import structlog
-from sqlalchemy import BigInteger, Integer, Row, bindparam, delete, literal_column, select, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Integer,
+    Row,
+    Text,
+    bindparam,
+    case,
+    delete,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+)
 
 from alerts.model.notice import Cause, Matter
 from monitor.judging.joint.freshness import SiteBeat
@@ -28,6 +43,9 @@ log = structlog.get_logger()
 Mark = NewType("Mark", int)
 
 _MICROSECOND = timedelta(microseconds=1)
+
+#: Characters of a text that is read: an agency of ten thousand routes has fewer, and one of a gigabyte would end the hub.
+_LONG = 1_000_000
 
 #: The first transaction that is under way.
 _SNAPSHOT = text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
@@ -116,7 +134,7 @@ class SiteStandings:
         PostgreSQL knows by which transaction a row was written; of a file, which is no hub's, it is always all. What is said
         no more is not among it.
         """
-        query, first = select(standing), 0
+        query, first = select(*map(_short, standing.c)), 0
         async with self._database.read() as connection:
             if self._database.is_shared:
                 # All that was written by transactions before the first was under way then, `mark` has seen.
@@ -144,6 +162,13 @@ class SiteStandings:
                 row.site: SiteBeat(at=row.at, steady=row.steady * _MICROSECOND, life=row.life)
                 for row in await connection.execute(select(beat))
             }
+
+
+def _short(column: Column[Any]) -> ColumnElement[Any]:
+    """Return a column; of a text that is too long, nothing, which makes no sense."""
+    if not isinstance(column.type, Text):
+        return column
+    return case((func.length(column) <= _LONG, column), else_=literal("")).label(column.name)
 
 
 def _values(level: SiteStanding) -> dict[str, Any]:
