@@ -259,6 +259,15 @@ class Consensus:
         voices = (each for site, each in said if self._fresh is None or site in self._fresh)
         return frozenset(route for each in voices for route in each.troubled)
 
+    def together(self, agency: str) -> SiteStanding | None:
+        """Return how an agency stands by all that have a vote; `None`: no two do that say anything of it, or it makes no sense."""
+        said = self._counted(agency)
+        try:
+            return agreed(said, self._quorum) if len(said) > 1 else None
+        except (TypeError, OverflowError):
+            # Whoever compares says so in the log; a page is shown all the same.
+            return None
+
     def ails_us(self, key: str) -> bool:
         """Whether something of what is our own is in trouble as this site sees it."""
         standing = self._said.get(key, {}).get(self._site)

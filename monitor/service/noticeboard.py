@@ -12,12 +12,14 @@ from alerts.decide.silence import Silence
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.model.delivery import Notice, NoticeState
 from alerts.model.incident import Incident, IncidentState
+from alerts.model.notice import Matter
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
+from monitor.judging.matter import WAYS
 from monitor.metrics import NO_AGENCY
 from monitor.model.day import day_of, moment_of
 from monitor.model.health import Health
-from monitor.model.route import WatchedRoute
+from monitor.model.route import Direction, WatchedRoute
 from monitor.model.site_sums import SiteSums
 from monitor.model.window import Stretch
 from monitor.planning.inspection import Inspection
@@ -55,7 +57,7 @@ from monitor.views.own_health import (
     own_health,
     view_reference,
 )
-from monitor.views.site_report import SiteEvidence, SiteTestimony, view_evidence, view_sites
+from monitor.views.site_report import SiteEvidence, SiteOpinion, SiteReport, SiteTestimony, view_evidence, view_sites
 from probes.model.result import ProbeResult
 
 #: So many incidents and notices are listed for programs, and so many on the page.
@@ -454,10 +456,12 @@ class Noticeboard:
         troubled = Health.DOWN in health.values() or Health.DEGRADED in health.values()
         since = incident.began_at if incident else judge.troubled_since(code) if troubled else None
         unseen, sites = judge.unseen(code), view_sites(watch.consensus.says(code))
+        agreed, disputed = self._together(watch, code, sites, incident, health)
         probed_by = watch.probed_by(code)
         # Equal objects are compared at a glance, and nearly all are the same as the last time.
         orders = (maintenance, silence, incident, ended)
-        made_of = (agency.name, agency.domains[0], health, shown, inspections, orders, since, unseen, sites, probed_by)
+        said = (unseen, sites, agreed, disputed, probed_by)
+        made_of = (agency.name, agency.domains[0], health, shown, inspections, orders, since, said)
         known = self._made.get(code)
         if known is not None and known[0] == made_of:
             return known[1]
@@ -477,10 +481,40 @@ class Noticeboard:
             since=since,
             unseen=unseen,
             sites=sites,
+            agreed=agreed,
+            disputed=disputed,
             probed_by=probed_by,
         )
         self._made[code] = made_of, view
         return view
+
+    def _together(
+        self,
+        watch: Watch,
+        code: str,
+        sites: Sequence[SiteReport],
+        incident: OpenNumber | None,
+        health: Mapping[Direction, Health],
+    ) -> tuple[Matter | None, Sequence[Direction]]:
+        """Return what is wrong with an agency as enough sites say, and which directions only too few say are down.
+
+        Nothing where there is no other site: there what is measured is all that is said.
+        """
+        if self._told is None or not self._told.others:
+            return None, ()
+        # Neither told nor taken back by what sites say now: it stands as people were told.
+        agreed = incident.measured if incident else None
+        down = [direction for direction, found in health.items() if found is Health.DOWN]
+        # Of nearly all nothing is wrong anywhere, and there are thousands.
+        if not down and all(each.says is not SiteOpinion.WRONG for each in sites):
+            return agreed, ()
+        together = watch.consensus.together(code)
+        if together is None:
+            return agreed, ()
+        if agreed is None and together.trouble is not None:
+            agreed = together.trouble.matter
+        told = () if agreed is None else WAYS.get(agreed, ())
+        return agreed, [each for each in down if each not in told and together.directions.get(each) is not Health.DOWN]
 
     def _route(self, watch: Watch, route: WatchedRoute, last: ProbeResult | None) -> RouteView:
         judge, known = watch.judge_of(route.agency), self._routes.get(route.name)

@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from alerts.model.incident import OUTAGES
 from monitor.judging.matter import WAYS
 from monitor.model.route import Direction
 from monitor.views.overview import AgencyView
@@ -52,5 +53,9 @@ def state_in(agency: AgencyView, directions: Collection[Direction]) -> AgencySta
     declared = agency.declared
     if declared is not None and not set(WAYS.get(declared, ())).intersection(directions):
         declared = None
+    agreed = agency.agreed
+    # Which direction is only slow is not said.
+    if agreed in OUTAGES and not set(WAYS[agreed]).intersection(directions):
+        agreed = None
     unseen = [each for each in agency.unseen if each in directions]
-    return replace(agency, health=found, declared=declared, unseen=unseen).state
+    return replace(agency, health=found, declared=declared, agreed=agreed, unseen=unseen).state

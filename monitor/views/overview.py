@@ -95,6 +95,10 @@ class AgencyView:
     unseen: Sequence[Direction] = ()
     #: What each site says of it, at a hub that hears several; empty elsewhere.
     sites: Sequence[SiteReport] = ()
+    #: What is wrong with it as enough sites say, or have said and not taken back: `health` is what this one measures.
+    agreed: Matter | None = None
+    #: The directions that are down as this site measures, and not enough others say so.
+    disputed: Sequence[Direction] = ()
     #: The process that probes it, where that is another than the one that answers: what the checks found is in its memory.
     probed_by: str = ""
     #: All of that in one word, by which agencies are counted, sorted and asked for. It is found; what is given is not heeded.
@@ -103,10 +107,17 @@ class AgencyView:
     availability: Sequence[Availability] = ()
 
     def __post_init__(self) -> None:
-        """Find the state: whoever shows an agency shows the same."""
+        """Find the state: whoever shows an agency shows the same. What is told of it goes before what this site measures."""
+        found = [
+            Health.DEGRADED if health is Health.DOWN and direction in self.disputed else health
+            for direction, health in self.health.items()
+        ]
+        is_down = self.agreed in OUTAGES
+        if self.agreed is not None and not is_down:
+            found.append(Health.DEGRADED)
         state = standing(
-            self.health.values(),
-            is_declared=self.declared is not None,
+            found,
+            is_declared=is_down or self.declared is not None,
             is_hidden=bool(self.unseen),
             in_maintenance=self.maintenance is not None,
             is_silenced=self.silence is not None,

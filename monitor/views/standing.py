@@ -11,13 +11,13 @@ from monitor.model.health import Health
 class AgencyStanding(StrEnum):
     """The one state of an agency by which it is counted, sorted and asked for, the worst first."""
 
-    #: Mail is down in a direction, or a person has declared so.
+    #: Mail is down in a direction, as enough sites say, or a person has declared so.
     DOWN = "down"
     #: For a fault of ours nothing is known of a direction now.
     OWN_FAULT = "own_fault"
     #: Nothing is proven yet of a direction.
     UNPROVEN = "unproven"
-    #: Mail is slow, in junk, or only on some routes.
+    #: Mail is slow, in junk, or only on some routes, or is down as fewer sites say than it takes to tell of it.
     DEGRADED = "degraded"
     #: It is not probed now: so it was planned.
     MAINTENANCE = "maintenance"

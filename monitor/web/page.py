@@ -25,6 +25,7 @@ from alerts.wording.source import sections
 from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
 from monitor.judging.attribution import RunVerdict
+from monitor.judging.matter import WAYS
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.model.said import in_other_words
@@ -32,6 +33,7 @@ from monitor.model.window import Stretch
 from monitor.proof import dossier
 from monitor.service.order import NotDone
 from monitor.views.overview import TAKEN_UNANSWERED, AgencyView, IncidentView, RouteView
+from monitor.views.site_report import SiteOpinion
 from monitor.views.standing import AgencyStanding
 from probes.model.check import Verdict
 
@@ -88,6 +90,11 @@ class Card:
     maintenance: Stretch | None
     silence: Silence | None
     incident: str | None
+    #: What is wrong as enough sites say, and which of them say now that something is.
+    agreed: Matter | None
+    agreed_by: Sequence[str]
+    #: The directions that are down as this site measures, and not enough others say so.
+    disputed: Sequence[Direction]
     #: What people have declared that no probe may see, and who has.
     declared: Matter | None
     declared_by: str
@@ -141,7 +148,9 @@ def places_of(visitor: Visitor, tongue: Tongue) -> tuple[PlaceLink, ...]:
 
 
 def _seen(agency: AgencyView, direction: Direction) -> Health:
-    """Return how a direction is shown: what was well when it could last be seen is not known to be."""
+    """Return how a direction is shown: as enough sites say; what was well when it could last be seen is not known to be."""
+    if agency.agreed is not None and direction in WAYS.get(agency.agreed, ()):
+        return Health.DOWN
     health = agency.health[direction]
     return Health.UNKNOWN if health is Health.UP and direction in agency.unseen else health
 
@@ -173,6 +182,9 @@ def card_of(agency: AgencyView) -> Card:
         maintenance=agency.maintenance,
         silence=agency.silence,
         incident=agency.incident,
+        agreed=agency.agreed,
+        agreed_by=[each.site for each in agency.sites if each.says is SiteOpinion.WRONG],
+        disputed=agency.disputed,
         declared=agency.declared,
         declared_by=agency.declared_by,
         ended=agency.ended,

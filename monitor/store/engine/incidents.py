@@ -25,10 +25,12 @@ _READ_AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenNumber:
-    """The number of an incident that is open, and what a person says of it."""
+    """The number of an incident that is open, what is measured of it, and what a person says."""
 
     number: str
     began_at: datetime
+    #: What was last measured to be wrong; `None`: nothing, or nothing any more.
+    measured: Matter | None = None
     #: What is declared and not yet said to be over, and by whom.
     declared: Matter | None = None
     declared_by: str = ""
@@ -56,11 +58,13 @@ class FalseAlarm:
 
 
 def _open_number(row: Row[Any]) -> OpenNumber:
+    measured = row.measured and Matter(row.measured)
     if row.declared_matter is None or row.declared_over_at is not None:
-        return OpenNumber(number=row.number, began_at=row.began_at)
+        return OpenNumber(number=row.number, began_at=row.began_at, measured=measured)
     return OpenNumber(
         number=row.number,
         began_at=row.began_at,
+        measured=measured,
         declared=Matter(row.declared_matter),
         declared_by=row.declared_by,
         declared_since=row.began_at if row.declared_at <= row.opened_at else row.declared_at,
@@ -127,7 +131,7 @@ class SqlIncidents(InTransaction):
         query: Select[Any] = select(
             *(incident.c.dedup_key, incident.c.number),
             *(incident.c.declared_matter, incident.c.declared_at, incident.c.declared_by, incident.c.declared_over_at),
-            *(incident.c.began_at, incident.c.opened_at),
+            *(incident.c.began_at, incident.c.opened_at, incident.c.measured),
         ).where(incident.c.resolved_at.is_(None))
         return {row.dedup_key: _open_number(row) for row in await self._connection.execute(query)}
 

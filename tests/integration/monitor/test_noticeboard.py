@@ -20,6 +20,7 @@ from alerts.model.notice import Matter
 from alerts.record.clock import Clock
 from alerts.record.store import Entry, StoreAway
 from monitor.config.model.registry import Agency, Registry
+from monitor.judging.joint.quorum import agreed
 from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.judge import Judge
 from monitor.judging.suspect import Trouble
@@ -73,7 +74,7 @@ class Service:
             probed_by=lambda agency: self.probed_by.get(agency, ""),
             elsewhere=self.others,
             inspector=SimpleNamespace(latest=lambda _: {}),
-            consensus=SimpleNamespace(ended_by_hand={}, says=lambda _: self.sites_say),
+            consensus=SimpleNamespace(ended_by_hand={}, says=lambda _: self.sites_say, together=self.together),
         )
         self.sites_say: Mapping[str, SiteStanding | None] = {}
         self.board = Noticeboard(
@@ -86,6 +87,10 @@ class Service:
             signs=lambda: self.signs,
             told=SiteRecords(self.database, "noc", ["johor", "kuching"]),
         )
+
+    def together(self, _agency: str) -> SiteStanding | None:
+        said = [each for each in self.sites_say.values() if each is not None]
+        return agreed(said, 2) if len(said) > 1 else None
 
     async def run(self, code: str) -> None:
         result = arrived(agency_routes(code)[0], self.time)
@@ -348,6 +353,43 @@ async def test_an_agency_says_what_each_site_says_of_it_where_there_are_several(
     service.sites_say = {"johor": SiteStanding(well_since=T0), "kuching": None}
     (johor, kuching) = (await service.board.agency(code)).sites
     assert (johor.site, johor.says, kuching.site, kuching.says) == ("johor", "well", "kuching", "stale")
+
+
+def _ails(matter: Matter | None, directions: Mapping[Direction, Health]) -> SiteStanding:
+    if matter is None:
+        return SiteStanding(well_since=T0, directions=directions)
+    return SiteStanding(trouble=Trouble(matter=matter, since=T0), directions=directions)
+
+
+async def test_what_enough_sites_say_is_how_an_agency_stands_whatever_this_one_measures(service: Service) -> None:
+    out = Direction.OUTBOUND
+    down, well = _ails(Matter.SENDING, {out: Health.DOWN}), _ails(None, {out: Health.UP})
+    service.sites_say = {"noc": well, "johor": down, "kuching": down}
+    said = await service.board.agency("JCM")
+    assert (said.state, said.agreed, said.disputed) == ("down", Matter.SENDING, [])
+
+    # One of them has seen it work; the incident is open until enough have.
+    await service.open("JCM")
+    service.sites_say = {"noc": well, "johor": _ails(None, {}), "kuching": down}
+    told = await service.board.agency("JCM")
+    assert (told.state, told.agreed, told.since) == ("down", Matter.BOTH, T0)
+    # So it is when nobody else can be heard, and for a hub that has just started.
+    service.sites_say = {}
+    assert (await service.board.agency("JCM")).state == "down"
+
+
+async def test_what_too_few_sites_say_is_down_is_no_outage_on_the_page(service: Service) -> None:
+    out = Direction.OUTBOUND
+    service.judge.restore({r.name: (Health.DOWN, T0) for r in agency_routes("JCM") if r.direction is out})
+    assert service.judge.directions("JCM")[out] is Health.DOWN
+    down, well = _ails(Matter.SENDING, {out: Health.DOWN}), _ails(None, {out: Health.UP})
+    found = []
+    for others in ([], [well], [well, well], [down, well]):
+        service.sites_say = dict(zip(("noc", "johor", "kuching"), [down, *others], strict=False))
+        view = await service.board.agency("JCM")
+        found.append((view.agreed, [*view.disputed]))
+    # Where nobody else has a vote it is as this one measures.
+    assert found == [(None, []), (None, [out]), (None, [out]), (Matter.SENDING, [])]
 
 
 async def test_an_agency_says_which_process_probes_it_where_it_is_another_one(service: Service) -> None:

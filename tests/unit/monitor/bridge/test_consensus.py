@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import cast
 
@@ -19,6 +19,7 @@ from monitor.judging.flapping import FlappingPolicy
 from monitor.judging.joint.freshness import SiteBeat
 from monitor.judging.joint.standing import UNTROUBLED, SiteStanding
 from monitor.judging.matter import WAYS
+from monitor.judging.suspect import Trouble
 from monitor.metrics import Metrics
 from monitor.model.route import Direction
 from monitor.service.sites import Hub
@@ -252,6 +253,36 @@ class Nation(RuleBasedStateMachine):
             assert key not in self.open
         else:
             assert set(WAYS[self.open[key]]) >= set(WAYS[standing.trouble.matter])
+
+
+def test_how_an_agency_stands_by_all_sites_is_said_by_those_that_have_a_vote_where_they_are_several() -> None:
+    clock = Clock()
+    consensus = Consensus(
+        briefs=Briefs(agencies={}, ours=lambda _: BRIEF),
+        alerting=Alerts(),
+        metrics=Metrics(version="0", now=clock.now),
+        clock=clock,
+        site=HERE,
+        open_incidents={},
+        quorum=2,
+    )
+
+    def together() -> Matter | None:
+        standing = consensus.together("JCM")
+        return standing.trouble.matter if standing and standing.trouble else None
+
+    consensus.hear(HERE, "JCM", wrong(BOTH))
+    assert consensus.together("JCM") is None
+    consensus.hear(JOHOR, "JCM", well())
+    assert (consensus.together("JCM") is None, together()) == (False, None)
+    consensus.hear(KUCHING, "JCM", wrong(BOTH))
+    assert together() == Matter.BOTH
+    consensus.fresh({HERE, JOHOR})
+    assert together() is None
+    # A time that says not where it is: somebody has written into the site's store.
+    local = datetime(2026, 11, 24, 14, 15)  # noqa: DTZ001
+    consensus.hear(JOHOR, "JCM", replace(wrong(BOTH), trouble=Trouble(matter=BOTH, since=local)))
+    assert consensus.together("JCM") is None
 
 
 async def test_what_is_less_by_now_must_last_while_somebody_sees_it() -> None:

@@ -64,9 +64,33 @@ def test_an_agency_is_in_the_worst_state_that_holds_of_it(found: list[Health], w
         ({"declared": Matter.SENDING}, [OUT], "down"),
         ({"declared": Matter.SENDING}, [IN], "well"),
         ({"declared": Matter.BOTH}, [IN], "down"),
+        ({"agreed": Matter.SENDING}, [OUT], "down"),
+        ({"agreed": Matter.SENDING}, [IN], "well"),
+        ({"agreed": Matter.DEGRADED}, [IN], "degraded"),
+        ({"health": {OUT: DOWN, IN: UP}, "disputed": [OUT]}, [OUT], "degraded"),
         ({"unseen": [IN]}, [OUT], "well"),
         ({"unseen": [IN]}, [IN, OUT], "own_fault"),
     ],
 )
 def test_a_direction_has_a_state_of_its_own(more: Any, directions: list[Direction], state: str | None) -> None:
     assert state_in(replace(agency("A001"), **more), directions) == state
+
+
+@pytest.mark.parametrize(
+    ("measured", "more", "state"),
+    [
+        (UP, {"agreed": Matter.BOTH}, "down"),
+        (UNKNOWN, {"agreed": Matter.RECEIVING}, "down"),
+        (UP, {"agreed": Matter.DEGRADED}, "degraded"),
+        (UP, {"agreed": Matter.OWN_FAULT}, "degraded"),
+        (DOWN, {"disputed": [OUT]}, "degraded"),
+        (DOWN, {"disputed": [IN]}, "down"),
+        (DOWN, {"disputed": [OUT], "agreed": Matter.SENDING}, "down"),
+        (DOWN, {"disputed": [OUT], "declared": Matter.BOTH}, "down"),
+        (UP, {"disputed": [OUT]}, "well"),
+    ],
+)
+def test_what_sites_have_told_together_goes_before_what_one_of_them_measures(
+    measured: Health, more: Any, state: str
+) -> None:
+    assert replace(agency("A001"), health={OUT: measured}, **more).state == state

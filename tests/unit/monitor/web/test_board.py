@@ -227,6 +227,53 @@ async def test_the_page_of_an_agency_says_which_site_says_what_and_nothing_where
     assert [each["says"] for each in told] == ["wrong", "well", "stale"]
 
 
+@pytest.mark.parametrize(
+    ("tongue", "told", "by_one"),
+    [
+        (
+            "ms",
+            ("Terganggu", "e-mel tidak dapat dihantar · menurut johor, kuching", "Keluar GAGAL Masuk BAIK"),
+            ("Terjejas", "Masuk: hanya dilihat dari noc", "Keluar BAIK Masuk GAGAL"),
+        ),
+        (
+            "en",
+            ("Down", "mail: cannot be sent · by johor, kuching", "Out DOWN In UP"),
+            ("Degraded", "In: seen from noc only", "Out UP In DOWN"),
+        ),
+    ],
+)
+async def test_an_agency_is_shown_as_enough_sites_say_and_what_one_of_them_alone_sees_is_no_outage(
+    tongue: str, told: tuple[str, ...], by_one: tuple[str, ...]
+) -> None:
+    down, well = SiteStanding(trouble=Trouble(matter=Matter.SENDING, since=T0)), SiteStanding(well_since=T0)
+    out, into = Direction.OUTBOUND, Direction.INBOUND
+    views = [
+        replace(
+            view("JCM"),
+            health={out: Health.UP, into: Health.UP},
+            agreed=Matter.SENDING,
+            sites=view_sites({"noc": well, "johor": down, "kuching": down}),
+        ),
+        replace(
+            view("JKT"),
+            health={out: Health.UP, into: Health.DOWN},
+            disputed=[into],
+            sites=view_sites({"noc": down, "johor": well, "kuching": well}),
+        ),
+    ]
+    async with client(portal(Country(views=views, codes=("JCM", "JKT")), HOSTS)) as web:
+        web.headers["Cookie"] = f"bahasa={tongue}"
+        for code, said in (("JCM", told), ("JKT", by_one)):
+            for path, begins, ends in (
+                ("/", f'id="a-{code}', "</article>"),
+                (f"/agencies/{code}", 'id="agencies"', "</section>"),
+            ):
+                card = (await web.get(path)).text.partition(begins)[2].partition(ends)[0]
+                shown = " ".join(re.sub(r"<[^>]+>", " ", card).split())
+                assert [each for each in said if each not in shown] == []
+        assert [each["state"] for each in (await web.get("/api/v1/agencies")).json()] == ["down", "degraded"]
+
+
 @pytest.mark.parametrize(("tongue", "said"), [("ms", "diuji oleh proses prob-2:"), ("en", "probed by process prob-2:")])
 async def test_the_page_of_an_agency_says_who_probes_it_where_that_is_another_process(tongue: str, said: str) -> None:
     shown = Country(views=[replace(view("JCM"), probed_by="prob-2"), view("JKT")], codes=("JCM", "JKT"))
