@@ -57,6 +57,8 @@ _HOUR_ENDS = timedelta(minutes=15)
 _HOUR = timedelta(hours=1)
 #: Of one incident no more often: a site may change its word with each run.
 _WITNESSED_EVERY = timedelta(minutes=1)
+#: After so many entries twice as seldom with each, to about once an hour.
+_WITNESSED_OFTEN = 10
 #: Rows of a part that is followed by a pause.
 _LARGE = 500
 
@@ -206,8 +208,8 @@ class SiteWitness:
         self._clock = clock
         self._says = says
         self._write = write
-        #: By number: what was written of each site, and when.
-        self._written: dict[str, tuple[Mapping[str, str], datetime]] = {}
+        #: By number: what was written of each site, when, and in how many entries.
+        self._written: dict[str, tuple[Mapping[str, str], datetime, int]] = {}
 
     async def look(self) -> None:
         """Write what has changed. Raise `StoreAway`."""
@@ -217,16 +219,18 @@ class SiteWitness:
         now = self._clock.now()
         for key, number in numbers.items():
             words = {each.site: written_word(each) for each in view_sites(self._says(key))}
-            before, at = self._written.get(number, ({}, now - _WITNESSED_EVERY))
+            before, at, entries = self._written.get(number, ({}, now - _WITNESSED_EVERY, 0))
             changed = {site: word for site, word in words.items() if before.get(site) != word}
-            if not changed or timedelta(0) <= now - at < _WITNESSED_EVERY:
+            # The journal is kept for ever, and a site with a bad wire comes and goes for days.
+            every = _WITNESSED_EVERY * 2 ** min(max(entries - _WITNESSED_OFTEN, 0), 6)
+            if not changed or timedelta(0) <= now - at < every:
                 continue
             async with self._store.reading() as ledger:
                 incident = await ledger.incident_numbered(number)
             if incident is not None:
                 detail = {WORDS_OF_SITES: "; ".join(f"{site}: {word}" for site, word in changed.items())}
                 await self._write(detail, incident.id)
-                self._written[number] = words, now
+                self._written[number] = words, now, entries + 1
 
 
 @dataclass(slots=True)

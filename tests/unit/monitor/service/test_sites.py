@@ -673,6 +673,15 @@ async def test_what_sites_say_of_an_open_incident_is_written_down_once_and_again
         assert await look(30 * SECOND) == [], "not so soon again"
         assert await look(30 * SECOND) == [f"johor: {both}"]
 
+        # The journal is kept for ever.
+        entries = 0
+        for number in range(90):
+            says["johor"] = DOWN if number % 2 else None
+            entries += len(await look(MINUTE))
+        assert entries <= 15, "of one that comes and goes all day it is written ever more seldom"
+        says["johor"] = WELL
+        assert [await look(MINUTE) for _ in range(64)].count(["johor: well"]) == 1
+
 
 def test_of_what_sites_said_the_first_that_was_wrong_is_read_and_else_the_last() -> None:
     wrong = SiteReport(site="johor", says=SiteOpinion.WRONG, matter=Matter.SENDING, since=T0)
