@@ -12,8 +12,10 @@ _ONE: Final = 'agency="$agency"'
 _UP: Final = f"min by (direction) (pantau_mail_up{{{_ONE}}})"
 _DECLARED: Final = f"-1 * max by (direction) (pantau_outage_declared{{{_ONE}}})"
 _DEGRADED: Final = f"max by (direction) (pantau_mail_degraded{{{_ONE}}})"
-#: How a direction stands; where it is not down, what a person has declared goes before what is measured.
-_HEALTH: Final = f"{_UP} == 0 or {_DECLARED} or clamp_min(2 * {_UP} - {_DEGRADED}, 0)"
+_AGREED: Final = f"max by (direction) (pantau_outage_agreed{{{_ONE}}})"
+#: How a direction stands; what sites have told together goes before what any measures, and where it is not down, what a person
+#: has declared.
+_HEALTH: Final = f"0 * ({_AGREED} == 1) or {_UP} == 0 or {_DECLARED} or clamp_min(2 * {_UP} - {_DEGRADED}, 0)"
 _HEALTH_WORDS: Final = {
     -1: ("declared down · diisytiharkan terganggu", "dark-red"),
     0: ("down · terganggu", "red"),

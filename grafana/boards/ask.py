@@ -7,9 +7,18 @@ from typing import Final
 #: What every Pantau exports that can be read.
 LIVES: Final = "max(pantau_build_info)"
 
+_SEEN_DOWN: Final = 'min by (agency) (pantau_mail_up{agency!=""}) == 0'
+#: As measured: by all sites together where a hub has heard several, else by any.
+MEASURED_DOWN: Final = (
+    f"{_SEEN_DOWN} unless on (agency) max by (agency) (pantau_outage_agreed) == 0"
+    " or max by (agency) (pantau_outage_agreed) == 1"
+)
 #: Agencies, by the worst that holds of each; what is not measured may be declared. "" is no agency.
-DOWN: Final = 'min by (agency) (pantau_mail_up{agency!=""}) == 0 or max by (agency) (pantau_outage_declared) == 1'
-DEGRADED: Final = f'max by (agency) (pantau_mail_degraded{{agency!=""}}) == 1 unless on (agency) ({DOWN})'
+DOWN: Final = f"{MEASURED_DOWN} or max by (agency) (pantau_outage_declared) == 1"
+#: Also what too few sites see down for it to be told.
+DEGRADED: Final = (
+    f'(max by (agency) (pantau_mail_degraded{{agency!=""}}) == 1 or {_SEEN_DOWN}) unless on (agency) ({DOWN})'
+)
 #: It may fail for a while, or is not probed at this hour.
 PLANNED: Final = "max by (agency) (pantau_maintenance) == 1 or max by (agency) (pantau_off_hours) == 1"
 #: A run of one of its routes should have ended by now, or none is waited for at all.

@@ -7,6 +7,7 @@ from typing import Final
 from grafana.boards.ask import (
     DEGRADED,
     DOWN,
+    MEASURED_DOWN,
     NOBODY,
     PLANNED,
     SILENT,
@@ -35,11 +36,11 @@ _STATES: Final = {
 
 #: Of each agency the worst; what an agency has twice over is told once.
 _WORTH_A_ROW: Final = (
-    (6, "mail-down", 'min by (agency) (pantau_mail_up{agency!=""}) == 0'),
+    (6, "mail-down", MEASURED_DOWN),
     (5, "mail-declared-down", "max by (agency) (pantau_outage_declared) == 1"),
     (4, "mail-down", "max by (agency) (pantau_outage_ended_by_hand) == 1"),
     (3, "mail-unproven", UNPROVEN),
-    (2, "mail-degraded", f'max by (agency) (pantau_mail_degraded{{agency!=""}}) == 1 unless on (agency) ({DOWN})'),
+    (2, "mail-degraded", DEGRADED),
     (1, "probing-stopped", SILENT),
 )
 _STATE: Final = "topk by (agency) (1, {})".format(
@@ -67,6 +68,7 @@ _WEIGHTS: Final = {"internal": 1, "outbound": 2, "inbound": 4}
 _DIRECTIONS: Final = "sum by (agency) ({})".format(
     " or ".join(
         f'{weight} * max by (agency, direction) (1 + 0 * (pantau_mail_up{{agency!="", direction="{direction}"}} == 0)'
+        f' or pantau_outage_agreed{{direction="{direction}"}} == 1'
         f' or pantau_outage_declared{{direction="{direction}"}} == 1 or pantau_mail_degraded{{direction="{direction}"}} == 1)'
         for direction, weight in _WEIGHTS.items()
     )
@@ -100,15 +102,16 @@ WALL: Final = Board(
             panels=(
                 stat(
                     "Down · Terganggu",
-                    "Agencies whose mail is down in at least one direction, as measured or as a person has declared; each "
-                    "counts once. 0 only while Pantau tells that mail of some agency flows.",
+                    "Agencies whose mail is down in at least one direction, as measured (at a hub, as enough sites say) or as a "
+                    "person has declared; each counts once. 0 only while Pantau tells that mail of some agency flows.",
                     number_of(DOWN),
                     size=(6, 6),
                     links=_all_that_are("down") | runbook_link("mail-down"),
                 ),
                 stat(
                     "Degraded · Merosot",
-                    "Agencies whose mail flows, but slowly, into junk, or with errors for who sends; none that is down.",
+                    "Agencies whose mail flows, but slowly, into junk, or with errors for who sends, or is down as only too few sites "
+                    "see; none that is down.",
                     number_of(DEGRADED),
                     size=(4, 6),
                     steps=ORANGE_FROM_ONE,

@@ -20,7 +20,7 @@ import structlog
 
 from alerts.model.brief import Brief
 from alerts.model.event import Event, Resolve, Trigger
-from alerts.model.incident import Incident, is_news
+from alerts.model.incident import OUTAGES, Incident, is_news
 from alerts.model.notice import Matter
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
@@ -30,7 +30,7 @@ from monitor.judging.flapping import Flapping, FlappingPolicy
 from monitor.judging.joint.quorum import agreed, disagree
 from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.judge import AT_A_TIME
-from monitor.judging.matter import can_end, is_proven_less
+from monitor.judging.matter import WAYS, can_end, is_proven_less
 from monitor.judging.suspect import Suspect, Trouble
 from monitor.metrics import Metrics
 from monitor.runtime.keeping import keep_doing
@@ -86,13 +86,14 @@ class Consensus:
         open_incidents: Mapping[str, Matter],
         open_keys: Callable[[], Awaitable[Collection[str]]] | None = None,
         quorum: int = 1,
+        hears_others: bool = False,
         flapping: FlappingPolicy | None = None,
     ) -> None:
         """*open_incidents*: what each open incident was told of, by dedup key; *quorum*: as for `judging.joint.quorum.agreed`.
 
         *site*: ours; until it has said how an agency stands, nothing is told of it: others would be taken for all that see it.
         *open_keys* asks which keys they have now; without it nobody else ends an incident. Those that are open by a
-        person's word alone are in neither: nobody was told of what is measured.
+        person's word alone are in neither: nobody was told of what is measured. *hears_others*: other sites have a say.
         """
         self._briefs = briefs
         #: Those that are told of; the briefs themselves are few that are ever asked for.
@@ -101,6 +102,7 @@ class Consensus:
         self._metrics = metrics
         self._clock = clock
         self._quorum = quorum
+        self._hears_others = hears_others
         self._site = site
         #: By dedup key and site.
         self._said: dict[str, dict[str, SiteStanding]] = {}
@@ -111,6 +113,8 @@ class Consensus:
         self._less: dict[str, tuple[Matter, datetime]] = {}
         #: How much was told of what is ours, by what the metrics call it.
         self._told_of: Counter[tuple[str, str]] = Counter()
+        #: Of which agencies several sites that have a vote say something, and whether they disagree.
+        self._disputed: dict[str, bool] = {}
         for key, matter in open_incidents.items():
             self._note_told(key, matter)
         self._open_keys = open_keys
@@ -126,8 +130,6 @@ class Consensus:
         self._is_away = False
         #: By dedup key: what may stand otherwise than was last told. Few: most runs change nothing, and there are thousands.
         self._unsettled: set[str] = set()
-        #: Of which agencies several sites that have a vote say something, and whether they disagree.
-        self._disputed: dict[str, bool] = {}
         #: When what several sites say of an agency goes down and up too often to be believed: each may have seen too little of it.
         self._flapping_policy = flapping or FlappingPolicy()
         self._flapping: dict[str, Flapping] = {}
@@ -214,7 +216,9 @@ class Consensus:
             self._flapping.pop(agency, None)
             self._unbelieved.pop(agency, None)
             self.ended_by_hand.pop(agency, None)
-            self._show_dispute(agency, is_so=None)
+            self._disputed.pop(agency, None)
+            self._metrics.disputed(agency, is_so=None)
+            self._show_told(agency)
 
     # -- how things stand ----------------------------------------------------------------------------------------
 
@@ -428,6 +432,15 @@ class Consensus:
         if is_so is not None:
             self._disputed[agency] = is_so
         self._metrics.disputed(agency, is_so=is_so)
+        self._show_told(agency)
+
+    def _show_told(self, key: str) -> None:
+        """Show which outage sites have told of together, or that they have told of none; one that is alone says it by its judge."""
+        if not self._hears_others or key.startswith(OURS):
+            return
+        told = self._told.get(key)
+        is_known = told in OUTAGES if told is not None else key in self._disputed
+        self._metrics.outage_agreed(key, WAYS.get(told, ()) if told is not None else (), is_known=is_known)
 
     def _brief_for(self, key: str, standing: SiteStanding) -> Brief:
         if not key.startswith(OURS):
@@ -468,6 +481,8 @@ class Consensus:
         self._less.pop(key, None)
         if matter is not None:
             self._told[key] = matter
+        if matter is not before:
+            self._show_told(key)
         if key.startswith(OURS):
             blame, _, name = key.removeprefix(OURS).partition("/")
             self._told_of[fault_of(blame, name)] += (matter is not None) - (before is not None)

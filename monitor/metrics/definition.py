@@ -104,6 +104,7 @@ class Definitions:
         self.declared = many("gauge", "outage_declared", meaning, "direction")
         meaning = "Whether a person has ended an incident (closed, or a false alarm) that the probes see still."
         self.ended_by_hand = many("gauge", "outage_ended_by_hand", meaning)
+        self.agreed = many("gauge", "outage_agreed", "Whether sites together have told that mail is down.", "direction")
         meaning = "Whether some sites say that something is wrong, and others that all is proven to work."
         self.disputed = many("gauge", "quorum_disagreement", meaning)
         meaning = "Whether the last conclusive run was delivered: whole, to the inbox."

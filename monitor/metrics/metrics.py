@@ -43,6 +43,7 @@ from monitor.metrics.definition import (
 )
 from monitor.metrics.duty import DutySeries
 from monitor.metrics.watchdog import WatchdogSeries
+from monitor.model.route import Direction
 from probes.model.check import Finding
 from probes.model.result import Arrival, Outcome, Path, Phase, ProbeResult
 
@@ -339,6 +340,13 @@ class Metrics:
         self._all.ended_by_hand.drop(agency)
         if is_so and agency in self._routes:
             self._all.ended_by_hand.put(agency, _WHOLE, [((agency,), 1)])
+
+    def outage_agreed(self, agency: str, ways: Collection[Direction], *, is_known: bool) -> None:
+        """Show the *ways* in which mail of an agency does not go as several sites have told together; nothing unless *is_known*."""
+        self._all.agreed.drop(agency)
+        if is_known and agency in self._routes:
+            shown = [((agency, way), way in ways) for way in WAYS[Matter.BOTH]]
+            self._all.agreed.put(agency, _WHOLE, shown)
 
     def disputed(self, agency: str, *, is_so: bool | None) -> None:
         """Show whether sites say of an agency what cannot both be so; `None`: no two say anything, and nothing is shown."""

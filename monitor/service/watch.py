@@ -163,6 +163,7 @@ async def make_watch(configuration: Configuration, around: WatchSurroundings, sh
         open_incidents=_ours(past.open_incidents, owned),
         open_keys=partial(_measured_keys, around.store),
         quorum=settings.hub.quorum if settings.hub else 1,
+        hears_others=bool(settings.hub and settings.hub.sites),
         flapping=settings.flapping.build(),
     )
     consensus.restore_falls(past.falls, past.unsteady)

@@ -50,6 +50,7 @@ NOT_PLAYED = (
     'pantau_site_replication{state=~"slot_lost|incomplete"}',
     'pantau_site_replication{state=~"stopped|refused|not_joined"}',
     "pantau_quorum_disagreement",
+    "pantau_outage_agreed",
 )
 #: The panels' queries of that, and nothing else.
 EMPTY = {

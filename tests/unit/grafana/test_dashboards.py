@@ -182,6 +182,32 @@ def test_the_wall_says_of_each_row_why_and_since_when_whatever_several_sites_say
     assert not promtool.run(tmp_path, [promtool.story("why", series, told), promtool.story("two", two, both)], UNUSED)
 
 
+def test_the_wall_counts_an_outage_that_sites_told_together_and_not_what_one_alone_sees(tmp_path: Path) -> None:
+    series = {
+        'pantau_build_info{instance="hub"}': "1x9",
+        'pantau_probe_last_success_timestamp_seconds{agency="JCM",instance="hub"}': "0+60x9",
+        'pantau_mail_up{agency="JCM",direction="inbound",instance="hub"}': "1x9",
+        'pantau_outage_agreed{agency="JCM",direction="inbound",instance="hub"}': "1x9",
+        'pantau_outage_agreed{agency="JCM",direction="outbound",instance="hub"}': "0x9",
+        'pantau_mail_up{agency="MDC",direction="inbound",instance="hub"}': "0x9",
+        'pantau_outage_agreed{agency="MDC",direction="inbound",instance="hub"}': "0x9",
+    }
+    rows, *_, directions = (target["expr"] for target in shown.panel(WALL, "Worst first")["targets"])
+    told = [
+        promtool.ask(asked(WALL, "Down"), "5m", [("{}", 1)]),
+        promtool.ask(asked(WALL, "Degraded"), "5m", [("{}", 1)]),
+        promtool.ask(
+            rows, "5m", [('{agency="JCM",runbook="mail-down"}', 6), ('{agency="MDC",runbook="mail-degraded"}', 2)]
+        ),
+        promtool.ask(
+            directions,
+            "5m",
+            [('{agency="JCM",runbook="mail-down"}', 4), ('{agency="MDC",runbook="mail-degraded"}', 4)],
+        ),
+    ]
+    assert not promtool.run(tmp_path, [promtool.story("together", series, told)], UNUSED)
+
+
 def test_of_a_mass_outage_the_wall_shows_each_agency_once_by_state_and_then_the_longest_first(tmp_path: Path) -> None:
     """Forty are down in all directions, and each fell a minute after the next; one that is degraded has been for months."""
     series = {'pantau_build_info{instance="a"}': "1x60"}

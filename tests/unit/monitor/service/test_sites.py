@@ -98,6 +98,7 @@ class Nation:
             clock=self.clock,
             open_incidents=told or {},
             quorum=quorum,
+            hears_others=True,
             site="utama",
         )
         for agency in ("JCM", "JKT"):
@@ -419,6 +420,33 @@ async def test_that_sites_disagree_about_an_agency_is_shown_while_two_at_least_h
     assert shown() == [1, 0]
     nation.consensus.release({"JCM"})
     assert shown() == [None, 0]
+
+
+async def test_an_outage_that_sites_have_told_together_is_shown_until_they_take_it_back() -> None:
+    nation = await running()
+
+    def shown() -> list[float | None]:
+        scrape = Scrape(nation.metrics)
+        return [scrape.value("outage_agreed", agency="JCM", direction=each) for each in ("inbound", "outbound")]
+
+    assert shown() == [0, 0]
+    nation.say("johor", JCM=DOWN)
+    await nation.live(1)
+    assert shown() == [0, 0]
+    nation.say("kuching", JCM=DOWN)
+    await nation.live(1)
+    assert shown() == [1, 1]
+    # Nobody is heard, and ours alone has seen nothing of it.
+    nation.consensus.fresh(frozenset())
+    await nation.consensus.tell()
+    assert shown() == [1, 1]
+    await nation.live(1)
+    nation.say("johor", JCM=WELL)
+    nation.say("kuching", JCM=WELL)
+    await nation.live(1)
+    assert shown() == [0, 0]
+    nation.consensus.release({"JCM"})
+    assert shown() == [None, None]
 
 
 async def test_what_a_site_says_no_more_counts_no_more() -> None:
