@@ -683,6 +683,7 @@ class App:
                 agency_documents(editor),
                 mailbox_logins(editor),
             ],
+            site=self._configuration().settings.named_site,
         )
         certificate = (door.certificate, door.key) if door and door.certificate and door.key else None
         proxies = door.proxies if door else ()

@@ -83,13 +83,14 @@ def portal(
     openid: OpenIdDoor | None = None,
     once: OrderBook | None = None,
     parts: Sequence[APIRouter] = (),
+    site: str = "",
 ) -> FastAPI:
     """Build the portal. *hosts*: the Host names it answers to, which keeps strangers' pages from reading it.
 
     *tray*: the letters, for their clerk's page. *duty*: who is on call. *receiver*: takes what Alertmanager brings.
     *gate*: knows who asks; without it nobody signs in, and what changes something is not here. *pages*: of those who sign in;
     *parts*: what they, and programs with tokens, may ask and order below /api/v1. *once*: carries an order out once.
-    *openid*: lets people in who have an account elsewhere.
+    *openid*: lets people in who have an account elsewhere. *site*: what the pages call this one, where there are several.
     """
     gate = gate or Gate()
     app = _Portal(
@@ -113,7 +114,7 @@ def portal(
     if receiver is not None:
         join(app, alertmanager(receiver))
     join(app, _service(source))
-    templates = page_templates(signs_in=gate.authenticator is not None, openid=openid.name if openid else "")
+    templates = page_templates(signs_in=gate.authenticator is not None, openid=openid.name if openid else "", site=site)
     join(app, _pages(source.board, templates))
     join(app, notice_pages(source, templates))
     if tray is not None:
@@ -305,11 +306,11 @@ _FOR_ALL = frozenset(
 
 
 @cache
-def page_templates(*, signs_in: bool = False, openid: str = "") -> Mapping[Tongue, Environment]:
+def page_templates(*, signs_in: bool = False, openid: str = "", site: str = "") -> Mapping[Tongue, Environment]:
     """Return the templates of the pages by language; what is put into them is text, and never markup.
 
     *signs_in*: whether people do, and have an account, and incidents pages of their own; *openid*: what they call where else
-    they may have an account.
+    they may have an account; *site*: what this one is called, where there are several.
     """
     found: dict[Tongue, Environment] = {}
     for tongue in Tongue:
@@ -324,7 +325,7 @@ def page_templates(*, signs_in: bool = False, openid: str = "") -> Mapping[Tongu
             auto_reload=False,
         )
         found[tongue].filters |= filters_of(tongue)
-        found[tongue].globals |= {"tongue": tongue, "signs_in": signs_in, "openid": openid}
+        found[tongue].globals |= {"tongue": tongue, "signs_in": signs_in, "openid": openid, "site": site}
         # Now, and not while somebody looks and the probes wait.
         for name in found[tongue].list_templates(filter_func=lambda name: signs_in or name in _FOR_ALL):
             found[tongue].get_template(name)

@@ -190,6 +190,14 @@ class Settings(Section):
         return self.mode is ServiceMode.TELL
 
     @property
+    def named_site(self) -> str:
+        """What its pages call this site; "" where there is no other whose pages they may be taken for."""
+        is_hub = self.hub is not None and bool(self.hub.sites)
+        # A site is such a service; one alone that only watches may look like it, and then has a name, too.
+        is_site = self.store is not None and not self.tells and "site" in self.model_fields_set
+        return self.site if is_hub or is_site else ""
+
+    @property
     def bounds(self) -> Bounds:
         """Where connections may go that somebody has named who is no operator."""
         return Bounds() if self.portal is None else self.portal.bounds

@@ -45,6 +45,19 @@ async def test_no_telephone_number_is_shown(path: str) -> None:
     assert not any(number in answer.text or number.lstrip("+") in answer.text for number in NUMBERS)
 
 
+async def test_a_page_is_called_by_its_site_where_there_are_several_and_else_as_ever() -> None:
+    titles = []
+    for site in ("", "johor"):
+        async with client(portal(Service(), HOSTS, site=site)) as web:
+            for path in ("/", "/agencies/JCM", "/notices/1"):
+                text = (await web.get(path)).text
+                titles += re.findall("<title>(.*)</title>", text) + re.findall('<h1><a href="/">(.*)</a></h1>', text)
+    assert titles == [
+        *("Pantau", "Pantau", "Pantau · JCM", "Pantau", "Pantau · Notis 1"),
+        *("Pantau johor", "Pantau johor", "Pantau johor · JCM", "Pantau johor", "Pantau johor · Notis 1"),
+    ]
+
+
 @pytest.mark.parametrize(
     "path", ["/", "/fragment", "/api/v1/agencies", "/metrics", "/-/ready", "/static/status.css", "/nothing"]
 )
