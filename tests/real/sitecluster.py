@@ -177,11 +177,22 @@ class SiteCluster(Cluster):
         """Let it through again."""
         self.wire.mend()
 
-    def certificate(self, name: str = CALLER, *, by: trustme.CA | None = None, ago: timedelta | None = None) -> Path:
-        """Return a file with another certificate for *name* and its key; *ago*: it has expired so long ago."""
+    def certificate(
+        self,
+        name: str = CALLER,
+        *,
+        by: trustme.CA | None = None,
+        ago: timedelta | None = None,
+        ahead: timedelta | None = None,
+    ) -> Path:
+        """Return a file with another certificate for *name* and its key; *ago*: it has expired so long ago.
+
+        *ahead*: it is valid only after so long, as by a clock that is behind.
+        """
         until = None if ago is None else datetime.now(UTC) - ago
+        begins = None if ahead is None else datetime.now(UTC) + ahead
         ours = trustme.CA.from_pem(*((self._own / f"ca.{each}").read_bytes() for each in ("crt", "key")))
-        made = (by or ours).issue_cert("hab.contoh", common_name=name, not_after=until)
+        made = (by or ours).issue_cert("hab.contoh", common_name=name, not_before=begins, not_after=until)
         file = self.directory / f"{name}-{next(_numbers)}.pem"
         made.private_key_and_cert_chain_pem.write_to_path(file)
         # The hub's server reads it as its user, and the command as ours.

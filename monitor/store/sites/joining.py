@@ -11,7 +11,14 @@ from datetime import datetime, timedelta
 from monitor.judging.joint.replication import Replication
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.schema.lock import LOCKS, Lock
-from monitor.store.sites.link import Connection, SiteRefusedError, SiteUnheardError, dialled, one
+from monitor.store.sites.link import (
+    Connection,
+    SiteRefusedError,
+    SiteUnheardError,
+    dialled,
+    is_let_in_without_certificate,
+    one,
+)
 from monitor.store.sites.partition import said
 from monitor.store.sites.publisher import Publisher, slot_of
 from monitor.store.sites.subscriber import Subscriber, subscription_of
@@ -108,7 +115,7 @@ def check(member: MemberSite, fresh_for: timedelta) -> SiteState:
         try:
             with dialled(member.server, f"site {member.site}") as there:
                 site = Publisher(there, member.site, member.hub)
-                troubles += _troubles(hub, site, now)
+                troubles += [*_open_doors(member), *_troubles(hub, site, now)]
                 # Beats bear the site's time, which may be another.
                 beat, now = hub.beat(), site.now()
                 slot, advice = site.slot(), site.advice()
@@ -174,6 +181,14 @@ def _is_whole(hub: Subscriber, site: Publisher, within: float) -> bool | None:
         if time.monotonic() > until:
             return None
         time.sleep(_LOOKS_AGAIN)
+
+
+def _open_doors(member: MemberSite) -> Iterator[str]:
+    if is_let_in_without_certificate(member.server):
+        yield (
+            "it lets us in without our certificate: in its pg_hba.conf a wider line stands before ours, and the first that "
+            "fits counts; put ours first, and reload it"
+        )
 
 
 def _troubles(hub: Subscriber, site: Publisher, now: datetime) -> Iterator[str]:
@@ -245,7 +260,8 @@ def _ends(member: MemberSite) -> Iterator[tuple[Subscriber, Publisher]]:
         dialled(member.server, f"site {member.site}") as theirs,
     ):
         hub, site = Subscriber(ours, member.site, member.hub), Publisher(theirs, member.site, member.hub)
-        objections = [*hub.objections(), *(f"site {member.site}: {each}" for each in site.objections())]
+        at_site = [*site.objections(), *_open_doors(member)]
+        objections = [*hub.objections(), *(f"site {member.site}: {each}" for each in at_site)]
         if not objections and (apart := _schemas(hub, site)) is not None and site.schema() > hub.schema():
             objections.append(f"site {member.site}: {apart}")
         if objections:

@@ -21,11 +21,15 @@ Connection = psycopg.Connection[Any]
 
 #: What libpq or the server says, and what it means.
 _WORDS: tuple[tuple[str, str], ...] = (
-    ("certificate verify failed", "its certificate is none that ca_file vouches for, or has expired"),
-    ("does not match host name", "its certificate is another machine's: name it in `url` as the certificate does"),
     (
-        "unknown ca|unknown certificate authority|bad certificate",
-        "it does not know who made our certificate (cert_file)",
+        "certificate verify failed",
+        "its certificate is none that ca_file vouches for, or has expired, or is not valid yet by the clock here",
+    ),
+    ("does not match host name", "its certificate is another machine's: name it in `url` as the certificate does"),
+    ("unknown ca|unknown certificate authority", "it does not know who made our certificate (cert_file)"),
+    (
+        "bad certificate",
+        "it takes our certificate (cert_file) for a bad one: by its clock it is not valid yet, if that is behind; or it is damaged",
     ),
     ("certificate expired", "our certificate (cert_file) has expired"),
     ("certificate required|valid client certificate", "it wants a certificate: write cert_file and key_file"),
@@ -90,6 +94,19 @@ def dialled(server: PostgresServer, whose: str) -> Iterator[Connection]:
         raise SiteRefusedError(f"{whose} ({server}): {in_words(error)}") from None
     finally:
         connection.close()
+
+
+def is_let_in_without_certificate(server: PostgresServer) -> bool:
+    """Whether a server that knows us by a certificate lets in whoever has only the password, too."""
+    if server.cert_file is None:
+        return False
+    # A path that cannot be there: without any, libpq takes a certificate from the user's home.
+    arguments = server.arguments() | {"sslcert": f"{server.cert_file}/none"}
+    try:
+        psycopg.connect(**_where(server), **arguments).close()
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 def one(connection: Connection, asked: LiteralString, values: Sequence[object] = ()) -> Any:

@@ -295,6 +295,7 @@ def test_what_a_promoted_standby_had_not_heard_is_missed_and_said_anew_by_rejoin
     ("made", "words"),
     [
         ({"by": trustme.CA()}, "it does not know who made our certificate"),
+        ({"ahead": 10 * MINUTE}, "by its clock it is not valid yet"),
         ({"ago": MINUTE}, r"our certificate in .* has expired on"),
         ({"name": "orang-lain"}, "our certificate in .* is for orang-lain, and must be for pantau_hub"),
         (None, "it wants a certificate"),
@@ -307,6 +308,22 @@ def test_a_wrong_certificate_is_refused_in_words(world: SiteWorld, made: dict[st
     with pytest.raises(SiteRefusedError, match=words) as refused:
         add(wanted)
     assert PASSWORD not in str(refused.value)
+
+
+def test_a_site_that_lets_in_without_a_certificate_is_told_and_not_added(world: SiteWorld) -> None:
+    site = world.sites["johor"]
+    rules = site.directory / "data" / "pg_hba.conf"
+    before = rules.read_text()
+    rules.write_text(f"hostssl all all 0.0.0.0/0 scram-sha-256\n{before}")
+    site.order("SELECT pg_reload_conf()")
+    try:
+        until(lambda: any("it lets us in without our certificate" in each for each in state(world).troubles))
+        with pytest.raises(SiteRefusedError, match="put ours first"):
+            add(member(world))
+    finally:
+        rules.write_text(before)
+        site.order("SELECT pg_reload_conf()")
+    until(lambda: not any("without our certificate" in each for each in state(world).troubles))
 
 
 def test_a_site_that_is_not_the_one_it_says_is_not_believed(world: SiteWorld, tmp_path: Path) -> None:
