@@ -133,8 +133,8 @@ class Consensus:
         #: When what several sites say of an agency goes down and up too often to be believed: each may have seen too little of it.
         self._flapping_policy = flapping or FlappingPolicy()
         self._flapping: dict[str, Flapping] = {}
-        #: By agency: until when it is not believed that it is over.
-        self._unbelieved: dict[str, datetime] = {}
+        #: By agency: until when it is not believed that it is over, and when that was found.
+        self._unbelieved: dict[str, tuple[datetime, datetime]] = {}
 
     # -- of whom is told -----------------------------------------------------------------------------------------
 
@@ -234,7 +234,11 @@ class Consensus:
 
     def forget(self, site: str, key: str) -> None:
         """Take in that *site* says nothing of something any more."""
-        if self._said.get(key, {}).pop(site, None) is not None:
+        said = self._said.get(key, {})
+        if said.pop(site, None) is not None:
+            if not said:
+                # A site may speak of ever other things.
+                del self._said[key]
             self._unsettle(key)
 
     def fresh(self, sites: AbstractSet[str]) -> None:
@@ -388,7 +392,7 @@ class Consensus:
         if (until := flapping.rose(now, now)) is None:
             self._unbelieved.pop(key, None)
             return True
-        self._unbelieved[key] = until
+        self._unbelieved[key] = until, now
         return False
 
     async def _tell(self, key: str, trouble: Trouble, standing: SiteStanding, now: datetime) -> None:
@@ -465,11 +469,14 @@ class Consensus:
 
     def _ripe(self, now: datetime) -> Collection[str]:
         """Return what has been less for long enough: no run need say anything new for that to be told."""
+        # After a clock was set back it lasts from now on: what was before cannot be told any more.
+        self._less = {key: (matter, min(since, now)) for key, (matter, since) in self._less.items()}
         return [key for key, (_, since) in self._less.items() if now - since >= _LASTS]
 
     def _quiet(self, now: datetime) -> Collection[str]:
         """Return what has been quiet for long enough to be believed: no site need say anything new for that to be told."""
-        return [key for key, until in self._unbelieved.items() if now >= until]
+        # A clock that was set back begins the quiet anew.
+        return [key for key, (until, found_at) in self._unbelieved.items() if not found_at <= now < until]
 
     async def _tell_over(self, key: str, ended_at: datetime, now: datetime) -> None:
         if await self._submit(Resolve(dedup_key=key, at=now, ended_at=ended_at)):

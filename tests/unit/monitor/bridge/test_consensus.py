@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import cast
@@ -308,6 +309,57 @@ async def test_what_is_less_by_now_must_last_while_somebody_sees_it() -> None:
     assert await stands(9) == []
     assert await stands(9, HERE) == []
     assert await stands(1, HERE) == ["JCM: sending"]
+
+
+def alone(alerts: Alerts, clock: Clock, told: Mapping[str, Matter] | None = None) -> Consensus:
+    return Consensus(
+        briefs=Briefs(agencies={"JCM": BRIEF}, ours=lambda _: BRIEF),
+        alerting=alerts,
+        metrics=Metrics(version="0", now=clock.now),
+        clock=clock,
+        site=HERE,
+        open_incidents=told or {},
+    )
+
+
+async def test_after_a_clock_was_set_back_what_is_less_has_to_last_no_longer() -> None:
+    clock, alerts = Clock(), Alerts()
+    consensus = alone(alerts, clock, {"JCM": BOTH})
+    consensus.hear(HERE, "JCM", wrong(SENDING))
+    await consensus.tell()
+    clock.time -= 300 * MINUTE
+    await consensus.tell()
+    clock.time += 9 * MINUTE
+    await consensus.tell()
+    assert alerts.told() == []
+    clock.time += MINUTE
+    await consensus.tell()
+    assert alerts.told() == ["JCM: sending"]
+
+
+async def test_after_a_clock_was_set_back_what_came_and_went_is_to_be_quiet_no_longer() -> None:
+    clock, alerts, policy = Clock(), Alerts(), FlappingPolicy()
+    consensus = alone(alerts, clock)
+    for _ in range(policy.falls):
+        for standing in (wrong(BOTH), well()):
+            clock.time += MINUTE
+            for site in (HERE, JOHOR):
+                consensus.hear(site, "JCM", standing)
+            await consensus.tell()
+    assert alerts.told()[-1] == "JCM: both", "the last is not believed to be over"
+    clock.time -= 300 * MINUTE
+    await consensus.tell()
+    clock.time += policy.within
+    await consensus.tell()
+    assert alerts.told()[-1] == "JCM: over"
+
+
+def test_of_what_nobody_speaks_of_any_more_nothing_is_kept() -> None:
+    consensus = alone(Alerts(), Clock())
+    for number in range(3):
+        consensus.hear(JOHOR, f"X{number}", well())
+        consensus.forget(JOHOR, f"X{number}")
+    assert not consensus._said
 
 
 @given(steps=st.lists(st.sets(st.sampled_from([HERE, *OTHERS])), max_size=60))
