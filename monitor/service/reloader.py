@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -14,14 +15,15 @@ import structlog
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import GatewayPool, Line
 from alerts.record.store import StoreAway
-from monitor.bridge.briefs import agency_of
+from monitor.bridge.briefs import agency_of, key_of, speaker_of
+from monitor.bridge.consensus import OURS
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.files.section import IN_THE_STORE
 from monitor.config.loading import AgencySource, BadConfiguration, Configuration, Memory, load
 from monitor.config.model.registry import Agency
 from monitor.config.model.settings import Settings
 from monitor.config.sense.duplicate import perhaps_renamed
-from monitor.planning.ownership import WHOLE, Share
+from monitor.planning.ownership import GIVEN_UP, WHOLE, Share
 from monitor.probing.sweep import Sweeper
 from monitor.proof.lifecycle import Lifecycle
 from monitor.runtime.garbage import spared
@@ -305,14 +307,35 @@ class Reloader:
         return found
 
     async def _say_no_more(self, configuration: Configuration) -> None:
-        """Let the site say nothing of agencies that have left: a hub that has them would count what was last said for ever."""
+        """Let the site say nothing of what has left: a hub would count what was last said of it for ever.
+
+        That is agencies, references of ours, and what processes have said that are gone, where no `Sharing` looks at those.
+        """
         agencies = self._share.watched_elsewhere.union(configuration.registry.agencies)
+        # As it goes by them, whatever the next start changes.
+        settings, judge = self._started_with.settings, self.watch.judge
+        own = settings.process_name
+
+        def has_left(subject: str) -> bool:
+            if (agency := agency_of(subject)) is not None:
+                return agency not in agencies
+            if (speaker := speaker_of(subject)) == own:
+                return judge.suspect(key_of(subject).removeprefix(OURS)) is None
+            return speaks is not None and speaker not in speaks
+
         try:
-            await self._around.history.say_no_more(
-                lambda key: (agency := agency_of(key)) is not None and agency not in agencies
-            )
+            speaks = None if settings.probing.shared else await self._perhaps_alive()
+            await self._around.history.say_no_more(has_left)
         except StoreAway as away:
-            log.warning("what was said of agencies that have left stays until the next reload or start", why=str(away))
+            log.warning("what was said of what has left stays until the next reload or start", why=str(away))
+
+    async def _perhaps_alive(self) -> AbstractSet[str] | None:
+        """Return the other processes that may be at work: who is wrongly held for gone would not say again what it has said."""
+        if self._processes is None:
+            return None
+        now = self._clock.now()
+        others = await self._processes.others()
+        return {each.name for each in others if each.stopped_at is None and now - each.beat_at <= GIVEN_UP}
 
     async def _record(self, configuration: Configuration, by: str) -> None:
         agencies = configuration.registry.agencies

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from structlog.testing import capture_logs
 
 from alerts import wording
@@ -23,8 +23,9 @@ from alerts.record.clock import SystemClock
 from alerts.record.store import StoreAway
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.loading import Configuration, Memory, load
-from monitor.judging.joint.standing import UNTROUBLED
+from monitor.judging.joint.standing import UNTROUBLED, SiteStanding
 from monitor.judging.subject import Graded
+from monitor.judging.suspect import Trouble
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.model.document import Pen, WrittenDocument
 from monitor.model.health import Grade, Health
@@ -385,6 +386,33 @@ async def test_that_a_site_is_not_heard_is_over_once_it_is_none_of_ours_also_whe
     await watch.consensus.tell()
     async with around.store.reading() as ledger:
         assert await ledger.open_incidents() == []
+
+
+async def test_what_was_said_of_what_has_left_meanwhile_or_by_who_is_gone_is_said_no_more(office: Office) -> None:
+    edit(office, "pantau.yaml", "\nprobing:\n", "\nprobing:\n  shared: false\n")
+    async with in_force(office.config, ENVIRON, office.state) as reloader:
+        reloader.tries, history, now = 1, reloader._around.history, reloader._around.clock.now()
+        own = reloader.watch.configuration.settings.process_name
+        # Another process that shares nothing, and one that was killed long ago; the last of these has named nobody.
+        stays = [f"ours/network@{own}", f"ours/reference/rujukan-a@{own}", "ours/network@sabah-1", "JCONTOH"]
+        goes = [
+            f"ours/reference/hilang@{own}",
+            "ours/network@sabah-2",
+            "ours/network@sabah-3",
+            "ours/network",
+            "HILANG",
+        ]
+        dead = SiteStanding(trouble=Trouble(matter=Matter.OWN_FAULT, since=now))
+        (control, *_) = (each for each in reloader.watch.routes.values() if each.direction is Direction.CONTROL)
+        run = failed(control, now, Outcome.INCONCLUSIVE, Phase.CONNECT)
+        await history.ended(run, "", {}, standings=dict.fromkeys([*stays, *goes], dead))
+        rows = [("sabah-1", now, None), ("sabah-2", now, now), ("sabah-3", now - 2000 * MINUTE, None)]
+        async with history._database.write() as connection:
+            for name, beat_at, stopped_at in rows:
+                row = {"name": name, "started_at": T0, "beat_at": beat_at, "stopped_at": stopped_at}
+                await connection.execute(insert(process).values(**row))
+        await reloader.reload("Siti Contoh")
+        assert sorted(await SiteStandings(history._database, "putrajaya").subjects()) == sorted(stays)
 
 
 @pytest.mark.blind
