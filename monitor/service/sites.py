@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from secrets import token_hex
 
+import structlog
+
 from alerts.model.notice import Matter
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
@@ -30,6 +32,12 @@ from monitor.store.sites import joining
 from monitor.store.sites.joining import APART, MemberSite
 from monitor.store.sites.link import SiteRefusedError
 from monitor.views.site_report import WORDS_OF_SITES, view_sites, written_word
+
+log = structlog.get_logger()
+
+#: Of so many things that are not watched here a site may speak: ten times the agencies that a hub was tried with. Whoever has
+#: broken into its store could write of ever more.
+_SUBJECTS = 100_000
 
 #: This often it is looked of what sites say nothing any more.
 _LOOK_AGAIN = timedelta(minutes=1)
@@ -249,6 +257,20 @@ class _Site:
     well_since: datetime | None = None
     #: By subject that is in trouble: the moments that it speaks of, by its clock, and when these were by ours.
     moments: dict[str, Mapping[datetime, datetime]] = field(default_factory=dict)
+    #: It spoke of more than is heard of a site.
+    is_too_much: bool = False
+
+    def heard_of(self, said: Mapping[str, SiteStanding], watched: AbstractSet[str]) -> Mapping[str, SiteStanding]:
+        """Return what of *said* is heard: all that is *watched* here, and of other things no more than a site can have."""
+        if len(self.said) + len(said) <= _SUBJECTS:
+            return said
+        heard, room = dict[str, SiteStanding](), _SUBJECTS - len(self.said)
+        for subject, standing in said.items():
+            if subject in self.said or subject in watched:
+                heard[subject] = standing
+            elif room > 0:
+                heard[subject], room = standing, room - 1
+        return heard
 
     def forget(self, subject: str) -> None:
         """Take in that it says nothing of *subject* any more."""
@@ -411,8 +433,12 @@ class Hub:
 
     def _hear(self, name: str, said: Mapping[str, SiteStanding], now: datetime, consensus: Consensus) -> None:
         site = self._sites[name]
-        site.said |= said
-        for subject, by_its_clock in said.items():
+        heard = site.heard_of(said, consensus.agencies)
+        if len(heard) < len(said) and not site.is_too_much:
+            site.is_too_much = True
+            log.error("a site speaks of more than any can watch; the rest is not heard", site=name, most=_SUBJECTS)
+        site.said |= heard
+        for subject, by_its_clock in heard.items():
             try:
                 standing = site.by_our_clock(subject, by_its_clock, now)
             except (TypeError, OverflowError):

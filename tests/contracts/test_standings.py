@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import delete, text, update
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection
+from structlog.testing import capture_logs
 
 from alerts.model.notice import Cause, Matter
 from monitor.judging.joint.freshness import SiteBeat
@@ -147,6 +148,20 @@ async def test_what_makes_no_sense_says_nothing_and_hides_nothing_else(
     async with database.write() as connection:
         await connection.execute(update(standing).where(standing.c.subject == "JCM").values(**nonsense))
     assert await read(standings) == {"johor": {"JCM": UNTROUBLED, "MDC": DOWN}}
+
+
+async def test_of_each_site_that_makes_no_sense_is_logged_once_a_minute(tmp_path: Path) -> None:
+    clock = [5.0]
+    async with Database.open(tmp_path) as database:
+        for number, site in enumerate(("johor", "kuching")):
+            await said(writers(database, site)[1], number, JCM=DOWN, MDC=DOWN)
+        async with database.write() as connection:
+            await connection.execute(update(standing).values(matter="entah"))
+        standings = SiteStandings(database, "utama", steady=lambda: clock[0])
+        with capture_logs() as logged:
+            for clock[0] in (5.0, 64.0, 65.0):
+                await read(standings)
+    assert [line["site"] for line in logged if "not understood" in line["event"]] == ["johor", "kuching"] * 2
 
 
 async def test_of_whom_sites_speak_is_known_without_what_they_say(database: Database) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import timedelta
 from typing import Any, NewType
@@ -47,6 +48,9 @@ _MICROSECOND = timedelta(microseconds=1)
 #: Characters of a text that is read: an agency of ten thousand routes has fewer, and one of a gigabyte would end the hub.
 _LONG = 1_000_000
 
+#: In seconds: so often it is logged of a site that it makes no sense. It may write something else each second.
+_LOG_EVERY = 60.0
+
 #: The first transaction that is under way.
 _SNAPSHOT = text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
 
@@ -62,8 +66,8 @@ class SiteStandings:
     What it says is written by `monitor.store.probing.history`, with the run that made it say so.
     """
 
-    def __init__(self, database: Database, site: str) -> None:
-        """*site*: the one that is written of."""
+    def __init__(self, database: Database, site: str, *, steady: Callable[[], float] = time.monotonic) -> None:
+        """*site*: the one that is written of; *steady*: seconds."""
         self._database = database
         self._site = site
         said = database.upsert(standing)
@@ -77,6 +81,9 @@ class SiteStandings:
         )
         #: What was last said here, by subject.
         self._said: dict[str, SiteStanding] = {}
+        self._steady = steady
+        #: By site: when it was last logged that it makes no sense.
+        self._logged: dict[str, float] = {}
 
     def otherwise(self, standings: Mapping[str, SiteStanding]) -> Mapping[str, SiteStanding]:
         """Return those of *standings*, by subject, that are not what was last said of it here."""
@@ -145,9 +152,22 @@ class SiteStandings:
         found: dict[str, dict[str, SiteStanding]] = {}
         slices = Slices()
         for row in rows:
-            found.setdefault(row.site, {})[row.subject] = _understood(row)
+            found.setdefault(row.site, {})[row.subject] = self._understood(row)
             await slices.pause()
         return found, Mark(first)
+
+    def _understood(self, row: Row[Any]) -> SiteStanding:
+        """Return what a row says; of one that makes no sense, nothing: it is one site's, and all are read together."""
+        try:
+            return _standing(row)
+        # The last of these: brackets within brackets within brackets.
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            now = self._steady()
+            if now - self._logged.get(row.site, -_LOG_EVERY) >= _LOG_EVERY:
+                self._logged[row.site] = now
+                why = type(error).__name__
+                log.warning("what a site says is not understood", site=row.site, subject=row.subject[:100], why=why)
+            return UNTROUBLED
 
     async def beat(self, beaten: SiteBeat) -> None:
         """Write that the site lives. Whoever reads this knows all that it has said before."""
@@ -183,16 +203,6 @@ def _values(level: SiteStanding) -> dict[str, Any]:
         "directions": json.dumps(level.directions, sort_keys=True),
         "troubled": json.dumps(sorted(level.troubled)),
     }
-
-
-def _understood(row: Row[Any]) -> SiteStanding:
-    """Return what a row says; of one that makes no sense, nothing: it is one site's, and all are read together."""
-    try:
-        return _standing(row)
-    # The last of these: brackets within brackets within brackets.
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        log.warning("what a site says is not understood", site=row.site, subject=row.subject, why=type(error).__name__)
-        return UNTROUBLED
 
 
 def _standing(row: Row[Any]) -> SiteStanding:

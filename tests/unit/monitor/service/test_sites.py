@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from alerts.model.event import Event, Resolve, Trigger
 from alerts.model.incident import Incident
@@ -25,6 +26,7 @@ from monitor.judging.suspect import Trouble
 from monitor.metrics import Metrics
 from monitor.model.health import Health
 from monitor.model.route import Direction
+from monitor.service import sites
 from monitor.service.sites import Beating, Hub, SiteTelling, SiteWitness, Wires
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
@@ -458,6 +460,24 @@ async def test_what_a_site_says_no_more_counts_no_more() -> None:
         del nation.rows.said[site]["JCM"]
     # Ours is well, and alone.
     assert await nation.live(61) == ["JCM: over"]
+
+
+async def test_a_site_that_speaks_of_ever_more_is_heard_of_what_is_watched_and_of_no_more_than_so_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sites, "_SUBJECTS", 10)
+    nation = await running()
+    with capture_logs() as logged:
+        for second in range(5):
+            nation.say("johor", **{f"X{second}Y{number}": DOWN for number in range(8)})
+            await nation.live(1)
+        for site in ("johor", "kuching"):
+            nation.say(site, JKT=DOWN)
+        assert await nation.live(1) == ["JKT: both"]
+    assert len(nation.hub._sites["johor"].said) <= 12
+    assert len(nation.consensus._said) <= 15
+    assert [line["site"] for line in logged if "speaks of more" in line["event"]] == ["johor"]
+    assert nation.hub._sites["kuching"].is_too_much is False
 
 
 async def test_all_that_sites_say_is_read_at_the_start_and_after_the_store_was_away_and_else_what_has_changed() -> None:
