@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, text, update
+from sqlalchemy import Engine, delete, event, text, update
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from structlog.testing import capture_logs
@@ -26,6 +27,7 @@ from monitor.store.backend.transaction import Statement
 from monitor.store.probing.history import History
 from monitor.store.probing.standings import SiteStandings
 from monitor.store.schema.tables import standing
+from monitor.store.sites.partition import TABLES
 from monitor.store.upkeep.renames import Renames
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import MINUTE, T0
@@ -242,6 +244,23 @@ async def test_what_a_site_says_follows_who_is_called_otherwise_and_others_renam
     assert found["johor"].keys() == {"JKM", "UCM"}
     assert found["johor"]["JKM"].trouble == DOWN.trouble
     assert found["johor"]["JKM"].troubled == {"JKM/outbound/rujukan-a", "JKM/outbound/rujukan-b"}
+
+
+async def test_a_rename_locks_tables_in_the_order_in_which_a_site_that_joins_does(tmp_path: Path) -> None:
+    written = list[str]()
+
+    def note(_: object, __: object, statement: str, *___: object) -> None:
+        written.extend(re.findall(r"\bUPDATE (\w+)", statement))
+
+    async with Database.open(tmp_path) as database:
+        await said(writers(database)[1], 1, JCM=DOWN)
+        event.listen(Engine, "before_cursor_execute", note)
+        try:
+            renaming = Renaming(what=Renamed.AGENCY, old="JCM", new="JKM")
+            await Renames(database, "johor").rename(renaming, by="Siti Contoh", now=T0)
+        finally:
+            event.remove(Engine, "before_cursor_execute", note)
+    assert [each for each in dict.fromkeys(written) if each in TABLES] == [each for each in TABLES if each != "beat"]
 
 
 async def test_what_is_said_under_the_new_name_already_stays(database: Database) -> None:

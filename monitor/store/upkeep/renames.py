@@ -111,8 +111,9 @@ class Renames:
         *is_rest*: only what was written under the old name meanwhile, of which the journal knows already.
         """
         async with self._database.exclusive() as connection:
-            counts, still_open = await _follow(connection, self._database, renaming)
+            # In the order in which a site that joins locks these tables: each would wait for the other.
             await _move_standings(connection, self._site, renaming)
+            counts, still_open = await _follow(connection, self._database, renaming)
             if not is_rest:
                 names = {"what": str(renaming.what), "old": renaming.old, "new": renaming.new}
                 told = Entry(at=now, actor=by, event=RENAMED, detail=names | {n: str(c) for n, c in counts.items()})
