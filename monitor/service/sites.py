@@ -343,6 +343,8 @@ class Hub:
         self._began = steady()
         self._away_since: timedelta | None = None
         self._sites = {name: _Site(clock=SiteClock(fresh_for)) for name in sorted(sites)}
+        #: By what any process of this site says, the references that are in trouble here, by subject.
+        self._ailing_here: set[str] = set()
         self._mark: Mark | None = None
         #: When it was last seen of what sites say anything.
         self._seen_at: datetime | None = None
@@ -384,10 +386,13 @@ class Hub:
         if is_due:
             self._seen_at = now
             self._forget_what_is_said_no_more(spoken_of, said, consensus)
+            self._ailing_here &= spoken_of.get(self._site, set()) | said.get(self._site, {}).keys()
         for name in self._sites:
             self._hear(name, said.get(name, {}), now, consensus)
         # Of agencies that another process here tells of: whoever looks is to see the same in all of them.
         for key, standing in said.get(self._site, {}).items():
+            if _is_of_a_reference(key):
+                (self._ailing_here.discard if standing.trouble is None else self._ailing_here.add)(key)
             if not key.startswith(OURS) and key not in consensus.agencies:
                 consensus.hear(self._site, key, standing)
         # What could not be heard is read again.
@@ -408,10 +413,13 @@ class Hub:
         knows = fresh == self._sites.keys() or steady - self._began >= _LEARNS + self._fresh_for
         # After a start nobody is known to be fresh yet: ours alone must not decide meanwhile.
         consensus.fresh({self._site} | fresh if knows else frozenset())
+        # Of all processes here, or one would tell of a site and another take it back.
+        here = set(map(key_of, self._ailing_here))
         for name, site in self._sites.items():
             is_fresh = name in fresh
             if is_fresh or knows:
-                shared = [each for each in site.ailing if _is_of_a_reference(each) and consensus.ails_us(key_of(each))]
+                keys = {each: key_of(each) for each in site.ailing if _is_of_a_reference(each)}
+                shared = [each for each, key in keys.items() if key in here or consensus.ails_us(key)]
                 site.see(now, steady, is_fresh=is_fresh, shared=shared)
                 consensus.hear(self._site, f"{SITES}{name}", site.standing(steady))
             self._metrics.watchdog.site_heard(

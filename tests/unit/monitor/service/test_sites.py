@@ -324,6 +324,20 @@ async def test_a_reference_that_is_dead_at_one_site_for_long_is_that_sites_troub
     assert await nation.live(10, every=10) == ["ours/site/johor: own_fault"]
 
 
+async def test_a_reference_that_another_process_of_the_hub_sees_dead_is_no_other_sites_trouble() -> None:
+    nation = await running()
+    reference("johor", BLIND, nation)
+    nation.rows.say("utama", **{"ours_reference_rujukan-a@dua": BLIND})
+    assert await nation.live(700, every=10) == []
+    nation.rows.say("utama", **{"ours_reference_rujukan-a@dua": SiteStanding()})
+    assert await nation.live(610, every=10) == ["ours/site/johor: own_fault"]
+    nation.rows.say("utama", **{"ours_reference_rujukan-a@dua": BLIND})
+    assert await nation.live(2) == ["ours/site/johor: over"]
+    # That process is gone, and was taken back.
+    del nation.rows.said["utama"]["ours/reference/rujukan-a@dua"]
+    assert await nation.live(670, every=10) == ["ours/site/johor: own_fault"]
+
+
 @pytest.mark.parametrize("step", [timedelta(hours=-1), timedelta(hours=1)])
 async def test_how_long_a_reference_is_dead_at_one_site_alone_is_told_by_no_clock_that_is_set(
     step: timedelta,
