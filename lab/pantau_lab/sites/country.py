@@ -173,22 +173,14 @@ async def country(directory: Path, names: Sequence[str], programs: Path) -> Asyn
 
 async def _started(clusters: Sequence[DemoCluster], stack: AsyncExitStack) -> Sequence[DemoCluster]:
     """Start all at once: each waits for its disk half of the time. They end with *stack*."""
-    begun = await asyncio.gather(*(_begun(each) for each in clusters), return_exceptions=True)
-    for each in begun:
-        if isinstance(each, AsyncExitStack):
-            stack.push_async_exit(each)
+    # Each is on the stack as soon as it runs: also when whoever waits for the others gives up.
+    begun = await asyncio.gather(*(stack.enter_async_context(each.open()) for each in clusters), return_exceptions=True)
     for each in begun:
         if isinstance(each, BaseException):
             raise each
     for cluster in clusters:
         await asyncio.to_thread(cluster.lay_tables)
     return clusters
-
-
-async def _begun(cluster: DemoCluster) -> AsyncExitStack:
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(cluster.open())
-        return stack.pop_all()
 
 
 @asynccontextmanager
