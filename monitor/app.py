@@ -696,6 +696,7 @@ class App:
     def _signs(self) -> Signs:
         """Return what this process knows of itself."""
         watchdog, metrics = self._watchdog, self._metrics.watchdog
+        has_hub = self._telling is not None and self._telling.has_hub
         return Signs(
             away=watchdog.store_away(),
             ailments=watchdog.ailments(),
@@ -705,7 +706,8 @@ class App:
             awaiting_restart=self._awaiting_restart(),
             departed={each.number: each.closes_at for each in self._leaver.departed},
             deserted=self._duty.deserted,
-            watch_only=self._rests(),
+            watch_only=self._rests() and not has_hub,
+            for_hub=self._rests() and has_hub,
         )
 
     async def _tell_status(self) -> None:

@@ -143,10 +143,13 @@ class SiteTelling:
         self._told: int | None = None
         #: The last hour of which all is told.
         self._hour: datetime | None = None
+        #: A hub has let this site join, as was last looked.
+        self.has_hub = False
 
     async def tell(self) -> None:
         """Tell what there is. Raise `StoreAway`."""
-        if not await self._teller.has_hub():
+        self.has_hub = await self._teller.has_hub()
+        if not self.has_hub:
             self._seen.clear()
             self._told = self._hour = None
             return

@@ -61,6 +61,8 @@ class Ill(StrEnum):
     OVERDUE = "overdue"
     #: Nobody is told of anything: so it was chosen.
     WATCH_ONLY = "watch_only"
+    #: Nor is anybody told by this site, and a hub that hears it does: so it is meant, and nothing is wrong.
+    FOR_HUB = "for_hub"
     GATEWAY_DOWN = "gateway_down"
     #: It takes messages, and the receipts that it used to give do not come.
     GATEWAY_DOUBTED = "gateway_doubted"
@@ -81,7 +83,7 @@ class Complaint:
     """One thing that is wrong."""
 
     ill: Ill
-    #: `DOWN`, or `DEGRADED` where the part still does its work.
+    #: `DOWN`, or `DEGRADED` where the part still does its work; `UP` of what is only to be known.
     health: Health
     #: Name of the mailbox, route, gateway, setting, rota.
     about: str = ""
@@ -154,6 +156,8 @@ class Signs:
     deserted: Sequence[str] | None = None
     #: Mail is watched, and nobody is told.
     watch_only: bool = False
+    #: Mail is watched for a hub, which tells.
+    for_hub: bool = False
 
 
 def own_health(
@@ -174,7 +178,7 @@ def own_health(
         ),
         OwnPart.REFERENCE: (_is_proven(controls), [*_only(blamed, True), *_of_controls(controls)]),
         OwnPart.ENGINE: (signs.is_under_way, list(_of_engine(signs))),
-        OwnPart.GATEWAY: (_all_reachable(gateways), list(_of_gateways(gateways))),
+        OwnPart.GATEWAY: (_all_reachable(gateways) or (signs.for_hub and not gateways), list(_of_gateways(gateways))),
         OwnPart.CONFIGURATION: (True, list(_of_configuration(signs))),
         OwnPart.DUTY: (signs.deserted is not None, list(_of_duty(signs))),
     }
@@ -204,8 +208,8 @@ def worst(parts: Sequence[PartView]) -> Health:
 
 def _view(part: OwnPart, proven: bool, complaints: Sequence[Complaint]) -> PartView:  # noqa: FBT001 - a pair of a table
     health = Health.UP if proven else Health.UNKNOWN
-    if complaints:
-        health = Health.DOWN if any(c.health is Health.DOWN for c in complaints) else Health.DEGRADED
+    found = {each.health for each in complaints}
+    health = next((each for each in (Health.DOWN, Health.DEGRADED) if each in found), health)
     in_order = sorted(complaints, key=lambda c: (c.health is not Health.DOWN, c.ill, c.about))
     return PartView(part=part, health=health, complaints=tuple(in_order))
 
@@ -269,6 +273,8 @@ def _of_engine(signs: Signs) -> Iterator[Complaint]:
     }
     if signs.watch_only:
         yield Complaint(ill=Ill.WATCH_ONLY, health=Health.DEGRADED)
+    if signs.for_hub:
+        yield Complaint(ill=Ill.FOR_HUB, health=Health.UP)
     for ailment, ill in ills.items():
         if ailment in signs.ailments:
             yield Complaint(ill=ill, health=Health.DOWN)

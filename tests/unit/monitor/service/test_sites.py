@@ -638,7 +638,10 @@ async def test_a_site_that_nobody_hears_tells_of_no_run() -> None:
     it = telling(told, clocks)
     for _ in range(3):
         await later(it, clocks)
-    assert (told.failed, told.hours) == ([], [])
+    assert (told.failed, told.hours, it.has_hub) == ([], [], False)
+    told.is_joined = True
+    await later(it, clocks)
+    assert it.has_hub
 
 
 async def test_a_site_begins_with_the_last_day_and_tells_then_of_what_may_have_come_since() -> None:

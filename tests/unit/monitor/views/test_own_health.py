@@ -96,6 +96,16 @@ def test_whatever_is_wrong_with_pantau_is_said_of_the_part_that_it_is(
     assert worst(list(found.values())) is health
 
 
+def test_a_site_that_watches_for_a_hub_is_well_and_says_who_tells() -> None:
+    site = replace(WELL, for_hub=True)
+    found = parts(site, gateways=[])
+    assert [each.ill for each in found[OwnPart.ENGINE].complaints] == [Ill.FOR_HUB]
+    assert worst(list(found.values())) is Health.UP
+    # One alone has nobody to tell, and its gateways are not proven.
+    assert parts(WELL, gateways=[])[OwnPart.GATEWAY].health is Health.UNKNOWN
+    assert parts(replace(site, ailments={Ailment.ENGINE}))[OwnPart.ENGINE].health is Health.DOWN
+
+
 def test_what_is_worst_is_said_first_and_with_why_and_since_when() -> None:
     signs = replace(WELL, away=(T0 - timedelta(minutes=2), "database is locked"))
     [complaint] = parts(signs)[OwnPart.STORE].complaints
