@@ -717,7 +717,6 @@ class App:
                 agencies=len(self._configuration().registry.agencies),
                 routes=len(self._watch().routes),
                 open_incidents=self._metrics.open_incidents,
-                tells=self._configuration().settings.tells,
             )
         )
 

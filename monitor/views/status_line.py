@@ -16,18 +16,15 @@ _AILMENTS = {
 }
 
 
-def status_line(signs: Signs, *, agencies: int, routes: int, open_incidents: int | None, tells: bool = True) -> str:
-    """Return the line: what is watched, what is open, and then what is wrong.
-
-    *open_incidents*: `None`, nobody knows yet. Not *tells*: nobody is told of anything (`mode: watch`).
-    """
+def status_line(signs: Signs, *, agencies: int, routes: int, open_incidents: int | None) -> str:
+    """Return the line: what is watched, what is open, and then what is wrong. *open_incidents*: `None`, nobody knows yet."""
     return "; ".join(
         [
             f"Watching {_count(agencies, 'agency', 'agencies')} by {_count(routes, 'route', 'routes')}",
             "incidents not looked at yet"
             if open_incidents is None
             else f"{_count(open_incidents, 'incident', 'incidents')} open",
-            *([] if tells else ["NOBODY IS TOLD (mode: watch)"]),
+            *(["the hub tells people"] if signs.for_hub else []),
             *_troubles(signs),
         ]
     )

@@ -24,6 +24,7 @@ AT = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
             (1, 1, 1),
             "Watching 1 agency by 1 route; 1 incident open; NOBODY IS TOLD (mode: watch)",
         ),
+        (Signs(for_hub=True), (1, 1, 1), "Watching 1 agency by 1 route; 1 incident open; the hub tells people"),
         (
             Signs(away=(AT, "disk full"), ailments={Ailment.STORE, Ailment.PROBING}),
             (2, 8, 0),
@@ -47,13 +48,6 @@ def test_it_says_what_is_watched_and_then_what_is_wrong(
 ) -> None:
     agencies, routes, incidents = counts
     assert status_line(signs, agencies=agencies, routes=routes, open_incidents=incidents) == line
-
-
-def test_it_says_that_nobody_is_told_by_choice() -> None:
-    line = status_line(Signs(refused_at=AT), agencies=2, routes=8, open_incidents=1, tells=False)
-    assert line.startswith(
-        "Watching 2 agencies by 8 routes; 1 incident open; NOBODY IS TOLD (mode: watch); configuration"
-    )
 
 
 @pytest.mark.parametrize("ailment", Ailment)
