@@ -154,6 +154,7 @@ async def make_watch(configuration: Configuration, around: WatchSurroundings, sh
     announce(around.metrics, configuration, assigned, agencies)
     _say_members(registry)
     around.metrics.agencies_shared(owned=len(owned))
+    around.metrics.agencies_lacking(0)
     consensus = Consensus(
         briefs=_briefs(configuration, owned),
         alerting=around.alerting,
