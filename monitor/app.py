@@ -82,7 +82,11 @@ from monitor.service.portal.worklist import Worklist
 from monitor.service.reloader import Reloader, needs_restart, read
 from monitor.service.renamer import Renamer
 from monitor.service.sharing import Sharing
-from monitor.service.sites import Beating, Hub, SiteTelling, SiteWitness, Wires
+from monitor.service.sites.beating import Beating
+from monitor.service.sites.hub import Hub
+from monitor.service.sites.telling import SiteTelling
+from monitor.service.sites.wires import Wires
+from monitor.service.sites.witness import SiteWitness
 from monitor.service.watch import Watch, WatchSurroundings, keep_showing_mailboxes
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.engine.drills import Drills

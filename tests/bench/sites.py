@@ -37,7 +37,7 @@ from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.model.health import Health
 from monitor.model.route import Direction
-from monitor.service.sites import SiteTelling
+from monitor.service.sites.telling import SiteTelling
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.probing.history import History

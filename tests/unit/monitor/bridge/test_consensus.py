@@ -23,7 +23,7 @@ from monitor.judging.matter import WAYS
 from monitor.judging.suspect import Trouble
 from monitor.metrics import Metrics
 from monitor.model.route import Direction
-from monitor.service.sites import Hub
+from monitor.service.sites.hub import Hub
 from monitor.store.probing.standings import SiteStandings
 from tests.unit.alerts.people import BRIEF
 from tests.unit.monitor.bridge.test_pipeline import Alerts, Clock

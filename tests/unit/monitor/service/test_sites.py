@@ -26,8 +26,12 @@ from monitor.judging.suspect import Trouble
 from monitor.metrics import Metrics
 from monitor.model.health import Health
 from monitor.model.route import Direction
-from monitor.service import sites
-from monitor.service.sites import Beating, Hub, SiteTelling, SiteWitness, Wires
+from monitor.service.sites import hub
+from monitor.service.sites.beating import Beating
+from monitor.service.sites.hub import Hub
+from monitor.service.sites.telling import SiteTelling
+from monitor.service.sites.wires import Wires
+from monitor.service.sites.witness import SiteWitness
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine.ledger import SqlStore
@@ -479,7 +483,7 @@ async def test_what_a_site_says_no_more_counts_no_more() -> None:
 async def test_a_site_that_speaks_of_ever_more_is_heard_of_what_is_watched_and_of_no_more_than_so_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sites, "_SUBJECTS", 10)
+    monkeypatch.setattr(hub, "_SUBJECTS", 10)
     nation = await running()
     with capture_logs() as logged:
         for second in range(5):

@@ -1,16 +1,11 @@
-"""Several sites: this one beats and tells, and where it is the hub, what the others say comes to the consensus while they are fresh."""
+"""What the others say comes to the consensus, while they are fresh."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
-from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from secrets import token_hex
 
 import structlog
 
@@ -20,18 +15,13 @@ from alerts.record.store import StoreAway
 from monitor.bridge.briefs import key_of
 from monitor.bridge.consensus import OURS, SITES, Consensus
 from monitor.judging.attribution import Blame
-from monitor.judging.joint.freshness import SiteBeat, SiteClock
-from monitor.judging.joint.replication import Replication
+from monitor.judging.joint.freshness import SiteClock
 from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.metrics import Metrics
-from monitor.store.engine.ledger import SqlStore
+from monitor.service.sites.beating import steady
 from monitor.store.probing.standings import Mark, SiteStandings
-from monitor.store.probing.told import AT_ONCE, TOLD_MEMORY, SiteTeller
-from monitor.store.sites import joining
-from monitor.store.sites.joining import APART, MemberSite
-from monitor.store.sites.link import SiteRefusedError
-from monitor.views.site_report import WORDS_OF_SITES, view_sites, written_word
+from monitor.store.sites.joining import APART
 
 log = structlog.get_logger()
 
@@ -52,24 +42,6 @@ _STALLS = timedelta(seconds=3)
 #: reference dies for all, they find out within minutes of each other, and as far apart that it works again.
 _ALONE_FOR = timedelta(minutes=10)
 
-#: Clocks that go so far apart within a second were set, or the machine stood still: nothing is known of the time between.
-_APART = timedelta(seconds=1)
-
-#: Whoever writes a run has ended by then, one way or the other: a transaction takes ten seconds at most.
-_SETTLED = timedelta(seconds=30)
-#: So long before it was asked to tell a site begins with its failed runs, and with its hours; and so far back it looks for
-#: hours that are others by now, since what waited for a store that was away is counted when it is back.
-_FAILED_BEFORE, _HOURS_BEFORE, _COUNTED_LATE = timedelta(days=1), TOLD_MEMORY - timedelta(days=1), timedelta(hours=26)
-#: So long after its end an hour is told: its last runs have ended.
-_HOUR_ENDS = timedelta(minutes=15)
-_HOUR = timedelta(hours=1)
-#: Of one incident no more often: a site may change its word with each run.
-_WITNESSED_EVERY = timedelta(minutes=1)
-#: After so many entries twice as seldom with each, to about once an hour.
-_WITNESSED_OFTEN = 10
-#: Rows of a part that is followed by a pause.
-_LARGE = 500
-
 #: What keeps a site from judging. That an account at an agency is refused does not: nothing is said of its routes then.
 _DISABLES = frozenset({Blame.NETWORK, Blame.REFERENCE, Blame.OURS})
 
@@ -80,168 +52,6 @@ def _blame(subject: str) -> str:
 
 def _is_of_a_reference(subject: str) -> bool:
     return _blame(subject) == Blame.REFERENCE
-
-
-def _steady() -> timedelta:
-    return timedelta(seconds=time.monotonic())
-
-
-class Beating:
-    """Writes each second that the site lives, behind all that it has judged before."""
-
-    def __init__(
-        self,
-        standings: SiteStandings,
-        clock: Clock,
-        *,
-        owes: Callable[[], bool],
-        is_ours: Callable[[], bool] = lambda: True,
-        steady: Callable[[], timedelta] = _steady,
-    ) -> None:
-        """*owes*: whether something judged is not written yet; then the site does not beat.
-
-        *is_ours*: whether it is this process of the site that beats.
-        """
-        self._standings = standings
-        self._clock = clock
-        self._owes = owes
-        self._is_ours = is_ours
-        self._steady = steady
-        self._life = token_hex(8)
-        #: The wall clock when the steady one read zero, as it was at the last beat.
-        self._origin: datetime | None = None
-
-    async def beat(self) -> None:
-        """Beat once. Raise `StoreAway`."""
-        now, steady = self._clock.now(), self._steady()
-        if self._origin is not None and abs(now - steady - self._origin) > _APART:
-            self._life = token_hex(8)
-        self._origin = now - steady
-        if self._is_ours() and not self._owes():
-            await self._standings.beat(SiteBeat(at=now, steady=steady, life=self._life))
-
-
-class SiteTelling:
-    """Tells a hub that listens to this site of runs that did not deliver, and of all by the hour."""
-
-    def __init__(
-        self,
-        teller: SiteTeller,
-        clock: Clock,
-        *,
-        steady: Callable[[], timedelta] = _steady,
-        pause: timedelta = timedelta(seconds=1),
-    ) -> None:
-        """*pause*: between two parts, for the beat to come through."""
-        self._teller = teller
-        self._clock = clock
-        self._steady = steady
-        self._pause = pause
-        #: When it was looked, and the newest run of then.
-        self._seen: deque[tuple[timedelta, int]] = deque()
-        #: All failed runs up to this are told; `None`: it has just begun to tell.
-        self._told: int | None = None
-        #: The last hour of which all is told.
-        self._hour: datetime | None = None
-        #: A hub has let this site join, as was last looked.
-        self.has_hub = False
-
-    async def tell(self) -> None:
-        """Tell what there is. Raise `StoreAway`."""
-        self.has_hub = await self._teller.has_hub()
-        if not self.has_hub:
-            self._seen.clear()
-            self._told = self._hour = None
-            return
-        if (settled := await self._look()) is None:
-            return
-        now = self._clock.now()
-        if self._told is None:
-            self._told = await self._teller.before(now - _FAILED_BEFORE)
-        if await self._tell_failed(self._told, self._seen[-1][1], now):
-            self._told = max(self._told, settled)
-        await self._tell_hours(now)
-
-    async def _tell_failed(self, beyond: int, newest: int, now: datetime) -> bool:
-        """Tell part after part; return whether all is told."""
-        while beyond < newest:
-            upto = min(beyond + AT_ONCE, newest)
-            if (told := await self._teller.tell_failed(beyond, upto, now)) is None:
-                return False
-            beyond = upto
-            await self._let_through(told)
-        return True
-
-    async def _look(self) -> int | None:
-        """Return up to which run all are there that will ever be; `None`: that is not known yet."""
-        now = self._steady()
-        self._seen.append((now, await self._teller.newest()))
-        while len(self._seen) > 1 and self._seen[1][0] <= now - _SETTLED:
-            self._seen.popleft()
-        at, newest = self._seen[0]
-        return newest if at <= now - _SETTLED else None
-
-    async def _tell_hours(self, now: datetime) -> None:
-        last = (now - _HOUR - _HOUR_ENDS).replace(minute=0, second=0, microsecond=0)
-        if self._hour is not None and last < self._hour:
-            # The clock was set back: of the hours since nothing is told.
-            self._hour = None
-        if last == self._hour:
-            return
-        begins = last - (_HOURS_BEFORE if self._hour is None else _COUNTED_LATE)
-        while begins <= last:
-            if (told := await self._teller.tell_hour(begins, now)) is None:
-                return
-            await self._let_through(told)
-            if told < AT_ONCE:
-                begins += _HOUR
-        self._hour = last
-
-    async def _let_through(self, told: int) -> None:
-        """Wait after a large part, for the beat to come through."""
-        if told >= _LARGE:
-            await asyncio.sleep(self._pause.total_seconds())
-
-
-class SiteWitness:
-    """Writes into the journal what each site says of an agency whose incident is open: a level is gone when it changes."""
-
-    def __init__(
-        self,
-        store: SqlStore,
-        clock: Clock,
-        *,
-        says: Callable[[str], Mapping[str, SiteStanding | None]],
-        write: Callable[[Mapping[str, str], int], Awaitable[None]],
-    ) -> None:
-        """*says*: what each site says of an agency; *write*: an entry of the journal about an incident, with its detail."""
-        self._store = store
-        self._clock = clock
-        self._says = says
-        self._write = write
-        #: By number: what was written of each site, when, and in how many entries.
-        self._written: dict[str, tuple[Mapping[str, str], datetime, int]] = {}
-
-    async def look(self) -> None:
-        """Write what has changed. Raise `StoreAway`."""
-        async with self._store.reading() as ledger:
-            numbers = {key: each.number for key, each in (await ledger.open_numbers()).items()}
-        self._written = {number: self._written[number] for number in numbers.values() if number in self._written}
-        now = self._clock.now()
-        for key, number in numbers.items():
-            words = {each.site: written_word(each) for each in view_sites(self._says(key))}
-            before, at, entries = self._written.get(number, ({}, now - _WITNESSED_EVERY, 0))
-            changed = {site: word for site, word in words.items() if before.get(site) != word}
-            # The journal is kept for ever, and a site with a bad wire comes and goes for days.
-            every = _WITNESSED_EVERY * 2 ** min(max(entries - _WITNESSED_OFTEN, 0), 6)
-            if not changed or timedelta(0) <= now - at < every:
-                continue
-            async with self._store.reading() as ledger:
-                incident = await ledger.incident_numbered(number)
-            if incident is not None:
-                detail = {WORDS_OF_SITES: "; ".join(f"{site}: {word}" for site, word in changed.items())}
-                await self._write(detail, incident.id)
-                self._written[number] = words, now, entries + 1
 
 
 @dataclass(slots=True)
@@ -331,7 +141,7 @@ class Hub:
         consensus: Callable[[], Consensus],
         metrics: Metrics,
         speak: Callable[[], Awaitable[None]],
-        steady: Callable[[], timedelta] = _steady,
+        steady: Callable[[], timedelta] = steady,
     ) -> None:
         """*site* is this one, and *sites* are the others; *speak* lets the consensus hear what this one says."""
         self._standings = standings
@@ -463,44 +273,3 @@ class Hub:
                     site.ailing.pop(subject, None)
                 else:
                     site.ailing[subject] = standing.trouble.since
-
-
-class Wires:
-    """Looks at both ends of what sites say to this hub, and shows what becomes of it. It mends nothing: that is a person's."""
-
-    def __init__(
-        self,
-        members: Sequence[MemberSite],
-        metrics: Metrics,
-        *,
-        look: Callable[[MemberSite], Replication] = joining.look,
-    ) -> None:
-        self._members = members
-        self._metrics = metrics
-        self._look = look
-        self._seen: dict[str, Replication] = {}
-
-    async def look(self) -> None:
-        """Look once, at all of them at a time: one that does not answer holds up no other. Raise `StoreAway`."""
-        # Apart from those that make pages: a site that does not answer keeps one for seconds.
-        threads = ThreadPoolExecutor(max(1, len(self._members)), thread_name_prefix="wires")
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for member in self._members:
-                    tasks.create_task(self._look_at(member, threads))
-        finally:
-            threads.shutdown(wait=False, cancel_futures=True)
-
-    async def _look_at(self, member: MemberSite, threads: Executor) -> None:
-        try:
-            # psycopg's own connections: these are other servers than the store's engine knows.
-            seen = await asyncio.get_running_loop().run_in_executor(threads, self._look, member)
-        except SiteRefusedError:
-            # The hub's own store is away; others tell of that, and what was seen before is not so any more.
-            self._metrics.watchdog.site_replicates(member.site, None)
-            return
-        before = self._seen.get(member.site)
-        self._metrics.watchdog.site_replicates(
-            member.site, seen.state(before), behind=seen.behind, errors=seen.errors - (before or seen).errors
-        )
-        self._seen[member.site] = seen

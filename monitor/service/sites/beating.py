@@ -1,0 +1,55 @@
+"""That this site lives, said each second behind all that it has judged before."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from secrets import token_hex
+
+from alerts.record.clock import Clock
+from monitor.judging.joint.freshness import SiteBeat
+from monitor.store.probing.standings import SiteStandings
+
+#: Clocks that go so far apart within a second were set, or the machine stood still: nothing is known of the time between.
+_APART = timedelta(seconds=1)
+
+
+def steady() -> timedelta:
+    """Return the time by a clock that is never set."""
+    return timedelta(seconds=time.monotonic())
+
+
+class Beating:
+    """Writes each second that the site lives, behind all that it has judged before."""
+
+    def __init__(
+        self,
+        standings: SiteStandings,
+        clock: Clock,
+        *,
+        owes: Callable[[], bool],
+        is_ours: Callable[[], bool] = lambda: True,
+        steady: Callable[[], timedelta] = steady,
+    ) -> None:
+        """*owes*: whether something judged is not written yet; then the site does not beat.
+
+        *is_ours*: whether it is this process of the site that beats.
+        """
+        self._standings = standings
+        self._clock = clock
+        self._owes = owes
+        self._is_ours = is_ours
+        self._steady = steady
+        self._life = token_hex(8)
+        #: The wall clock when the steady one read zero, as it was at the last beat.
+        self._origin: datetime | None = None
+
+    async def beat(self) -> None:
+        """Beat once. Raise `StoreAway`."""
+        now, steady = self._clock.now(), self._steady()
+        if self._origin is not None and abs(now - steady - self._origin) > _APART:
+            self._life = token_hex(8)
+        self._origin = now - steady
+        if self._is_ours() and not self._owes():
+            await self._standings.beat(SiteBeat(at=now, steady=steady, life=self._life))
