@@ -32,6 +32,7 @@ from pantau_lab.beginning.login import DemoLogin, demo_logins, login_table, writ
 from pantau_lab.beginning.prologue import handed_to_officers, prologue
 from pantau_lab.clerk import post_letters
 from pantau_lab.mail import Fault
+from pantau_lab.scenery import COUNTRY, DEMO
 from pantau_lab.screen import ScreenState, changes, render, site_orders
 from pantau_lab.sites.cluster import NoPostgresError, hub_programs, remove_home
 from pantau_lab.sites.country import HUB_SITE, SITES, country
@@ -202,8 +203,10 @@ async def _run(directory: Path, listen: Listen, sites: Sequence[str], programs: 
         if programs is not None:
             typer.echo(f"Starting a PostgreSQL for the hub and each of {', '.join(sites)}, and services on them ...")
             land = await stack.enter_async_context(country(directory, sites, programs))
-        settings = {} if land is None else land.hub_settings()
-        world = await stack.enter_async_context(stage(directory, listen=str(listen), signs_in=True, settings=settings))
+        settings, timing = ({}, DEMO) if land is None else (land.hub_settings(), COUNTRY)
+        world = await stack.enter_async_context(
+            stage(directory, listen=str(listen), timing=timing, signs_in=True, settings=settings)
+        )
         token = await prologue(world.settings, logins)
         await handed_to_officers(world.settings)
         write_logins(directory / LOGINS_FILE, logins)
