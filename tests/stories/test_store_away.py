@@ -160,12 +160,17 @@ async def test_probing_goes_on_nothing_is_lost_and_the_notices_follow(tmp_path: 
         shelf.take_away(play)
         await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
         await play.until(is_up(play, up=False), "it is seen that the store is away")
+
+        async def is_shown() -> bool:
+            return await scraped(play, "pantau_mail_up") == 0
+
+        # Of a server that neither answers nor refuses each run that was being written then is given up after some twenty seconds.
+        await play.until(is_shown, "the outage is seen and shown")
         before = await outcomes(play)
         await asyncio.sleep(AWAY)
         after = await outcomes(play)
         # Five routes between the agency and two references and two between these, every three seconds.
         assert after - before >= 7 * AWAY / 3 / 2, play.log()
-        assert await scraped(play, "pantau_mail_up") == 0, "the outage is seen and shown"
         assert play.duty.inbox == []
 
         shelf.bring_back(play)
