@@ -83,6 +83,7 @@ from monitor.service.reloader import Reloader, needs_restart, read
 from monitor.service.renamer import Renamer
 from monitor.service.sharing import Sharing
 from monitor.service.sites.beating import Beating
+from monitor.service.sites.calling import ProbeCaller
 from monitor.service.sites.hub import Hub
 from monitor.service.sites.telling import SiteTelling
 from monitor.service.sites.wires import Wires
@@ -92,6 +93,7 @@ from monitor.store.backend.database import Database, StoreInUseError, StoreUnusa
 from monitor.store.engine.drills import Drills
 from monitor.store.engine.journal import JournalPages
 from monitor.store.engine.ledger import SqlStore
+from monitor.store.probing.calls import ProbeCalls
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
 from monitor.store.probing.processes import Processes
@@ -268,6 +270,7 @@ class App:
             keep_setting_aside(),
             self._keep_name(),
             *([self._sharing.keep()] if self._sharing else []),
+            *([keep_doing("calls for probes", self._caller.answer, _BEATS_EVERY)] if self._database.is_shared else []),
             keep_doing("days", self._daybook.look, LOOKS),
             keep_doing("other services' documents", self._keep_pace, _PACE),
             keep_doing("status", self._tell_status, _STATUS_EVERY),
@@ -395,7 +398,8 @@ class App:
             is_read=database.is_shared,
         )
         self._sites = self._with_other_sites(settings, standings)
-        self._wires = _wires(settings, self._metrics)
+        members = _members(settings)
+        self._wires = [Wires(members, self._metrics)] if members else []
         self._told = SiteRecords(database, settings.site, settings.hub.sites if settings.hub else ())
         self._witness = SiteWitness(
             store,
@@ -427,6 +431,14 @@ class App:
         )
         self._days = DayRecords(database)
         self._daybook = Daybook(records=self._days, store=store, clock=self._clock, watch=self._watch)
+        self._caller = ProbeCaller(
+            ProbeCalls(database),
+            self._lifecycle,
+            self._watch,
+            self._clock,
+            members=members,
+            looks=database.is_shared,
+        )
         processes = Processes(database, _prober(settings))
         await self._daybook.begin(await processes.last_beat())
         self._alert_teller = AlertTeller(
@@ -663,7 +675,7 @@ class App:
             partial(statement_pages, monthly),
             partial(drill_pages, self._watchdog.driller, self._rests),
             partial(mailbox_pages, editor, self._clock),
-            partial(trial_pages, Trials(self._lifecycle, self._clock, self._watch)),
+            partial(trial_pages, Trials(self._lifecycle, self._clock, self._watch), self._caller),
             partial(journal_pages, JournalPages(self._database), users),
             partial(wall_pages, walls, self._clock),
             partial(rota_pages, self._duty, feeds),
@@ -834,14 +846,13 @@ def _nothing() -> None:
     """Tell nobody: there are no sessions."""
 
 
-def _wires(settings: Settings, metrics: Metrics) -> Sequence[Wires]:
-    """Return what looks at the wires to other sites; nothing where this is no hub."""
-    if settings.hub is None or not settings.hub.sites or settings.store is None:
+def _members(settings: Settings) -> Sequence[MemberSite]:
+    """Return the other sites; none where this is no hub."""
+    if settings.hub is None or settings.store is None:
         return []
     store = settings.store.build()
     each = settings.hub.sites.items()
-    members = [MemberSite(site=name, server=one.build(), hub=settings.site, store=store) for name, one in each]
-    return [Wires(members, metrics)]
+    return [MemberSite(site=name, server=one.build(), hub=settings.site, store=store) for name, one in each]
 
 
 def _prober(settings: Settings) -> str:

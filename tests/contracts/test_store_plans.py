@@ -57,6 +57,7 @@ from monitor.store.engine.ledger import SqlLedger, SqlStore
 from monitor.store.engine.listing import IncidentFilter, NoticeFilter, SqlListing
 from monitor.store.engine.paper.restorations import SqlRestorations
 from monitor.store.engine.responses import SqlResponses
+from monitor.store.probing.calls import ProbeCalls
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
 from monitor.store.probing.hours import run_values
@@ -86,6 +87,7 @@ BOUNDED = frozenset(
             "counter",
             "health",
             "journal_head",
+            "probe_call",
             "process",
             "record",
             "restoration",
@@ -152,6 +154,7 @@ PARTS: tuple[type | ModuleType, ...] = (
     DayRecords,
     Drills,
     Processes,
+    ProbeCalls,
     SiteStandings,
     SiteTeller,
     SiteRecords,
@@ -192,6 +195,9 @@ async def ask_everything(database: Database, asked: set[str]) -> None:
     await processes.known(["utama"])
     await processes.last_beat()
     await processes.stop(T0)
+    calls = Noted(ProbeCalls(database), asked)
+    await calls.place("JCM", T0)
+    await calls.fresh(T0)
     standings = Noted(SiteStandings(database, "utama"), asked)
     await standings.beat(SiteBeat(at=T0, steady=timedelta(0), life="a"))
     _, mark = await standings.changed(None)

@@ -656,6 +656,14 @@ process = Table(
     Column("agencies_digest", String(64)),
 )
 
+#: When somebody last asked for all routes of an agency to be run at once. A hub writes that into the stores of its sites.
+probe_call = Table(
+    "probe_call",
+    metadata,
+    Column("agency", String(64), primary_key=True),
+    Column("called_at", Moment, nullable=False),
+)
+
 #: A drill: one pass over contacts and gateways.
 drill = Table(
     "drill",

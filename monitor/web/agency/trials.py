@@ -17,6 +17,7 @@ from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
 from monitor.advice import advise
 from monitor.service.portal.trials import KeptTrial, TrialRefused, Trials
+from monitor.service.sites.calling import ProbeCaller
 from monitor.web.access.gate import Needs, agency_in_path
 from monitor.web.access.sign_in import from_where
 from monitor.web.ask import asked, remember
@@ -29,7 +30,7 @@ _Officer = Annotated[Visitor, Depends(Needs(Permission.TRY, agency_in_path))]
 _HEADERS = {"Referrer-Policy": "same-origin"}
 
 
-def trial_pages(trials: Trials, templates: Mapping[Tongue, Environment]) -> APIRouter:
+def trial_pages(trials: Trials, caller: ProbeCaller, templates: Mapping[Tongue, Environment]) -> APIRouter:
     """Build the pages."""
     router = APIRouter(include_in_schema=False)
 
@@ -45,6 +46,15 @@ def trial_pages(trials: Trials, templates: Mapping[Tongue, Environment]) -> APIR
         except TrialRefused as refused:
             return form(request, agency, visitor, status=409, wanted=wanted, problem=str(refused))
         return RedirectResponse(f"/agencies/{agency}/test/{kept.key}", status_code=303)
+
+    @router.post("/agencies/{code}/test-all")
+    async def call(request: Request, code: str, visitor: _Officer) -> Response:
+        agency = code.upper()
+        try:
+            await caller.call(agency, by=visitor.by, address=from_where(request))
+        except TrialRefused as refused:
+            return form(request, agency, visitor, status=409, wanted="", problem=str(refused))
+        return RedirectResponse(f"/agencies/{agency}/test", status_code=303)
 
     @router.get("/agencies/{code}/test/{key}")
     async def look(request: Request, code: str, key: str, visitor: _Officer) -> Response:
@@ -68,6 +78,7 @@ def trial_pages(trials: Trials, templates: Mapping[Tongue, Environment]) -> APIR
             "wanted": wanted,
             "problem": problem,
             "latest": trials.latest(agency),
+            "call": caller.latest(agency),
         }
         return shown(request, "trials.html", visitor, status=status, **facts)
 

@@ -24,10 +24,12 @@ from monitor.judging.joint.replication import ReplicationState
 from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.store.backend.database import Database
+from monitor.store.probing.calls import ProbeCalls
 from monitor.store.probing.history import History
 from monitor.store.probing.standings import SiteStandings
 from monitor.store.probing.told import SiteTeller
 from monitor.store.sites import joining, publisher, subscriber
+from monitor.store.sites.calling import SiteOutdatedError, place_call
 from monitor.store.sites.joining import MemberSite, SiteState, add, check, rejoin, remove
 from monitor.store.sites.link import SiteRefusedError
 from probes.model.result import Outcome
@@ -39,7 +41,7 @@ pytestmark = [pytest.mark.real, pytest.mark.site]
 
 SITES = ("johor", "kuching")
 FRESH_FOR = timedelta(seconds=30)
-EMPTY = "TRUNCATE standing, beat, site_run, site_hour, run, hour"
+EMPTY = "TRUNCATE standing, beat, site_run, site_hour, run, hour, probe_call"
 ROUTE = "JCM/outbound/rujukan-a"
 WELL = SiteStanding(well_since=T0)
 DOWN = SiteStanding(trouble=Trouble(matter=Matter.BOTH, since=T0))
@@ -333,6 +335,31 @@ def test_a_site_that_is_not_the_one_it_says_is_not_believed(world: SiteWorld, tm
     trustme.CA().cert_pem.write_to_path(other)
     with pytest.raises(SiteRefusedError, match="its certificate is none that ca_file vouches for"):
         add(replace(wanted, server=replace(wanted.server, ca_file=other)))
+
+
+def test_a_hub_calls_for_probes_in_a_sites_store_and_hears_at_once_where_it_cannot(
+    world: SiteWorld, tmp_path: Path
+) -> None:
+    site = world.sites["johor"]
+
+    async def called() -> list[str]:
+        async with Database.open(tmp_path / "johor", world.stores["johor"], name="johor") as database:
+            return list(await ProbeCalls(database).fresh(database.clock.now()))
+
+    assert place_call(member(world), "JCM")
+    assert not place_call(member(world), "JCM"), "it is called for"
+    assert asyncio.run(called()) == ["JCM"]
+    site.order("UPDATE probe_call SET called_at = called_at - interval '61 s'")
+    assert asyncio.run(called()) == []
+    assert place_call(member(world), "JCM")
+
+    site.order("ALTER TABLE probe_call RENAME TO other")
+    with pytest.raises(SiteOutdatedError, match="site johor is of an older version: upgrade it"):
+        place_call(member(world), "JCM")
+    site.order("ALTER TABLE other RENAME TO probe_call")
+    site.cut()
+    with pytest.raises(SiteRefusedError, match=r"site johor .* cannot be reached"):
+        place_call(member(world), "MDC")
 
 
 def test_what_is_missing_is_said_all_at_once_and_nothing_is_begun(world: SiteWorld, tmp_path: Path) -> None:

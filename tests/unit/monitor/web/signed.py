@@ -52,10 +52,12 @@ from monitor.service.portal.mailbox_setup import MailboxSetups, SetupSite
 from monitor.service.portal.once import MOST_KEPT, OrderBook
 from monitor.service.portal.rota_feed import FeedDesk
 from monitor.service.portal.trials import Trials
+from monitor.service.sites.calling import ProbeCaller
 from monitor.store.backend.database import Database
 from monitor.store.engine.drills import Drills
 from monitor.store.engine.journal import JournalPages
 from monitor.store.engine.ledger import SqlStore
+from monitor.store.probing.calls import ProbeCalls
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
 from monitor.store.upkeep.advance_notices import AdvanceRecords
@@ -215,6 +217,7 @@ class House:
     database: Database
     site: Site
     bench: Bench
+    caller: ProbeCaller
     setups: MailboxSetups
     walls: Walls
     factors: SecondFactors
@@ -320,6 +323,7 @@ async def house(
         bench = bench or Bench(codes)
         lifecycle = Lifecycle(SqlStore(database), clock, "pantau@ujian")
         trials = Trials(lifecycle, clock, bench.watch)
+        caller = ProbeCaller(ProbeCalls(database), lifecycle, bench.watch, clock, looks=False)
         metrics = Metrics(version="1", now=clock.now)
         for code in codes:
             metrics.watch_agency(code, routes=())
@@ -376,7 +380,7 @@ async def house(
             partial(statement_pages, monthly),
             partial(drill_pages, driller, lambda: site.rests),
             partial(mailbox_pages, site.editor, clock),
-            partial(trial_pages, trials),
+            partial(trial_pages, trials, caller),
             partial(journal_pages, JournalPages(database), users),
             partial(wall_pages, walls, clock),
             partial(rota_pages, duty, FeedDesk(RotaFeeds(database), duty, users, clock)),
@@ -420,6 +424,7 @@ async def house(
             database=database,
             site=site,
             bench=bench,
+            caller=caller,
             setups=setups,
             walls=walls,
             factors=factors,

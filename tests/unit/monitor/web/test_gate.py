@@ -60,6 +60,7 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "POST /agencies/{code}/drills": ("own", {"officer", "noc"}),
     "GET /agencies/{code}/test": ("own", {"officer", "noc"}),
     "POST /agencies/{code}/test": ("own", {"officer", "noc"}),
+    "POST /agencies/{code}/test-all": ("own", {"officer", "noc"}),
     "GET /agencies/{code}/test/{key}": ("own", {"officer", "noc"}),
     "GET /agencies/{code}/test/{key}/fragment": ("own", {"officer", "noc"}),
     "GET /notices/{notice_id}": ("own", READERS),

@@ -15,6 +15,7 @@ from sqlalchemy import select
 from alerts.model.notice import Language
 from monitor.advice import advise
 from monitor.model.health import Health
+from monitor.service.sites.calling import CallState
 from monitor.store.schema.tables import journal
 from probes.model.result import Outcome, Party, Phase
 from probes.run.trace import Recorder
@@ -190,3 +191,30 @@ async def test_a_strangers_page_cannot_press_the_button(place: House, officer: h
     officer.headers["Sec-Fetch-Site"] = "cross-site"
     assert (await press(officer)).status_code in {401, 403}
     assert place.bench.trials == []
+
+
+async def test_all_routes_of_the_agency_are_run_at_once_and_once_a_minute(
+    place: House, officer: httpx.AsyncClient
+) -> None:
+    begun = await officer.post("/agencies/jcm/test-all")
+    assert (begun.status_code, begun.headers["location"]) == (303, "/agencies/JCM/test")
+    assert [each.route.name for each in place.bench.trials] == ROUTES
+    assert "asked for at" in (await officer.get("/agencies/JCM/test?lang=en")).text
+    again = await officer.post("/agencies/JCM/test-all")
+    assert (again.status_code, "less than a minute ago" in again.text) == (409, True)
+    assert len(place.bench.trials) == len(ROUTES)
+    async with place.database.read() as connection:
+        query = select(journal).where(journal.c.event == "agency tested")
+        (row,) = (await connection.execute(query)).all()
+    assert row.actor == "Siti Contoh (siti)"
+    assert row.detail == {"agency": "JCM", "sites": "", "address": "127.0.0.1"}
+
+
+async def test_the_page_says_of_each_site_whether_it_was_asked(place: House, officer: httpx.AsyncClient) -> None:
+    await officer.post("/agencies/JCM/test-all")
+    call = place.caller.latest("JCM")
+    assert call is not None
+    call.sites.update(zip(("a", "b", "c", "d"), CallState, strict=True))
+    page = (await officer.get("/agencies/JCM/test?lang=en")).text
+    for said in ("a: has not answered yet", "b: asked", "c: is of an older version", "d: cannot be reached"):
+        assert said in page, said

@@ -1,0 +1,28 @@
+"""A hub asks a site to run all routes of an agency at once: it writes that into the site's store, by the site's own clock."""
+
+from __future__ import annotations
+
+from psycopg.errors import UndefinedTable
+
+from monitor.store.probing.calls import CALL_AHEAD, CALL_LASTS
+from monitor.store.sites.joining import MemberSite
+from monitor.store.sites.link import SiteRefusedError, dialled
+
+_PLACE = """
+INSERT INTO probe_call AS known (agency, called_at) VALUES (%s, clock_timestamp())
+ON CONFLICT (agency) DO UPDATE SET called_at = excluded.called_at
+WHERE known.called_at <= excluded.called_at - %s OR known.called_at > excluded.called_at + %s
+"""
+
+
+class SiteOutdatedError(SiteRefusedError):
+    """A site is of an older version, which cannot be asked."""
+
+
+def place_call(member: MemberSite, agency: str) -> bool:
+    """Call for the routes of an agency at a site, as `ProbeCalls.place` does. Raise `SiteRefusedError`."""
+    with dialled(member.server, f"site {member.site}") as site:
+        try:
+            return site.execute(_PLACE, [agency, CALL_LASTS, CALL_AHEAD]).rowcount > 0
+        except UndefinedTable:
+            raise SiteOutdatedError(f"site {member.site} is of an older version: upgrade it") from None

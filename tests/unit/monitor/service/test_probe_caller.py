@@ -1,0 +1,147 @@
+"""All routes of an agency at once: who runs them, how often, and what is said of each site."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from monitor.proof.lifecycle import Lifecycle
+from monitor.service.portal.trials import KEPT, TrialRefused
+from monitor.service.sites import calling
+from monitor.service.sites.calling import CallState, ProbeCaller
+from monitor.store.backend.database import Database
+from monitor.store.backend.postgres import PostgresServer
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.probing.calls import ProbeCalls
+from monitor.store.sites.calling import SiteOutdatedError
+from monitor.store.sites.joining import MemberSite
+from monitor.store.sites.link import SiteRefusedError
+from tests.unit.monitor.trial import agency_routes
+from tests.unit.monitor.web.bench import Bench
+from tests.unit.monitor.web.signed import Clock
+
+HERE = PostgresServer(host="127.0.0.1", database="pantau", user="pantau", tls=False)
+JCM = [each.name for each in agency_routes("JCM")]
+MINUTE = timedelta(minutes=1)
+
+
+class Wire:
+    """Sites, each of which answers as it is told to."""
+
+    def __init__(self, **answers: Exception | Event | None) -> None:
+        self.answers = answers
+        self.asked: list[tuple[str, str]] = []
+        self.members = [MemberSite(site=site, server=HERE, hub="noc", store=HERE) for site in answers]
+
+    def place(self, member: MemberSite, agency: str) -> bool:
+        self.asked.append((member.site, agency))
+        answer = self.answers[member.site]
+        if isinstance(answer, Exception):
+            raise answer
+        if answer is not None:
+            answer.wait()
+        return True
+
+
+class Place:
+    """A store, its clock, and processes on it."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.clock = Clock()
+
+    def process(self, bench: Bench, wire: Wire | None = None, *, looks: bool = True) -> ProbeCaller:
+        lifecycle, wire = Lifecycle(SqlStore(self.database), self.clock, "pantau@ujian"), wire or Wire()
+        calls = ProbeCalls(self.database)
+        return ProbeCaller(
+            calls, lifecycle, bench.watch, self.clock, members=wire.members, looks=looks, place=wire.place
+        )
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[Place]:
+    async with Database.open(tmp_path) as database:
+        yield Place(database)
+
+
+def ran(bench: Bench) -> list[str]:
+    return [each.route.name for each in bench.trials]
+
+
+async def test_each_process_runs_what_it_owns_once_for_each_call(place: Place) -> None:
+    owner, other = Bench(["JCM", "MDC"]), Bench(["JCM", "MDC"])
+    other.elsewhere["JCM"] = "prob-1"
+    at_owner, at_other = place.process(owner), place.process(other)
+    await at_other.call("jcm", by="Siti Contoh")
+    for each in (at_owner, at_other) * 2:
+        await each.answer()
+    assert (ran(owner), ran(other)) == (JCM, [])
+    # Who owned it has died, and has run them, or has not.
+    other.elsewhere.clear()
+    await at_other.answer()
+    assert ran(other) == JCM
+
+    place.clock.move(MINUTE)
+    await at_owner.call("JCM", by="Siti Contoh")
+    await at_owner.answer()
+    assert ran(owner) == JCM * 2
+
+
+async def test_what_nobody_answered_within_a_minute_is_run_by_nobody(place: Place) -> None:
+    bench = Bench(["JCM"])
+    caller = place.process(bench)
+    await caller.call("JCM", by="Siti Contoh")
+    place.clock.move(MINUTE)
+    await caller.answer()
+    assert ran(bench) == []
+
+
+async def test_it_is_said_of_each_site_whether_it_was_asked_and_nobody_waits_for_one_that_is_cut_off(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calling, "_PATIENCE", 0.1)
+    hangs = Event()
+    wire = Wire(johor=None, kuching=SiteRefusedError("no route"), labuan=SiteOutdatedError("older"), miri=hangs)
+    caller = place.process(Bench(["JCM"]), wire)
+    call = await caller.call("JCM", by="Siti Contoh")
+    assert call.sites == {
+        "johor": CallState.ASKED,
+        "kuching": CallState.UNREACHED,
+        "labuan": CallState.OLDER,
+        "miri": CallState.WAITS,
+    }
+    hangs.set()
+    await asyncio.gather(*caller._asking)
+    assert call.sites["miri"] is CallState.ASKED
+    assert caller.latest("JCM") is call
+    place.clock.move(KEPT)
+    assert caller.latest("JCM") is None
+
+
+async def test_a_site_that_never_answers_is_not_asked_by_ever_more(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calling, "_PATIENCE", 0.0)
+    hangs = Event()
+    wire = Wire(johor=hangs)
+    codes = ["JCM", "MDC", "KKC", "UCM", "PCM"]
+    caller = place.process(Bench(codes), wire)
+    said = [(await caller.call(code, by="Siti Contoh")).sites["johor"] for code in codes]
+    assert said == [CallState.WAITS] * 4 + [CallState.UNREACHED]
+    hangs.set()
+    await asyncio.gather(*caller._asking)
+    assert len(wire.asked) == 4
+
+
+async def test_no_site_is_asked_again_within_the_minute(place: Place) -> None:
+    wire = Wire(johor=None)
+    caller = place.process(Bench(["JCM"]), wire)
+    await caller.call("JCM", by="Siti Contoh")
+    with pytest.raises(TrialRefused, match="called_lately"):
+        await caller.call("JCM", by="Ravi Contoh")
+    assert wire.asked == [("johor", "JCM")]
