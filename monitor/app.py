@@ -85,6 +85,8 @@ from monitor.service.sharing import Sharing
 from monitor.service.sites.beating import Beating
 from monitor.service.sites.calling import ProbeCaller
 from monitor.service.sites.hub import Hub
+from monitor.service.sites.offering import SiteOffering
+from monitor.service.sites.taking import OfferTaker
 from monitor.service.sites.telling import SiteTelling
 from monitor.service.sites.wires import Wires
 from monitor.service.sites.witness import SiteWitness
@@ -106,6 +108,7 @@ from monitor.store.upkeep.advance_notices import AdvanceRecords
 from monitor.store.upkeep.answers import Answers
 from monitor.store.upkeep.apart import DocumentsAwayError
 from monitor.store.upkeep.documents import Documents
+from monitor.store.upkeep.offers import Offers
 from monitor.store.upkeep.renames import Renames
 from monitor.store.upkeep.rota_feeds import RotaFeeds
 from monitor.store.upkeep.second_factors import SecondFactors
@@ -276,6 +279,8 @@ class App:
             keep_doing("status", self._tell_status, _STATUS_EVERY),
             *(keep_doing("other sites", each, _BEATS_EVERY) for each in self._sites),
             *(keep_doing("replication of sites", each.look, _WIRES) for each in self._wires),
+            *([keep_doing("documents of sites", self._offering.look, _PACE)] if self._offering else []),
+            *([keep_doing("documents of the hub", self._taker.take, _PACE)] if self._taker else []),
             *([keep_doing("words of sites", self._witness.look, _TELLS_EVERY)] if self._told.others else []),
             *([keep_doing("what a hub is told of runs", self._telling.tell, _TELLS_EVERY)] if self._telling else []),
         )
@@ -400,6 +405,11 @@ class App:
         self._sites = self._with_other_sites(settings, standings)
         members = _members(settings)
         self._wires = [Wires(members, self._metrics)] if members else []
+        self._offering = (
+            SiteOffering(members, self._metrics, configuration=self._configuration, is_ours=self._speaks_for_all)
+            if members
+            else None
+        )
         self._told = SiteRecords(database, settings.site, settings.hub.sites if settings.hub else ())
         self._witness = SiteWitness(
             store,
@@ -487,6 +497,10 @@ class App:
         await history.latest(owned if len(owned) < len(agencies) else None)
         await self._reloader.begin(configuration, share)
 
+    def _speaks_for_all(self) -> bool:
+        """Return whether this process does what one of those that share the store does for all."""
+        return self._sharing is None or self._sharing.speaks_for_all
+
     def _sites_say(self, agency: str) -> Mapping[str, SiteStanding | None]:
         # Of an agency that another process of the hub probes that one writes.
         watch = self._watch()
@@ -504,7 +518,7 @@ class App:
                 self._clock,
                 owes=lambda: self._around.history.owes,
                 # A row that ten write each second is written ten times, in its log, on the wire and at the hub.
-                is_ours=lambda: self._sharing is None or self._sharing.speaks_for_all,
+                is_ours=self._speaks_for_all,
             ).beat
         ]
         if settings.hub is not None and settings.hub.sites:
@@ -608,6 +622,18 @@ class App:
             hush=self._hush,
         )
         writer = DocumentWriter(self._path, self._environ, self._documents, self._clock, safe=safe, memory=self._memory)
+        self._taker = (
+            OfferTaker(
+                Offers(self._database),
+                writer,
+                self._clock,
+                configuration=self._configuration,
+                reload=self._reloader.reload,
+                is_ours=self._speaks_for_all,
+            )
+            if self._database.is_shared
+            else None
+        )
         editor = AgencyEditor(writer, self._documents, self._configuration, self._reloader.reload)
         monthly = Statements(
             store=self._around.store,
@@ -847,7 +873,7 @@ def _nothing() -> None:
 
 
 def _members(settings: Settings) -> Sequence[MemberSite]:
-    """Return the other sites; none where this is no hub."""
+    """Return the sites that this hub hears; none where it is no hub."""
     if settings.hub is None or settings.store is None:
         return []
     store = settings.store.build()

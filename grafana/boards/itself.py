@@ -121,7 +121,7 @@ ITSELF: Final = Board(
                 bars(
                     "Other sites, kept for the hub · Tapak lain, disimpan untuk hab",
                     "How much each other site keeps that the hub has not confirmed; and what is in the way, where something is. Refusals are "
-                    "those of the last hour.",
+                    "those of the last hour. Documents: so many of the hub's it does not go by.",
                     ("max by (site) (pantau_site_behind_bytes)", "{{site}}"),
                     (
                         'max by (site, state) (pantau_site_replication{state!="works"}) == 1',
@@ -130,6 +130,10 @@ ITSELF: Final = Board(
                     (
                         "max by (site) (increase(pantau_site_replication_errors_total[1h])) > 0",
                         "{{site}}: refused · ditolak",
+                    ),
+                    (
+                        "max by (site) (pantau_site_configuration_behind) > 0",
+                        "{{site}}: documents · dokumen",
                     ),
                     size=(8, 6),
                     unit="bytes",

@@ -239,6 +239,8 @@ class Definitions:
         self.site_behind_bytes = gauge("site_behind_bytes", meaning, "site")
         meaning = "How often the hub's PostgreSQL refused what another site says."
         self.site_errors = self._counter("site_replication_errors", meaning, "site")
+        meaning = "How many of the hub's documents of agencies another site does not go by."
+        self.site_configuration_behind = gauge("site_configuration_behind", meaning, "site")
         meaning = "When a contact was last reached in a drill; 0 when never."
         self.reached_at = self._many("gauge", "contact_reached_timestamp_seconds", meaning, "contact")
         self.drilled_at = gauge("drill_last_timestamp_seconds", "When a drill of all contacts last came to its end.")

@@ -85,6 +85,10 @@ class WatchdogSeries:
         # Its statistics may have begun anew.
         self._all.site_errors.labels(site).inc(max(errors, 0))
 
+    def site_goes_by(self, site: str, behind: int | None) -> None:
+        """Show how many of the hub's documents another site does not go by; `None`: not known, or it keeps its own."""
+        self._all.site_configuration_behind.labels(site).set(math.nan if behind is None else behind)
+
     # The lifeline
 
     def lifeline_known(self, numbers: int) -> None:

@@ -37,6 +37,8 @@ class Pen(StrEnum):
     PORTAL = "portal"
     #: A program.
     API = "api"
+    #: The hub of a site.
+    HUB = "hub"
 
 
 def digest_of(text: str) -> str:

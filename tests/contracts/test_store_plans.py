@@ -47,6 +47,7 @@ from monitor.judging.joint.standing import SiteStanding
 from monitor.model.day import DaySheet, day_of
 from monitor.model.document import Pen, WrittenDocument
 from monitor.model.health import Health
+from monitor.model.offer import DocumentOffer
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine import audit
@@ -70,6 +71,7 @@ from monitor.store.schema.tables import metadata, run_before
 from monitor.store.upkeep import purge
 from monitor.store.upkeep.advance_notices import AdvanceRecords
 from monitor.store.upkeep.documents import Documents
+from monitor.store.upkeep.offers import Offers
 from monitor.store.upkeep.traces import AgencyTraces
 from probes.model.result import Outcome
 from tests.contracts.test_store import draft
@@ -93,7 +95,7 @@ BOUNDED = frozenset(
             "restoration",
             "sms_number",
         ),
-        *("standing", "streak"),
+        *("offered_document", "standing", "streak"),
     }
 )
 GROWING = {name: table for name, table in metadata.tables.items() if name not in BOUNDED}
@@ -163,6 +165,7 @@ PARTS: tuple[type | ModuleType, ...] = (
     AdvanceRecords,
     AgencyTraces,
     Documents,
+    Offers,
     audit,
     purge,
     purge.Search,
@@ -220,6 +223,7 @@ async def ask_everything(database: Database, asked: set[str]) -> None:
     await records.apply("agency", {}, T0)
     await ask_of_advance_notices(Noted(AdvanceRecords(database), asked))
     await ask_of_documents(Noted(Documents(database), asked))
+    await ask_of_offers(Noted(Offers(database), asked))
     await Noted(AgencyTraces(database), asked).of("JCM")
     await ask_of_the_journal(database, asked, incidents[0].id)
     assert notices
@@ -468,6 +472,11 @@ async def ask_of_documents(documents: Any) -> None:
     await documents.versions("JCM", below=2)
     await documents.marks(at_most=2)
     await documents.marks(wanted="J", named=["JCM", "MDC"], after="A", at_most=2)
+
+
+async def ask_of_offers(offers: Any) -> None:
+    await offers.due(T0)
+    await offers.looked_at([DocumentOffer(agency="JCM", name="jcm.yaml", text=None, by="noc", at=T0)], {}, T0)
 
 
 async def ask_of_the_journal(database: Database, asked: set[str], incident_id: int) -> None:

@@ -60,6 +60,7 @@ EMPTY = {
     "pantau-itself: Other sites, kept for the hub-A",
     "pantau-itself: Other sites, kept for the hub-B",
     "pantau-itself: Other sites, kept for the hub-C",
+    "pantau-itself: Other sites, kept for the hub-D",
     "pantau-itself: Sites disagree-A",
     "pantau-itself: Sites disagree-B",
     "pantau-wall: Access tokens expire in-A",

@@ -105,6 +105,23 @@ document = Table(
     ),
 )
 
+#: At a site: what its hub has written for it, an agency a row, until the site has looked at it (`monitor.model.offer`).
+offered_document = Table(
+    "offered_document",
+    metadata,
+    Column("agency", String(64), primary_key=True),
+    Column("name", String(255), nullable=False),
+    #: NULL: the agency is to be watched no more.
+    Column("text", Text),
+    #: What the hub is called.
+    Column("offered_by", String(200), nullable=False),
+    Column("offered_at", Moment, nullable=False),
+    #: NULL: the site has not looked at it.
+    Column("looked_at", Moment),
+    #: Why the site has not taken it up; NULL: it has, or has not looked at it.
+    Column("refusal", Text),
+)
+
 #: Counted in days and not in years where there are ten thousand routes: more than fit 32 bits.
 _Many = BigInteger().with_variant(Integer(), "sqlite")
 

@@ -19,6 +19,7 @@ from monitor.store.sites.link import (
     is_let_in_without_certificate,
     one,
 )
+from monitor.store.sites.offering import offer_troubles, withdraw_offers
 from monitor.store.sites.partition import said
 from monitor.store.sites.publisher import Publisher, slot_of
 from monitor.store.sites.subscriber import Subscriber, subscription_of
@@ -100,6 +101,7 @@ def remove(member: MemberSite, *, gone: bool) -> None:
             with dialled(member.server, f"site {member.site}") as there:
                 hub.unsubscribe()
                 Publisher(there, member.site, member.hub).withdraw()
+                withdraw_offers(there)
         hub.forget()
 
 
@@ -204,6 +206,7 @@ def _troubles(hub: Subscriber, site: Publisher, now: datetime) -> Iterator[str]:
     slot, subscription = site.slot(), hub.subscription()
     if subscription is None:
         return
+    yield from offer_troubles(site.connection)
     if not subscription.hears_of_runs and site.can_tell_of_runs():
         yield f"it tells nothing of its runs: `pantau site add {site.site}` lets it tell of those that fail, and of its hours"
     if slot is None or slot.is_lost:

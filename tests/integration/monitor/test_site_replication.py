@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,15 +24,21 @@ from monitor.judging.joint.freshness import SiteBeat
 from monitor.judging.joint.replication import ReplicationState
 from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.suspect import Trouble
+from monitor.model.document import Pen, WrittenDocument
+from monitor.model.offer import OfferDifference
 from monitor.store.backend.database import Database
 from monitor.store.probing.calls import ProbeCalls
 from monitor.store.probing.history import History
+from monitor.store.probing.processes import Processes
 from monitor.store.probing.standings import SiteStandings
 from monitor.store.probing.told import SiteTeller
 from monitor.store.sites import joining, publisher, subscriber
 from monitor.store.sites.calling import SiteOutdatedError, place_call
 from monitor.store.sites.joining import MemberSite, SiteState, add, check, rejoin, remove
 from monitor.store.sites.link import SiteRefusedError
+from monitor.store.sites.offering import offer
+from monitor.store.upkeep.documents import Documents
+from monitor.store.upkeep.offers import Offers
 from probes.model.result import Outcome
 from tests.real.sitecluster import CALLER, OWNER, PASSWORD, Cluster, SiteWorld, site_world
 from tests.unit.alerts.people import MINUTE, T0
@@ -616,3 +623,85 @@ def test_a_site_that_is_gone_for_good_can_be_removed_without_it(world: SiteWorld
 def test_no_log_of_ours_holds_a_password(world: SiteWorld) -> None:
     for each in (world.hub, *world.sites.values()):
         assert each.said().count(PASSWORD) == each.said().count(f"CREATE ROLE {CALLER} LOGIN REPLICATION PASSWORD")
+
+
+def goes_by(world: SiteWorld, tmp: Path, documents: int | None, *, site: str = "johor") -> None:
+    """Let a process of a site go by the documents in its store; `None`: by files."""
+
+    async def write() -> None:
+        async with Database.open(tmp / site, world.stores[site], name=site) as database:
+            processes = Processes(database, site)
+            await processes.beat(T0, T0)
+            await processes.goes_by(documents)
+
+    asyncio.run(write())
+
+
+def look_at_offers(world: SiteWorld, tmp: Path, **refusals: str) -> dict[str, str | None]:
+    """Let a site's service take up what it is offered but for what it refuses; return what it looked at."""
+
+    async def take() -> dict[str, str | None]:
+        async with Database.open(tmp / "johor", world.stores["johor"], name="johor") as database:
+            documents, offers = Documents(database), Offers(database)
+            due, now = await offers.due(datetime.now(UTC)), datetime.now(UTC)
+            used = [each for each in due if each.agency not in refusals]
+            wanted = [WrittenDocument(agency=each.agency, name=each.name, text=each.text) for each in used if each.text]
+            gone = [each.agency for each in used if each.text is None]
+            await documents.write(await documents.latest(), wanted, gone, pen=Pen.HUB, by="noc", now=now)
+            await offers.looked_at(due, refusals, now)
+            return {each.agency: each.text for each in due}
+
+    return asyncio.run(take())
+
+
+def test_the_hubs_documents_go_down_to_a_site_once_and_after_a_cut_and_it_says_which_it_cannot_use(
+    world: SiteWorld, tmp_path: Path
+) -> None:
+    jcm, new, mdc = (
+        WrittenDocument(agency=code, name=f"{code.lower()}.yaml", text=text)
+        for code, text in (("JCM", "satu"), ("JCM", "dua"), ("MDC", "tiga"))
+    )
+    offers = partial(offer, world.sites["johor"].reached(), site="johor", hub="noc")
+    say(world, "johor", tmp=tmp_path, JCM=WELL)
+    goes_by(world, tmp_path, 0)
+    assert offers({"JCM": jcm}) is None, "it has not joined"
+    add(member(world))
+    try:
+        goes_by(world, tmp_path, None)
+        assert offers({"JCM": jcm}) is None, "it keeps its agencies in files"
+        goes_by(world, tmp_path, 0)
+        # Two processes of the hub at once, and one that was started again.
+        with ThreadPoolExecutor() as pool:
+            both = list(pool.map(lambda _: offers({"JCM": jcm, "MDC": mdc}), range(2)))
+        assert [each and each.behind for each in both] == [2, 2]
+        assert offers({"JCM": jcm, "MDC": mdc}) == OfferDifference(behind=2)
+        assert look_at_offers(world, tmp_path, MDC="tiada kata laluan") == {"JCM": "satu", "MDC": "tiga"}
+        assert offers({"JCM": jcm, "MDC": mdc}) == OfferDifference(behind=1, refused={"MDC": "tiada kata laluan"})
+        assert state(world).troubles == (
+            "it cannot use the hub's document of MDC, and goes by the one before: tiada kata laluan",
+        )
+
+        world.sites["johor"].cut()
+        with pytest.raises(SiteRefusedError, match="cannot be reached"):
+            offers({"JCM": new})
+        world.sites["johor"].mend()
+        until(lambda: world.sites["johor"].order("SELECT 1") == [(1,)])
+        assert offers({"JCM": new}) == OfferDifference(offered=(new,), withdrawn=("MDC",), behind=1)
+        assert look_at_offers(world, tmp_path) == {"JCM": "dua"}
+        assert offers({"JCM": new}) == OfferDifference()
+        written = "SELECT number, text, pen, written_by FROM document ORDER BY number"
+        assert world.sites["johor"].order(written) == [(1, "satu", "hub", "noc"), (2, "dua", "hub", "noc")]
+
+        # What the hub watches no more leaves, for it was the hub's; and nothing is left behind.
+        assert offers({"MDC": mdc}) == OfferDifference(offered=(mdc,), leaving=("JCM",), behind=2)
+        assert look_at_offers(world, tmp_path) == {"JCM": None, "MDC": "tiga"}
+        assert offers({"MDC": mdc}) == OfferDifference(withdrawn=("JCM",))
+        assert state(world).troubles == ()
+        remove(member(world), gone=False)
+        assert count(world.sites["johor"], "offered_document") == 0
+        world.sites["johor"].order("ALTER TABLE offered_document RENAME TO later_offered")
+        add(member(world))
+        assert (offers({"JCM": new}), state(world).troubles) == (None, ()), "it is of an older Pantau"
+        world.sites["johor"].order("ALTER TABLE later_offered RENAME TO offered_document")
+    finally:
+        world.sites["johor"].order("DELETE FROM document", "DELETE FROM process")

@@ -1,0 +1,107 @@
+"""Writes agencies' documents into a site's store, for the site to take up: they go down as plain SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from monitor.model.document import Pen, WrittenDocument
+from monitor.model.offer import DocumentThere, OfferDifference, OfferThere, offer_difference
+from monitor.store.backend.postgres import PostgresServer
+from monitor.store.sites.link import Connection, dialled, one
+from monitor.store.sites.partition import as_owner
+from monitor.store.sites.publisher import Publisher
+
+
+def offer(
+    server: PostgresServer, wanted: Mapping[str, WrittenDocument], *, site: str, hub: str
+) -> OfferDifference | None:
+    """Offer a site what differs there from what is *wanted*; return what did. Said again, nothing more comes of it.
+
+    `None`: it has not joined, keeps its agencies in files, or is of a Pantau that knows no offers. Raise `SiteRefusedError`.
+    """
+    with dialled(server, f"site {site}") as connection:
+        if not _takes(connection) or Publisher(connection, site, hub).slot() is None:
+            return None
+        as_owner(connection)
+        difference = offer_difference(wanted, _there(connection), _offered(connection))
+        with connection.transaction():
+            _write(connection, hub, difference)
+        return difference
+
+
+def offer_troubles(connection: Connection) -> Iterator[str]:
+    """Yield what a site has been offered and does not go by."""
+    if not _takes(connection):
+        return
+    refused = connection.execute(
+        "SELECT agency, refusal FROM offered_document WHERE refusal IS NOT NULL ORDER BY agency"
+    ).fetchall()
+    for row in refused[:_NAMED]:
+        yield f"it cannot use the hub's document of {row.agency}, and goes by the one before: {row.refusal}"
+    if len(refused) > _NAMED:
+        yield f"nor can it use those of {len(refused) - _NAMED} more agencies"
+    waiting = one(
+        connection,
+        "SELECT count(*) AS number FROM offered_document"
+        " WHERE looked_at IS NULL AND offered_at < clock_timestamp() - interval '2 minutes'",
+    )
+    if waiting.number:
+        yield f"it has not looked at documents that the hub wrote for it, of {waiting.number} agencies: does its service run?"
+
+
+def withdraw_offers(connection: Connection) -> None:
+    """Let nothing be offered to a site any more. What it goes by it keeps."""
+    if _knows_offers(connection):
+        connection.execute("DELETE FROM offered_document")
+
+
+#: So many refusals are told one by one.
+_NAMED = 5
+
+
+def _knows_offers(connection: Connection) -> bool:
+    return bool(one(connection, "SELECT to_regclass('offered_document') IS NOT NULL AS there").there)
+
+
+def _takes(connection: Connection) -> bool:
+    """Whether the site knows offers, and goes by the documents in its store: it says so of its last process."""
+    if not _knows_offers(connection):
+        return False
+    last = connection.execute("SELECT documents FROM process ORDER BY beat_at DESC LIMIT 1").fetchone()
+    return last is not None and last.documents is not None
+
+
+def _there(connection: Connection) -> Mapping[str, DocumentThere]:
+    rows = connection.execute(
+        "SELECT agency, coalesce(encode(sha256(convert_to(text, 'UTF8')), 'hex'), '') AS digest, pen"
+        " FROM document WHERE replaced_at IS NULL"
+    )
+    return {row.agency: DocumentThere(digest=row.digest, is_by_hub=row.pen == Pen.HUB) for row in rows}
+
+
+def _offered(connection: Connection) -> Mapping[str, OfferThere]:
+    rows = connection.execute(
+        "SELECT agency, coalesce(encode(sha256(convert_to(text, 'UTF8')), 'hex'), '') AS digest,"
+        " looked_at IS NOT NULL AS is_looked_at, refusal FROM offered_document"
+    )
+    return {
+        row.agency: OfferThere(digest=row.digest, is_looked_at=row.is_looked_at, refusal=row.refusal) for row in rows
+    }
+
+
+def _write(connection: Connection, hub: str, difference: OfferDifference) -> None:
+    rows: list[tuple[str, str, str | None, str]] = [
+        (each.agency, each.name, each.text, hub) for each in difference.offered
+    ]
+    rows += [(agency, f"{agency.lower()}.yaml", None, hub) for agency in difference.leaving]
+    with connection.cursor() as cursor:
+        # Another process of the hub may have written the same a moment ago: what waits to be looked at is left alone.
+        cursor.executemany(
+            "INSERT INTO offered_document AS o (agency, name, text, offered_by, offered_at)"
+            " VALUES (%s, %s, %s, %s, clock_timestamp())"
+            " ON CONFLICT (agency) DO UPDATE SET name = excluded.name, text = excluded.text, offered_by = excluded.offered_by,"
+            " offered_at = excluded.offered_at, looked_at = NULL, refusal = NULL"
+            " WHERE o.text IS DISTINCT FROM excluded.text OR (o.looked_at IS NOT NULL AND o.refusal IS NULL)",
+            rows,
+        )
+    connection.execute("DELETE FROM offered_document WHERE agency = ANY(%s)", [list(difference.withdrawn)])
