@@ -154,6 +154,15 @@ async def test_two_that_go_together_with_none_of_the_sites_are_told_apart(site: 
     assert site.in_force.keys() == {"JCM", "MDC"}
 
 
+async def test_settings_that_cannot_be_read_refuse_all_and_say_so(site: OfferedSite) -> None:
+    site.settings.write_text(site.settings.read_text() + "entah: apa\n")
+    await site.offer(JCM=agency("JCM") + "probing: {interval: 10m}\n", UCM=agency("UCM"))
+    found = await site.take()
+    assert found.keys() == {"JCM", "UCM"}
+    assert all("pantau.yaml" in (why or "") and "entah" in (why or "") for why in found.values())
+    assert (site.in_force["JCM"], site.reloads) == (agency("JCM"), [])
+
+
 async def test_what_was_written_and_not_taken_up_is_taken_up_the_next_time(site: OfferedSite) -> None:
     await site.offer(JCM=agency("JCM") + "probing: {interval: 10m}\n")
     site.problems = [BROKEN]
