@@ -129,7 +129,9 @@ def _where(server: PostgresServer) -> dict[str, Any]:
 
 def in_words(error: psycopg.Error) -> str:
     """Return what is wrong. What was said to the server is left out: it may hold a password."""
-    said = error.diag.message_primary or " ".join(str(error).split())
+    said = error.diag.message_primary or str(error)
+    # Of a key that it may not read libpq says what it happens to have in memory, too.
+    said = " ".join("".join(each if each.isprintable() else " " for each in said).split())
     for pattern, words in _WORDS:
         if re.search(pattern, said):
             return f"{words} ({said})"
