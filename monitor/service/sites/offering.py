@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import timedelta
-from functools import partial
 from typing import Protocol
 
 import structlog
@@ -18,6 +15,7 @@ from monitor.metrics import Metrics
 from monitor.model.document import WrittenDocument
 from monitor.model.offer import OfferDifference
 from monitor.runtime.slices import Slices
+from monitor.service.sites.asking import ask_each
 from monitor.service.sites.beating import steady
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.sites.joining import MemberSite
@@ -78,13 +76,9 @@ class SiteOffering:
             return
         self._asked_with, self._asked_at = documents, now
         wanted = await self._wanted(documents)
-        threads = ThreadPoolExecutor(max(1, len(self._members)), thread_name_prefix="offers")
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for member in self._members:
-                    tasks.create_task(self._offer_to(member, wanted, threads))
-        finally:
-            threads.shutdown(wait=False, cancel_futures=True)
+        await ask_each(
+            self._members, lambda each: self._offer(each.server, wanted, site=each.site, hub=each.hub), self._show
+        )
 
     async def _wanted(self, documents: Sequence[WrittenDocument]) -> Mapping[str, WrittenDocument]:
         """Return what a site is given, by agency. Of thousands few have changed, and only those are written anew."""
@@ -96,13 +90,10 @@ class SiteOffering:
         self._given = given
         return {agency: less for agency, (_, less) in given.items()}
 
-    async def _offer_to(self, member: MemberSite, wanted: Mapping[str, WrittenDocument], threads: Executor) -> None:
-        asking = partial(self._offer, member.server, wanted, site=member.site, hub=member.hub)
-        try:
-            found = await asyncio.get_running_loop().run_in_executor(threads, asking)
-        except SiteRefusedError as refused:
+    def _show(self, member: MemberSite, found: OfferDifference | SiteRefusedError | None) -> None:
+        if isinstance(found, SiteRefusedError):
             # That a wire is cut others tell. It is asked again in a minute.
-            log.debug("a site could not be offered documents", site=member.site, why=str(refused))
+            log.debug("a site could not be offered documents", site=member.site, why=str(found))
             self._metrics.watchdog.site_goes_by(member.site, None)
             return
         self._metrics.watchdog.site_goes_by(member.site, None if found is None else found.behind)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
 
 from monitor.judging.joint.replication import Replication
 from monitor.metrics import Metrics
+from monitor.service.sites.asking import ask_each
 from monitor.store.sites import joining
 from monitor.store.sites.joining import MemberSite
 from monitor.store.sites.link import SiteRefusedError
@@ -29,21 +28,11 @@ class Wires:
         self._seen: dict[str, Replication] = {}
 
     async def look(self) -> None:
-        """Look once, at all of them at a time: one that does not answer holds up no other. Raise `StoreAway`."""
-        # Apart from those that make pages: a site that does not answer keeps one for seconds.
-        threads = ThreadPoolExecutor(max(1, len(self._members)), thread_name_prefix="wires")
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for member in self._members:
-                    tasks.create_task(self._look_at(member, threads))
-        finally:
-            threads.shutdown(wait=False, cancel_futures=True)
+        """Look once, at all of them at a time. Raise `StoreAway`."""
+        await ask_each(self._members, self._look, self._show)
 
-    async def _look_at(self, member: MemberSite, threads: Executor) -> None:
-        try:
-            # psycopg's own connections: these are other servers than the store's engine knows.
-            seen = await asyncio.get_running_loop().run_in_executor(threads, self._look, member)
-        except SiteRefusedError:
+    def _show(self, member: MemberSite, seen: Replication | SiteRefusedError) -> None:
+        if isinstance(seen, SiteRefusedError):
             # The hub's own store is away; others tell of that, and what was seen before is not so any more.
             self._metrics.watchdog.site_replicates(member.site, None)
             return

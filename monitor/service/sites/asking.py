@@ -1,0 +1,38 @@
+"""Other sites' PostgreSQLs are asked all at a time: one that does not answer holds up no other, and nobody who makes pages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from monitor.store.sites.joining import MemberSite
+from monitor.store.sites.link import SiteRefusedError
+
+_Answer = TypeVar("_Answer")
+
+
+async def ask_each(
+    members: Sequence[MemberSite],
+    ask: Callable[[MemberSite], _Answer],
+    hear: Callable[[MemberSite, _Answer | SiteRefusedError], None],
+) -> None:
+    """Let *ask* wait for each of *members*, in a thread of its own, and *hear* have each answer as it comes. Raise what *ask* raises."""
+    # psycopg's own connections, since these are other servers than the store's engine knows.
+    threads = ThreadPoolExecutor(max(1, len(members)), thread_name_prefix="sites")
+
+    async def asked(member: MemberSite) -> None:
+        try:
+            answer = await asyncio.get_running_loop().run_in_executor(threads, ask, member)
+        except SiteRefusedError as refused:
+            hear(member, refused)
+        else:
+            hear(member, answer)
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for member in members:
+                tasks.create_task(asked(member))
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)
