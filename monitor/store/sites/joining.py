@@ -75,8 +75,10 @@ def add(member: MemberSite) -> bool:
                     f"`pantau site rejoin {member.site}` if it is the same, else name one of them otherwise"
                 )
             if not there.hears_of_runs and site.can_tell_of_runs():
-                _hear_of_runs(member, hub, site)
-            if hub.beat() is None:
+                # It joined before it told of them. A subscription that reads on cannot be seen through before it writes.
+                hub.unsubscribe()
+                _join(member, hub, site)
+            elif hub.beat() is None:
                 # It was broken off before the site had said everything anew, or nothing lives there yet.
                 _be_heard(member, site)
             return False
@@ -301,14 +303,6 @@ def _join(member: MemberSite, hub: Subscriber, site: Publisher) -> None:
         site.drop_slot()
         raise
     _be_heard(member, site)
-
-
-def _hear_of_runs(member: MemberSite, hub: Subscriber, site: Publisher) -> None:
-    """Let a hub that has not heard of runs until now hear of them. Raise `SiteRefusedError`."""
-    tables = site.publish()
-    # To whoever reads on from before it was made, a publication is none, and that is an error for ever.
-    _wait(member, site, site.place())
-    hub.hear_of_runs(tables)
 
 
 def _be_heard(member: MemberSite, site: Publisher) -> None:

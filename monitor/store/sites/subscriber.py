@@ -122,20 +122,6 @@ class Subscriber:
         empty_parts(self.connection, self.site)
         self.connection.execute("RESET ROLE")
 
-    def hear_of_runs(self, tables: Sequence[str]) -> None:
-        """Let the subscription that there is hear of runs, too, from now on. Raise `SiteRefusedError`."""
-        as_owner(self.connection)
-        make_parts(self.connection, self.site)
-        self.connection.execute("RESET ROLE")
-        names = sql.SQL(", ").join(map(sql.Identifier, _publications(tables)))
-        heard = sql.SQL("ALTER SUBSCRIPTION {} SET PUBLICATION {} WITH (copy_data = false)")
-        self.connection.execute(heard.format(sql.Identifier(subscription_of(self.site)), names))
-        try:
-            self._see_tables(tables)
-        except BaseException:
-            self.unsubscribe()
-            raise
-
     def try_out(self, server: PostgresServer) -> None:
         """See that the hub's own server reaches the site, by dropping the slot there. Raise `SiteRefusedError`.
 

@@ -320,6 +320,24 @@ def test_a_wrong_certificate_is_refused_in_words(world: SiteWorld, made: dict[st
     assert PASSWORD not in str(refused.value)
 
 
+def test_a_site_that_publishes_more_than_its_own_is_refused_and_writes_nothing(world: SiteWorld) -> None:
+    world.hub.order("CREATE TABLE beat_kuching PARTITION OF beat FOR VALUES IN ('kuching')")
+    rogue = world.sites["johor"]
+    rogue.order(
+        "CREATE TABLE beat_kuching (LIKE beat INCLUDING ALL)",
+        "CREATE FUNCTION lagi() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN"
+        " IF NOT EXISTS (SELECT FROM pg_publication_tables WHERE tablename = ''beat_kuching'') THEN"
+        " ALTER PUBLICATION pantau_site ADD TABLE beat_kuching; END IF; END'",
+        "CREATE EVENT TRIGGER lagi ON ddl_command_end WHEN TAG IN ('ALTER PUBLICATION') EXECUTE FUNCTION lagi()",
+    )
+    try:
+        with pytest.raises(SiteRefusedError, match=r"site johor publishes other tables than its own: .*beat_kuching"):
+            add(member(world))
+    finally:
+        rogue.order("DROP EVENT TRIGGER lagi", "DROP FUNCTION lagi", "DROP TABLE beat_kuching")
+    assert world.hub.order("SELECT subname FROM pg_subscription") == []
+
+
 def test_a_site_that_lets_in_without_a_certificate_is_told_and_not_added(world: SiteWorld) -> None:
     site = world.sites["johor"]
     rules = site.directory / "data" / "pg_hba.conf"
