@@ -44,10 +44,10 @@ from monitor.proof.chain import Chain
 from monitor.proof.lifecycle import Lifecycle
 from monitor.runtime.garbage import keep_setting_aside
 from monitor.runtime.keeping import keep_doing
-from monitor.runtime.key import token_key
 from monitor.runtime.names import names_apart
 from monitor.runtime.place import CONTROL_SOCKET, signpost
 from monitor.runtime.systemd import ServiceManager
+from monitor.runtime.token_key import token_key
 from monitor.service.access.administration import Administration
 from monitor.service.access.authenticator import Authenticator
 from monitor.service.access.openid import OpenIdDoor

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from monitor.access.guessed import GUESSED
+from monitor.access.common_password import GUESSED
 
 #: Characters. More than this is a sentence; longer than the other is a book.
 SHORTEST: Final = 15

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from monitor.access.api_token import NEVER_BY_TOKEN, ApiToken
 from monitor.access.role import AgencyScope, Permission, RoleAssignment, scope_of
-from monitor.access.token import NEVER_BY_TOKEN, ApiToken
 
 #: What is open to whoever reaches a portal that has no sign-in: it listens on this machine only.
 OPEN_HERE: Final = frozenset({Permission.READ, Permission.READ_PEOPLE, Permission.POST_LETTERS, Permission.RELOAD})

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.async_api import expect
 
-from monitor.access.one_time import code_at
+from monitor.access.totp import code_at
 from monitor.web.page import Tongue
 from tests.browser.guest import NARROW, Door
 from tests.browser.running_site import UCM, RunningSite

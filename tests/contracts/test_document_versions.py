@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from monitor.access.locked import Ciphertext, SecretPurpose
+from monitor.access.encryption import Ciphertext, SecretPurpose
 from monitor.model.document import DocumentVersion, Pen, WrittenDocument, digest_of
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer

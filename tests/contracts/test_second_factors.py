@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from alerts.record.store import Entry
-from monitor.access.locked import Ciphertext
+from monitor.access.encryption import Ciphertext
 from monitor.access.visitor import User
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import half_session, journal

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select, update
 
 from alerts.record.store import Entry
-from monitor.access.locked import Ciphertext, SecretPlace, SecretPurpose
+from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
 from monitor.service.access.safe import Safe
 from monitor.service.order import NotDone
 from monitor.store.backend.database import Database

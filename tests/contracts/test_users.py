@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from alerts.record.store import Entry
-from monitor.access.code import CodeWay
+from monitor.access.invitation_code import CodeWay
 from monitor.access.lockout import Failures
 from monitor.access.role import parse_assignment
 from monitor.access.visitor import User

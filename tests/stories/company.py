@@ -12,7 +12,7 @@ import psycopg
 import yaml
 
 from monitor.planning.ownership import owners
-from monitor.runtime.key import token_key
+from monitor.runtime.token_key import token_key
 from monitor.store.backend.postgres import PostgresServer
 from pantau_lab.scenery import Timing
 from pantau_lab.serving import claimed

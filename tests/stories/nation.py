@@ -20,7 +20,7 @@ import yaml
 
 from monitor.bridge.consensus import SITES
 from monitor.planning.ownership import owners
-from monitor.runtime.key import token_key
+from monitor.runtime.token_key import token_key
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.sites.joining import MemberSite, add
 from pantau_lab.mail import Fault

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from monitor.cli import app as command_line
-from monitor.runtime.key import token_key
+from monitor.runtime.token_key import token_key
 from pantau_lab.mail import Fault
 from pantau_lab.world import AGENCIES
 from probes.mail.message import compose

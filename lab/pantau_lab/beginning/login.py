@@ -13,8 +13,8 @@ from rich.table import Table
 
 from alerts.record.clock import Clock
 from alerts.record.store import Entry
+from monitor.access.api_token import LONGEST_TOKEN
 from monitor.access.role import Role, parse_assignment
-from monitor.access.token import LONGEST_TOKEN
 from monitor.service.access.secret import hash_password
 from monitor.service.access.tokens import ProgramTokens
 from monitor.store.backend.database import Database

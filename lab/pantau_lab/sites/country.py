@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monitor.runtime.key import KEY_FILE, token_key
+from monitor.runtime.token_key import KEY_FILE, token_key
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.sites import joining, journal
 from monitor.store.sites.joining import MemberSite

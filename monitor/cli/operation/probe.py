@@ -23,8 +23,8 @@ from monitor.config.model.registry import premises
 from monitor.judging.evidence import was_taken_well
 from monitor.model.route import WatchedRoute
 from monitor.planning.inspection import legible
-from monitor.runtime.key import token_key
 from monitor.runtime.kinds import check_kinds
+from monitor.runtime.token_key import token_key
 from probes.mail.token import TokenSigner
 from probes.model.check import CheckKind, Finding, Premises, Verdict
 from probes.model.result import Outcome

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping
 from functools import cached_property
 
-from monitor.access.locked import Ciphertext, SecretPlace, SecretPurpose
+from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
 from monitor.config.files.secret import TypedSecret
 from monitor.config.model.settings import Settings
 from monitor.model.said import said

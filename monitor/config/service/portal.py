@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, SecretStr
 
-from monitor.access.locked import BadKeyError, EncryptionKey
+from monitor.access.encryption import BadKeyError, EncryptionKey
 from monitor.access.role import Role
 from monitor.config.fields.listen import Listen, PublicUrl, is_loopback
 from monitor.config.fields.trust import Trust

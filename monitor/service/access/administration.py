@@ -11,7 +11,7 @@ from typing import Final
 
 from alerts.record.clock import Clock
 from alerts.record.store import Entry
-from monitor.access.code import CodeWay, digest_of_code, typed_code
+from monitor.access.invitation_code import CodeWay, digest_of_code, typed_code
 from monitor.access.role import ALL_AGENCIES, Role, RoleAssignment, parse_assignment
 from monitor.access.visitor import User
 from monitor.service.access.secret import hash_password, new_code

@@ -23,13 +23,13 @@ import structlog
 
 from alerts.record.clock import Clock
 from alerts.record.store import Entry, StoreAway
-from monitor.access.code import CodeWay, digest_of_code, typed_code
 from monitor.access.device import device_mark, marked_device
-from monitor.access.locked import Ciphertext, SecretPlace, SecretPurpose
+from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
+from monitor.access.invitation_code import CodeWay, digest_of_code, typed_code
 from monitor.access.lockout import OF_ACCOUNT, OF_ADDRESS, Failures
-from monitor.access.one_time import HALF_FOR, one_time_digits, step_of
 from monitor.access.password import password_problem
 from monitor.access.role import Role
+from monitor.access.totp import HALF_FOR, one_time_digits, step_of
 from monitor.access.visitor import User
 from monitor.service.access.safe import Safe
 from monitor.service.access.secret import (

@@ -10,7 +10,7 @@ import structlog
 
 from alerts.record.clock import Clock
 from alerts.record.store import Entry
-from monitor.access.locked import Ciphertext, SecretPlace
+from monitor.access.encryption import Ciphertext, SecretPlace
 from monitor.service.order import NotDone
 from monitor.store.upkeep.keyring import Keyring, SecretLockedError
 from monitor.store.upkeep.secrets import Secrets

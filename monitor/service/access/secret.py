@@ -13,9 +13,9 @@ from typing import Final, Self
 from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-from monitor.access.code import SIGNS, CodeWay
-from monitor.access.one_time import RECOVERY_CODES, SECRET_OCTETS, written_secret
-from monitor.access.token import PREFIX
+from monitor.access.api_token import PREFIX
+from monitor.access.invitation_code import SIGNS, CodeWay
+from monitor.access.totp import RECOVERY_CODES, SECRET_OCTETS, written_secret
 
 #: In KiB.
 _MEMORY: Final = 19_456

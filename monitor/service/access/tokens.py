@@ -19,9 +19,9 @@ import structlog
 
 from alerts.record.clock import Clock
 from alerts.record.store import Entry, StoreAway
+from monitor.access.api_token import LONGEST_TOKEN, PREFIX, ApiToken, exceeding
 from monitor.access.lockout import OF_ADDRESS, Failures
 from monitor.access.role import RoleAssignment
-from monitor.access.token import LONGEST_TOKEN, PREFIX, ApiToken, exceeding
 from monitor.service.access.administration import read_roles
 from monitor.service.access.secret import TokenSecret
 from monitor.service.order import NotDone, Unknown

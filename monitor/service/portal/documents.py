@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from alerts.record.clock import Clock
-from monitor.access.locked import Ciphertext, SecretPlace, SecretPurpose
+from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
 from monitor.config.files.problem import Problem
 from monitor.config.files.secret import TypedSecret
 from monitor.config.loading import AgencySource, Configuration, Loaded, Memory, load, stored_source

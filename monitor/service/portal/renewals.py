@@ -16,7 +16,7 @@ import structlog
 
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
-from monitor.access.locked import SecretPlace, SecretPurpose
+from monitor.access.encryption import SecretPlace, SecretPurpose
 from monitor.service.access.safe import Safe
 from monitor.store.upkeep.keyring import SecretLockedError
 from monitor.store.upkeep.secrets import Renewed, Secrets

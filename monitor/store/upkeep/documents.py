@@ -13,7 +13,7 @@ from sqlalchemy import Row, Select, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.record.store import Entry
-from monitor.access.locked import Ciphertext, SecretPlace, SecretPurpose
+from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
 from monitor.model.document import DocumentVersion, Pen, WrittenDocument, digest_of, secrets_named
 from monitor.runtime.slices import Slices
 from monitor.store.backend.database import Database

@@ -13,7 +13,7 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from monitor.access.locked import KEY_OCTETS, Ciphertext, EncryptionKey, SecretPlace
+from monitor.access.encryption import KEY_OCTETS, Ciphertext, EncryptionKey, SecretPlace
 
 #: In octets (NIST SP 800-38D, 8.2.2). By chance two are alike after some billions of secrets.
 _NONCE: Final = 12

@@ -10,7 +10,7 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.record.store import Entry
-from monitor.access.locked import Ciphertext, SecretPlace, SecretPurpose
+from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.schema.tables import half_session, portal_user, recovery_code, web_session

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Row, delete, func, insert, select, tuple_,
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.record.store import Entry
-from monitor.access.locked import Ciphertext, SecretPlace, SecretPurpose
+from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine import audit

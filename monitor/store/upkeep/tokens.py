@@ -10,8 +10,8 @@ from sqlalchemy import Row, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.record.store import Entry
+from monitor.access.api_token import ApiToken
 from monitor.access.role import Role, RoleAssignment
-from monitor.access.token import ApiToken
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.schema.rows import new_id

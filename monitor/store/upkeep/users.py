@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.record.store import Entry
-from monitor.access.code import CodeWay
+from monitor.access.invitation_code import CodeWay
 from monitor.access.lockout import Failures
 from monitor.access.role import Role, RoleAssignment
 from monitor.access.visitor import User

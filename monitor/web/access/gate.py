@@ -19,9 +19,9 @@ from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Mount
 
+from monitor.access.api_token import ApiToken
 from monitor.access.device import KNOWN_FOR, device_cookie
 from monitor.access.role import OURSELVES, AgencyScope, Permission
-from monitor.access.token import ApiToken
 from monitor.access.visitor import OPEN_HERE, Visitor
 from monitor.model.said import said
 from monitor.service.access.authenticator import Authenticator, DeviceShown, NewHalf, NewSession

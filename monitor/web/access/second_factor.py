@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from jinja2 import Environment
 
-from monitor.access.one_time import app_address, in_groups
+from monitor.access.totp import app_address, in_groups
 from monitor.access.visitor import Visitor
 from monitor.service.access.authenticator import Authenticator, EntryRefused, FactorOffer
 from monitor.store.upkeep.users import WebSession

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from jinja2 import Environment
 
+from monitor.access.api_token import LONGEST_TOKEN
 from monitor.access.role import Permission, Role
-from monitor.access.token import LONGEST_TOKEN
 from monitor.access.visitor import Visitor
 from monitor.service.access.tokens import ProgramTokens
 from monitor.service.order import NotDone

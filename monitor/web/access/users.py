@@ -11,7 +11,7 @@ from fastapi.responses import RedirectResponse
 from jinja2 import Environment
 from pydantic import TypeAdapter, ValidationError
 
-from monitor.access.code import CodeWay
+from monitor.access.invitation_code import CodeWay
 from monitor.access.role import Permission, Role
 from monitor.access.visitor import User, Visitor
 from monitor.service.access.administration import Administration

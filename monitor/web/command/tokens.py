@@ -8,7 +8,7 @@ from datetime import datetime
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from monitor.access.token import ApiToken
+from monitor.access.api_token import ApiToken
 from monitor.config.files.duration import NoDuration, parse_duration
 from monitor.service.access.tokens import ProgramTokens
 from monitor.service.order import NotDone

@@ -8,7 +8,7 @@ from datetime import datetime
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from monitor.access.code import CodeWay
+from monitor.access.invitation_code import CodeWay
 from monitor.access.visitor import User
 from monitor.service.access.administration import Administration
 from monitor.web.word import Name, Word

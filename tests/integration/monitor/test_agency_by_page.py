@@ -18,7 +18,7 @@ import typer
 from typer.testing import CliRunner
 
 from alerts.record.clock import SystemClock
-from monitor.access.code import CodeWay
+from monitor.access.invitation_code import CodeWay
 from monitor.cli.store.documents import apply, export
 from monitor.model.document import digest_of
 from monitor.service.access.administration import Administration

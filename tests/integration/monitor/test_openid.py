@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from alerts.record.store import Entry
-from monitor.access.code import digest_of_code
-from monitor.access.locked import Ciphertext
+from monitor.access.encryption import Ciphertext
+from monitor.access.invitation_code import digest_of_code
 from monitor.config.service.openid import OpenIdClient
 from monitor.service.access.openid import OpenIdDoor
 from monitor.web.access.gate import Gate

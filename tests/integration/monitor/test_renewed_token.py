@@ -10,7 +10,7 @@ import trustme
 
 from alerts.record.clock import SystemClock
 from alerts.record.store import Entry
-from monitor.access.locked import SecretPlace, SecretPurpose
+from monitor.access.encryption import SecretPlace, SecretPurpose
 from monitor.config.files.secret import TypedSecret
 from monitor.config.loading import load
 from monitor.store.backend.database import Database

@@ -6,7 +6,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 import pytest
 
-from monitor.access.locked import BadKeyError, Ciphertext, EncryptionKey, SecretPlace, SecretPurpose
+from monitor.access.encryption import BadKeyError, Ciphertext, EncryptionKey, SecretPlace, SecretPurpose
 from monitor.store.upkeep.keyring import Keyring, SecretLockedError, new_key
 
 KEY = urlsafe_b64encode(bytes(range(32))).decode()

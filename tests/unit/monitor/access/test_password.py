@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from monitor.access.code import CodeWay, digest_of_code, typed_code
+from monitor.access.invitation_code import CodeWay, digest_of_code, typed_code
 from monitor.access.password import LONGEST, password_problem
 from monitor.service.access.secret import SessionKey, hash_password, is_password, new_code
 

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
+from monitor.access.api_token import ApiToken, exceeding
 from monitor.access.role import Permission, parse_assignment
-from monitor.access.token import ApiToken, exceeding
 from monitor.access.visitor import Visitor
 from tests.unit.alerts.people import T0
 

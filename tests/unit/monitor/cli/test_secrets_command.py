@@ -7,7 +7,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from monitor.access.locked import EncryptionKey
+from monitor.access.encryption import EncryptionKey
 from monitor.cli.store.secrets import app
 
 

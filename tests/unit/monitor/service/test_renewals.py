@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from alerts.record.store import Entry, StoreAway
-from monitor.access.locked import Ciphertext, SecretPlace, SecretPurpose
+from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
 from monitor.service.access.safe import Safe
 from monitor.service.portal.renewals import Renewals
 from monitor.store.backend.database import Database

@@ -24,7 +24,7 @@ from alerts.model.contact import Contact
 from alerts.model.notice import Language
 from alerts.model.oncall import Override
 from alerts.record.store import Entry
-from monitor.access.code import CodeWay
+from monitor.access.invitation_code import CodeWay
 from monitor.access.role import Role
 from monitor.config.files.problem import Problem
 from monitor.config.loading import Configuration, Memory, load, stored_source

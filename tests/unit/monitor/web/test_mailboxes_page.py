@@ -12,7 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from monitor.access.locked import SecretPurpose
+from monitor.access.encryption import SecretPurpose
 from monitor.config.files.document import document_of
 from monitor.config.files.secret import TypedSecret
 from monitor.config.loading import load, stored_source

@@ -13,9 +13,9 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from monitor.access.code import CodeWay
-from monitor.access.one_time import code_at
+from monitor.access.invitation_code import CodeWay
 from monitor.access.role import Role
+from monitor.access.totp import code_at
 from monitor.store.schema.tables import half_session, journal, kept_secret, portal_user, recovery_code
 from monitor.store.upkeep.keyring import new_key
 from tests.unit.monitor.web.signed import KEY, PASSWORD, House, house

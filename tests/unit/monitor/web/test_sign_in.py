@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from alerts.record.store import StoreAway
-from monitor.access.code import CodeWay
+from monitor.access.invitation_code import CodeWay
 from monitor.service.access.secret import SessionKey
 from monitor.store.schema.tables import api_token, journal, portal_user, web_session
 from tests.unit.monitor.web.signed import PASSWORD, House, house

@@ -7,7 +7,7 @@ import sqlite3
 
 import pytest
 
-from monitor.access.locked import SecretPlace, SecretPurpose
+from monitor.access.encryption import SecretPlace, SecretPurpose
 from monitor.config.agency.mailbox import MailboxSettings
 from monitor.config.fields.trust import Trust
 from monitor.config.files.problem import Severity

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from monitor.access.one_time import (
+from monitor.access.totp import (
     SECRET_OCTETS,
     app_address,
     code_at,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.runtime.key import token_key
+from monitor.runtime.token_key import token_key
 
 
 def test_the_key_is_made_once(tmp_path: Path) -> None:
