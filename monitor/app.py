@@ -60,13 +60,13 @@ from monitor.service.days.daybook import LOOKS, Daybook
 from monitor.service.days.statements import Statements
 from monitor.service.declarer import Declarer
 from monitor.service.derived import Derived, pin_book
-from monitor.service.duty import Duty
 from monitor.service.front import Front
 from monitor.service.housekeeping import keep_house
 from monitor.service.hush import Silencer, hush
 from monitor.service.leaver import Leaver
 from monitor.service.lines import build_lines, close_lines
 from monitor.service.noticeboard import Noticeboard
+from monitor.service.oncall import Duty
 from monitor.service.paper.letters import Letters, office_hours
 from monitor.service.paper.restorer import Restorer
 from monitor.service.portal.advance_notices import AdvanceNotices
@@ -145,7 +145,7 @@ from monitor.web.callbacks import callbacks
 from monitor.web.command.control import control, declarations
 from monitor.web.command.documents import documents
 from monitor.web.command.drills import drills
-from monitor.web.command.duty import duties
+from monitor.web.command.oncall import duties
 from monitor.web.command.paper import paper
 from monitor.web.command.records import records
 from monitor.web.command.renames import renames

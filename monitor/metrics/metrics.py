@@ -41,7 +41,7 @@ from monitor.metrics.definition import (
     Definitions,
     start_at_zero,
 )
-from monitor.metrics.duty import DutySeries
+from monitor.metrics.oncall import DutySeries
 from monitor.metrics.watchdog import WatchdogSeries
 from monitor.model.route import Direction
 from probes.model.check import Finding

@@ -18,7 +18,7 @@ from alerts.model.event import AUTOMATIC, Close, Declare
 from alerts.model.incident import Incident
 from alerts.model.notice import Matter
 from alerts.record.clock import Clock
-from monitor.service.duty import read_moment
+from monitor.service.oncall import read_moment
 from monitor.service.order import NotDone, agency_called, no_incident
 from monitor.store.engine.ledger import SqlStore
 

@@ -29,9 +29,9 @@ from monitor.config.files.problem import Severity
 from monitor.metrics import CONTENT_TYPE, OPEN_METRICS, accepts_open_metrics
 from monitor.service.access.openid import OpenIdDoor
 from monitor.service.alertmanager.receiver import AlertReceiver
-from monitor.service.duty import Duty
 from monitor.service.front import Front
 from monitor.service.noticeboard import Noticeboard
+from monitor.service.oncall import Duty
 from monitor.service.order import Unknown
 from monitor.service.paper.letters import Letters
 from monitor.service.portal.once import OrderBook
@@ -40,8 +40,8 @@ from monitor.web.access.openid import openid_pages
 from monitor.web.access.second_factor import code_pages, second_factor_pages
 from monitor.web.access.sign_in import sign_in_pages
 from monitor.web.api.alertmanager import alertmanager
-from monitor.web.api.duty import on_call
 from monitor.web.api.incident import records
+from monitor.web.api.oncall import on_call
 from monitor.web.api.orders import orders
 from monitor.web.api.route.answer import knows
 from monitor.web.api.state import states

@@ -52,10 +52,10 @@ from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine import audit
 from monitor.store.engine.drills import Drills
-from monitor.store.engine.duty import SqlDuty
 from monitor.store.engine.journal import JournalFilter, JournalPages
 from monitor.store.engine.ledger import SqlLedger, SqlStore
 from monitor.store.engine.listing import IncidentFilter, NoticeFilter, SqlListing
+from monitor.store.engine.oncall import SqlDuty
 from monitor.store.engine.paper.restorations import SqlRestorations
 from monitor.store.engine.responses import SqlResponses
 from monitor.store.probing.calls import ProbeCalls

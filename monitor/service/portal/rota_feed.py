@@ -11,7 +11,7 @@ from alerts.record.store import Entry
 from monitor.access.role import Permission, scope_of
 from monitor.access.visitor import User
 from monitor.service.access.secret import FeedKey
-from monitor.service.duty import Duty
+from monitor.service.oncall import Duty
 from monitor.service.order import Unknown
 from monitor.store.upkeep.rota_feeds import RotaFeed, RotaFeeds
 from monitor.store.upkeep.users import Users

@@ -10,7 +10,7 @@ from pydantic import Field, TypeAdapter
 
 from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
-from monitor.service.duty import Duty, owner_of
+from monitor.service.oncall import Duty, owner_of
 from monitor.service.order import Unknown
 from monitor.web.access.gate import Needs, permit
 from monitor.web.api.route.answer import listed, questions
@@ -18,7 +18,7 @@ from monitor.web.api.route.bounded import given_orders
 from monitor.web.api.route.once import Once, orderer_of
 from monitor.web.api.route.parameter import Moment
 from monitor.web.api.route.said import ApiWord, name_of
-from monitor.web.command.duty import ChangedOverrideWord, OverrideWord, view_change, view_override
+from monitor.web.command.oncall import ChangedOverrideWord, OverrideWord, view_change, view_override
 from monitor.web.joining import together
 from monitor.web.word import Id
 

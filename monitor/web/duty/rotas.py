@@ -15,7 +15,7 @@ from monitor.access.role import OURSELVES, Permission
 from monitor.access.visitor import User, Visitor
 from monitor.config.fields.phone import printed
 from monitor.service.access.secret import FeedKey
-from monitor.service.duty import Duty, owner_of
+from monitor.service.oncall import Duty, owner_of
 from monitor.service.order import NotDone, Unknown
 from monitor.service.portal.rota_feed import FeedDesk
 from monitor.web.access.gate import Needs, SignInNeededError, open_to_all

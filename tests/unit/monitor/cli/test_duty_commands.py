@@ -13,11 +13,11 @@ from alerts.model.oncall import Override
 from monitor.config.fields.window import MALAYSIA
 from monitor.config.loading import load
 from monitor.metrics import Metrics
-from monitor.service.duty import Duty
+from monitor.service.oncall import Duty
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import drill, exercise, journal
-from monitor.web.command.duty import duties
+from monitor.web.command.oncall import duties
 from tests.unit.monitor.cli.office import ENVIRON, Office
 from tests.unit.monitor.web.source import Service
 

@@ -9,7 +9,7 @@ from typing import cast
 from monitor.config.loading import Configuration, Memory, load
 from monitor.drills.roster import Rosters
 from monitor.service.derived import Derived
-from monitor.service.duty import _DutyRosters
+from monitor.service.oncall import _DutyRosters
 from tests.unit.monitor.cli.office import ENVIRON, Office
 
 

@@ -42,8 +42,8 @@ from monitor.service.access.tokens import ProgramTokens
 from monitor.service.access.walls import Walls
 from monitor.service.days.statements import Statements
 from monitor.service.declarer import Declarer
-from monitor.service.duty import Duty
 from monitor.service.hush import Silencer
+from monitor.service.oncall import Duty
 from monitor.service.portal.advance_notices import AdvanceNotices
 from monitor.service.portal.agency_editor import AgencyEditor
 from monitor.service.portal.agency_roll import AgencyRoll

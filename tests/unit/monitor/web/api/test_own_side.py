@@ -14,7 +14,7 @@ from alerts.model.channel import Channel
 from monitor.config.fields.window import MALAYSIA
 from monitor.config.loading import load
 from monitor.metrics import Metrics
-from monitor.service.duty import Duty
+from monitor.service.oncall import Duty
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.views.own_health import GatewayStanding

@@ -12,8 +12,8 @@ from alerts.model.contact import Contact
 from alerts.model.oncall import Gap
 from monitor.access.role import OURSELVES, Permission
 from monitor.access.visitor import Visitor
-from monitor.service.duty import Duty, DutyView
 from monitor.service.noticeboard import Noticeboard
+from monitor.service.oncall import Duty, DutyView
 from monitor.service.order import NotDone
 from monitor.web.access.gate import Needs, permit
 from monitor.web.api.route.answer import called, listed, questions

@@ -15,7 +15,7 @@ from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.oncall import Gap, Override
 from monitor.config.fields.phone import printed
-from monitor.service.duty import Duty, DutyView
+from monitor.service.oncall import Duty, DutyView
 from monitor.web.word import Id, Word
 
 
