@@ -43,9 +43,9 @@ from monitor.proof.archive import Archive
 from monitor.proof.chain import Chain
 from monitor.proof.lifecycle import Lifecycle
 from monitor.runtime.garbage import keep_setting_aside
-from monitor.runtime.keeping import keep_doing
 from monitor.runtime.names import names_apart
 from monitor.runtime.place import CONTROL_SOCKET, signpost
+from monitor.runtime.repeat import keep_doing
 from monitor.runtime.systemd import ServiceManager
 from monitor.runtime.token_key import token_key
 from monitor.service.access.administration import Administration
@@ -61,10 +61,8 @@ from monitor.service.days.statements import Statements
 from monitor.service.declarer import Declarer
 from monitor.service.derived import Derived, pin_book
 from monitor.service.front import Front
-from monitor.service.housekeeping import keep_house
-from monitor.service.hush import Silencer, hush
+from monitor.service.gateways import build_lines, close_lines
 from monitor.service.leaver import Leaver
-from monitor.service.lines import build_lines, close_lines
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.oncall import Duty
 from monitor.service.paper.letters import Letters, office_hours
@@ -81,7 +79,9 @@ from monitor.service.portal.trials import Trials
 from monitor.service.portal.worklist import Worklist
 from monitor.service.reloader import Reloader, needs_restart, read
 from monitor.service.renamer import Renamer
+from monitor.service.retention import keep_house
 from monitor.service.sharing import Sharing
+from monitor.service.silences import Silencer, hush
 from monitor.service.sites.beating import Beating
 from monitor.service.sites.calling import ProbeCaller
 from monitor.service.sites.hub import Hub

@@ -25,7 +25,7 @@ from alerts.wording.need import NEEDS
 from alerts.wording.source import read, sections
 from alerts.wording.template import parse
 from alerts.wording.texts import FILES, load
-from monitor.bridge import briefs
+from monitor.bridge import noc_brief
 from monitor.proof import dossier
 from monitor.service.order import REFUSED
 from monitor.web import page
@@ -300,7 +300,7 @@ def _in_code() -> Iterator[Text]:
         if not section.startswith("english."):
             for key, text in page.words(section, page.Tongue.MALAY).items():
                 yield _malay("page", f"{section}.{key}", text)
-    for blame, (malay, _) in briefs.WORDS.items():
+    for blame, (malay, _) in noc_brief.WORDS.items():
         yield _malay("page", f"subject.{blame}", malay)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from monitor.runtime.unix import reachable
+from monitor.runtime.unix_socket import reachable
 from pantau_lab.world import CLERK
 
 #: From the letter in the tray to the printer, and to the letter box. A letter taken back before needs no recovery letter.

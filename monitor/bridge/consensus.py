@@ -24,7 +24,7 @@ from alerts.model.incident import OUTAGES, Incident, is_news
 from alerts.model.notice import Matter
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
-from monitor.bridge.briefs import agency_of
+from monitor.bridge.noc_brief import agency_of
 from monitor.judging.attribution import Blame
 from monitor.judging.flapping import Flapping, FlappingPolicy
 from monitor.judging.joint.quorum import agreed, disagree
@@ -33,7 +33,7 @@ from monitor.judging.judge import AT_A_TIME
 from monitor.judging.matter import WAYS, can_end, is_proven_less
 from monitor.judging.suspect import Suspect, Trouble
 from monitor.metrics import Metrics
-from monitor.runtime.keeping import keep_doing
+from monitor.runtime.repeat import keep_doing
 
 log = structlog.get_logger()
 

@@ -12,8 +12,8 @@ import structlog
 
 from alerts.model.notice import Matter
 from alerts.record.clock import Clock
-from monitor.bridge.briefs import agency_of, cause_of, subject_of
 from monitor.bridge.consensus import OURS, SITES, Consensus, fault_of
+from monitor.bridge.noc_brief import agency_of, cause_of, subject_of
 from monitor.judging.evidence import is_prompt, was_taken_well
 from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.judge import AT_A_TIME, Judge

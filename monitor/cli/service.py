@@ -19,7 +19,7 @@ import typer
 from monitor.cli.log import complain
 from monitor.config.files.document import read_document
 from monitor.runtime.place import CONTROL_SOCKET, MODE_HEADER, STATE, WATCH_ONLY, signposts
-from monitor.runtime.unix import reachable
+from monitor.runtime.unix_socket import reachable
 
 
 def fail(message: str, code: int = 1) -> NoReturn:

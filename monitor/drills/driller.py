@@ -22,7 +22,7 @@ from alerts.record.clock import Clock
 from monitor.drills.exercise import ASK_EVERY, ASK_FOR, Exerciser
 from monitor.metrics import Metrics
 from monitor.model.window import Stretch, next_to_begin
-from monitor.runtime.keeping import keep_doing
+from monitor.runtime.repeat import keep_doing
 from monitor.store.engine.drills import Drill, Drills, Record
 from monitor.store.engine.ledger import SqlStore
 

@@ -13,7 +13,7 @@ from typing import Final, NoReturn
 
 import structlog
 
-from monitor.runtime.keeping import keep_doing
+from monitor.runtime.repeat import keep_doing
 from probes.arrival.watcher import MailboxWatcher
 from probes.mail.token import TokenSigner
 from probes.model.mailbox import Mailbox

@@ -11,7 +11,7 @@ import structlog
 from alerts.record.audit import Head, Verifier
 from alerts.record.clock import Clock
 from monitor.metrics import Metrics
-from monitor.runtime.keeping import keep_doing
+from monitor.runtime.repeat import keep_doing
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 

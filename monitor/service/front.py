@@ -18,7 +18,7 @@ from alerts.model.incident import CORRECTABLE_FOR, Incident, may_correct, releas
 from alerts.record.clock import Clock
 from monitor.config.files.problem import Problem
 from monitor.metrics import REFUSALS, Metrics
-from monitor.service.lines import callback_base
+from monitor.service.gateways import callback_base
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.order import NotDone, no_incident
 from monitor.service.watch import Watch

@@ -17,7 +17,7 @@ from alerts.model.event import AUTOMATIC, Close
 from alerts.record.clock import Clock
 from monitor.bridge.consensus import Alerting
 from monitor.metrics import Metrics
-from monitor.runtime.keeping import keep_doing
+from monitor.runtime.repeat import keep_doing
 from monitor.store.engine.ledger import SqlStore
 
 log = structlog.get_logger()

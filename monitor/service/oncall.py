@@ -21,7 +21,7 @@ from monitor.config.loading import Configuration
 from monitor.config.model.registry import Agency
 from monitor.config.model.settings import Shared
 from monitor.metrics import NO_AGENCY, Metrics
-from monitor.runtime.keeping import keep_doing
+from monitor.runtime.repeat import keep_doing
 from monitor.runtime.slices import Slices
 from monitor.service.derived import Derived
 from monitor.service.order import NotDone, Unknown

@@ -15,8 +15,8 @@ import structlog
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import GatewayPool, Line
 from alerts.record.store import StoreAway
-from monitor.bridge.briefs import agency_of, key_of, speaker_of
 from monitor.bridge.consensus import OURS
+from monitor.bridge.noc_brief import agency_of, key_of, speaker_of
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.files.section import IN_THE_STORE
 from monitor.config.loading import AgencySource, BadConfiguration, Configuration, Memory, load
@@ -27,9 +27,9 @@ from monitor.planning.ownership import GIVEN_UP, WHOLE, Share
 from monitor.probing.sweep import Sweeper
 from monitor.proof.lifecycle import Lifecycle
 from monitor.runtime.garbage import spared
-from monitor.runtime.keeping import keep_doing
+from monitor.runtime.repeat import keep_doing
 from monitor.runtime.systemd import ServiceManager
-from monitor.service.lines import Retirement, build_lines, close_lines
+from monitor.service.gateways import Retirement, build_lines, close_lines
 from monitor.service.watch import Watch, WatchSurroundings, abandoned, make_watch, prepare, take_up
 from monitor.store.probing.processes import Process, Processes
 from monitor.store.probing.records import ConfigurationRecords

@@ -14,9 +14,9 @@ import structlog
 
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
-from monitor.bridge.briefs import speaker_of
+from monitor.bridge.noc_brief import speaker_of
 from monitor.planning.ownership import Member, Membership, Share, TakeoverPolicy
-from monitor.runtime.keeping import keep_doing
+from monitor.runtime.repeat import keep_doing
 from monitor.runtime.slices import Slices
 from monitor.service.reloader import Reloader
 from monitor.service.watch import WatchSurroundings

@@ -21,8 +21,8 @@ from alerts.model.incident import Incident
 from alerts.model.notice import Matter
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
-from monitor.bridge.briefs import agency_of, own_brief
 from monitor.bridge.consensus import SITES, Alerting, Briefs, Consensus
+from monitor.bridge.noc_brief import agency_of, own_brief
 from monitor.bridge.pipeline import Pipeline
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.loading import Configuration

@@ -29,7 +29,7 @@ from alerts.record.restoration import Restoration
 from alerts.record.store import Entry
 from monitor.bridge.consensus import Alerting
 from monitor.metrics.watchdog import WatchdogSeries
-from monitor.runtime.keeping import keep_doing
+from monitor.runtime.repeat import keep_doing
 from monitor.store.engine.ledger import SqlStore
 
 log = structlog.get_logger()

@@ -17,7 +17,7 @@ from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
 from monitor.judging.liveness import Ailment, SignsOfLife, ailments, is_alive
 from monitor.metrics.watchdog import WatchdogSeries
-from monitor.runtime.keeping import keep_doing
+from monitor.runtime.repeat import keep_doing
 from monitor.runtime.systemd import ServiceManager
 from monitor.store.probing.processes import Process, Processes
 from monitor.watchdog.heartbeat import SYSTEMD, Heartbeat

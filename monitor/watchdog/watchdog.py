@@ -27,10 +27,10 @@ from monitor.judging.liveness import Ailment, SignsOfLife, ailments
 from monitor.judging.ringing import LifelinePatience, LifelineTrouble, Spell, silent_peer
 from monitor.metrics import Metrics
 from monitor.metrics.watchdog import WatchdogSeries
-from monitor.runtime.keeping import keep_doing
+from monitor.runtime.repeat import keep_doing
 from monitor.runtime.systemd import ServiceManager
 from monitor.service.derived import Derived
-from monitor.service.hush import hush
+from monitor.service.silences import hush
 from monitor.service.watch import Watch
 from monitor.store.backend.database import Database, StoreInUseError
 from monitor.store.engine.drills import Drills

@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from monitor.runtime.unix import reachable
+from monitor.runtime.unix_socket import reachable
 from monitor.web.problem import problem
 
 #: What connections are allowed for their goodbye.

@@ -31,7 +31,7 @@ from alerts.model.notice import Matter
 from monitor.app import App
 from monitor.cli import main
 from monitor.config.loading import Configuration
-from monitor.service.lines import build_lines as built_lines
+from monitor.service.gateways import build_lines as built_lines
 from monitor.store.engine.ledger import SqlLedger
 from tests.stories.hurried import hurry
 

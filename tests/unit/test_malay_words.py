@@ -37,7 +37,7 @@ def _malay() -> Iterator[tuple[str, str]]:
         yield path, (ROOT / path).read_text(encoding="utf-8")
     for path in (
         "monitor/advice/ms.yaml",
-        "monitor/bridge/briefs.py",
+        "monitor/bridge/noc_brief.py",
         "monitor/proof/dossier.yaml",
         "monitor/proof/BACA-SAYA.txt",
         "monitor/web/page.yaml",

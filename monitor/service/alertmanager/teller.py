@@ -23,7 +23,7 @@ from alerts.record.store import StoreAway
 from monitor.config.model.alertmanager import SendSettings
 from monitor.config.model.settings import Settings
 from monitor.metrics import Metrics
-from monitor.runtime.keeping import keep_doing
+from monitor.runtime.repeat import keep_doing
 from monitor.store.engine.ledger import SqlStore
 from monitor.views.outgoing import LASTS, alert_of, former_alert_of, is_told, labels_of
 

@@ -24,7 +24,7 @@ from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
 from monitor.config.loading import Configuration
 from monitor.metrics import Metrics
-from monitor.runtime.keeping import keep_doing
+from monitor.runtime.repeat import keep_doing
 from monitor.runtime.slices import Slices
 from monitor.service.order import NotDone
 from monitor.store.engine.ledger import SqlStore

@@ -43,7 +43,7 @@ from alerts.record.restoration import (
 from alerts.record.store import Entry, StoreAway
 from monitor.config.files.problem import nearest
 from monitor.metrics import Metrics
-from monitor.runtime.keeping import keep_doing
+from monitor.runtime.repeat import keep_doing
 from monitor.service.order import NotDone
 from monitor.service.paper.mark import MarkFiles
 from monitor.store.engine.ledger import SqlLedger, SqlStore

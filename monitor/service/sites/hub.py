@@ -12,8 +12,8 @@ import structlog
 from alerts.model.notice import Matter
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
-from monitor.bridge.briefs import key_of
 from monitor.bridge.consensus import OURS, SITES, Consensus
+from monitor.bridge.noc_brief import key_of
 from monitor.judging.attribution import Blame
 from monitor.judging.joint.freshness import SiteClock
 from monitor.judging.joint.standing import SiteStanding

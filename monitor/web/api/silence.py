@@ -12,8 +12,8 @@ from alerts.decide.silence import Silence
 from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
 from monitor.config.files.duration import NoDuration, parse_duration
-from monitor.service.hush import Silencer
 from monitor.service.order import Unknown
+from monitor.service.silences import Silencer
 from monitor.web.access.gate import Needs, permit
 from monitor.web.api.route.answer import listed, questions
 from monitor.web.api.route.bounded import given_orders

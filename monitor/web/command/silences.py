@@ -7,8 +7,8 @@ from pydantic import Field
 
 from alerts.decide.silence import Silence
 from monitor.config.files.duration import NoDuration, parse_duration
-from monitor.service.hush import Silencer
 from monitor.service.order import NotDone
+from monitor.service.silences import Silencer
 from monitor.web.word import Id, Why, Word
 
 

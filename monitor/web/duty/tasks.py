@@ -14,9 +14,9 @@ from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
 from monitor.config.files.duration import NoDuration, parse_duration
 from monitor.service.declarer import Declarer
-from monitor.service.hush import Silencer
 from monitor.service.order import NotDone
 from monitor.service.portal.worklist import Worklist
+from monitor.service.silences import Silencer
 from monitor.views.overview import view_incident
 from monitor.web.access.gate import Needs, permit
 from monitor.web.ask import remember

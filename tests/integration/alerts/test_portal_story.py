@@ -23,9 +23,9 @@ from monitor.service.access.authenticator import LONGEST, Authenticator
 from monitor.service.access.safe import Safe
 from monitor.service.access.secret import SessionKey
 from monitor.service.declarer import Declarer
-from monitor.service.hush import Silencer
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.portal.worklist import Worklist
+from monitor.service.silences import Silencer
 from monitor.store.upkeep.second_factors import SecondFactors
 from monitor.store.upkeep.secrets import Secrets
 from monitor.store.upkeep.users import Users, WebSession

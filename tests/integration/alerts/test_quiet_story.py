@@ -12,7 +12,7 @@ from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.event import Correct
 from alerts.model.notice import Matter
-from monitor.service.hush import Silencer
+from monitor.service.silences import Silencer
 from pantau_lab.carrier.phone import PhoneBehaviour
 from pantau_lab.fault import SubmissionFault
 from tests.integration.alerts.town import Town

@@ -22,7 +22,7 @@ from alerts.model.notice import Language, Matter, Office
 from monitor.judging.judge import Judge
 from monitor.metrics import Metrics
 from monitor.model.health import Health, HealthPolicy
-from monitor.service.hush import hush
+from monitor.service.silences import hush
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import journal as table

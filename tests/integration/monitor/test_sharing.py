@@ -19,11 +19,11 @@ from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.planning.ownership import WHOLE, Share, TakeoverPolicy
 from monitor.planning.schedule import MADE_UP
-from monitor.service.hush import hush
 from monitor.service.order import Unknown
 from monitor.service.portal.trials import Trials
 from monitor.service.reloader import Reloader
 from monitor.service.sharing import Sharing
+from monitor.service.silences import hush
 from monitor.service.watch import ConfigurationChange, make_watch
 from monitor.store.probing.processes import Processes
 from tests.integration.monitor.test_reloader import JCONTOH, in_force

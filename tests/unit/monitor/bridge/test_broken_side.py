@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from alerts.model.event import Trigger
 from alerts.model.notice import Facts, Language, Matter, Plan
 from alerts.wording import sms
-from monitor.bridge.briefs import own_brief
+from monitor.bridge.noc_brief import own_brief
 from monitor.judging.joint.quorum import agreed
 from monitor.judging.judge import Suspect
 from probes.model.result import Outcome, Phase

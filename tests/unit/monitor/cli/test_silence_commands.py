@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.service.hush import Silencer
+from monitor.service.silences import Silencer
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.web.command.silences import silences

@@ -42,7 +42,6 @@ from monitor.service.access.tokens import ProgramTokens
 from monitor.service.access.walls import Walls
 from monitor.service.days.statements import Statements
 from monitor.service.declarer import Declarer
-from monitor.service.hush import Silencer
 from monitor.service.oncall import Duty
 from monitor.service.portal.advance_notices import AdvanceNotices
 from monitor.service.portal.agency_editor import AgencyEditor
@@ -52,6 +51,7 @@ from monitor.service.portal.mailbox_setup import MailboxSetups, SetupSite
 from monitor.service.portal.once import MOST_KEPT, OrderBook
 from monitor.service.portal.rota_feed import FeedDesk
 from monitor.service.portal.trials import Trials
+from monitor.service.silences import Silencer
 from monitor.service.sites.calling import ProbeCaller
 from monitor.store.backend.database import Database
 from monitor.store.engine.drills import Drills

@@ -9,7 +9,7 @@ from typing import NoReturn
 import structlog
 
 from alerts.record.clock import Clock
-from monitor.runtime.keeping import keep_doing
+from monitor.runtime.repeat import keep_doing
 from monitor.store.probing.retention import Keep, Retention
 
 log = structlog.get_logger()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.runtime.unix import reachable
+from monitor.runtime.unix_socket import reachable
 
 
 def _open_descriptors() -> int:

@@ -12,7 +12,7 @@ import pytest
 
 from alerts.decide.silence import Silence
 from monitor.judging.judge import Judge
-from monitor.service.hush import Silencer, hush
+from monitor.service.silences import Silencer, hush
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.web.command.control import control

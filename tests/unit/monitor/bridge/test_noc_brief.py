@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from alerts.model.notice import Cause, Matter
-from monitor.bridge.briefs import CAUSES, cause_of
+from monitor.bridge.noc_brief import CAUSES, cause_of
 from monitor.model.route import Direction
 from probes.model.reply import Reason
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 from structlog.testing import capture_logs
 
 from alerts.record.store import StoreAway
-from monitor.runtime.keeping import keep_doing
+from monitor.runtime.repeat import keep_doing
 
 
 class Enough(BaseException):

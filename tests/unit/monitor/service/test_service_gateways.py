@@ -14,7 +14,7 @@ from alerts.engine.gateway_pool import Line
 from alerts.model.channel import Channel
 from alerts.model.gateway import Gateway
 from monitor.config.loading import load
-from monitor.service.lines import Retirement, build_lines, close_lines
+from monitor.service.gateways import Retirement, build_lines, close_lines
 from tests.hanging import HANGS
 from tests.unit.monitor.cli.office import ENVIRON, Office
 

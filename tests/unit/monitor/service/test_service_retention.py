@@ -11,7 +11,7 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from alerts.record.store import StoreAway
-from monitor.service.housekeeping import keep_house
+from monitor.service.retention import keep_house
 from monitor.store.backend.database import Database
 from monitor.store.probing.history import History
 from monitor.store.probing.retention import Keep, Retention
