@@ -71,8 +71,8 @@ from monitor.service.portal.advance_notices import AdvanceNotices
 from monitor.service.portal.agency_editor import AgencyEditor
 from monitor.service.portal.agency_roll import AgencyRoll
 from monitor.service.portal.documents import DocumentWriter
+from monitor.service.portal.idempotency import MOST_KEPT, OrderBook
 from monitor.service.portal.mailbox_setup import ConfiguredSite, MailboxSetups
-from monitor.service.portal.once import MOST_KEPT, OrderBook
 from monitor.service.portal.renewals import Renewals
 from monitor.service.portal.rota_feed import FeedDesk
 from monitor.service.portal.trials import Trials
@@ -105,9 +105,9 @@ from monitor.store.probing.standings import SiteStandings
 from monitor.store.probing.told import SiteRecords, SiteTeller
 from monitor.store.sites.joining import MemberSite
 from monitor.store.upkeep.advance_notices import AdvanceRecords
-from monitor.store.upkeep.answers import Answers
 from monitor.store.upkeep.apart import DocumentsAwayError
 from monitor.store.upkeep.documents import Documents
+from monitor.store.upkeep.idempotency import Answers
 from monitor.store.upkeep.offers import Offers
 from monitor.store.upkeep.renames import Renames
 from monitor.store.upkeep.rota_feeds import RotaFeeds

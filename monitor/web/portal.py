@@ -34,7 +34,7 @@ from monitor.service.noticeboard import Noticeboard
 from monitor.service.oncall import Duty
 from monitor.service.order import Unknown
 from monitor.service.paper.letters import Letters
-from monitor.service.portal.once import OrderBook
+from monitor.service.portal.idempotency import OrderBook
 from monitor.web.access.gate import Gate, Needs, NeedsNearness, agency_in_path, needs, open_to_all, put_gate
 from monitor.web.access.openid import openid_pages
 from monitor.web.access.second_factor import code_pages, second_factor_pages

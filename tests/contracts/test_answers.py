@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import kept_answer
-from monitor.store.upkeep.answers import Answers, KeptAnswer, OrderKey, TooManyKeptError
+from monitor.store.upkeep.idempotency import Answers, KeptAnswer, OrderKey, TooManyKeptError
 from tests.unit.alerts.people import T0
 
 DAY = timedelta(days=1)

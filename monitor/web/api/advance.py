@@ -19,7 +19,7 @@ from monitor.service.portal.advance_notices import AdvanceNotices, ComingWork, p
 from monitor.web.access.gate import Needs, agency_in_path
 from monitor.web.api.route.answer import NOT_FOUND, questions
 from monitor.web.api.route.bounded import given_orders
-from monitor.web.api.route.once import Once, orderer_of
+from monitor.web.api.route.idempotency import Once, orderer_of
 from monitor.web.api.route.parameter import Moment
 from monitor.web.api.route.said import ApiWord, name_of
 from monitor.web.joining import together

@@ -21,7 +21,7 @@ from monitor.views.overview import view_incident
 from monitor.web.access.gate import Needs, permit
 from monitor.web.ask import remember
 from monitor.web.duty.amiss import FINE, FormAmiss, read_why, refused, unreadable
-from monitor.web.duty.once import said, then_say, to_be_said
+from monitor.web.duty.flash import said, then_say, to_be_said
 from monitor.web.form import form_of, page_of
 from monitor.web.page import Tongue, words
 from monitor.web.word import Id

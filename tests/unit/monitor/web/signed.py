@@ -47,8 +47,8 @@ from monitor.service.portal.advance_notices import AdvanceNotices
 from monitor.service.portal.agency_editor import AgencyEditor
 from monitor.service.portal.agency_roll import AgencyRoll
 from monitor.service.portal.documents import DocumentWriter
+from monitor.service.portal.idempotency import MOST_KEPT, OrderBook
 from monitor.service.portal.mailbox_setup import MailboxSetups, SetupSite
-from monitor.service.portal.once import MOST_KEPT, OrderBook
 from monitor.service.portal.rota_feed import FeedDesk
 from monitor.service.portal.trials import Trials
 from monitor.service.silences import Silencer
@@ -61,8 +61,8 @@ from monitor.store.probing.calls import ProbeCalls
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
 from monitor.store.upkeep.advance_notices import AdvanceRecords
-from monitor.store.upkeep.answers import Answers
 from monitor.store.upkeep.documents import Documents
+from monitor.store.upkeep.idempotency import Answers
 from monitor.store.upkeep.keyring import Keyring
 from monitor.store.upkeep.rota_feeds import RotaFeeds
 from monitor.store.upkeep.second_factors import SecondFactors

@@ -13,7 +13,7 @@ from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
 from monitor.proof.lifecycle import Lifecycle
 from monitor.service.order import NotDone
-from monitor.store.upkeep.answers import Answers, OrderKey, TooManyKeptError
+from monitor.store.upkeep.idempotency import Answers, OrderKey, TooManyKeptError
 
 log = structlog.get_logger()
 

@@ -11,8 +11,8 @@ from fastapi import Depends, Header, Request, Response
 from pydantic import TypeAdapter
 
 from monitor.access.visitor import Visitor
-from monitor.service.portal.once import KeyOfAnotherOrder, OrderAnswer, OrderBook
-from monitor.store.upkeep.answers import OrderKey
+from monitor.service.portal.idempotency import KeyOfAnotherOrder, OrderAnswer, OrderBook
+from monitor.store.upkeep.idempotency import OrderKey
 from monitor.web.access.sign_in import from_where
 from monitor.web.api.route.said import wrong_header
 
