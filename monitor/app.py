@@ -83,11 +83,11 @@ from monitor.service.retention import keep_house
 from monitor.service.sharing import Sharing
 from monitor.service.silences import Silencer, hush
 from monitor.service.sites.beating import Beating
-from monitor.service.sites.calling import ProbeCaller
 from monitor.service.sites.hub import Hub
 from monitor.service.sites.offering import SiteOffering
+from monitor.service.sites.probe_calls import ProbeCaller
+from monitor.service.sites.site_runs import SiteTelling
 from monitor.service.sites.taking import OfferTaker
-from monitor.service.sites.telling import SiteTelling
 from monitor.service.sites.wires import Wires
 from monitor.service.sites.witness import SiteWitness
 from monitor.service.watch import Watch, WatchSurroundings, keep_showing_mailboxes
@@ -95,14 +95,14 @@ from monitor.store.backend.database import Database, StoreInUseError, StoreUnusa
 from monitor.store.engine.drills import Drills
 from monitor.store.engine.journal import JournalPages
 from monitor.store.engine.ledger import SqlStore
-from monitor.store.probing.calls import ProbeCalls
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
+from monitor.store.probing.probe_calls import ProbeCalls
 from monitor.store.probing.processes import Processes
 from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.probing.retention import Keep, Retention
+from monitor.store.probing.site_runs import SiteRecords, SiteTeller
 from monitor.store.probing.standings import SiteStandings
-from monitor.store.probing.told import SiteRecords, SiteTeller
 from monitor.store.sites.joining import MemberSite
 from monitor.store.upkeep.advance_notices import AdvanceRecords
 from monitor.store.upkeep.apart import DocumentsAwayError

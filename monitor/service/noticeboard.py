@@ -32,7 +32,7 @@ from monitor.store.engine.ledger import SqlLedger, SqlStore
 from monitor.store.engine.listing import NEWEST, IncidentFilter, NoticeFilter
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
-from monitor.store.probing.told import SiteRecords
+from monitor.store.probing.site_runs import SiteRecords
 from monitor.views.days import SPANS, AgencyDays, Availability, view_days
 from monitor.views.overview import (
     AgencyView,

@@ -37,12 +37,12 @@ from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.model.health import Health
 from monitor.model.route import Direction
-from monitor.service.sites.telling import SiteTelling
+from monitor.service.sites.site_runs import SiteTelling
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.probing.history import History
+from monitor.store.probing.site_runs import SiteTeller
 from monitor.store.probing.standings import SiteStandings
-from monitor.store.probing.told import SiteTeller
 from monitor.store.sites.joining import MemberSite, add
 from probes.model.result import Outcome, ProbeResult
 from tests.bench.light import Light, light

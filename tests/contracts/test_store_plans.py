@@ -58,15 +58,15 @@ from monitor.store.engine.listing import IncidentFilter, NoticeFilter, SqlListin
 from monitor.store.engine.oncall import SqlDuty
 from monitor.store.engine.paper.restorations import SqlRestorations
 from monitor.store.engine.responses import SqlResponses
-from monitor.store.probing.calls import ProbeCalls
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
 from monitor.store.probing.hours import run_values
+from monitor.store.probing.probe_calls import ProbeCalls
 from monitor.store.probing.processes import Processes
 from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.probing.retention import Keep, Retention
+from monitor.store.probing.site_runs import SiteRecords, SiteTeller
 from monitor.store.probing.standings import SiteStandings
-from monitor.store.probing.told import SiteRecords, SiteTeller
 from monitor.store.schema.tables import metadata, run_before
 from monitor.store.upkeep import purge
 from monitor.store.upkeep.advance_notices import AdvanceRecords

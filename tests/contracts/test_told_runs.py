@@ -13,10 +13,10 @@ from sqlalchemy import func, insert, select, text, update
 
 from monitor.model.renaming import Renamed, Renaming
 from monitor.store.backend.database import Database
-from monitor.store.probing import told
+from monitor.store.probing import site_runs
 from monitor.store.probing.history import History
 from monitor.store.probing.retention import Keep, Retention
-from monitor.store.probing.told import TOLD_MEMORY, SiteFailures, SiteRecords, SiteTeller
+from monitor.store.probing.site_runs import TOLD_MEMORY, SiteFailures, SiteRecords, SiteTeller
 from monitor.store.schema.lock import LOCKS
 from monitor.store.schema.tables import site_hour, site_run
 from monitor.store.upkeep.renames import Renames
@@ -91,7 +91,7 @@ async def test_telling_begins_before_the_first_that_failed_since(database: Datab
 
 
 async def test_an_hour_is_told_in_parts(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(told, "AT_ONCE", 2)
+    monkeypatch.setattr(site_runs, "AT_ONCE", 2)
     for number in range(3):
         await History(database).ended(ended(number, at=NOON, route=f"{ROUTE}-{number}"), "JCM", {})
     assert [await SiteTeller(database, "johor").tell_hour(NOON, T0) for _ in range(3)] == [2, 1, 0]

@@ -18,7 +18,7 @@ from monitor.model.day import day_of
 from monitor.store.backend.database import Database
 from monitor.store.probing.history import CAME_MEMORY, TOKEN_MEMORY
 from monitor.store.probing.hours import STORE, counting, hour_values, run_values, to_result
-from monitor.store.probing.told import TOLD_MEMORY
+from monitor.store.probing.site_runs import TOLD_MEMORY
 from monitor.store.schema.tables import alert, day, hour, run, run_before, site_hour, site_run, token
 from probes.model.result import Outcome
 

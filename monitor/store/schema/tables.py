@@ -280,7 +280,7 @@ beat = Table(
     postgresql_partition_by="LIST (site)",
 )
 
-#: Runs of other sites that did not deliver, as they have told them (`monitor.store.probing.told`); at a site, what it has
+#: Runs of other sites that did not deliver, as they have told them (`monitor.store.probing.site_runs`); at a site, what it has
 #: told of its own. Partitioned as `standing`. What is told twice is there twice: on a server nothing holds it up, no key either.
 site_run = Table(
     "site_run",

@@ -17,7 +17,7 @@ from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
 from monitor.advice import advise
 from monitor.service.portal.trials import KeptTrial, TrialRefused, Trials
-from monitor.service.sites.calling import ProbeCaller
+from monitor.service.sites.probe_calls import ProbeCaller
 from monitor.web.access.gate import Needs, agency_in_path
 from monitor.web.access.sign_in import from_where
 from monitor.web.ask import asked, remember

@@ -34,7 +34,7 @@ from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
-from monitor.store.probing.told import SiteRecords, SiteTeller
+from monitor.store.probing.site_runs import SiteRecords, SiteTeller
 from monitor.views.days import outage
 from monitor.views.own_health import OwnPart, Signs
 from probes.model.result import Outcome, Phase

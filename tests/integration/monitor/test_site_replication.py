@@ -27,16 +27,16 @@ from monitor.judging.suspect import Trouble
 from monitor.model.document import Pen, WrittenDocument
 from monitor.model.offer import OfferDifference
 from monitor.store.backend.database import Database
-from monitor.store.probing.calls import ProbeCalls
 from monitor.store.probing.history import History
+from monitor.store.probing.probe_calls import ProbeCalls
 from monitor.store.probing.processes import Processes
+from monitor.store.probing.site_runs import SiteTeller
 from monitor.store.probing.standings import SiteStandings
-from monitor.store.probing.told import SiteTeller
 from monitor.store.sites import joining, publisher, subscriber
-from monitor.store.sites.calling import SiteOutdatedError, place_call
 from monitor.store.sites.joining import MemberSite, SiteState, add, check, rejoin, remove
 from monitor.store.sites.link import SiteRefusedError
 from monitor.store.sites.offering import offer
+from monitor.store.sites.probe_calls import SiteOutdatedError, place_call
 from monitor.store.upkeep.documents import Documents
 from monitor.store.upkeep.offers import Offers
 from probes.model.result import Outcome

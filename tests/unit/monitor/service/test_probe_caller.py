@@ -12,15 +12,15 @@ import pytest
 
 from monitor.proof.lifecycle import Lifecycle
 from monitor.service.portal.trials import KEPT, TrialRefused
-from monitor.service.sites import calling
-from monitor.service.sites.calling import CallState, ProbeCaller
+from monitor.service.sites import probe_calls
+from monitor.service.sites.probe_calls import CallState, ProbeCaller
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine.ledger import SqlStore
-from monitor.store.probing.calls import ProbeCalls
-from monitor.store.sites.calling import SiteOutdatedError
+from monitor.store.probing.probe_calls import ProbeCalls
 from monitor.store.sites.joining import MemberSite
 from monitor.store.sites.link import SiteRefusedError
+from monitor.store.sites.probe_calls import SiteOutdatedError
 from tests.unit.monitor.trial import agency_routes
 from tests.unit.monitor.web.bench import Bench
 from tests.unit.monitor.web.signed import Clock
@@ -104,7 +104,7 @@ async def test_what_nobody_answered_within_a_minute_is_run_by_nobody(place: Plac
 async def test_it_is_said_of_each_site_whether_it_was_asked_and_nobody_waits_for_one_that_is_cut_off(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calling, "_PATIENCE", 0.1)
+    monkeypatch.setattr(probe_calls, "_PATIENCE", 0.1)
     hangs = Event()
     wire = Wire(johor=None, kuching=SiteRefusedError("no route"), labuan=SiteOutdatedError("older"), miri=hangs)
     caller = place.process(Bench(["JCM"]), wire)
@@ -126,7 +126,7 @@ async def test_it_is_said_of_each_site_whether_it_was_asked_and_nobody_waits_for
 async def test_a_site_that_never_answers_is_not_asked_by_ever_more(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calling, "_PATIENCE", 0.0)
+    monkeypatch.setattr(probe_calls, "_PATIENCE", 0.0)
     hangs = Event()
     wire = Wire(johor=hangs)
     codes = ["JCM", "MDC", "KKC", "UCM", "PCM"]

@@ -29,14 +29,14 @@ from monitor.model.route import Direction
 from monitor.service.sites import hub
 from monitor.service.sites.beating import Beating
 from monitor.service.sites.hub import Hub
-from monitor.service.sites.telling import SiteTelling
+from monitor.service.sites.site_runs import SiteTelling
 from monitor.service.sites.wires import Wires
 from monitor.service.sites.witness import SiteWitness
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine.ledger import SqlStore
+from monitor.store.probing.site_runs import AT_ONCE, SiteTeller
 from monitor.store.probing.standings import Mark, SiteStandings
-from monitor.store.probing.told import AT_ONCE, SiteTeller
 from monitor.store.sites.joining import MemberSite
 from monitor.store.sites.link import SiteRefusedError
 from monitor.views.site_report import SiteOpinion, SiteReport, read_words, written_word

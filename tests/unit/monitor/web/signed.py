@@ -52,14 +52,14 @@ from monitor.service.portal.mailbox_setup import MailboxSetups, SetupSite
 from monitor.service.portal.rota_feed import FeedDesk
 from monitor.service.portal.trials import Trials
 from monitor.service.silences import Silencer
-from monitor.service.sites.calling import ProbeCaller
+from monitor.service.sites.probe_calls import ProbeCaller
 from monitor.store.backend.database import Database
 from monitor.store.engine.drills import Drills
 from monitor.store.engine.journal import JournalPages
 from monitor.store.engine.ledger import SqlStore
-from monitor.store.probing.calls import ProbeCalls
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
+from monitor.store.probing.probe_calls import ProbeCalls
 from monitor.store.upkeep.advance_notices import AdvanceRecords
 from monitor.store.upkeep.documents import Documents
 from monitor.store.upkeep.idempotency import Answers

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from alerts.model.notice import Language
 from monitor.advice import advise
 from monitor.model.health import Health
-from monitor.service.sites.calling import CallState
+from monitor.service.sites.probe_calls import CallState
 from monitor.store.schema.tables import journal
 from probes.model.result import Outcome, Party, Phase
 from probes.run.trace import Recorder

@@ -23,11 +23,11 @@ from monitor.proof.lifecycle import Lifecycle
 from monitor.service.order import agency_called
 from monitor.service.portal.trials import KEPT, TrialRefused
 from monitor.service.watch import Watch
-from monitor.store.probing.calls import ProbeCalls
-from monitor.store.sites import calling
-from monitor.store.sites.calling import SiteOutdatedError
+from monitor.store.probing.probe_calls import ProbeCalls
+from monitor.store.sites import probe_calls
 from monitor.store.sites.joining import MemberSite
 from monitor.store.sites.link import SiteRefusedError
+from monitor.store.sites.probe_calls import SiteOutdatedError
 
 log = structlog.get_logger()
 
@@ -69,7 +69,7 @@ class ProbeCaller:
         *,
         members: Sequence[MemberSite] = (),
         looks: bool,
-        place: Callable[[MemberSite, str], object] = calling.place_call,
+        place: Callable[[MemberSite, str], object] = probe_calls.place_call,
     ) -> None:
         """*clock*: the store's. *looks*: whether it is looked each second who has asked, as others may."""
         self._calls = calls

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from psycopg.errors import UndefinedTable
 
-from monitor.store.probing.calls import CALL_AHEAD, CALL_LASTS
+from monitor.store.probing.probe_calls import CALL_AHEAD, CALL_LASTS
 from monitor.store.sites.joining import MemberSite
 from monitor.store.sites.link import SiteRefusedError, dialled
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from alerts.record.clock import Clock
 from monitor.service.sites.beating import steady
-from monitor.store.probing.told import AT_ONCE, TOLD_MEMORY, SiteTeller
+from monitor.store.probing.site_runs import AT_ONCE, TOLD_MEMORY, SiteTeller
 
 #: Whoever writes a run has ended by then, one way or the other: a transaction takes ten seconds at most.
 _SETTLED = timedelta(seconds=30)
