@@ -10,7 +10,7 @@ from datetime import datetime
 import structlog
 
 from probes.arrival.expectation import Elsewhere, Expectation, FolderKind, Seen
-from probes.mail.ledger import Fate, TokenLedger, decide
+from probes.mail.disposition import Fate, TokenLedger, decide
 from probes.mail.sighting import MailKind, Sighting, may_hide_token, recognise
 from probes.mail.token import Token, TokenSigner
 from probes.model.mailbox import Mailbox

@@ -19,7 +19,7 @@ from probes.arrival.maildrop import Maildrop
 from probes.arrival.postbox import Postbox
 from probes.arrival.reader import Looked, MailReader
 from probes.arrival.reception import Reception
-from probes.mail.ledger import TokenLedger
+from probes.mail.disposition import TokenLedger
 from probes.mail.token import Token, TokenSigner
 from probes.model.mailbox import Mailbox
 from probes.model.pace import Allowance, Pace

@@ -10,8 +10,8 @@ from probes.arrival.expectation import Expectation, FolderKind
 from probes.arrival.reception import Letter, Reception
 from probes.domain.signature import author_domain, keys_of, verified
 from probes.mail.bounce import DsnReport, parse
+from probes.mail.disposition import TokenLedger
 from probes.mail.hops import path_of
-from probes.mail.ledger import TokenLedger
 from probes.mail.message import Corrupted, compose, examine
 from probes.mail.sighting import recognise, tokens_in
 from probes.mail.token import Token, TokenSigner

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from probes.arrival.maildrop import Maildrop
 from probes.arrival.reception import Reception
-from probes.mail.ledger import TokenLedger
+from probes.mail.disposition import TokenLedger
 from probes.model.mailbox import Mailbox, Password
 from probes.model.pace import Pace
 from probes.model.probe import Patience, ProbeFailure

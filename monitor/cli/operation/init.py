@@ -46,7 +46,7 @@ from monitor.config.fields.trust import NoTrust, Trust
 from monitor.config.files.secret import NoSecret, Vault
 from monitor.config.loading import load
 from monitor.model.route import WatchedRoute
-from monitor.probing.attempt import READING, SENDING, MailboxAttempt
+from monitor.probing.mailbox_sign_in import READING, SENDING, MailboxAttempt
 from probes.domain.x509 import issued_by
 from probes.model.mailbox import Security, Server
 from probes.model.probe import Patience, ProbeFailure, Unreadable

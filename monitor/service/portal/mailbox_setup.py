@@ -19,7 +19,7 @@ from monitor.config.fields.circular import domain_of, is_within
 from monitor.config.fields.trust import Trust
 from monitor.config.loading import Configuration
 from monitor.config.service.consent import ConsentWay
-from monitor.probing.attempt import SideTried, try_mailbox
+from monitor.probing.mailbox_sign_in import SideTried, try_mailbox
 from monitor.proof.lifecycle import Lifecycle
 from monitor.service.order import Unknown, agency_called
 from monitor.service.portal.delegation import Application, DelegationDesk, delegation_desk

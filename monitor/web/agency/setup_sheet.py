@@ -14,7 +14,7 @@ from monitor.access.visitor import Visitor
 from monitor.advice.obstacle import Obstacle, obstacle_of, plain_obstacle
 from monitor.config.fields.circular import domain_of
 from monitor.model.document import DocumentVersion
-from monitor.probing.attempt import SENDING, SideTried
+from monitor.probing.mailbox_sign_in import SENDING, SideTried
 from monitor.service.portal.agency_editor import AgencyEditor, DraftAnswer
 from monitor.service.portal.mailbox_setup import ChosenServers, MailboxSetup, MailboxSetups, SeenServer, ServerChoice
 from monitor.web.ask import asked

@@ -9,7 +9,7 @@ import pytest
 
 from probes.arrival.expectation import Expectation, FolderKind
 from probes.arrival.reception import Letter, Reception
-from probes.mail.ledger import TokenLedger
+from probes.mail.disposition import TokenLedger
 from probes.model.result import Party
 from tests.unit.probes.standin import mailbox
 from tests.unit.probes.watch import FOREIGN, SIGNER, Counted, issue

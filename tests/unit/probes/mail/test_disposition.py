@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from probes.mail.bounce import DsnAction, DsnReport
-from probes.mail.ledger import Disposition, Fate, TokenLedger, decide
+from probes.mail.disposition import Disposition, Fate, TokenLedger, decide
 from probes.mail.sighting import MailKind, Sighting
 from probes.mail.token import TokenSigner
 from probes.model.pace import Pace
