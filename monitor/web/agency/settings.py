@@ -23,9 +23,9 @@ from monitor.service.portal.agency_editor import LISTED, AgencyDraft, AgencyEdit
 from monitor.store.upkeep.documents import DocumentsMovedOnError
 from monitor.web.access.gate import Needs, agency_in_path
 from monitor.web.agency.calendar_file import LARGEST_CALENDAR, NoCalendar
-from monitor.web.agency.deed import FORMS, LOOKED_AT, edits_of, is_about_telling
 from monitor.web.agency.difference import differing_lines
 from monitor.web.agency.entry import BadField
+from monitor.web.agency.settings_edits import FORMS, LOOKED_AT, edits_of, is_about_telling
 from monitor.web.agency.sheet import SettingsSheet, TypedForm
 from monitor.web.ask import remember
 from monitor.web.form import file_of, form_of

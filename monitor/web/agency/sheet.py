@@ -24,7 +24,9 @@ from monitor.config.files.edit import NotEditable, edit_text
 from monitor.model.document import DocumentVersion, digest_of
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftAnswer, DraftLook
 from monitor.web.agency.calendar_file import MOST_EVENTS, read_calendar
-from monitor.web.agency.deed import (
+from monitor.web.agency.difference import differing_lines
+from monitor.web.agency.entry import mapping
+from monitor.web.agency.settings_edits import (
     BY_PLACE,
     DAYS,
     KINDS,
@@ -36,9 +38,7 @@ from monitor.web.agency.deed import (
     maintenance_in,
     read_window,
 )
-from monitor.web.agency.difference import differing_lines
-from monitor.web.agency.entry import mapping
-from monitor.web.agency.telling import LINES, MOST_PEOPLE, MOST_ROWS, OFFICE, SIGNATORY, field_of
+from monitor.web.agency.telling_edits import LINES, MOST_PEOPLE, MOST_ROWS, OFFICE, SIGNATORY, field_of
 from monitor.web.ask import others_asked
 from monitor.web.form import page_of
 from monitor.web.page import Tongue

@@ -20,8 +20,8 @@ from monitor.web.access.gate import Needs, agency_in_path
 from monitor.web.api.route.answer import NOT_FOUND, questions
 from monitor.web.api.route.bounded import given_orders
 from monitor.web.api.route.idempotency import Once, orderer_of
+from monitor.web.api.route.order_body import ApiWord, name_of
 from monitor.web.api.route.parameter import Moment
-from monitor.web.api.route.said import ApiWord, name_of
 from monitor.web.joining import together
 from monitor.web.problem import problems
 

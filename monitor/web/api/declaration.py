@@ -15,8 +15,8 @@ from monitor.service.declarer import Declarer
 from monitor.web.access.gate import Needs, permit
 from monitor.web.api.route.bounded import given_orders
 from monitor.web.api.route.idempotency import Once, orderer_of
+from monitor.web.api.route.order_body import ApiReason, name_of
 from monitor.web.api.route.parameter import Moment
-from monitor.web.api.route.said import ApiReason, name_of
 from monitor.web.command.control import DeclaredView, view_declared
 
 _DECLARED = TypeAdapter(DeclaredView)

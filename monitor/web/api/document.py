@@ -27,8 +27,8 @@ from monitor.store.upkeep.documents import DocumentsMovedOnError
 from monitor.web.access.gate import Needs, agency_in_path, needs, permit
 from monitor.web.api.route.answer import knows
 from monitor.web.api.route.bounded import BEARER
+from monitor.web.api.route.order_body import wrong_header
 from monitor.web.api.route.parameter import only_known
-from monitor.web.api.route.said import wrong_header
 from monitor.web.problem import WrongPart, problem, problems
 
 _KIND: Final = "application/yaml"

@@ -21,7 +21,15 @@ from monitor.views.overview import IncidentView, view_incident
 from monitor.web.access.gate import Needs, OpenToAll, gate_of, incident_in_path
 from monitor.web.api.route.bounded import BEARER, given_orders
 from monitor.web.api.route.idempotency import Once, OnceOver, Orderer, orderer_of
-from monitor.web.api.route.said import ApiClosing, ApiReason, ApiRemark, ApiWord, TakingOver, name_of, wrong_in_body
+from monitor.web.api.route.order_body import (
+    ApiClosing,
+    ApiReason,
+    ApiRemark,
+    ApiWord,
+    TakingOver,
+    name_of,
+    wrong_in_body,
+)
 
 _INCIDENT = TypeAdapter(IncidentView)
 _Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]

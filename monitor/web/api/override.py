@@ -16,8 +16,8 @@ from monitor.web.access.gate import Needs, permit
 from monitor.web.api.route.answer import listed, questions
 from monitor.web.api.route.bounded import given_orders
 from monitor.web.api.route.idempotency import Once, orderer_of
+from monitor.web.api.route.order_body import ApiWord, name_of
 from monitor.web.api.route.parameter import Moment
-from monitor.web.api.route.said import ApiWord, name_of
 from monitor.web.command.oncall import ChangedOverrideWord, OverrideWord, view_change, view_override
 from monitor.web.joining import together
 from monitor.web.word import Id

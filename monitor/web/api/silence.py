@@ -18,7 +18,7 @@ from monitor.web.access.gate import Needs, permit
 from monitor.web.api.route.answer import listed, questions
 from monitor.web.api.route.bounded import given_orders
 from monitor.web.api.route.idempotency import Once, orderer_of
-from monitor.web.api.route.said import ApiReason, name_of, wrong_in_body
+from monitor.web.api.route.order_body import ApiReason, name_of, wrong_in_body
 from monitor.web.joining import together
 from monitor.web.word import Id
 

@@ -27,7 +27,7 @@ from monitor.web.access.sign_in import from_where
 from monitor.web.ask import others_asked, remember
 from monitor.web.form import form_of, page_of
 from monitor.web.page import Tongue
-from monitor.web.roll.newcomer import is_code, newcomer_document, newcomer_field
+from monitor.web.roll.new_agency import is_code, newcomer_document, newcomer_field
 
 _Administrator = Annotated[Visitor, Depends(Needs(Permission.PLACE_SECRETS))]
 #: An octet of the text may be three in a form.

@@ -14,7 +14,7 @@ from monitor.access.visitor import Visitor
 from monitor.service.portal.idempotency import KeyOfAnotherOrder, OrderAnswer, OrderBook
 from monitor.store.upkeep.idempotency import OrderKey
 from monitor.web.access.sign_in import from_where
-from monitor.web.api.route.said import wrong_header
+from monitor.web.api.route.order_body import wrong_header
 
 _HEADER = "Idempotency-Key"
 

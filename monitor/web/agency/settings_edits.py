@@ -18,7 +18,7 @@ from monitor.config.files.duration import format_duration
 from monitor.config.files.edit import AddItem, DropValue, PutValue, TextEdit, Written
 from monitor.config.files.problem import Path
 from monitor.model.said import said
-from monitor.web.agency import telling
+from monitor.web.agency import telling_edits
 from monitor.web.agency.entry import BadField, Fields, choices, values
 
 #: Of a contact in the short form, and of one address of a contact.
@@ -184,15 +184,15 @@ _DEEDS: Final[Mapping[str, _Deed]] = {
 }
 #: Those of the page of who is told.
 _TELLING: Final[Mapping[str, Callable[[Fields, Mapping[str, Any]], Sequence[TextEdit]]]] = {
-    "rota": telling.rota,
-    "add_rota": telling.add_rota,
-    "drop_rota": telling.drop_rota,
-    "escalation": telling.escalation,
-    "recipient": telling.recipient,
-    "add_recipient": telling.add_recipient,
-    "drop_recipient": telling.drop_recipient,
-    "announcement": telling.announcement,
-    "office": telling.office,
+    "rota": telling_edits.rota,
+    "add_rota": telling_edits.add_rota,
+    "drop_rota": telling_edits.drop_rota,
+    "escalation": telling_edits.escalation,
+    "recipient": telling_edits.recipient,
+    "add_recipient": telling_edits.add_recipient,
+    "drop_recipient": telling_edits.drop_recipient,
+    "announcement": telling_edits.announcement,
+    "office": telling_edits.office,
 }
 FORMS: Final = frozenset({*_DEEDS, *_TELLING})
 #: Their fields are called by the place of a row, which in another version may be another's.
