@@ -105,7 +105,6 @@ from monitor.store.probing.site_runs import SiteRecords, SiteTeller
 from monitor.store.probing.standings import SiteStandings
 from monitor.store.sites.joining import MemberSite
 from monitor.store.upkeep.advance_notices import AdvanceRecords
-from monitor.store.upkeep.apart import DocumentsAwayError
 from monitor.store.upkeep.documents import Documents
 from monitor.store.upkeep.idempotency import Answers
 from monitor.store.upkeep.offers import Offers
@@ -115,6 +114,7 @@ from monitor.store.upkeep.second_factors import SecondFactors
 from monitor.store.upkeep.secrets import Secrets
 from monitor.store.upkeep.tokens import TokenRecords
 from monitor.store.upkeep.traces import AgencyTraces
+from monitor.store.upkeep.unopened import DocumentsAwayError
 from monitor.store.upkeep.users import Users
 from monitor.store.upkeep.walls import WallLinks
 from monitor.views.overview import view_checks

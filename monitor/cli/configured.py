@@ -14,7 +14,7 @@ from monitor.config.files.secret import Vault
 from monitor.config.loading import BadConfiguration, Configuration, load
 from monitor.config.service.store import StoreSettings
 from monitor.store.backend.postgres import PostgresServer
-from monitor.store.upkeep.apart import DocumentsAwayError
+from monitor.store.upkeep.unopened import DocumentsAwayError
 
 
 def configuration(path: Path) -> Configuration:

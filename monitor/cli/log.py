@@ -36,7 +36,7 @@ def log_to_stderr(level: Level = Level.INFO) -> None:
     handler.setFormatter(_Prioritised(words) if to_journal(sys.stderr, os.environ) else logging.Formatter(words))
     # Most commands have none, and it is a quarter of their time.
     if "structlog" in sys.modules:
-        import_module("monitor.cli.event").write_events(level)
+        import_module("monitor.cli.log_line").write_events(level)
 
 
 def complain(text: str, priority: str = "error") -> None:

@@ -56,8 +56,8 @@ from monitor.model.mail_provider import MailProviders
 from monitor.model.pool import Spread
 from monitor.model.said import said
 from monitor.runtime.kinds import check_kinds
-from monitor.store.upkeep.apart import DocumentsAwayError
 from monitor.store.upkeep.documents import read_documents
+from monitor.store.upkeep.unopened import DocumentsAwayError
 from probes.credentials.oauth_endpoint import Rotations
 from probes.model.check import CheckKind
 

@@ -24,8 +24,8 @@ from alerts.model.alert import News
 from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
 from alerts.model.notice import Purpose
+from monitor.judging.lifeline import LifelineTrouble
 from monitor.judging.liveness import Ailment
-from monitor.judging.ringing import LifelineTrouble
 from monitor.metrics.exposition import Family
 from probes.model.result import Arrival, Outcome
 

@@ -11,8 +11,8 @@ from alerts.decide.auditor import Lapse, Unheard
 from alerts.decide.drill import ExerciseState
 from alerts.model.channel import Channel
 from monitor.judging.joint.replication import ReplicationState
+from monitor.judging.lifeline import LifelineTrouble
 from monitor.judging.liveness import Ailment
-from monitor.judging.ringing import LifelineTrouble
 from monitor.metrics.definition import RECEIVERS, Definitions
 
 

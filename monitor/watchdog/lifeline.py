@@ -25,7 +25,7 @@ from alerts.record.clock import Clock
 from alerts.wording import lifeline as words
 from alerts.wording.texts import Wording
 from monitor.config.service.lifeline import CHANNELS, BadNumbers, LifelineSettings, Number, read_numbers
-from monitor.judging.ringing import LifelineTrouble, Memory, Ring, Spell, recall, untold
+from monitor.judging.lifeline import LifelineTrouble, Memory, Ring, Spell, recall, untold
 from monitor.metrics.watchdog import WatchdogSeries
 
 _MEMORY = TypeAdapter(dict[LifelineTrouble, Spell])

@@ -23,8 +23,8 @@ from monitor.config.service.heartbeat import HeartbeatSettings
 from monitor.drills.driller import Driller
 from monitor.drills.exercise import Exerciser
 from monitor.drills.roster import Rosters
+from monitor.judging.lifeline import LifelinePatience, LifelineTrouble, Spell, silent_peer
 from monitor.judging.liveness import Ailment, SignsOfLife, ailments
-from monitor.judging.ringing import LifelinePatience, LifelineTrouble, Spell, silent_peer
 from monitor.metrics import Metrics
 from monitor.metrics.watchdog import WatchdogSeries
 from monitor.runtime.repeat import keep_doing

@@ -17,9 +17,9 @@ from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.probing.records import Applied
 from monitor.store.schema.tables import journal, kept_secret
-from monitor.store.upkeep.apart import DocumentsAwayError
 from monitor.store.upkeep.documents import Documents, DocumentsMovedOnError, read_documents
 from monitor.store.upkeep.secrets import Renewed, Secrets, read_secrets
+from monitor.store.upkeep.unopened import DocumentsAwayError
 from tests.unit.alerts.people import MINUTE, T0
 
 Open = Callable[[], AbstractAsyncContextManager[Database]]

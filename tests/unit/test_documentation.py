@@ -26,8 +26,8 @@ from alerts.model.incident import TRANSITIONS, IncidentState
 from alerts.model.notice import Cause, Matter, Plan, Purpose
 from alerts.model.urgency import Urgency
 from monitor.cli import COMMANDS, command
+from monitor.judging.lifeline import LifelineTrouble
 from monitor.judging.liveness import Ailment
-from monitor.judging.ringing import LifelineTrouble
 from monitor.model.day import MinuteState
 from monitor.model.health import Health
 from monitor.views.own_health import Ill, OwnPart

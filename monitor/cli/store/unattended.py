@@ -17,8 +17,8 @@ from monitor.service.order import NotDone
 from monitor.service.portal.documents import DocumentWriter
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.schema.migrations import StoreBarredError, StoreTooNewError
-from monitor.store.upkeep.apart import DocumentsAwayError
 from monitor.store.upkeep.documents import Documents, read_documents
+from monitor.store.upkeep.unopened import DocumentsAwayError
 from monitor.web.command.documents import ApplyOrder, view_version, write
 
 

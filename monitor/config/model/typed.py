@@ -9,8 +9,8 @@ from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
 from monitor.config.files.secret import TypedSecret
 from monitor.config.model.settings import Settings
 from monitor.model.said import said
-from monitor.store.upkeep.apart import DocumentsAwayError
 from monitor.store.upkeep.secrets import read_secrets
+from monitor.store.upkeep.unopened import DocumentsAwayError
 
 #: What was read, by its name, and what it was read from: a name never stands for another secret.
 ReadSecrets = MutableMapping[str, tuple[Ciphertext, TypedSecret]]

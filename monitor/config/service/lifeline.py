@@ -16,7 +16,7 @@ from monitor.config.files.problem import Severity, one_of
 from monitor.config.files.regular import NotRegular, read_regular
 from monitor.config.files.section import File, Section, Slug, Span
 from monitor.config.service.gateway import GatewaySettings
-from monitor.judging.ringing import LifelinePatience
+from monitor.judging.lifeline import LifelinePatience
 
 #: What can be sent without a page, a tray and a store.
 CHANNELS = (Channel.VOICE, Channel.SMS)

@@ -16,13 +16,13 @@ from monitor.store.engine import audit
 from monitor.store.engine.alerts import SqlAlerts
 from monitor.store.engine.attempts import SqlAttempts
 from monitor.store.engine.claims import SqlClaims
+from monitor.store.engine.clock_set_back import SqlSetBack
 from monitor.store.engine.incidents import SqlIncidents
 from monitor.store.engine.listing import SqlListing
 from monitor.store.engine.oncall import SqlDuty
 from monitor.store.engine.paper.letters import SqlLetters
 from monitor.store.engine.paper.restorations import SqlRestorations
 from monitor.store.engine.responses import SqlResponses
-from monitor.store.engine.set_back import SqlSetBack
 from monitor.store.engine.silences import SqlSilences
 from monitor.store.schema.tables import clean
 

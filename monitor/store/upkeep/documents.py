@@ -22,8 +22,8 @@ from monitor.store.engine import audit
 from monitor.store.probing.records import Applied
 from monitor.store.schema.rows import from_row
 from monitor.store.schema.tables import document
-from monitor.store.upkeep.apart import read_apart
 from monitor.store.upkeep.secrets import drop_secret, keep_secret
+from monitor.store.upkeep.unopened import read_apart
 
 
 class DocumentsMovedOnError(Exception):

@@ -18,7 +18,7 @@ from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine import audit
 from monitor.store.schema.tables import kept_secret
-from monitor.store.upkeep.apart import read_apart
+from monitor.store.upkeep.unopened import read_apart
 
 #: Who writes what nobody has typed.
 _OURSELVES = "Pantau"

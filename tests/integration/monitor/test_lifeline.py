@@ -20,7 +20,7 @@ from alerts.model.gateway import Surroundings
 from alerts.model.notice import Office
 from alerts.wording.texts import load
 from monitor.config.service.lifeline import LifelineSettings
-from monitor.judging.ringing import LifelineTrouble, Memory, Spell
+from monitor.judging.lifeline import LifelineTrouble, Memory, Spell
 from monitor.metrics import Metrics
 from monitor.watchdog import lifeline
 from monitor.watchdog.lifeline import Lifeline, MemoryFile

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from alerts.record.clock import SystemClock
 from alerts.wording.texts import load as load_wording
 from monitor.config.loading import Configuration, load
-from monitor.judging.ringing import LifelineTrouble, Memory, Spell
+from monitor.judging.lifeline import LifelineTrouble, Memory, Spell
 from monitor.metrics import Metrics
 from monitor.runtime.systemd import ServiceManager
 from monitor.service.watch import Watch

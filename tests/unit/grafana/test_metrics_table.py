@@ -19,8 +19,8 @@ from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
 from alerts.model.notice import Purpose
 from monitor.judging.attribution import RunVerdict
+from monitor.judging.lifeline import LifelineTrouble
 from monitor.judging.liveness import Ailment
-from monitor.judging.ringing import LifelineTrouble
 from monitor.metrics import DIRECTIONS, OTHER_REFUSAL, OWN_FAULTS, REFUSALS, Metrics
 from monitor.metrics.definition import HOPS, RECEIVERS
 from probes.model.result import Arrival, Outcome, Party, Phase

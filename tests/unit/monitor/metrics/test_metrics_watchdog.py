@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from alerts.decide.auditor import Lapse, Unheard
-from monitor.judging.ringing import LifelineTrouble
+from monitor.judging.lifeline import LifelineTrouble
 from monitor.metrics import Metrics
 from tests.unit.monitor.scrape import NOON, Scrape
 

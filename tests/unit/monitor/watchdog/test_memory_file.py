@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from monitor.judging.ringing import LifelineTrouble, Memory, Spell
+from monitor.judging.lifeline import LifelineTrouble, Memory, Spell
 from monitor.watchdog.lifeline import MemoryFile
 
 T0 = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)

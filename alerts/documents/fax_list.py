@@ -19,7 +19,7 @@ MALAY, ENGLISH = Language.MALAY, Language.ENGLISH
 
 
 def list_data(facts: Sequence[Facts], addressee: Addressee, wording: Wording, operator: Office) -> dict[str, Json]:
-    """Return what `list.typ` prints about outages or recoveries; all of one plan and purpose.
+    """Return what `fax_list.typ` prints about outages or recoveries; all of one plan and purpose.
 
     *operator*: the office that runs Pantau, which sends it.
     """

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.judging.ringing import LifelinePatience, LifelineTrouble, Memory, Ring, Spell, recall, silent_peer, untold
+from monitor.judging.lifeline import LifelinePatience, LifelineTrouble, Memory, Ring, Spell, recall, silent_peer, untold
 from monitor.store.probing.processes import Process
 from monitor.watchdog.pulse import Pulse
 from monitor.watchdog.watchdog import troubles
