@@ -25,7 +25,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
-from monitor.config.files.problem import Severity
 from monitor.metrics import CONTENT_TYPE, OPEN_METRICS, accepts_open_metrics
 from monitor.service.access.openid import OpenIdDoor
 from monitor.service.alertmanager.receiver import AlertReceiver
@@ -51,7 +50,7 @@ from monitor.web.joining import join
 from monitor.web.letters import letter_pages, letter_papers
 from monitor.web.notice import notice_pages
 from monitor.web.page import Tongue, filters_of, places_of
-from monitor.web.problem import answer_with_problems, describe_problems, problem, problems
+from monitor.web.problem import answer_with_problems, describe_problems, problem, problems, reload_answer
 from monitor.web.refusal import answer_in_pages
 
 #: Everything comes from here; nothing may be loaded from or sent to anywhere else.
@@ -255,7 +254,7 @@ def _service(source: Front) -> APIRouter:
         if request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"} or "origin" in request.headers:
             return problem(HTTPStatus.FORBIDDEN, "only from this machine's own tools, and not from a browser's page")
         # Without sign-in it was somebody on this machine.
-        return await reload_response(source, visitor.by or "portal")
+        return reload_answer(await source.reload(visitor.by or "portal"))
 
     return router
 
@@ -266,16 +265,6 @@ async def _in_turns(first: bytes, rest: Iterator[bytes]) -> AsyncIterator[bytes]
     for piece in rest:
         yield piece
         await asyncio.sleep(0)
-
-
-async def reload_response(source: Front, by: str) -> Response:
-    """Read the configuration again and answer with its problems; 400 if it was not taken. *by* asked for it."""
-    found = await source.reload(by)
-    taken = not any(each.severity is Severity.ERROR for each in found)
-    told = {"taken": taken, "problems": [str(each) for each in found]}
-    if taken:
-        return JSONResponse(told)
-    return problem(HTTPStatus.BAD_REQUEST, "refused: the old configuration stays in force; see `problems`", more=told)
 
 
 class _Compiled(BytecodeCache):

@@ -9,10 +9,12 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from alerts.record.store import StoreAway
+from monitor.config.files.problem import Problem, Severity
 from monitor.model.said import said
 from monitor.service.order import NotDone, Unknown
 
@@ -108,6 +110,15 @@ def problem(
     told |= more or {}
     # As ASCII: what was sent may be nothing that can be written otherwise.
     return ProblemAnswer(status, json.dumps(told), detail=detail, headers=headers)
+
+
+def reload_answer(found: Sequence[Problem]) -> Response:
+    """Return the answer for a configuration that was read again, with all that was *found*; 400 if it was not taken."""
+    taken = not any(each.severity is Severity.ERROR for each in found)
+    told = {"taken": taken, "problems": [str(each) for each in found]}
+    if taken:
+        return JSONResponse(told)
+    return problem(HTTPStatus.BAD_REQUEST, "refused: the old configuration stays in force; see `problems`", more=told)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

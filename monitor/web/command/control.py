@@ -14,8 +14,7 @@ from monitor.runtime.place import MODE_HEADER, WATCH_ONLY
 from monitor.service.declarer import Declared, Declarer
 from monitor.service.front import Front
 from monitor.views.overview import IncidentView, NoticeView, view_incident
-from monitor.web.portal import reload_response
-from monitor.web.problem import answer_with_problems
+from monitor.web.problem import answer_with_problems, reload_answer
 from monitor.web.word import Holder, Id, Why, Word
 
 
@@ -120,7 +119,7 @@ def control(source: Front, *parts: APIRouter) -> FastAPI:
 
     @app.post("/reload")
     async def reload(word: Word | None = None) -> Response:
-        return await reload_response(source, word.by if word else "control socket")
+        return reload_answer(await source.reload(word.by if word else "control socket"))
 
     for part in parts:
         app.include_router(part)
