@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from pantau_lab.fault import SubmissionFault, befall
+from pantau_lab.provider_fault import SubmissionFault, befall
 
 #: What is wrong -> SMS Awan's code.
 AWAN_CODES = {

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pantau_lab.fault import SubmissionFault, befall
+from pantau_lab.provider_fault import SubmissionFault, befall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,9 +45,9 @@ from pantau_lab.aggregator import Aggregator, awan, suria
 from pantau_lab.callbacks import NotedDesk
 from pantau_lab.carrier import api as carrier_api
 from pantau_lab.carrier.carrier import Carrier
-from pantau_lab.fault import SubmissionFault
 from pantau_lab.faxservice import api as fax_api
 from pantau_lab.faxservice.service import FaxService
+from pantau_lab.provider_fault import SubmissionFault
 from pantau_lab.serving import serve
 from tests import sms_providers
 from tests.hanging import HANGS

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pantau_lab.carrier.phone import PhoneBehaviour, Sms
-from pantau_lab.fault import ReplyFault
 from pantau_lab.mail import Fault
+from pantau_lab.provider_fault import ReplyFault
 from tests.stories.theatre import BRISK, JCM, Theatre, theatre
 
 #: Long enough that nobody is called before an answer has come by any way.

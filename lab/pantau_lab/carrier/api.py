@@ -28,7 +28,7 @@ from pantau_lab.carrier.parameter import (
 )
 from pantau_lab.carrier.phone import Call, Sms
 from pantau_lab.carrier.resource import call_json, sms_json, within
-from pantau_lab.fault import befall
+from pantau_lab.provider_fault import befall
 
 #: Twilio's code -> (HTTP status, its words). They quote the number, as Twilio's do.
 _ERRORS = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import httpx
 from twilio.request_validator import RequestValidator
 
-from pantau_lab.fault import CallbackFault
+from pantau_lab.provider_fault import CallbackFault
 
 
 @dataclass(slots=True, kw_only=True)

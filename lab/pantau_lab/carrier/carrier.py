@@ -16,7 +16,7 @@ from pantau_lab.carrier.callback import Caller, StatusReports
 from pantau_lab.carrier.content import objection
 from pantau_lab.carrier.phone import Call, Phone, PhoneBehaviour, Sms
 from pantau_lab.carrier.speech import Conversation
-from pantau_lab.fault import CallbackFault, ReplyFault, SubmissionFault
+from pantau_lab.provider_fault import CallbackFault, ReplyFault, SubmissionFault
 from pantau_lab.underway import UnderWay
 
 

@@ -17,8 +17,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from pantau_lab.fault import befall
 from pantau_lab.faxservice.service import Fax, FaxService, fax_json
+from pantau_lab.provider_fault import befall
 
 _E164 = re.compile(r"\+[1-9]\d{6,14}")
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import httpx
 
-from pantau_lab.fault import CallbackFault, SubmissionFault
 from pantau_lab.faxservice.machine import FAILURES, FaxBehaviour, Machine
+from pantau_lab.provider_fault import CallbackFault, SubmissionFault
 from pantau_lab.underway import UnderWay
 
 

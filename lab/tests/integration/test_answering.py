@@ -30,7 +30,7 @@ from pantau_lab.callbacks import CallbackListener, NotedDesk
 from pantau_lab.carrier.api import app
 from pantau_lab.carrier.carrier import Carrier
 from pantau_lab.carrier.phone import Phone
-from pantau_lab.fault import ReplyFault
+from pantau_lab.provider_fault import ReplyFault
 from pantau_lab.serving import serve
 
 SITI, RAVI = "+60100000101", "+60100000102"

@@ -31,7 +31,7 @@ from pantau_lab.carrier.api import app
 from pantau_lab.carrier.carrier import Carrier
 from pantau_lab.carrier.phone import PhoneBehaviour
 from pantau_lab.carrier.speech import APPLICATION_ERROR
-from pantau_lab.fault import CallbackFault
+from pantau_lab.provider_fault import CallbackFault
 from pantau_lab.serving import serve
 
 MOBILE, LANDLINE, STRANGER = "+60100000101", "+60300000101", "+60100000199"

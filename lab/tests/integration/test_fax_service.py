@@ -14,10 +14,10 @@ import pytest
 from alerts.gateways import sinch_fax
 from alerts.model.gateway import ErrorClass, Gateway, Order, PageContent, Progress, Surroundings
 from pantau_lab.callbacks import CallbackListener, NotedDesk
-from pantau_lab.fault import CallbackFault
 from pantau_lab.faxservice.api import app
 from pantau_lab.faxservice.machine import FaxBehaviour
 from pantau_lab.faxservice.service import FaxService
+from pantau_lab.provider_fault import CallbackFault
 from pantau_lab.serving import serve
 
 NUMBER = "+60300000201"

@@ -17,7 +17,7 @@ from alerts.model.incident import IncidentState
 from alerts.model.notice import Matter
 from monitor.service.order import Unknown
 from pantau_lab.carrier.phone import PhoneBehaviour
-from pantau_lab.fault import CallbackFault, ReplyFault
+from pantau_lab.provider_fault import CallbackFault, ReplyFault
 from tests.integration.alerts.town import MEI, Town, town_at
 from tests.unit.alerts.people import BRIEF, LONG, MINUTE, OFFICE, RAVI, SECOND, SITI, trigger
 

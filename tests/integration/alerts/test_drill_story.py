@@ -19,8 +19,8 @@ from monitor.config.fields.window import MALAYSIA
 from monitor.model.window import Recurring
 from monitor.store.engine.drills import Record
 from pantau_lab.carrier.phone import PhoneBehaviour
-from pantau_lab.fault import SubmissionFault
 from pantau_lab.faxservice.machine import FaxBehaviour
+from pantau_lab.provider_fault import SubmissionFault
 from tests.integration.alerts.town import DESK, NOC_OFFICE, Town
 from tests.unit.alerts.people import BRIEF, FAX, MINUTE, OFFICE, RAVI, SECOND, SITI, trigger
 

@@ -14,8 +14,8 @@ from alerts.model.brief import AnnouncementPlan
 from alerts.model.delivery import NoticeState
 from monitor.service.order import NotDone
 from monitor.watchdog.auditor import EscalationAuditor
-from pantau_lab.fault import CallbackFault, SubmissionFault
 from pantau_lab.faxservice.machine import FaxBehaviour
+from pantau_lab.provider_fault import CallbackFault, SubmissionFault
 from tests.integration.alerts.town import Town
 from tests.integration.monitor.test_escalation_auditor import noc_brief
 from tests.unit.alerts.people import BRIEF, FAX, MINUTE, POLICY, RAVI, SECOND, trigger

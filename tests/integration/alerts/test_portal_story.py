@@ -33,7 +33,7 @@ from monitor.web.access.gate import Gate
 from monitor.web.duty.incident import incident_pages
 from monitor.web.duty.tasks import task_pages
 from monitor.web.portal import portal
-from pantau_lab.fault import SubmissionFault
+from pantau_lab.provider_fault import SubmissionFault
 from tests.integration.alerts.town import WORDING, Town
 from tests.unit.alerts.people import BRIEF, FAX, LONG, MINUTE, RAVI, SECOND, SITI, trigger
 

@@ -14,7 +14,7 @@ from alerts.model.event import Correct
 from alerts.model.notice import Matter
 from monitor.service.silences import Silencer
 from pantau_lab.carrier.phone import PhoneBehaviour
-from pantau_lab.fault import SubmissionFault
+from pantau_lab.provider_fault import SubmissionFault
 from tests.integration.alerts.town import Town
 from tests.unit.alerts.people import (
     BRIEF,

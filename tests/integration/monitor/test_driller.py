@@ -43,7 +43,7 @@ from pantau_lab.callbacks import CallbackListener, NotedDesk
 from pantau_lab.carrier import api as carrier_api
 from pantau_lab.carrier.carrier import Carrier
 from pantau_lab.carrier.phone import PhoneBehaviour
-from pantau_lab.fault import CallbackFault, SubmissionFault
+from pantau_lab.provider_fault import CallbackFault, SubmissionFault
 from pantau_lab.serving import serve
 from tests.contracts.test_store import draft
 from tests.integration.alerts.station import Clock, Scripted, Watcher

@@ -30,7 +30,7 @@ from monitor.watchdog import pulse
 from monitor.watchdog.heartbeat import Heartbeat
 from monitor.watchdog.pulse import Pulse
 from pantau_lab.deadman import Beat, DeadMansSwitch
-from pantau_lab.fault import SubmissionFault
+from pantau_lab.provider_fault import SubmissionFault
 from pantau_lab.serving import serve
 from tests.integration.alerts.station import Clock
 from tests.unit.alerts.people import MINUTE, SECOND, T0

@@ -26,7 +26,7 @@ from monitor.watchdog import lifeline
 from monitor.watchdog.lifeline import Lifeline, MemoryFile
 from pantau_lab.carrier import api as carrier_api
 from pantau_lab.carrier.carrier import Carrier
-from pantau_lab.fault import SubmissionFault
+from pantau_lab.provider_fault import SubmissionFault
 from pantau_lab.serving import serve
 from tests.integration.alerts.station import Clock
 from tests.unit.alerts.people import MINUTE, T0
