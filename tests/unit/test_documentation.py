@@ -247,6 +247,27 @@ def test_every_path_that_a_document_names_exists() -> None:
     assert missing == set()
 
 
+def stands(name: str) -> bool:
+    """Whether a dotted name is that of a room, a module, or something in a module."""
+    place = (ROOT / "lab" if name.startswith("pantau_lab") else ROOT) / name.replace(".", "/")
+    if place.is_dir() or place.with_suffix(".py").is_file():
+        return True
+    for module in place.parents:
+        if (file := module.with_suffix(".py")).is_file():
+            return all(re.search(rf"\b{each}\b", read(relative(file))) for each in place.relative_to(module).parts)
+    return False
+
+
+def test_every_module_that_another_names_exists() -> None:
+    named = [
+        (relative(path), name)
+        for path in modules()
+        for name in re.findall(r"`((?:monitor|alerts|probes|pantau_lab)(?:\.\w+)+)`", read(relative(path)))
+    ]
+    assert len(named) > 20
+    assert [(path, name) for path, name in named if not stands(name)] == []
+
+
 def members() -> Iterator[str]:
     """Return what the classes of the product have, as documents write it: `Prober.run`."""
     for path in modules():

@@ -1,7 +1,7 @@
 """What each fault does.
 
 A mail system asks its `Condition` at the few places where it can go wrong. To add a fault, add a member to `Fault`, a
-row to `effects` and one to `pantau_lab.symptom`; a fault that strikes at a new place also needs a field of `Effect`
+row to `effects` and one to `pantau_lab.faultlab.symptom`; a fault that strikes at a new place also needs a field of `Effect`
 and one question in `Condition`.
 """
 

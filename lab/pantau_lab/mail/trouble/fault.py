@@ -10,7 +10,7 @@ class Fault(StrEnum):
     """What is wrong with a mail system. Each member's docstring says what an operator would see of it.
 
     What a fault does is one row of `pantau_lab.mail.trouble.effect`; what Pantau says of it, one of
-    `pantau_lab.symptom`. Where faults meet, they strike in the order of their members.
+    `pantau_lab.faultlab.symptom`. Where faults meet, they strike in the order of their members.
     """
 
     # The servers as a whole.
