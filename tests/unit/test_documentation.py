@@ -352,6 +352,17 @@ def test_every_word_of_the_glossary_has_a_meaning_and_a_source() -> None:
     assert [line for line in lines if len(line.strip("|").split(" | ")) != 3] == []
 
 
+def test_a_word_of_the_glossary_stands_once() -> None:
+    words = [
+        word
+        for section in re.findall(r"^## (.+)$", read("GLOSSARY.md"), re.MULTILINE)
+        for row in rows("GLOSSARY.md", section)
+        for word in re.sub(r" ?`.*", "", row[0]).split(", ")
+    ]
+    assert len(words) > 100
+    assert [word for word, times in Counter(words).items() if times > 1] == []
+
+
 # -- runbooks and decisions -----------------------------------------------------------------------------------------
 
 
