@@ -64,6 +64,19 @@ class Document:
                 return self.places[path[:length]]
         return Place(1, 1)
 
+    def problem(self, path: Path, message: str, instead: str, severity: Severity = Severity.ERROR) -> Problem:
+        """Return what is wrong with what stands at *path*, and what to write instead."""
+        place = self.place(path)
+        return Problem(
+            file=self.file,
+            line=place.line,
+            column=place.column,
+            key=dotted(path),
+            message=message,
+            instead=instead,
+            severity=severity,
+        )
+
     def shelved(self) -> Document:
         """Return it as it is kept for long: its values have been read, and its places are found again if asked for."""
         return replace(self, data={}, places=_Places(self.text, self.file))

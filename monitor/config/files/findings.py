@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from monitor.config.files.document import Document
-from monitor.config.files.problem import Path, Problem, Severity, dotted
+from monitor.config.files.problem import Path, Problem, Severity
 from monitor.model.said import said
 
 
@@ -99,16 +99,5 @@ class Findings:
         return self._found.in_order
 
     def _note(self, message: str, instead: str, severity: Severity) -> None:
-        if self.is_blank:
-            return
-        place = self.document.place(self.path)
-        problem = Problem(
-            file=self.document.file,
-            line=place.line,
-            column=place.column,
-            key=dotted(self.path),
-            message=message,
-            instead=instead,
-            severity=severity,
-        )
-        self.add([problem])
+        if not self.is_blank:
+            self.add([self.document.problem(self.path, message, instead, severity)])

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from monitor.config.agency.mailbox import MailboxSettings, ServerSettings
 from monitor.config.fields.circular import is_within
 from monitor.config.files.document import Document
-from monitor.config.files.problem import Path, Problem, dotted
+from monitor.config.files.problem import Path, Problem
 from monitor.config.files.reading import as_model, core, is_mapping, is_secret, item, names, of_field, sources
 from monitor.config.model.registry import Agency
 from monitor.model.said import said
@@ -132,17 +132,11 @@ def _outside(protocol: str, server: Mapping[str, Any], bounds: Bounds) -> tuple[
 
 
 def _refusal(document: Document, path: Path, why: OutOfBounds) -> Problem:
-    place = document.place(path)
-    instead = (
-        "25, 465, 587, 143, 993, 110 or 995" if why is OutOfBounds.PORT else "the name by which the Internet has it"
-    )
-    return Problem(
-        file=document.file,
-        line=place.line,
-        column=place.column,
-        key=dotted(path),
-        message=said("is {why}; an administrator may open it (portal.mail_networks)", why=said(why)),
-        instead=instead,
+    message = said("is {why}; an administrator may open it (portal.mail_networks)", why=said(why))
+    return document.problem(
+        path,
+        message,
+        "25, 465, 587, 143, 993, 110 or 995" if why is OutOfBounds.PORT else "the name by which the Internet has it",
     )
 
 
@@ -152,23 +146,12 @@ def check_domains(before: Mapping[str, Any], document: Document) -> tuple[Proble
     Whose a domain is says at which addresses there are mailboxes and where mail is sent to, and that it is no other agency's.
     """
     own = [str(each).lower() for each in _listed(before.get("domains"))]
+    message = "only an administrator registers a domain as the agency's"
+    instead = said("one below {domain}", domain=own[0]) if own else "nothing"
     return tuple(
-        _new_domain(document, number, own)
+        document.problem(("domains", number), message, instead)
         for number, each in enumerate(_listed(document.data.get("domains")))
         if not is_within(str(each).lower(), own)
-    )
-
-
-def _new_domain(document: Document, number: int, own: Sequence[str]) -> Problem:
-    path = ("domains", number)
-    place = document.place(path)
-    return Problem(
-        file=document.file,
-        line=place.line,
-        column=place.column,
-        key=dotted(path),
-        message="only an administrator registers a domain as the agency's",
-        instead=said("one below {domain}", domain=own[0]) if own else "nothing",
     )
 
 
@@ -194,12 +177,9 @@ def _innermost(was: Any, value: Any, path: Path) -> tuple[Path, Any]:
 
 
 def _problem(document: Document, path: Path, was: Any) -> Problem:
-    place = document.place(path)
     if _is_name(path):
         message, was = "names a secret that nobody has typed here", "the secret, typed again in the form of the mailbox"
     else:
         message = "only an administrator changes where a secret or a file is kept, and which server is given it"
     instead = was if isinstance(was, str) else "what stood here before" if was is not None else "nothing"
-    return Problem(
-        file=document.file, line=place.line, column=place.column, key=dotted(path), message=message, instead=instead
-    )
+    return document.problem(path, message, instead)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from monitor.config.fields.phone import is_abroad
 from monitor.config.files.document import Document
-from monitor.config.files.problem import Path, Problem, dotted
+from monitor.config.files.problem import Path, Problem
 
 #: Under these keys stands what is rung, faxed or sent an SMS.
 _NUMBERS: Final = frozenset({"sms", "voice", "fax", "mobile", "landline"})
@@ -22,7 +22,10 @@ _CALLED: Final = ("contacts", "announcement")
 def check_abroad(before: Mapping[str, Any], document: Document) -> tuple[Problem, ...]:
     """Return which numbers abroad *document* has that stood nowhere in *before*."""
     known = {number for _, number in _abroad(before)}
-    return tuple(_problem(document, path) for path, number in _abroad(document.data) if number not in known)
+    message = "is a number abroad, which only an administrator adds: calls there may cost a lot"
+    instead = "a number in Malaysia: 010-000 0000, or 03-1234 5678"
+    new = (path for path, number in _abroad(document.data) if number not in known)
+    return tuple(document.problem(path, message, instead) for path in new)
 
 
 def _abroad(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
@@ -39,15 +42,3 @@ def _below(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
             yield from _below(each, (*path, number))
     elif isinstance(value, str) and path[-1] in _NUMBERS and is_abroad(value):
         yield path, value
-
-
-def _problem(document: Document, path: Path) -> Problem:
-    place = document.place(path)
-    return Problem(
-        file=document.file,
-        line=place.line,
-        column=place.column,
-        key=dotted(path),
-        message="is a number abroad, which only an administrator adds: calls there may cost a lot",
-        instead="a number in Malaysia: 010-000 0000, or 03-1234 5678",
-    )

@@ -7,6 +7,7 @@ is weighed at each probe. A thousand of each fit into the octets that a draft ma
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from monitor.config.files.document import Document
@@ -70,12 +71,6 @@ def _lists(asked: Any, value: Any, path: Path, kind: Path) -> Iterator[tuple[Pat
 def _problem(document: Document, path: Path, value: Any, most: int) -> Problem:
     # The first that is too many.
     key: str | int = list(value)[most] if isinstance(value, Mapping) else most
-    place = document.place((*path, key))
-    return Problem(
-        file=document.file,
-        line=place.line,
-        column=place.column,
-        key=dotted(path),
-        message=said("has more than {most} entries", most=most),
-        instead=said("{most} at most; an administrator may write more", most=most),
-    )
+    instead = said("{most} at most; an administrator may write more", most=most)
+    there = document.problem((*path, key), said("has more than {most} entries", most=most), instead)
+    return replace(there, key=dotted(path))

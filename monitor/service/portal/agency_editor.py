@@ -254,18 +254,8 @@ def _refused(
     document = document_of(draft.text, source.called)
     code = document.data.get("agency")
     if document.readable and code is not None and code != draft.agency:
-        place = document.place(("agency",))
         message = "another code is another agency, and this is about one; a code is changed by `pantau rename`"
-        return (
-            Problem(
-                file=source.called,
-                line=place.line,
-                column=place.column,
-                key="agency",
-                message=message,
-                instead=draft.agency,
-            ),
-        )
+        return (document.problem(("agency",), message, draft.agency),)
     before = document_of(text_before, source.called).data
     bounded = check_bounds(before, document, bounds)
     if may_place:
