@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -26,6 +26,7 @@ from probes.model.pace import Allowance, Pace
 from probes.model.probe import Patience, ProbeFailure, let_go
 from probes.model.reply import Reason, expired, failed
 from probes.model.result import Arrival, Outcome, Party, Phase
+from probes.run.runner import utc_now
 from probes.run.trace import Recorder
 
 
@@ -63,10 +64,6 @@ _log = structlog.get_logger(__name__)
 OnArrival = Callable[[Arrival, str | None, datetime], None]
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class MailboxWatcher:
     """The watch over one mailbox. Start `run()` in a task group; `expect()` works before it is up, too.
 
@@ -86,7 +83,7 @@ class MailboxWatcher:
         ended: Iterable[str] = (),
         arrived: Iterable[str] = (),
         said: Callable[[str], None] | None = None,
-        clock: Callable[[], datetime] = _utc_now,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.mailbox = mailbox
         #: Why the mailbox cannot be read; `None` while it can, or while nothing is known yet.

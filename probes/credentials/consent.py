@@ -5,10 +5,9 @@ RFC 8628 (device code) and RFC 6749 4.1 with PKCE (RFC 7636). Authlib speaks; no
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from secrets import token_urlsafe
 from typing import Any, Final
@@ -17,8 +16,8 @@ from urllib.parse import urlsplit
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
-from probes.credentials.oauth import NoAccessToken
-from probes.credentials.oauth_endpoint import Client, answer_of, is_token
+from probes.credentials.oauth import NoAccessToken, utc_now
+from probes.credentials.oauth_endpoint import Client, answer_of, is_token, span_in
 from probes.model.reply import shortened
 
 _DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
@@ -92,13 +91,9 @@ class WayOut:
     verifier: str = field(repr=False)
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 async def ask_device_code(client: Client, device_url: str, now: datetime | None = None) -> DeviceCode:
     """Ask for a code that a person types elsewhere. Raise `NoConsent`. The caller sets the deadline."""
-    now = now or _utc_now()
+    now = now or utc_now()
     async with client.session() as session:
         sent = {"client_id": client.client_id, **({"scope": client.scope} if client.scope else {})}
         answer = await _told(session.request("POST", device_url, data=sent, withhold_token=True), client)
@@ -111,15 +106,15 @@ async def ask_device_code(client: Client, device_url: str, now: datetime | None 
         device_code=str(code),
         user_code=str(user_code),
         address=str(address),
-        until=now + _span(answer.get("expires_in"), _LONGEST_LIFE, _LONGEST_LIFE),
-        interval=_span(answer.get("interval"), _USUAL_INTERVAL, _LONGEST_INTERVAL),
+        until=now + (span_in(answer.get("expires_in"), _LONGEST_LIFE) or _LONGEST_LIFE),
+        interval=span_in(answer.get("interval"), _LONGEST_INTERVAL) or _USUAL_INTERVAL,
         asked_at=now,
     )
 
 
 async def ask_for_consent(client: Client, code: DeviceCode, now: datetime | None = None) -> Consent | DeviceCode:
     """Ask whether a person has consented: return it, or the code with when it is to be asked for next. Raise `NoConsent`."""
-    now = now or _utc_now()
+    now = now or utc_now()
     if now >= code.until:
         raise NoConsent(NoConsentReason.EXPIRED)
     async with client.session() as session:
@@ -230,13 +225,3 @@ def _is_address(value: object) -> bool:
         return url.scheme == "https" and bool(url.hostname) and url.username is None
     except ValueError:
         return False
-
-
-def _span(seconds: object, usual: timedelta, longest: timedelta) -> timedelta:
-    try:
-        value = float(str(seconds))
-    except ValueError:
-        return usual
-    if math.isnan(value) or value <= 0:
-        return usual
-    return min(timedelta(seconds=min(value, longest.total_seconds())), longest)

@@ -44,16 +44,15 @@ class Issuer(Protocol):
         """Return a new token. Raise `NoAccessToken`. The caller sets the deadline."""
 
 
-def _utc_now() -> datetime:
+def utc_now() -> datetime:
+    """Return what the clock on the wall says; tests have others."""
     return datetime.now(UTC)
 
 
 class KeptTokens:
     """Implements `probes.model.mailbox.AccessTokens`: asks *issuer* only when nothing good is at hand, and once for all."""
 
-    def __init__(
-        self, issuer: Issuer, *, within: timedelta = _ANSWER, clock: Callable[[], datetime] = _utc_now
-    ) -> None:
+    def __init__(self, issuer: Issuer, *, within: timedelta = _ANSWER, clock: Callable[[], datetime] = utc_now) -> None:
         self._issuer = issuer
         self._within = within
         self._clock = clock

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -20,7 +20,7 @@ import httpx2
 import structlog
 from authlib.integrations.httpx_client import AsyncOAuth2Client, OAuthError
 
-from probes.credentials.oauth import NoAccessToken
+from probes.credentials.oauth import NoAccessToken, utc_now
 from probes.model.mailbox import AccessToken
 from probes.model.reply import shortened
 
@@ -105,10 +105,6 @@ _LONGEST = timedelta(days=365)
 _ANSWER_AT_MOST = 64 * 1024
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
     """Who asks, and where (RFC 6749 2)."""
@@ -177,7 +173,7 @@ class _Bounded(httpx2.AsyncByteStream):
 class ClientCredentials:
     """Asks with the client's own credentials (RFC 6749 4.4), as Microsoft 365 has it for services."""
 
-    def __init__(self, client: Client, *, clock: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(self, client: Client, *, clock: Callable[[], datetime] = utc_now) -> None:
         self._client = client
         self._clock = clock
 
@@ -191,7 +187,7 @@ class ClientCredentials:
 class RefreshToken:
     """Asks with a refresh token that a person consented to once (RFC 6749 6)."""
 
-    def __init__(self, client: Client, rotation: RefreshTokens, *, clock: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(self, client: Client, rotation: RefreshTokens, *, clock: Callable[[], datetime] = utc_now) -> None:
         self._client = client
         self._rotation = rotation
         self._clock = clock
@@ -236,7 +232,8 @@ def token_of(answer: Mapping[str, Any], now: datetime) -> AccessToken:
     secret = answer.get("access_token")
     if not isinstance(secret, str) or not is_token(secret):
         raise NoAccessToken("the authorization server's answer holds no access token")
-    return AccessToken(secret=secret, expires_at=_end(answer.get("expires_in"), now))
+    life = span_in(answer.get("expires_in"), _LONGEST)
+    return AccessToken(secret=secret, expires_at=None if life is None else now + life)
 
 
 def is_token(text: str) -> bool:
@@ -244,14 +241,15 @@ def is_token(text: str) -> bool:
     return bool(text) and text.isascii() and text.isprintable() and " " not in text
 
 
-def _end(seconds: object, now: datetime) -> datetime | None:
+def span_in(seconds: object, longest: timedelta) -> timedelta | None:
+    """Return the span that an answer gives in seconds, borne up to *longest*; `None` where it gives none."""
     try:
-        span = float(str(seconds))
+        value = float(str(seconds))
     except ValueError:
         return None
-    if math.isnan(span) or span <= 0:
+    if math.isnan(value) or value <= 0:
         return None
-    return now + min(_LONGEST, timedelta(seconds=min(span, _LONGEST.total_seconds())))
+    return timedelta(seconds=min(value, longest.total_seconds()))
 
 
 def _without(text: str, *secrets: str | None) -> str:

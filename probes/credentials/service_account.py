@@ -9,12 +9,13 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, Self
 
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
+from probes.credentials.oauth import utc_now
 from probes.credentials.oauth_endpoint import Client, answer_of, token_of
 from probes.model.mailbox import AccessToken
 
@@ -89,15 +90,11 @@ class ServiceAccount:
         return jwt.encode({"alg": "RS256", "kid": self.key_id}, claims, self.key)
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class Delegated:
     """Asks with what a service account has signed (RFC 7523 2.1), in the name of one mailbox."""
 
     def __init__(
-        self, client: Client, account: ServiceAccount, subject: str, *, clock: Callable[[], datetime] = _utc_now
+        self, client: Client, account: ServiceAccount, subject: str, *, clock: Callable[[], datetime] = utc_now
     ) -> None:
         """*subject*: the mailbox' own address."""
         # Who asks is in what is signed, with what it asks for.

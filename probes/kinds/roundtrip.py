@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from probes.arrival.expectation import Elsewhere, Expectation, FolderKind, Seen
 from probes.arrival.reader import Looked
@@ -18,6 +18,7 @@ from probes.model.probe import Patience, ProbeFailure, ProbeKind, Route, Trace
 from probes.model.reply import Reason, expired, failed
 from probes.model.result import Outcome, Party, Phase
 from probes.protocol.smtp import Submitted, submit
+from probes.run.runner import utc_now
 
 #: A mailbox that was last read longer ago than this, at the deadline, proves nothing about what is in it.
 _STALE = 15.0
@@ -27,10 +28,6 @@ _ONE_TOO_MANY = frozenset({Reason.SIGN_IN_UNAVAILABLE, Reason.MAILBOX_IN_USE})
 _RESOLUTION = timedelta(seconds=1)
 #: The runner's deadline knows only the phase; ending this much earlier, the probe can say more.
 _HEADROOM = 0.1
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +40,7 @@ class RoundTrip:
     #: Watches the sender's mailbox: a bounce comes back there, and ends the run in seconds. `None`: it is not read.
     sender: MailboxWatcher | None
     recipient: MailboxWatcher
-    clock: Callable[[], datetime] = _utc_now
+    clock: Callable[[], datetime] = utc_now
 
     async def run(self, trace: Trace) -> Outcome:
         with (

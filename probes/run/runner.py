@@ -18,7 +18,8 @@ from probes.run.trace import Recorder
 _log = structlog.get_logger(__name__)
 
 
-def _utc_now() -> datetime:
+def utc_now() -> datetime:
+    """Return what the clock on the wall says; tests have others."""
     return datetime.now(UTC)
 
 
@@ -29,7 +30,7 @@ async def run_probe(
     token_id: str,
     patience: Patience,
     recorder: Recorder | None = None,
-    clock: Callable[[], datetime] = _utc_now,
+    clock: Callable[[], datetime] = utc_now,
 ) -> ProbeResult:
     """Run *probe* within `patience.whole` and say how it ended.
 
