@@ -20,7 +20,7 @@ from probes.model.reply import Reason, shortened
 from probes.model.result import Outcome, Party, Phase
 from probes.protocol.cause import failure_of
 from probes.stranger.callout import blind
-from probes.stranger.session import Protocol, StrangerSession, open_session, servers_of, tls_offered
+from probes.stranger.session import Protocol, StrangerSession, open_session, servers_among, tls_offered
 
 #: For one server, both handshakes.
 _SERVER_SECONDS = 30.0
@@ -46,17 +46,13 @@ class CertificateCheck:
     """Looks at each server of the mailboxes once, however many mailboxes it has."""
 
     def __init__(self, premises: Premises, now: Callable[[], datetime]) -> None:
-        self._servers = {
-            (protocol, server.host, server.port): (protocol, server)
-            for mailbox in premises.mailboxes
-            for protocol, server in servers_of(mailbox)
-        }
+        self._servers = servers_among(premises.mailboxes)
         self._now = now
 
     async def run(self) -> tuple[Finding, ...]:
         room = asyncio.Semaphore(_AT_ONCE)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._look(room, *one)) for one in self._servers.values()]
+            tasks = [group.create_task(self._look(room, *one)) for one in self._servers]
         return tuple(finding for task in tasks for finding in task.result())
 
     async def _look(self, room: asyncio.Semaphore, protocol: Protocol, server: Server) -> tuple[Finding, ...]:

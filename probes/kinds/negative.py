@@ -22,7 +22,7 @@ from probes.model.result import Party, Phase
 from probes.protocol.cause import failure_of
 from probes.stranger.callout import Callout, call, public
 from probes.stranger.forbidden_sign_in import sign_in_in_clear, try_wrong_password
-from probes.stranger.session import Protocol, ReplyKind, ServerReply, servers_of
+from probes.stranger.session import Protocol, ReplyKind, ServerReply, servers_among, servers_of
 
 _ASPECTS = ("clear-sign-in", "relay", "wrong-password")
 _SECONDS = 30.0
@@ -48,16 +48,14 @@ class NegativeCheck:
         self._names = Names(premises.name_servers)
         self._port = port
         self._tls = tls or public()
-        self._servers = {
-            (protocol, server.host, server.port): (protocol, server, f"{server.host}:{server.port}")
-            for mailbox in premises.mailboxes
-            for protocol, server in servers_of(mailbox)
-        }
+        self._servers = [
+            (protocol, server, f"{server.host}:{server.port}") for protocol, server in servers_among(premises.mailboxes)
+        ]
 
     async def run(self) -> tuple[Finding, ...]:
         findings: list[Finding] = []
         ours, why = await self._our_hosts()
-        tried = [*self._servers.values(), *[(Protocol.SMTP, *door) for door in await self._doors()]]
+        tried = [*self._servers, *[(Protocol.SMTP, *door) for door in await self._doors()]]
         for protocol, server, subject in tried:
             if server.security is Security.STARTTLS:
                 said = await _looked(self._clear(protocol, server))

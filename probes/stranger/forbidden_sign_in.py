@@ -15,7 +15,15 @@ from probes.credentials.sign_in import plain
 from probes.model.mailbox import Password, Security, Server
 from probes.model.result import Party
 from probes.protocol.imap_response import quoted
-from probes.stranger.session import Protocol, ReplyKind, ServerReply, StrangerSession, open_session, tls_offered
+from probes.stranger.session import (
+    Protocol,
+    ReplyKind,
+    ServerReply,
+    StrangerSession,
+    mechanisms,
+    open_session,
+    tls_offered,
+)
 
 #: Ways to sign in that show a password or a token to whoever listens.
 _REVEALING = frozenset({"PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER"})
@@ -42,18 +50,12 @@ async def sign_in_in_clear(protocol: Protocol, server: Server) -> str:
 
 def revealing(protocol: Protocol, offers: tuple[str, ...]) -> str:
     """Return which of *offers*, made in clear, show a password to whoever listens; "" for none."""
-    match protocol:
-        case Protocol.SMTP:
-            words = {word for line in offers if line.startswith(("AUTH ", "AUTH=")) for word in line[5:].split()}
-            found = words & _REVEALING
-        case Protocol.IMAP:
-            found = {offer.removeprefix("AUTH=") for offer in offers if offer.startswith("AUTH=")} & _REVEALING
-            # LOGIN needs no offer: it is there unless it is said not to be (RFC 9051 6.2.3).
-            if offers and "LOGINDISABLED" not in offers:
-                found |= {"LOGIN"}
-        case Protocol.POP3:
-            found = {word for line in offers if line.startswith("SASL ") for word in line.split()[1:]} & _REVEALING
-            found |= {"USER"} & set(offers)
+    found = mechanisms(protocol, offers) & _REVEALING
+    # LOGIN needs no offer: it is there unless it is said not to be (RFC 9051 6.2.3).
+    if protocol is Protocol.IMAP and offers and "LOGINDISABLED" not in offers:
+        found |= {"LOGIN"}
+    if protocol is Protocol.POP3:
+        found |= {"USER"} & set(offers)
     return ", ".join(sorted(found))
 
 
@@ -83,7 +85,7 @@ async def try_wrong_password(protocol: Protocol, server: Server, username: str) 
 
 
 async def _over_smtp(session: StrangerSession, username: str, wrong: str) -> ServerReply | None:
-    ways = {word for line in await session.offers() if line.startswith("AUTH ") for word in line.split()[1:]}
+    ways = mechanisms(Protocol.SMTP, await session.offers())
     if "PLAIN" in ways:
         return await session.ask(f"AUTH PLAIN {plain(Password(username=username, secret=wrong))}")
     if "LOGIN" not in ways:

@@ -15,7 +15,7 @@ from probes.model.probe import ProbeFailure
 from probes.model.reply import Reason, failed
 from probes.model.result import Failure, Outcome, Party, Phase
 from probes.protocol.cause import told
-from probes.stranger.session import Protocol, StrangerSession, open_session, tls_offered
+from probes.stranger.session import Protocol, StrangerSession, mechanisms, open_session, tls_offered
 
 #: For one server, from its name to what it offers.
 _SERVER_SECONDS: Final = 5.0
@@ -30,9 +30,8 @@ class ServerLook:
 
     #: Why nobody could sign in there; its words are the server's, and not for whoever named the host.
     failure: Failure | None = None
-    #: Whether a password is taken, and an access token (XOAUTH2).
+    #: Whether a password is taken.
     takes_password: bool = False
-    takes_token: bool = False
 
     @property
     def is_usable(self) -> bool:
@@ -98,20 +97,10 @@ async def _start_tls(session: StrangerSession, protocol: Protocol, server: Serve
 
 def seen(protocol: Protocol, offers: Sequence[str]) -> ServerLook:
     """Return what a server's offers mean to who wants to sign in. They are in upper case."""
-    mechanisms = _mechanisms(protocol, offers)
-    token = "XOAUTH2" in mechanisms
-    password = bool(mechanisms & _PASSWORDS)
+    password = bool(mechanisms(protocol, offers) & _PASSWORDS)
     if protocol is Protocol.IMAP:
         password = password or "LOGINDISABLED" not in offers
     if protocol is Protocol.POP3:
         # A server without CAPA says nothing of it, and takes USER (RFC 1939).
         password = password or "USER" in offers or not offers
-    return ServerLook(takes_password=password, takes_token=token)
-
-
-def _mechanisms(protocol: Protocol, offers: Sequence[str]) -> frozenset[str]:
-    if protocol is Protocol.IMAP:
-        return frozenset(each.removeprefix("AUTH=") for each in offers if each.startswith("AUTH="))
-    word = "AUTH" if protocol is Protocol.SMTP else "SASL"
-    lines = [each.replace("=", " ").split() for each in offers]
-    return frozenset(name for line in lines if line[:1] == [word] for name in line[1:])
+    return ServerLook(takes_password=password)

@@ -9,6 +9,7 @@ import asyncio
 import re
 import socket
 import ssl
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -74,6 +75,12 @@ def servers_of(mailbox: Mailbox) -> tuple[tuple[Protocol, Server], ...]:
     """Return the servers that *mailbox* has, and what each speaks."""
     three = ((Protocol.SMTP, mailbox.smtp), (Protocol.IMAP, mailbox.imap), (Protocol.POP3, mailbox.pop3))
     return tuple((protocol, server) for protocol, server in three if server is not None)
+
+
+def servers_among(mailboxes: Iterable[Mailbox]) -> Collection[tuple[Protocol, Server]]:
+    """Return each server of some mailboxes once, however many of them it has."""
+    found = (each for mailbox in mailboxes for each in servers_of(mailbox))
+    return {(protocol, server.host, server.port): (protocol, server) for protocol, server in found}.values()
 
 
 class StrangerSession:
@@ -206,6 +213,16 @@ async def wired(sock: socket.socket, *, tls: ssl.SSLContext | None = None, name:
         sock.close()
         raise
     return wire
+
+
+def mechanisms(protocol: Protocol, offers: Sequence[str]) -> frozenset[str]:
+    """Return the ways to sign in by SASL that *offers*, in upper case, name."""
+    if protocol is Protocol.IMAP:
+        return frozenset(each.removeprefix("AUTH=") for each in offers if each.startswith("AUTH="))
+    word = "AUTH" if protocol is Protocol.SMTP else "SASL"
+    # Old servers write "AUTH=LOGIN".
+    lines = [each.replace("=", " ").split() for each in offers]
+    return frozenset(name for line in lines if line[:1] == [word] for name in line[1:])
 
 
 def tls_offered(protocol: Protocol, offers: tuple[str, ...]) -> bool:

@@ -11,9 +11,10 @@ import pytest
 
 from probes.model.probe import Unreadable
 from probes.stranger.callout import blind
+from probes.stranger.forbidden_sign_in import try_wrong_password
 from probes.stranger.session import Protocol, ReplyKind, StrangerSession, tls_offered, wired
 from tests.hanging import HANGS
-from tests.unit.probes.standin import HOST, Handler, hang, listening, server_context
+from tests.unit.probes.standin import HOST, Handler, hang, listening, server, server_context
 
 
 @asynccontextmanager
@@ -129,3 +130,22 @@ async def test_capabilities_are_told_apart_from_other_lines() -> None:
     async with session_with(said, Protocol.IMAP) as session:
         await session.greet()
         assert await session.offers() == ("IMAP4REV1", "STARTTLS", "LOGINDISABLED")
+
+
+async def test_a_wrong_password_is_tried_also_where_sign_in_is_offered_as_old_servers_do() -> None:
+    async def old(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 sedia\r\n")
+        for said in (
+            b"250-mel\r\n250 AUTH=LOGIN\r\n",
+            b"334 VXNlcm5hbWU6\r\n",
+            b"334 UGFzc3dvcmQ6\r\n",
+            b"535 tidak\r\n",
+        ):
+            await reader.readline()
+            writer.write(said)
+        await hang(reader, writer)
+
+    async with listening(old, server_context()) as port, asyncio.timeout(HANGS):
+        reply = await try_wrong_password(Protocol.SMTP, server(port), "siti")
+    assert reply is not None
+    assert reply.kind is ReplyKind.NO
