@@ -1,4 +1,4 @@
-"""What of an agency's document only an administrator changes: where secrets and files of this machine are, and who is given them.
+"""What of an agency's document only an administrator writes: who is given secrets and files, numbers abroad, endless lists.
 
 Whoever edits an agency in the portal knows its mail, and is no operator of this machine. A document names files that
 Pantau reads, and servers that what is in them is sent to: an edit that moved either would fetch any file, or hand the
@@ -11,6 +11,7 @@ nobody whom it was not typed for (`monitor.config.agency.mailbox`), and connecti
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any, Final
 
@@ -18,8 +19,9 @@ from pydantic import ValidationError
 
 from monitor.config.agency.mailbox import MailboxSettings, ServerSettings
 from monitor.config.fields.circular import is_within
+from monitor.config.fields.phone import is_abroad
 from monitor.config.files.document import Document
-from monitor.config.files.problem import Path, Problem
+from monitor.config.files.problem import Path, Problem, dotted
 from monitor.config.files.reading import as_model, core, is_mapping, is_secret, item, names, of_field, sources
 from monitor.config.model.registry import Agency
 from monitor.model.said import said
@@ -153,6 +155,99 @@ def check_domains(before: Mapping[str, Any], document: Document) -> tuple[Proble
         for number, each in enumerate(_listed(document.data.get("domains")))
         if not is_within(str(each).lower(), own)
     )
+
+
+#: Under these keys stands what is rung, faxed or sent an SMS.
+_NUMBERS: Final = frozenset({"sms", "voice", "fax", "mobile", "landline"})
+#: And in these sections; what letters print is called by nobody.
+_CALLED: Final = frozenset({"contacts", "announcement"})
+
+
+def check_abroad(before: Mapping[str, Any], document: Document) -> tuple[Problem, ...]:
+    """Return which telephone numbers abroad *document* has that stood nowhere in *before*.
+
+    Whoever edits an agency says whom Pantau rings, again and again, and can have it begin at once. A number of a satellite or of
+    some countries pays whoever has rented it for each minute (toll fraud); libphonenumber calls those ordinary ones.
+    """
+    message = "is a number abroad, which only an administrator adds: calls there may cost a lot"
+    instead = "a number in Malaysia: 010-000 0000, or 03-1234 5678"
+    known = {number for _, number in _abroad(before)}
+    new = (path for path, number in _abroad(document.data) if number not in known)
+    return tuple(document.problem(path, message, instead) for path in new)
+
+
+def _abroad(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    for path, _, value in _stated(Agency, data):
+        if path and path[0] in _CALLED and path[-1] in _NUMBERS and isinstance(value, str) and is_abroad(value):
+            yield path, value
+
+
+#: Of each list and mapping, by where it stands: ten times what a large ministry has, and what can be read on a page.
+MOST: Final[Mapping[Path, int]] = {
+    ("domains",): 50,
+    ("office", "address"): 10,
+    ("office", "slogans"): 10,
+    ("office", "copies"): 50,
+    ("mailboxes",): 50,
+    ("mailboxes", "*", "login", "token_command"): 50,
+    ("mailboxes", "*", "junk_folders"): 50,
+    ("routes",): 200,
+    ("probing", "when"): 50,
+    ("maintenance",): 400,
+    ("contacts",): 300,
+    ("contacts", "*", "addresses"): 20,
+    ("rotas",): 50,
+    ("rotas", "*", "layers"): 20,
+    ("rotas", "*", "layers", "*", "people"): 100,
+    ("calendar", "office_hours"): 50,
+    ("calendar", "office_hours", "*"): 50,
+    ("escalation", "steps"): 20,
+    ("escalation", "steps", "*", "contacts"): 50,
+    ("escalation", "steps", "*", "rotas"): 20,
+    ("escalation", "steps", "*", "channels"): 10,
+    ("announcement", "recipients"): 200,
+    ("announcement", "recipients", "*", "channels"): 10,
+    ("announcement", "recipients", "*", "address"): 10,
+}
+
+
+def check_plenty(before: Mapping[str, Any], document: Document) -> tuple[Problem, ...]:
+    """Return which lists of *document* are too long. One that was as long *before* may stay so.
+
+    What is written there is worked off by everybody's service: a route is probed again and again, a step rings people, a window
+    is weighed at each probe. A thousand of each fit into the octets that a draft may have.
+    """
+    was = {path: len(value) for path, _, value in _lists(before)}
+    return tuple(
+        _too_many(document, path, value, most)
+        for path, kind, value in _lists(document.data)
+        if (most := max(MOST[kind], was.get(path, 0))) < len(value)
+    )
+
+
+def _lists(data: Mapping[str, Any]) -> Iterator[tuple[Path, Path, Any]]:
+    return (each for each in _stated(Agency, data) if each[1] in MOST and isinstance(each[2], Mapping | list))
+
+
+def _too_many(document: Document, path: Path, value: Any, most: int) -> Problem:
+    # The first that is too many.
+    key: str | int = list(value)[most] if isinstance(value, Mapping) else most
+    instead = said("{most} at most; an administrator may write more", most=most)
+    there = document.problem((*path, key), said("has more than {most} entries", most=most), instead)
+    return replace(there, key=dotted(path))
+
+
+def _stated(asked: Any, value: Any, path: Path = (), kind: Path = ()) -> Iterator[tuple[Path, Path, Any]]:
+    """Yield all that a document says: where it stands, of which kind that is ("*": any name or place), and what."""
+    yield path, kind, value
+    model, below = as_model(asked), item(asked)
+    if model is not None and isinstance(value, Mapping):
+        for key, field in names(model).items():
+            if key in value:
+                yield from _stated(of_field(field), value[key], (*path, key), (*kind, key))
+    elif below is not None and isinstance(value, Mapping if is_mapping(asked) else list):
+        for place, each in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _stated(below, each, (*path, place), (*kind, "*"))
 
 
 def _listed(value: Any) -> Sequence[Any]:

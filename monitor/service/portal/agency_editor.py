@@ -15,9 +15,7 @@ from monitor.config.files.problem import Problem, Severity
 from monitor.config.files.secret import TypedSecret
 from monitor.config.files.section import IN_THE_STORE
 from monitor.config.loading import AgencySource, Configuration, called_in_store, stored_source
-from monitor.config.sense.custody import check_bounds, check_custody, check_domains
-from monitor.config.sense.foreign_number import check_abroad
-from monitor.config.sense.list_length import check_plenty
+from monitor.config.sense.custody import check_abroad, check_bounds, check_custody, check_domains, check_plenty
 from monitor.model.document import DocumentVersion, Pen, WrittenDocument, secrets_named
 from monitor.model.said import said
 from monitor.service.order import NotDone, Unknown

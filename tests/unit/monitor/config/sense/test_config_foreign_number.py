@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from monitor.config.files.document import document_of
-from monitor.config.sense.foreign_number import check_abroad
+from monitor.config.sense.custody import check_abroad
 
 BEFORE = """\
 agency: JCM

@@ -12,7 +12,7 @@ from monitor.config.files.document import document_of
 from monitor.config.files.problem import Path
 from monitor.config.files.reading import as_model, is_mapping, item, names, of_field
 from monitor.config.model.registry import Agency
-from monitor.config.sense.list_length import MOST, check_plenty
+from monitor.config.sense.custody import MOST, check_plenty
 
 
 def lists(asked: Any, path: Path = ()) -> Iterator[tuple[Path, bool]]:
