@@ -6,7 +6,7 @@ import hashlib
 import ssl
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
+from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
@@ -21,7 +21,7 @@ from alerts.wording.lifeline import faults as lifeline_faults
 from alerts.wording.sms import WorstCase
 from alerts.wording.texts import Wording
 from monitor.config.agency.calendar import check_gazette, read_gazette
-from monitor.config.agency.contact import Contacts
+from monitor.config.agency.contact import lines_of
 from monitor.config.agency.route import RouteDirection
 from monitor.config.fields.trust import NoTrust, Trust
 from monitor.config.files.document import ENDINGS, Document, agency_files, document_of, read_document
@@ -46,7 +46,7 @@ from monitor.config.sense.capacity import Workload, check_storage, check_timetab
 from monitor.config.sense.duplicate import Claim, Claims, Uniques, check_shared_domains
 from monitor.config.sense.independence import check_neighbours, references_near
 from monitor.config.sense.outlook import check_outlook
-from monitor.config.sense.reach import check_rotas_used, rotas_named
+from monitor.config.sense.reach import check_rotas_used
 from monitor.config.sense.texts import check_texts, read_texts
 from monitor.config.service.drill import check_drilled, check_room
 from monitor.config.service.gateway import gateway_kinds
@@ -76,10 +76,6 @@ class Filed:
     #: Which mailboxes of references would fail together with it, of these references.
     near: frozenset[KeyPath] = frozenset()
     near_of: object = None
-    #: The rotas that its escalation names; `None`: not known yet.
-    rotas: frozenset[str] | None = None
-    #: Its contacts' keys, each with a channel that they answer on; `None`: not known yet.
-    lines: Sequence[tuple[str, Channel]] | None = None
     provision: Provision | None = None
     authorities: Mapping[Path | None, ssl.SSLContext | str] = field(default_factory=dict)
     #: Of its SMS: the wording.
@@ -343,8 +339,8 @@ def _load(
     check_timetable(loads, providers, {"": findings, **found_in}, spread)
     check_shared_domains(registry.agencies, found_in)
     check_neighbours(settings, _near_to(filed, settings, memory), findings)
-    check_rotas_used(settings, registry.agencies, _rotas_named(filed), {"": findings, **found_in})
-    _check_vigil(settings, filed, wording, findings)
+    check_rotas_used(settings, registry.agencies, {"": findings, **found_in})
+    _check_vigil(settings, agencies, wording, findings)
     loaded = _loaded((findings, *others, *days), environ)
     if loaded.errors:
         return loaded
@@ -518,17 +514,6 @@ def _near_to(filed: Sequence[Filed], settings: Settings, memory: Memory) -> Mapp
     return found
 
 
-def _rotas_named(filed: Sequence[Filed]) -> Mapping[str, frozenset[str]]:
-    """Return for each agency which rotas its steps name."""
-    found = {}
-    for each in filed:
-        if each.agency is not None:
-            if each.rotas is None:
-                each.rotas = rotas_named(each.agency.escalation)
-            found[each.agency.agency] = each.rotas
-    return found
-
-
 def _check_texts(
     settings: Settings | None,
     filed: Sequence[Filed],
@@ -549,14 +534,13 @@ def _check_texts(
         found.add(each.texts)
 
 
-def _check_vigil(settings: Settings, filed: Sequence[Filed], wording: Wording, findings: Findings) -> None:
+def _check_vigil(settings: Settings, agencies: Sequence[Agency], wording: Wording, findings: Findings) -> None:
     """Note who is to be drilled and is nobody, and what the lifeline could not say."""
     if settings.drills is not None:
-        agencies = [each.agency for each in filed if each.agency is not None]
         people = {*settings.contacts, *settings.noc.contacts, *(key for agency in agencies for key in agency.contacts)}
         check_drilled(settings.drills, people, findings["drills"])
-        ours = [*_lines(settings.contacts), *_lines(settings.noc.contacts)]
-        theirs = chain.from_iterable(map(_lines_of, filed))
+        ours = [*lines_of(settings.contacts), *lines_of(settings.noc.contacts)]
+        theirs = chain.from_iterable(agency.lines for agency in agencies)
         concerned = Counter(channel for key, channel in chain(ours, theirs) if settings.drills.concerns(key))
         exercises = {channel: concerned[channel] for channel in Channel}
         lines = {channel: len(entries) for channel, entries in settings.gateways.items()}
@@ -566,16 +550,6 @@ def _check_vigil(settings: Settings, filed: Sequence[Filed], wording: Wording, f
             findings["lifeline"].error(
                 said("an SMS of it would be refused or split: {key}: {problem}", key=key, problem=problem)
             )
-
-
-def _lines(contacts: Contacts) -> Iterator[tuple[str, Channel]]:
-    return ((key, channel) for key, each in contacts.items() for channel in Channel if each.answers_on(channel))
-
-
-def _lines_of(filed: Filed) -> Sequence[tuple[str, Channel]]:
-    if filed.lines is None:
-        filed.lines = () if filed.agency is None else tuple(_lines(filed.agency.contacts))
-    return filed.lines
 
 
 def _check_references(agencies: list[Agency], provision: Provision, findings: Findings) -> None:

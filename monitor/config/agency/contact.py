@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
@@ -75,6 +75,11 @@ class ContactSettings(Section):
 
 
 Contacts = Mapping[Slug, ContactSettings]
+
+
+def lines_of(contacts: Contacts) -> Sequence[tuple[str, Channel]]:
+    """Return the keys of contacts, each with a channel that they answer on."""
+    return [(key, channel) for key, each in contacts.items() for channel in Channel if each.answers_on(channel)]
 
 
 def check_contacts(contacts: Mapping[str, ContactSettings], findings: Findings) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import cached_property
 
 from pydantic import Field
 
@@ -50,6 +51,11 @@ class EscalationSettings(Section):
     """How long an acknowledgement stands after whoever gave it was last heard of; then the next step begins."""
     fallback: Slug | None = Field(default=None, examples=["pegawai-bertugas"])
     """A contact who is told in the place of a rota that has nobody on call."""
+
+    @cached_property
+    def rotas_named(self) -> frozenset[str]:
+        """The keys of the rotas that its steps name."""
+        return frozenset(key for step in self.steps for key in step.rotas)
 
     def build(self, people: Mapping[str, Contact], rotas: Mapping[str, Rota]) -> EscalationPolicy:
         """Return the policy as incidents freeze it; *people* and *rotas* are all that steps may name, by key."""

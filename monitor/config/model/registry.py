@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import chain
 from zoneinfo import ZoneInfo
 
@@ -12,13 +13,14 @@ from pydantic import Field
 
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.brief import Brief
+from alerts.model.channel import Channel
 from alerts.model.contact import Contact
 from alerts.model.notice import Office
 from alerts.model.oncall import Rota
 from monitor.config.agency.announcement import AnnouncementSettings
 from monitor.config.agency.calendar import CalendarOverrides, CalendarSettings
 from monitor.config.agency.checks import ChecksSettings
-from monitor.config.agency.contact import Contacts
+from monitor.config.agency.contact import Contacts, lines_of
 from monitor.config.agency.escalation import NOBODY, EscalationSettings
 from monitor.config.agency.letterhead import LetterheadSettings
 from monitor.config.agency.mailbox import MailboxSettings
@@ -72,6 +74,11 @@ class Agency(Section):
         """The addresses that are probed: of its mailboxes, and those that routes are sent to."""
         sent_to = (route.to for route in self.routes or () if route.to is not None)
         return (*(mailbox.address for mailbox in self.mailboxes.values()), *sent_to)
+
+    @cached_property
+    def lines(self) -> Sequence[tuple[str, Channel]]:
+        """Its contacts' keys, each with a channel that they answer on."""
+        return lines_of(self.contacts)
 
     def build_office(self) -> Office:
         """Return the agency as notices quote it."""

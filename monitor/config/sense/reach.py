@@ -220,38 +220,28 @@ def _check_channels(channels: tuple[Channel, ...], provision: Provision, finding
             )
 
 
-def check_rotas_used(
-    settings: Settings,
-    agencies: Mapping[str, Agency],
-    named: Mapping[str, frozenset[str]],
-    files: Mapping[str, Findings],
-) -> None:
+def check_rotas_used(settings: Settings, agencies: Mapping[str, Agency], files: Mapping[str, Findings]) -> None:
     """Note rotas that no step names: whoever is on call by one hears of nothing.
 
-    By the agency's short code: *named*, what `rotas_named` returns, and *files*, the findings of its file; those of the
-    settings file by "".
+    *files*: the findings of each agency's file by its short code, those of the settings file by "".
     """
     if settings.mode is ServiceMode.WATCH:
         return
     receive = settings.alertmanager and settings.alertmanager.receive
     ours = [settings.noc.escalation, *(each.escalation for each in (receive.tell.values() if receive else ()))]
-    everywhere = frozenset[str]().union(*map(rotas_named, ours), *named.values())
+    ours += [agency.escalation for agency in agencies.values()]
+    everywhere = frozenset[str]().union(*(each.rotas_named for each in ours))
     for key in settings.rotas:
         if key not in everywhere:
             files[""]["rotas", key].warning("is named by no step: nobody is told by it", _or_leave_out(key))
     for code, agency in agencies.items():
         for key in agency.rotas:
-            if key not in named[code]:
+            if key not in agency.escalation.rotas_named:
                 files[code]["rotas", key].warning("is named by no step: nobody is told by it", _or_leave_out(key))
 
 
 def _or_leave_out(rota: str) -> str:
     return said("rotas: [{rota}] in a step, or leave it out", rota=rota)
-
-
-def rotas_named(policy: EscalationSettings) -> frozenset[str]:
-    """Return the keys of the rotas that its steps name."""
-    return frozenset(key for step in policy.steps for key in step.rotas)
 
 
 def _note_twice(items: Iterable[str], findings: Findings) -> None:
