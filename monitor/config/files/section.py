@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from monitor.config.files.duration import NoDuration, parse_duration
@@ -23,6 +23,9 @@ _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST = rf"{_LABEL}(?:\.{_LABEL})*"
 #: A mail address with a dot-atom before the @ (RFC 5321); quoted local parts exist and nobody has one.
 _ADDRESS = rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~-]+)*@{_LABEL}(?:\.{_LABEL})+"
+
+#: In characters. What cannot be guessed over loopback in any time that matters.
+_SHORTEST_TOKEN = 24
 
 
 class Section(BaseModel):
@@ -153,6 +156,13 @@ def _meant(file: Path, info: ValidationInfo) -> Path:
     return _placed(file, info)
 
 
+def _long_enough(token: SecretStr) -> SecretStr:
+    if len(token.get_secret_value()) < _SHORTEST_TOKEN:
+        told = "a token has at least {shortest} characters; make one with: openssl rand -hex 32"
+        raise ValueError(said(told, shortest=_SHORTEST_TOKEN))
+    return token
+
+
 def _positive(span: timedelta) -> timedelta:
     if span <= timedelta(0):
         raise wrong("must be longer than nothing", "30s, 5m or 1h30m")
@@ -216,6 +226,9 @@ IN_THE_STORE: Final = Path("in the store")
 
 #: A directory of files, or `IN_THE_STORE`.
 DocumentsPlace = Annotated[Path, AfterValidator(_kept)]
+
+#: A secret by which a program of ours is known: long enough that nobody guesses it.
+Token = Annotated[SecretStr, AfterValidator(_long_enough)]
 
 #: A file with a secret that another program, or Pantau itself, keeps fresh.
 KeptFile = Annotated[Path, AfterValidator(_meant)]

@@ -10,9 +10,8 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from monitor.config.agency.escalation import EscalationSettings
 from monitor.config.fields.listen import safe_url
-from monitor.config.fields.token import Token
 from monitor.config.files.findings import Findings
-from monitor.config.files.section import Blank, Section, Slug, wrong
+from monitor.config.files.section import Blank, Section, Slug, Token, wrong
 from monitor.model.said import said
 
 

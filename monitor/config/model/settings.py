@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
 from pydantic import Field
@@ -26,13 +27,23 @@ from monitor.config.agency.probing import FlappingSettings, MaintenanceSettings,
 from monitor.config.agency.rota import Rotas, RotaSettings
 from monitor.config.fields.circular import OFFICIAL_SUFFIXES, PRIVATE_PROVIDERS
 from monitor.config.fields.listen import Listen, ListenAddress, PublicUrl
-from monitor.config.fields.token import Token
 from monitor.config.fields.window import MALAYSIA, Zone
-from monitor.config.files.section import IN_THE_STORE, Code, DocumentsPlace, Domain, File, Line, Section, Slug, Span
+from monitor.config.files.section import (
+    IN_THE_STORE,
+    Blank,
+    Code,
+    DocumentsPlace,
+    Domain,
+    File,
+    Line,
+    Section,
+    Slug,
+    Span,
+    Token,
+)
 from monitor.config.model.alertmanager import AlertmanagerSettings
 from monitor.config.model.reference import ReferenceSettings, in_use
 from monitor.config.service.drill import DrillSettings
-from monitor.config.service.exposition import MetricsSettings
 from monitor.config.service.gateway import GatewaySettings
 from monitor.config.service.heartbeat import HeartbeatSettings
 from monitor.config.service.hub import HubSettings
@@ -40,6 +51,7 @@ from monitor.config.service.lifeline import LifelineSettings
 from monitor.config.service.mail_provider import MailProviderSettings
 from monitor.config.service.portal import PortalSettings
 from monitor.config.service.store import KeepSettings, StoreSettings
+from monitor.metrics import PHASES_OF
 from monitor.runtime.place import STATE
 from probes.model.bounds import Bounds
 
@@ -75,6 +87,13 @@ class Shared:
     rotas: Mapping[str, Rota]
     calendar: CalendarSettings
     zone: ZoneInfo
+
+
+class MetricsSettings(Section):
+    """What a large service may leave out of `/metrics`, or a patient Prometheus be told all the same."""
+
+    phases_of: Annotated[int, Field(ge=0, le=100_000), Blank(PHASES_OF)] = PHASES_OF
+    """Of how many routes at most it is told how long each phase took; of more, those whose last run did not go well."""
 
 
 class CallbackSettings(Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -43,18 +44,8 @@ class MailProviderSettings(Section):
     def build(self, name: str) -> MailProvider:
         """Return the provider called *name*."""
         usual = _KNOWN.get(name, MailProvider(name=name, hosts=(), concurrency=10))
-        return MailProvider(
-            name=name,
-            hosts=self.hosts or usual.hosts,
-            inboxes=usual.inboxes,
-            domains=usual.domains,
-            messages_per_day=self.messages_per_day or usual.messages_per_day,
-            messages_per_minute=self.messages_per_minute or usual.messages_per_minute,
-            received_per_minute=self.received_per_minute or usual.received_per_minute,
-            received_per_hour=self.received_per_hour or usual.received_per_hour,
-            concurrency=self.concurrency or usual.concurrency,
-            account_concurrency=self.account_concurrency or usual.account_concurrency,
-        )
+        own = {key: value for key in MailProviderSettings.model_fields if (value := getattr(self, key))}
+        return replace(usual, **own)
 
 
 def build_mail_providers(settings: Mapping[str, MailProviderSettings]) -> MailProviders:
