@@ -26,7 +26,21 @@ Socket = Annotated[
 #: Where the settings are looked for.
 DEFAULT_CONFIG = Path("pantau.yaml")
 
-By = Annotated[str, typer.Option("--by", help="In whose name; default: yours.", metavar="NAME")]
+
+def login_name() -> str:
+    """Return the name of the person at the terminal, behind sudo too."""
+    uid = os.getuid()
+    try:
+        return os.environ.get("SUDO_USER") or pwd.getpwuid(uid).pw_name
+    except KeyError:  # A container may run as a number that nobody has given a name.
+        return f"uid {uid}"
+
+
+def _or_yours(name: str) -> str:
+    return name or login_name()
+
+
+By = Annotated[str, typer.Option("--by", help="In whose name; default: yours.", metavar="NAME", callback=_or_yours)]
 
 
 def _numbers(words: list[str] | None) -> list[str] | None:
@@ -45,15 +59,6 @@ LettersAfter = Annotated[
         metavar="NUMBER",
     ),
 ]
-
-
-def login_name() -> str:
-    """Return the name of the person at the terminal, behind sudo too."""
-    uid = os.getuid()
-    try:
-        return os.environ.get("SUDO_USER") or pwd.getpwuid(uid).pw_name
-    except KeyError:  # A container may run as a number that nobody has given a name.
-        return f"uid {uid}"
 
 
 def in_path(number: str) -> str:

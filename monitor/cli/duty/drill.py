@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, login_name
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket
 from monitor.cli.service import ask, fail
 from monitor.cli.table import Columns, clock, show
 
@@ -32,7 +32,7 @@ def drill(
     if not contact:
         # Nobody is to wake everybody by typing too little.
         fail("name whom to drill: `pantau drill CONTACT`, or `pantau drill all`", 2)
-    begun = ask(config, socket, "POST", "/drills", {"contact": contact, "by": by or login_name()})
+    begun = ask(config, socket, "POST", "/drills", {"contact": contact, "by": by})
     number, count = begun["number"], begun["exercises"]
     typer.echo(f"Drill {number} has begun: {count} to try, until {clock(begun['ends_at'])}.")
     typer.echo("What becomes of it: pantau drill --results")

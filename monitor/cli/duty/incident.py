@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, in_path, login_name
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, in_path
 from monitor.cli.service import ask, control_socket, fail
 from monitor.cli.table import Columns, clock, day_and_time, show
 
@@ -84,7 +84,6 @@ def ack(
     again. Who is not heard of is reminded by SMS, and then the next of the staff are told. What another has stays theirs,
     unless you take it over: they hear so by SMS, and so does whoever was told of it.
     """
-    by = by or login_name()
     if take_over:
         found = _order(config, socket, incident, "take-over", by, of=take_over)
     else:
@@ -192,7 +191,7 @@ def declare(
     The staff are told at once, whoever declares it among them, and the agency's recipients once it is released, as of any
     outage. It ends with `pantau close`, and not because the probes are well; a mistake is taken back with `pantau correct`.
     """
-    order = {"agency": agency, "matter": what.value, "since": since, "why": why, "by": by or login_name()}
+    order = {"agency": agency, "matter": what.value, "since": since, "why": why, "by": by}
     done = ask(config, socket, "POST", "/declarations", order)
     found = done["incident"]
     number = found["number"]
@@ -272,5 +271,5 @@ def correct(
 
 def _order(config: Path, socket: Path | None, number: str, deed: str, by: str, **said: str | bool | None) -> Any:
     """Give an order about an incident, and return what it is afterwards."""
-    order: dict[str, str | bool | None] = {"by": by or login_name(), **said}
+    order: dict[str, str | bool | None] = {"by": by, **said}
     return ask(config, socket, "POST", f"/incidents/{in_path(number)}/{deed}", order)

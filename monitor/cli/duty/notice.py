@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, login_name
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket
 from monitor.cli.service import ask
 from monitor.cli.table import Columns, clock, show
 
@@ -50,6 +50,6 @@ def settle(
     said = [ruling for ruling, is_so in zip(DONE, (arrived, lost, resend), strict=True) if is_so]
     if len(said) != 1:
         raise typer.BadParameter("say one of --arrived, --lost and --resend")
-    word = {"by": by or login_name(), "why": why, "ruling": said[0]}
+    word = {"by": by, "why": why, "ruling": said[0]}
     ask(config, socket, "POST", f"/notices/{notice}/settle", word)
     typer.echo(f"Notice {notice} {DONE[said[0]]}.")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, login_name
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket
 from monitor.cli.service import ask
 from monitor.cli.table import Columns, day_and_time, show
 
@@ -26,7 +26,7 @@ def add(
     socket: Socket = None,
 ) -> None:
     """Put somebody on call instead of whoever is planned. It counts from the next step of an escalation on."""
-    order = {"rota": rota, "person": person, "begins": begins, "ends": until, "by": by or login_name()}
+    order = {"rota": rota, "person": person, "begins": begins, "ends": until, "by": by}
     made = ask(config, socket, "POST", "/overrides", order)
     span = f"from {day_and_time(made['begins'])} until {day_and_time(made['ends'])}"
     typer.echo(f"{made['name']} ({made['person']}) is on call for {made['rota']} {span}: override {made['id']}.")
@@ -56,7 +56,7 @@ def remove(
     socket: Socket = None,
 ) -> None:
     """Take an override back: whoever is planned is on call again."""
-    gone = ask(config, socket, "POST", f"/overrides/{number}/remove", {"by": by or login_name()})
+    gone = ask(config, socket, "POST", f"/overrides/{number}/remove", {"by": by})
     typer.echo(f"Override {gone['id']} of {gone['rota']} is taken back.")
     _name_concerned(gone)
 

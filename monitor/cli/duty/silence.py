@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, login_name
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket
 from monitor.cli.service import ask
 from monitor.cli.table import Columns, day_and_time, show
 
@@ -24,9 +24,7 @@ def add(
     socket: Socket = None,
 ) -> None:
     """Begin a silence. It is probed and judged all the same; an escalation that runs goes on when the silence ends."""
-    made = ask(
-        config, socket, "POST", "/silences", {"about": about, "lasts": lasts, "why": why, "by": by or login_name()}
-    )
+    made = ask(config, socket, "POST", "/silences", {"about": about, "lasts": lasts, "why": why, "by": by})
     typer.echo(f"Nobody is told about {made['about']} until {day_and_time(made['ends'])}: silence {made['id']}.")
 
 
@@ -52,5 +50,5 @@ def remove(
     socket: Socket = None,
 ) -> None:
     """End a silence now: what is still wrong is told at once."""
-    gone = ask(config, socket, "POST", f"/silences/{number}/remove", {"by": by or login_name()})
+    gone = ask(config, socket, "POST", f"/silences/{number}/remove", {"by": by})
     typer.echo(f"Silence {gone['id']} about {gone['about']} is ended.")

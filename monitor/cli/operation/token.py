@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, login_name
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket
 from monitor.cli.service import ask
 from monitor.cli.table import Columns, day_and_time, show
 
@@ -32,7 +32,7 @@ def add(
     socket: Socket = None,
 ) -> None:
     """Make a token, and show it this once."""
-    order = {"name": name, "roles": role, "lasts": lasts, "by": by or login_name()}
+    order = {"name": name, "roles": role, "lasts": lasts, "by": by}
     made = ask(config, socket, "POST", "/tokens", order)
     token = made["token"]
     typer.echo(
@@ -66,7 +66,7 @@ def revoke(
     socket: Socket = None,
 ) -> None:
     """Take a token back: it opens nothing any more."""
-    gone = ask(config, socket, "POST", f"/tokens/{number}/revoke", {"by": by or login_name()})
+    gone = ask(config, socket, "POST", f"/tokens/{number}/revoke", {"by": by})
     typer.echo(f"Token {gone['id']} of {gone['name']} opens nothing any more.")
 
 

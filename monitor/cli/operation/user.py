@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, login_name
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket
 from monitor.cli.service import ask
 from monitor.cli.table import Columns, day_and_time, show
 
@@ -38,10 +38,10 @@ def add(
     socket: Socket = None,
 ) -> None:
     """Make a user, and show the code by which the person chooses a password. Tell it by telephone or letter, not by mail."""
-    order = {"name": name, "full_name": full_name, "roles": role or [], "by": by or login_name()}
+    order = {"name": name, "full_name": full_name, "roles": role or [], "by": by}
     made = ask(config, socket, "POST", "/users", order)
     typer.echo(f"{made['full_name']} may sign in as {made['name']}: {', '.join(made['roles']) or 'no role yet'}.")
-    _invite(made["name"], by_letter=by_letter, by=by or login_name(), config=config, socket=socket)
+    _invite(made["name"], by_letter=by_letter, by=by, config=config, socket=socket)
 
 
 @app.command("list")
@@ -66,7 +66,7 @@ def invite(
     socket: Socket = None,
 ) -> None:
     """Show a new code by which a password is chosen, also by somebody who has forgotten theirs. The code before is void."""
-    _invite(name, by_letter=by_letter, by=by or login_name(), config=config, socket=socket)
+    _invite(name, by_letter=by_letter, by=by, config=config, socket=socket)
 
 
 @app.command()
@@ -79,28 +79,28 @@ def roles(
     socket: Socket = None,
 ) -> None:
     """Let a user have these roles, and no others; without any, none."""
-    made = ask(config, socket, "POST", f"/users/{name}/roles", {"roles": role or [], "by": by or login_name()})
+    made = ask(config, socket, "POST", f"/users/{name}/roles", {"roles": role or [], "by": by})
     typer.echo(f"{made['name']} has {', '.join(made['roles']) or 'no role'}.")
 
 
 @app.command()
 def disable(name: _Login, by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """Let a user sign in no more; whoever is signed in so is signed out."""
-    made = ask(config, socket, "POST", f"/users/{name}/disable", {"by": by or login_name()})
+    made = ask(config, socket, "POST", f"/users/{name}/disable", {"by": by})
     typer.echo(f"{made['name']} may not sign in any more.")
 
 
 @app.command()
 def enable(name: _Login, by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """Let a user sign in again, with the password that there was."""
-    made = ask(config, socket, "POST", f"/users/{name}/enable", {"by": by or login_name()})
+    made = ask(config, socket, "POST", f"/users/{name}/enable", {"by": by})
     typer.echo(f"{made['name']} may sign in again.")
 
 
 @app.command("second-factor-off")
 def second_factor_off(name: _Login, by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """Take a user's second factor away, who has lost the telephone and the recovery codes. Be sure that it is they who ask."""
-    made = ask(config, socket, "POST", f"/users/{name}/second-factor-off", {"by": by or login_name()})
+    made = ask(config, socket, "POST", f"/users/{name}/second-factor-off", {"by": by})
     typer.echo(f"{made['name']} signs in with the password alone, or sets up another second factor.")
 
 

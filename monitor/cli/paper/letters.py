@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, login_name
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket
 from monitor.cli.service import ask
 from monitor.cli.table import Columns, day_and_time, show
 
@@ -56,7 +56,7 @@ def posted(
 
 
 def _record(deed: str, notice: int, by: str, config: Config, socket: Socket, *, day: str = "") -> None:
-    word = {"by": by or login_name(), **({"day": day} if day else {})}
+    word = {"by": by, **({"day": day} if day else {})}
     noted = ask(config, socket, "POST", f"/notices/{notice}/{deed}", word)
     deed = deed.partition("-")[0]
     if noted["anew"]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from monitor.cli.option import DEFAULT_CONFIG, By, Config, LettersAfter, Socket, login_name
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, LettersAfter, Socket
 from monitor.cli.service import ask
 from monitor.cli.table import Columns, day_and_time, show
 
@@ -76,6 +76,6 @@ def go(
     socket: Socket = None,
 ) -> None:
     """Let paper go out again. First settle each page that was posted before: `pantau settle ID --arrived`."""
-    word = {"by": by or login_name(), "why": why, "after": " ".join(letters_after or [])}
+    word = {"by": by, "why": why, "after": " ".join(letters_after or [])}
     done: Any = ask(config, socket, "POST", "/paper/go", word | ({"nothing_lost": "yes"} if nothing_lost else {}))
     typer.echo(f"Letters and faxes go out again. Numbers that are not given: {_left_out(done) or 'none'}.")

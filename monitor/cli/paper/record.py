@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, in_path, login_name
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, in_path
 from monitor.cli.private import private
 from monitor.cli.service import LONG, ask, fail
 from monitor.cli.table import MALAYSIA
@@ -32,9 +32,7 @@ def dossier(
 
     It names people with their numbers: it is TERHAD, and only you can read the files.
     """
-    files = ask(
-        config, socket, "POST", f"/incidents/{in_path(incident)}/dossier", {"by": by or login_name()}, within=LONG
-    )
+    files = ask(config, socket, "POST", f"/incidents/{in_path(incident)}/dossier", {"by": by}, within=LONG)
     directory = output or Path(f"dossier-{incident.strip().upper()}")
     _write(directory, files)
     typer.echo(f"{directory}: {', '.join(files)}. TERHAD: keep it where only those may read it who have to.")
@@ -56,7 +54,7 @@ def report(
     Availability of sending and receiving, with the time that nobody watched; outages with cause and duration; who was told; drills
     and checks. It names people and no numbers.
     """
-    order = {"agency": agency, "month": month, "by": by or login_name()}
+    order = {"agency": agency, "month": month, "by": by}
     files = ask(config, socket, "POST", "/statements", order, within=LONG)
     directory = output or Path()
     _write(directory, files)

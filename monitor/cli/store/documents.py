@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, login_name
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket
 from monitor.cli.service import LONG, ask, belongs_to_another, control_socket, fail, is_open
 from monitor.cli.table import day_and_time, legible
 from monitor.config.files.document import LARGEST, agency_files, read_document, text_of
@@ -67,7 +67,7 @@ def apply(
     _see_that_the_store_counts(config)
     marks = _Marks.of(directory)
     order: dict[str, Any] = {
-        "by": by or login_name(),
+        "by": by,
         "files": _files(directory),
         "started_from": marks.digests,
         "over": {agency.upper(): int(number) for agency, _, number in (each.partition("=") for each in over or ())},

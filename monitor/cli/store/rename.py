@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, login_name
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket
 from monitor.cli.service import LONG, ask
 
 app = typer.Typer(
@@ -39,7 +39,7 @@ def mailbox(old: _OLD, new: _NEW, by: By = "", config: Config = DEFAULT_CONFIG, 
 
 
 def _rename(what: str, old: str, new: str, *, by: str, config: Path, socket: Path | None) -> None:
-    order = {"what": what, "old": old, "new": new, "by": by or login_name()}
+    order = {"what": what, "old": old, "new": new, "by": by}
     done = ask(config, socket, "POST", "/renames", order, within=LONG)
     for problem in done["problems"]:
         typer.echo(problem)

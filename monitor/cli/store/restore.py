@@ -21,7 +21,7 @@ from sqlalchemy.exc import DatabaseError
 from alerts.record.restoration import BadNumberError, last_on_paper
 from alerts.record.store import Entry, StoreAway
 from monitor.cli.configured import store_server
-from monitor.cli.option import DEFAULT_CONFIG, By, Config, LettersAfter, login_name
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, LettersAfter
 from monitor.cli.service import control_socket, fail
 from monitor.cli.store.backup import look
 from monitor.store.backend.copy import copy, schema_of
@@ -62,7 +62,7 @@ def restore(
         numbers, pages = last_on_paper(letters_after or [])
     except BadNumberError as wrong:
         raise typer.BadParameter(str(wrong)) from None
-    word = _Word(by or login_name(), numbers, pages)
+    word = _Word(by, numbers, pages)
     server, state = store_server(config), control_socket(config, None).parent
     _see_owner(state)
     try:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket, login_name
+from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket
 from monitor.cli.service import LONG, ask, fail
 from monitor.cli.table import Columns, show
 
@@ -63,7 +63,7 @@ def rotate(by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) 
 
     Broken off, it goes on when it is called again. Then the old key may go from the settings. docs/portal.md says the rest.
     """
-    done = ask(config, socket, "POST", "/secrets/rotate", {"by": by or login_name()}, within=LONG)
+    done = ask(config, socket, "POST", "/secrets/rotate", {"by": by}, within=LONG)
     typer.echo(f"{done['changed']} secrets were encrypted anew, with the key {done['key_id']}.")
     if done["locked"]:
         fail(f"{done['locked']} are still under another key, and cannot be read: `pantau secrets list` counts them")

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from monitor.cli.configured import store_server
-from monitor.cli.option import DEFAULT_CONFIG, By, Config, login_name
+from monitor.cli.option import DEFAULT_CONFIG, By, Config
 from monitor.cli.service import fail
 from monitor.config.files.document import Document, read_document
 from monitor.config.files.findings import Findings
@@ -117,7 +117,7 @@ def _tell(member: MemberSite, event: str, by: str, **more: str) -> None:
     """Write into the hub's journal what was done."""
     detail = {"site": member.site, "at": member.server.host, **more}
     try:
-        asyncio.run(journal.write(member.store, event, by=by or login_name(), detail=detail))
+        asyncio.run(journal.write(member.store, event, by=by, detail=detail))
     except SiteRefusedError as refused:
         fail(f"{member.site}: {event}, and the journal does not say so: {refused}")
 

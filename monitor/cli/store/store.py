@@ -14,7 +14,7 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from monitor.cli.configured import store_server
-from monitor.cli.option import DEFAULT_CONFIG, By, Config, login_name
+from monitor.cli.option import DEFAULT_CONFIG, By, Config
 from monitor.cli.service import control_socket, fail
 from monitor.store.backend.away import StoreInUseError, reason_of
 from monitor.store.backend.copy import BadCopyError
@@ -62,7 +62,7 @@ def copy(
     line = _Line()
     try:
         with opened(file) as source:
-            moved = asyncio.run(_move(source, server, by or login_name(), line))
+            moved = asyncio.run(_move(source, server, by, line))
             is_served = source.is_served
     except FileNotFoundError:
         fail(f"there is no {file}: is the configuration the one of the service? Else name the file with --from")
