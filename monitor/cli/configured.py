@@ -9,7 +9,7 @@ from monitor.cli.service import fail
 from monitor.config.files.document import read_document
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Severity
-from monitor.config.files.reading import Reader
+from monitor.config.files.reading import M, Reader
 from monitor.config.files.secret import Vault
 from monitor.config.loading import BadConfiguration, Configuration, load
 from monitor.config.service.store import StoreSettings
@@ -27,17 +27,26 @@ def configuration(path: Path) -> Configuration:
         fail(str(away))
 
 
+def section(path: Path, key: str, model: type[M]) -> M | None:
+    """Return a section of the settings, whatever else is wrong with them; `None`: it is not written.
+
+    End the command when that section is wrong (exit code 2).
+    """
+    document = read_document(path)
+    if document.data.get(key) is None:
+        return None
+    findings = Findings(document)
+    reader = Reader(findings, Vault(directory=path.parent, environ=os.environ))
+    settings = reader.read(model, document.data[key], (key,))
+    if settings is None or findings[key].is_broken:
+        fail("\n".join(str(problem) for problem in findings.problems if problem.severity is Severity.ERROR), 2)
+    return settings
+
+
 def store_server(path: Path) -> PostgresServer | None:
     """Return the server that the store is on, whatever else is wrong with the configuration; `None`: it is a file.
 
     End the command when that part of the configuration is wrong (exit code 2).
     """
-    document = read_document(path)
-    if document.data.get("store") is None:
-        return None
-    findings = Findings(document)
-    reader = Reader(findings, Vault(directory=path.parent, environ=os.environ))
-    settings = reader.read(StoreSettings, document.data["store"], ("store",))
-    if settings is None or findings["store"].is_broken:
-        fail("\n".join(str(problem) for problem in findings.problems if problem.severity is Severity.ERROR), 2)
-    return settings.build()
+    settings = section(path, "store", StoreSettings)
+    return None if settings is None else settings.build()

@@ -1,4 +1,4 @@
-"""Files that name people: only whoever runs the command may read them."""
+"""Files that name people or hold a secret: only whoever runs the command may read them."""
 
 from __future__ import annotations
 
@@ -19,3 +19,11 @@ def private(path: Path) -> Iterator[BinaryIO]:
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.fchmod(descriptor, 0o600)
         yield file
+
+
+def write_private(path: Path, octets: bytes) -> None:
+    """Write a new file, to the disk. Raise `FileExistsError` where there is one, and `OSError`."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(octets)
+        file.flush()
+        os.fsync(file.fileno())

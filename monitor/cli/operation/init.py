@@ -39,6 +39,7 @@ from monitor.cli.operation.draft import (
 from monitor.cli.operation.probe import EXIT_CODES, undisturbed
 from monitor.cli.operation.report import labelled
 from monitor.cli.operation.trip import own_signer, trip
+from monitor.cli.private import write_private
 from monitor.cli.service import fail, to_run
 from monitor.config.agency.mailbox import ServerSettings
 from monitor.config.fields.circular import OFFICIAL_SUFFIXES, domain_of, is_within
@@ -408,7 +409,8 @@ def _write(directory: Path, draft: FirstMailbox, ca: Path | None) -> Path:
         if ca is not None:
             files = {CA_FILE: ca.read_bytes(), **files}
         for name, octets in files.items():
-            _put(stage / name, octets)
+            (stage / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_private(stage / name, octets)
         loaded = load(stage / "pantau.yaml", os.environ)
         if loaded.errors:
             fail("\n".join(map(str, loaded.errors)) + "\nNothing was written.", 2)
@@ -428,15 +430,6 @@ def _write(directory: Path, draft: FirstMailbox, ca: Path | None) -> Path:
         raise
     stage.rmdir()
     return directory / "pantau.yaml"
-
-
-def _put(path: Path, octets: bytes) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(octets)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _listeners() -> tuple[str, str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from monitor.cli.option import DEFAULT_CONFIG, By, Config, Socket
+from monitor.cli.private import write_private
 from monitor.cli.service import LONG, ask, fail
 from monitor.cli.table import Columns, show
 
@@ -33,11 +33,7 @@ def make(
         return
     try:
         # Never over another: what that one encrypted would be lost.
-        descriptor = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(f"{new_key()}\n")
-            file.flush()
-            os.fsync(file.fileno())
+        write_private(to, f"{new_key()}\n".encode())
     except FileExistsError:
         fail(f"there is a {to} already, and it may be a key: name another file")
     except OSError as error:

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from monitor.cli.configured import store_server
+from monitor.cli.configured import section, store_server
 from monitor.cli.option import DEFAULT_CONFIG, By, Config
 from monitor.cli.service import fail
-from monitor.config.files.document import Document, read_document
-from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Severity
-from monitor.config.files.reading import Reader
-from monitor.config.files.secret import Vault
+from monitor.config.files.document import read_document
 from monitor.config.model.settings import Settings
 from monitor.config.service.hub import HubSettings
 from monitor.store.sites import joining, journal
@@ -135,7 +130,9 @@ def _show(state: SiteState) -> None:
 
 def _members(config: Path, name: str | None) -> Sequence[MemberSite]:
     """Return the sites that are configured, or the one that is called *name*; end the command where there is none."""
-    document = _document(config)
+    document = read_document(config)
+    if not document.readable:
+        fail("\n".join(str(problem) for problem in document.problems), 2)
     hub, own = _hub(config), document.data.get("site", Settings.model_fields["site"].default)
     if not hub.sites:
         is_site = document.data.get("mode") == "watch"
@@ -150,22 +147,6 @@ def _members(config: Path, name: str | None) -> Sequence[MemberSite]:
     return [MemberSite(site=key, server=each.build(), hub=str(own), store=store) for key, each in sorted(known.items())]
 
 
-def _document(config: Path) -> Document:
-    """Read the settings; end the command when they cannot be read at all."""
-    document = read_document(config)
-    if not document.readable:
-        fail("\n".join(str(problem) for problem in document.problems), 2)
-    return document
-
-
 def _hub(config: Path) -> HubSettings:
     """Read the section `hub`, whatever else is wrong with the configuration; end the command when it is."""
-    document = _document(config)
-    if document.data.get("hub") is None:
-        return HubSettings()
-    findings = Findings(document)
-    reader = Reader(findings, Vault(directory=config.parent, environ=os.environ))
-    settings = reader.read(HubSettings, document.data["hub"], ("hub",))
-    if settings is None or findings["hub"].is_broken:
-        fail("\n".join(str(problem) for problem in findings.problems if problem.severity is Severity.ERROR), 2)
-    return settings
+    return section(config, "hub", HubSettings) or HubSettings()
