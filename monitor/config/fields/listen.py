@@ -82,7 +82,31 @@ def _public_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _endpoint(text: str) -> str:
+    if safe_url(text) is None:
+        told = "must be https, without a login: secrets are sent there"
+        raise wrong(told, "https://log-masuk.jabatan-contoh.gov.my/token")
+    return text.strip()
+
+
+def is_tenant(text: str) -> bool:
+    """Whether *text* can be a tenant's domain or id: it becomes a part of an address."""
+    return text.isascii() and all(part.isalnum() for part in text.replace(".", "-").split("-"))
+
+
+def _tenant(text: str) -> str:
+    if not is_tenant(text):
+        raise wrong(said("'{tenant}' is no tenant", tenant=text), "jabatan-contoh.gov.my, or the id of the tenant")
+    return text
+
+
 ListenAddress = Annotated[Listen, as_text(_listen), Blank(Listen("127.0.0.1", 0))]
 
 #: Where providers reach the callback listener, without a slash at the end; plain http only on this machine (demo, tests).
 PublicUrl = Annotated[str, AfterValidator(_public_url), Blank("https://x.invalid")]
+
+#: Where an authorization server is asked for tokens, or for what leads to one.
+TokenEndpoint = Annotated[str, AfterValidator(_endpoint), Blank("https://x.invalid")]
+
+#: Who is asked there, at Microsoft.
+Tenant = Annotated[str, AfterValidator(_tenant), Blank("x")]

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Final
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import Field, SecretStr
 
-from monitor.config.fields.listen import safe_url
+from monitor.config.fields.listen import Tenant, TokenEndpoint
 from monitor.config.fields.trust import Trust
 from monitor.config.files.findings import Findings
-from monitor.config.files.section import Blank, Host, Line, Section, wrong
+from monitor.config.files.section import Host, Line, Section
 from probes.credentials.oauth_endpoint import Client
 from probes.credentials.service_account import GOOGLE_SCOPE
 
@@ -29,15 +29,6 @@ GOOGLE_SERVERS: Final = ("gmail.com", "googlemail.com")
 _MICROSOFT_SCOPE = (
     "https://outlook.office.com/IMAP.AccessAsUser.All https://outlook.office.com/SMTP.Send offline_access"
 )
-
-
-def _endpoint(text: str) -> str:
-    if safe_url(text) is None:
-        raise wrong("must be https, without a login: secrets are sent there", "https://log-masuk.contoh.gov.my/token")
-    return text
-
-
-_Endpoint = Annotated[str, AfterValidator(_endpoint), Blank("https://x.invalid")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +51,11 @@ class MicrosoftConsentSettings(Section):
     """A registration at Microsoft Entra, for accounts of any organization, that allows public client flows."""
 
     client_id: Line = Field(examples=["00000000-0000-0000-0000-000000000000"])
-    tenant: Line | None = Field(default=None, examples=["jabatan-contoh.gov.my"])
+    tenant: Tenant | None = Field(default=None, examples=["jabatan-contoh.gov.my"])
     """The tenant of all mailboxes; default: that of each mailbox' own domain."""
-    device_url: _Endpoint | None = None
+    device_url: TokenEndpoint | None = None
     """Where codes for another device come from, where it is not Microsoft's public cloud."""
-    token_url: _Endpoint | None = None
+    token_url: TokenEndpoint | None = None
     """The token endpoint, with `device_url`."""
     servers: tuple[Host, ...] = MICROSOFT_SERVERS
     """The mail servers that are given its tokens; a name stands for all that end with it."""
@@ -96,9 +87,9 @@ class GoogleConsentSettings(Section):
     client_id: Line = Field(examples=["000000000000-contoh.apps.googleusercontent.com"])
     client_secret: SecretStr
     """By `client_secret_file:` or `client_secret_env:`."""
-    authorize_url: _Endpoint | None = None
+    authorize_url: TokenEndpoint | None = None
     """Where browsers are sent, where it is not Google."""
-    token_url: _Endpoint | None = None
+    token_url: TokenEndpoint | None = None
     """The token endpoint, with `authorize_url`."""
     servers: tuple[Host, ...] = GOOGLE_SERVERS
     """The mail servers that are given its tokens; a name stands for all that end with it."""
@@ -143,9 +134,6 @@ def check_consent(settings: MailboxConsentSettings, address: str | None, finding
     if settings.microsoft is not None:
         there = findings["microsoft"]
         _check_pair(settings.microsoft.device_url, settings.microsoft.token_url, "device_url", there)
-        tenant = settings.microsoft.tenant
-        if tenant is not None and not all(part.isalnum() for part in tenant.replace(".", "-").split("-")):
-            there["tenant"].error(f"'{tenant}' is no tenant", "jabatan-contoh.gov.my, or the id of the tenant")
 
 
 def _check_pair(one: str | None, token_url: str | None, key: str, there: Findings) -> None:

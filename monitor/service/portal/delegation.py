@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from monitor.config.agency.oauth import MICROSOFT_SCOPE, Flow, KnownAuthorizationServer, is_tenant, usual_endpoint
+from monitor.config.agency.oauth import MICROSOFT_SCOPE, Flow, KnownAuthorizationServer, usual_endpoint
+from monitor.config.fields.listen import is_tenant
 from monitor.config.fields.trust import Trust
 from monitor.config.service.consent import GOOGLE_SERVERS, MICROSOFT_SERVERS
 from probes.credentials.oauth import Issuer

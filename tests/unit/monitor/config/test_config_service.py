@@ -79,6 +79,13 @@ MISTAKES = [
         ),
     ),
     (
+        ("pantau", "state: state", "portal: {mailbox_consent: {microsoft: {client_id: x, tenant: jabatan-é}}}"),
+        (
+            "pantau.yaml:2: portal.mailbox_consent.microsoft.tenant: 'jabatan-é' is no tenant; "
+            "write instead: jabatan-contoh.gov.my, or the id of the tenant"
+        ),
+    ),
+    (
         (
             "pantau",
             "state: state",
