@@ -24,6 +24,7 @@ from alerts.model.gateway import (
     Content,
     DeliveryError,
     ErrorClass,
+    GivesBack,
     Order,
     PageContent,
     Progress,
@@ -148,7 +149,8 @@ async def _call(call: GatewayCall, line: Line, order: Order) -> _Answer:
         case CallKind.CHECK:
             return await line.gateway.check(order, call.attempt.provider_id or "")
         case CallKind.WITHDRAW:
-            return await line.gateway.withdraw(order, call.attempt.provider_id or "")
+            gateway: object = line.gateway
+            return isinstance(gateway, GivesBack) and await gateway.withdraw(order, call.attempt.provider_id or "")
 
 
 def _answered(call: GatewayCall, answer: _Answer, policy: DeliveryPolicy, now: datetime) -> CallResult:

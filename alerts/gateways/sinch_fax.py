@@ -142,10 +142,6 @@ class SinchFax:
     async def check(self, order: Order, provider_id: str) -> Report:  # noqa: ARG002 - Sinch asks by its own id
         return _report(await self._provider.ask(f"{self._faxes}/{provider_id}"), ErrorClass.TRANSIENT)
 
-    async def withdraw(self, order: Order, provider_id: str) -> bool:  # noqa: ARG002 - see below
-        """Return False: Sinch Fax v3 deletes stored pages, but does not stop a fax."""
-        return False
-
     async def hear(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:
         self._authenticate(incoming)
         match incoming.path.split("/"):

@@ -291,14 +291,19 @@ class Gateway(Protocol):
     async def check(self, order: Order, provider_id: str) -> Report:
         """Ask what became of a submission whose receipt is overdue; *order* has no content. Raise `DeliveryError`."""
 
-    async def withdraw(self, order: Order, provider_id: str) -> bool:
-        """Take back what has not left yet; return whether it was still there to take. *order* has no content."""
-
     async def hear(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:
         """Answer a provider's callback: check it, record it by *desk*, then speak. Raise `CallbackRefused`."""
 
     async def close(self) -> None:
         """Release connections."""
+
+
+@runtime_checkable
+class GivesBack(Protocol):
+    """A gateway that can take back what has not left yet: a tray of letters. What a provider has is on its way."""
+
+    async def withdraw(self, order: Order, provider_id: str) -> bool:
+        """Take it back; return whether it was still there to take. *order* has no content."""
 
 
 @runtime_checkable

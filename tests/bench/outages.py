@@ -67,9 +67,6 @@ class Prompt:
     async def check(self, order: Order, provider_id: str) -> Report:
         return Report(progress=Progress.DELIVERED, provider_id=provider_id)
 
-    async def withdraw(self, order: Order, provider_id: str) -> bool:
-        return False
-
     async def hear(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:
         raise CallbackRefused(404, "no callbacks")
 

@@ -183,15 +183,6 @@ async def test_an_extension_is_pressed_in_keys_that_twilio_knows(twilio: Twilio,
     assert twilio.carrier.errors == []
 
 
-async def test_a_call_is_taken_back(twilio: Twilio) -> None:
-    twilio.carrier.step = timedelta(seconds=5)
-    now = datetime.now(UTC)
-    order = Order(reference="d1-1", address=MOBILE, content=CALL, created_at=now, expires_at=now + timedelta(hours=1))
-    sid = _id(await twilio.voice.send(order))
-    assert await twilio.voice.withdraw(order, sid)
-    assert twilio.carrier.errors == []
-
-
 def test_every_status_that_twilio_describes_means_something() -> None:
     assert SMS_PROGRESS.keys() == SMS_STATUSES
     # "initiated" is told in callbacks and never shown.

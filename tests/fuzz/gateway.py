@@ -204,7 +204,6 @@ async def _ask_all(octets: bytes) -> None:
             gateway.send(order),
             gateway.find(order),
             gateway.check(order, "SM1"),
-            gateway.withdraw(order, "SM1"),
         ):
             try:
                 report = await asked

@@ -76,10 +76,6 @@ class HttpSms:
             raise DeliveryError(ErrorClass.TRANSIENT, "the provider has no such message")
         return known
 
-    async def withdraw(self, order: Order, provider_id: str) -> bool:  # noqa: ARG002 - see below
-        """Return False: what has been handed over is on its way."""
-        return False
-
     async def hear(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:
         callback = self._settings.callback
         if callback is None:

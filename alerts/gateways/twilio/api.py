@@ -104,7 +104,7 @@ class Twilio:
         ]
 
     async def create(self, resource: str, form: Mapping[str, str | Sequence[str]]) -> Mapping[str, Any]:
-        """POST to "Messages", "Calls" or "Calls/CA…"; raise `DeliveryError`."""
+        """POST to "Messages" or "Calls"; raise `DeliveryError`."""
         answer = await self._provider.submit(f"{self._root}/{resource}.json", form=form)
         return _with_sid(answer, ErrorClass.UNKNOWN)
 

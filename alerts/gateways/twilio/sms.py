@@ -120,10 +120,6 @@ class TwilioSms:
     async def check(self, order: Order, provider_id: str) -> Report:  # noqa: ARG002 - Twilio asks by its own id
         return _report(await self._twilio.read(f"Messages/{provider_id}"))
 
-    async def withdraw(self, order: Order, provider_id: str) -> bool:  # noqa: ARG002 - see below
-        """Return False: Twilio takes back only scheduled messages."""
-        return False
-
     async def hear(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:
         self._twilio.authenticate(incoming)
         match incoming.path.split("/"):

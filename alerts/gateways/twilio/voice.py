@@ -112,16 +112,6 @@ class TwilioVoice:
     async def check(self, order: Order, provider_id: str) -> Report:  # noqa: ARG002 - Twilio asks by its own id
         return self._read(await self._twilio.read(f"Calls/{provider_id}"))
 
-    async def withdraw(self, order: Order, provider_id: str) -> bool:  # noqa: ARG002 - Twilio asks by its own id
-        """Stop a call that is queued or ringing; one that was answered goes on."""
-        try:
-            call = await self._twilio.create(f"Calls/{provider_id}", {"Status": "canceled"})
-        except DeliveryError as error:
-            if error.error is ErrorClass.PERMANENT:  # over already (21220)
-                return False
-            raise
-        return call.get("status") == "canceled"
-
     async def hear(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:
         self._twilio.authenticate(incoming)
         match incoming.path.split("/"):

@@ -21,7 +21,6 @@ from pantau_lab.carrier.parameter import (
     CREATE_MESSAGE,
     LIST_CALLS,
     LIST_MESSAGES,
-    UPDATE_CALL,
     Parameters,
     refused,
     unknown,
@@ -42,7 +41,6 @@ _ERRORS = {
     21210: (400, "The source phone number provided is not yet verified for your account"),
     21211: (400, "The 'To' number {to} is not a valid phone number."),
     21212: (400, "The 'From' number is not a valid phone number, shortcode, or alphanumeric sender ID."),
-    21220: (400, "Unable to update record. Call is not in-progress. Cannot redirect."),
     21602: (400, "Message body is required."),
     21606: (400, "The From phone number is not a valid, SMS-capable number for your account ({to})."),
     21609: (400, "The StatusCallback URL is not a valid URL."),
@@ -68,7 +66,7 @@ def app(carrier: Carrier) -> Starlette:
         Route(f"{root}/Messages.json", face.messages, methods=["GET", "POST"]),
         Route(f"{root}/Messages/{{sid}}.json", face.message, methods=["GET"]),
         Route(f"{root}/Calls.json", face.calls, methods=["GET", "POST"]),
-        Route(f"{root}/Calls/{{sid}}.json", face.call, methods=["GET", "POST"]),
+        Route(f"{root}/Calls/{{sid}}.json", face.call, methods=["GET"]),
     ]
 
     @asynccontextmanager
@@ -110,14 +108,6 @@ class _Face:
         call = next((call for call in self._carrier.calls if call.sid == request.path_params["sid"]), None)
         if call is None:
             raise _Error(20404)
-        if request.method == "POST":
-            form = await request.form()
-            self._check(_given(form), UPDATE_CALL)
-            if call.ended_at is not None:
-                raise _Error(21220)
-            if form.get("Status") == "canceled" and call.status in {"queued", "ringing"}:
-                call.status = "canceled"
-                call.canceled.set()
         return JSONResponse(call_json(self._carrier, call))
 
     def _authorize(self, request: Request) -> None:

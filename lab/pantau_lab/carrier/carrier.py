@@ -192,17 +192,16 @@ class Carrier:
 
         await tell("initiated", "initiated")
         await asyncio.sleep(self.step.total_seconds())
-        if not call.canceled.is_set():
-            call.status = "ringing"
-            await tell("ringing", "ringing")
-            final = await self._outcome(call, phone)
-            if final == "completed" and phone is not None:
-                call.status, call.started_at = "in-progress", self.now()
-                await tell("answered", "in-progress")
-                await Conversation(call=call, phone=phone, caller=self._caller(), params=params).hold()
-            call.status = final
+        call.status = "ringing"
+        await tell("ringing", "ringing")
+        final = await self._outcome(call, phone)
+        if final == "completed" and phone is not None:
+            call.status, call.started_at = "in-progress", self.now()
+            await tell("answered", "in-progress")
+            await Conversation(call=call, phone=phone, caller=self._caller(), params=params).hold()
+        call.status = final
         call.ended_at = self.now()
-        if phone is not None and not call.canceled.is_set():
+        if phone is not None:
             phone.rang(call)
             self.on_call(phone, call.text, call.keys)
         more = {"CallDuration": str(len(call.spoken))} if call.status == "completed" else {}
@@ -216,14 +215,8 @@ class Carrier:
         if phone is None or phone.behaviour is PhoneBehaviour.OFF:
             call.sip_code = 404 if phone is None else 480
             return "failed"
-        try:
-            async with asyncio.timeout(self.step.total_seconds() + phone.answers_after.total_seconds()):
-                await call.canceled.wait()
-        except TimeoutError:
-            return {PhoneBehaviour.BUSY: "busy", PhoneBehaviour.NO_ANSWER: "no-answer"}.get(
-                phone.behaviour, "completed"
-            )
-        return "canceled"
+        await asyncio.sleep((self.step + phone.answers_after).total_seconds())
+        return {PhoneBehaviour.BUSY: "busy", PhoneBehaviour.NO_ANSWER: "no-answer"}.get(phone.behaviour, "completed")
 
 
 def _undelivered(sms: Sms, phone: Phone | None) -> int | None:

@@ -84,8 +84,6 @@ CREATE_CALL: Parameters = {
     "StatusCallback": _CALLBACK,
     "StatusCallbackEvent": Parameter(pattern="initiated|ringing|answered|completed", many=True),
 }
-#: POST /Accounts/{AccountSid}/Calls/{Sid}.json
-UPDATE_CALL: Parameters = {"Status": Parameter(pattern="canceled|completed")}
 
 _LISTED = {
     "To": Parameter(pattern=_E164),

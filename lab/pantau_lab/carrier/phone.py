@@ -71,7 +71,6 @@ class Call:
     ended_at: datetime | None = None
     spoken: list[Spoken] = field(default_factory=list)
     keys: str = ""
-    canceled: asyncio.Event = field(default_factory=asyncio.Event)
     expected: bool = False
 
     @property

@@ -449,16 +449,6 @@ async def test_a_call_whose_attempt_is_unknown_hangs_up(world: World) -> None:
     assert (world.desk.heard, world.carrier.errors) == ([], [])
 
 
-async def test_a_ringing_call_is_taken_back(world: World) -> None:
-    phone = world.carrier.phone(MOBILE, answers_after=timedelta(hours=1))
-    order = world.order(CALL)
-    sent = await world.voice.send(order)
-    assert await world.voice.withdraw(order, sent.provider_id or "")
-    await world.carrier.settled()
-    assert phone.calls == []
-    assert not await world.voice.withdraw(order, sent.provider_id or "")
-
-
 async def test_the_api_refuses_other_credentials(world: World) -> None:
     login = base64.b64encode(b"AC:salah").decode()
     async with serve(app(Carrier())) as base_url, httpx.AsyncClient(trust_env=False) as client:
