@@ -221,18 +221,17 @@ def _report(fax: Mapping[str, Any], ambiguous: ErrorClass) -> Report:
         raise DeliveryError(ambiguous, "an answer without an id")
     # A status that Sinch invents later is at least accepted: it has given the fax an id.
     progress = _PROGRESS.get(str(fax.get("status")), Progress.ACCEPTED)
-    sent, pages = fax.get("pagesSentSuccessfully"), fax.get("numberOfPages")
-    counts = [number for number in (sent, pages) if type(number) is int and 0 <= number <= _MOST_PAGES]
     if progress is not Progress.FAILED:
-        return Report(progress=progress, provider_id=str(fax["id"]), units=next(iter(counts), None))
+        return Report(progress=progress, provider_id=str(fax["id"]))
+    sent, pages = fax.get("pagesSentSuccessfully"), fax.get("numberOfPages")
+    counted = all(type(number) is int and 0 <= number <= _MOST_PAGES for number in (sent, pages))
     kind, code = str(fax.get("errorType") or "")[:_CODE_AT_MOST], fax.get("errorCode")
     return Report(
         progress=progress,
         provider_id=str(fax["id"]),
         error=_error_class(kind, code),
         code=f"{kind}/{code}"[:_CODE_AT_MOST],
-        detail=f"{sent} of {pages} pages" if sent and len(counts) == 2 else "",
-        units=next(iter(counts), None),
+        detail=f"{sent} of {pages} pages" if sent and counted else "",
     )
 
 

@@ -118,14 +118,14 @@ class Tray:
     def _lay(self, order: Order, content: PageContent) -> Report:
         found = self._look(order.reference)
         if found is not None:
-            return _report(order.reference, found[0], units=content.pages)
+            return _report(order.reference, found[0])
         final = self._directory / _file_name(order, content)
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             _write_whole(final, order.reference, content.pdf)
         except OSError as error:
             raise _unusable(error) from None
-        return _report(order.reference, LetterPlace.TRAY, units=content.pages)
+        return _report(order.reference, LetterPlace.TRAY)
 
     def _clear(self) -> None:
         try:
@@ -243,12 +243,12 @@ def _slug(*texts: str) -> str:
     return "-".join(re.findall(r"[a-z0-9]+", plain))[:100].rstrip("-") or "surat"
 
 
-def _report(reference: str, place: LetterPlace, *, units: int | None = None) -> Report:
+def _report(reference: str, place: LetterPlace) -> Report:
     match place:
         case LetterPlace.TRAY:
-            return Report(progress=Progress.ACCEPTED, provider_id=reference, units=units)
+            return Report(progress=Progress.ACCEPTED, provider_id=reference)
         case LetterPlace.DISPATCHED:
-            return Report(progress=Progress.SENT, provider_id=reference, units=units)
+            return Report(progress=Progress.SENT, provider_id=reference)
         case LetterPlace.WITHDRAWN:
             return Report(
                 progress=Progress.FAILED,

@@ -152,8 +152,6 @@ class Report:
     #: The provider's own code, e.g. "30003" or "busy".
     code: str = ""
     detail: str = ""
-    #: Pages, segments or seconds, as the provider counts them.
-    units: int | None = None
 
 
 class DeliveryError(Exception):

@@ -74,10 +74,7 @@ def _can_be_stored(text: str | None) -> bool:
 
 
 def _is_sound(report: Report | None) -> bool:
-    if report is None:
-        return True
-    units = report.units is None or 0 <= report.units < 2**31
-    return units and all(map(_can_be_stored, (report.provider_id, report.code, report.detail)))
+    return report is None or all(map(_can_be_stored, (report.provider_id, report.code, report.detail)))
 
 
 class _Notes:

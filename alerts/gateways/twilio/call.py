@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from alerts.gateways.twilio.api import count
 from alerts.model.gateway import NO_KEY, ErrorClass, Progress, Report
 
 #: Statuses of the Call resource, and "initiated", which only callbacks use.
@@ -50,5 +49,4 @@ def _whatever_it_was(call: Mapping[str, Any]) -> Report:
         error=ErrorClass.TRANSIENT if failed else None,
         code=status if failed else "",
         detail=f"SIP {call['sip']}" if failed and call.get("sip") else "",
-        units=count(call.get("duration")),
     )

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, model_validator
 from twilio.twiml.messaging_response import MessagingResponse
 
-from alerts.gateways.twilio.api import Twilio, TwilioSettings, count, failure, sid_in
+from alerts.gateways.twilio.api import Twilio, TwilioSettings, failure, sid_in
 from alerts.model.answering import Said
 from alerts.model.channel import Channel
 from alerts.model.gateway import (
@@ -189,17 +189,15 @@ def _validity(order: Order) -> int:
 def _report(message: Mapping[str, Any]) -> Report:
     # A status that Twilio invents later is at least accepted: it answered with a sid.
     progress = _PROGRESS.get(str(message.get("status")), Progress.ACCEPTED)
-    sid, units = str(message["sid"]), count(message.get("num_segments"))
     if progress is not Progress.FAILED:
-        return Report(progress=progress, provider_id=sid, units=units)
+        return Report(progress=progress, provider_id=str(message["sid"]))
     verdict = failure(message.get("error_code"))
     return Report(
         progress=progress,
-        provider_id=sid,
+        provider_id=str(message["sid"]),
         error=verdict.error,
         code=verdict.code or str(message.get("status")),
         detail=verdict.detail,
-        units=units,
     )
 
 

@@ -157,14 +157,7 @@ class TwilioVoice:
         sid, status = sid_in(incoming, "CallSid"), incoming.field("CallStatus")
         if status not in PROGRESS:
             raise CallbackRefused(400, "not a status of a call")
-        report = self._read(
-            {
-                "sid": sid,
-                "status": status,
-                "duration": incoming.field("CallDuration"),
-                "sip": incoming.field("SipResponseCode"),
-            }
-        )
+        report = self._read({"sid": sid, "status": status, "sip": incoming.field("SipResponseCode")})
         # Calls are told of in order; a number that is none tells no two apart.
         sequence = count(incoming.field("SequenceNumber"))
         event_id = f"{sid}/{status if sequence is None else sequence}"

@@ -54,7 +54,7 @@ NAME = "2026-11-25_d42-1_pemakluman-gangguan-e-mel-ketua-setiausaha-kementerian-
 
 async def test_a_letter_lies_in_the_tray_under_a_name_a_clerk_can_read(tray: Tray, tmp_path: Path) -> None:
     report = await tray.send(order())
-    assert report == Report(progress=Progress.ACCEPTED, provider_id="d42-1", units=2)
+    assert report == Report(progress=Progress.ACCEPTED, provider_id="d42-1")
     assert files(tmp_path) == [NAME]
     assert (tmp_path / "letters" / NAME).read_bytes() == LETTER.pdf
     assert (tmp_path / "letters" / NAME).stat().st_mode & 0o777 == 0o640
