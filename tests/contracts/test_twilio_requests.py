@@ -15,8 +15,8 @@ import pytest
 
 from alerts.gateways.twilio import sms as twilio_sms
 from alerts.gateways.twilio import voice as twilio_voice
-from alerts.gateways.twilio.call import PROGRESS as CALL_PROGRESS
 from alerts.gateways.twilio.sms import _PROGRESS as SMS_PROGRESS
+from alerts.gateways.twilio.voice import PROGRESS as CALL_PROGRESS
 from alerts.model.gateway import (
     Absent,
     Content,

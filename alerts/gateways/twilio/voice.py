@@ -8,6 +8,7 @@ the next of the staff, and key 5 leads a duty officer to the release of an annou
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -15,10 +16,10 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from alerts.gateways.twilio import twiml
 from alerts.gateways.twilio.api import Twilio, TwilioSettings, count, sid_in
-from alerts.gateways.twilio.call import PROGRESS, report_of
 from alerts.model.answering import ReleaseAnswer, ReleaseStage
 from alerts.model.channel import Channel
 from alerts.model.gateway import (
+    NO_KEY,
     Absent,
     AckResult,
     CallbackAnswer,
@@ -39,6 +40,19 @@ from alerts.model.gateway import (
 from alerts.provider import E164
 
 ACKNOWLEDGE, REPEAT, OTHER_LANGUAGE, HAND_ON, RELEASE = "1", "2", "3", "4", "5"
+
+#: Statuses of the Call resource, and "initiated", which only callbacks use.
+PROGRESS = {
+    "queued": Progress.ACCEPTED,
+    "initiated": Progress.ACCEPTED,
+    "ringing": Progress.SENT,
+    "in-progress": Progress.SENT,
+    "completed": Progress.DELIVERED,
+    "busy": Progress.FAILED,
+    "no-answer": Progress.FAILED,
+    "failed": Progress.FAILED,
+    "canceled": Progress.FAILED,
+}
 
 #: A menu that nobody answers is repeated this often, then the call says goodbye.
 SILENT_REPEATS = 2
@@ -172,14 +186,15 @@ class TwilioVoice:
 
     async def _key(self, reference: str, incoming: Incoming, desk: Desk, *, index: int, silent: int) -> CallbackAnswer:
         key = incoming.field("Digits")
-        if key and key != ACKNOWLEDGE:
+        if key == ACKNOWLEDGE:
+            return await self._acknowledge(reference, incoming, desk, index)
+        if key:
             await _note_person(reference, incoming, desk)
+        script = await _script(reference, desk, index)
         match key:
-            case key if key == ACKNOWLEDGE:
-                return await self._acknowledge(reference, incoming, desk, index)
-            case key if key == HAND_ON and await _can_hand_on(reference, desk, index):
+            case key if key == HAND_ON and script and script.handed_on:
                 return await self._acknowledge(reference, incoming, desk, index, hands_on=True)
-            case key if key == RELEASE and await _may_release(reference, desk, index):
+            case key if key == RELEASE and script and script.may_release:
                 return await self._ask_release(reference, await desk.begin_release(reference), desk, index)
             case key if key == REPEAT:
                 return await self._speak(reference, desk, index=index, silent=0)
@@ -188,7 +203,6 @@ class TwilioVoice:
             case _ if silent < SILENT_REPEATS:
                 return await self._speak(reference, desk, index=index, silent=silent + 1)
             case _:
-                script = await _script(reference, desk, index)
                 return _answer(
                     twiml.farewell(script.goodbye, script.language, self._voices) if script else twiml.silence()
                 )
@@ -218,7 +232,7 @@ class TwilioVoice:
         return _answer(twiml.farewell(text, script.language, self._voices))
 
     def _read(self, call: Mapping[str, Any]) -> Report:
-        return report_of(call, keys=self._base is not None)
+        return _report(call, keys=self._base is not None)
 
     async def _pin(self, reference: str, incoming: Incoming, desk: Desk, index: int) -> CallbackAnswer:
         pin = incoming.field("Digits")
@@ -249,21 +263,41 @@ class TwilioVoice:
         return _answer(twiml.question(text, script.language, self._voices, action=action, whole=whole))
 
 
+def _report(call: Mapping[str, Any], *, keys: bool) -> Report:
+    """Read an answer, a callback or a row of a list. *keys*: whether a key could have come back to us."""
+    report = _whatever_it_was(call)
+    if report.progress is not Progress.DELIVERED or not keys:
+        # Where no key can come back, an answered call is all that can be known.
+        return report
+    return replace(
+        report,
+        progress=Progress.FAILED,
+        error=ErrorClass.TRANSIENT,
+        code=NO_KEY,
+        detail="answered, and no key was pressed: perhaps by a voicemail",
+    )
+
+
+def _whatever_it_was(call: Mapping[str, Any]) -> Report:
+    # A status that Twilio invents later is at least accepted: it answered with a sid.
+    status = str(call.get("status"))
+    progress = PROGRESS.get(status, Progress.ACCEPTED)
+    failed = progress is Progress.FAILED
+    return Report(
+        progress=progress,
+        provider_id=str(call["sid"]),
+        # Nobody answered this time. A number that does not exist looks the same ("failed"), so none is given up here.
+        error=ErrorClass.TRANSIENT if failed else None,
+        code=status if failed else "",
+        detail=f"SIP {call['sip']}" if failed and call.get("sip") else "",
+    )
+
+
 async def _note_person(reference: str, incoming: Incoming, desk: Desk) -> None:
     """Record that somebody is there: a voicemail presses no key."""
     sid = sid_in(incoming, "CallSid")
     report = Report(progress=Progress.DELIVERED, provider_id=sid)
     await desk.record(Heard(reference=reference, event_id=f"{sid}/key", report=report))
-
-
-async def _can_hand_on(reference: str, desk: Desk, index: int) -> bool:
-    script = await _script(reference, desk, index)
-    return script is not None and bool(script.handed_on)
-
-
-async def _may_release(reference: str, desk: Desk, index: int) -> bool:
-    script = await _script(reference, desk, index)
-    return script is not None and script.may_release
 
 
 async def _script(reference: str, desk: Desk, index: int) -> Script | None:
