@@ -22,8 +22,7 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
-from alerts.model.answering import Said
-from alerts.model.gateway import DeliveryError, Desk, ErrorClass, SmsContent
+from alerts.model.gateway import DeliveryError, Desk, ErrorClass, Said, SmsContent
 
 #: When the Internet is down the local gateway must get its turn within seconds.
 CONNECT_DEADLINE = timedelta(seconds=5)

@@ -10,9 +10,8 @@ from alerts.engine.dispatcher import Dispatcher
 from alerts.inbound.hearing import receive
 from alerts.inbound.pin import PinBook
 from alerts.inbound.releasing import Releasing
-from alerts.model.answering import ReleaseAnswer, Said
 from alerts.model.channel import Channel
-from alerts.model.gateway import AckResult, Content, Heard, SmsContent
+from alerts.model.gateway import AckResult, Content, Heard, ReleaseAnswer, Said, SmsContent
 from alerts.record.clock import Clock
 from alerts.record.store import Store
 from alerts.wording.sms import answer

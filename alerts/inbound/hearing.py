@@ -16,9 +16,8 @@ import structlog
 
 from alerts.decide.response import Accepts, HandsOn, Starts, Stops, Unclear, printed, understand
 from alerts.engine.intake import acknowledge, hand_on, name_of, taken_after
-from alerts.model.answering import Said
 from alerts.model.delivery import Notice, Part
-from alerts.model.gateway import AckResult
+from alerts.model.gateway import AckResult, Said
 from alerts.model.incident import Incident, has_got_worse
 from alerts.model.notice import Language
 from alerts.model.number import is_quoted

@@ -17,8 +17,8 @@ import structlog
 from alerts.decide.escalation import facts
 from alerts.engine.intake import take_in
 from alerts.inbound.pin import PinBook
-from alerts.model.answering import ReleaseAnswer, ReleaseStage
 from alerts.model.event import Release
+from alerts.model.gateway import ReleaseAnswer, ReleaseStage
 from alerts.model.incident import Incident, release_is_offered
 from alerts.model.notice import Plan, Purpose
 from alerts.record.store import Entry, Ledger, PinEntry

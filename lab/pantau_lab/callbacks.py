@@ -10,8 +10,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from alerts.model.answering import ReleaseAnswer, ReleaseStage, Said
-from alerts.model.gateway import AckResult, CallbackRefused, Content, Gateway, Heard, Incoming, SmsContent
+from alerts.model.gateway import (
+    AckResult,
+    CallbackRefused,
+    Content,
+    Gateway,
+    Heard,
+    Incoming,
+    ReleaseAnswer,
+    ReleaseStage,
+    Said,
+    SmsContent,
+)
 
 
 @dataclass(slots=True, kw_only=True)

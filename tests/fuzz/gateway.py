@@ -21,7 +21,6 @@ from alerts.gateways.http.sms import HttpSms
 from alerts.gateways.sinch_fax import SinchFax, SinchFaxSettings
 from alerts.gateways.twilio.sms import Replies, TwilioSms, TwilioSmsSettings
 from alerts.gateways.twilio.voice import TwilioVoice, TwilioVoiceSettings
-from alerts.model.answering import ReleaseAnswer, ReleaseStage, Said
 from alerts.model.gateway import (
     AckResult,
     CallbackAnswer,
@@ -33,7 +32,10 @@ from alerts.model.gateway import (
     Incoming,
     Order,
     PageContent,
+    ReleaseAnswer,
+    ReleaseStage,
     Report,
+    Said,
     Script,
     SmsContent,
     Surroundings,

@@ -18,7 +18,6 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from alerts.gateways.http.profile import OTHERWISE, Callback, HttpSmsSettings, Method, Receipts, Request, ResponseFields
 from alerts.gateways.http.reading import at, below, credentials, fill, judge, pick, report
-from alerts.model.answering import Said
 from alerts.model.channel import Channel
 from alerts.model.gateway import (
     Absent,
@@ -33,6 +32,7 @@ from alerts.model.gateway import (
     Order,
     Progress,
     Report,
+    Said,
     SmsContent,
     Surroundings,
 )

@@ -13,7 +13,6 @@ from pydantic import AfterValidator, model_validator
 from twilio.twiml.messaging_response import MessagingResponse
 
 from alerts.gateways.twilio.api import Twilio, TwilioSettings, failure, sid_in
-from alerts.model.answering import Said
 from alerts.model.channel import Channel
 from alerts.model.gateway import (
     Absent,
@@ -27,6 +26,7 @@ from alerts.model.gateway import (
     Order,
     Progress,
     Report,
+    Said,
     SmsContent,
     Surroundings,
 )

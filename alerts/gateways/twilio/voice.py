@@ -16,7 +16,6 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from alerts.gateways.twilio import twiml
 from alerts.gateways.twilio.api import Twilio, TwilioSettings, count, sid_in
-from alerts.model.answering import ReleaseAnswer, ReleaseStage
 from alerts.model.channel import Channel
 from alerts.model.gateway import (
     NO_KEY,
@@ -32,6 +31,8 @@ from alerts.model.gateway import (
     Incoming,
     Order,
     Progress,
+    ReleaseAnswer,
+    ReleaseStage,
     Report,
     Script,
     Surroundings,

@@ -14,12 +14,12 @@ from pydantic import ValidationError
 
 from alerts.gateways.twilio import sms as twilio_sms
 from alerts.gateways.twilio import voice as twilio_voice
-from alerts.model.answering import Said
 from alerts.model.gateway import (
     DeliveryError,
     ErrorClass,
     Listens,
     Order,
+    Said,
     Script,
     SmsContent,
     Surroundings,

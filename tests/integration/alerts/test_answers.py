@@ -20,11 +20,21 @@ from alerts.inbound.hearing import MOST_PUZZLED
 from alerts.inbound.pin import PinBook, hashed
 from alerts.inbound.poller import Poller
 from alerts.inbound.releasing import LOCKED_FOR
-from alerts.model.answering import ReleaseStage, Said
 from alerts.model.channel import Channel
 from alerts.model.delivery import Attempt, NoticeState
 from alerts.model.event import Acknowledge, Correct
-from alerts.model.gateway import NO_KEY, AckResult, DeliveryError, Desk, ErrorClass, Heard, Progress, Report
+from alerts.model.gateway import (
+    NO_KEY,
+    AckResult,
+    DeliveryError,
+    Desk,
+    ErrorClass,
+    Heard,
+    Progress,
+    ReleaseStage,
+    Report,
+    Said,
+)
 from alerts.model.incident import IncidentState
 from alerts.model.notice import Matter, Purpose
 from alerts.record.store import Ledger, PinEntry, SmsNumber, StoreAway
