@@ -9,8 +9,8 @@ from alerts.model.incident import OUTAGES
 from alerts.model.notice import Cause, Matter
 from monitor.config.model.settings import Settings
 from monitor.judging.attribution import Blame
-from monitor.judging.judge import Suspect
 from monitor.judging.matter import WAYS, prevailing
+from monitor.judging.suspect import Suspect
 from monitor.model.route import Direction
 from probes.model.reply import Reason
 

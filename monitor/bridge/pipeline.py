@@ -262,11 +262,12 @@ class Pipeline:
         self._metrics.own_faults(self._consensus.told_faults() | seen)
 
     def _show(self, agency: str) -> None:
-        directions = self._judge.directions(agency)
+        mail = self._judge.mail(agency)
+        directions = mail.directions()
         for direction in map(Direction, AGENCY_DIRECTIONS):
             # One that is probed no more is as good as unknown: what was last known of it says nothing.
             health = directions.get(direction, Health.UNKNOWN)
             up = None if health is Health.UNKNOWN else health is not Health.DOWN
             self._metrics.mail_judged(agency, direction, up=up, degraded=health is Health.DEGRADED)
-            if health in {Health.DOWN, Health.DEGRADED} and (cause := self._judge.cause(agency, direction)) is not None:
+            if health in {Health.DOWN, Health.DEGRADED} and (cause := mail.cause(direction)) is not None:
                 self._metrics.cause_known(agency, direction, cause)

@@ -17,22 +17,19 @@ from datetime import datetime, timedelta
 from itertools import islice
 from types import MappingProxyType
 
-from monitor.judging.agency import AgencyMail, PresentCause
+from monitor.judging.agency import AgencyMail
 from monitor.judging.attribution import Attribution, RunVerdict, rests_on, weigh
 from monitor.judging.evidence import ARRIVED, NETWORK, Witness, is_prompt, proven_by
 from monitor.judging.flapping import Flapping, FlappingPolicy
 from monitor.judging.health import is_news
 from monitor.judging.joint.standing import UNTROUBLED, SiteStanding
 from monitor.judging.pending import Pending, PendingRun
-from monitor.judging.proven import Sight
 from monitor.judging.subject import Graded, Streaks, Subject
 from monitor.judging.suspect import OwnSide, Suspect, Trouble
 from monitor.model.difference import exchanged, goes_elsewhere
 from monitor.model.health import Grade, Health, HealthPolicy
 from monitor.model.route import Direction, WatchedRoute
 from probes.model.result import Outcome, Phase, ProbeResult
-
-__all__ = ["Judge", "Suspect", "Trouble"]
 
 #: Somebody's failure waits for a proof that we ourselves work.
 _PROOF_SOON = timedelta(seconds=5)
@@ -434,52 +431,27 @@ class Judge:
         latest = None if subject is None else subject.latest
         return latest[2] if latest is not None and latest[0] == token_id else None
 
-    def directions(self, agency: str) -> Mapping[Direction, Health]:
-        """Return how an agency's mail is judged in each direction that is probed."""
-        mail = self._agencies.get(agency)
-        return mail.directions() if mail else {}
-
-    def cause(self, agency: str, direction: Direction) -> PresentCause | None:
-        """Return why an agency's mail is down or degraded in a direction; `None`: it is neither, or no run has said so yet."""
-        mail = self._agencies.get(agency)
-        return mail.cause(direction) if mail else None
-
-    def troubled(self, agency: str) -> Sequence[str]:
-        """Return the routes of an agency that are judged to be in trouble, by name."""
-        mail = self._agencies.get(agency)
-        return mail.troubled() if mail else ()
-
-    def sight(self, agency: str) -> tuple[Sight, timedelta] | None:
-        """Return what is to be seen of an agency, and how far apart its runs may be (`Continuity.follow`)."""
-        mail = self._agencies.get(agency)
-        return None if mail is None else (mail.sight(), mail.seen_within())
-
-    def troubled_since(self, agency: str) -> datetime | None:
-        """Return since when the oldest of what is wrong with an agency's mail is; `None` if nothing is."""
-        mail = self._agencies.get(agency)
-        return mail.troubled_since() if mail else None
-
-    def unseen(self, agency: str) -> Sequence[Direction]:
-        """Return the directions of an agency of which, for a fault of ours, nothing is known now."""
-        mail = self._agencies.get(agency)
-        return mail.unseen() if mail else ()
+    def mail(self, agency: str) -> AgencyMail:
+        """Return how an agency's mail is judged; of one that is not judged here nothing is known."""
+        return self._agencies.get(agency) or AgencyMail(self._flapping)
 
     def standing(self, agency: str, now: datetime, *, is_told: bool) -> SiteStanding:
         """Return how an agency's mail stands, and note that it fell.
 
         *is_told*: it was told that something is wrong. Only then is asked whether all is well, and noted that it rose.
         """
-        trouble, unseen = self.trouble(agency, now), self.unseen(agency)
+        mail = self.mail(agency)
+        trouble, unseen = self.trouble(agency, now), mail.unseen()
         if trouble is None and not is_told and not unseen:
             return UNTROUBLED
         well_since = self.is_well(agency, now) if trouble is None and is_told else None
         # How they were last judged says nothing of what they are by now.
-        directions = {**self.directions(agency), **dict.fromkeys(unseen, Health.UNKNOWN)}
+        directions = {**mail.directions(), **dict.fromkeys(unseen, Health.UNKNOWN)}
         return SiteStanding(
             trouble=trouble,
             well_since=well_since,
             directions=directions,
-            troubled=frozenset(self.troubled(agency)),
+            troubled=frozenset(mail.troubled()),
         )
 
     def own_standing(self, suspect: Suspect, now: datetime, *, is_told: bool) -> SiteStanding:
@@ -493,9 +465,7 @@ class Judge:
 
         That it was told to be down is remembered: it counts as a fall.
         """
-        mail = self._agencies.get(agency)
-        if mail is None:
-            return None
+        mail = self.mail(agency)
         if (until := mail.spreading_until(now)) is not None:
             heapq.heappush(self._clocked, (until, agency))
             return None
@@ -506,8 +476,8 @@ class Judge:
 
         What has gone down and up too often lately is not believed yet.
         """
-        mail = self._agencies.get(agency)
-        if mail is None or (since := mail.well_since()) is None:
+        mail = self.mail(agency)
+        if (since := mail.well_since()) is None:
             return None
         if (until := mail.rose(now)) is not None:
             heapq.heappush(self._clocked, (until, agency))
@@ -522,11 +492,6 @@ class Judge:
         """Return what is wrong with something of ours."""
         troubles = ((suspect, self.own_trouble(suspect, now)) for suspect in self._own.suspects())
         return {suspect: trouble for suspect, trouble in troubles if trouble is not None}
-
-    def own_well(self, now: datetime) -> Mapping[Suspect, datetime]:
-        """Return what of ours is proven to work, and since when."""
-        since = ((suspect, self.own_well_since(suspect, now)) for suspect in self._own.suspects())
-        return {suspect: at for suspect, at in since if at is not None}
 
     def own_moved(self) -> set[Suspect]:
         """Return what of ours may stand otherwise than when this was last asked; at first all that was ever judged."""

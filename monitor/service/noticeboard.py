@@ -449,13 +449,13 @@ class Noticeboard:
         inspections: dict[str, Inspection | None] = watch.inspector.latest(code)
         maintenance: Stretch | None = next((r.probing.hours.closed_by(now) for r in routes), None)
         silence = next((silences[key] for key in (code, *(r.name for r in routes)) if key in silences), None)
-        judge = watch.judge_of(code)
-        incident, health = recorded.open.get(code), dict(judge.directions(code))
+        mail = watch.judge_of(code).mail(code)
+        incident, health = recorded.open.get(code), dict(mail.directions())
         ended = None if incident else watch.consensus.ended_by_hand.get(code)
         # As people were told, where they were.
         troubled = Health.DOWN in health.values() or Health.DEGRADED in health.values()
-        since = incident.began_at if incident else judge.troubled_since(code) if troubled else None
-        unseen, sites = judge.unseen(code), view_sites(watch.consensus.says(code))
+        since = incident.began_at if incident else mail.troubled_since() if troubled else None
+        unseen, sites = mail.unseen(), view_sites(watch.consensus.says(code))
         agreed, disputed = self._together(watch, code, sites, incident, health)
         probed_by = watch.probed_by(code)
         # Equal objects are compared at a glance, and nearly all are the same as the last time.

@@ -208,7 +208,7 @@ class Sharing:
         elsewhere.restore(await self._history.healths(elsewhere.routes.keys()))
         troubled, slices = list[str](), Slices()
         for agency in {route.agency for route in elsewhere.routes.values()}:
-            if elsewhere.troubled(agency):
+            if elsewhere.mail(agency).troubled():
                 troubled.append(agency)
             await slices.pause()
         # Of more of them those of all agencies would be read, every few seconds of a mass outage.

@@ -105,7 +105,7 @@ class Watch:
 
     def troubled(self, agency: str) -> AbstractSet[str]:
         """Return the routes of an agency that are in trouble, here or at another site that has a vote."""
-        return {*self.judge_of(agency).troubled(agency), *self.consensus.troubled(agency)}
+        return {*self.judge_of(agency).mail(agency).troubled(), *self.consensus.troubled(agency)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

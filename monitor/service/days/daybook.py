@@ -110,10 +110,10 @@ class Daybook:
             continuity.interrupt()
             yield Marked(state=closed, begins=since if code in self._closed else now, until=now)
             self._closed.add(code)
-        elif (seen := watch.judge.sight(code)) is not None:
-            sight, within = seen
+        elif watch.judge.knows(code):
+            mail = watch.judge.mail(code)
             # What is probed every few seconds is looked at less often than that.
-            yield from continuity.follow(sight, max(within, 2 * LOOKS))
+            yield from continuity.follow(mail.sight(), max(mail.seen_within(), 2 * LOOKS))
         if closed is None:
             self._closed.discard(code)
         yield from self._of_people(code, now)

@@ -20,7 +20,8 @@ from alerts.model.incident import CORRECTABLE_FOR, IncidentState
 from alerts.model.notice import Matter, Office
 from monitor.bridge.consensus import Briefs, Consensus
 from monitor.bridge.pipeline import Pipeline
-from monitor.judging.judge import Judge, Suspect
+from monitor.judging.judge import Judge
+from monitor.judging.suspect import Suspect
 from monitor.metrics import Metrics
 from monitor.model.health import Health, HealthPolicy
 from monitor.model.route import Direction, Probing, WatchedRoute

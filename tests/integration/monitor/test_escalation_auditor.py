@@ -58,7 +58,7 @@ class Watch:
             brief=noc_brief,
             metrics=self.metrics.watchdog,
             clock=self.station.clock,
-            hush=hush(self.judge.troubled),
+            hush=hush(lambda agency: self.judge.mail(agency).troubled()),
         )
 
     async def submit(self, event):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201

@@ -381,7 +381,7 @@ async def test_what_enough_sites_say_is_how_an_agency_stands_whatever_this_one_m
 async def test_what_too_few_sites_say_is_down_is_no_outage_on_the_page(service: Service) -> None:
     out = Direction.OUTBOUND
     service.judge.restore({r.name: (Health.DOWN, T0) for r in agency_routes("JCM") if r.direction is out})
-    assert service.judge.directions("JCM")[out] is Health.DOWN
+    assert service.judge.mail("JCM").directions()[out] is Health.DOWN
     down, well = _ails(Matter.SENDING, {out: Health.DOWN}), _ails(None, {out: Health.UP})
     found = []
     for others in ([], [well], [well, well], [down, well]):

@@ -441,14 +441,14 @@ async def test_an_agency_that_leaves_in_the_middle_of_an_outage_and_comes_back_i
     (office.directory / JCONTOH).unlink()
     (problem,) = await sound.reload("Siti Contoh")
     assert (problem.key, problem.severity) == ("JCONTOH", Severity.WARNING)
-    assert sound.watch.judge.directions("JCONTOH") == {}
+    assert sound.watch.judge.mail("JCONTOH").directions() == {}
     assert not any(name.startswith("JCONTOH") for name in watched(sound))
     left, _ = await SiteStandings(around.store._database, "putrajaya").changed(None)
     assert left["putrajaya"].keys() == {"MPCONTOH", "ours/network"}
 
     (office.directory / "agencies" / "lain-nama.yaml").write_text(text)
     assert await sound.reload("Siti Contoh") == []
-    assert set(sound.watch.judge.directions("JCONTOH").values()) == {Health.DOWN}
+    assert set(sound.watch.judge.mail("JCONTOH").directions().values()) == {Health.DOWN}
     assert sound.watch.consensus._told == {"JCONTOH": trigger().matter}
 
 

@@ -16,7 +16,7 @@ from alerts.model.delivery import AttemptState, Notice, NoticeState
 from alerts.model.event import Acknowledge, Resolve, Trigger
 from alerts.model.incident import Incident, apply, is_news, open_incident
 from monitor.judging.flapping import Flapping, FlappingPolicy
-from monitor.judging.judge import Trouble
+from monitor.judging.suspect import Trouble
 from tests.unit.alerts.people import BRIEF, attempt, tried, written
 from tests.unit.monitor.trial import MINUTE, REFUSED, T0, Fault, World, agency_routes, controls, slow
 

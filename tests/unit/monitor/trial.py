@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from monitor.judging.judge import Judge, Trouble
+from monitor.judging.judge import Judge
+from monitor.judging.suspect import Trouble
 from monitor.model.health import HealthPolicy
 from monitor.model.route import Direction, Probing, WatchedRoute
 from probes.model.mailbox import Mailbox, Password, Security, Server
@@ -215,6 +216,11 @@ class World:
 
     def own(self) -> set[str]:
         return {str(suspect) for suspect in self.judge.own_troubles(self.now)}
+
+    def own_well_since(self, name: str) -> datetime | None:
+        suspect = self.judge.suspect(name)
+        assert suspect is not None
+        return self.judge.own_well_since(suspect, self.now)
 
 
 def world(*agencies: str, references: Sequence[str] = ("a", "b")) -> World:

@@ -14,7 +14,7 @@ from alerts.model.notice import Facts, Language, Matter, Plan
 from alerts.wording import sms
 from monitor.bridge.noc_brief import own_brief
 from monitor.judging.joint.quorum import agreed
-from monitor.judging.judge import Suspect
+from monitor.judging.suspect import Suspect
 from probes.model.result import Outcome, Phase
 from tests.unit.alerts.wording.situations import OUTAGE, WORDING
 from tests.unit.monitor.bridge.test_pipeline import Service

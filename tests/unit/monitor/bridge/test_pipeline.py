@@ -20,7 +20,8 @@ from alerts.record.store import StoreAway
 from monitor.bridge.consensus import Briefs, Consensus
 from monitor.bridge.pipeline import Pipeline
 from monitor.judging.joint.standing import SiteStanding
-from monitor.judging.judge import Judge, Suspect, Trouble
+from monitor.judging.judge import Judge
+from monitor.judging.suspect import Suspect, Trouble
 from monitor.metrics import AGENCY_DIRECTIONS, OWN_FAULTS, Metrics
 from monitor.model.health import Health, HealthPolicy
 from monitor.model.route import Direction, WatchedRoute

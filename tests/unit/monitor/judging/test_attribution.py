@@ -369,7 +369,8 @@ def test_whatever_happens_judging_does_not_break_and_a_restart_forgets_nothing(
             judge.trouble(agency, T0 + at)
             judge.is_well(agency, T0 + at)
         judge.own_troubles(T0 + at)
-        judge.own_well(T0 + at)
+        for suspect in judge._own.suspects():
+            judge.own_well_since(suspect, T0 + at)
         judge.proofs_wanted()
     again = Judge(ROUTES, HealthPolicy())
     again.restore(judge.healths())

@@ -32,7 +32,7 @@ ENDS: list[End] = [
 
 
 def standing(judge: Judge, agency: str, now: datetime) -> object:
-    return judge.directions(agency), judge.trouble(agency, now), judge.is_well(agency, now)
+    return judge.mail(agency).directions(), judge.trouble(agency, now), judge.is_well(agency, now)
 
 
 # Routes fail several times in a row, or nothing would ever be down.
@@ -155,7 +155,8 @@ def told(judge: Judge, routes: list[WatchedRoute], now: datetime) -> object:
         judge.healths(),
         [(judge._subjects[route.name].recent, judge._subjects[route.name].silent) for route in routes],
         [standing(judge, agency, now) for agency in ("jpc", "lkc")],
-        (judge.own_troubles(now), judge.own_well(now), judge.own_faults(now)),
+        (judge.own_troubles(now), judge.own_faults(now)),
+        {suspect: judge.own_well_since(suspect, now) for suspect in judge._own.suspects()},
         [judge.looks_wanted(route.name) for route in routes],
         judge.proofs_wanted(),
         judge.counted(),

@@ -33,9 +33,8 @@ class Observed:
         return self
 
     def look(self) -> None:
-        seen = self.world.judge.sight("JCM")
-        assert seen is not None
-        for _, state, begin, end in cut(self.continuity.follow(*seen)):
+        mail = self.world.judge.mail("JCM")
+        for _, state, begin, end in cut(self.continuity.follow(mail.sight(), mail.seen_within())):
             self.sheet.mark(state, begin, end)
 
     def minutes(self) -> list[tuple[MinuteState, int, int]]:
@@ -183,4 +182,5 @@ def test_a_direction_that_nobody_has_proven_yet_keeps_the_agency_from_being_well
 
 
 def test_an_agency_that_is_not_watched_is_not_seen() -> None:
-    assert world("JCM").judge.sight("MDC") is None
+    sight = world("JCM").judge.mail("MDC").sight()
+    assert (sight.proven, sight.is_blind) == (None, False)

@@ -99,7 +99,7 @@ def test_whatever_is_reloaded_an_agency_that_did_not_change_is_judged_as_without
         for judge in (reloaded, left_alone):
             judge.take_in(end, T0 + at + SECOND)
         now = T0 + at + SECOND
-        assert reloaded.directions("JCM") == left_alone.directions("JCM")
+        assert reloaded.mail("JCM").directions() == left_alone.mail("JCM").directions()
         assert reloaded.trouble("JCM", now) == left_alone.trouble("JCM", now)
         assert reloaded.is_well("JCM", now) == left_alone.is_well("JCM", now)
         for route in (*JCM, *CONTROLS):
@@ -126,7 +126,7 @@ def test_what_the_old_mailbox_failed_is_not_held_against_the_new_one_and_how_it_
     here.faults["JCM/utama"] = REFUSED
     here.rounds(2)
     here.judge.alter(elsewhere(here.routes, "JCM/utama"))
-    assert set(here.judge.directions("JCM").values()) == {Health.UP}
+    assert set(here.judge.mail("JCM").directions().values()) == {Health.UP}
     here.rounds(2)
     assert here.trouble("JCM") is None
     here.rounds(1)
@@ -147,11 +147,11 @@ def test_an_agency_that_comes_back_is_told_what_is_known_of_it_and_what_is_ours_
     here.rounds(4)
     known, gone = here.judge.healths(), agency_routes("JCM")
     here.judge.release(gone)
-    assert here.judge.directions("JCM") == {}
+    assert here.judge.mail("JCM").directions() == {}
     assert not any("JCM" in suspect.name for suspect in here.judge._own.suspects())
     here.judge.gain(gone)
     here.judge.restore({name: known[name] for name in known if name.startswith("JCM/")})
-    assert set(here.judge.directions("JCM").values()) == {Health.DOWN}
+    assert set(here.judge.mail("JCM").directions().values()) == {Health.DOWN}
     assert here.judge.looks_wanted(gone[0].name) == ()
 
 
@@ -236,4 +236,4 @@ def test_routes_of_every_direction_are_gone_when_they_are_released() -> None:
     judge = Judge(EVERYBODY, HealthPolicy())
     judge.release([each for each in JCM if each.direction is Direction.INBOUND])
     judge.take_in(arrived(JCM[0], T0), T0 + SECOND)
-    assert set(judge.directions("JCM")) == {Direction.INTERNAL, Direction.OUTBOUND}
+    assert set(judge.mail("JCM").directions()) == {Direction.INTERNAL, Direction.OUTBOUND}

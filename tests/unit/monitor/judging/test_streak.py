@@ -40,8 +40,8 @@ def test_a_restart_before_each_run_hides_no_outage_and_no_recovery(fault: Fault)
         here.faults = faults
         for _ in range(3):
             restarted(here, stored).rounds(1)
-        assert set(here.judge.directions("JCM").values()) == {expected}
-        assert set(here.judge.directions("JKT").values()) == {Health.UP}
+        assert set(here.judge.mail("JCM").directions().values()) == {expected}
+        assert set(here.judge.mail("JKT").directions().values()) == {Health.UP}
 
 
 def test_what_failed_before_a_long_stop_says_nothing_of_now() -> None:
@@ -49,9 +49,9 @@ def test_what_failed_before_a_long_stop_says_nothing_of_now() -> None:
     here.faults["JCM/utama"] = REFUSED
     here.rounds(2)
     restarted(here, stored, away=3 * 60 * MINUTE).rounds(1)
-    assert set(here.judge.directions("JCM").values()) == {Health.UP}
+    assert set(here.judge.mail("JCM").directions().values()) == {Health.UP}
     here.rounds(2)
-    assert set(here.judge.directions("JCM").values()) == {Health.DOWN}
+    assert set(here.judge.mail("JCM").directions().values()) == {Health.DOWN}
 
 
 def test_a_run_that_waits_for_its_proof_when_the_service_ends_is_held_against_nobody() -> None:
@@ -97,7 +97,7 @@ def test_mail_that_comes_after_a_restart_was_slow_and_not_lost() -> None:
         judge.came_late(name, token, 20 * MINUTE, here.now)
     assert all(judge._subjects[name].grades()[-1] is Grade.SLOW for name in outside)
     here.rounds(1)
-    assert here.judge.directions("JCM")[Direction.OUTBOUND] is not Health.DOWN
+    assert here.judge.mail("JCM").directions()[Direction.OUTBOUND] is not Health.DOWN
 
 
 @pytest.mark.parametrize("suspect", ["network", "credentials/JCM/utama"])

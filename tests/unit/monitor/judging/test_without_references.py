@@ -38,7 +38,7 @@ class Trial:
             self.now += MINUTE
 
     def health(self, agency: str) -> Health:
-        return self.judge.directions(agency)[Direction.INTERNAL]
+        return self.judge.mail(agency).directions()[Direction.INTERNAL]
 
     def network_is_down(self) -> bool:
         return NETWORK in self.judge.own_troubles(self.now)

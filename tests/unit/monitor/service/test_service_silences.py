@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +11,6 @@ import httpx
 import pytest
 
 from alerts.decide.silence import Silence
-from monitor.judging.judge import Judge
 from monitor.service.silences import Silencer, hush
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
@@ -30,17 +29,18 @@ def silence(about: str, lasts: timedelta = HOUR) -> Silence:
     return Silence(id=1, about=about, begins=T0, ends=T0 + lasts, why="kerja", by="Siti Contoh")
 
 
-def in_trouble(*, one_route: bool) -> Judge:
+def in_trouble(*, one_route: bool) -> Callable[[str], Collection[str]]:
     world = World([*agency_routes("JCM"), *controls()])
     world.rounds(3)
     if one_route:
         world.routes[:] = [r for r in world.routes if r.name == ROUTES[0] or not r.agency]
     world.faults["JCM/utama"] = REFUSED
-    return world.rounds(3).judge
+    judge = world.rounds(3).judge
+    return lambda agency: judge.mail(agency).troubled()
 
 
 def test_an_agency_is_silent_by_its_code_until_the_last_silence_ends() -> None:
-    over = hush(in_trouble(one_route=False).troubled)
+    over = hush(in_trouble(one_route=False))
     long = silence("JCM", 2 * HOUR)
 
     assert over(incident(), [silence("JCM"), long], T0) == long
@@ -49,8 +49,8 @@ def test_an_agency_is_silent_by_its_code_until_the_last_silence_ends() -> None:
 
 
 def test_an_agency_is_silent_when_every_route_that_is_in_trouble_is() -> None:
-    one = hush(in_trouble(one_route=True).troubled)
-    all_of_them = hush(in_trouble(one_route=False).troubled)
+    one = hush(in_trouble(one_route=True))
+    all_of_them = hush(in_trouble(one_route=False))
 
     assert one(incident(), [silence(ROUTES[0])], T0) == silence(ROUTES[0])
     assert all_of_them(incident(), [silence(ROUTES[0])], T0) is None
@@ -61,7 +61,7 @@ def test_an_agency_is_silent_when_every_route_that_is_in_trouble_is() -> None:
 def test_a_silence_of_a_route_says_nothing_of_what_is_our_own() -> None:
     ours = replace(incident(), dedup_key="ours/network", brief=replace(incident().brief, agency=""))
 
-    assert hush(in_trouble(one_route=True).troubled)(ours, [silence(ROUTES[0])], T0) is None
+    assert hush(in_trouble(one_route=True))(ours, [silence(ROUTES[0])], T0) is None
 
 
 # -- as it is ordered ------------------------------------------------------------------------------------------------
