@@ -175,30 +175,19 @@ class _Book:
 class Evidence:
     """What is known of our own side, by what a reference does."""
 
-    reach: Proofs = field(default_factory=dict)
-    sends: Proofs = field(default_factory=dict)
-    receives: Proofs = field(default_factory=dict)
-    sends_well: Proofs = field(default_factory=dict)
-    receives_well: Proofs = field(default_factory=dict)
+    proofs: Mapping[Ability, Proofs] = field(default_factory=dict)
+
+    def of(self, ability: Ability) -> Proofs:
+        """Return what is known of one ability."""
+        return self.proofs.get(ability, {})
 
     def proof(self, want: Want) -> Proof:
         """Return what is known of one ability of one reference."""
-        match want.ability:
-            case Ability.REACH:
-                book = self.reach
-            case Ability.SEND:
-                book = self.sends
-            case Ability.RECEIVE:
-                book = self.receives
-            case Ability.SEND_WELL:
-                book = self.sends_well
-            case Ability.RECEIVE_WELL:
-                book = self.receives_well
-        return book.get(want.reference, _UNKNOWN)
+        return self.of(want.ability).get(want.reference, _UNKNOWN)
 
     def network_stands(self, moment: datetime) -> bool | None:
         """Return whether our network worked at or after *moment*: one reference reached is enough."""
-        found = [proof.stands_for(moment) for proof in self.reach.values()]
+        found = [proof.stands_for(moment) for proof in self.of(Ability.REACH).values()]
         if any(found):
             return True
         return False if found and all(f is False for f in found) else None
@@ -210,19 +199,8 @@ class Witness:
     def __init__(self, controls: Iterable[WatchedRoute] = ()) -> None:
         self._next: dict[str, str] = {}
         self._previous: dict[str, str] = {}
-        self._reach = _Book(Ability.REACH)
-        self._sends = _Book(Ability.SEND)
-        self._receives = _Book(Ability.RECEIVE)
-        self._sends_well = _Book(Ability.SEND_WELL)
-        self._receives_well = _Book(Ability.RECEIVE_WELL)
-        self._books = (self._reach, self._sends, self._receives, self._sends_well, self._receives_well)
-        self._evidence = Evidence(
-            reach=self._reach.proofs,
-            sends=self._sends.proofs,
-            receives=self._receives.proofs,
-            sends_well=self._sends_well.proofs,
-            receives_well=self._receives_well.proofs,
-        )
+        self._books = {ability: _Book(ability) for ability in Ability}
+        self._evidence = Evidence(proofs={ability: book.proofs for ability, book in self._books.items()})
         self.follow([*controls])
 
     def follow(
@@ -236,11 +214,11 @@ class Witness:
         self._next = {r.route.sender.name: r.route.recipient.name for r in controls}
         self._previous = {recipient: sender for sender, recipient in self._next.items()}
         references = dict.fromkeys([*self._next, *self._previous])
-        for book in self._books:
+        for book in self._books.values():
             book.follow(references, exchanged)
         if not references:
             # Else nothing could ever prove our network, and whoever cannot be reached would stay well for ever.
-            self._reach.follow(accounts, exchanged)
+            self._books[Ability.REACH].follow(accounts, exchanged)
 
     def evidence(self) -> Evidence:
         """Return what is known now."""
@@ -248,11 +226,11 @@ class Witness:
 
     def changes(self) -> Sequence[ProofChange]:
         """Return what has been learnt since this was last asked."""
-        return [change for book in self._books for change in book.changes()]
+        return [change for book in self._books.values() for change in book.changes()]
 
     def rewind(self, now: datetime) -> None:
         """Forget what is dated after *now*: the clock was set back, and it would stand for all that comes until then."""
-        for book in self._books:
+        for book in self._books.values():
             for name, proof in book.proofs.items():
                 if proof.is_later_than(now):
                     book.put(name, Proof(owed=proof.owed))
@@ -269,20 +247,22 @@ class Witness:
         self._hear_reach(route, result)
         sender, recipient = route.route.sender.name, route.route.recipient.name
         at, control = result.started_at, route.direction is Direction.CONTROL
+        sends, receives = self._books[Ability.SEND], self._books[Ability.RECEIVE]
         if result.outcome in ARRIVED:
-            self._passed(self._sends, self._receives, sender, recipient, at, control=control)
+            self._passed(sends, receives, sender, recipient, at, control=control)
         elif control and result.outcome in ON_THE_WAY:
-            self._got_lost(self._sends, self._receives, sender, recipient, at)
+            self._got_lost(sends, receives, sender, recipient, at)
         elif control and result.failure is not None and result.outcome is not Outcome.INCONCLUSIVE:
             # It failed at one end, so nothing was learnt of the other.
             if result.failure.party is Party.SENDER:
-                _fails(self._sends, sender, at)
+                _fails(sends, sender, at)
             else:
-                _fails(self._receives, recipient, at)
+                _fails(receives, recipient, at)
+        sends, receives = self._books[Ability.SEND_WELL], self._books[Ability.RECEIVE_WELL]
         if is_prompt(route, result):
-            self._passed(self._sends_well, self._receives_well, sender, recipient, at, control=control)
+            self._passed(sends, receives, sender, recipient, at, control=control)
         elif control and (result.outcome in ARRIVED or result.outcome in ON_THE_WAY):
-            self._got_lost(self._sends_well, self._receives_well, sender, recipient, at)
+            self._got_lost(sends, receives, sender, recipient, at)
 
     def _passed(
         self, sends: _Book, receives: _Book, sender: str, recipient: str, at: datetime, *, control: bool
@@ -312,18 +292,19 @@ class Witness:
 
     def _hear_reach(self, route: WatchedRoute, result: ProbeResult) -> None:
         sender, recipient, at = route.route.sender.name, route.route.recipient.name, result.started_at
+        reach = self._books[Ability.REACH]
         if Phase.AUTH in result.phases:
-            _works(self._reach, sender, at)
+            _works(reach, sender, at)
         if result.outcome in ARRIVED or result.outcome in ON_THE_WAY:
             # What is lost was looked for: the mailbox was read after the message had been taken.
-            _works(self._reach, recipient, at)
+            _works(reach, recipient, at)
         elif (failure := result.failure) is not None:
             place = sender if failure.party is Party.SENDER else recipient
             if result.outcome in UNANSWERED or could_not_reach(result):
-                _fails(self._reach, place, at, owed=0)
+                _fails(reach, place, at, owed=0)
             elif result.outcome is not Outcome.INCONCLUSIVE and not _may_be_old(failure):
                 # It refused us, in words.
-                _works(self._reach, place, at)
+                _works(reach, place, at)
 
 
 def could_not_reach(result: ProbeResult) -> bool:

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from alerts.model.notice import Matter
 from monitor.judging.attribution import Attribution, Blame
-from monitor.judging.evidence import ARRIVED, ON_THE_WAY, Evidence, Proof, could_not_reach, was_taken_well
+from monitor.judging.evidence import ARRIVED, ON_THE_WAY, Ability, Evidence, Want, could_not_reach, was_taken_well
 from monitor.judging.subject import Graded, Streaks, Subject
 from monitor.model.health import Grade, Health, HealthPolicy
 from monitor.model.route import Direction, WatchedRoute
@@ -257,11 +257,11 @@ class OwnSide:
         if (known := self._culprits.get(route.name)) is not None:
             return known
         late = last.outcome not in ON_THE_WAY
-        sends, receives = (evidence.sends_well, evidence.receives_well) if late else (evidence.sends, evidence.receives)
+        send, receive = (Ability.SEND_WELL, Ability.RECEIVE_WELL) if late else (Ability.SEND, Ability.RECEIVE)
         found: str | None = None
-        if receives.get(recipient, Proof()).was_seen_since(since):
+        if evidence.proof(Want(receive, recipient)).was_seen_since(since):
             found = sender
-        elif sends.get(sender, Proof()).was_seen_since(since):
+        elif evidence.proof(Want(send, sender)).was_seen_since(since):
             found = recipient
         elif now - since > 2 * route.probing.interval + route.probing.patience.whole:
             # Agencies' mail would have told by now; the NOC has to look at both.

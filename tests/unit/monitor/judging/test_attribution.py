@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.judging.attribution import Attribution, Blame, weigh
-from monitor.judging.evidence import ON_THE_WAY, REACHING, UNANSWERED, Evidence, Proof
+from monitor.judging.evidence import ON_THE_WAY, REACHING, UNANSWERED, Ability, Evidence, Proof
 from monitor.judging.judge import Judge
 from monitor.model.health import Grade, Health, HealthPolicy
 from monitor.model.route import Direction, WatchedRoute
@@ -28,9 +28,7 @@ S, R = Party.SENDER, Party.RECIPIENT
 
 def evidence(proof: Proof) -> Evidence:
     all_of_them = {"a": proof, "b": proof}
-    return Evidence(
-        reach=all_of_them, sends=all_of_them, receives=all_of_them, sends_well=all_of_them, receives_well=all_of_them
-    )
+    return Evidence(proofs=dict.fromkeys(Ability, all_of_them))
 
 
 def verdicts(of: WatchedRoute, result: ProbeResult) -> list[tuple[Grade, Blame]]:
@@ -174,9 +172,8 @@ FORWARDED = forwarded("JCM", sender="a", arrives_in="b")
 def of_two(sends_a: Proof, receives_b: Proof) -> Evidence:
     """Return what is known when a's sending and b's receiving are as told, and the contrary of each works."""
     sends, receives = {"a": sends_a, "b": WORKS}, {"a": WORKS, "b": receives_b}
-    return Evidence(
-        reach={"a": WORKS, "b": WORKS}, sends=sends, receives=receives, sends_well=sends, receives_well=receives
-    )
+    ends = {Ability.SEND: sends, Ability.SEND_WELL: sends, Ability.RECEIVE: receives, Ability.RECEIVE_WELL: receives}
+    return Evidence(proofs={Ability.REACH: {"a": WORKS, "b": WORKS}, **ends})
 
 
 @pytest.mark.parametrize("outcome", sorted(ON_THE_WAY))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from monitor.judging.attribution import Blame, weigh
-from monitor.judging.evidence import Evidence, Proof, Witness, proven_by
+from monitor.judging.evidence import Ability, Evidence, Proof, Witness, proven_by
 from monitor.model.health import Grade
 from monitor.model.route import Direction, WatchedRoute
 from probes.model.reply import Reason
@@ -54,22 +54,27 @@ def test_what_worked_and_did_not_fail_since_stands(
 def test_an_arrival_proves_both_ends_from_the_start_of_its_run() -> None:
     found = heard((A_TO_B, arrived(A_TO_B, T0, 2 * MINUTE)))
 
-    assert found.sends["a"].worked_at == found.receives["b"].worked_at == T0
-    assert found.reach["a"].stands_for(T0) is found.reach["b"].stands_for(T0) is True
-    assert found.sends["b"] == found.receives["a"] == Proof()
+    assert found.of(Ability.SEND)["a"].worked_at == found.of(Ability.RECEIVE)["b"].worked_at == T0
+    assert found.of(Ability.REACH)["a"].stands_for(T0) is found.of(Ability.REACH)["b"].stands_for(T0) is True
+    assert found.of(Ability.SEND)["b"] == found.of(Ability.RECEIVE)["a"] == Proof()
 
 
 def test_agencies_prove_references_and_are_not_references() -> None:
     found = heard((OUT_A, arrived(OUT_A, T0)), (IN_B, arrived(IN_B, T0)), (INTERNAL, arrived(INTERNAL, T0)))
 
-    assert found.receives["a"].stands_for(T0) is found.sends["b"].stands_for(T0) is True
-    assert found.receives.keys() == found.sends.keys() == found.reach.keys() == {"a", "b"}
+    assert found.of(Ability.RECEIVE)["a"].stands_for(T0) is found.of(Ability.SEND)["b"].stands_for(T0) is True
+    assert (
+        found.of(Ability.RECEIVE).keys()
+        == found.of(Ability.SEND).keys()
+        == found.of(Ability.REACH).keys()
+        == {"a", "b"}
+    )
 
 
 def test_an_agencys_lost_message_says_nothing_against_a_reference() -> None:
     found = heard((OUT_A, failed(OUT_A, T0, Outcome.LOST, Phase.TRANSIT)))
 
-    assert found.receives["a"].stands_for(T0) is None
+    assert found.of(Ability.RECEIVE)["a"].stands_for(T0) is None
 
 
 @pytest.mark.parametrize(("party", "sends", "receives"), [(Party.SENDER, False, None), (Party.RECIPIENT, None, False)])
@@ -78,25 +83,28 @@ def test_a_control_run_that_fails_at_one_end_says_nothing_of_the_other(
 ) -> None:
     found = heard((A_TO_B, failed(A_TO_B, T0, Outcome.CONNECT, Phase.CONNECT, party)))
 
-    assert (found.sends["a"].stands_for(T0), found.receives["b"].stands_for(T0)) == (sends, receives)
+    assert (found.of(Ability.SEND)["a"].stands_for(T0), found.of(Ability.RECEIVE)["b"].stands_for(T0)) == (
+        sends,
+        receives,
+    )
 
 
 @pytest.mark.parametrize("phase", [Phase.CONNECT, Phase.RETRIEVE])
 def test_a_control_run_that_we_could_not_make_says_nothing_of_either_end(phase: Phase) -> None:
     for party in Party:
         found = heard((A_TO_B, failed(A_TO_B, T0, Outcome.INCONCLUSIVE, phase, party)))
-        assert found.sends["a"] == found.receives["b"] == Proof()
+        assert found.of(Ability.SEND)["a"] == found.of(Ability.RECEIVE)["b"] == Proof()
 
 
 def test_a_control_message_that_is_lost_casts_doubt_on_both_ends_until_it_came_twice() -> None:
     runs = [(A_TO_B, failed(A_TO_B, T0, Outcome.LOST, Phase.TRANSIT)), (A_TO_B, arrived(A_TO_B, T0 + MINUTE))]
-    assert heard(*runs).sends["a"].stands_for(T0 + SECOND) is None
+    assert heard(*runs).of(Ability.SEND)["a"].stands_for(T0 + SECOND) is None
     # One that began with it is not after it.
-    assert heard(runs[0], (A_TO_B, arrived(A_TO_B, T0)), runs[1]).sends["a"].stands_for(T0 + MINUTE) is None
+    assert heard(runs[0], (A_TO_B, arrived(A_TO_B, T0)), runs[1]).of(Ability.SEND)["a"].stands_for(T0 + MINUTE) is None
 
     runs.append((A_TO_B, arrived(A_TO_B, T0 + 2 * MINUTE)))
-    assert heard(*runs).sends["a"].stands_for(T0 + 2 * MINUTE) is True
-    assert heard(*runs).receives["b"].stands_for(T0 + 2 * MINUTE) is True
+    assert heard(*runs).of(Ability.SEND)["a"].stands_for(T0 + 2 * MINUTE) is True
+    assert heard(*runs).of(Ability.RECEIVE)["b"].stands_for(T0 + 2 * MINUTE) is True
 
 
 def test_between_a_failure_and_the_next_success_nobody_knows() -> None:
@@ -106,24 +114,26 @@ def test_between_a_failure_and_the_next_success_nobody_knows() -> None:
         (A_TO_B, arrived(A_TO_B, T0 + 2 * MINUTE)),
         (A_TO_B, arrived(A_TO_B, T0 + 3 * MINUTE)),
     ]
-    reached = heard(*runs).reach["b"]
+    reached = heard(*runs).of(Ability.REACH)["b"]
     assert reached.stands_for(T0 + MINUTE) is None
     assert reached.stands_for(T0 + 2 * MINUTE) is reached.stands_for(T0 + 3 * MINUTE) is True
 
-    again = heard(*runs, (A_TO_B, failed(A_TO_B, T0 + 4 * MINUTE, Outcome.CONNECT, Phase.CONNECT))).reach["b"]
+    again = heard(*runs, (A_TO_B, failed(A_TO_B, T0 + 4 * MINUTE, Outcome.CONNECT, Phase.CONNECT))).of(Ability.REACH)[
+        "b"
+    ]
     assert again.stands_for(T0 + 2 * MINUTE) is False
 
 
 def test_agencies_show_which_end_of_a_control_route_is_dead() -> None:
     lost = (A_TO_B, failed(A_TO_B, T0, Outcome.LOST, Phase.TRANSIT))
     found = heard(lost, (OUT_B, arrived(OUT_B, T0 + MINUTE)))
-    assert found.receives["b"].stands_for(T0 + SECOND) is True
-    assert found.sends["a"].stands_for(T0 + SECOND) is None
+    assert found.of(Ability.RECEIVE)["b"].stands_for(T0 + SECOND) is True
+    assert found.of(Ability.SEND)["a"].stands_for(T0 + SECOND) is None
 
     again = (A_TO_B, failed(A_TO_B, T0 + 2 * MINUTE, Outcome.LOST, Phase.TRANSIT))
     found = heard(lost, (OUT_B, arrived(OUT_B, T0 + MINUTE)), again)
-    assert found.receives["b"].stands_for(T0 + SECOND) is True
-    assert found.sends["a"].stands_for(T0 + SECOND) is False
+    assert found.of(Ability.RECEIVE)["b"].stands_for(T0 + SECOND) is True
+    assert found.of(Ability.SEND)["a"].stands_for(T0 + SECOND) is False
 
 
 def test_a_reference_that_shows_life_casts_doubt_on_the_other_end_again() -> None:
@@ -134,14 +144,14 @@ def test_a_reference_that_shows_life_casts_doubt_on_the_other_end_again() -> Non
         (A_TO_B, failed(A_TO_B, T0 + 2 * MINUTE, Outcome.LOST, Phase.TRANSIT)),
     )
 
-    assert found.receives["b"].stands_for(T0 + SECOND) is False
+    assert found.of(Ability.RECEIVE)["b"].stands_for(T0 + SECOND) is False
 
 
 def test_slow_mail_proves_that_it_passes_and_not_that_it_passes_well() -> None:
     found = heard((A_TO_B, arrived(A_TO_B, T0, 2 * MINUTE)))
 
-    assert found.receives["b"].stands_for(T0) is True
-    assert found.receives_well["b"].stands_for(T0) is False
+    assert found.of(Ability.RECEIVE)["b"].stands_for(T0) is True
+    assert found.of(Ability.RECEIVE_WELL)["b"].stands_for(T0) is False
 
 
 @pytest.mark.parametrize(
@@ -192,7 +202,7 @@ def test_what_was_proven_before_the_clock_was_set_back_proves_nothing_of_what_co
     witness.rewind(T0 - 60 * MINUTE)
 
     assert witness.evidence().network_stands(T0 - 60 * MINUTE) is None
-    assert witness.evidence().sends["a"] == Proof()
+    assert witness.evidence().of(Ability.SEND)["a"] == Proof()
 
 
 def test_a_reference_that_owes_a_proof_owes_it_whatever_the_clock_says() -> None:
@@ -201,9 +211,9 @@ def test_a_reference_that_owes_a_proof_owes_it_whatever_the_clock_says() -> None
     witness.rewind(T0 - 60 * MINUTE)
 
     witness.hear(A_TO_B, arrived(A_TO_B, T0 - 59 * MINUTE))
-    assert witness.evidence().sends["a"].stands_for(T0 - 60 * MINUTE) is None
+    assert witness.evidence().of(Ability.SEND)["a"].stands_for(T0 - 60 * MINUTE) is None
     witness.hear(A_TO_B, arrived(A_TO_B, T0 - 58 * MINUTE))
-    assert witness.evidence().sends["a"].stands_for(T0 - 60 * MINUTE) is True
+    assert witness.evidence().of(Ability.SEND)["a"].stands_for(T0 - 60 * MINUTE) is True
 
 
 def test_the_network_is_dead_only_when_no_reference_can_be_reached() -> None:
@@ -232,6 +242,6 @@ def test_a_ring_of_three_is_proven_leg_by_leg() -> None:
     witness.hear(ring[0], arrived(ring[0], T0))
     found = witness.evidence()
 
-    assert {name for name, proof in found.sends.items() if proof.stands_for(T0)} == {"a"}
-    assert {name for name, proof in found.receives.items() if proof.stands_for(T0)} == {"b"}
+    assert {name for name, proof in found.of(Ability.SEND).items() if proof.stands_for(T0)} == {"a"}
+    assert {name for name, proof in found.of(Ability.RECEIVE).items() if proof.stands_for(T0)} == {"b"}
     assert not any(map(witness.owes, proven_by(route("", Direction.CONTROL, "a", "b"))))

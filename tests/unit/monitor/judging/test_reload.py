@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monitor.judging.evidence import Ability
 from monitor.judging.flapping import FlappingPolicy
 from monitor.judging.judge import Judge
 from monitor.model.health import Health, HealthPolicy
@@ -136,7 +137,7 @@ def test_what_the_old_mailbox_failed_is_not_held_against_the_new_one_and_how_it_
 def test_a_reference_that_is_another_one_has_proven_nothing_and_the_others_are_still_trusted() -> None:
     here = world("JCM").rounds(3)
     here.judge.alter(elsewhere(here.routes, "b"))
-    proofs = here.judge._witness.evidence().receives
+    proofs = here.judge._witness.evidence().of(Ability.RECEIVE)
     assert proofs["a"].worked_at is not None
     assert proofs["b"].worked_at is None
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from monitor.judging.attribution import Blame, weigh
-from monitor.judging.evidence import Evidence, Witness
+from monitor.judging.evidence import Ability, Evidence, Witness
 from monitor.model.health import Grade
 from monitor.planning.lateness import Lateness, is_believable, of_our_own
 from probes.model.reply import Reason
@@ -98,4 +98,4 @@ def test_that_we_stood_still_says_nothing_of_our_network() -> None:
     witness = Witness(controls())
     witness.hear(control, result)
 
-    assert all(proof.failed_at is None for proof in witness.evidence().reach.values())
+    assert all(proof.failed_at is None for proof in witness.evidence().of(Ability.REACH).values())
