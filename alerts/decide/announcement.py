@@ -177,18 +177,15 @@ def _has_listened(person: Contact, notices: Sequence[Notice]) -> bool:
 
 
 def _call(incident: Incident, person: Contact, now: datetime, ends: datetime) -> Draft:
-    wave = incident.position.wave
     return Draft(
-        # One a turn.
-        key=f"{incident.id}/escalation/{wave}.0.0/release/{person.key}/{ends.isoformat(timespec='seconds')}",
-        plan=Plan.ESCALATION,
-        purpose=Purpose.RELEASE,
+        incident_id=incident.id,
         person=person.key,
         language=person.language,
         facts=facts(incident, Plan.ESCALATION, Purpose.RELEASE, now),
         expires_at=ends,
         addresses=person.addresses_on([Channel.VOICE, Channel.SMS]),
-        wave=wave,
+        wave=incident.position.wave,
+        once=ends.isoformat(timespec="seconds"),  # One a turn.
     )
 
 
@@ -205,11 +202,8 @@ def expiry(address: Address, now: datetime) -> datetime:
 
 
 def _draft(incident: Incident, recipient: Recipient, address: Address, now: datetime) -> Draft:
-    key = f"{incident.id}/announcement/0.0.0/outage/{recipient.key}/{address.channel}"
     return Draft(
-        key=key,
-        plan=Plan.ANNOUNCEMENT,
-        purpose=Purpose.OUTAGE,
+        incident_id=incident.id,
         person=recipient.key,
         language=recipient.language,
         facts=replace(facts(incident, Plan.ANNOUNCEMENT, Purpose.OUTAGE, now), enclosure=1 + incident.pages_left_out),

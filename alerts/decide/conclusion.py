@@ -155,11 +155,9 @@ def _last_word(incident: Incident, notice: Notice, notices: Sequence[Notice], no
             return None  # Whether they can write to the agency again nobody has said.
         purpose = Purpose.CLOSED
     if notice.plan is Plan.ESCALATION:
-        key = f"{incident.id}/escalation/0.0.0/{purpose}/{notice.person}"
         addresses = staff_addresses(incident, notice)
         expires_at = now + timedelta(hours=2)
     else:
-        key = f"{incident.id}/announcement/0.0.0/{purpose}/{notice.person}/{notice.channel}"
         addresses = notice.addresses
         expires_at = expiry(notice.addresses[0], now)
     if not addresses:
@@ -173,9 +171,7 @@ def _last_word(incident: Incident, notice: Notice, notices: Sequence[Notice], no
         if purpose is Purpose.RECOVERY and (last := _last_known(notice, notices)) is not None:
             told = replace(told, first_noticed_at=last.created_at, cited=last.facts.enclosure or 1)
     return Draft(
-        key=key,
-        plan=notice.plan,
-        purpose=purpose,
+        incident_id=incident.id,
         person=notice.person,
         language=notice.language,
         facts=told,
@@ -196,15 +192,14 @@ def _who_has_it(incident: Incident, notice: Notice, now: datetime) -> Draft | No
     if not addresses or now - at >= NEWS_FOR:
         return None
     return Draft(
-        key=f"{incident.id}/escalation/{notice.wave}.0.0/taken/{person.key}/{at.isoformat(timespec='seconds')}",
-        plan=Plan.ESCALATION,
-        purpose=Purpose.TAKEN,
+        incident_id=incident.id,
         person=person.key,
         language=person.language,
         facts=replace(facts(incident, Plan.ESCALATION, Purpose.TAKEN, now), by=by),
         expires_at=at + 2 * NEWS_FOR,
         addresses=addresses,
         wave=notice.wave,
+        once=at.isoformat(timespec="seconds"),
     )
 
 

@@ -239,11 +239,8 @@ def _ended_in_vain(notice: Notice) -> datetime | None:
 
 def _draft_again(incident: Incident, notice: Notice, number: int, now: datetime) -> Draft:
     """Return the draft of call *number* (the first is 1) to the person of *notice*, at the numbers that ring."""
-    where = f"{notice.wave}.{notice.round}.{notice.step}"
     return Draft(
-        key=f"{incident.id}/escalation/{where}/outage/{notice.person}/{number}",
-        plan=Plan.ESCALATION,
-        purpose=Purpose.OUTAGE,
+        incident_id=incident.id,
         person=notice.person,
         language=notice.language,
         facts=facts(incident, Plan.ESCALATION, Purpose.OUTAGE, now),
@@ -252,15 +249,13 @@ def _draft_again(incident: Incident, notice: Notice, number: int, now: datetime)
         wave=notice.wave,
         round=notice.round,
         step=notice.step,
+        once=str(number),
     )
 
 
 def _draft(incident: Incident, position: Position, step: Step, contact: Contact, now: datetime) -> Draft:
-    key = f"{incident.id}/escalation/{position.wave}.{position.round}.{position.step}/outage/{contact.key}"
     return Draft(
-        key=key,
-        plan=Plan.ESCALATION,
-        purpose=Purpose.OUTAGE,
+        incident_id=incident.id,
         person=contact.key,
         language=contact.language,
         facts=facts(incident, Plan.ESCALATION, Purpose.OUTAGE, now),

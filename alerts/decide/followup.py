@@ -96,15 +96,14 @@ def _to_officer(incident: Incident, last: Notice, addresses: tuple[Address, ...]
     """Return what tells somebody of the staff, who was told *last*, what is wrong by now."""
     told = facts(incident, Plan.ESCALATION, Purpose.UPDATE, now)
     return Draft(
-        key=f"{incident.id}/escalation/{last.wave}.0.0/update/{last.person}/{_changed(incident)}",
-        plan=Plan.ESCALATION,
-        purpose=Purpose.UPDATE,
+        incident_id=incident.id,
         person=last.person,
         language=last.language,
         facts=replace(told, matter=incident.present, was=last.facts.matter),
         expires_at=now + NEWS_FOR,
         addresses=addresses,
         wave=last.wave,
+        once=_changed(incident),
     )
 
 
@@ -209,9 +208,7 @@ def _draft(
     cited = next(n for n in reversed(to_reader(notices, recipient.key, address.channel)) if is_known(n))
     told = facts(incident, Plan.ANNOUNCEMENT, Purpose.UPDATE, now, first_noticed_at=cited.created_at)
     return Draft(
-        key=f"{incident.id}/announcement/0.0.0/update/{recipient.key}/{address.channel}/{once}",
-        plan=Plan.ANNOUNCEMENT,
-        purpose=Purpose.UPDATE,
+        incident_id=incident.id,
         person=recipient.key,
         language=recipient.language,
         facts=replace(
@@ -223,6 +220,7 @@ def _draft(
         expires_at=expiry(address, now),
         addresses=(address,),
         addressee=recipient.addressee,
+        once=once,
     )
 
 

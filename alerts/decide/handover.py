@@ -98,12 +98,10 @@ def _knows(incident: Incident, notices: Sequence[Notice], person: Contact, hando
 
 
 def _draft(incident: Incident, person: Contact, handover: Handover, now: datetime) -> Draft:
-    wave, has_it = incident.position.wave, incident.acknowledged_by or ""
+    has_it = incident.acknowledged_by or ""
     told = facts(incident, Plan.ESCALATION, Purpose.UPDATE, now)
     return Draft(
-        key=f"{incident.id}/escalation/{wave}.0.0/update/{person.key}/{handover.at.isoformat(timespec='seconds')}",
-        plan=Plan.ESCALATION,
-        purpose=Purpose.UPDATE,
+        incident_id=incident.id,
         person=person.key,
         language=person.language,
         facts=replace(
@@ -118,5 +116,6 @@ def _draft(incident: Incident, person: Contact, handover: Handover, now: datetim
         # Of use as long as they have the duty; a day at most.
         expires_at=now + LOOKS_BACK,
         addresses=person.addresses_on([Channel.SMS, Channel.VOICE]),
-        wave=wave,
+        wave=incident.position.wave,
+        once=handover.at.isoformat(timespec="seconds"),
     )

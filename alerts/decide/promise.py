@@ -64,11 +64,7 @@ def _reminders(incident: Incident, now: datetime) -> Iterator[Draft]:
         return
     at = incident.position
     yield Draft(
-        # One a promise.
-        key=f"{incident.id}/escalation/{at.wave}.{at.round}.{at.step}/reminder/{person.key}"
-        f"/{incident.heard_at.isoformat(timespec='seconds')}",
-        plan=Plan.ESCALATION,
-        purpose=Purpose.REMINDER,
+        incident_id=incident.id,
         person=person.key,
         language=person.language,
         facts=replace(facts(incident, Plan.ESCALATION, Purpose.REMINDER, now), until=until),
@@ -77,4 +73,5 @@ def _reminders(incident: Incident, now: datetime) -> Iterator[Draft]:
         wave=at.wave,
         round=at.round,
         step=at.step,
+        once=incident.heard_at.isoformat(timespec="seconds"),  # One a promise.
     )

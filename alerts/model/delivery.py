@@ -213,9 +213,7 @@ class Notice:
 class Draft:
     """A notice that was decided on. Written once: if its key is there already, nothing happens."""
 
-    key: str
-    plan: Plan
-    purpose: Purpose
+    incident_id: int
     person: str
     language: Language
     facts: Facts
@@ -225,3 +223,23 @@ class Draft:
     wave: int = 0
     round: int = 0
     step: int = 0
+    #: What tells it apart from others of its purpose to the same person in the same step.
+    once: str = ""
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that it belongs to."""
+        return self.facts.plan
+
+    @property
+    def purpose(self) -> Purpose:
+        """Why it is sent."""
+        return self.facts.purpose
+
+    @property
+    def key(self) -> str:
+        """What it is: decided on anew, it has the same key."""
+        # An announcement tells a recipient by each channel.
+        channel = self.addresses[0].channel if self.plan is Plan.ANNOUNCEMENT else ""
+        key = f"{self.incident_id}/{self.plan}/{self.wave}.{self.round}.{self.step}/{self.purpose}/{self.person}"
+        return "/".join(filter(None, (key, channel, self.once)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -15,9 +16,7 @@ from alerts.model.urgency import Urgency
 from tests.unit.alerts.people import FAX, LETTER, MINUTE, SECOND, SMS_RAVI, SMS_SITI, T0, VOICE_SITI, incident
 
 DRAFT = Draft(
-    key="k",
-    plan=Plan.ESCALATION,
-    purpose=Purpose.OUTAGE,
+    incident_id=1,
     person="siti",
     language=Language.MALAY,
     facts=facts(incident(), Plan.ESCALATION, Purpose.OUTAGE, T0),
@@ -62,30 +61,25 @@ def test_the_first_is_told_at_once_and_those_that_follow_wait_for_each_other(
     assert bundle(recent, T0 + after) == what
 
 
+def telling(**facts: Any) -> Draft:
+    return replace(DRAFT, facts=replace(DRAFT.facts, **facts))
+
+
 def test_what_is_gathered_is_of_one_kind_and_goes_to_one_place() -> None:
     first = gathering(DRAFT, Urgency.FIRST)
 
-    def of(matter: Matter) -> Draft:
-        return replace(DRAFT, facts=replace(DRAFT.facts, matter=matter))
-
-    assert gathering(of(Matter.SENDING), Urgency.FIRST) == first, "mail that fails is mail that fails"
+    assert gathering(telling(matter=Matter.SENDING), Urgency.FIRST) == first, "mail that fails is mail that fails"
     others = [
-        gathering(of(Matter.DEGRADED), Urgency.FIRST),
-        gathering(of(Matter.OWN_FAULT), Urgency.FIRST),
+        gathering(telling(matter=Matter.DEGRADED), Urgency.FIRST),
+        gathering(telling(matter=Matter.OWN_FAULT), Urgency.FIRST),
         gathering(DRAFT, Urgency.REPEAT),
         gathering(replace(DRAFT, addresses=(SMS_RAVI,)), Urgency.FIRST),
         gathering(replace(DRAFT, addresses=(VOICE_SITI,)), Urgency.FIRST),
         gathering(replace(DRAFT, language=Language.ENGLISH), Urgency.FIRST),
-        gathering(replace(DRAFT, plan=Plan.ANNOUNCEMENT), Urgency.FIRST),
-        gathering(replace(DRAFT, purpose=Purpose.RECOVERY), Urgency.FIRST),
+        gathering(telling(plan=Plan.ANNOUNCEMENT), Urgency.FIRST),
+        gathering(telling(purpose=Purpose.RECOVERY), Urgency.FIRST),
         # That it is another by now, and that the duty has been handed over.
-        *(
-            gathering(
-                replace(DRAFT, purpose=Purpose.UPDATE, facts=replace(DRAFT.facts, purpose=Purpose.UPDATE, was=was)),
-                Urgency.FIRST,
-            )
-            for was in (Matter.BOTH, None)
-        ),
+        *(gathering(telling(purpose=Purpose.UPDATE, was=was), Urgency.FIRST) for was in (Matter.BOTH, None)),
     ]
     assert len({first, *others}) == 1 + len(others)
 
@@ -101,8 +95,8 @@ def test_people_are_told_apart_by_their_numbers_and_not_by_their_names() -> None
 def test_a_letter_a_correction_and_a_drill_always_go_alone() -> None:
     assert gathering(replace(DRAFT, addresses=(FAX,)), Urgency.FIRST) is not None
     assert gathering(replace(DRAFT, addresses=(LETTER,)), Urgency.FIRST) is None
-    assert gathering(replace(DRAFT, purpose=Purpose.CORRECTION), Urgency.ESCALATION) is None
-    assert gathering(replace(DRAFT, purpose=Purpose.DRILL), Urgency.DRILL) is None
+    assert gathering(telling(purpose=Purpose.CORRECTION), Urgency.ESCALATION) is None
+    assert gathering(telling(purpose=Purpose.DRILL), Urgency.DRILL) is None
 
 
 def test_no_number_is_in_the_key() -> None:

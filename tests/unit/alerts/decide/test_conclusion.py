@@ -140,7 +140,7 @@ def belated(*notices: Notice, of: Incident = OVER) -> list[str]:
 
 
 def test_what_was_over_before_anybody_was_told_is_told_once_to_each_who_was_to_be() -> None:
-    again = replace(STAFF, key="1/escalation/0.1.0/outage/siti", round=1)
+    again = replace(STAFF, round=1)
     ravi = staff_draft(step=1)
 
     assert belated(notice(STAFF, None), notice(again, None), notice(ravi, AttemptState.FAILED)) == ["siti", "ravi"]
@@ -215,7 +215,7 @@ def test_staff_without_a_mobile_hear_of_it_as_they_heard_of_the_outage() -> None
 
 
 def test_a_person_told_five_times_is_told_of_the_recovery_once() -> None:
-    later = replace(STAFF, key="1/escalation/0.1.0/outage/siti", round=1)
+    later = replace(STAFF, round=1)
     told = recoveries(
         concluded(
             OVER,
@@ -362,7 +362,7 @@ def test_a_recovery_cites_the_last_page_that_arrived_and_a_correction_the_first(
     state: AttemptState, recovery: tuple[int, int, datetime], correction: tuple[int, int, datetime]
 ) -> None:
     first = notice(PAGES[Channel.FAX], AttemptState.DELIVERED, NoticeState.DELIVERED)
-    followed = replace(PAGES[Channel.FAX], purpose=Purpose.UPDATE, key="update")
+    followed = PAGES[Channel.FAX]
     facts = replace(followed.facts, purpose=Purpose.UPDATE, noticed_at=NOW - MINUTE, enclosure=2)
     shown = NoticeState.DELIVERED if state is AttemptState.DELIVERED else NoticeState.FAILED
     second = notice(replace(followed, facts=facts), state, shown, number=2)

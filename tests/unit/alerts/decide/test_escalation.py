@@ -396,6 +396,6 @@ def test_the_auditor_does_not_take_a_step_that_is_to_call_again_for_one_that_is_
 
     assert examine(at, notices, lines, DeliveryPolicy(), T0 + 19 * MINUTE).overdue == ()
     # With no call left it is over, and the next step is late.
-    exhausted = [*notices, called(replace(first.drafts[0], key="again"), 2, 2, NoticeState.FAILED)]
+    exhausted = [*notices, called(replace(first.drafts[0], once="again"), 2, 2, NoticeState.FAILED)]
     (overdue,) = examine(at, exhausted, lines, DeliveryPolicy(), T0 + 19 * MINUTE).overdue
     assert overdue.lapse is Lapse.STEP

@@ -56,9 +56,7 @@ ON = {Channel.SMS: SMS_SITI, Channel.VOICE: VOICE_SITI, Channel.FAX: FAX, Channe
 
 def notice(*addresses: Address) -> Notice:
     draft = Draft(
-        key="1/escalation/0.0.0/outage/siti",
-        plan=Plan.ESCALATION,
-        purpose=Purpose.OUTAGE,
+        incident_id=1,
         person="siti",
         language=Language.MALAY,
         facts=facts(incident(), Plan.ESCALATION, Purpose.OUTAGE, T0),

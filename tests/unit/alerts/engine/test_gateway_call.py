@@ -98,9 +98,7 @@ class Scripted:
 
 def call(kind: CallKind, at: Attempt, address: Address = SMS_SITI) -> GatewayCall:
     draft = Draft(
-        key="k",
-        plan=Plan.ESCALATION,
-        purpose=Purpose.OUTAGE,
+        incident_id=1,
         person="siti",
         language=Language.MALAY,
         facts=facts(incident(), Plan.ESCALATION, Purpose.OUTAGE, T0),
