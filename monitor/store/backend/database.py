@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
+from typing import TypeVar, TypeVarTuple
 
-from sqlalchemy import Table
+from sqlalchemy import Row, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.sql.selectable import TypedReturnsRows
 
 from alerts.engine.group_commit import GroupCommit
 from alerts.record.clock import Clock, SystemClock
@@ -29,6 +31,8 @@ _DEADLINE = 10.0
 _APART = 0.01
 
 Upsert = sqlite.Insert | postgresql.Insert
+Ts = TypeVarTuple("Ts")
+V = TypeVar("V")
 
 
 class Database:
@@ -129,6 +133,23 @@ class Database:
         with raising_away():
             async with self._in_time(), self._engine.connect() as connection:
                 yield await connection.execution_options(**options)
+
+    async def rows(self, query: TypedReturnsRows[*Ts]) -> Sequence[Row[*Ts]]:
+        """Return what one question finds, in a view of its own."""
+        async with self.read() as connection:
+            return (await connection.execute(query)).all()
+
+    async def row(self, query: TypedReturnsRows[*Ts]) -> Row[*Ts] | None:
+        """Return the only row that one question can find, in a view of its own."""
+        return next(iter(await self.rows(query)), None)
+
+    async def values(self, query: TypedReturnsRows[V]) -> Sequence[V]:
+        """Return what one question finds that asks for one column, in a view of its own."""
+        return [row[0] for row in await self.rows(query)]
+
+    async def value(self, query: TypedReturnsRows[V]) -> V | None:
+        """Return the only value that one question can find, in a view of its own."""
+        return next(iter(await self.values(query)), None)
 
     @property
     def upsert(self) -> Callable[[Table], Upsert]:

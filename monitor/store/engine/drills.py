@@ -100,8 +100,7 @@ class Drills:
     async def under_way(self) -> Sequence[Drill]:
         """Return the drills that have not ended, the oldest first."""
         query = select(drill).where(drill.c.ended_at.is_(None))
-        async with self._database.read() as connection:
-            return by_id(map(_to_drill, await connection.execute(query)))
+        return by_id(map(_to_drill, await self._database.rows(query)))
 
     async def asked_of(self, agency: str, since: datetime) -> tuple[int, int]:
         """Return the id of the latest drill of an agency's own people from *since* on, 0 of none, and how many there were."""
@@ -109,8 +108,7 @@ class Drills:
         lately = (drill.c.begins_at >= since) & (drill.c.ended_at.is_(None) | (drill.c.ended_at >= since))
         theirs = drill.c.contact.startswith(f"{agency}/")
         query = select(func.coalesce(func.max(drill.c.id), 0), func.count()).where(lately & theirs)
-        async with self._database.read() as connection:
-            latest, count = (await connection.execute(query)).one()
+        [(latest, count)] = await self._database.rows(query)
         return latest, count
 
     async def end(self, of: Drill, now: datetime) -> None:
@@ -216,16 +214,13 @@ class Drills:
     async def latest(self, drills: int) -> Sequence[tuple[Drill, Record]]:
         """Return the exercises of the newest *drills*, the newest drill first."""
         newest = select(drill).order_by(drill.c.id.desc()).limit(drills)
-        async with self._database.read() as connection:
-            found = [_to_drill(row) for row in await connection.execute(newest)]
+        found = [_to_drill(row) for row in await self._database.rows(newest)]
         return [(each, record) for each in found for record in await self.exercises(each.id)]
 
     async def last_ended(self) -> datetime | None:
         """Return when a drill of everybody last ended."""
         query = select(func.max(drill.c.ended_at)).where(drill.c.contact == "all")
-        async with self._database.read() as connection:
-            last: datetime | None = (await connection.execute(query)).scalar_one_or_none()
-        return last
+        return await self._database.value(query)
 
     async def confirmed(self) -> Mapping[tuple[str, str], datetime]:
         """Return when each contact, by agency and key, last pressed the key."""
@@ -242,8 +237,7 @@ class Drills:
         theirs = (attempt.c.delivery_id == delivery.c.id) & (delivery.c.notice_id == notice.c.id)
         later = exists().where(theirs & (attempt.c.look_at > now))
         query = select(notice.c.id).where((notice.c.state == NoticeState.PENDING) & may_go & ~later).limit(1)
-        async with self._database.read() as connection:
-            return (await connection.execute(query)).first() is not None
+        return await self._database.row(query) is not None
 
     async def open_incidents(self) -> tuple[Sequence[int], frozenset[str]]:
         """Return the ids of the incidents that are open, and the keys of all who have been told of one."""
@@ -255,8 +249,7 @@ class Drills:
         return found, people
 
     async def _is_there(self, table: Table, key: str) -> bool:
-        async with self._database.read() as connection:
-            return (await connection.execute(select(table.c.id).where(table.c.key == key))).first() is not None
+        return await self._database.row(select(table.c.id).where(table.c.key == key)) is not None
 
     async def _add(self, connection: AsyncConnection, table: Table, values: Mapping[str, Any]) -> int | None:
         """Write a row and return its id; `None` when another process has just written one with its key."""
@@ -268,16 +261,14 @@ class Drills:
         people = distinct(exercise.c.agency, exercise.c.contact)
         theirs = (exercise.c.agency == people.c.agency) & (exercise.c.contact == people.c.contact)
         last = select(func.max(moment)).where(theirs, where).correlate(people).scalar_subquery().label("at")
-        async with self._database.read() as connection:
-            rows = await connection.execute(select(people, last))
-            return {(row.agency, row.contact): row.at for row in rows if row.at is not None}
+        found = await self._database.rows(select(people, last))
+        return {(row.agency, row.contact): row.at for row in found if row.at is not None}
 
     async def _one(self, where: Any) -> Record | None:
         return next(iter(await self._many(where)), None)
 
     async def _many(self, where: Any) -> Sequence[Record]:
-        async with self._database.read() as connection:
-            rows = (await connection.execute(select(exercise).where(where).order_by(exercise.c.id))).all()
+        rows = await self._database.rows(select(exercise).where(where).order_by(exercise.c.id))
         return [_to_record(row) for row in rows]
 
 

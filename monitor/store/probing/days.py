@@ -39,8 +39,7 @@ class DayRecords:
     async def since(self, agency: str, first: date) -> Mapping[date, DaySheet]:
         """Return the days of an agency from *first* on, by date; those of which nothing is known are missing."""
         query = select(day.c.date, day.c.minutes).where(day.c.agency == agency, day.c.date >= first)
-        async with self._database.read() as connection:
-            rows = (await connection.execute(query)).all()
+        rows = await self._database.rows(query)
         return {row.date: DaySheet(row.minutes) for row in rows}
 
     async def gathered(self, agencies: Sequence[str], first: date) -> Mapping[str, str]:
@@ -51,14 +50,12 @@ class DayRecords:
         one = cast(day.c.date, String) + " " + day.c.minutes
         query = select(day.c.agency, func.aggregate_strings(one, " ").label("days")).group_by(day.c.agency)
         query = query.where(day.c.agency.in_(agencies), day.c.date >= first)
-        async with self._database.read() as connection:
-            return {row.agency: row.days for row in await connection.execute(query)}
+        return {row.agency: row.days for row in await self._database.rows(query)}
 
     async def on(self, dates: Sequence[date]) -> Mapping[Key, DaySheet]:
         """Return what is known of all agencies on some days."""
         query = select(day).where(day.c.date.in_(dates))
-        async with self._database.read() as connection:
-            rows = (await connection.execute(query)).all()
+        rows = await self._database.rows(query)
         slices, found = Slices(), dict[Key, DaySheet]()
         for row in rows:
             found[row.agency, row.date] = DaySheet(row.minutes)

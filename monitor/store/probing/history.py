@@ -207,8 +207,7 @@ class History:
         query = select(streak).where(streak.c.runs != _written(()))
         if _is_few(routes):
             query = query.where(streak.c.subject.in_(routes) | streak.c.subject.startswith(_OURS))
-        async with self._database.read() as connection:
-            return {row.subject: _graded(row.runs) for row in await connection.execute(query)}
+        return {row.subject: _graded(row.runs) for row in await self._database.rows(query)}
 
     async def deferrals(self, since: datetime) -> Mapping[str, datetime]:
         """Return from when on each route has only been deferred, as far as runs since *since* tell."""
@@ -226,8 +225,7 @@ class History:
             .where(run.c.started_at >= since, run.c.outcome == Outcome.DEFERRED, ~arrived)
             .order_by(run.c.started_at.desc())
         )
-        async with self._database.read() as connection:
-            return {row.route: row.started_at for row in await connection.execute(query)}
+        return {row.route: row.started_at for row in await self._database.rows(query)}
 
     async def latest(self, agencies: AbstractSet[str] | None = None) -> Mapping[str, ProbeResult]:
         """Return the latest run of each route, by its name; those before the start are read from the store once.
@@ -299,8 +297,7 @@ class History:
         came = theirs & (hour.c.transit > 0) & hour.c.outcome.in_(CAME)
         sums = (func.sum(hour.c.runs), func.sum(hour.c.transit), func.max(hour.c.slowest))
         query = select(hour.c.begins, *sums).join_from(routes, hour, came).group_by(hour.c.begins)
-        async with self._database.read() as connection:
-            rows = (await connection.execute(query)).all()
+        rows = await self._database.rows(query)
         return [HourlyTransit(begins=at, runs=runs, together=sum_, slowest=most) for at, runs, sum_, most in rows]
 
     async def failed(self, agency: str, since: datetime, until: datetime, most: int) -> Sequence[ProbeResult]:
@@ -309,8 +306,7 @@ class History:
         theirs = (run.c.agency == agency) & (run.c.route == routes.c.route)
         stretch = (run.c.started_at >= since) & (run.c.started_at <= until) & (run.c.outcome != Outcome.DELIVERED)
         newest = select(run).join_from(routes, run, theirs & stretch).order_by(run.c.started_at.desc(), run.c.id.desc())
-        async with self._database.read() as connection:
-            rows = (await connection.execute(newest.limit(most))).all()
+        rows = await self._database.rows(newest.limit(most))
         return [to_result(row) for row in reversed(rows)]
 
     async def between(self, agency: str, since: datetime, until: datetime) -> Sequence[ProbeResult]:

@@ -37,5 +37,4 @@ class ProbeCalls:
         query = select(probe_call).where(
             probe_call.c.called_at > now - CALL_LASTS, probe_call.c.called_at <= now + CALL_AHEAD
         )
-        async with self._database.read() as connection:
-            return {row.agency: row.called_at for row in await connection.execute(query)}
+        return {row.agency: row.called_at for row in await self._database.rows(query)}

@@ -95,15 +95,13 @@ class Processes:
         query = select(process.c.agencies_digest, process.c.agencies).where(
             process.c.name.in_(names), process.c.agencies.is_not(None)
         )
-        async with self._database.read() as connection:
-            rows = (await connection.execute(query)).all()
+        rows = await self._database.rows(query)
         return {row.agencies_digest: frozenset(json.loads(row.agencies)) for row in rows}
 
     async def last_beat(self) -> datetime | None:
         """Return when a process of this name last wrote that it runs; `None`: there was none."""
         query = select(process.c.beat_at).where(process.c.name == self._name)
-        async with self._database.read() as connection:
-            return (await connection.execute(query)).scalar()
+        return await self._database.value(query)
 
     async def stop(self, now: datetime) -> None:
         """Write that this process ends as it was told to: nobody is to miss it."""

@@ -75,8 +75,7 @@ class SiteTeller:
 
     async def newest(self) -> int:
         """Return the number of the newest run; others that are being written may have lower ones."""
-        async with self._database.read() as connection:
-            return (await connection.execute(select(func.max(run.c.id)))).scalar_one() or 0
+        return await self._database.value(select(func.max(run.c.id))) or 0
 
     async def before(self, since: datetime) -> int:
         """Return the number after which runs did not deliver that began at *since* or later, about: they end in another order."""

@@ -112,16 +112,14 @@ class SiteStandings:
 
     async def subjects(self) -> Collection[str]:
         """Return of what the site says anything."""
-        async with self._database.read() as connection:
-            query = select(standing.c.subject).where(standing.c.site == self._site)
-            return (await connection.execute(query)).scalars().all()
+        query = select(standing.c.subject).where(standing.c.site == self._site)
+        return await self._database.values(query)
 
     async def spoken_of(self) -> Mapping[str, AbstractSet[str]]:
         """Return of which subjects each site says anything, by site."""
         found: dict[str, set[str]] = {}
         slices = Slices()
-        async with self._database.read() as connection:
-            rows = (await connection.execute(select(standing.c.site, standing.c.subject))).all()
+        rows = await self._database.rows(select(standing.c.site, standing.c.subject))
         for site, subject in rows:
             found.setdefault(site, set()).add(subject)
             await slices.pause()
@@ -177,11 +175,10 @@ class SiteStandings:
 
     async def beats(self) -> Mapping[str, SiteBeat]:
         """Return when each site last wrote that it lives."""
-        async with self._database.read() as connection:
-            return {
-                row.site: SiteBeat(at=row.at, steady=row.steady * _MICROSECOND, life=row.life)
-                for row in await connection.execute(select(beat))
-            }
+        return {
+            row.site: SiteBeat(at=row.at, steady=row.steady * _MICROSECOND, life=row.life)
+            for row in await self._database.rows(select(beat))
+        }
 
 
 def _short(column: Column[Any]) -> ColumnElement[Any]:

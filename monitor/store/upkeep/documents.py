@@ -85,8 +85,7 @@ class Documents:
             query = query.where(
                 document.c.agency.contains(wanted.upper(), autoescape=True) | document.c.agency.in_(some)
             )
-        async with self._database.read() as connection:
-            rows = (await connection.execute(query.order_by(document.c.agency).limit(at_most))).all()
+        rows = await self._database.rows(query.order_by(document.c.agency).limit(at_most))
         return [
             DocumentMark(agency=row.agency, number=row.number, by=row.written_by, at=row.written_at) for row in rows
         ]
@@ -96,14 +95,12 @@ class Documents:
         query = select(document).where(document.c.agency == agency).order_by(document.c.number.desc()).limit(at_most)
         if below is not None:
             query = query.where(document.c.number < below)
-        async with self._database.read() as connection:
-            return [_version(row) for row in (await connection.execute(query)).all()]
+        return [_version(row) for row in await self._database.rows(query)]
 
     async def text(self, agency: str, digest: str) -> str | None:
         """Return the text of an agency's document that has this digest, if there ever was one."""
         query = select(document.c.text).where(document.c.agency == agency, document.c.text.is_not(None))
-        async with self._database.read() as connection:
-            texts = (await connection.execute(query.order_by(document.c.number.desc()))).scalars().all()
+        texts = await self._database.values(query.order_by(document.c.number.desc()))
         return next((text for text in texts if digest_of(text) == digest), None)
 
     async def write(

@@ -26,8 +26,7 @@ class Offers:
         row = offered_document.c
         refused = row.refusal.is_not(None) & (row.looked_at < now - AGAIN)
         query = select(offered_document).where(row.looked_at.is_(None) | refused).order_by(row.agency)
-        async with self._database.read() as connection:
-            rows = (await connection.execute(query)).all()
+        rows = await self._database.rows(query)
         return [
             DocumentOffer(
                 agency=each.agency,

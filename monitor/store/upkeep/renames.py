@@ -97,13 +97,12 @@ class Renames:
 
     async def was_done(self, renaming: Renaming) -> bool:
         """Whether this was renamed before: what another process wrote under the old name meanwhile may follow."""
-        async with self._database.read() as connection:
-            query = select(journal.c.detail).where(journal.c.event == RENAMED)
-            return any(
-                (row.detail.get("what"), row.detail.get("old"), row.detail.get("new"))
-                == (str(renaming.what), renaming.old, renaming.new)
-                for row in await connection.execute(query)
-            )
+        query = select(journal.c.detail).where(journal.c.event == RENAMED)
+        return any(
+            (row.detail.get("what"), row.detail.get("old"), row.detail.get("new"))
+            == (str(renaming.what), renaming.old, renaming.new)
+            for row in await self._database.rows(query)
+        )
 
     async def rename(self, renaming: Renaming, *, by: str, now: datetime, is_rest: bool = False) -> Mapping[str, int]:
         """Let all records follow, and write that into the journal; return how many there were of which kind.

@@ -36,14 +36,12 @@ class RotaFeeds:
     async def of(self, rota: str) -> Sequence[RotaFeed]:
         """Return those of a rota that were not revoked, in the order in which they were made."""
         query = select(rota_feed).where(rota_feed.c.rota == rota, rota_feed.c.revoked_at.is_(None))
-        async with self._database.read() as connection:
-            return [_feed(row) for row in await connection.execute(query.order_by(rota_feed.c.id))]
+        return [_feed(row) for row in await self._database.rows(query.order_by(rota_feed.c.id))]
 
     async def find(self, digest: str) -> RotaFeed | None:
         """Return the one whose key has this digest, unless it was revoked."""
         query = select(rota_feed).where(rota_feed.c.digest == digest, rota_feed.c.revoked_at.is_(None))
-        async with self._database.read() as connection:
-            row = (await connection.execute(query)).one_or_none()
+        row = await self._database.row(query)
         return None if row is None else _feed(row)
 
     async def add(self, rota: str, user: str, digest: str, entry: Entry) -> int:

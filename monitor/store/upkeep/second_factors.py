@@ -81,8 +81,7 @@ class SecondFactors:
     async def recovery_codes(self, user_id: int) -> int:
         """Return how many recovery codes a user has left."""
         query = select(func.count()).select_from(recovery_code).where(recovery_code.c.user_id == user_id)
-        async with self._database.read() as connection:
-            return (await connection.execute(query)).scalar_one()
+        return await self._database.value(query) or 0
 
     async def renew_recovery_codes(self, user_id: int, digests: Iterable[str], entry: Entry) -> None:
         """Keep new recovery codes; those before are void."""
@@ -105,8 +104,7 @@ class SecondFactors:
             .join(portal_user, portal_user.c.id == half_session.c.user_id)
             .where(half_session.c.digest == digest)
         )
-        async with self._database.read() as connection:
-            row = (await connection.execute(query)).one_or_none()
+        row = await self._database.row(query)
         if row is None:
             return None
         return HalfSession(digest=row.digest, user_id=row.user_id, name=row.name, ends_at=row.ends_at)

@@ -41,8 +41,7 @@ class Secrets:
     async def find(self, place: SecretPlace) -> Ciphertext | None:
         """Return what is kept at a place."""
         query = select(kept_secret).where(*_at(place))
-        async with self._database.read() as connection:
-            row = (await connection.execute(query)).one_or_none()
+        row = await self._database.row(query)
         return None if row is None else Ciphertext(key_id=row.key_id, text=row.ciphertext)
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
@@ -50,8 +49,7 @@ class Secrets:
         query = select(kept_secret.c.purpose, kept_secret.c.key_id, func.count()).group_by(
             kept_secret.c.purpose, kept_secret.c.key_id
         )
-        async with self._database.read() as connection:
-            return {(row[0], row[1]): row[2] for row in await connection.execute(query)}
+        return {(row[0], row[1]): row[2] for row in await self._database.rows(query)}
 
     async def under(
         self, keys: AbstractSet[str], after: SecretPlace | None, at_most: int
@@ -62,8 +60,7 @@ class Secrets:
         if after is not None:
             query = query.where(place > (str(after.purpose), after.owner))
         query = query.order_by(kept_secret.c.purpose, kept_secret.c.owner).limit(at_most)
-        async with self._database.read() as connection:
-            rows = (await connection.execute(query)).all()
+        rows = await self._database.rows(query)
         return [
             (
                 SecretPlace(purpose=SecretPurpose(row.purpose), owner=row.owner),
@@ -75,8 +72,7 @@ class Secrets:
     async def renewed(self, name: str) -> Renewed | None:
         """Return the latest token that came in exchange for the typed secret of a name."""
         query = select(kept_secret).where(*_at(SecretPlace(purpose=SecretPurpose.RENEWED, owner=name)))
-        async with self._database.read() as connection:
-            row = (await connection.execute(query)).one_or_none()
+        row = await self._database.row(query)
         return None if row is None else _renewed(row)
 
     async def renew(self, name: str, later: Renewed) -> bool:

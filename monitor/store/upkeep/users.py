@@ -163,8 +163,7 @@ class Users:
 
     async def code(self, user_id: int) -> KeptCode | None:
         """Return the code that was made last for a user and not used."""
-        async with self._database.read() as connection:
-            row = (await connection.execute(select(access_code).where(access_code.c.user_id == user_id))).one_or_none()
+        row = await self._database.row(select(access_code).where(access_code.c.user_id == user_id))
         return None if row is None else KeptCode(way=CodeWay(row.way), kept=row.kept, ends_at=row.ends_at)
 
     async def invite(self, user_id: int, code: KeptCode, entry: Entry) -> None:
@@ -197,8 +196,7 @@ class Users:
     async def identities(self, user_id: int) -> Sequence[str]:
         """Return the issuers at which it is known who a user is."""
         query = select(openid_identity.c.issuer).where(openid_identity.c.user_id == user_id)
-        async with self._database.read() as connection:
-            return list((await connection.execute(query.order_by(openid_identity.c.issuer))).scalars())
+        return list(await self._database.values(query.order_by(openid_identity.c.issuer)))
 
     async def link(self, user_id: int, issuer: str, subject: str, entry: Entry) -> None:
         """Let a user be *subject* at *issuer*, and nobody else there. Raise `IdentityTakenError` when another user is."""

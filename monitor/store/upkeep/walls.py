@@ -40,14 +40,12 @@ class WallLinks:
     async def at(self, now: datetime) -> Sequence[WallLink]:
         """Return those that are good, the newest first."""
         query = select(wall).where(wall.c.ends_at > now)
-        async with self._database.read() as connection:
-            found = map(_link, (await connection.execute(query)).all())
+        found = map(_link, await self._database.rows(query))
         return sorted(found, key=lambda each: each.id, reverse=True)
 
     async def find(self, digest: str) -> WallLink | None:
         """Return the link whose key has this digest, whether its time is over or not."""
-        async with self._database.read() as connection:
-            row = (await connection.execute(select(wall).where(wall.c.digest == digest))).one_or_none()
+        row = await self._database.row(select(wall).where(wall.c.digest == digest))
         return None if row is None else _link(row)
 
     async def add(self, link: WallLink, digest: str, entry: Entry) -> int:
