@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
-from sqlalchemy import Row, Table
+from sqlalchemy import Row, Table, UpdateBase
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -151,10 +151,21 @@ class Database:
         """Return the only value that one question can find, in a view of its own."""
         return next(iter(await self.values(query)), None)
 
+    async def change(self, statement: UpdateBase) -> int:
+        """Carry out one statement in a transaction of its own; return how many rows it has changed."""
+        async with self.write() as connection:
+            return (await connection.execute(statement)).rowcount
+
     @property
     def upsert(self) -> Callable[[Table], Upsert]:
         """Return the insert that can say what happens on a conflict: the one thing that the dialects write apart."""
         return postgresql.insert if self.is_shared else sqlite.insert
+
+    def put(self, table: Table) -> Upsert:
+        """Return the insert of rows that take the place of those with the same keys."""
+        made = self.upsert(table)
+        anew = {each.name: made.excluded[each.name] for each in table.c if not each.primary_key}
+        return made.on_conflict_do_update(index_elements=list(table.primary_key), set_=anew)
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AsyncConnection]:

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from alerts.record.audit import CHECKPOINT, Head, Sealed, Verifier, checkpoint, seal
 from alerts.record.store import Entry
+from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.schema.rows import from_row, named
 from monitor.store.schema.tables import journal, journal_head, notice_incident
@@ -48,6 +49,14 @@ async def append(connection: AsyncConnection, entries: Sequence[Entry]) -> Seque
     moved = update(journal_head).where(_IS_HEAD).values(number=before.number, hash=before.hash)
     await connection.execute(moved)
     return sealed
+
+
+@asynccontextmanager
+async def journalled(database: Database, entry: Entry) -> AsyncIterator[AsyncConnection]:
+    """Begin a writing transaction whose last deed is to add *entry* to the journal."""
+    async with database.write() as connection:
+        yield connection
+        await append(connection, [entry])
 
 
 async def _locked_head(connection: AsyncConnection) -> Head:

@@ -83,12 +83,7 @@ class History:
         self._standings = standings
         # A commit whose connection broke may have been one, and is repeated.
         self._sent = database.upsert(token).on_conflict_do_nothing()
-        judged = database.upsert(health)
-        self._judged = judged.on_conflict_do_update(
-            index_elements=["subject"], set_={"health": judged.excluded.health, "since": judged.excluded.since}
-        )
-        latest = database.upsert(streak)
-        self._streak = latest.on_conflict_do_update(index_elements=["subject"], set_={"runs": latest.excluded.runs})
+        self._judged, self._streak = database.put(health), database.put(streak)
         self._counted = counting(database)
         self._backlog = Backlog(database.together, database.presence, first=self._sent)
         #: The latest run of each route: of those that ended here, and of those before, once they have been read.

@@ -77,18 +77,12 @@ class Processes:
 
     async def goes_by(self, documents: int | None) -> bool:
         """Write by which versions of the agencies' documents this process goes; return whether it has beaten before."""
-        values = {"documents": documents}
-        async with self._database.write() as connection:
-            written = await connection.execute(update(process).where(process.c.name == self._name).values(**values))
-        return bool(written.rowcount)
+        return await self._write(documents=documents)
 
     async def knows(self, agencies: Collection[str]) -> bool:
         """Write of which agencies this process has documents; return whether it has beaten before."""
         written = json.dumps(sorted(agencies))
-        values = {"agencies": written, "agencies_digest": sha256(written.encode()).hexdigest()}
-        async with self._database.write() as connection:
-            known = await connection.execute(update(process).where(process.c.name == self._name).values(**values))
-        return bool(known.rowcount)
+        return await self._write(agencies=written, agencies_digest=sha256(written.encode()).hexdigest())
 
     async def known(self, names: Collection[str]) -> Mapping[str, frozenset[str]]:
         """Return of which agencies the processes with these *names* have documents, by `Process.agencies_digest`."""
@@ -105,5 +99,7 @@ class Processes:
 
     async def stop(self, now: datetime) -> None:
         """Write that this process ends as it was told to: nobody is to miss it."""
-        async with self._database.write() as connection:
-            await connection.execute(update(process).where(process.c.name == self._name).values(stopped_at=now))
+        await self._write(stopped_at=now)
+
+    async def _write(self, **values: object) -> bool:
+        return await self._database.change(update(process).where(process.c.name == self._name).values(**values)) > 0

@@ -39,11 +39,7 @@ class ConfigurationRecords:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        written = database.upsert(record)
-        named = ("document", "source", "applied_at")
-        self._write = written.on_conflict_do_update(
-            index_elements=["kind", "key"], set_={name: written.excluded[name] for name in named}
-        )
+        self._write = database.put(record)
 
     async def apply(
         self, kind: str, documents: Mapping[str, tuple[str, str]], now: datetime, *, kept: Collection[str] = ()

@@ -115,8 +115,7 @@ class Retention:
         deletion = delete(table).where((tuple_(*key) if len(key) > 1 else key[0]).in_(some))
         deleted = 0
         while True:
-            async with self._database.write() as connection:
-                more = (await connection.execute(deletion)).rowcount
+            more = await self._database.change(deletion)
             deleted += more
             if more < AT_ONCE:
                 return deleted

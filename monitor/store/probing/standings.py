@@ -70,15 +70,7 @@ class SiteStandings:
         """*site*: the one that is written of; *steady*: seconds."""
         self._database = database
         self._site = site
-        said = database.upsert(standing)
-        self._say = said.on_conflict_do_update(
-            index_elements=list(standing.primary_key),
-            set_={each.name: said.excluded[each.name] for each in standing.c if not each.primary_key},
-        )
-        beaten = database.upsert(beat)
-        self._beat = beaten.on_conflict_do_update(
-            index_elements=["site"], set_={name: beaten.excluded[name] for name in ("at", "steady", "life")}
-        )
+        self._say, self._beat = database.put(standing), database.put(beat)
         #: What was last said here, by subject.
         self._said: dict[str, SiteStanding] = {}
         self._steady = steady
@@ -130,8 +122,7 @@ class SiteStandings:
         for subject in subjects:
             self._said.pop(subject, None)
         theirs = (standing.c.site == self._site) & standing.c.subject.in_(subjects)
-        async with self._database.write() as connection:
-            await connection.execute(delete(standing).where(theirs))
+        await self._database.change(delete(standing).where(theirs))
 
     async def changed(self, mark: Mark | None) -> tuple[Mapping[str, Mapping[str, SiteStanding]], Mark]:
         """Return what sites say otherwise than at *mark*, by site and subject, and the mark of now; `None`: all they say.

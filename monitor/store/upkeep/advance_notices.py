@@ -15,6 +15,7 @@ from alerts.documents.advance_notice import AdvanceNews, AdvanceNotice
 from alerts.record.store import Entry
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
+from monitor.store.schema.rows import from_row, named
 from monitor.store.schema.tables import advance_notice
 
 #: In the journal.
@@ -66,17 +67,8 @@ class AdvanceRecords:
             if await _told(connection, agency, notice.made_at) != known or await _taken(connection, [notice.number]):
                 return False
             before = notice.before.number if notice.before else None
-            values = {
-                "agency": agency,
-                "number": notice.number,
-                "news": str(notice.news),
-                "begins": notice.begins,
-                "ends": notice.ends,
-                "why": notice.why,
-                "made_by": notice.made_by,
-                "made_at": notice.made_at,
-                "replaces": before,
-            }
+            values = named(notice, ("number", "news", "begins", "ends", "why", "made_by", "made_at"))
+            values |= {"agency": agency, "replaces": before}
             entry = Entry(
                 at=notice.made_at, actor=notice.made_by, event=MADE, detail=_detail(agency, notice, before or "")
             )
@@ -119,13 +111,4 @@ async def _taken(connection: AsyncConnection, numbers: Collection[str]) -> Abstr
 
 
 def _notice(row: Row[Any], before: AdvanceNotice | None) -> AdvanceNotice:
-    return AdvanceNotice(
-        news=AdvanceNews(row.news),
-        number=row.number,
-        begins=row.begins,
-        ends=row.ends,
-        why=row.why,
-        made_at=row.made_at,
-        made_by=row.made_by,
-        before=before,
-    )
+    return from_row(AdvanceNotice, row, news=AdvanceNews(row.news), before=before)

@@ -86,9 +86,7 @@ class Documents:
                 document.c.agency.contains(wanted.upper(), autoescape=True) | document.c.agency.in_(some)
             )
         rows = await self._database.rows(query.order_by(document.c.agency).limit(at_most))
-        return [
-            DocumentMark(agency=row.agency, number=row.number, by=row.written_by, at=row.written_at) for row in rows
-        ]
+        return [from_row(DocumentMark, row, by=row.written_by, at=row.written_at) for row in rows]
 
     async def versions(self, agency: str, *, below: int | None = None, at_most: int = 1) -> Sequence[DocumentVersion]:
         """Return the latest versions of an agency's document, the latest first; *below* a number, if one is given."""

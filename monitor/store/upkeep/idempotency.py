@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, and_, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from monitor.store.backend.database import Database
+from monitor.store.schema.rows import from_row
 from monitor.store.schema.tables import kept_answer
 
 
@@ -64,17 +65,15 @@ class Answers:
         # Another process has begun it at this moment.
         except IntegrityError:
             return KeptAnswer(digest=digest, begun_at=now, status=None, body=None)
-        return KeptAnswer(digest=row.digest, begun_at=row.begun_at, status=row.status, body=row.body)
+        return from_row(KeptAnswer, row)
 
     async def finish(self, order: OrderKey, status: int, body: str) -> None:
         """Keep what an order was answered."""
-        async with self._database.write() as connection:
-            await connection.execute(update(kept_answer).where(_of(order)).values(status=status, body=body))
+        await self._database.change(update(kept_answer).where(_of(order)).values(status=status, body=body))
 
     async def forget(self, order: OrderKey) -> None:
         """Forget an order that was refused."""
-        async with self._database.write() as connection:
-            await connection.execute(delete(kept_answer).where(_of(order)))
+        await self._database.change(delete(kept_answer).where(_of(order)))
 
 
 def _of(order: OrderKey) -> ColumnElement[bool]:

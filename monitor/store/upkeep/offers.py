@@ -9,6 +9,7 @@ from sqlalchemy import select, update
 
 from monitor.model.offer import DocumentOffer
 from monitor.store.backend.database import Database
+from monitor.store.schema.rows import from_row
 from monitor.store.schema.tables import offered_document
 
 #: What was refused is looked at again: the secret that was missing may be there.
@@ -27,17 +28,7 @@ class Offers:
         refused = row.refusal.is_not(None) & (row.looked_at < now - AGAIN)
         query = select(offered_document).where(row.looked_at.is_(None) | refused).order_by(row.agency)
         rows = await self._database.rows(query)
-        return [
-            DocumentOffer(
-                agency=each.agency,
-                name=each.name,
-                text=each.text,
-                by=each.offered_by,
-                at=each.offered_at,
-                refusal=each.refusal,
-            )
-            for each in rows
-        ]
+        return [from_row(DocumentOffer, each, by=each.offered_by, at=each.offered_at) for each in rows]
 
     async def looked_at(self, offers: Iterable[DocumentOffer], refusals: Mapping[str, str], now: datetime) -> None:
         """Write that these were looked at, and why some were refused; but not of what the hub has offered meanwhile."""

@@ -203,11 +203,7 @@ async def _move_days(connection: AsyncConnection, database: Database, renaming: 
         if row.agency == renaming.old
     ]
     if moved:
-        written = database.upsert(day)
-        minutes = {"minutes": written.excluded.minutes}
-        await connection.execute(
-            written.on_conflict_do_update(index_elements=list(day.primary_key), set_=minutes), moved
-        )
+        await connection.execute(database.put(day), moved)
         await connection.execute(delete(day).where(day.c.agency == renaming.old))
 
 

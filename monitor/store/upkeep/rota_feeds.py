@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import insert, select, update
 
 from alerts.record.store import Entry
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
-from monitor.store.schema.rows import new_id
+from monitor.store.schema.rows import from_row, new_id
 from monitor.store.schema.tables import rota_feed
 
 
@@ -36,21 +35,19 @@ class RotaFeeds:
     async def of(self, rota: str) -> Sequence[RotaFeed]:
         """Return those of a rota that were not revoked, in the order in which they were made."""
         query = select(rota_feed).where(rota_feed.c.rota == rota, rota_feed.c.revoked_at.is_(None))
-        return [_feed(row) for row in await self._database.rows(query.order_by(rota_feed.c.id))]
+        return [from_row(RotaFeed, row) for row in await self._database.rows(query.order_by(rota_feed.c.id))]
 
     async def find(self, digest: str) -> RotaFeed | None:
         """Return the one whose key has this digest, unless it was revoked."""
         query = select(rota_feed).where(rota_feed.c.digest == digest, rota_feed.c.revoked_at.is_(None))
         row = await self._database.row(query)
-        return None if row is None else _feed(row)
+        return None if row is None else from_row(RotaFeed, row)
 
     async def add(self, rota: str, user: str, digest: str, entry: Entry) -> int:
         """Make one; return its id."""
         values = {"rota": rota, "user": user, "digest": digest, "made_at": entry.at}
-        async with self._database.write() as connection:
-            made = new_id(await connection.execute(insert(rota_feed).values(**values)))
-            await audit.append(connection, [entry])
-        return made
+        async with audit.journalled(self._database, entry) as connection:
+            return new_id(await connection.execute(insert(rota_feed).values(**values)))
 
     async def revoke(self, feed_id: int, rota: str, entry: Entry) -> bool:
         """Revoke one of a rota; return whether there was one to revoke."""
@@ -61,7 +58,3 @@ class RotaFeeds:
                 return False
             await audit.append(connection, [entry])
         return True
-
-
-def _feed(row: Row[Any]) -> RotaFeed:
-    return RotaFeed(id=row.id, rota=row.rota, user=row.user, made_at=row.made_at)

@@ -13,6 +13,7 @@ from alerts.record.store import Entry
 from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
+from monitor.store.schema.rows import from_row, named
 from monitor.store.schema.tables import half_session, portal_user, recovery_code, web_session
 from monitor.store.upkeep.secrets import drop_secret, keep_secret
 
@@ -48,26 +49,23 @@ class SecondFactors:
                 return False
             await keep_secret(connection, one_time_place(user_id), secret, entry)
             await _put_codes(connection, user_id, digests)
-            await _end_sessions(connection, user_id)
+            await end_sessions(connection, user_id)
             await audit.append(connection, [entry])
         return True
 
     async def take_away(self, user_id: int, entry: Entry, *, ends_sessions: bool) -> None:
         """Forget a second factor, with its recovery codes."""
-        async with self._database.write() as connection:
+        async with audit.journalled(self._database, entry) as connection:
             await connection.execute(update(portal_user).where(portal_user.c.id == user_id).values(one_time_step=None))
             await drop_secret(connection, one_time_place(user_id))
             await _put_codes(connection, user_id, ())
             if ends_sessions:
-                await _end_sessions(connection, user_id)
-            await audit.append(connection, [entry])
+                await end_sessions(connection, user_id)
 
     async def use_step(self, user_id: int, step: int) -> bool:
         """Use up the code of a step, and those before it. Return whether it was not used up already, whoever else tries."""
         later = (portal_user.c.id == user_id, portal_user.c.one_time_step < step)
-        async with self._database.write() as connection:
-            changed = await connection.execute(update(portal_user).where(*later).values(one_time_step=step))
-        return bool(changed.rowcount)
+        return await self._database.change(update(portal_user).where(*later).values(one_time_step=step)) > 0
 
     async def use_recovery_code(self, user_id: int, digest: str, entry: Entry) -> bool:
         """Use up a recovery code. Return whether there was one."""
@@ -85,17 +83,15 @@ class SecondFactors:
 
     async def renew_recovery_codes(self, user_id: int, digests: Iterable[str], entry: Entry) -> None:
         """Keep new recovery codes; those before are void."""
-        async with self._database.write() as connection:
+        async with audit.journalled(self._database, entry) as connection:
             await _put_codes(connection, user_id, digests)
-            await audit.append(connection, [entry])
 
     async def begin_half(self, half: HalfSession, entry: Entry) -> None:
         """Keep a sign-in that waits for a code, and forget those that have waited too long."""
-        values = {"digest": half.digest, "user_id": half.user_id, "ends_at": half.ends_at}
-        async with self._database.write() as connection:
+        values = named(half, ("digest", "user_id", "ends_at"))
+        async with audit.journalled(self._database, entry) as connection:
             await connection.execute(delete(half_session).where(half_session.c.ends_at <= entry.at))
             await connection.execute(insert(half_session).values(**values))
-            await audit.append(connection, [entry])
 
     async def half(self, digest: str) -> HalfSession | None:
         """Return the sign-in with this digest, whether it has waited too long or not."""
@@ -105,9 +101,7 @@ class SecondFactors:
             .where(half_session.c.digest == digest)
         )
         row = await self._database.row(query)
-        if row is None:
-            return None
-        return HalfSession(digest=row.digest, user_id=row.user_id, name=row.name, ends_at=row.ends_at)
+        return None if row is None else from_row(HalfSession, row)
 
 
 async def _put_codes(connection: AsyncConnection, user_id: int, digests: Iterable[str]) -> None:
@@ -116,6 +110,7 @@ async def _put_codes(connection: AsyncConnection, user_id: int, digests: Iterabl
         await connection.execute(insert(recovery_code), rows)
 
 
-async def _end_sessions(connection: AsyncConnection, user_id: int) -> None:
+async def end_sessions(connection: AsyncConnection, user_id: int) -> None:
+    """End all that a user has begun, in the transaction that *connection* is in."""
     await connection.execute(delete(web_session).where(web_session.c.user_id == user_id))
     await connection.execute(delete(half_session).where(half_session.c.user_id == user_id))

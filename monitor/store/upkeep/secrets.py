@@ -17,6 +17,7 @@ from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine import audit
+from monitor.store.schema.rows import from_row
 from monitor.store.schema.tables import kept_secret
 from monitor.store.upkeep.unopened import read_apart
 
@@ -40,9 +41,8 @@ class Secrets:
 
     async def find(self, place: SecretPlace) -> Ciphertext | None:
         """Return what is kept at a place."""
-        query = select(kept_secret).where(*_at(place))
-        row = await self._database.row(query)
-        return None if row is None else Ciphertext(key_id=row.key_id, text=row.ciphertext)
+        row = await self._database.row(select(kept_secret).where(*_at(place)))
+        return None if row is None else _ciphertext(row)
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
         """Return how many secrets there are of each purpose and key."""
@@ -61,19 +61,13 @@ class Secrets:
             query = query.where(place > (str(after.purpose), after.owner))
         query = query.order_by(kept_secret.c.purpose, kept_secret.c.owner).limit(at_most)
         rows = await self._database.rows(query)
-        return [
-            (
-                SecretPlace(purpose=SecretPurpose(row.purpose), owner=row.owner),
-                Ciphertext(key_id=row.key_id, text=row.ciphertext),
-            )
-            for row in rows
-        ]
+        return [(from_row(SecretPlace, row, purpose=SecretPurpose(row.purpose)), _ciphertext(row)) for row in rows]
 
     async def renewed(self, name: str) -> Renewed | None:
         """Return the latest token that came in exchange for the typed secret of a name."""
-        query = select(kept_secret).where(*_at(SecretPlace(purpose=SecretPurpose.RENEWED, owner=name)))
-        row = await self._database.row(query)
-        return None if row is None else _renewed(row)
+        place = SecretPlace(purpose=SecretPurpose.RENEWED, owner=name)
+        row = await self._database.row(select(kept_secret).where(*_at(place)))
+        return None if row is None else Renewed(secret=_ciphertext(row), at=row.written_at)
 
     async def renew(self, name: str, later: Renewed) -> bool:
         """Keep a token that came in exchange, unless there is a later one; return whether the typed secret is still there."""
@@ -90,12 +84,11 @@ class Secrets:
     async def replace(self, changes: Sequence[tuple[SecretPlace, Ciphertext, Ciphertext]], entry: Entry) -> int:
         """Put other ciphertexts of the same secrets in the place of those before; return how many were still those."""
         done = 0
-        async with self._database.write() as connection:
+        async with audit.journalled(self._database, entry) as connection:
             for place, before, after in changes:
                 same = (*_at(place), kept_secret.c.ciphertext == before.text)
                 values = {"key_id": after.key_id, "ciphertext": after.text}
                 done += (await connection.execute(update(kept_secret).where(*same).values(**values))).rowcount
-            await audit.append(connection, [entry])
         return done
 
 
@@ -107,7 +100,7 @@ def read_secrets(directory: Path, server: PostgresServer | None, purpose: Secret
     of_each = (kept_secret.c.owner, kept_secret.c.key_id, kept_secret.c.ciphertext)
     query = select(*of_each).where(kept_secret.c.purpose == str(purpose))
     rows = read_apart(directory, server, query, kept_secret.name)
-    return {row.owner: Ciphertext(key_id=row.key_id, text=row.ciphertext) for row in rows}
+    return {row.owner: _ciphertext(row) for row in rows}
 
 
 async def keep_secret(connection: AsyncConnection, place: SecretPlace, secret: Ciphertext, entry: Entry) -> None:
@@ -137,5 +130,5 @@ def _at(place: SecretPlace) -> tuple[ColumnElement[bool], ...]:
     return kept_secret.c.purpose == str(place.purpose), kept_secret.c.owner == place.owner
 
 
-def _renewed(row: Row[Any]) -> Renewed:
-    return Renewed(secret=Ciphertext(key_id=row.key_id, text=row.ciphertext), at=row.written_at)
+def _ciphertext(row: Row[Any]) -> Ciphertext:
+    return Ciphertext(key_id=row.key_id, text=row.ciphertext)

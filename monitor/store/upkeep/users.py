@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, Row, delete, insert, select, update
+from sqlalchemy import Column, Row, Select, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,7 +19,7 @@ from monitor.access.role import Role, RoleAssignment
 from monitor.access.visitor import User
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
-from monitor.store.schema.rows import new_id
+from monitor.store.schema.rows import from_row, named, new_id
 from monitor.store.schema.tables import (
     access_code,
     half_session,
@@ -27,6 +28,7 @@ from monitor.store.schema.tables import (
     role_assignment,
     web_session,
 )
+from monitor.store.upkeep.second_factors import end_sessions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,39 +81,49 @@ class Users:
 
     async def all(self) -> Sequence[User]:
         """Return all users, by name."""
-        async with self._database.read() as connection:
-            rows = (await connection.execute(select(portal_user).order_by(portal_user.c.name))).all()
-            roles = await _roles(connection)
-        return [_user(row, roles.get(row.id, frozenset())) for row in rows]
+        return [user for _, user in await self._found(select(portal_user).order_by(portal_user.c.name))]
 
     async def page(self, wanted: str, *, after: str = "", most: int) -> Sequence[User]:
         """Return users by name, *after* one: whose name or full name has *wanted* in it, or who are something for that agency."""
         of_agency = select(role_assignment.c.user_id).where(role_assignment.c.agency == wanted.upper())
-        named = portal_user.c.name.icontains(wanted, autoescape=True)
-        fits = named | portal_user.c.full_name.icontains(wanted, autoescape=True) | portal_user.c.id.in_(of_agency)
+        is_called = portal_user.c.name.icontains(wanted, autoescape=True)
+        fits = is_called | portal_user.c.full_name.icontains(wanted, autoescape=True) | portal_user.c.id.in_(of_agency)
         query = select(portal_user).where(portal_user.c.name > after).order_by(portal_user.c.name).limit(most)
-        async with self._database.read() as connection:
-            rows = (await connection.execute(query.where(fits) if wanted else query)).all()
-            roles = await _roles(connection, role_assignment.c.user_id.in_([row.id for row in rows]))
-        return [_user(row, roles.get(row.id, frozenset())) for row in rows]
+        return [user for _, user in await self._found(query.where(fits) if wanted else query)]
 
     async def find(self, name: str) -> KeptUser | None:
         """Return the user of this name."""
+        for row, user in await self._found(select(portal_user).where(portal_user.c.name == name)):
+            failures = Failures(count=row.failures, last=row.failed_at)
+            return KeptUser(user=user, password=row.password, failures=failures)
+        return None
+
+    async def _found(self, query: Select[*tuple[Any, ...]]) -> Sequence[tuple[Row[*tuple[Any, ...]], User]]:
+        """Return the rows that *query* finds, each with the user whose columns it has."""
         async with self._database.read() as connection:
-            row = (await connection.execute(select(portal_user).where(portal_user.c.name == name))).one_or_none()
-            if row is None:
-                return None
-            roles = await _roles(connection, role_assignment.c.user_id == row.id)
-        failures = Failures(count=row.failures, last=row.failed_at)
-        return KeptUser(user=_user(row, roles.get(row.id, frozenset())), password=row.password, failures=failures)
+            rows = (await connection.execute(query)).all()
+            whose = query.with_only_columns(portal_user.c.id)
+            roles = await assignments(connection, role_assignment.c.user_id, whose)
+        return [
+            (
+                row,
+                from_row(
+                    User,
+                    row,
+                    assignments=roles.get(row.id, frozenset()),
+                    has_password=row.password is not None,
+                    has_second_factor=row.one_time_step is not None,
+                ),
+            )
+            for row in rows
+        ]
 
     async def add(self, name: str, full_name: str, entry: Entry) -> int:
         """Make a user without any role or password; return its id. Raise `UserExistsError`."""
         values = {"name": name, "full_name": full_name, "failures": 0, "made_by": entry.actor, "made_at": entry.at}
         try:
-            async with self._database.write() as connection:
+            async with audit.journalled(self._database, entry) as connection:
                 made = new_id(await connection.execute(insert(portal_user).values(**values)))
-                await audit.append(connection, [entry])
         except IntegrityError:
             raise UserExistsError(name) from None
         return made
@@ -119,31 +131,26 @@ class Users:
     async def assign(self, user_id: int, assignments: AbstractSet[RoleAssignment], entry: Entry) -> None:
         """Let a user have these roles, and no others."""
         rows = [{"user_id": user_id, "role": str(each.role), "agency": each.agency} for each in sorted(assignments)]
-        async with self._database.write() as connection:
+        async with audit.journalled(self._database, entry) as connection:
             await connection.execute(delete(role_assignment).where(role_assignment.c.user_id == user_id))
             if rows:
                 await connection.execute(insert(role_assignment), rows)
-            await audit.append(connection, [entry])
 
     async def disable(self, user_id: int, at: datetime | None, entry: Entry) -> None:
         """Let a user sign in no more from *at* on, which ends what is begun; `None`: again."""
-        async with self._database.write() as connection:
+        async with audit.journalled(self._database, entry) as connection:
             await connection.execute(update(portal_user).where(portal_user.c.id == user_id).values(disabled_at=at))
             if at is not None:
-                await connection.execute(delete(web_session).where(web_session.c.user_id == user_id))
-                await connection.execute(delete(half_session).where(half_session.c.user_id == user_id))
+                await end_sessions(connection, user_id)
                 await connection.execute(delete(access_code).where(access_code.c.user_id == user_id))
-            await audit.append(connection, [entry])
 
     async def choose_password(self, user_id: int, kept: str, entry: Entry) -> None:
         """Keep a new password. What was begun with the old one ends, and the code that allowed it is used up."""
         values = {"password": kept, "failures": 0, "failed_at": None}
-        async with self._database.write() as connection:
+        async with audit.journalled(self._database, entry) as connection:
             await connection.execute(update(portal_user).where(portal_user.c.id == user_id).values(**values))
-            await connection.execute(delete(web_session).where(web_session.c.user_id == user_id))
-            await connection.execute(delete(half_session).where(half_session.c.user_id == user_id))
+            await end_sessions(connection, user_id)
             await connection.execute(delete(access_code).where(access_code.c.user_id == user_id))
-            await audit.append(connection, [entry])
 
     async def fail(self, user_id: int, entry: Entry, *, counts: bool) -> None:
         """Keep that a sign-in failed; it *counts* where whoever tries next is to wait.
@@ -152,12 +159,11 @@ class Users:
         """
         mine = portal_user.c.id == user_id
         so_far = select(portal_user.c.failures, portal_user.c.failed_at).where(mine).with_for_update()
-        async with self._database.write() as connection:
+        async with audit.journalled(self._database, entry) as connection:
             if counts and (row := (await connection.execute(so_far)).one_or_none()) is not None:
                 more = Failures(count=row.failures, last=row.failed_at).more(entry.at)
                 values = {"failures": more.count, "failed_at": more.last}
                 await connection.execute(update(portal_user).where(mine).values(**values))
-            await audit.append(connection, [entry])
 
     # -- codes ---------------------------------------------------------------------------------------------------
 
@@ -168,18 +174,11 @@ class Users:
 
     async def invite(self, user_id: int, code: KeptCode, entry: Entry) -> None:
         """Keep a code in the place of the one before."""
-        values = {
-            "user_id": user_id,
-            "way": str(code.way),
-            "kept": code.kept,
-            "made_by": entry.actor,
-            "made_at": entry.at,
-            "ends_at": code.ends_at,
-        }
-        async with self._database.write() as connection:
+        values = named(code, ("way", "kept", "ends_at"))
+        values |= {"user_id": user_id, "made_by": entry.actor, "made_at": entry.at}
+        async with audit.journalled(self._database, entry) as connection:
             await connection.execute(delete(access_code).where(access_code.c.user_id == user_id))
             await connection.execute(insert(access_code).values(**values))
-            await audit.append(connection, [entry])
 
     # -- identities elsewhere ------------------------------------------------------------------------------------
 
@@ -187,11 +186,7 @@ class Users:
         """Return the user who is *subject* at *issuer*."""
         is_theirs = (openid_identity.c.issuer == issuer) & (openid_identity.c.subject == subject)
         query = select(portal_user).join(openid_identity, openid_identity.c.user_id == portal_user.c.id)
-        async with self._database.read() as connection:
-            if (row := (await connection.execute(query.where(is_theirs))).one_or_none()) is None:
-                return None
-            roles = await _roles(connection, role_assignment.c.user_id == row.id)
-        return _user(row, roles.get(row.id, frozenset()))
+        return next((user for _, user in await self._found(query.where(is_theirs))), None)
 
     async def identities(self, user_id: int) -> Sequence[str]:
         """Return the issuers at which it is known who a user is."""
@@ -203,86 +198,52 @@ class Users:
         values = {"issuer": issuer, "subject": subject, "user_id": user_id, "linked_at": entry.at}
         mine = (openid_identity.c.issuer == issuer) & (openid_identity.c.user_id == user_id)
         try:
-            async with self._database.write() as connection:
+            async with audit.journalled(self._database, entry) as connection:
                 await connection.execute(delete(openid_identity).where(mine))
                 await connection.execute(insert(openid_identity).values(**values))
-                await audit.append(connection, [entry])
         except IntegrityError:
             raise IdentityTakenError from None
 
     async def unlink(self, user_id: int, entry: Entry) -> None:
         """Let a user be known nowhere else any more."""
-        async with self._database.write() as connection:
+        async with audit.journalled(self._database, entry) as connection:
             await connection.execute(delete(openid_identity).where(openid_identity.c.user_id == user_id))
-            await audit.append(connection, [entry])
 
     # -- sessions ------------------------------------------------------------------------------------------------
 
     async def session(self, digest: str) -> WebSession | None:
         """Return the session with this digest, whether it is over or not."""
-        query = select(web_session).where(web_session.c.digest == digest)
-        async with self._database.read() as connection:
-            if (row := (await connection.execute(query)).one_or_none()) is None:
-                return None
-            theirs = select(portal_user).where(portal_user.c.id == row.user_id)
-            owner = (await connection.execute(theirs)).one()
-            roles = await _roles(connection, role_assignment.c.user_id == row.user_id)
-        return WebSession(
-            digest=row.digest,
-            user=_user(owner, roles.get(owner.id, frozenset())),
-            begun_at=row.begun_at,
-            seen_at=row.seen_at,
-            ends_at=row.ends_at,
-            address=row.address,
-        )
+        query = select(portal_user, web_session).join(web_session, web_session.c.user_id == portal_user.c.id)
+        found = await self._found(query.where(web_session.c.digest == digest))
+        return next((from_row(WebSession, row, user=user) for row, user in found), None)
 
     async def begin(self, session: WebSession, entry: Entry) -> None:
         """Keep a session that begins, and forget failures before it, the half that led to it, and what has ended by then."""
-        values = {
-            "digest": session.digest,
-            "user_id": session.user.id,
-            "begun_at": session.begun_at,
-            "seen_at": session.seen_at,
-            "ends_at": session.ends_at,
-            "address": session.address,
-        }
+        values = named(session, ("digest", "begun_at", "seen_at", "ends_at", "address"))
+        values["user_id"] = session.user.id
         mine = portal_user.c.id == session.user.id
-        async with self._database.write() as connection:
+        async with audit.journalled(self._database, entry) as connection:
             await connection.execute(delete(web_session).where(web_session.c.ends_at <= session.begun_at))
             await connection.execute(delete(half_session).where(half_session.c.user_id == session.user.id))
             await connection.execute(update(portal_user).where(mine).values(failures=0, failed_at=None))
             await connection.execute(insert(web_session).values(**values))
-            await audit.append(connection, [entry])
 
     async def see(self, digest: str, now: datetime) -> None:
         """Keep that a session is in use."""
-        async with self._database.write() as connection:
-            await connection.execute(update(web_session).where(web_session.c.digest == digest).values(seen_at=now))
+        await self._database.change(update(web_session).where(web_session.c.digest == digest).values(seen_at=now))
 
     async def end(self, digest: str, entry: Entry) -> None:
         """Forget a session."""
-        async with self._database.write() as connection:
+        async with audit.journalled(self._database, entry) as connection:
             await connection.execute(delete(web_session).where(web_session.c.digest == digest))
-            await audit.append(connection, [entry])
 
 
-async def _roles(
-    connection: AsyncConnection, where: ColumnElement[bool] | None = None
+async def assignments(
+    connection: AsyncConnection, holder: Column[int], among: Select[Any]
 ) -> Mapping[int, AbstractSet[RoleAssignment]]:
-    query = select(role_assignment)
+    """Return what each of *among* may, whose id is in the column *holder* of the table that says so."""
     found: dict[int, set[RoleAssignment]] = {}
-    for row in await connection.execute(query if where is None else query.where(where)):
-        found.setdefault(row.user_id, set()).add(RoleAssignment(role=Role(row.role), agency=row.agency))
-    return {user: frozenset(roles) for user, roles in found.items()}
-
-
-def _user(row: Row[tuple[object, ...]], assignments: Iterable[RoleAssignment]) -> User:
-    return User(
-        id=row.id,
-        name=row.name,
-        full_name=row.full_name,
-        assignments=frozenset(assignments),
-        disabled_at=row.disabled_at,
-        has_password=row.password is not None,
-        has_second_factor=row.one_time_step is not None,
-    )
+    for row in await connection.execute(select(holder.table).where(holder.in_(among))):
+        assignment = RoleAssignment(role=Role(row.role), agency=row.agency)
+        found.setdefault(getattr(row, holder.name), set()).add(assignment)
+    return {each: frozenset(roles) for each, roles in found.items()}

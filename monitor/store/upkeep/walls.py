@@ -12,7 +12,7 @@ from alerts.record.store import Entry
 from monitor.access.role import AgencyScope
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
-from monitor.store.schema.rows import new_id
+from monitor.store.schema.rows import from_row, named, new_id
 from monitor.store.schema.tables import wall
 
 
@@ -50,19 +50,11 @@ class WallLinks:
 
     async def add(self, link: WallLink, digest: str, entry: Entry) -> int:
         """Keep a link and return its id; forget those whose time is over by then."""
-        values = {
-            "digest": digest,
-            "name": link.name,
-            "agencies": None if link.scope.everything else sorted(link.scope.agencies),
-            "made_by": link.made_by,
-            "made_at": link.made_at,
-            "ends_at": link.ends_at,
-        }
-        async with self._database.write() as connection:
+        agencies = None if link.scope.everything else sorted(link.scope.agencies)
+        values = {"digest": digest, "agencies": agencies, **named(link, ("name", "made_by", "made_at", "ends_at"))}
+        async with audit.journalled(self._database, entry) as connection:
             await connection.execute(delete(wall).where(wall.c.ends_at <= link.made_at))
-            made = new_id(await connection.execute(insert(wall).values(**values)))
-            await audit.append(connection, [entry])
-        return made
+            return new_id(await connection.execute(insert(wall).values(**values)))
 
     async def open(self, entry: Entry) -> None:
         """Write down that a browser has been let in by a link."""
@@ -80,11 +72,5 @@ class WallLinks:
 
 def _link(row: Row[tuple[object, ...]]) -> WallLink:
     codes = row.agencies
-    return WallLink(
-        id=row.id,
-        name=row.name,
-        scope=AgencyScope(everything=codes is None, agencies=frozenset(codes or ())),
-        made_by=row.made_by,
-        made_at=row.made_at,
-        ends_at=row.ends_at,
-    )
+    scope = AgencyScope(everything=codes is None, agencies=frozenset(codes or ()))
+    return from_row(WallLink, row, scope=scope)
