@@ -18,7 +18,7 @@ from monitor.metrics import Metrics
 from monitor.planning.inspection import Assignment, Inspection, VerdictChange, changes, legible, unlooked
 from monitor.planning.schedule import Schedule
 from monitor.probing.ticker import Ticker
-from monitor.runtime.slices import Slices
+from monitor.runtime.slices import in_slices
 from probes.model.check import Finding, Verdict
 
 log = structlog.get_logger()
@@ -82,12 +82,7 @@ class Inspector:
     async def assign_in_turn(self, assignments: Sequence[Assignment], agencies: Collection[str]) -> None:
         """Do as `assign` does, and let others have their turn: of thousands of agencies all may be others."""
         self._let_go(assignments, agencies)
-        slices, wanting = Slices(), list[Assignment]()
-        for each in assignments:
-            if self._take_on(each):
-                wanting.append(each)
-            await slices.pause()
-        self._plan(assignments, wanting)
+        self._plan(assignments, [each async for each in in_slices(assignments) if self._take_on(each)])
 
     def _let_go(self, assignments: Sequence[Assignment], agencies: Collection[str]) -> None:
         """Forget what these agencies have that is not among their *assignments*."""

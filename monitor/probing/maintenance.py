@@ -12,7 +12,7 @@ import structlog
 from alerts.record.clock import Clock
 from monitor.metrics import Metrics
 from monitor.model.window import Hours
-from monitor.runtime.slices import Slices
+from monitor.runtime.slices import in_slices
 
 log = structlog.get_logger()
 
@@ -29,11 +29,10 @@ async def show_maintenance(hours: Mapping[str, Hours], metrics: Metrics, clock: 
     active: dict[str, bool] = {}
     with_hours: set[str] = set()
     while True:
-        now, slices = clock.now(), Slices()
+        now = clock.now()
         for gone in active.keys() - hours.keys():
             del active[gone]
-        for agency, theirs in [*hours.items()]:
-            await slices.pause()
+        async for agency, theirs in in_slices([*hours.items()]):
             if agency not in hours:
                 continue  # It has left meanwhile.
             maintenance = theirs.closed_by(now) if theirs.maintenance else None

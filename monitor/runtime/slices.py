@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 #: In seconds. Twenty milliseconds would be felt; this leaves room for what a single step takes.
 _AT_ONCE = 0.005
@@ -22,3 +26,11 @@ class Slices:
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             self._until = self._loop.time() + _AT_ONCE
+
+
+async def in_slices(items: Iterable[T]) -> AsyncIterator[T]:
+    """Yield *items*, each to be worked on until the next is asked for; others get their turn between slices."""
+    slices = Slices()
+    for each in items:
+        yield each
+        await slices.pause()

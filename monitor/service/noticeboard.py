@@ -23,7 +23,7 @@ from monitor.model.route import Direction, WatchedRoute
 from monitor.model.site_sums import SiteSums
 from monitor.model.window import Stretch
 from monitor.planning.inspection import Inspection
-from monitor.runtime.slices import Slices
+from monitor.runtime.slices import in_slices
 from monitor.service.days.availability import AvailabilityBook
 from monitor.service.order import Unknown, agency_called, no_notice
 from monitor.service.watch import Watch
@@ -349,10 +349,7 @@ class Noticeboard:
             if wanted.open_and_over and further:
                 ids = [*ids, *await listing.open_incidents(wanted, before=ids[-1])]
             found = await ledger.incidents(ids)
-        rows, slices = list[IncidentView](), Slices()
-        for each in ids:
-            rows.append(view_incident(found[each]))
-            await slices.pause()
+        rows = [view_incident(found[each]) async for each in in_slices(ids)]
         return ListPage(rows=rows, after=ids[most - 1] if further else None)
 
     async def notices(self) -> Sequence[NoticeView]:
@@ -428,12 +425,12 @@ class Noticeboard:
     # -- what is in memory ---------------------------------------------------------------------------------------
 
     async def _agencies(self, recorded: _Recorded) -> Sequence[AgencyView]:
-        watch, now, slices = self._watch(), self._clock.now(), Slices()
+        watch, now = self._watch(), self._clock.now()
         registry = watch.configuration.registry
-        views: dict[str, AgencyView] = {}
-        for code in sorted(registry.agencies):
-            views[code] = self._agency(watch, code, registry.routes_of(code), recorded, now)
-            await slices.pause()
+        views = {
+            code: self._agency(watch, code, registry.routes_of(code), recorded, now)
+            async for code in in_slices(sorted(registry.agencies))
+        }
         for gone in self._made.keys() - views.keys():
             del self._made[gone]
         for gone in self._routes.keys() - watch.routes.keys() - watch.elsewhere.routes.keys():
@@ -529,9 +526,5 @@ class Noticeboard:
 
 async def _viewed(ledger: SqlLedger, notices: Sequence[Notice]) -> Sequence[NoticeView]:
     incidents: Mapping[int, Incident] = await ledger.incidents({notice.incident_id for notice in notices})
-    views, slices = list[NoticeView](), Slices()
-    for each in notices:
-        if each.incident_id in incidents:
-            views.append(view_notice(each, incidents[each.incident_id]))
-        await slices.pause()
-    return views
+    shown = in_slices(each for each in notices if each.incident_id in incidents)
+    return [view_notice(each, incidents[each.incident_id]) async for each in shown]

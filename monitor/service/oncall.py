@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import NoReturn
 from zoneinfo import ZoneInfo
 
@@ -22,7 +23,7 @@ from monitor.config.model.registry import Agency
 from monitor.config.model.settings import Shared
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.runtime.repeat import keep_doing
-from monitor.runtime.slices import Slices
+from monitor.runtime.slices import in_slices
 from monitor.service.derived import Derived
 from monitor.service.order import NotDone, Unknown
 from monitor.store.engine.ledger import SqlStore
@@ -117,11 +118,8 @@ class Duty:
         async with self._store.reading() as ledger:
             overrides = await ledger.duty.standing(min(moment, self._clock.now()))
             answered = await ledger.duty.answered()
-        views, slices = list[DutyView](), Slices()
-        for rota in rotas:
-            views.append(_view(rota, overrides, moment, lambda who: _verified(who, answered, zone)))
-            await slices.pause()
-        return views
+        known = partial(_verified, answered=answered, zone=zone)
+        return [_view(rota, overrides, moment, known) async for rota in in_slices(rotas)]
 
     async def overrides(self) -> Sequence[Override]:
         """Return the overrides that are not over."""

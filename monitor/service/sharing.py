@@ -17,7 +17,7 @@ from alerts.record.store import StoreAway
 from monitor.bridge.noc_brief import speaker_of
 from monitor.planning.ownership import Member, Membership, Share, TakeoverPolicy
 from monitor.runtime.repeat import keep_doing
-from monitor.runtime.slices import Slices
+from monitor.runtime.slices import in_slices
 from monitor.service.reloader import Reloader
 from monitor.service.watch import WatchSurroundings
 from monitor.store.probing.history import APART, History
@@ -206,11 +206,8 @@ class Sharing:
         if not elsewhere.routes:
             return
         elsewhere.restore(await self._history.healths(elsewhere.routes.keys()))
-        troubled, slices = list[str](), Slices()
-        for agency in {route.agency for route in elsewhere.routes.values()}:
-            if elsewhere.mail(agency).troubled():
-                troubled.append(agency)
-            await slices.pause()
+        agencies = in_slices({route.agency for route in elsewhere.routes.values()})
+        troubled = [agency async for agency in agencies if elsewhere.mail(agency).troubled()]
         # Of more of them those of all agencies would be read, every few seconds of a mass outage.
         await self._history.look_up(sorted(troubled)[:APART])
 

@@ -45,7 +45,7 @@ from monitor.probing.inspector import Inspector
 from monitor.probing.lag import LagMeter
 from monitor.probing.prober import Prober
 from monitor.runtime.kinds import ROUND_TRIP, check_kinds, probe_kinds
-from monitor.runtime.slices import Slices
+from monitor.runtime.slices import in_slices
 from monitor.service.leaver import STAYS
 from monitor.store.engine.incidents import OpenMatter
 from monitor.store.engine.ledger import SqlStore
@@ -151,7 +151,7 @@ async def make_watch(configuration: Configuration, around: WatchSurroundings, sh
     assigned = _assigned(configuration, agencies, specimens)
     # Before anybody can read them.
     around.metrics.restore_declared(past.declared)
-    announce(around.metrics, configuration, assigned, agencies)
+    await announce(around.metrics, configuration, assigned, agencies)
     _say_members(registry)
     around.metrics.agencies_shared(owned=len(owned))
     around.metrics.agencies_lacking(0)
@@ -344,7 +344,7 @@ async def take_up(watch: Watch, change: ConfigurationChange, around: WatchSurrou
     judge.govern(_own_policy(after.settings), after.settings.flapping.build())
     change.past.tell(judge, found.gained, new - old, around.clock.now())
     retire(around.metrics, before, after)
-    await _announce_in_turn(around.metrics, change)
+    await announce(around.metrics, after, change.assigned, change.touched)
     around.metrics.agencies_shared(owned=len(new))
     if new - old:
         # Whoever had them has said how they stand, and this process may have, longer ago.
@@ -441,36 +441,17 @@ def _briefs(configuration: Configuration, owned: AbstractSet[str] | None = None)
     )
 
 
-def announce(
+async def announce(
     metrics: Metrics, configuration: Configuration, assigned: Sequence[Assignment], agencies: Iterable[str]
 ) -> None:
     """Tell the metrics what there is of *agencies*, and which gateways; what has left is forgotten by `retire`."""
-    checks = _checks(assigned)
-    for agency in agencies:
-        routes = [route.name for route in configuration.registry.routes_of(agency)]
-        metrics.watch_agency(agency, routes=routes, checks=checks.get(agency, ()))
-    _announce_ours(metrics, configuration.settings)
-
-
-async def _announce_in_turn(metrics: Metrics, change: ConfigurationChange) -> None:
-    """Tell the metrics what there is of the agencies that a change touches; with thousands others have their turn between."""
-    checks, slices = _checks(change.assigned), Slices()
-    for agency in change.touched:
-        routes = [route.name for route in change.configuration.registry.routes_of(agency)]
-        metrics.watch_agency(agency, routes=routes, checks=checks.get(agency, ()))
-        await slices.pause()
-    _announce_ours(metrics, change.configuration.settings)
-
-
-def _checks(assigned: Iterable[Assignment]) -> Mapping[str, Sequence[str]]:
-    """Return the names of the checks of each agency."""
     checks: dict[str, list[str]] = {}
     for each in assigned:
         checks.setdefault(each.premises.agency, []).append(each.kind.name)
-    return checks
-
-
-def _announce_ours(metrics: Metrics, settings: Settings) -> None:
+    async for agency in in_slices(agencies):
+        routes = [route.name for route in configuration.registry.routes_of(agency)]
+        metrics.watch_agency(agency, routes=routes, checks=checks.get(agency, ()))
+    settings = configuration.settings
     metrics.watch_references(settings.references)
     metrics.tell_phases_of(settings.metrics.phases_of)
     for channel, entries in settings.gateways.items():

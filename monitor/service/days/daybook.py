@@ -16,7 +16,7 @@ from alerts.record.store import StoreAway
 from monitor.judging.proven import Continuity, ways_of
 from monitor.model.day import DaySheet, Marked, MinuteState, cut, day_of, moment_of
 from monitor.model.window import Hours
-from monitor.runtime.slices import Slices
+from monitor.runtime.slices import in_slices
 from monitor.service.watch import Watch
 from monitor.store.engine.incidents import OpenNumber
 from monitor.store.engine.ledger import SqlStore
@@ -78,7 +78,7 @@ class Daybook:
             for continuity in self._followed.values():
                 continuity.interrupt()
         self._looked_at = now
-        watch, slices = self._watch(), Slices()
+        watch = self._watch()
         registry = watch.configuration.registry
         try:
             await self._ask(now)
@@ -90,10 +90,9 @@ class Daybook:
         for code in self._elsewhere & self._followed.keys():
             # Should it come back, somebody else has seen what was between.
             self._followed[code].interrupt()
-        for code in registry.agencies:
+        async for code in in_slices(registry.agencies):
             routes = registry.routes_of(code)
             self._mark(code, self._of_agency(watch, code, [r.probing.hours for r in routes], since, now))
-            await slices.pause()
         for gone in self._followed.keys() - registry.agencies.keys():
             del self._followed[gone]
             self._closed.discard(gone)

@@ -25,7 +25,7 @@ from alerts.record.store import StoreAway
 from monitor.config.loading import Configuration
 from monitor.metrics import Metrics
 from monitor.runtime.repeat import keep_doing
-from monitor.runtime.slices import Slices
+from monitor.runtime.slices import in_slices
 from monitor.service.order import NotDone
 from monitor.store.engine.ledger import SqlStore
 
@@ -107,11 +107,8 @@ class Letters:
         now = self._clock.now()
         async with self._store.reading() as ledger:
             found = await ledger.letters(self._trays(), now - _GONE_FOR)
-        hours, slices, views = cache(self._hours), Slices(), list[LetterView]()
-        for letter in found:
-            views.append(_view(letter, hours(letter.agency), now))
-            await slices.pause()
-        return views
+        hours = cache(self._hours)
+        return [_view(each, hours(each.agency), now) async for each in in_slices(found)]
 
     async def lying(self, notice_ids: Collection[int]) -> Mapping[int, bytes]:
         """Return the PDFs of letters that lie in their trays as they were laid there, by notice, to be printed.

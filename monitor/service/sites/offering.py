@@ -14,7 +14,7 @@ from monitor.config.model.site_document import site_document
 from monitor.metrics import Metrics
 from monitor.model.document import WrittenDocument
 from monitor.model.offer import OfferDifference
-from monitor.runtime.slices import Slices
+from monitor.runtime.slices import in_slices
 from monitor.service.sites.asking import ask_each
 from monitor.service.sites.beating import steady
 from monitor.store.backend.postgres import PostgresServer
@@ -82,11 +82,10 @@ class SiteOffering:
 
     async def _wanted(self, documents: Sequence[WrittenDocument]) -> Mapping[str, WrittenDocument]:
         """Return what a site is given, by agency. Of thousands few have changed, and only those are written anew."""
-        slices, given = Slices(), dict[str, tuple[WrittenDocument, WrittenDocument]]()
-        for each in documents:
+        given = dict[str, tuple[WrittenDocument, WrittenDocument]]()
+        async for each in in_slices(documents):
             known = self._given.get(each.agency)
             given[each.agency] = known if known is not None and known[0] == each else (each, site_document(each))
-            await slices.pause()
         self._given = given
         return {agency: less for agency, (_, less) in given.items()}
 

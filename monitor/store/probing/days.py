@@ -10,7 +10,7 @@ from sqlalchemy import String, bindparam, cast, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.model.day import DaySheet
-from monitor.runtime.slices import Slices
+from monitor.runtime.slices import in_slices
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import day
 
@@ -56,11 +56,7 @@ class DayRecords:
         """Return what is known of all agencies on some days."""
         query = select(day).where(day.c.date.in_(dates))
         rows = await self._database.rows(query)
-        slices, found = Slices(), dict[Key, DaySheet]()
-        for row in rows:
-            found[row.agency, row.date] = DaySheet(row.minutes)
-            await slices.pause()
-        return found
+        return {(row.agency, row.date): DaySheet(row.minutes) async for row in in_slices(rows)}
 
     async def add(self, sheets: dict[Key, DaySheet]) -> None:
         """Add *sheets* to what is kept, and take out of them what is. Raise `StoreAway` with the rest left in it."""

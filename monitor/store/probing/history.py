@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Row, bindparam, exists, func, select, upda
 from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.subject import Graded
 from monitor.model.health import Grade, Health
-from monitor.runtime.slices import Slices
+from monitor.runtime.slices import in_slices
 from monitor.store.backend.database import Database
 from monitor.store.backend.transaction import Statement
 from monitor.store.probing.backlog import Backlog
@@ -189,12 +189,10 @@ class History:
         if _is_few(routes):
             query = query.where(health.c.subject.in_(routes) | health.c.subject.startswith(_OURS))
         found: dict[str, tuple[Health, datetime]] = {}
-        slices = Slices()
         async with self._database.read() as connection:
             rows = await connection.stream(query)
             async for some in rows.partitions(_READ_AT_ONCE):
-                found |= {row.subject: (Health(row.health), row.since) for row in some}
-                await slices.pause()
+                found |= {row.subject: (Health(row.health), row.since) async for row in in_slices(some)}
         return found
 
     async def streaks(self, routes: AbstractSet[str] | None = None) -> Mapping[str, Sequence[Graded]]:
@@ -276,13 +274,10 @@ class History:
         if among is not None:
             query = query.where(among)
         found: dict[str, ProbeResult] = {}
-        slices = Slices()
         async with self._database.read() as connection:
             rows = await connection.stream(query)
             async for some in rows.partitions(_READ_AT_ONCE):
-                for row in some:
-                    found[row.route] = to_result(row)
-                    await slices.pause()
+                found |= {row.route: to_result(row) async for row in in_slices(some)}
         return found
 
     async def transits(self, agency: str, since: datetime) -> Sequence[HourlyTransit]:
@@ -316,11 +311,8 @@ class History:
         )
         async with self._database.read() as connection:
             rows = [*(await connection.execute(before)), *(await connection.execute(query))]
-        slices, found = Slices(), []
-        for row in sorted(rows, key=lambda row: (row.started_at, row.id)):
-            found.append(to_result(row))
-            await slices.pause()
-        return found
+        in_order = sorted(rows, key=lambda row: (row.started_at, row.id))
+        return [to_result(row) async for row in in_slices(in_order)]
 
 
 def _is_few(routes: AbstractSet[str] | None) -> TypeGuard[AbstractSet[str]]:

@@ -33,7 +33,7 @@ from monitor.judging.joint.standing import UNTROUBLED, SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.model.health import Health
 from monitor.model.route import Direction
-from monitor.runtime.slices import Slices
+from monitor.runtime.slices import in_slices
 from monitor.store.backend.database import Database
 from monitor.store.backend.transaction import Statement
 from monitor.store.schema.tables import beat, standing
@@ -110,11 +110,9 @@ class SiteStandings:
     async def spoken_of(self) -> Mapping[str, AbstractSet[str]]:
         """Return of which subjects each site says anything, by site."""
         found: dict[str, set[str]] = {}
-        slices = Slices()
         rows = await self._database.rows(select(standing.c.site, standing.c.subject))
-        for site, subject in rows:
+        async for site, subject in in_slices(rows):
             found.setdefault(site, set()).add(subject)
-            await slices.pause()
         return found
 
     async def forget(self, subjects: Collection[str]) -> None:
@@ -139,10 +137,8 @@ class SiteStandings:
                     query = query.where(_AGE_OF_MARK.bindparams(bindparam("mark", mark, BigInteger)) >= _AGE)
             rows = (await connection.execute(query)).all()
         found: dict[str, dict[str, SiteStanding]] = {}
-        slices = Slices()
-        for row in rows:
+        async for row in in_slices(rows):
             found.setdefault(row.site, {})[row.subject] = self._understood(row)
-            await slices.pause()
         return found, Mark(first)
 
     def _understood(self, row: Row[Any]) -> SiteStanding:

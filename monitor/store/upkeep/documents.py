@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from alerts.record.store import Entry
 from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
 from monitor.model.document import DocumentVersion, Pen, WrittenDocument, digest_of, secrets_named
-from monitor.runtime.slices import Slices
+from monitor.runtime.slices import in_slices
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine import audit
@@ -54,13 +54,12 @@ class Documents:
 
         Of thousands few are new since they were last read, and only those are.
         """
-        known, slices, found = self.known, Slices(), dict[str, DocumentVersion]()
+        known, found = self.known, dict[str, DocumentVersion]()
         async with self._database.read() as connection:
             rows = (await connection.execute(_marks())).all()
             for some in _portions(_unknown(rows, known)):
-                for row in (await connection.execute(_latest().where(document.c.agency.in_(some)))).all():
-                    found[row.agency] = _version(row)
-                    await slices.pause()
+                new = await connection.execute(_latest().where(document.c.agency.in_(some)))
+                found |= {row.agency: _version(row) async for row in in_slices(new)}
         self.known = {row.agency: found.get(row.agency) or known[row.agency] for row in rows}
         return self.known
 

@@ -248,7 +248,7 @@ async def test_a_start_takes_what_people_have_declared_for_nothing_that_was_meas
     assert (await make_watch(configuration, around)).consensus._told == {"JCONTOH": Matter.SENDING}
 
 
-def test_what_left_the_configuration_is_shown_no_more(office: Office) -> None:
+async def test_what_left_the_configuration_is_shown_no_more(office: Office) -> None:
     before = load(office.config, ENVIRON).accepted()
     text = office.config.read_text()
     office.config.write_text(text.replace("name: sms-utama", "name: sms-baharu"))
@@ -256,7 +256,7 @@ def test_what_left_the_configuration_is_shown_no_more(office: Office) -> None:
     after = load(office.config, ENVIRON).accepted()
     metrics = Metrics(version="1", now=SystemClock().now)
     for configuration in (before, after):
-        announce(metrics, configuration, (), [*configuration.registry.agencies, NO_AGENCY])
+        await announce(metrics, configuration, (), [*configuration.registry.agencies, NO_AGENCY])
         for channel, entries in configuration.settings.gateways.items():
             for entry in entries:
                 metrics.gateway_judged(channel, entry.name, up=True)

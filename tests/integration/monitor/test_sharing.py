@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,6 @@ from alerts.model.notice import Matter
 from alerts.record.store import StoreAway
 from monitor.judging.joint.standing import UNTROUBLED, SiteStanding
 from monitor.judging.suspect import Trouble
-from monitor.metrics import Metrics
 from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.planning.ownership import WHOLE, Share, TakeoverPolicy
@@ -24,7 +24,7 @@ from monitor.service.portal.trials import Trials
 from monitor.service.reloader import Reloader
 from monitor.service.sharing import Sharing
 from monitor.service.silences import hush
-from monitor.service.watch import ConfigurationChange, make_watch
+from monitor.service.watch import make_watch
 from monitor.store.probing.processes import Processes
 from tests.integration.monitor.test_reloader import JCONTOH, in_force
 from tests.unit.alerts.people import T0, incident, trigger
@@ -109,17 +109,17 @@ async def test_while_a_share_changes_hands_pages_are_read_and_runs_end(
     reloader.watch.judge.restore({route.name: (Health.DOWN, T0)})
     reloader.watch.consensus.gain({"JCONTOH"}, {"JCONTOH": Matter.SENDING, ACCOUNT: Matter.OWN_FAULT})
     seen: list[Health] = []
-    announce = monitor.service.watch._announce_in_turn
+    announce = monitor.service.watch.announce
 
-    async def meanwhile(metrics: Metrics, change: ConfigurationChange) -> None:
+    async def meanwhile(*told: Any) -> None:
         watch = reloader.watch
         seen.append(watch.judge_of("JCONTOH").route_health(route.name))
         watch.pipeline._show_moved(T0)
         await watch.pipeline._find_standings(T0)
         await watch.pipeline._say()
-        await announce(metrics, change)
+        await announce(*told)
 
-    monkeypatch.setattr(monitor.service.watch, "_announce_in_turn", meanwhile)
+    monkeypatch.setattr(monitor.service.watch, "announce", meanwhile)
     await reloader.take_share(beside())
 
     assert seen == [Health.DOWN]

@@ -12,7 +12,7 @@ from sqlalchemy import Select, insert, select, update
 from alerts.decide.paper import Handling, LaidLetter, LetterStep, TrayLetter
 from alerts.model.delivery import RANK, Attempt, AttemptState, Notice, NoticeState
 from alerts.model.notice import Purpose
-from monitor.runtime.slices import Slices
+from monitor.runtime.slices import in_slices
 from monitor.store.backend.transaction import InTransaction
 from monitor.store.schema.rows import ADDRESSEE
 from monitor.store.schema.tables import (
@@ -65,11 +65,10 @@ class SqlLetters(InTransaction):
         lying = _letters(gateways, (AttemptState.ACCEPTED,)).order_by(attempt.c.started_at, attempt.c.id)
         gone = _letters(gateways, _GONE).where(attempt.c.started_at > gone_since)
         gone = gone.order_by(attempt.c.started_at.desc(), attempt.c.id.desc())
-        found, slices = dict[int, TrayLetter](), Slices()
+        found = dict[int, TrayLetter]()
         for query in (lying, gone):
-            for row in await self._connection.execute(query.limit(_MOST)):
+            async for row in in_slices(await self._connection.execute(query.limit(_MOST))):
                 found.setdefault(row.attempt_id, _letter(row))
-                await slices.pause()
         handled = await self._handlings(list(found))
         return [
             replace(each, printed=known.get(LetterStep.PRINTED), posted=known.get(LetterStep.POSTED))

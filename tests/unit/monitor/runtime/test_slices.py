@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from monitor.runtime import slices
-from monitor.runtime.slices import Slices
+from monitor.runtime.slices import in_slices
 
 
 async def test_whoever_became_ready_during_a_slice_has_their_turn_before_the_next() -> None:
@@ -14,11 +14,9 @@ async def test_whoever_became_ready_during_a_slice_has_their_turn_before_the_nex
     loop = asyncio.get_running_loop()
 
     async def work() -> None:
-        each = Slices()
-        for _ in range(3):
-            turns.append("slice")
+        async for each in in_slices(["slice", "slice", "slice"]):
+            turns.append(each)
             time.sleep(slices._AT_ONCE)  # noqa: ASYNC251 - it is what work does
-            await each.pause()
 
     loop.call_later(slices._AT_ONCE / 2, turns.append, "timer")
     await work()
