@@ -67,6 +67,11 @@ def clean(text: str, length: int | None = None) -> str:
     return text.replace("\0", "")[:length]
 
 
+def _only(rows: str) -> dict[str, Any]:
+    """Return what lets an index have these rows only, in both databases."""
+    return {"sqlite_where": text(rows), "postgresql_where": text(rows)}
+
+
 def _id() -> Column[int]:
     return Column("id", Integer, primary_key=True, autoincrement=True)
 
@@ -96,13 +101,7 @@ document = Table(
     Column("written_at", Moment, nullable=False),
     #: NULL: the latest one.
     Column("replaced_at", Moment),
-    Index(
-        "uq_document_latest",
-        "agency",
-        unique=True,
-        sqlite_where=text("replaced_at IS NULL"),
-        postgresql_where=text("replaced_at IS NULL"),
-    ),
+    Index("uq_document_latest", "agency", unique=True, **_only("replaced_at IS NULL")),
 )
 
 #: At a site: what its hub has written for it, an agency a row, until the site has looked at it (`monitor.model.offer`).
@@ -160,6 +159,23 @@ run_before = Table(
     Index("ix_run_started_at", "started_at"),
 )
 
+
+def _counts() -> tuple[Column[Any], ...]:
+    return (
+        Column("runs", Integer, nullable=False),
+        #: In which minutes they began: bit 0 is the first. Where no bit is set for longer than `every`, nobody watched.
+        Column("minutes", BigInteger, nullable=False),
+        #: The interval at which the route was probed, in seconds; 0: that is not known.
+        Column("every", Integer, nullable=False),
+        #: Seconds from the beginning of a run to its end: of all together, and of the longest.
+        Column("duration", Float, nullable=False),
+        Column("longest", Float, nullable=False),
+        #: Seconds that the messages were on their way, where that is known: of all together, and of the slowest.
+        Column("transit", Float, nullable=False),
+        Column("slowest", Float, nullable=False),
+    )
+
+
 #: The runs of a route that began in one hour and ended alike, counted: what is left of them when they are deleted.
 hour = Table(
     "hour",
@@ -171,17 +187,7 @@ hour = Table(
     Column("outcome", String(16), primary_key=True),
     #: How they were judged when they ended (`monitor.model.health.Grade`); "": that is not known.
     Column("grade", String(8), primary_key=True),
-    Column("runs", Integer, nullable=False),
-    #: In which minutes they began: bit 0 is the first. Where no bit is set for longer than `every`, nobody watched.
-    Column("minutes", BigInteger, nullable=False),
-    #: The interval at which the route was probed, in seconds; 0: that is not known.
-    Column("every", Integer, nullable=False),
-    #: Seconds from the beginning of a run to its end: of all together, and of the longest.
-    Column("duration", Float, nullable=False),
-    Column("longest", Float, nullable=False),
-    #: Seconds that the messages were on their way, where that is known: of all together, and of the slowest.
-    Column("transit", Float, nullable=False),
-    Column("slowest", Float, nullable=False),
+    *_counts(),
     Index("ix_hour_begins", "begins"),
     sqlite_with_rowid=False,
 )
@@ -209,18 +215,8 @@ token = Table(
     #: When its mail was there, in time or late.
     Column("came_at", Moment),
     #: Few have not come, and those are looked for after every restart. They are kept for longer than the others.
-    Index(
-        "ix_token_missing",
-        "sent_at",
-        sqlite_where=text("came_at IS NULL"),
-        postgresql_where=text("came_at IS NULL"),
-    ),
-    Index(
-        "ix_token_came",
-        "sent_at",
-        sqlite_where=text("came_at IS NOT NULL"),
-        postgresql_where=text("came_at IS NOT NULL"),
-    ),
+    Index("ix_token_missing", "sent_at", **_only("came_at IS NULL")),
+    Index("ix_token_came", "sent_at", **_only("came_at IS NOT NULL")),
 )
 
 #: How each route and each suspect of our own was last judged.
@@ -311,13 +307,7 @@ site_hour = Table(
     Column("outcome", String(16), primary_key=True),
     Column("grade", String(8), primary_key=True),
     Column("told_at", Moment, primary_key=True),
-    Column("runs", Integer, nullable=False),
-    Column("minutes", BigInteger, nullable=False),
-    Column("every", Integer, nullable=False),
-    Column("duration", Float, nullable=False),
-    Column("longest", Float, nullable=False),
-    Column("transit", Float, nullable=False),
-    Column("slowest", Float, nullable=False),
+    *_counts(),
     Index("ix_site_hour_of_agency", "site", "agency", "begins"),
     Index("ix_site_hour_begins", "begins"),
     sqlite_with_rowid=False,
@@ -386,13 +376,7 @@ incident = Table(
     #: Another engine has something new about it for the owner to look at.
     Column("nudged", Boolean, nullable=False, server_default=false()),
     #: One open incident about a thing, whatever two processes may decide at the same time.
-    Index(
-        "uq_incident_open",
-        "dedup_key",
-        unique=True,
-        sqlite_where=text("resolved_at IS NULL"),
-        postgresql_where=text("resolved_at IS NULL"),
-    ),
+    Index("uq_incident_open", "dedup_key", unique=True, **_only("resolved_at IS NULL")),
     #: Few are active, and all that are over are none of what the cycle asks for.
     Index("ix_incident_active", "id", sqlite_where=text("at_rest IS 0"), postgresql_where=text("at_rest IS false")),
     Index("ix_incident_nudged", "owner", sqlite_where=text("nudged = 1"), postgresql_where=text("nudged")),
@@ -586,15 +570,6 @@ counter = Table(
     Column("next", Integer, nullable=False),
 )
 
-_CHECKPOINT = f"event = '{CHECKPOINT}'"
-_ABOUT_NONE = "incident_id IS NULL AND notice_id IS NULL AND purged_by IS NULL"
-
-
-def _about(column: str) -> Index:
-    where = text(f"{column} IS NOT NULL")
-    return Index(f"ix_journal_{column}", column, sqlite_where=where, postgresql_where=where)
-
-
 #: What was decided, sent, received, and by whom: a chain of hashes (`alerts.record.audit`). Only ever added to;
 #: triggers in the database see to it. A migration that copies this table (batch mode on SQLite) loses them and must
 #: make them again.
@@ -617,14 +592,14 @@ journal = Table(
     #: The entry that tells of the purge which took this one's content away.
     Column("purged_by", Integer),
     #: Only entries that are about one: SQLite would go by these for those that are about none.
-    _about("incident_id"),
-    _about("notice_id"),
+    Index("ix_journal_incident_id", "incident_id", **_only("incident_id IS NOT NULL")),
+    Index("ix_journal_notice_id", "notice_id", **_only("notice_id IS NOT NULL")),
     #: What somebody did, and where something happened, the newest first.
     Index("ix_journal_actor", "actor", "id"),
     Index("ix_journal_event", "event", "id"),
-    Index("ix_journal_checkpoint", "id", sqlite_where=text(_CHECKPOINT), postgresql_where=text(_CHECKPOINT)),
+    Index("ix_journal_checkpoint", "id", **_only(f"event = '{CHECKPOINT}'")),
     #: What a purge takes by its time: entries about no incident that have not been emptied. Few are.
-    Index("ix_journal_about_none", "at", sqlite_where=text(_ABOUT_NONE), postgresql_where=text(_ABOUT_NONE)),
+    Index("ix_journal_about_none", "at", **_only("incident_id IS NULL AND notice_id IS NULL AND purged_by IS NULL")),
 )
 
 #: The journal's last entry. One row, locked by whoever adds to the journal.
