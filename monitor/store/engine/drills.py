@@ -100,7 +100,7 @@ class Drills:
     async def under_way(self) -> Sequence[Drill]:
         """Return the drills that have not ended, the oldest first."""
         query = select(drill).where(drill.c.ended_at.is_(None))
-        return by_id(map(_to_drill, await self._database.rows(query)))
+        return by_id(from_row(Drill, row) for row in await self._database.rows(query))
 
     async def asked_of(self, agency: str, since: datetime) -> tuple[int, int]:
         """Return the id of the latest drill of an agency's own people from *since* on, 0 of none, and how many there were."""
@@ -214,7 +214,7 @@ class Drills:
     async def latest(self, drills: int) -> Sequence[tuple[Drill, Record]]:
         """Return the exercises of the newest *drills*, the newest drill first."""
         newest = select(drill).order_by(drill.c.id.desc()).limit(drills)
-        found = [_to_drill(row) for row in await self._database.rows(newest)]
+        found = [from_row(Drill, row) for row in await self._database.rows(newest)]
         return [(each, record) for each in found for record in await self.exercises(each.id)]
 
     async def last_ended(self) -> datetime | None:
@@ -270,10 +270,6 @@ class Drills:
     async def _many(self, where: Any) -> Sequence[Record]:
         rows = await self._database.rows(select(exercise).where(where).order_by(exercise.c.id))
         return [_to_record(row) for row in rows]
-
-
-def _to_drill(row: Row[Any]) -> Drill:
-    return from_row(Drill, row)
 
 
 def _to_record(row: Row[Any]) -> Record:

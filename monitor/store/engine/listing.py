@@ -17,6 +17,7 @@ from sqlalchemy import Select, func, select
 from alerts.model.delivery import NoticeState
 from alerts.model.incident import OUTAGES, IncidentState
 from monitor.store.backend.transaction import InTransaction
+from monitor.store.schema.rows import from_row
 from monitor.store.schema.tables import incident, journal, notice, notice_incident
 
 #: Greater than any number of a row.
@@ -176,10 +177,7 @@ class SqlListing(InTransaction):
         # Not ordered by the database: it would go through the whole journal for that, and an incident has few entries.
         rows = sorted(await self._connection.execute(select(*columns).where(*about)), key=lambda row: -int(row.id))
         return [
-            DoneEntry(
-                at=row.at, actor=row.actor, event=row.event, said=row.detail.get("text") or row.detail.get("why") or ""
-            )
-            for row in rows[:most]
+            from_row(DoneEntry, row, said=row.detail.get("text") or row.detail.get("why") or "") for row in rows[:most]
         ]
 
     async def numbers(self, incident_ids: Collection[int]) -> Mapping[int, str]:

@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import TypeAdapter
 from sqlalchemy import Row, func, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.model.contact import Contact
 from alerts.model.oncall import Override
+from monitor.store.backend.transaction import InTransaction
 from monitor.store.schema.rows import by_id, from_row
 from monitor.store.schema.skip_scan import distinct
 from monitor.store.schema.tables import exercise, override
@@ -19,11 +19,8 @@ from monitor.store.schema.tables import exercise, override
 _CONTACT = TypeAdapter(Contact)
 
 
-class SqlDuty:
+class SqlDuty(InTransaction):
     """Overrides, and which numbers answered, inside one transaction."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
 
     async def standing(self, now: datetime, rotas: Collection[str] | None = None) -> Sequence[Override]:
         """Return those that are not over at *now* and were not taken back, in the order they were made.

@@ -11,11 +11,11 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 
 from sqlalchemy import exists, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from alerts.model.channel import Channel
 from alerts.model.delivery import Notice
 from alerts.record.store import PinEntry, SmsNumber, Told
+from monitor.store.backend.transaction import InTransaction
 from monitor.store.schema.rows import from_row
 from monitor.store.schema.tables import delivery, incident, notice_incident, pin_entry, response_code, sms_number
 
@@ -24,11 +24,8 @@ from monitor.store.schema.tables import delivery, incident, notice_incident, pin
 _REMEMBERED = timedelta(hours=24)
 
 
-class SqlResponses:
+class SqlResponses(InTransaction):
     """`alerts.record.store.Responses` inside one transaction."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
 
     async def code_for(self, number: str, notice: Notice, now: datetime) -> int:
         """Return the code for a notice on a phone: the same for the same trouble, or else the smallest free one."""
