@@ -123,9 +123,6 @@ class Ledger(Protocol):
     async def last_incidents(self, dedup_keys: Collection[str]) -> Mapping[str, Incident]:
         """Return the newest incident about each of some dedup keys, a hundred or two, where there is one."""
 
-    async def add_incident(self, event: Trigger | Declare) -> Incident:
-        """Open an incident and give it the agency's next number."""
-
     async def add_incidents(self, events: Sequence[Trigger | Declare]) -> Sequence[Incident]:
         """Open incidents, a hundred or two, and give each its agency's next number; return them in the same order."""
 

@@ -145,13 +145,6 @@ class Budget:
 
     _accounts: dict[str, _Account] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, senders: Iterable[Mailbox], mail_providers: MailProviders) -> Budget:
-        """Open an account for each of *senders* whose provider has a limit."""
-        budget = cls()
-        budget.follow(senders, mail_providers)
-        return budget
-
     def follow(self, senders: Iterable[Mailbox], mail_providers: MailProviders) -> None:
         """Keep an account for each of *senders* whose provider has a limit; what one has sent is not forgotten."""
         before, self._accounts = self._accounts, {}

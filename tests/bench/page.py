@@ -219,7 +219,7 @@ async def _fill(
             event = Trigger(
                 dedup_key=code, at=NOON, matter=Matter.BOTH, began_at=NOON, brief=replace(BRIEF, agency=code)
             )
-            await ledger.add_incident(event)
+            await ledger.add_incidents([event])
 
 
 def _inspections(code: str) -> dict[str, Inspection]:

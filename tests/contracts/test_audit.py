@@ -99,7 +99,7 @@ async def test_what_is_told_in_a_transaction_that_fails_was_never_told(database:
     await write(database, "incident opened")
     with pytest.raises(RuntimeError):  # noqa: PT012 - the transaction is what fails
         async with SqlStore(database).transaction() as ledger:
-            await ledger.add_incident(trigger())
+            await ledger.add_incidents([trigger()])
             await ledger.journal(told("incident acknowledged"))
             raise RuntimeError
     await write(database, "incident resolved")

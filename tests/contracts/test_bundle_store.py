@@ -17,7 +17,7 @@ from tests.unit.alerts.people import MINUTE, SECOND, SMS_RAVI, SMS_SITI, T0, tri
 
 
 async def opened(ledger: Ledger, *keys: str) -> list[Incident]:
-    return [await ledger.add_incident(replace(trigger(), dedup_key=key)) for key in keys]
+    return [(await ledger.add_incidents([replace(trigger(), dedup_key=key)]))[0] for key in keys]
 
 
 async def bundled(ledger: Ledger, *keys: str) -> tuple[int, list[Incident]]:
@@ -180,8 +180,8 @@ async def test_a_silence_is_there_until_it_ends_or_is_ended(store: Store) -> Non
 
 async def test_an_incident_that_comes_and_goes_says_so(store: SqlStore) -> None:
     async with store.transaction() as ledger:
-        steady = await ledger.add_incident(replace(trigger(), dedup_key="a"))
-        unsteady = await ledger.add_incident(replace(trigger(at=T0 + MINUTE), dedup_key="b", unsteady=True))
+        [steady] = await ledger.add_incidents([replace(trigger(), dedup_key="a")])
+        [unsteady] = await ledger.add_incidents([replace(trigger(at=T0 + MINUTE), dedup_key="b", unsteady=True)])
         await ledger.save_incident(apply(steady, Resolve(dedup_key="a", at=T0, ended_at=T0)))
         assert await ledger.incident(unsteady.id) == unsteady
         assert unsteady.unsteady

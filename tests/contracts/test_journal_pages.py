@@ -39,7 +39,7 @@ async def opened(database: Database, *agencies: str) -> list[Incident]:
         for each in agencies:
             begun = trigger()
             brief = replace(begun.brief, agency=each)
-            found.append(await ledger.add_incident(replace(begun, dedup_key=each, brief=brief)))
+            found.append((await ledger.add_incidents([replace(begun, dedup_key=each, brief=brief)]))[0])
         return found
 
 

@@ -37,7 +37,7 @@ def board(store: SqlStore) -> Noticeboard:
 
 async def opened(ledger: SqlLedger, agency: str, at: datetime = T0) -> Incident:
     brief = replace(BRIEF, agency=agency, office=replace(BRIEF.office, short=agency))
-    return await ledger.add_incident(trigger(at=at, brief=brief))
+    return (await ledger.add_incidents([trigger(at=at, brief=brief)]))[0]
 
 
 async def ended(ledger: SqlLedger, found: Incident) -> None:

@@ -57,7 +57,7 @@ async def entries(database: Database) -> Sequence[Any]:
 async def test_all_that_hangs_on_the_name_follows(database: Database, store: SqlStore) -> None:
     await ran(database, 1, 2, 3)
     async with store.transaction() as ledger:
-        opened = await ledger.add_incident(trigger(Matter.BOTH))
+        [opened] = await ledger.add_incidents([trigger(Matter.BOTH)])
         await ledger.add_silence("JCM/internal", T0, T0 + DAY, "kerja", BY)
         await ledger.add_silence("UCM", T0, T0 + DAY, "kerja", BY)
     before = await entries(database)
@@ -120,8 +120,8 @@ async def test_what_was_written_under_the_old_name_meanwhile_follows_without_ano
 async def test_an_open_incident_of_each_stays_with_its_name(database: Database, store: SqlStore) -> None:
     theirs = replace(trigger(), dedup_key="JKM", brief=replace(BRIEF, agency="JKM"))
     async with store.transaction() as ledger:
-        await ledger.add_incident(trigger())
-        await ledger.add_incident(theirs)
+        await ledger.add_incidents([trigger()])
+        await ledger.add_incidents([theirs])
     assert (await renamed(database))["incidents"] == 0
     async with store.reading() as ledger:
         assert {i.dedup_key: i.state for i in await ledger.open_incidents()} == dict.fromkeys(

@@ -43,7 +43,7 @@ def draft(of: Incident, key: str = "k", *addresses: Address) -> Draft:
 
 async def with_notice(ledger: Ledger, key: str = "k") -> Notice:
     """Open an incident with one notice that has one delivery."""
-    opened = await ledger.add_incident(replace(trigger(), dedup_key=key))
+    [opened] = await ledger.add_incidents([replace(trigger(), dedup_key=key)])
     await ledger.add_notice(opened, draft(opened, key), T0)
     (notice,) = await ledger.notices(opened.id)
     await ledger.add_delivery(notice.id, SMS_SITI)
@@ -60,7 +60,7 @@ async def test_what_is_declared_and_what_is_measured_are_kept_apart(store: SqlSt
         dedup_key="JCM", at=T0, by="Siti Contoh", matter=Matter.RECEIVING, began_at=T0, why="penapis spam", brief=BRIEF
     )
     async with store.transaction() as ledger:
-        opened = await ledger.add_incident(declare)
+        [opened] = await ledger.add_incidents([declare])
         assert await ledger.incident(opened.id) == opened
         assert list(await ledger.measured_keys()) == []
         mark = OpenMatter(agency="JCM", number="JCM-01", measured=None)
@@ -81,7 +81,7 @@ async def test_what_was_closed_by_hand_is_kept_and_counts_as_a_fall_when_it_is_m
     store: SqlStore,
 ) -> None:
     async with store.transaction() as ledger:
-        opened = await ledger.add_incident(trigger())
+        [opened] = await ledger.add_incidents([trigger()])
         for event in (
             Close(incident_id=opened.id, at=T0 + 2 * MINUTE, by="Ravi Contoh", why="probe silap", recovered=False),
             Resolve(dedup_key="JCM", at=T0 + 3 * MINUTE, ended_at=T0 + 3 * MINUTE),
@@ -109,7 +109,7 @@ class Interrupted(Exception):
 
 async def break_off(store: SqlStore) -> None:
     async with store.transaction() as ledger:
-        opened = await ledger.add_incident(trigger())
+        [opened] = await ledger.add_incidents([trigger()])
         await ledger.add_notice(opened, draft(opened), T0)
         await ledger.first_heard("sms", "1", T0)
         raise Interrupted
@@ -123,7 +123,7 @@ async def test_a_transaction_is_written_whole_or_not_at_all(store: SqlStore) -> 
         assert await ledger.active_incidents() == []
         assert await ledger.first_heard("sms", "1", T0)
         # Nor is the number gone that it would have had.
-        assert (await ledger.add_incident(trigger())).number == "JCM-01"
+        assert (await ledger.add_incidents([trigger()]))[0].number == "JCM-01"
 
 
 async def test_a_cancelled_transaction_leaves_nothing_and_holds_up_nobody(store: SqlStore) -> None:
@@ -131,7 +131,7 @@ async def test_a_cancelled_transaction_leaves_nothing_and_holds_up_nobody(store:
 
     async def hang() -> None:
         async with store.transaction() as ledger:
-            await ledger.add_incident(trigger())
+            await ledger.add_incidents([trigger()])
             inside.set()
             await asyncio.Event().wait()
 
@@ -151,7 +151,7 @@ async def test_transactions_come_one_after_the_other(store: SqlStore) -> None:
             last = await ledger.last_incident("JCM")
             if last is not None:
                 await ledger.save_incident(apply(last, Resolve(dedup_key="JCM", at=T0, ended_at=T0)))
-            return (await ledger.add_incident(trigger())).number
+            return (await ledger.add_incidents([trigger()]))[0].number
 
     numbers = await asyncio.gather(*(count_up() for _ in range(10)))
 
@@ -162,7 +162,7 @@ async def test_what_was_committed_is_there_after_the_store_was_closed(
     open_database: Callable[[], AbstractAsyncContextManager[Database]],
 ) -> None:
     async with open_database() as database, SqlStore(database).transaction() as ledger:
-        opened = await ledger.add_incident(trigger())
+        [opened] = await ledger.add_incidents([trigger()])
     async with open_database() as database, SqlStore(database).transaction() as ledger:
         assert await ledger.incident(opened.id) == opened
 
@@ -172,27 +172,27 @@ async def test_what_was_committed_is_there_after_the_store_was_closed(
 
 async def test_there_is_one_open_incident_about_a_thing(store: SqlStore) -> None:
     async with store.transaction() as ledger:
-        await ledger.add_incident(trigger())
+        await ledger.add_incidents([trigger()])
 
     with pytest.raises(IntegrityError):
         async with store.transaction() as ledger:
-            await ledger.add_incident(trigger())
+            await ledger.add_incidents([trigger()])
 
 
 async def test_when_it_is_over_there_may_be_another(store: SqlStore) -> None:
     async with store.transaction() as ledger:
-        first = await ledger.add_incident(trigger())
+        [first] = await ledger.add_incidents([trigger()])
         over = apply(first, Resolve(dedup_key="JCM", at=T0, ended_at=T0))
         await ledger.save_incident(over)
         assert await ledger.last_incident("JCM") == over
 
-        second = await ledger.add_incident(trigger())
+        [second] = await ledger.add_incidents([trigger()])
         assert await ledger.last_incident("JCM") == second
 
 
 async def test_a_notice_is_written_once_however_often_it_is_decided_on(store: SqlStore) -> None:
     async with store.transaction() as ledger:
-        opened = await ledger.add_incident(trigger())
+        [opened] = await ledger.add_incidents([trigger()])
         added = await ledger.add_notice(opened, draft(opened), T0)
         assert added is not None
         assert await ledger.notices(opened.id) == [added] == [await ledger.notice(added.id)]
@@ -258,7 +258,7 @@ async def test_a_callback_is_heard_for_the_first_time_once_by_gateway(store: Sql
         assert await ledger.first_heard("sms", "2", T0)
         assert await ledger.first_heard("voice", "1", T0)
         # The transaction goes on as if nothing had happened.
-        await ledger.add_incident(trigger())
+        await ledger.add_incidents([trigger()])
     async with store.transaction() as ledger:
         assert not await ledger.first_heard("sms", "1", T0 + MINUTE)
         assert len(await ledger.active_incidents()) == 1
@@ -266,7 +266,7 @@ async def test_a_callback_is_heard_for_the_first_time_once_by_gateway(store: Sql
 
 async def open_and_end(ledger: Ledger, agency: str) -> str:
     event = trigger(brief=replace(BRIEF, agency=agency))
-    opened = await ledger.add_incident(event)
+    [opened] = await ledger.add_incidents([event])
     await ledger.save_incident(apply(opened, Resolve(dedup_key=agency, at=T0, ended_at=T0)))
     await ledger.put_to_rest(opened.id)
     return opened.number
@@ -300,7 +300,7 @@ async def test_an_incident_is_found_by_its_agencys_whole_code(store: SqlStore) -
 async def test_an_incident_of_the_centre_is_found_by_what_its_sms_begins_with(store: SqlStore) -> None:
     async with store.transaction() as ledger:
         ours = replace(BRIEF, agency="", office=replace(OFFICE, short="PANTAU"))
-        await ledger.add_incident(replace(trigger(brief=ours), dedup_key="ours/network"))
+        await ledger.add_incidents([replace(trigger(brief=ours), dedup_key="ours/network")])
         await open_and_end(ledger, "JCM")
         found = [await ledger.incident_numbered(each) for each in ("NOC-01", "pantau-1", "JCM-01", "PANTA-01", "JKR-1")]
     assert [each and each.number for each in found] == ["NOC-01", "NOC-01", "JCM-01", None, None]
@@ -387,7 +387,7 @@ def test_the_examples_below_leave_nothing_at_its_default() -> None:
 async def test_an_incident_comes_back_with_everything_frozen_into_it(store: SqlStore) -> None:
     event = replace(trigger(Matter.SENDING, brief=WHOLE_BRIEF), began_at=LATER - MINUTE, at=LATER)
     async with store.transaction() as ledger:
-        opened = await ledger.add_incident(event)
+        [opened] = await ledger.add_incidents([event])
     async with store.transaction() as ledger:
         assert await ledger.incident(opened.id) == opened
         assert await ledger.last_incident("JCM") == opened
@@ -397,7 +397,7 @@ async def test_an_incident_comes_back_with_everything_frozen_into_it(store: SqlS
 
 async def test_every_change_of_an_incident_comes_back(store: SqlStore) -> None:
     async with store.transaction() as ledger:
-        opened = await ledger.add_incident(trigger())
+        [opened] = await ledger.add_incidents([trigger()])
         changed = replace(
             opened,
             matter=Matter.BOTH,
@@ -423,7 +423,7 @@ async def test_every_change_of_an_incident_comes_back(store: SqlStore) -> None:
 
 async def test_an_acknowledgement_whose_clock_was_set_back_begins_its_time_anew(store: SqlStore) -> None:
     async with store.transaction() as ledger:
-        ids = [(await ledger.add_incident(replace(trigger(), dedup_key=key))).id for key in ("A", "B", "C")]
+        ids = [(await ledger.add_incidents([replace(trigger(), dedup_key=key)]))[0].id for key in ("A", "B", "C")]
         for number, heard in zip(ids, (30, -50, -30), strict=True):
             of = await ledger.incident(number)
             assert of is not None
@@ -478,7 +478,7 @@ async def test_a_notice_comes_back_with_all_that_words_and_pages_need(store: Sql
     # Stores know it by this.
     assert wanted.key == "1/announcement/1.2.3/recovery/kementerian/letter"
     async with store.transaction() as ledger:
-        opened = await ledger.add_incident(trigger())
+        [opened] = await ledger.add_incidents([trigger()])
         await ledger.add_notice(opened, wanted, T0 + 9 * MINUTE)
         (notice,) = await ledger.notices(opened.id)
         await ledger.add_delivery(notice.id, wanted.addresses[1])
@@ -524,7 +524,7 @@ async def test_what_others_say_is_kept_as_far_as_it_fits(store: SqlStore) -> Non
 
 async def test_moments_come_back_aware_and_in_utc_wherever_they_were_said(store: SqlStore) -> None:
     async with store.transaction() as ledger:
-        opened = await ledger.add_incident(replace(trigger(), at=LATER))
+        [opened] = await ledger.add_incidents([replace(trigger(), at=LATER)])
         back = await ledger.incident(opened.id)
 
     assert back is not None
@@ -536,12 +536,12 @@ async def test_a_moment_without_a_zone_is_refused(store: SqlStore) -> None:
     naive = replace(trigger(), at=T0.replace(tzinfo=None))
     with pytest.raises(Exception, match="has no time zone"):
         async with store.transaction() as ledger:
-            await ledger.add_incident(naive)
+            await ledger.add_incidents([naive])
 
 
 async def test_notices_deliveries_and_attempts_come_in_the_order_in_which_they_were_written(store: SqlStore) -> None:
     async with store.transaction() as ledger:
-        opened = await ledger.add_incident(trigger())
+        [opened] = await ledger.add_incidents([trigger()])
         for key in ("c", "a", "b"):
             await ledger.add_notice(opened, draft(opened, key), T0)
         notice = (await ledger.notices(opened.id))[0]
@@ -573,7 +573,7 @@ async def test_what_is_not_there_is_not_found(store: SqlStore) -> None:
 
 async def test_an_incident_is_active_until_nothing_more_is_owed(store: SqlStore) -> None:
     async with store.transaction() as ledger:
-        ids = [(await ledger.add_incident(replace(trigger(), dedup_key=key))).id for key in "abc"]
+        ids = [(await ledger.add_incidents([replace(trigger(), dedup_key=key)]))[0].id for key in "abc"]
         opened = await ledger.incident(ids[1])
         assert opened is not None
         await ledger.save_incident(apply(opened, Resolve(dedup_key="b", at=T0, ended_at=T0)))
@@ -587,21 +587,22 @@ async def test_an_incident_is_active_until_nothing_more_is_owed(store: SqlStore)
 
 async def test_of_the_open_incidents_a_new_outage_goes_before_what_has_been_slow_for_long(store: SqlStore) -> None:
     async with store.transaction() as ledger:
-        slow = [
-            await ledger.add_incident(replace(trigger(Matter.DEGRADED, T0 - n * MINUTE), dedup_key=f"slow/{n}"))
-            for n in range(6)
-        ]
-        outage = await ledger.add_incident(replace(trigger(Matter.RECEIVING), dedup_key="outage"))
+        slow = await ledger.add_incidents(
+            [replace(trigger(Matter.DEGRADED, T0 - n * MINUTE), dedup_key=f"slow/{n}") for n in range(6)]
+        )
+        [outage] = await ledger.add_incidents([replace(trigger(Matter.RECEIVING), dedup_key="outage")])
         assert [i.id for i in await ledger.open_incidents_first(3)] == [outage.id, slow[5].id, slow[4].id]
 
 
 async def test_what_waits_for_its_release_is_found_by_agency_however_much_it_is(store: SqlStore) -> None:
     async with store.transaction() as ledger:
-        opened = [
-            await ledger.add_incident(replace(trigger(brief=replace(BRIEF, agency=agency)), dedup_key=f"{agency}/{n}"))
-            for n in range(20)
-            for agency in ("JCM", "MDC", "UCM")
-        ]
+        opened = await ledger.add_incidents(
+            [
+                replace(trigger(brief=replace(BRIEF, agency=agency)), dedup_key=f"{agency}/{n}")
+                for n in range(20)
+                for agency in ("JCM", "MDC", "UCM")
+            ]
+        )
         over, out, *_ = opened
         await ledger.save_incident(apply(over, Resolve(dedup_key=over.dedup_key, at=T0, ended_at=T0)))
         await ledger.save_incident(apply(out, Release(incident_id=out.id, at=T0, by="Siti Contoh")))
@@ -643,7 +644,7 @@ LEASE = timedelta(seconds=30)
 
 async def opened_about(store: SqlStore, *keys: str) -> list[int]:
     async with store.transaction() as ledger:
-        return [(await ledger.add_incident(replace(trigger(), dedup_key=key))).id for key in keys]
+        return [(await ledger.add_incidents([replace(trigger(), dedup_key=key)]))[0].id for key in keys]
 
 
 async def test_an_incident_is_one_engines_until_its_lease_ends(store: SqlStore) -> None:

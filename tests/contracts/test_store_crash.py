@@ -35,10 +35,10 @@ async def main():
     async with Database.open(Path(sys.argv[1]), server) as database:
         store = SqlStore(database)
         async with store.transaction() as ledger:
-            await ledger.add_incident(trigger())
+            await ledger.add_incidents([trigger()])
         async with store.transaction() as ledger:
             for n in range(200):
-                await ledger.add_incident(replace(trigger(), dedup_key=f"lost-{n}"))
+                await ledger.add_incidents([replace(trigger(), dedup_key=f"lost-{n}")])
             print("ready", flush=True)
             await asyncio.Event().wait()
 

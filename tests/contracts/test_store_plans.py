@@ -232,7 +232,7 @@ async def ask_everything(database: Database, asked: set[str]) -> None:
 async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incident], list[Notice]]:
     async with store.transaction() as own:
         ledger: Any = Noted(own, asked)
-        incidents = [await ledger.add_incident(replace(trigger(), dedup_key="a"))]
+        incidents = [(await ledger.add_incidents([replace(trigger(), dedup_key="a")]))[0]]
         incidents += await ledger.add_incidents([replace(trigger(), dedup_key=key) for key in ("b", "c")])
         first, second, third = incidents
         notice = await ledger.add_notice(first, draft(first, "a"), T0, gathering="g", not_before=T0 + MINUTE)

@@ -240,7 +240,7 @@ async def test_what_an_older_version_has_stored_is_there_after_the_upgrade(place
             (attempt,) = (a for d in notice.deliveries for a in d.attempts)
             assert (attempt.state, attempt.reference) == (AttemptState.CALLING, "p1-1-1795500900")
             # What comes new gets an id and a number of its own.
-            assert (await ledger.add_incident(replace(trigger(), dedup_key="other"))).number == "JCM-02"
+            assert (await ledger.add_incidents([replace(trigger(), dedup_key="other")]))[0].number == "JCM-02"
             await ledger.add_attempt(notice.deliveries[0], "sms", AT + MINUTE, look_at=AT + 2 * MINUTE)
             assert await ledger.claim(active, "utama", AT, MINUTE)
 

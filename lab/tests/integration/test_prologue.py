@@ -65,7 +65,7 @@ async def test_the_past_is_written_whole_the_same_each_time_and_owes_nobody_anyt
             latest = next(i for i in incidents if i.brief.agency == "JCM")
             again = Trigger(dedup_key="JCM", at=NOW, matter=Matter.BOTH, began_at=NOW, brief=latest.brief)
             async with store.transaction() as ledger:
-                number = (await ledger.add_incident(again)).number
+                number = (await ledger.add_incidents([again]))[0].number
             assert number == f"JCM-{int(latest.number[-2:]) + 1:02}"
     assert told[0] == told[1]
 

@@ -59,12 +59,11 @@ class FalseAlarm:
 
 def _open_number(row: Row[Any]) -> OpenNumber:
     measured = row.measured and Matter(row.measured)
+    found = OpenNumber(number=row.number, began_at=row.began_at, measured=measured)
     if row.declared_matter is None or row.declared_over_at is not None:
-        return OpenNumber(number=row.number, began_at=row.began_at, measured=measured)
-    return OpenNumber(
-        number=row.number,
-        began_at=row.began_at,
-        measured=measured,
+        return found
+    return replace(
+        found,
         declared=Matter(row.declared_matter),
         declared_by=row.declared_by,
         declared_since=row.began_at if row.declared_at <= row.opened_at else row.declared_at,
@@ -178,11 +177,6 @@ class SqlIncidents(InTransaction):
         """Return the newest incidents, newest first."""
         query = select(incident).order_by(incident.c.id.desc()).limit(limit)
         return [to_incident(row) for row in await self._connection.execute(query)]
-
-    async def add_incident(self, event: Trigger | Declare) -> Incident:
-        """Open an incident and give it the agency's next number."""
-        [opened] = await self.add_incidents([event])
-        return opened
 
     async def add_incidents(self, events: Sequence[Trigger | Declare]) -> Sequence[Incident]:
         """Open incidents, a hundred or two, and give each its agency's next number; return them in the same order.

@@ -304,7 +304,7 @@ async def test_the_drill_waits_while_something_real_goes_on_and_goes_on_after_it
     brief = trigger().brief
     only_siti = replace(brief.escalation, steps=brief.escalation.steps[:1])
     async with at.store.transaction() as ledger:
-        incident = await ledger.add_incident(trigger(brief=replace(brief, escalation=only_siti)))
+        [incident] = await ledger.add_incidents([trigger(brief=replace(brief, escalation=only_siti))])
     await at.ask()
     await at.hold()
     # The incident is about to tell Siti: she is left alone, and Ravi is not.
@@ -327,7 +327,7 @@ async def test_the_drill_waits_for_a_notice_that_may_go_now_and_for_no_other(
     brief = trigger().brief
     async with at.store.transaction() as ledger:
         nobody = replace(brief, escalation=replace(brief.escalation, steps=()))
-        incident = await ledger.add_incident(trigger(brief=nobody))
+        [incident] = await ledger.add_incidents([trigger(brief=nobody)])
         told = replace(draft(incident), person="wakil", expires_at=now + timedelta(days=1))
         notice = await ledger.add_notice(incident, told, now, not_before=now + held)
         assert notice is not None

@@ -100,7 +100,7 @@ class Service:
     async def open(self, code: str) -> None:
         trigger = Trigger(dedup_key=code, at=T0, matter=Matter.BOTH, began_at=T0, brief=BRIEF)
         async with self.store.transaction() as ledger:
-            incident = await ledger.add_incident(trigger)
+            [incident] = await ledger.add_incidents([trigger])
             await ledger.journal(Entry(at=T0, actor="pantau", event="incident opened", incident_id=incident.id))
 
 

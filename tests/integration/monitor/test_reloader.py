@@ -194,7 +194,7 @@ async def test_a_start_knows_how_often_an_agency_has_fallen_lately_and_what_was_
 
     async def fell(code: str, at: datetime, *, unsteady: bool = False, over: bool = True) -> None:
         async with around.store.transaction() as ledger:
-            opened = await ledger.add_incident(replace(trigger(), dedup_key=code, at=at, unsteady=unsteady))
+            [opened] = await ledger.add_incidents([replace(trigger(), dedup_key=code, at=at, unsteady=unsteady)])
             if over:
                 ended = replace(opened, state=IncidentState.RESOLVED, resolved_at=at, ended_at=at)
                 await ledger.save_incident(ended)
@@ -236,7 +236,7 @@ async def test_a_start_takes_what_people_have_declared_for_nothing_that_was_meas
         brief=replace(trigger().brief, agency="JCONTOH"),
     )
     async with around.store.transaction() as ledger:
-        opened = await ledger.add_incident(declare)
+        [opened] = await ledger.add_incidents([declare])
     watch = await make_watch(configuration, around)
     # On the wall from the first scrape on.
     assert Scrape(around.metrics).value("outage_declared", agency="JCONTOH", direction="inbound") == 1
@@ -380,7 +380,7 @@ async def test_that_a_site_is_not_heard_is_over_once_it_is_none_of_ours_also_whe
     async with around.store.transaction() as ledger:
         brief = replace(trigger().brief, agency="")
         sabah = replace(trigger(), dedup_key="ours/site/sabah", matter=Matter.OWN_FAULT, brief=brief)
-        await ledger.add_incident(sabah)
+        await ledger.add_incidents([sabah])
     watch = await make_watch(reloader.watch.configuration, around)
     assert watch.consensus.told.keys() == {"ours/site/sabah"}
     await watch.consensus.tell()
@@ -427,7 +427,7 @@ async def test_an_agency_that_leaves_in_the_middle_of_an_outage_and_comes_back_i
         watch.judge._rejudged.add(name)
     async with around.store.transaction() as ledger:
         brief = replace(trigger().brief, agency="JCONTOH")
-        await ledger.add_incident(replace(trigger(), dedup_key="JCONTOH", at=now, brief=brief))
+        await ledger.add_incidents([replace(trigger(), dedup_key="JCONTOH", at=now, brief=brief)])
     ended = failed(watch.routes[names[0]], now, Outcome.LOST, Phase.TRANSIT)
     said = {
         "JCONTOH": UNTROUBLED,

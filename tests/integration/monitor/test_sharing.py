@@ -56,7 +56,7 @@ def beside() -> Share:
 async def opened(reloader: Reloader, *keys: str) -> None:
     async with reloader._around.store.transaction() as ledger:
         for key in keys:
-            await ledger.add_incident(replace(trigger(), dedup_key=key))
+            await ledger.add_incidents([replace(trigger(), dedup_key=key)])
 
 
 async def test_a_process_alone_owns_all(reloader: Reloader) -> None:

@@ -134,7 +134,7 @@ async def test_what_was_in_the_file_goes_on_on_the_server(office: Office, server
         assert (verifier.flaws, verifier.head.number) == ([], len(rows["journal"]) + 1)
         # What comes new gets an id and a number of its own.
         async with SqlStore(database).transaction() as ledger:
-            added = await ledger.add_incident(replace(trigger(), dedup_key="other"))
+            [added] = await ledger.add_incidents([replace(trigger(), dedup_key="other")])
             assert (added.id, added.number) == (3, "JCM-03")
         await have_runs(database, 1)
     async with Database.open(office.state, server) as database:

@@ -137,8 +137,14 @@ TIGHT = MailProvider(name="ketat", hosts=("mel.contoh.gov.my",), messages_per_da
 BRISK = MailProvider(name="deras", hosts=("mel.contoh.gov.my",), messages_per_minute=3, concurrency=1)
 
 
+def followed(sender: Mailbox, mail_providers: MailProviders) -> Budget:
+    left = Budget()
+    left.follow([sender], mail_providers)
+    return left
+
+
 def budget(mail_provider: MailProvider) -> Budget:
-    return Budget.of([at("mel.contoh.gov.my")], MailProviders([mail_provider, *KNOWN]))
+    return followed(at("mel.contoh.gov.my"), MailProviders([mail_provider, *KNOWN]))
 
 
 def test_who_has_sent_all_that_is_allowed_waits_until_the_first_is_a_day_old() -> None:
@@ -206,7 +212,7 @@ def test_what_was_sent_while_a_clock_was_ahead_counts_as_sent_just_now(
 
 
 def test_who_has_no_limit_never_waits() -> None:
-    left = Budget.of([at("mel.contoh.gov.my")], MailProviders())
+    left = followed(at("mel.contoh.gov.my"), MailProviders())
     for _ in range(100):
         left.spent("JCM/utama", T0)
     left.spent("nobody that is known", T0)
@@ -217,7 +223,7 @@ def test_an_account_within_its_budget_never_has_to_wait() -> None:
     box = at("smtp.gmail.com")
     (each,) = routes(box, 1, 50 * SECOND)
     assert overdrafts([each], MailProviders()) == []
-    left, now = Budget.of([box], MailProviders()), T0
+    left, now = followed(box, MailProviders()), T0
     while now < T0 + 3 * DAY:
         assert left.room_at(box.name, now) == now
         left.spent(box.name, now)

@@ -37,8 +37,8 @@ from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.site_runs import AT_ONCE, SiteTeller
 from monitor.store.probing.standings import Mark, SiteStandings
-from monitor.store.sites.joining import MemberSite
-from monitor.store.sites.link import SiteRefusedError
+from monitor.store.probing.site_runs import AT_ONCE, SiteTeller
+from monitor.store.sites.link import MemberSite, SiteRefusedError
 from monitor.views.site_report import SiteOpinion, SiteReport, read_words, written_word
 from tests.unit.alerts.people import BRIEF, MINUTE, trigger
 from tests.unit.monitor.bridge.test_pipeline import Alerts, Clock
@@ -731,8 +731,8 @@ async def test_what_sites_say_of_an_open_incident_is_written_down_once_and_again
         witness = SiteWitness(store, clocks, says=lambda agency: says if agency == "JCM" else {}, write=write)
         assert await look(SECOND) == []
         async with store.transaction() as ledger:
-            await ledger.add_incident(trigger(at=T0))
-            await ledger.add_incident(replace(trigger(at=T0), dedup_key="MDC"))
+            await ledger.add_incidents([trigger(at=T0)])
+            await ledger.add_incidents([replace(trigger(at=T0), dedup_key="MDC")])
         both = f"both {T0.isoformat()}"
         assert await look(SECOND) == [f"johor: well; noc: {both}"]
         assert await look(MINUTE) == []

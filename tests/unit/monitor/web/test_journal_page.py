@@ -31,7 +31,7 @@ async def incident_of(place: House, agency: str) -> int:
     begun = trigger()
     async with SqlStore(place.database).transaction() as ledger:
         brief = replace(begun.brief, agency=agency)
-        return (await ledger.add_incident(replace(begun, dedup_key=agency, brief=brief))).id
+        return (await ledger.add_incidents([replace(begun, dedup_key=agency, brief=brief)]))[0].id
 
 
 def events(page: str) -> list[str]:

@@ -238,7 +238,7 @@ async def test_before_an_agency_is_taken_out_the_page_says_what_goes_and_what_st
     await place.admitted("jcm", "viewer:MDC")
     await place.driller.ask("JCM/all", "Ujian", timedelta(hours=1))
     async with SqlStore(place.database).transaction() as ledger:
-        opened = await ledger.add_incident(trigger())
+        [opened] = await ledger.add_incidents([trigger()])
     page = (await admin.get("/agencies/JCM/leave?lang=en")).text
     for says in (
         "pantau@jcm.gov.my",

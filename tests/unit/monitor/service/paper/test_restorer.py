@@ -117,7 +117,7 @@ async def opened(store: SqlStore, times: int = 1) -> list[str]:
     found = []
     for _ in range(times):
         async with store.transaction() as ledger:
-            added = await ledger.add_incident(trigger())
+            [added] = await ledger.add_incidents([trigger()])
             await ledger.save_incident(replace(added, state=IncidentState.RESOLVED, resolved_at=T0))
             found.append(added.number)
     return found
@@ -264,7 +264,7 @@ async def test_the_machine_was_only_off_says_somebody_and_all_numbers_are_given(
         assert not await is_held(store)
         assert await opened(store) == ["JCM-103"], "a number behind them was given"
         async with store.transaction() as ledger:
-            first = await ledger.add_incident(replace(trigger(), dedup_key="KPC", brief=brief_of("KPC")))
+            [first] = await ledger.add_incidents([replace(trigger(), dedup_key="KPC", brief=brief_of("KPC"))])
         assert first.number == "KPC-01"
 
 

@@ -205,7 +205,7 @@ async def test_of_a_store_without_runs_nothing_is_the_latest(history: History) -
 async def test_old_runs_are_deleted_and_incidents_never(history: History, database: Database) -> None:
     store: Store = SqlStore(database)
     async with store.transaction() as ledger:
-        await ledger.add_incident(trigger())
+        await ledger.add_incidents([trigger()])
     for number in range(3):
         await history.ended(ended(number, at=T0 - 366 * DAY), "JCM", {})
     async with database.write() as connection:
