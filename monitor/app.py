@@ -103,7 +103,7 @@ from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.probing.retention import Keep, Retention
 from monitor.store.probing.site_runs import SiteRecords, SiteTeller
 from monitor.store.probing.standings import SiteStandings
-from monitor.store.sites.joining import MemberSite
+from monitor.store.sites.link import MemberSite
 from monitor.store.upkeep.advance_notices import AdvanceRecords
 from monitor.store.upkeep.documents import Documents
 from monitor.store.upkeep.idempotency import Answers

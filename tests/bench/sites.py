@@ -43,7 +43,8 @@ from monitor.store.backend.postgres import PostgresServer
 from monitor.store.probing.history import History
 from monitor.store.probing.site_runs import SiteTeller
 from monitor.store.probing.standings import SiteStandings
-from monitor.store.sites.joining import MemberSite, add
+from monitor.store.sites.joining import add
+from monitor.store.sites.link import MemberSite
 from probes.model.result import Outcome, ProbeResult
 from tests.bench.light import Light, light
 from tests.bench.trip import cpu_of

@@ -22,7 +22,8 @@ from monitor.bridge.consensus import SITES
 from monitor.planning.ownership import owners
 from monitor.runtime.token_key import token_key
 from monitor.store.backend.postgres import PostgresServer
-from monitor.store.sites.joining import MemberSite, add
+from monitor.store.sites.joining import add
+from monitor.store.sites.link import MemberSite
 from pantau_lab.mail import Fault
 from pantau_lab.scenery import Timing
 from pantau_lab.serving import claimed

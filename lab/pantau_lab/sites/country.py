@@ -12,7 +12,7 @@ from typing import Any
 from monitor.runtime.token_key import KEY_FILE, token_key
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.sites import joining, journal
-from monitor.store.sites.joining import MemberSite
+from monitor.store.sites.link import MemberSite
 from pantau_lab.beginning.login import write_private
 from pantau_lab.mail import LabNetwork, Port
 from pantau_lab.scenery import write_site

@@ -16,8 +16,8 @@ from monitor.config.files.document import read_document
 from monitor.config.model.settings import Settings
 from monitor.config.service.hub import HubSettings
 from monitor.store.sites import joining, journal
-from monitor.store.sites.joining import MemberSite, SiteState
-from monitor.store.sites.link import SiteRefusedError, SiteUnheardError
+from monitor.store.sites.joining import SiteState
+from monitor.store.sites.link import MemberSite, SiteRefusedError, SiteUnheardError
 
 app = typer.Typer(help="Other sites that probe: let one join this hub, look how it stands, let it leave.")
 

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from monitor.store.sites.joining import MemberSite
-from monitor.store.sites.link import SiteRefusedError
+from monitor.store.sites.link import MemberSite, SiteRefusedError
 
 _Answer = TypeVar("_Answer")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Protocol
 
 import structlog
 
@@ -17,21 +16,13 @@ from monitor.model.offer import OfferDifference
 from monitor.runtime.slices import in_slices
 from monitor.service.sites.asking import ask_each
 from monitor.service.sites.beating import steady
-from monitor.store.backend.postgres import PostgresServer
-from monitor.store.sites.joining import MemberSite
-from monitor.store.sites.link import SiteRefusedError
+from monitor.store.sites.link import MemberSite, SiteRefusedError
 from monitor.store.sites.offering import offer
 
 log = structlog.get_logger()
 
 #: Each site is asked this often, and at once when something else is in force here.
 _EVERY = timedelta(minutes=1)
-
-
-class _Offer(Protocol):
-    def __call__(
-        self, server: PostgresServer, wanted: Mapping[str, WrittenDocument], *, site: str, hub: str
-    ) -> OfferDifference | None: ...
 
 
 class SiteOffering:
@@ -44,7 +35,7 @@ class SiteOffering:
         *,
         configuration: Callable[[], Configuration],
         is_ours: Callable[[], bool],
-        offer: _Offer = offer,
+        offer: Callable[[MemberSite, Mapping[str, WrittenDocument]], OfferDifference | None] = offer,
         steady: Callable[[], timedelta] = steady,
     ) -> None:
         """*is_ours*: whether this process does it for all that share the hub's store."""
@@ -76,9 +67,7 @@ class SiteOffering:
             return
         self._asked_with, self._asked_at = documents, now
         wanted = await self._wanted(documents)
-        await ask_each(
-            self._members, lambda each: self._offer(each.server, wanted, site=each.site, hub=each.hub), self._show
-        )
+        await ask_each(self._members, lambda each: self._offer(each, wanted), self._show)
 
     async def _wanted(self, documents: Sequence[WrittenDocument]) -> Mapping[str, WrittenDocument]:
         """Return what a site is given, by agency. Of thousands few have changed, and only those are written anew."""

@@ -25,8 +25,7 @@ from monitor.service.portal.trials import KEPT, TrialRefused
 from monitor.service.watch import Watch
 from monitor.store.probing.probe_calls import ProbeCalls
 from monitor.store.sites import probe_calls
-from monitor.store.sites.joining import MemberSite
-from monitor.store.sites.link import SiteRefusedError
+from monitor.store.sites.link import MemberSite, SiteRefusedError
 from monitor.store.sites.probe_calls import SiteOutdatedError
 
 log = structlog.get_logger()

@@ -8,8 +8,7 @@ from monitor.judging.joint.replication import Replication
 from monitor.metrics import Metrics
 from monitor.service.sites.asking import ask_each
 from monitor.store.sites import joining
-from monitor.store.sites.joining import MemberSite
-from monitor.store.sites.link import SiteRefusedError
+from monitor.store.sites.link import MemberSite, SiteRefusedError
 
 
 class Wires:

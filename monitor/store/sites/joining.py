@@ -9,22 +9,24 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from monitor.judging.joint.replication import Replication
-from monitor.store.backend.postgres import PostgresServer
 from monitor.store.schema.lock import LOCKS, Lock
 from monitor.store.sites.link import (
     Connection,
+    MemberSite,
     SiteRefusedError,
     SiteUnheardError,
     dialled,
     is_let_in_without_certificate,
     one,
+    schema_of,
+    time_of,
 )
 from monitor.store.sites.offering import offer_troubles, withdraw_offers
 from monitor.store.sites.partition import said
 from monitor.store.sites.publisher import Publisher, slot_of
 from monitor.store.sites.subscriber import Subscriber, subscription_of
 
-__all__ = ["MemberSite", "SiteState", "add", "check", "look", "rejoin", "remove", "slot_of"]
+__all__ = ["SiteState", "add", "check", "look", "rejoin", "remove", "slot_of"]
 
 #: In seconds, for what a site has said anew to be heard.
 _PATIENCE = 15.0
@@ -35,17 +37,6 @@ _AGAIN, _GOES_ON = 15.0, 0.5
 _SETTLES, _LOOKS_AGAIN = 3.0, 0.2
 #: Clocks that are further apart are told of.
 APART = timedelta(seconds=5)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemberSite:
-    """A site, as the hub's settings have it."""
-
-    site: str
-    server: PostgresServer
-    #: What the hub itself is called among the sites.
-    hub: str
-    store: PostgresServer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +104,7 @@ def check(member: MemberSite, fresh_for: timedelta) -> SiteState:
     behind, advice = None, None
     with dialled(member.store, "the hub's store") as connection:
         hub = Subscriber(connection, member.site, member.hub)
-        subscription, beat, now = hub.subscription(), hub.beat(), hub.now()
+        subscription, beat, now = hub.subscription(), hub.beat(), time_of(hub.connection)
         if subscription is None:
             troubles.append(f"the hub does not listen to it: `pantau site add {member.site}`")
         try:
@@ -121,7 +112,7 @@ def check(member: MemberSite, fresh_for: timedelta) -> SiteState:
                 site = Publisher(there, member.site, member.hub)
                 troubles += [*_open_doors(member), *_troubles(hub, site, now)]
                 # Beats bear the site's time, which may be another.
-                beat, now = hub.beat(), site.now()
+                beat, now = hub.beat(), time_of(site.connection)
                 slot, advice = site.slot(), site.advice()
                 behind = None if slot is None or slot.is_lost else slot.behind
         except SiteRefusedError as refused:
@@ -154,7 +145,7 @@ def look(member: MemberSite) -> Replication:
             with suppress(SiteRefusedError), dialled(member.server, f"site {member.site}") as there:
                 site = Publisher(there, member.site, member.hub)
                 slot, is_reached = site.slot(), True
-                if slot is not None and not slot.is_lost and hub.schema() == site.schema():
+                if slot is not None and not slot.is_lost and schema_of(hub.connection) == schema_of(site.connection):
                     is_whole = _is_whole(hub, site, _SETTLES)
     is_kept = slot is not None and not slot.is_lost
     return Replication(
@@ -202,7 +193,7 @@ def _troubles(hub: Subscriber, site: Publisher, now: datetime) -> Iterator[str]:
         return
     if (apart := _schemas(hub, site)) is not None:
         yield apart
-    offset = site.now() - now
+    offset = time_of(site.connection) - now
     if abs(offset) > APART:
         yield f"its clock is {abs(offset).total_seconds():.0f} s {'ahead' if offset > timedelta(0) else 'behind'}: set it"
     slot, subscription = site.slot(), hub.subscription()
@@ -249,7 +240,7 @@ def _is_read(site: Publisher) -> bool:
 
 
 def _schemas(hub: Subscriber, site: Publisher) -> str | None:
-    ours, theirs = hub.schema(), site.schema()
+    ours, theirs = schema_of(hub.connection), schema_of(site.connection)
     if ours == theirs:
         return None
     if theirs > ours:
@@ -267,7 +258,11 @@ def _ends(member: MemberSite) -> Iterator[tuple[Subscriber, Publisher]]:
         hub, site = Subscriber(ours, member.site, member.hub), Publisher(theirs, member.site, member.hub)
         at_site = [*site.objections(), *_open_doors(member)]
         objections = [*hub.objections(), *(f"site {member.site}: {each}" for each in at_site)]
-        if not objections and (apart := _schemas(hub, site)) is not None and site.schema() > hub.schema():
+        if (
+            not objections
+            and (apart := _schemas(hub, site)) is not None
+            and schema_of(site.connection) > schema_of(hub.connection)
+        ):
             objections.append(f"site {member.site}: {apart}")
         if objections:
             raise SiteRefusedError("\n".join(objections))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, LiteralString
@@ -63,6 +64,17 @@ _KEPT = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberSite:
+    """A site, as the hub's settings have it."""
+
+    site: str
+    server: PostgresServer
+    #: What the hub itself is called among the sites.
+    hub: str
+    store: PostgresServer
+
+
 class SiteRefusedError(Exception):
     """Something cannot be done with a site. The message says why and what to do; it holds no secret."""
 
@@ -113,6 +125,22 @@ def one(connection: Connection, asked: LiteralString, values: Sequence[object] =
     """Return the only row that *asked* has, always."""
     (row,) = connection.execute(asked, values)
     return row
+
+
+def is_there(connection: Connection, table: str) -> bool:
+    """Whether a database has a table of this name."""
+    return bool(one(connection, "SELECT to_regclass(quote_ident(%s)) IS NOT NULL AS there", [table]).there)
+
+
+def schema_of(connection: Connection) -> str:
+    """Return the number of a store's schema."""
+    return str(one(connection, "SELECT version_num AS number FROM alembic_version").number)
+
+
+def time_of(connection: Connection) -> datetime:
+    """Return the time by a server's clock."""
+    at: datetime = one(connection, "SELECT clock_timestamp() AS at").at
+    return at
 
 
 def conninfo(server: PostgresServer) -> str:

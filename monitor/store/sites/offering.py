@@ -6,26 +6,23 @@ from collections.abc import Iterator, Mapping
 
 from monitor.model.document import Pen, WrittenDocument
 from monitor.model.offer import DocumentThere, OfferDifference, OfferThere, offer_difference
-from monitor.store.backend.postgres import PostgresServer
-from monitor.store.sites.link import Connection, dialled, one
+from monitor.store.sites.link import Connection, MemberSite, dialled, is_there, one
 from monitor.store.sites.partition import as_owner
 from monitor.store.sites.publisher import Publisher
 
 
-def offer(
-    server: PostgresServer, wanted: Mapping[str, WrittenDocument], *, site: str, hub: str
-) -> OfferDifference | None:
+def offer(member: MemberSite, wanted: Mapping[str, WrittenDocument]) -> OfferDifference | None:
     """Offer a site what differs there from what is *wanted*; return what did. Said again, nothing more comes of it.
 
     `None`: it has not joined, keeps its agencies in files, or is of a Pantau that knows no offers. Raise `SiteRefusedError`.
     """
-    with dialled(server, f"site {site}") as connection:
-        if not _takes(connection) or Publisher(connection, site, hub).slot() is None:
+    with dialled(member.server, f"site {member.site}") as connection:
+        if not _takes(connection) or Publisher(connection, member.site, member.hub).slot() is None:
             return None
-        as_owner(connection)
-        difference = offer_difference(wanted, _there(connection), _offered(connection))
-        with connection.transaction():
-            _write(connection, hub, difference)
+        with as_owner(connection):
+            difference = offer_difference(wanted, _there(connection), _offered(connection))
+            with connection.transaction():
+                _write(connection, member.hub, difference)
         return difference
 
 
@@ -51,7 +48,7 @@ def offer_troubles(connection: Connection) -> Iterator[str]:
 
 def withdraw_offers(connection: Connection) -> None:
     """Let nothing be offered to a site any more. What it goes by it keeps."""
-    if _knows_offers(connection):
+    if is_there(connection, "offered_document"):
         connection.execute("DELETE FROM offered_document")
 
 
@@ -59,13 +56,9 @@ def withdraw_offers(connection: Connection) -> None:
 _NAMED = 5
 
 
-def _knows_offers(connection: Connection) -> bool:
-    return bool(one(connection, "SELECT to_regclass('offered_document') IS NOT NULL AS there").there)
-
-
 def _takes(connection: Connection) -> bool:
     """Whether the site knows offers, and goes by the documents in its store: it says so of its last process."""
-    if not _knows_offers(connection):
+    if not is_there(connection, "offered_document"):
         return False
     last = connection.execute("SELECT documents FROM process ORDER BY beat_at DESC LIMIT 1").fetchone()
     return last is not None and last.documents is not None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from psycopg import sql
 
-from monitor.store.sites.link import Connection, SiteRefusedError, one
+from monitor.store.sites.link import Connection, SiteRefusedError, is_there
 
 #: What a site says, and that it lives: what flows from it to the hub.
 LEVELS = ("standing", "beat")
@@ -26,11 +29,15 @@ def owner(connection: Connection) -> str | None:
     return None if found is None else str(found.owner)
 
 
-def as_owner(connection: Connection) -> None:
-    """Let all that follows be the owner's: what we make must be theirs, as all other tables are."""
+@contextmanager
+def as_owner(connection: Connection) -> Iterator[None]:
+    """Let all in the block be the owner's: what we make must be theirs, as all other tables are."""
     name = owner(connection)
     if name is not None:
         connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(name)))
+    yield
+    # After an error there is no next: the connection ends.
+    connection.execute("RESET ROLE")
 
 
 def strangers(connection: Connection) -> list[str]:
@@ -41,10 +48,9 @@ def strangers(connection: Connection) -> list[str]:
     return sorted(row.site for row in connection.execute(every))
 
 
-def known_tables(connection: Connection) -> tuple[str, ...]:
-    """Return those of `TABLES` that the store has."""
-    there = "SELECT to_regclass(%s) IS NOT NULL AS there"
-    return tuple(table for table in TABLES if one(connection, there, [table]).there)
+def known_tables(connection: Connection, site: str = "") -> tuple[str, ...]:
+    """Return those of `TABLES` that the store has, or of which *site* has a part there."""
+    return tuple(table for table in TABLES if is_there(connection, part(table, site) if site else table))
 
 
 def said(connection: Connection, site: str) -> str:
@@ -70,7 +76,7 @@ def make_parts(connection: Connection, site: str) -> tuple[str, ...]:
 def _make(connection: Connection, table: str, site: str) -> None:
     own = part(table, site)
     found = connection.execute(
-        "SELECT relispartition AS is_part FROM pg_class WHERE oid = to_regclass(%s)", [_quoted(own)]
+        "SELECT relispartition AS is_part FROM pg_class WHERE oid = to_regclass(quote_ident(%s))", [own]
     )
     if (there := found.fetchone()) is not None:
         if not there.is_part:
@@ -99,8 +105,7 @@ def unmake_parts(connection: Connection, site: str, *, keep: bool) -> None:
     with connection.transaction():
         for table in known_tables(connection):
             words = _words(table, site)
-            there = one(connection, "SELECT to_regclass(%s) AS there", [_quoted(part(table, site))]).there
-            if there is None:
+            if not is_there(connection, part(table, site)):
                 continue
             statements = ["ALTER TABLE {table} DETACH PARTITION {own}"]
             if keep and table in LEVELS:
@@ -112,7 +117,3 @@ def unmake_parts(connection: Connection, site: str, *, keep: bool) -> None:
 def _words(table: str, site: str) -> dict[str, sql.Composable]:
     names = {"table": table, "own": part(table, site), "rest": f"rest_of_{table}"}
     return {word: sql.Identifier(name) for word, name in names.items()} | {"site": sql.Literal(site)}
-
-
-def _quoted(name: str) -> str:
-    return f'"{name}"'

@@ -5,8 +5,7 @@ from __future__ import annotations
 from psycopg.errors import UndefinedTable
 
 from monitor.store.probing.probe_calls import CALL_AHEAD, CALL_LASTS
-from monitor.store.sites.joining import MemberSite
-from monitor.store.sites.link import SiteRefusedError, dialled
+from monitor.store.sites.link import MemberSite, SiteRefusedError, dialled
 
 _PLACE = """
 INSERT INTO probe_call AS known (agency, called_at) VALUES (%s, clock_timestamp())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import datetime
 
 from psycopg import sql
 
@@ -12,7 +11,6 @@ from monitor.store.sites.link import Connection, SiteRefusedError, one
 from monitor.store.sites.partition import (
     LEVELS,
     RUNS,
-    TABLES,
     as_owner,
     known_tables,
     make_parts,
@@ -111,25 +109,15 @@ class Publisher:
             "set max_slot_wal_keep_size = 20GB"
         )
 
-    def schema(self) -> str:
-        """Return the number of its schema."""
-        return str(one(self.connection, "SELECT version_num AS number FROM alembic_version").number)
-
-    def now(self) -> datetime:
-        """Return the time by its clock."""
-        at: datetime = one(self.connection, "SELECT clock_timestamp() AS at").at
-        return at
-
     def publish(self) -> tuple[str, ...]:
         """Make the site's parts, and publish them and nothing else; return of which tables. Raise `SiteRefusedError`."""
         # Whoever has read and is not heard any more holds the slot for so long, and nobody else can read it meanwhile.
         self.connection.execute("ALTER ROLE CURRENT_USER SET wal_sender_timeout = '10s'")
-        as_owner(self.connection)
-        tables = make_parts(self.connection, self.site)
-        self._publish(PUBLICATION, LEVELS, "insert, update, delete, truncate")
-        if {*RUNS} <= {*tables}:
-            self._publish(OF_RUNS, RUNS, "insert")
-        self.connection.execute("RESET ROLE")
+        with as_owner(self.connection):
+            tables = make_parts(self.connection, self.site)
+            self._publish(PUBLICATION, LEVELS, "insert, update, delete, truncate")
+            if {*RUNS} <= {*tables}:
+                self._publish(OF_RUNS, RUNS, "insert")
         return tables
 
     def _publish(self, name: str, tables: tuple[str, ...], what: str) -> None:
@@ -150,16 +138,10 @@ class Publisher:
         The hub hears it as it hears everything else, so that nothing has to be compared or waited for. What it hears before of
         rows that it does not have, it leaves. Return up to where it was written (`has_heard`); `None`: it says nothing yet.
         """
-        as_owner(self.connection)
-        written = 0
-        with self.connection.transaction():
-            for table in LEVELS:
-                own = sql.Identifier(part(table, self.site))
-                anew = sql.SQL("WITH gone AS (DELETE FROM {0} RETURNING *) INSERT INTO {0} SELECT * FROM gone").format(
-                    own
-                )
-                written += self.connection.execute(anew).rowcount
-        self.connection.execute("RESET ROLE")
+        anew = sql.SQL("WITH gone AS (DELETE FROM {0} RETURNING *) INSERT INTO {0} SELECT * FROM gone")
+        with as_owner(self.connection), self.connection.transaction():
+            parts = [sql.Identifier(part(table, self.site)) for table in LEVELS]
+            written = sum(self.connection.execute(anew.format(own)).rowcount for own in parts)
         return self.place() if written else None
 
     def place(self) -> str:
@@ -203,21 +185,15 @@ class Publisher:
     def withdraw(self) -> None:
         """Publish nothing, keep nothing, and let what the site says be as it was before."""
         self.drop_slot()
-        as_owner(self.connection)
-        for name in (PUBLICATION, OF_RUNS):
-            self.connection.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(name)))
-        unmake_parts(self.connection, self.site, keep=True)
-        self.connection.execute("RESET ROLE")
+        with as_owner(self.connection):
+            for name in (PUBLICATION, OF_RUNS):
+                self.connection.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(name)))
+            unmake_parts(self.connection, self.site, keep=True)
 
     def speaks_for(self) -> list[str]:
         """Return the sites whose rows are among what this one publishes as its own, itself apart."""
         found = set[str]()
-        for table in self._parts():
-            own = sql.Identifier(part(table, self.site))
+        for own in (sql.Identifier(part(table, self.site)) for table in known_tables(self.connection, self.site)):
             asked = sql.SQL("SELECT DISTINCT site FROM {} WHERE site <> {}").format(own, sql.Literal(self.site))
             found |= {row.site for row in self.connection.execute(asked)}
         return sorted(found)
-
-    def _parts(self) -> list[str]:
-        there = "SELECT to_regclass(%s) IS NOT NULL AS there"
-        return [each for each in TABLES if one(self.connection, there, [f'"{part(each, self.site)}"']).there]

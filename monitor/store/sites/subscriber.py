@@ -91,15 +91,6 @@ class Subscriber:
             said.append(f"the hub's role may not subscribe: GRANT CREATE ON DATABASE {found.db} TO {found.role}")
         return said
 
-    def schema(self) -> str:
-        """Return the number of its schema."""
-        return str(one(self.connection, "SELECT version_num AS number FROM alembic_version").number)
-
-    def now(self) -> datetime:
-        """Return the time by its clock."""
-        at: datetime = one(self.connection, "SELECT clock_timestamp() AS at").at
-        return at
-
     def subscription(self) -> Subscription | None:
         """Return how it stands; `None`: there is none."""
         found = self.connection.execute(
@@ -117,10 +108,9 @@ class Subscriber:
 
     def make_room(self) -> None:
         """Give the site parts, and forget how it stood."""
-        as_owner(self.connection)
-        make_parts(self.connection, self.site)
-        empty_parts(self.connection, self.site)
-        self.connection.execute("RESET ROLE")
+        with as_owner(self.connection):
+            make_parts(self.connection, self.site)
+            empty_parts(self.connection, self.site)
 
     def try_out(self, server: PostgresServer) -> None:
         """See that the hub's own server reaches the site, by dropping the slot there. Raise `SiteRefusedError`.
@@ -190,9 +180,8 @@ class Subscriber:
     def forget(self) -> None:
         """Leave nothing of what the site has said."""
         self.unsubscribe()
-        as_owner(self.connection)
-        unmake_parts(self.connection, self.site, keep=False)
-        self.connection.execute("RESET ROLE")
+        with as_owner(self.connection):
+            unmake_parts(self.connection, self.site, keep=False)
 
     def beat(self) -> datetime | None:
         """Return when the site last said that it lives, by its own clock; `None`: never."""

@@ -33,8 +33,8 @@ from monitor.store.probing.processes import Processes
 from monitor.store.probing.site_runs import SiteTeller
 from monitor.store.probing.standings import SiteStandings
 from monitor.store.sites import joining, publisher, subscriber
-from monitor.store.sites.joining import MemberSite, SiteState, add, check, rejoin, remove
-from monitor.store.sites.link import SiteRefusedError
+from monitor.store.sites.joining import SiteState, add, check, rejoin, remove
+from monitor.store.sites.link import MemberSite, SiteRefusedError
 from monitor.store.sites.offering import offer
 from monitor.store.sites.probe_calls import SiteOutdatedError, place_call
 from monitor.store.upkeep.documents import Documents
@@ -679,7 +679,7 @@ def test_the_hubs_documents_go_down_to_a_site_once_and_after_a_cut_and_it_says_w
         WrittenDocument(agency=code, name=f"{code.lower()}.yaml", text=text)
         for code, text in (("JCM", "satu"), ("JCM", "dua"), ("MDC", "tiga"))
     )
-    offers = partial(offer, world.sites["johor"].reached(), site="johor", hub="noc")
+    offers = partial(offer, member(world))
     say(world, "johor", tmp=tmp_path, JCM=WELL)
     goes_by(world, tmp_path, 0)
     assert offers({"JCM": jcm}) is None, "it has not joined"

@@ -16,8 +16,7 @@ from monitor.model.document import WrittenDocument
 from monitor.model.offer import OfferDifference
 from monitor.service.sites.offering import SiteOffering
 from monitor.store.backend.postgres import PostgresServer
-from monitor.store.sites.joining import MemberSite
-from monitor.store.sites.link import SiteRefusedError
+from monitor.store.sites.link import MemberSite, SiteRefusedError
 from tests.integration.watching import agency, laid_out
 from tests.unit.alerts.people import T0
 from tests.unit.monitor.scrape import Scrape
@@ -52,12 +51,9 @@ class OfferingHub:
         written = stored_source(WrittenDocument(agency="JCM", name="jcm.yaml", text=text))
         self.configuration = load(self.settings, {}, documents=[written]).accepted()
 
-    def _offer(
-        self, server: PostgresServer, wanted: Mapping[str, WrittenDocument], *, site: str, hub: str
-    ) -> OfferDifference | None:
-        assert server is NOWHERE
-        self.asked.append((site, hub, wanted))
-        answer = self.answers[site]
+    def _offer(self, member: MemberSite, wanted: Mapping[str, WrittenDocument]) -> OfferDifference | None:
+        self.asked.append((member.site, member.hub, wanted))
+        answer = self.answers[member.site]
         if isinstance(answer, SiteRefusedError):
             raise answer
         return answer

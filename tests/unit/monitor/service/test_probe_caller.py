@@ -18,8 +18,7 @@ from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.probe_calls import ProbeCalls
-from monitor.store.sites.joining import MemberSite
-from monitor.store.sites.link import SiteRefusedError
+from monitor.store.sites.link import MemberSite, SiteRefusedError
 from monitor.store.sites.probe_calls import SiteOutdatedError
 from tests.unit.monitor.trial import agency_routes
 from tests.unit.monitor.web.bench import Bench
