@@ -19,7 +19,7 @@ from alerts.model.incident import Incident
 from alerts.model.notice import Matter
 from alerts.record.clock import Clock
 from monitor.service.oncall import read_moment
-from monitor.service.order import NotDone, agency_called, no_incident
+from monitor.service.order import NotDone, agency_called, numbered
 from monitor.store.engine.ledger import SqlStore
 
 #: Notices quote when it began. Longer ago is a slip in the date, or no outage that anybody is still to be told of.
@@ -88,9 +88,7 @@ class Declarer:
         what is measured goes on.
         """
         async with self._store.reading() as ledger:
-            found = await ledger.incident_numbered(number)
-        if found is None:
-            raise no_incident(number)
+            found = await numbered(ledger, number)
         now = self._clock.now()
         event = Close(incident_id=found.id, at=now, by=by, why=why, recovered=recovered)
         after = await self._dispatcher.submit(event) or found

@@ -20,7 +20,7 @@ from monitor.config.files.problem import Problem
 from monitor.metrics import REFUSALS, Metrics
 from monitor.service.gateways import callback_base
 from monitor.service.noticeboard import Noticeboard
-from monitor.service.order import NotDone, no_incident
+from monitor.service.order import NotDone, no_incident, numbered
 from monitor.service.watch import Watch
 from monitor.store.engine.ledger import SqlStore
 from monitor.views.overview import IncidentView, NoticeView, view_incident, view_notice
@@ -164,10 +164,7 @@ class Front:
     async def numbered(self, number: str) -> Incident:
         """Return the incident that people quote as *number*. Raise `Unknown`."""
         async with self._store.reading() as ledger:
-            found = await ledger.incident_numbered(number)
-        if found is None:
-            raise no_incident(number)
-        return found
+            return await numbered(ledger, number)
 
     async def _order(self, number: str, event: Callable[..., Event]) -> Incident:
         found = await self.numbered(number)

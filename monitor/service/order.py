@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from alerts.wording.source import sections
 from monitor.config.files.problem import nearest
+
+if TYPE_CHECKING:
+    from alerts.model.incident import Incident
+    from monitor.store.engine.ledger import SqlLedger
 
 #: By what stands for each: the Malay, and the English.
 REFUSED: Final[Mapping[str, Sequence[str]]] = sections(Path(__file__).with_suffix(".yaml"))["refused"]
@@ -38,6 +42,14 @@ class Unknown(NotDone):
 def no_incident(number: str) -> Unknown:
     """Return that nothing has this number."""
     return Unknown.said("no_incident", number=number)
+
+
+async def numbered(ledger: SqlLedger, number: str) -> Incident:
+    """Return the incident that people quote as *number*. Raise `Unknown`."""
+    found = await ledger.incident_numbered(number)
+    if found is None:
+        raise no_incident(number)
+    return found
 
 
 def no_notice(notice_id: int) -> Unknown:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from alerts.decide.paper import WAITING
 from monitor.access.visitor import User
 from monitor.model.document import DocumentVersion, secrets_named
+from monitor.service.access.administration import Administration
 from monitor.service.paper.letters import LetterView
 from monitor.service.portal.agency_editor import AgencyEditor
 from monitor.store.engine.drills import Drill, drill_called
@@ -19,10 +20,6 @@ from monitor.store.upkeep.traces import AgencyTrace, AgencyTraces
 AT_A_TIME: Final = 100
 #: Of users with a role so many are named.
 _NAMED: Final = 20
-
-
-class _People(Protocol):
-    async def page(self, wanted: str, *, after: str = "", most: int) -> Sequence[User]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +70,7 @@ class AgencyRoll:
         editor: AgencyEditor,
         documents: Documents,
         traces: AgencyTraces,
-        people: _People,
+        people: Administration,
         *,
         letters: Callable[[], Awaitable[Sequence[LetterView]]],
         drills: Callable[[], Awaitable[Sequence[Drill]]],

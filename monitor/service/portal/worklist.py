@@ -23,7 +23,7 @@ from alerts.model.notice import Matter
 from alerts.record.clock import Clock
 from monitor.access.role import AgencyScope, Permission
 from monitor.access.visitor import Visitor
-from monitor.service.order import Unknown, no_incident
+from monitor.service.order import Unknown, numbered
 from monitor.store.engine.ledger import SqlLedger, SqlStore
 from monitor.store.engine.listing import DoneEntry, IncidentFilter, NoticeFilter
 from monitor.views.deed import may_release
@@ -165,7 +165,7 @@ class Worklist:
     async def sheet(self, number: str) -> IncidentSheet:
         """Return the incident that people quote so. Raise `Unknown`."""
         async with self._store.reading() as ledger:
-            found = await _numbered(ledger, number)
+            found = await numbered(ledger, number)
             done = await ledger.listing.done_about(found.id, _DONE, most=MOST)
             silence = await self._silence(ledger, found)
         return IncidentSheet(incident=found, done=done, silence=silence)
@@ -174,7 +174,7 @@ class Worklist:
         """Return what a release would let go now. Raise `Unknown`."""
         now = self._clock.now()
         async with self._store.reading() as ledger:
-            found = await _numbered(ledger, number)
+            found = await numbered(ledger, number)
             held = await ledger.is_paper_held()
             silence = await self._silence(ledger, found)
         notices = [_unwritten(draft, found, now) for draft in _drafts(found, now)]
@@ -191,7 +191,7 @@ class Worklist:
         """Return the page of what a release would let go, by its place in the look. Raise `Unknown`."""
         now = self._clock.now()
         async with self._store.reading() as ledger:
-            found = await _numbered(ledger, number)
+            found = await numbered(ledger, number)
         drafts = _drafts(found, now)
         if place <= len(drafts):
             notice = _unwritten(drafts[place - 1], found, now)
@@ -218,13 +218,6 @@ class Worklist:
             not_before=opens if opens > now else None,
             says=said,
         )
-
-
-async def _numbered(ledger: SqlLedger, number: str) -> Incident:
-    found = await ledger.incident_numbered(number)
-    if found is None:
-        raise no_incident(number)
-    return found
 
 
 def _of(scope: AgencyScope) -> IncidentFilter:
