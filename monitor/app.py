@@ -79,7 +79,6 @@ from monitor.service.portal.trials import Trials
 from monitor.service.portal.worklist import Worklist
 from monitor.service.reloader import Reloader, needs_restart, read
 from monitor.service.renamer import Renamer
-from monitor.service.retention import keep_house
 from monitor.service.sharing import Sharing
 from monitor.service.silences import Silencer, hush
 from monitor.service.sites.beating import Beating
@@ -264,7 +263,7 @@ class App:
             self._leaver.keep_closing(),
             self._alert_teller.keep_telling(),
             history.keep_writing(),
-            keep_house(Retention(self._database, self._configuration().settings.site), self._keep, self._clock),
+            Retention(self._database, self._configuration().settings.site).keep_disposing(self._keep, self._clock),
             self._chain.keep(),
             self._restorer.keep(),
             keep_showing_mailboxes(self._metrics, self._watch),

@@ -18,8 +18,7 @@ from alerts.engine.group_commit import GroupCommit
 from alerts.record.clock import Clock, SystemClock
 from monitor.store.backend.away import StoreInUseError, StorePresence, raising_away, reason_of
 from monitor.store.backend.name import Name
-from monitor.store.backend.postgres import PostgresServer, StoreUnusableError, shared, take_turn
-from monitor.store.backend.server_clock import ServerClock
+from monitor.store.backend.postgres import PostgresServer, ServerClock, StoreUnusableError, shared, take_turn
 from monitor.store.backend.sqlite import READING, OpenFile, Writer, embedded
 from monitor.store.backend.transaction import Statement, joined
 

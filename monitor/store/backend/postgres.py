@@ -1,11 +1,13 @@
-"""The shared store: a PostgreSQL server that several engines use, and whether a server can be one."""
+"""The shared store: a PostgreSQL server that several engines use, its clock, and whether a server can be one."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,14 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from monitor.store.backend.name import Name
-from monitor.store.backend.server_clock import ServerClock
 from monitor.store.schema.lock import LOCKS, Lock
 from monitor.store.schema.migrations import upgrade
 
 log = structlog.get_logger()
 
 _OLDEST = 15
+#: Smaller differences are the network's. Following them would set the clock back again and again.
+_TOLERANCE = timedelta(milliseconds=100)
 #: Where Debian keeps the authorities that the machine trusts. The library brings an OpenSSL that looks elsewhere.
 _SYSTEM_AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 
@@ -43,6 +46,33 @@ _SESSION = {
 
 class StoreUnusableError(Exception):
     """The server cannot be reached, or cannot be our store. The message says what to do; it holds no secret."""
+
+
+class ServerClock:
+    """One time for all engines that share a store, whatever their machines' clocks say.
+
+    It goes on from what the server last said; also while that is away, and when this machine's clock is set.
+    """
+
+    def __init__(self) -> None:
+        #: The server's time when this machine's uptime was nothing.
+        self._zero = datetime.now(UTC) - _uptime()
+        self._told = False
+
+    def tell(self, moment: datetime) -> None:
+        """Take in what the server's clock says at this moment."""
+        zero = moment.astimezone(UTC) - _uptime()
+        if not self._told or abs(zero - self._zero) > _TOLERANCE:
+            self._zero, self._told = zero, True
+
+    def now(self) -> datetime:
+        """Return the present moment, aware, in UTC."""
+        return self._zero + _uptime()
+
+
+def _uptime() -> timedelta:
+    # BOOTTIME also goes on while the machine sleeps, and nobody sets it.
+    return timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,8 +27,7 @@ from alerts.record.audit import BEGINNING, Head, Verifier
 from alerts.record.store import Entry
 from monitor.store.backend.away import StoreInUseError
 from monitor.store.backend.name import Name
-from monitor.store.backend.postgres import PostgresServer, connected, migrate
-from monitor.store.backend.server_clock import ServerClock
+from monitor.store.backend.postgres import PostgresServer, ServerClock, connected, migrate
 from monitor.store.engine import audit
 from monitor.store.move.source import StoreOrigin
 from monitor.store.schema.bar import Bar, Barred

@@ -1,20 +1,23 @@
 """Takes out of the store what was kept long enough: runs, hours, days, tokens. A part at a time, and nobody waits for long.
 
-Incidents, notices and the journal are none of it: they leave with an authority only (`monitor.store.upkeep.purge`).
+Incidents, notices and the journal are none of it (Act 629): they leave with an authority only (`monitor.store.upkeep.purge`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
+import structlog
 from sqlalchemy import Column, ColumnElement, Row, Table, delete, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from alerts.record.clock import Clock
 from monitor.model.day import day_of
+from monitor.runtime.repeat import keep_doing
 from monitor.store.backend.database import Database
 from monitor.store.probing.history import CAME_MEMORY, TOKEN_MEMORY
 from monitor.store.probing.hours import STORE, counting, hour_values, run_values, to_result
@@ -22,11 +25,16 @@ from monitor.store.probing.site_runs import TOLD_MEMORY
 from monitor.store.schema.tables import alert, day, hour, run, run_before, site_hour, site_run, token
 from probes.model.result import Outcome
 
+log = structlog.get_logger()
+
 #: Rows that go in one transaction, in about ten milliseconds where the disk is slow: others want to write, too.
 AT_ONCE = 200
 #: In seconds, between two of those: after an upgrade there may be a hundred million rows to be moved, and results of
 #: probes are written meanwhile.
 _PAUSE = 0.01
+
+#: A day's worth at once would be two million rows where there are ten thousand routes.
+_EVERY = timedelta(hours=1)
 
 #: An alert that fires is heard of once a day at least, or its incident was closed by a person long ago.
 _ALERT_MEMORY = timedelta(days=90)
@@ -58,6 +66,19 @@ class Retention:
         self._database = database
         self._site = site
         self._counted = counting(database)
+
+    async def keep_disposing(self, keep: Callable[[], Keep], clock: Clock) -> NoReturn:
+        """Delete what is old now, and once an hour from now on; *keep* says how old things become.
+
+        What cannot be deleted today may be tomorrow: until then it is kept too long, which harms nobody.
+        """
+
+        async def tidy() -> None:
+            runs = await self.dispose(keep(), clock.now())
+            if runs:
+                log.info("old results deleted", runs=runs)
+
+        await keep_doing("deletion of what is old", tidy, _EVERY)
 
     async def dispose(self, keep: Keep, now: datetime) -> int:
         """Delete what was kept long enough: runs, hours, days, tokens, what was known of alerts; return how many runs that were."""

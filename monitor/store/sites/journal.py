@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from alerts.record.store import Entry
-from monitor.store.backend.postgres import PostgresServer, StoreUnusableError, connected
-from monitor.store.backend.server_clock import ServerClock
+from monitor.store.backend.postgres import PostgresServer, ServerClock, StoreUnusableError, connected
 from monitor.store.engine import audit
 from monitor.store.schema.tables import clean
 from monitor.store.sites.link import SiteRefusedError

@@ -18,8 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from alerts.record.store import StoreAway
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.backend.name import LET_GO_WITHIN, Name
-from monitor.store.backend.postgres import PostgresServer
-from monitor.store.backend.server_clock import ServerClock
+from monitor.store.backend.postgres import PostgresServer, ServerClock
 from monitor.store.schema.lock import LOCKS, NAMES, Lock
 from monitor.store.schema.tables import counter
 from pantau_lab.serving import claimed

@@ -16,7 +16,7 @@ from alerts.engine.group_commit import GroupCommit
 from alerts.record.store import StoreAway
 from monitor.store.backend.away import StorePresence
 from monitor.store.backend.database import Database
-from monitor.store.backend.server_clock import ServerClock
+from monitor.store.backend.postgres import ServerClock
 from monitor.store.backend.transaction import Statement
 from monitor.store.probing.backlog import Backlog
 from monitor.store.probing.history import History

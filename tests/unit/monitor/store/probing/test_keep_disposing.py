@@ -11,7 +11,6 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from alerts.record.store import StoreAway
-from monitor.service.retention import keep_house
 from monitor.store.backend.database import Database
 from monitor.store.probing.history import History
 from monitor.store.probing.retention import Keep, Retention
@@ -51,7 +50,7 @@ async def test_old_runs_and_tokens_go_and_young_ones_stay(tmp_path: Path, *, awa
             await history.sent(f"{age:016x}", ROUTE.name, at, at)
             await history.ended(arrived(ROUTE, at), "JCM", {})
         with capture_logs() as logged:
-            keeping = asyncio.create_task(keep_house(retention, lambda: KEEP, clock))
+            keeping = asyncio.create_task(retention.keep_disposing(lambda: KEEP, clock))
             async with asyncio.timeout(60):
                 await retention.done.wait()
             await asyncio.sleep(0)
