@@ -31,6 +31,7 @@ from monitor.probing.maintenance import show_maintenance
 from monitor.probing.ticker import Ticker
 from monitor.probing.trial import RouteTrial
 from monitor.probing.turn import Turns
+from monitor.runtime.slices import in_slices
 from monitor.store.probing.history import CAME, History, SentToken
 from probes.arrival.watcher import MailboxWatcher
 from probes.mail.token import Token, TokenSigner
@@ -280,8 +281,7 @@ class Prober:
         await self._plan(self._routes.values())
 
     async def _plan(self, routes: Iterable[WatchedRoute]) -> None:
-        # Without a long stop of the loop where there are thousands.
-        for number, name in enumerate([route.name for route in routes]):
+        async for name in in_slices([route.name for route in routes]):
             # It may have been altered, or released, meanwhile.
             if (route := self._routes.get(name)) is not None:
                 now = self._clock.now()
@@ -293,8 +293,6 @@ class Prober:
                     self._schedule.look_within(name, route.probing.confirmation, now)
                 if name in self._trials:
                     self._schedule.order(name, now)
-            if number % 500 == 499:
-                await asyncio.sleep(0)
         self._ticker.poke()
 
     def _watch_mailboxes(self) -> None:

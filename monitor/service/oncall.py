@@ -198,7 +198,8 @@ class Duty:
         known = await asyncio.to_thread(self._roster)
         day = now.astimezone(settings.time_zone).date()
         deserted: list[str] = []
-        for agency, rotas in known.rotas.items():
+        # Hundreds of agencies must not keep a gateway's answer waiting.
+        async for agency, rotas in in_slices(known.rotas.items()):
             empty = [rota.name for rota in rotas if on_call(rota, overrides, now) is None]
             deserted += empty
             missing = {_key(rota.name): _length(gaps(rota, overrides, now)) for rota in rotas}
@@ -206,8 +207,6 @@ class Duty:
             numbers = {address.number: address for person in people for address in person.addresses}
             unverified = sum(not a.is_verified(settings.verify_within, day) for a in numbers.values())
             self._metrics.duty.show(agency, missing, unverified, deserted={_key(name) for name in empty})
-            # Hundreds of agencies must not keep a gateway's answer waiting.
-            await asyncio.sleep(0)
         self.deserted = tuple(deserted)
 
     # -- what is configured --------------------------------------------------------------------------------------

@@ -104,9 +104,12 @@ class Letters:
 
     async def letters(self) -> Sequence[LetterView]:
         """Return what lies in the trays, oldest first, and then what has left them of late, newest first."""
+        return await self._views(_GONE_FOR)
+
+    async def _views(self, since: timedelta) -> Sequence[LetterView]:
         now = self._clock.now()
         async with self._store.reading() as ledger:
-            found = await ledger.letters(self._trays(), now - _GONE_FOR)
+            found = await ledger.letters(self._trays(), now - since)
         hours = cache(self._hours)
         return [_view(each, hours(each.agency), now) async for each in in_slices(found)]
 
@@ -149,12 +152,8 @@ class Letters:
 
     async def posted_on(self, day: date) -> Sequence[LetterView]:
         """Return the letters that were posted on a day, in the order in which they were laid; of the last quarter only."""
-        now = self._clock.now()
-        async with self._store.reading() as ledger:
-            found = await ledger.letters(self._trays(), now - _ON_DOCKETS)
-        hours = cache(self._hours)
-        views = [_view(each, hours(each.agency), now) for each in found if each.posted]
-        return sorted((each for each in views if each.posted_on == day), key=lambda each: (each.laid_at, each.id))
+        views = [each for each in await self._views(_ON_DOCKETS) if each.posted_on == day]
+        return sorted(views, key=lambda each: (each.laid_at, each.id))
 
     async def note(
         self, notice_id: int, step: LetterStep, by: str, *, after_all: bool = False, day: date | None = None

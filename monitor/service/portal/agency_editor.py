@@ -57,6 +57,8 @@ class DraftAnswer:
     written: DocumentVersion | None = None
     #: Whether the service has taken it up.
     taken: bool = False
+    #: Of a draft that was only looked at: the configuration that there would be; `None`: it cannot be used.
+    would_be: Configuration | None = None
 
     @property
     def elsewhere(self) -> int:
@@ -72,15 +74,6 @@ class DraftAnswer:
     def errors(self) -> Sequence[Problem]:
         """What keeps it from being written, or taken up."""
         return [each for each in self.problems if each.severity is Severity.ERROR]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DraftLook:
-    """What would become of a draft. Of `answer` only what is wrong, or who wrote meanwhile."""
-
-    answer: DraftAnswer
-    #: The configuration that there would be; `None`: it cannot be used.
-    would_be: Configuration | None = None
 
 
 class AgencyEditor:
@@ -168,14 +161,14 @@ class AgencyEditor:
         written = await self._written(agency, gone, pen=pen, by=by, address=address)
         return written if isinstance(written, DraftAnswer) else await self._taken_up(agency, written, by)
 
-    async def look(self, draft: AgencyDraft, *, by: str, may_place: bool) -> DraftLook:
+    async def look(self, draft: AgencyDraft, *, by: str, may_place: bool) -> DraftAnswer:
         """Return what would become of a draft, and write nothing. Raise as `save` does."""
         async with self._turns.setdefault(draft.agency, asyncio.Lock()):
             brought = await self._brought(draft, by=by, may_place=may_place, dry=True)
         if isinstance(brought, DraftAnswer):
-            return DraftLook(answer=brought)
+            return brought
         problems, others = _about(draft.agency, brought.problems)
-        return DraftLook(answer=DraftAnswer(problems=problems, others=others), would_be=brought.would_be)
+        return DraftAnswer(problems=problems, others=others, would_be=brought.would_be)
 
     async def _brought(
         self,

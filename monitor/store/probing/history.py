@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, NoReturn, TypeGuard
 
-from sqlalchemy import ColumnElement, Row, bindparam, exists, func, select, update
+from sqlalchemy import ColumnElement, Row, Select, bindparam, exists, func, select, update
 
 from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.subject import Graded
@@ -292,19 +292,14 @@ class History:
 
     async def failed(self, agency: str, since: datetime, until: datetime, most: int) -> Sequence[ProbeResult]:
         """Return an agency's runs that started in a stretch of time and did not deliver, the oldest first: the last *most* of them."""
-        routes = distinct(run.c.route, among=run.c.agency == agency)
-        theirs = (run.c.agency == agency) & (run.c.route == routes.c.route)
-        stretch = (run.c.started_at >= since) & (run.c.started_at <= until) & (run.c.outcome != Outcome.DELIVERED)
-        newest = select(run).join_from(routes, run, theirs & stretch).order_by(run.c.started_at.desc(), run.c.id.desc())
-        rows = await self._database.rows(newest.limit(most))
+        failed = _runs(agency, since, until).where(run.c.outcome != Outcome.DELIVERED)
+        newest = failed.order_by(run.c.started_at.desc(), run.c.id.desc()).limit(most)
+        rows = await self._database.rows(newest)
         return [to_result(row) for row in reversed(rows)]
 
     async def between(self, agency: str, since: datetime, until: datetime) -> Sequence[ProbeResult]:
         """Return an agency's runs that started in a stretch of time, the oldest first; as far as they are still kept."""
-        routes = distinct(run.c.route, among=run.c.agency == agency)
-        theirs = (run.c.agency == agency) & (run.c.route == routes.c.route)
-        stretch = (run.c.started_at >= since) & (run.c.started_at <= until)
-        query = select(run).join_from(routes, run, theirs & stretch)
+        query = _runs(agency, since, until)
         # Of those that are not moved yet.
         before = select(run_before).where(
             run_before.c.started_at >= since, run_before.c.started_at <= until, run_before.c.agency == agency
@@ -313,6 +308,12 @@ class History:
             rows = [*(await connection.execute(before)), *(await connection.execute(query))]
         in_order = sorted(rows, key=lambda row: (row.started_at, row.id))
         return [to_result(row) async for row in in_slices(in_order)]
+
+
+def _runs(agency: str, since: datetime, until: datetime) -> Select[Any]:
+    routes = distinct(run.c.route, among=run.c.agency == agency)
+    theirs = (run.c.agency == agency) & (run.c.route == routes.c.route)
+    return select(run).join_from(routes, run, theirs & run.c.started_at.between(since, until))
 
 
 def _is_few(routes: AbstractSet[str] | None) -> TypeGuard[AbstractSet[str]]:

@@ -7,7 +7,7 @@ A site tells in parts, beside its runs and after them: a run costs no more for i
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,9 +15,9 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     FromClause,
-    Insert,
     Row,
     Select,
+    Table,
     and_,
     case,
     exists,
@@ -100,14 +100,8 @@ class SiteTeller:
             site_run.c.token_id == run.c.token_id,
         )
         short = case((func.length(run.c.result) <= _RESULT_AT_MOST, run.c.result), else_=literal("{}"))
-        given: Mapping[str, ColumnElement[Any]]
-        given = {"site": literal(self._site), "told_at": literal(now, Moment), "result": short}
-        chosen = select(*(given[each.name] if each.name in given else run.c[each.name] for each in site_run.c))
-        chosen = chosen.where(run.c.id > beyond, run.c.id <= upto, run.c.outcome != Outcome.DELIVERED, ~is_told)
-        async with self._database.write() as connection:
-            if not await self._is_our_turn(connection):
-                return None
-            return (await connection.execute(_into(site_run, chosen))).rowcount
+        failed = (run.c.id > beyond, run.c.id <= upto, run.c.outcome != Outcome.DELIVERED, ~is_told)
+        return await self._tell(site_run, self._rows(site_run, run, now, result=short).where(*failed))
 
     async def tell_hour(self, begins: datetime, now: datetime) -> int | None:
         """Tell what was counted in an hour and is not told yet, or was counted since, and of that at most `AT_ONCE` rows."""
@@ -118,25 +112,27 @@ class SiteTeller:
             site_hour.c.runs == hour.c.runs,
             *(site_hour.c[each.name] == each for each in key),
         )
-        given: Mapping[str, ColumnElement[Any]] = {"site": literal(self._site), "told_at": literal(now, Moment)}
-        chosen = select(*(given[each.name] if each.name in given else hour.c[each.name] for each in site_hour.c))
-        chosen = chosen.where(hour.c.begins == begins, ~is_told).limit(AT_ONCE)
+        counted = self._rows(site_hour, hour, now).where(hour.c.begins == begins, ~is_told)
+        return await self._tell(site_hour, counted.limit(AT_ONCE))
+
+    def _rows(self, of: Table, ours: Table, now: datetime, **given: ColumnElement[Any]) -> Select[Any]:
+        """Return rows of our own as they are told; what is *given* stands in the place of a column."""
+        given |= {"site": literal(self._site), "told_at": literal(now, Moment)}
+        return select(*(given[each.name] if each.name in given else ours.c[each.name] for each in of.c))
+
+    async def _tell(self, table: Table, rows: Select[Any]) -> int | None:
+        into = insert(table).from_select([each.name for each in table.c], rows)
         async with self._database.write() as connection:
             if not await self._is_our_turn(connection):
                 return None
-            return (await connection.execute(_into(site_hour, chosen))).rowcount
+            # What is not asked for is not counted.
+            return (await connection.execute(into.execution_options(preserve_rowcount=True))).rowcount
 
     async def _is_our_turn(self, connection: AsyncConnection) -> bool:
         if not self._database.is_shared:
             return True
         asked = await connection.execute(_TRY_TURN, {"locks": LOCKS, "telling": Lock.TELLING})
         return bool(asked.scalar_one())
-
-
-def _into(table: Any, chosen: Select[Any]) -> Insert:
-    into = insert(table).from_select([each.name for each in table.c], chosen)
-    # What is not asked for is not counted.
-    return into.execution_options(preserve_rowcount=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,7 +77,7 @@ def settings_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue
             if typed.name in LOOKED_AT and "seen" not in fields:
                 look = await editor.look(draft, by=visitor.by, may_place=may_place)
                 if look.would_be is None:
-                    return await told(request, visitor, typed, draft, look.answer)
+                    return await told(request, visitor, typed, draft, look)
                 facts = await asyncio.to_thread(sheet.rota_look, await editor.latest(code), typed, draft, look)
                 return sheet.render(request, visitor, "rota_look.html", facts)
             if typed.name == "calendar" and ("again" in fields or fields.get("shown") != digest_of(draft.text)):

@@ -22,7 +22,7 @@ from monitor.config.files.document import document_of
 from monitor.config.files.duration import NoDuration, format_duration, parse_duration
 from monitor.config.files.edit import NotEditable, edit_text
 from monitor.model.document import DocumentVersion, digest_of
-from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftAnswer, DraftLook
+from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftAnswer
 from monitor.web.agency.calendar_file import MOST_EVENTS, read_calendar
 from monitor.web.agency.difference import differing_lines
 from monitor.web.agency.entry import mapping
@@ -185,7 +185,7 @@ class SettingsSheet:
         }
 
     def rota_look(
-        self, version: DocumentVersion, typed: TypedForm, draft: AgencyDraft, look: DraftLook
+        self, version: DocumentVersion, typed: TypedForm, draft: AgencyDraft, look: DraftAnswer
     ) -> Mapping[str, object]:
         """Return what a rota would be like in the coming four weeks, before it is saved."""
         key, now = typed.fields.get("key", "").strip().lower(), self._clock.now()
@@ -199,7 +199,7 @@ class SettingsSheet:
             "key": key,
             "spells": [each for each in planned if each.ends > now and each.begins < until],
             "gaps": gaps(rota, (), now, _LOOKED_AHEAD) if rota else (),
-            "problems": look.answer.problems,
+            "problems": look.problems,
             "fields": {name: value for name, value in typed.fields.items() if value},
             "changes": differing_lines(version.text or "", draft.text),
         }
