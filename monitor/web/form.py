@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -11,8 +12,9 @@ from fastapi import HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 
+from monitor.access.visitor import Visitor
 from monitor.model.said import said
-from monitor.web.ask import asked
+from monitor.web.ask import asked, remember
 from monitor.web.page import Tongue
 
 #: In octets. What a person types.
@@ -35,12 +37,28 @@ MAY_SEND_FORMS: Final[Mapping[str, str]] = {
 }
 
 
-def page_of(
-    request: Request, templates: Mapping[Tongue, Environment], name: str, facts: Mapping[str, object], status: int = 200
-) -> Response:
-    """Return a page that may hold forms, in the language that is asked for."""
-    text = templates[asked(request).tongue].get_template(name).render(facts)
-    return HTMLResponse(text, status_code=status, headers=MAY_SEND_FORMS)
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Answers with pages, in the language that is asked for."""
+
+    templates: Mapping[Tongue, Environment]
+
+    def show(
+        self,
+        request: Request,
+        name: str,
+        facts: Mapping[str, object],
+        status: int = 200,
+        *,
+        headers: Mapping[str, str] | None = MAY_SEND_FORMS,
+    ) -> Response:
+        """Return a page, and remember a language that was chosen with its address.
+
+        It has who asks as *visitor* and its address as *path*, unless *facts* have others. *headers*: of a page without forms.
+        """
+        common = {"visitor": getattr(request.state, "visitor", Visitor()), "path": request.url.path}
+        text = self.templates[asked(request).tongue].get_template(name).render({**common, **facts})
+        return remember(request, HTMLResponse(text, status_code=status, headers=headers))
 
 
 def is_from_our_page(request: Request) -> bool:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from jinja2 import Environment
 
 from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
@@ -16,9 +14,8 @@ from monitor.store.engine.journal import JournalFilter, JournalPages, JournalRow
 from monitor.store.engine.listing import NEWEST
 from monitor.store.upkeep.users import Users
 from monitor.web.access.gate import Needs, permit
-from monitor.web.ask import others_asked, remember
-from monitor.web.form import page_of
-from monitor.web.page import Tongue
+from monitor.web.ask import others_asked
+from monitor.web.form import Pages
 
 _Auditor = Annotated[Visitor, Depends(Needs(Permission.READ_JOURNAL))]
 #: On a page.
@@ -29,7 +26,7 @@ _Word = Annotated[str, Query(max_length=_LONGEST)]
 _Before = Annotated[int, Query(ge=1, le=NEWEST)]
 
 
-def journal_pages(journal: JournalPages, users: Users, templates: Mapping[Tongue, Environment]) -> APIRouter:
+def journal_pages(journal: JournalPages, users: Users, pages: Pages) -> APIRouter:
     """Build the page."""
     router = APIRouter(include_in_schema=False)
 
@@ -57,8 +54,6 @@ def journal_pages(journal: JournalPages, users: Users, templates: Mapping[Tongue
         page = await journal.page(wanted, most=_MOST, before=before)
         kept = {name: value for name, value in asked_for.items() if value}
         facts = {
-            "visitor": visitor,
-            "path": request.url.path,
             "query": others_asked(request),
             "rows": [(each, _details(each)) for each in page.rows],
             "asked": asked_for,
@@ -68,7 +63,7 @@ def journal_pages(journal: JournalPages, users: Users, templates: Mapping[Tongue
             "newest": f"/journal?{urlencode(kept)}" if before != NEWEST else None,
             "older": f"/journal?{urlencode({**kept, 'before': page.before})}" if page.before is not None else None,
         }
-        return remember(request, page_of(request, templates, "journal.html", facts))
+        return pages.show(request, "journal.html", facts)
 
     async def actor(written: str) -> str:
         """Return how the journal calls somebody: of a user the name by which they sign in is enough."""

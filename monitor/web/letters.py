@@ -13,8 +13,7 @@ from enum import StrEnum
 from typing import Annotated, Final, TypedDict
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
-from jinja2 import Environment
+from fastapi.responses import RedirectResponse
 from pydantic import TypeAdapter, ValidationError
 
 from alerts.decide.paper import WAITING, LetterStep
@@ -29,9 +28,7 @@ from monitor.service.front import Front
 from monitor.service.order import NotDone
 from monitor.service.paper.letters import Letters, LetterView, Noted, Unnoted
 from monitor.web.access.gate import Needs, permit
-from monitor.web.ask import asked, remember
-from monitor.web.form import MAY_SEND_FORMS, fields_of, form_of, last_of
-from monitor.web.page import Tongue
+from monitor.web.form import Pages, fields_of, form_of, last_of
 from monitor.web.word import Id, Word
 
 #: In one file, and whoever asks for it waits. The rest comes with the next file.
@@ -102,13 +99,13 @@ def letter_orders(tray: Letters) -> APIRouter:
     return router
 
 
-def letter_pages(tray: Letters, templates: Mapping[Tongue, Environment]) -> APIRouter:
+def letter_pages(tray: Letters, pages: Pages) -> APIRouter:
     """Build the clerk's page."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/letters")
     async def page(request: Request, visitor: _Clerk) -> Response:
-        return remember(request, await shown(request, visitor))
+        return await shown(request, visitor)
 
     @router.post("/letters/{deed}")
     async def together(deed: Together, request: Request, visitor: _Clerk) -> Response:
@@ -166,7 +163,6 @@ def letter_pages(tray: Letters, templates: Mapping[Tongue, Environment]) -> APIR
         letters = await _theirs(tray, visitor)
         waiting = [each for each in letters if each.step in WAITING]
         facts = {
-            "visitor": visitor,
             "path": "/letters",
             "problem": problem,
             "why": why,
@@ -179,10 +175,8 @@ def letter_pages(tray: Letters, templates: Mapping[Tongue, Environment]) -> APIR
             "unnoted": unnoted,
             "most": MOST_STACKED,
         }
-        template = templates[asked(request).tongue].get_template("letters.html")
         # There may be two thousand of them: half a megabyte.
-        page = await asyncio.to_thread(template.render, facts)
-        return HTMLResponse(page, status_code=status, headers=MAY_SEND_FORMS)
+        return await asyncio.to_thread(pages.show, request, "letters.html", facts, status)
 
     return router
 

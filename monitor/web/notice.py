@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import assert_never
 
 from fastapi import APIRouter, HTTPException, Request, Response
-from fastapi.responses import HTMLResponse
-from jinja2 import Environment
 
 from alerts.model.gateway import PageContent, SmsContent, VoiceContent
 from monitor.access.role import Permission
 from monitor.model.said import said
 from monitor.service.front import Front
 from monitor.web.access.gate import needs, notice_in_path
-from monitor.web.ask import asked, remember
-from monitor.web.page import Tongue
+from monitor.web.form import Pages
 from monitor.web.word import Id
 
 
-def notice_pages(source: Front, templates: Mapping[Tongue, Environment]) -> APIRouter:
+def notice_pages(source: Front, pages: Pages) -> APIRouter:
     """Build the pages of single notices. They are composed again from the stored facts, so they say what was sent."""
     router = APIRouter(include_in_schema=False, dependencies=needs(Permission.READ, notice_in_path(source)))
 
@@ -38,9 +34,8 @@ def notice_pages(source: Front, templates: Mapping[Tongue, Environment]) -> APIR
                 lines = [title]
             case _:
                 assert_never(content)
-        page = templates[asked(request).tongue].get_template("notice.html")
-        shown = HTMLResponse(page.render(notice=view, said=lines, is_page=isinstance(content, PageContent)))
-        return remember(request, shown)
+        facts = {"notice": view, "said": lines, "is_page": isinstance(content, PageContent)}
+        return pages.show(request, "notice.html", facts, headers=None)
 
     @router.get("/notices/{notice_id}/page.pdf")
     async def page(notice_id: Id) -> Response:

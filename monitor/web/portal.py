@@ -34,7 +34,17 @@ from monitor.service.oncall import Duty
 from monitor.service.order import Unknown
 from monitor.service.paper.letters import Letters
 from monitor.service.portal.idempotency import OrderBook
-from monitor.web.access.gate import Gate, Needs, NeedsNearness, agency_in_path, needs, open_to_all, put_gate
+from monitor.web.access.gate import (
+    Gate,
+    ItsReader,
+    Needs,
+    NeedsNearness,
+    Reader,
+    agency_in_path,
+    needs,
+    open_to_all,
+    put_gate,
+)
 from monitor.web.access.openid import openid_pages
 from monitor.web.access.second_factor import code_pages, second_factor_pages
 from monitor.web.access.sign_in import sign_in_pages
@@ -46,6 +56,7 @@ from monitor.web.api.route.answer import knows
 from monitor.web.api.state import states
 from monitor.web.ask import asked, remember
 from monitor.web.board import Board, PageBody, Rendering
+from monitor.web.form import Pages
 from monitor.web.joining import join
 from monitor.web.letters import letter_pages, letter_papers
 from monitor.web.notice import notice_pages
@@ -66,8 +77,8 @@ SECURITY_HEADERS = {
 _HSTS = {"Strict-Transport-Security": "max-age=63072000"}
 
 
-#: Builds pages of its own from the templates.
-Pages = Callable[[Mapping[Tongue, Environment]], APIRouter]
+#: Builds pages of its own.
+PageBuilder = Callable[[Pages], APIRouter]
 
 
 def portal(
@@ -78,7 +89,7 @@ def portal(
     receiver: AlertReceiver | None = None,
     *,
     gate: Gate | None = None,
-    pages: Sequence[Pages] = (),
+    pages: Sequence[PageBuilder] = (),
     openid: OpenIdDoor | None = None,
     once: OrderBook | None = None,
     parts: Sequence[APIRouter] = (),
@@ -115,24 +126,25 @@ def portal(
     join(app, _service(source))
     templates = page_templates(signs_in=gate.authenticator is not None, openid=openid.name if openid else "", site=site)
     join(app, _pages(source.board, templates))
-    join(app, notice_pages(source, templates))
+    shown = Pages(templates)
+    join(app, notice_pages(source, shown))
     if tray is not None:
         join(app, letter_papers(tray, source))
-        join(app, letter_pages(tray, templates))
+        join(app, letter_pages(tray, shown))
     if gate.authenticator is not None:
-        join(app, sign_in_pages(gate.authenticator, gate, templates, openid))
-        join(app, code_pages(gate.authenticator, gate, templates))
-        join(app, second_factor_pages(gate.authenticator, gate, templates))
+        join(app, sign_in_pages(gate.authenticator, gate, shown, openid))
+        join(app, code_pages(gate.authenticator, gate, shown))
+        join(app, second_factor_pages(gate.authenticator, gate, shown))
         if openid is not None:
-            join(app, openid_pages(openid, gate, templates))
-        for page in pages:
-            join(app, page(templates))
+            join(app, openid_pages(openid, gate, shown))
+        for build in pages:
+            join(app, build(shown))
         for part in parts:
             join(app, part)
     join(app, _schema(app))
     put_gate(app, gate)
     app.state.once = once
-    answer_in_pages(app, templates)
+    answer_in_pages(app, shown)
     app.mount("/static", _Files(directory=Path(__file__).parent / "static"))
     return app
 
@@ -321,10 +333,6 @@ def page_templates(*, signs_in: bool = False, openid: str = "", site: str = "") 
     return found
 
 
-_Reader = Annotated[Visitor, Depends(Needs(Permission.READ))]
-_ItsReader = Annotated[Visitor, Depends(Needs(Permission.READ, agency_in_path))]
-
-
 def _schema(app: FastAPI) -> APIRouter:
     router = APIRouter(include_in_schema=False)
 
@@ -341,18 +349,18 @@ def _pages(noticeboard: Noticeboard, templates: Mapping[Tongue, Environment]) ->
     board = Board(noticeboard, templates, version=version("pantau"))
 
     @router.get("/")
-    async def status(request: Request, visitor: _Reader) -> Response:
+    async def status(request: Request, visitor: Reader) -> Response:
         ask = asked(request)
         rendering = await board.rendering(ask, visitor.scope(Permission.READ))
         return remember(request, _page(request, *await board.page(rendering, places_of(visitor, ask.tongue))))
 
     @router.get("/fragment")
-    async def fragment(request: Request, visitor: _Reader) -> Response:
+    async def fragment(request: Request, visitor: Reader) -> Response:
         rendering = await board.rendering(asked(request), visitor.scope(Permission.READ))
         return _page(request, rendering.etag, rendering.state)
 
     @router.get("/agencies/{code}")
-    async def agency(request: Request, code: str, visitor: _ItsReader) -> Response:
+    async def agency(request: Request, code: str, visitor: ItsReader) -> Response:
         rendering, places = await of_agency(request, code), places_of(visitor, asked(request).tongue)
         return remember(request, _page(request, *await board.page(rendering, places)))
 

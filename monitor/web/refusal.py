@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import HTMLResponse
-from jinja2 import Environment
 
+from monitor.access.visitor import Visitor
 from monitor.service.order import NotDone
-from monitor.web.ask import asked, others_asked, remember
-from monitor.web.form import own_path
-from monitor.web.page import Tongue
+from monitor.web.ask import others_asked
+from monitor.web.form import Pages, own_path
 from monitor.web.problem import ProblemAnswer
 
 _Handler = Callable[[Request, Exception], Awaitable[Response]]
@@ -20,13 +18,13 @@ _Handler = Callable[[Request, Exception], Awaitable[Response]]
 _KNOWN = frozenset({400, 401, 403, 404, 405, 409, 413, 422, 500, 503})
 
 
-def answer_in_pages(app: FastAPI, templates: Mapping[Tongue, Environment]) -> None:
+def answer_in_pages(app: FastAPI, pages: Pages) -> None:
     """Let every problem of *app*, which knows how to tell of them by now, be a page for who reads pages."""
     for kind, handler in list(app.exception_handlers.items()):
-        app.add_exception_handler(kind, _as_page(cast(_Handler, handler), templates))
+        app.add_exception_handler(kind, _as_page(cast(_Handler, handler), pages))
 
 
-def _as_page(handler: _Handler, templates: Mapping[Tongue, Environment]) -> Callable[..., Any]:
+def _as_page(handler: _Handler, pages: Pages) -> Callable[..., Any]:
     async def answer(request: Request, error: Exception) -> Response:
         told = await handler(request, error)
         if not isinstance(told, ProblemAnswer) or not _reads_pages(request) or told.status_code not in _KNOWN:
@@ -38,10 +36,11 @@ def _as_page(handler: _Handler, templates: Mapping[Tongue, Environment]) -> Call
             "detail": error if isinstance(error, NotDone) else told.detail,
             "path": path,
             "query": query,
+            # The places that they might go to are no part of a refusal.
+            "visitor": Visitor(),
         }
-        page = templates[asked(request).tongue].get_template("refusal.html").render(facts)
         kept = {name: value for name, value in told.headers.items() if name in {"retry-after", "allow"}}
-        return remember(request, HTMLResponse(page, status_code=told.status_code, headers=kept))
+        return pages.show(request, "refusal.html", facts, told.status_code, headers=kept)
 
     return answer
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 from http import HTTPStatus
 from ipaddress import ip_address, ip_network
 from math import ceil
-from typing import Final
+from typing import Annotated, Final
 from urllib.parse import quote
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response, params
@@ -212,6 +212,8 @@ class Needs:
     async def __call__(self, request: Request) -> Visitor:
         """Let a visitor on who has the permission."""
         visitor = await gate_of(request).visitor(request)
+        # Pages show who looks at them.
+        request.state.visitor = visitor
         if not visitor.may(self.permission):
             if not visitor.is_known:
                 raise SignInNeededError
@@ -372,6 +374,15 @@ async def _set_up(request: Request, _error: Exception) -> Response:
     return problem(
         HTTPStatus.FORBIDDEN, "your role asks for a second factor: set it up first, at /account/second-factor"
     )
+
+
+#: As a parameter of a route: who asks, and has the permission; `Its`: for the agency of the path.
+Administrator = Annotated[Visitor, Depends(Needs(Permission.MANAGE_USERS))]
+Colleague = Annotated[Visitor, Depends(Needs(Permission.READ_PEOPLE))]
+Reader = Annotated[Visitor, Depends(Needs(Permission.READ))]
+ItsEditor = Annotated[Visitor, Depends(Needs(Permission.EDIT_AGENCY, agency_in_path))]
+ItsReader = Annotated[Visitor, Depends(Needs(Permission.READ, agency_in_path))]
+ItsTrier = Annotated[Visitor, Depends(Needs(Permission.TRY, agency_in_path))]
 
 
 def needs(permission: Permission, agency: AgencyOf | None = None) -> list[params.Depends]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
-from jinja2 import Environment
 
 from monitor.access.visitor import User
 from monitor.config.service.openid import ANSWER_PATH
@@ -16,8 +14,7 @@ from monitor.service.access.openid import OpenIdDoor
 from monitor.service.access.secret import SessionKey
 from monitor.web.access.gate import Gate, open_to_all
 from monitor.web.access.sign_in import from_where
-from monitor.web.form import form_of, own_path, page_of
-from monitor.web.page import Tongue
+from monitor.web.form import Pages, form_of, own_path
 
 #: Of a browser that has gone to the provider. Not of that name only: another site's page must not be able to put one in its place.
 _COOKIE: Final = "pantau-openid"
@@ -26,7 +23,7 @@ _PATH: Final = "/sign-in/openid"
 _GOOD_FOR: Final = 600
 
 
-def openid_pages(door: OpenIdDoor, gate: Gate, templates: Mapping[Tongue, Environment]) -> APIRouter:
+def openid_pages(door: OpenIdDoor, gate: Gate, pages: Pages) -> APIRouter:
     """Build the routes."""
     why = open_to_all("is how somebody signs in with an account elsewhere")
     router = APIRouter(include_in_schema=False, dependencies=why)
@@ -75,6 +72,6 @@ def openid_pages(door: OpenIdDoor, gate: Gate, templates: Mapping[Tongue, Enviro
 
     def shown(request: Request, problem: str) -> Response:
         facts = {"problem": problem, "name": "", "next": "/", "path": "/sign-in"}
-        return page_of(request, templates, "sign_in.html", facts, 403)
+        return pages.show(request, "sign_in.html", facts, 403)
 
     return router

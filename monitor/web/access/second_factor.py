@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
-from jinja2 import Environment
 
 from monitor.access.totp import app_address, in_groups
 from monitor.access.visitor import Visitor
@@ -16,8 +14,7 @@ from monitor.store.upkeep.users import WebSession
 from monitor.web.access.gate import Gate, SignInNeededError, open_to_all
 from monitor.web.access.sign_in import from_where, going_on
 from monitor.web.ask import remember
-from monitor.web.form import form_of, own_path, page_of
-from monitor.web.page import Tongue
+from monitor.web.form import Pages, form_of, own_path
 
 _OWN = open_to_all("is about the account of who has signed in, and how a role that asks for a second factor gets one")
 _STEP = open_to_all("is the second half of a sign-in")
@@ -26,7 +23,7 @@ _PLACE: Final = "/account/second-factor"
 _LONGEST: Final = 64
 
 
-def code_pages(authenticator: Authenticator, gate: Gate, templates: Mapping[Tongue, Environment]) -> APIRouter:
+def code_pages(authenticator: Authenticator, gate: Gate, pages: Pages) -> APIRouter:
     """Build the page between the password and the session."""
     router = APIRouter(include_in_schema=False, dependencies=_STEP)
 
@@ -36,7 +33,7 @@ def code_pages(authenticator: Authenticator, gate: Gate, templates: Mapping[Tong
         if gate.half_key(request) is None:
             # Too late, or it was never begun: to where it begins, and from there not here again but on.
             return remember(request, RedirectResponse(f"/sign-in?{going_on(wanted)}".rstrip("?&"), status_code=303))
-        return remember(request, shown(request, wanted))
+        return shown(request, wanted)
 
     @router.post("/sign-in/code")
     async def code(request: Request) -> Response:
@@ -53,18 +50,18 @@ def code_pages(authenticator: Authenticator, gate: Gate, templates: Mapping[Tong
         is_over = problem == "sign_in_again"
         path = "/sign-in" if is_over else request.url.path
         facts = {"next": wanted, "query": going_on(wanted), "problem": problem, "name": "", "path": path}
-        return page_of(request, templates, "sign_in.html" if is_over else "code.html", facts, 403 if problem else 200)
+        return pages.show(request, "sign_in.html" if is_over else "code.html", facts, 403 if problem else 200)
 
     return router
 
 
-def second_factor_pages(authenticator: Authenticator, gate: Gate, templates: Mapping[Tongue, Environment]) -> APIRouter:
+def second_factor_pages(authenticator: Authenticator, gate: Gate, pages: Pages) -> APIRouter:
     """Build the pages."""
     router = APIRouter(include_in_schema=False, dependencies=_OWN)
 
     @router.get(_PLACE)
     async def second_factor(request: Request) -> Response:
-        return remember(request, await shown(request, await mine(request)))
+        return await shown(request, await mine(request))
 
     @router.post(_PLACE)
     async def set_up(request: Request) -> Response:
@@ -128,7 +125,7 @@ def second_factor_pages(authenticator: Authenticator, gate: Gate, templates: Map
             "done": "",
             "problem": "",
         }
-        return page_of(request, templates, "second_factor.html", {**common, **facts}, status)
+        return pages.show(request, "second_factor.html", {**common, **facts}, status)
 
     return router
 

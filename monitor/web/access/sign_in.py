@@ -7,7 +7,6 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
-from jinja2 import Environment
 
 from monitor.access.role import PERMISSIONS
 from monitor.access.visitor import Visitor
@@ -15,9 +14,7 @@ from monitor.service.access.authenticator import Authenticator, EntryRefused
 from monitor.service.access.openid import OpenIdDoor
 from monitor.store.upkeep.users import WebSession
 from monitor.web.access.gate import Gate, open_to_all
-from monitor.web.ask import remember
-from monitor.web.form import form_of, own_path, page_of
-from monitor.web.page import Tongue
+from monitor.web.form import Pages, form_of, own_path
 
 _ITSELF = open_to_all("is how somebody signs in, or finds out that they have not")
 #: In characters; a name that is longer is nobody's.
@@ -25,14 +22,14 @@ _LONGEST = 64
 
 
 def sign_in_pages(
-    authenticator: Authenticator, gate: Gate, templates: Mapping[Tongue, Environment], openid: OpenIdDoor | None = None
+    authenticator: Authenticator, gate: Gate, pages: Pages, openid: OpenIdDoor | None = None
 ) -> APIRouter:
     """Build the pages. *openid*: where else people may have an account."""
     router = APIRouter(include_in_schema=False, dependencies=_ITSELF)
 
     @router.get("/sign-in")
     async def sign_in_page(request: Request) -> Response:
-        return remember(request, shown(request, "sign_in.html", next=own_path(request.query_params.get("next", "/"))))
+        return shown(request, "sign_in.html", next=own_path(request.query_params.get("next", "/")))
 
     @router.post("/sign-in")
     async def sign_in(request: Request) -> Response:
@@ -47,7 +44,7 @@ def sign_in_pages(
 
     @router.get("/welcome")
     async def welcome_page(request: Request) -> Response:
-        return remember(request, shown(request, "welcome.html", name=request.query_params.get("name", "")[:_LONGEST]))
+        return shown(request, "welcome.html", name=request.query_params.get("name", "")[:_LONGEST])
 
     @router.post("/welcome")
     async def welcome(request: Request) -> Response:
@@ -62,7 +59,7 @@ def sign_in_pages(
 
     @router.get("/account")
     async def account(request: Request) -> Response:
-        return remember(request, await own(request, await gate.own_session(request)))
+        return await own(request, await gate.own_session(request))
 
     @router.post("/account/password")
     async def change_password(request: Request) -> Response:
@@ -84,27 +81,26 @@ def sign_in_pages(
 
     async def own(request: Request, session: WebSession, *, status: int = 200, problem: str = "") -> Response:
         user = session.user
-        permitted = {each: sorted(map(str, PERMISSIONS[each.role])) for each in sorted(user.assignments)}
-        is_linked = openid is not None and await openid.is_linked(user)
-        is_changed = "changed" in request.query_params
-        facts = {
-            "visitor": Visitor(user=user),
-            "user": user,
-            "session": session,
-            "permitted": permitted,
-            "problem": problem,
-            "changed": is_changed,
-            "welcome": "welcome" in request.query_params,
-            "linked": is_linked,
+        return shown(
+            request,
+            "account.html",
+            status=status,
+            visitor=Visitor(user=user),
+            user=user,
+            session=session,
+            permitted={each: sorted(map(str, PERMISSIONS[each.role])) for each in sorted(user.assignments)},
+            problem=problem,
+            changed="changed" in request.query_params,
+            welcome="welcome" in request.query_params,
+            linked=openid is not None and await openid.is_linked(user),
             # Not that of the form for a password.
-            "path": "/account",
-        }
-        return shown(request, "account.html", status=status, **facts)
+            path="/account",
+        )
 
     def shown(request: Request, template: str, *, status: int = 200, **facts: object) -> Response:
-        blank = {"problem": "", "name": "", "code": "", "next": "/", "path": request.url.path}
+        blank = {"problem": "", "name": "", "code": "", "next": "/"}
         query = going_on(str(facts.get("next", "/")))
-        return page_of(request, templates, template, {**blank, "query": query, **facts}, status)
+        return pages.show(request, template, {**blank, "query": query, **facts}, status)
 
     return router
 

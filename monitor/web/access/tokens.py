@@ -2,47 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
-from jinja2 import Environment
 
 from monitor.access.api_token import LONGEST_TOKEN
 from monitor.access.role import Permission, Role
-from monitor.access.visitor import Visitor
 from monitor.service.access.tokens import ProgramTokens
 from monitor.service.order import NotDone
 from monitor.store.engine.listing import NEWEST
-from monitor.web.access.gate import Needs
+from monitor.web.access.gate import Administrator, needs
 from monitor.web.access.sign_in import from_where
 from monitor.web.access.users import chosen_role
-from monitor.web.ask import remember
-from monitor.web.form import form_of, page_of
-from monitor.web.page import Tongue
+from monitor.web.form import Pages, form_of
 from monitor.web.word import Id
 
-_Administrator = Annotated[Visitor, Depends(Needs(Permission.MANAGE_USERS))]
 #: What the form offers, in days.
 _DAYS = (30, 90, 180, LONGEST_TOKEN.days)
 #: On a page. Those that are over stay, and are ever more.
 _AT_A_TIME: Final = 100
 
 
-def token_pages(tokens: ProgramTokens, templates: Mapping[Tongue, Environment]) -> APIRouter:
+def token_pages(tokens: ProgramTokens, pages: Pages) -> APIRouter:
     """Build the page."""
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False, dependencies=needs(Permission.MANAGE_USERS))
 
     @router.get("/tokens")
-    async def listed(
-        request: Request, visitor: _Administrator, before: Annotated[int, Query(ge=1, le=NEWEST)] = NEWEST
-    ) -> Response:
-        return remember(request, await shown(request, visitor, before=before))
+    async def listed(request: Request, before: Annotated[int, Query(ge=1, le=NEWEST)] = NEWEST) -> Response:
+        return await shown(request, before=before)
 
     @router.post("/tokens")
-    async def add(request: Request, visitor: _Administrator) -> Response:
+    async def add(request: Request, visitor: Administrator) -> Response:
         written = {name: value.strip() for name, value in (await form_of(request)).items()}
         days = written.get("days", "")
         try:
@@ -55,25 +47,22 @@ def token_pages(tokens: ProgramTokens, templates: Mapping[Tongue, Environment]) 
                 own=visitor.user.assignments if visitor.user else frozenset(),
             )
         except NotDone as wrong:
-            return await shown(request, visitor, status=409, written=written, why=wrong)
+            return await shown(request, status=409, written=written, why=wrong)
         # In the answer itself and nowhere else, as codes are.
-        return await shown(request, visitor, made=made)
+        return await shown(request, made=made)
 
     @router.post("/tokens/{number}/revoke")
-    async def revoke(request: Request, number: Id, visitor: _Administrator) -> Response:
+    async def revoke(request: Request, number: Id, visitor: Administrator) -> Response:
         await form_of(request)
         try:
             await tokens.revoke(number, by=visitor.by, address=from_where(request))
         except NotDone as wrong:
-            return await shown(request, visitor, status=409, why=wrong)
+            return await shown(request, status=409, why=wrong)
         return RedirectResponse("/tokens", status_code=303)
 
-    async def shown(
-        request: Request, visitor: Visitor, *, status: int = 200, before: int = NEWEST, **facts: object
-    ) -> Response:
+    async def shown(request: Request, *, status: int = 200, before: int = NEWEST, **facts: object) -> Response:
         found = await tokens.page(before=before, most=_AT_A_TIME + 1)
         blank: dict[str, object] = {
-            "visitor": visitor,
             "path": "/tokens",
             "roles": list(Role),
             "days": _DAYS,
@@ -84,6 +73,6 @@ def token_pages(tokens: ProgramTokens, templates: Mapping[Tongue, Environment]) 
             "written": {},
             "why": "",
         }
-        return page_of(request, templates, "tokens.html", {**blank, **facts}, status)
+        return pages.show(request, "tokens.html", {**blank, **facts}, status)
 
     return router

@@ -6,9 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Final, TypedDict
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
-from jinja2 import Environment
 from pydantic import TypeAdapter, ValidationError
 
 from monitor.access.invitation_code import CodeWay
@@ -16,17 +15,14 @@ from monitor.access.role import Permission, Role
 from monitor.access.visitor import User, Visitor
 from monitor.service.access.administration import Administration
 from monitor.service.order import NotDone
-from monitor.web.access.gate import Needs
+from monitor.web.access.gate import Administrator, needs
 from monitor.web.access.sign_in import from_where
-from monitor.web.ask import remember
-from monitor.web.form import fields_of, form_of, last_of, page_of
-from monitor.web.page import Tongue
+from monitor.web.form import Pages, fields_of, form_of, last_of
 from monitor.web.word import Name
 
 _NAME = TypeAdapter(Name)
 #: On a page: thousands would hold the loop, and nobody reads them.
 _AT_A_TIME: Final = 100
-_Administrator = Annotated[Visitor, Depends(Needs(Permission.MANAGE_USERS))]
 
 
 class _Who(TypedDict):
@@ -34,14 +30,13 @@ class _Who(TypedDict):
     address: str
 
 
-def user_pages(administration: Administration, templates: Mapping[Tongue, Environment]) -> APIRouter:
+def user_pages(administration: Administration, pages: Pages) -> APIRouter:
     """Build the pages."""
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False, dependencies=needs(Permission.MANAGE_USERS))
 
     @router.get("/users")
     async def users(
         request: Request,
-        visitor: _Administrator,
         *,
         q: Annotated[str, Query(max_length=100)] = "",
         after: Annotated[str, Query(max_length=64)] = "",
@@ -50,87 +45,78 @@ def user_pages(administration: Administration, templates: Mapping[Tongue, Enviro
     ) -> Response:
         # A link may fill in the form: whoever has added an agency invites its officers next.
         written = {"role": role, "agency": agency}
-        return remember(request, await listed(request, visitor, q=q.strip(), after=after, written=written))
+        return await listed(request, q=q.strip(), after=after, written=written)
 
     @router.post("/users")
-    async def add(request: Request, visitor: _Administrator) -> Response:
+    async def add(request: Request, visitor: Administrator) -> Response:
         fields = await fields_of(request)
         written = last_of(fields)
         try:
             full_name = _NAME.validate_python(written.get("full_name", ""))
         except ValidationError:
-            return await listed(request, visitor, status=422, written=written, problem="no_full_name")
+            return await listed(request, status=422, written=written, problem="no_full_name")
         try:
             user = await administration.add(
                 written.get("name", ""), full_name, chosen_role(written), **_who(request, visitor)
             )
         except NotDone as wrong:
-            return await listed(request, visitor, status=409, written=written, why=wrong)
+            return await listed(request, status=409, written=written, why=wrong)
         return RedirectResponse(f"/users/{user.name}", status_code=303)
 
     @router.get("/users/{name}")
-    async def user(request: Request, name: str, visitor: _Administrator) -> Response:
-        return remember(request, await shown(request, visitor, name))
+    async def user(request: Request, name: str) -> Response:
+        return await shown(request, name)
 
     @router.post("/users/{name}/roles")
-    async def roles(request: Request, name: str, visitor: _Administrator) -> Response:
+    async def roles(request: Request, name: str, visitor: Administrator) -> Response:
         fields = await fields_of(request)
         wanted = [*fields.get("kept", []), *chosen_role(last_of(fields))]
-        return await after(request, visitor, name, administration.assign(name, wanted, **_who(request, visitor)))
+        return await after(request, name, administration.assign(name, wanted, **_who(request, visitor)))
 
     @router.post("/users/{name}/invite")
-    async def invite(request: Request, name: str, visitor: _Administrator) -> Response:
+    async def invite(request: Request, name: str, visitor: Administrator) -> Response:
         way = CodeWay.LETTER if (await form_of(request)).get("way") == "letter" else CodeWay.TELEPHONE
         try:
             invitation = await administration.invite(name, way, **_who(request, visitor))
         except NotDone as wrong:
-            return await shown(request, visitor, name, status=409, why=wrong)
+            return await shown(request, name, status=409, why=wrong)
         # In the answer itself and nowhere else: an address that shows it again would be a second door.
-        return await shown(request, visitor, name, invitation=invitation)
+        return await shown(request, name, invitation=invitation)
 
     def offer(deed: str, do: Callable[..., Awaitable[User]]) -> None:
         @router.post(f"/users/{{name}}/{deed}")
-        async def done(request: Request, name: str, visitor: _Administrator) -> Response:
+        async def done(request: Request, name: str, visitor: Administrator) -> Response:
             await form_of(request)
-            return await after(request, visitor, name, do(name, **_who(request, visitor)))
+            return await after(request, name, do(name, **_who(request, visitor)))
 
     offer("disable", administration.disable)
     offer("enable", administration.enable)
     offer("unlink", administration.unlink)
     offer("second-factor-off", administration.take_second_factor)
 
-    async def after(request: Request, visitor: Visitor, name: str, doing: Awaitable[User]) -> Response:
+    async def after(request: Request, name: str, doing: Awaitable[User]) -> Response:
         try:
             await doing
         except NotDone as wrong:
-            return await shown(request, visitor, name, status=409, why=wrong)
+            return await shown(request, name, status=409, why=wrong)
         return RedirectResponse(f"/users/{name}", status_code=303)
 
-    async def listed(
-        request: Request, visitor: Visitor, *, status: int = 200, q: str = "", after: str = "", **facts: object
-    ) -> Response:
+    async def listed(request: Request, *, status: int = 200, q: str = "", after: str = "", **facts: object) -> Response:
         found = await administration.page(q, after=after, most=_AT_A_TIME + 1)
         page = found[:_AT_A_TIME]
         more = f"/users?{urlencode({'q': q, 'after': page[-1].name})}" if len(found) > len(page) else ""
         blank: dict[str, object] = {"written": {}, "users": page, "q": q, "more": more}
-        return render(request, visitor, "users.html", status, {**blank, **facts})
+        return render(request, "users.html", status, {**blank, **facts})
 
-    async def shown(request: Request, visitor: Visitor, name: str, *, status: int = 200, **facts: object) -> Response:
+    async def shown(request: Request, name: str, *, status: int = 200, **facts: object) -> Response:
         blank: dict[str, object] = {"invitation": None, "user": await administration.user(name)}
         # Not that of a form: there is nothing to be got there in another language.
-        return render(request, visitor, "user.html", status, {**blank, "path": f"/users/{name}", **facts})
+        return render(request, "user.html", status, {**blank, "path": f"/users/{name}", **facts})
 
-    def render(request: Request, visitor: Visitor, template: str, status: int, facts: Mapping[str, object]) -> Response:
+    def render(request: Request, template: str, status: int, facts: Mapping[str, object]) -> Response:
         welcome = f"{request.url.scheme}://{request.headers.get('host', '')}/welcome"
-        common = {
-            "welcome": welcome,
-            "visitor": visitor,
-            "path": request.url.path,
-            "roles": list(Role),
-            "problem": "",
-            "why": "",
-        }
-        return page_of(request, templates, template, {**common, **facts}, status)
+        common = {"welcome": welcome, "roles": list(Role), "problem": "", "why": ""}
+        return pages.show(request, template, {**common, **facts}, status)
 
     return router
 

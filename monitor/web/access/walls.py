@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Annotated
 
-from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
-from jinja2 import Environment
 from pydantic import TypeAdapter, ValidationError
 
 from alerts.record.clock import Clock
 from monitor.access.role import Permission
-from monitor.access.visitor import Visitor
 from monitor.service.access.secret import SessionKey
 from monitor.service.access.walls import LONGEST, Walls
 from monitor.service.order import NotDone
-from monitor.web.access.gate import Needs, gate_of, open_to_all
+from monitor.web.access.gate import Administrator, gate_of, needs, open_to_all
 from monitor.web.access.sign_in import from_where
-from monitor.web.ask import remember
-from monitor.web.form import form_of, page_of
-from monitor.web.page import Tongue
+from monitor.web.form import Pages, form_of
 from monitor.web.word import Id, Name
 
 _NAME = TypeAdapter(Name)
-_Administrator = Annotated[Visitor, Depends(Needs(Permission.MANAGE_USERS))]
 _ITSELF = open_to_all("is where a wall shows the key of its link")
 
 
-def wall_pages(walls: Walls, clock: Clock, templates: Mapping[Tongue, Environment]) -> APIRouter:
+def wall_pages(walls: Walls, clock: Clock, pages: Pages) -> APIRouter:
     """Build the pages."""
     router = APIRouter(include_in_schema=False)
 
@@ -43,17 +36,17 @@ def wall_pages(walls: Walls, clock: Clock, templates: Mapping[Tongue, Environmen
         answer = RedirectResponse("/?wall=1", status_code=303)
         return gate_of(request).hang(answer, key, link.ends_at - clock.now())
 
-    @router.get("/walls")
-    async def listed(request: Request, visitor: _Administrator) -> Response:
-        return remember(request, await shown(request, visitor))
+    @router.get("/walls", dependencies=needs(Permission.MANAGE_USERS))
+    async def listed(request: Request) -> Response:
+        return await shown(request)
 
     @router.post("/walls")
-    async def make(request: Request, visitor: _Administrator) -> Response:
+    async def make(request: Request, visitor: Administrator) -> Response:
         form = await form_of(request)
         try:
             name = _NAME.validate_python(form.get("name", ""))
         except ValidationError:
-            return await shown(request, visitor, status=422, written=form, problem="no_name")
+            return await shown(request, status=422, written=form, problem="no_name")
         codes = [each for each in re.split(r"[\s,;]+", form.get("agencies", "")) if each]
         days = form.get("days", "")
         try:
@@ -65,23 +58,22 @@ def wall_pages(walls: Walls, clock: Clock, templates: Mapping[Tongue, Environmen
                 address=from_where(request),
             )
         except NotDone as wrong:
-            return await shown(request, visitor, status=409, written=form, why=wrong)
+            return await shown(request, status=409, written=form, why=wrong)
         # In the answer itself and nowhere else: an address that shows it again would be a second door.
         address = f"{request.url.scheme}://{request.headers.get('host', '')}/wall?key={made.key.text}"
-        return await shown(request, visitor, made=made.link, address=address)
+        return await shown(request, made=made.link, address=address)
 
     @router.post("/walls/{link_id}/revoke")
-    async def revoke(request: Request, link_id: Id, visitor: _Administrator) -> Response:
+    async def revoke(request: Request, link_id: Id, visitor: Administrator) -> Response:
         await form_of(request)
         try:
             await walls.revoke(link_id, by=visitor.by, address=from_where(request))
         except NotDone as wrong:
-            return await shown(request, visitor, status=404, why=wrong)
+            return await shown(request, status=404, why=wrong)
         return RedirectResponse("/walls", status_code=303)
 
-    async def shown(request: Request, visitor: Visitor, *, status: int = 200, **facts: object) -> Response:
+    async def shown(request: Request, *, status: int = 200, **facts: object) -> Response:
         blank: dict[str, object] = {
-            "visitor": visitor,
             "path": "/walls",
             "links": await walls.links(),
             "written": {},
@@ -90,6 +82,6 @@ def wall_pages(walls: Walls, clock: Clock, templates: Mapping[Tongue, Environmen
             "problem": "",
             "why": "",
         }
-        return page_of(request, templates, "walls.html", {**blank, **facts}, status)
+        return pages.show(request, "walls.html", {**blank, **facts}, status)
 
     return router

@@ -6,68 +6,66 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import RedirectResponse
-from jinja2 import Environment
 
 from alerts.model.channel import Channel
 from monitor.access.role import Permission
-from monitor.access.visitor import Visitor
 from monitor.model.said import said
 from monitor.service.order import NotDone
 from monitor.service.portal.advance_notices import AdvanceNotices
-from monitor.web.access.gate import Needs, agency_in_path
-from monitor.web.ask import others_asked, remember
-from monitor.web.form import form_of, page_of
+from monitor.web.access.gate import ItsEditor, agency_in_path, needs
+from monitor.web.ask import others_asked
+from monitor.web.form import Pages, form_of
 from monitor.web.page import Tongue, language_of
 
-_Officer = Annotated[Visitor, Depends(Needs(Permission.EDIT_AGENCY, agency_in_path))]
 _FILES: Final[Mapping[str, Channel]] = {"surat.pdf": Channel.LETTER, "faks.pdf": Channel.FAX}
 
 
-def advance_pages(notices: AdvanceNotices, templates: Mapping[Tongue, Environment]) -> APIRouter:
+def advance_pages(notices: AdvanceNotices, pages: Pages) -> APIRouter:
     """Build the pages."""
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False, dependencies=needs(Permission.EDIT_AGENCY, agency_in_path))
 
-    async def listed(
-        request: Request, code: str, visitor: Visitor, *, why: NotDone | None = None, made: str = ""
-    ) -> Response:
+    async def listed(request: Request, code: str, *, why: NotDone | None = None, made: str = "") -> Response:
         papers = {channel for each in notices.recipients(code) for channel in each.channels}
-        facts = {"told": await notices.overview(code), "papers": papers, "why": why, "made": made}
-        return _page(request, visitor, templates, "advance.html", facts)
+        # After a form, too: only the list can be got there in another language.
+        query = "" if request.method == "POST" else others_asked(request)
+        facts = {"told": await notices.overview(code), "papers": papers, "why": why, "made": made, "query": query}
+        return pages.show(request, "advance.html", facts, 422 if why else 200)
 
     @router.get("/agencies/{code}/advance")
-    async def planned(request: Request, code: str, visitor: _Officer) -> Response:
-        return remember(request, await listed(request, code, visitor, made=request.query_params.get("made", "")[:40]))
+    async def planned(request: Request, code: str) -> Response:
+        return await listed(request, code, made=request.query_params.get("made", "")[:40])
 
     @router.get("/agencies/{code}/advance/look")
-    async def look(request: Request, code: str, visitor: _Officer) -> Response:
+    async def look(request: Request, code: str) -> Response:
         begins, before = request.query_params.get("begins", ""), request.query_params.get("before", "")
         try:
             draft = await notices.draft(code, _moment(begins), before)
         except NotDone as wrong:
-            return await listed(request, code, visitor, why=wrong)
+            return await listed(request, code, why=wrong)
         facts = {
             "code": code.upper(),
             "body": notices.said(code, draft, language_of(Tongue.MALAY)),
             "recipients": notices.recipients(code),
             "begins": begins,
             "before": before,
+            "query": others_asked(request),
         }
-        return remember(request, _page(request, visitor, templates, "advance_look.html", facts))
+        return pages.show(request, "advance_look.html", facts)
 
     @router.post("/agencies/{code}/advance")
-    async def make(request: Request, code: str, visitor: _Officer) -> Response:
+    async def make(request: Request, code: str, visitor: ItsEditor) -> Response:
         fields = await form_of(request)
         try:
             made = await notices.make(code, _moment(fields.get("begins", "")), fields.get("before", ""), by=visitor.by)
         except NotDone as wrong:
-            return await listed(request, code, visitor, why=wrong)
+            return await listed(request, code, why=wrong)
         return RedirectResponse(f"/agencies/{code.upper()}/advance?made={made.number}", status_code=303)
 
     @router.get("/agencies/{code}/advance/{number}/{file}")
     async def download(
-        code: str, number: str, file: str, visitor: _Officer, sides: Annotated[int, Query(ge=1, le=2)] = 1
+        code: str, number: str, file: str, visitor: ItsEditor, sides: Annotated[int, Query(ge=1, le=2)] = 1
     ) -> Response:
         if file not in _FILES:
             raise HTTPException(404, said("there is no file '{file}' of a notice", file=file[:80]))
@@ -76,15 +74,6 @@ def advance_pages(notices: AdvanceNotices, templates: Mapping[Tongue, Environmen
         return Response(octets, media_type="application/pdf", headers=headers)
 
     return router
-
-
-def _page(
-    request: Request, visitor: Visitor, templates: Mapping[Tongue, Environment], name: str, facts: Mapping[str, object]
-) -> Response:
-    # After a form, too: only the list can be got there in another language.
-    query = "" if request.method == "POST" else others_asked(request)
-    common = {"visitor": visitor, "path": request.url.path, "query": query}
-    return page_of(request, templates, name, {**common, **facts}, 422 if facts.get("why") else 200)
 
 
 def _moment(written: str) -> datetime | None:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Final
+from collections.abc import Callable
+from typing import Final
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
-from jinja2 import Environment
 
 from alerts.model.channel import Channel
 from monitor.access.role import Permission
-from monitor.access.visitor import Visitor
 from monitor.drills.driller import Driller
 from monitor.store.engine.drills import drill_called
-from monitor.web.access.gate import Needs, agency_in_path
-from monitor.web.ask import remember
+from monitor.web.access.gate import ItsTrier, agency_in_path, needs
 from monitor.web.command.drills import WITHIN
-from monitor.web.form import form_of, page_of
-from monitor.web.page import Tongue
+from monitor.web.form import Pages, form_of
 
-_Officer = Annotated[Visitor, Depends(Needs(Permission.TRY, agency_in_path))]
 _ALL: Final = "all"
 #: Of an agency within a day, by whomever: each rings everybody's telephone, and is paid for.
 _MOST_IN_A_DAY: Final = 10
@@ -28,25 +23,25 @@ _MOST_IN_A_DAY: Final = 10
 _NUMBERS_IN_A_DAY: Final = 300
 
 
-def drill_pages(driller: Driller, rests: Callable[[], bool], templates: Mapping[Tongue, Environment]) -> APIRouter:
+def drill_pages(driller: Driller, rests: Callable[[], bool], pages: Pages) -> APIRouter:
     """Build the pages. *rests*: whether nobody is told of anything."""
     router = APIRouter(include_in_schema=False)
 
-    @router.get("/agencies/{code}/drills")
-    async def look(request: Request, code: str, visitor: _Officer) -> Response:
-        return remember(request, await shown(request, code.upper(), visitor))
+    @router.get("/agencies/{code}/drills", dependencies=needs(Permission.TRY, agency_in_path))
+    async def look(request: Request, code: str) -> Response:
+        return await shown(request, code.upper())
 
     @router.post("/agencies/{code}/drills")
-    async def begin(request: Request, code: str, visitor: _Officer) -> Response:
+    async def begin(request: Request, code: str, visitor: ItsTrier) -> Response:
         agency, fields = code.upper(), await form_of(request)
         contact = fields.get("contact", "")
         # Before anything else is looked at: of two who press the button at once, the later one begins nothing.
         after, _ = await driller.asked_of(agency)
         if (why := await objection(agency, contact, is_sure="sure" in fields)) is not None:
-            return await shown(request, agency, visitor, why=why, contact=contact, status=409)
+            return await shown(request, agency, why=why, contact=contact, status=409)
         if await driller.ask(f"{agency}/{contact}", visitor.by, WITHIN, after=after) is None:
             why = await objection(agency, contact, is_sure=True) or "no_gateway"
-            return await shown(request, agency, visitor, why=why, contact=contact, status=409)
+            return await shown(request, agency, why=why, contact=contact, status=409)
         return RedirectResponse(f"/agencies/{agency}/drills", status_code=303)
 
     async def objection(agency: str, contact: str, *, is_sure: bool) -> str | None:
@@ -67,12 +62,10 @@ def drill_pages(driller: Driller, rests: Callable[[], bool], templates: Mapping[
         return "many_numbers" if await driller.tried_lately(agency) >= _NUMBERS_IN_A_DAY else None
 
     async def shown(
-        request: Request, agency: str, visitor: Visitor, *, why: str = "", contact: str = _ALL, status: int = 200
+        request: Request, agency: str, *, why: str = "", contact: str = _ALL, status: int = 200
     ) -> Response:
         under_way, tried = await driller.of_agency(agency)
         facts = {
-            "visitor": visitor,
-            "path": request.url.path,
             "agency": agency,
             # Nobody writes letters to staff.
             "people": [
@@ -84,6 +77,6 @@ def drill_pages(driller: Driller, rests: Callable[[], bool], templates: Mapping[
             "why": why,
             "contact": contact,
         }
-        return page_of(request, templates, "drills.html", facts, status)
+        return pages.show(request, "drills.html", facts, status)
 
     return router

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import HTMLResponse
-from jinja2 import Environment
+from fastapi import APIRouter, Query, Request, Response
 
 from monitor.access.role import Permission
-from monitor.access.visitor import Visitor
 from monitor.model.day import day_of, moment_of
 from monitor.service.front import Front
 from monitor.store.engine.listing import IncidentFilter
 from monitor.store.probing.history import HourlyTransit
 from monitor.views.overview import IncidentView
 from monitor.views.site_report import view_sums
-from monitor.web.access.gate import Needs, agency_in_path
-from monitor.web.ask import asked, others_asked, remember
-from monitor.web.page import Tongue
+from monitor.web.access.gate import agency_in_path, needs
+from monitor.web.ask import asked, others_asked
+from monitor.web.form import Pages
 from monitor.web.strip import strip_of
 
-_Reader = Annotated[Visitor, Depends(Needs(Permission.READ, agency_in_path))]
 _AT_A_TIME: Final = 25
 #: So many days of transit are drawn.
 _DAYS: Final = 30
@@ -46,15 +42,15 @@ class TransitDay:
     reach: float = 0
 
 
-def history_pages(front: Front, transits: Transits, templates: Mapping[Tongue, Environment]) -> APIRouter:
+def history_pages(front: Front, transits: Transits, pages: Pages) -> APIRouter:
     """Build the page."""
     router = APIRouter(include_in_schema=False)
 
-    @router.get("/agencies/{code}/history")
+    @router.get("/agencies/{code}/history", dependencies=needs(Permission.READ, agency_in_path))
     async def history(
-        request: Request, code: str, visitor: _Reader, after: Annotated[int | None, Query(ge=1, lt=2**31)] = None
+        request: Request, code: str, after: Annotated[int | None, Query(ge=1, lt=2**31)] = None
     ) -> Response:
-        agency, tongue, today = code.upper(), asked(request).tongue, day_of(front.now())
+        agency, today = code.upper(), day_of(front.now())
         days = (await front.board.histories([agency])).get(agency)
         found = await front.board.incident_page(
             IncidentFilter(agencies=frozenset({agency})), most=_AT_A_TIME, after=after
@@ -62,11 +58,9 @@ def history_pages(front: Front, transits: Transits, templates: Mapping[Tongue, E
         first = today - timedelta(days=_DAYS - 1)
         took = transit_days(await transits(agency, moment_of(first, 0)), first, today)
         facts = {
-            "visitor": visitor,
-            "path": request.url.path,
             "query": others_asked(request),
             "agency": agency,
-            "strip_drawn": days and strip_of(days, tongue),
+            "strip_drawn": days and strip_of(days, asked(request).tongue),
             "transits": took,
             "tall": _TALL,
             "sites": [view_sums(each) for each in await front.board.site_sums(agency, _DAYS)],
@@ -74,7 +68,7 @@ def history_pages(front: Front, transits: Transits, templates: Mapping[Tongue, E
             "incidents": [(each, lasted(each, front.now())) for each in found.rows],
             "after": found.after,
         }
-        return remember(request, HTMLResponse(templates[tongue].get_template("history.html").render(facts)))
+        return pages.show(request, "history.html", facts, headers=None)
 
     return router
 

@@ -11,7 +11,6 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
-from jinja2 import Environment
 from pydantic import TypeAdapter, ValidationError
 
 from monitor.access.role import Permission
@@ -37,18 +36,15 @@ from monitor.service.portal.mailbox_setup import (
 )
 from monitor.service.portal.typed_mailbox import mailbox_draft
 from monitor.store.upkeep.documents import DocumentsMovedOnError
-from monitor.web.access.gate import Needs, agency_in_path, permit
+from monitor.web.access.gate import ItsEditor, Needs, permit
 from monitor.web.access.sign_in import from_where
 from monitor.web.agency.entry import mapping
 from monitor.web.agency.setup_sheet import BY_HAND, NONE, SetupSheet, offered
-from monitor.web.ask import remember
-from monitor.web.form import form_of
-from monitor.web.page import Tongue
+from monitor.web.form import Pages, form_of
 from probes.model.mailbox import Security
 from probes.stranger.session import Protocol
 from probes.stranger.whereabouts import MailPlatform
 
-_Officer = Annotated[Visitor, Depends(Needs(Permission.EDIT_AGENCY, agency_in_path))]
 #: Of any agency: whose it is stands in what was begun.
 _Returning = Annotated[Visitor, Depends(Needs(Permission.EDIT_AGENCY))]
 #: Of a name or a password, in characters.
@@ -67,19 +63,17 @@ class _BadChoice(Exception):
     """Something was typed that is no server, or nothing. The message is a key of the page's words."""
 
 
-def mailbox_setup_pages(
-    setups: MailboxSetups, editor: AgencyEditor, templates: Mapping[Tongue, Environment]
-) -> APIRouter:
+def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Pages) -> APIRouter:
     """Build the pages."""
-    router, sheet = APIRouter(include_in_schema=False), SetupSheet(setups, editor, templates)
+    router, sheet = APIRouter(include_in_schema=False), SetupSheet(setups, editor, pages)
 
     @router.get("/agencies/{code}/mailboxes/new")
-    async def start(request: Request, code: str, visitor: _Officer) -> Response:
+    async def start(request: Request, code: str, _visitor: ItsEditor) -> Response:
         version, address = await editor.latest(code.upper()), request.query_params.get("address", "")
-        return remember(request, sheet.start(request, visitor, version, address=address[:_LONGEST]))
+        return sheet.start(request, version, address=address[:_LONGEST])
 
     @router.post("/agencies/{code}/mailboxes/new")
-    async def search(request: Request, code: str, visitor: _Officer) -> Response:
+    async def search(request: Request, code: str, visitor: ItsEditor) -> Response:
         version, written = await editor.latest(code.upper()), (await form_of(request)).get("address", "").strip()
         try:
             address, key = await asyncio.to_thread(_address, version, written)
@@ -87,16 +81,16 @@ def mailbox_setup_pages(
                 version.agency, address, by=visitor.by, seen_from=from_where(request), takes_over=key
             )
         except (_BadChoice, SetupRefused) as wrong:
-            return sheet.start(request, visitor, version, address=written[:_LONGEST], problem=str(wrong))
+            return sheet.start(request, version, address=written[:_LONGEST], problem=str(wrong))
         return RedirectResponse(f"/agencies/{version.agency}/mailboxes/new/{setup.key}", status_code=303)
 
-    async def gone(request: Request, code: str, visitor: Visitor, address: str = "") -> Response:
+    async def gone(request: Request, code: str, address: str = "") -> Response:
         """Return the page to begin anew on, for whoever would go on with what is not kept any more."""
         version = await editor.latest(code.upper())
-        return sheet.start(request, visitor, version, address=address[:_LONGEST], problem="gone", status=404)
+        return sheet.start(request, version, address=address[:_LONGEST], problem="gone", status=404)
 
     @router.get("/agencies/{code}/mailboxes/new/{key}")
-    async def look(request: Request, code: str, key: str, visitor: _Officer) -> Response:
+    async def look(request: Request, code: str, key: str, visitor: ItsEditor) -> Response:
         problem = ""
         try:
             setup = setups.find(code.upper(), key, by=visitor.by)
@@ -104,31 +98,31 @@ def mailbox_setup_pages(
         except SetupRefused as refused:
             problem = str(refused)
         except Unknown:
-            return await gone(request, code, visitor)
-        return remember(request, sheet.page(request, visitor, setup, problem=problem))
+            return await gone(request, code)
+        return sheet.page(request, setup, problem=problem)
 
     @router.post("/agencies/{code}/mailboxes/new/{key}")
-    async def go_on(request: Request, code: str, key: str, visitor: _Officer) -> Response:
+    async def go_on(request: Request, code: str, key: str, visitor: ItsEditor) -> Response:
         fields = dict(await form_of(request))
         # From here on they are in no value that a page is made of.
         secrets = {name: fields.pop(name, "") for name in ("password", *APPLICATION_SECRETS)}
         try:
             setup = setups.find(code.upper(), key, by=visitor.by)
         except Unknown:
-            return await gone(request, code, visitor, fields.get("address", ""))
+            return await gone(request, code, fields.get("address", ""))
         try:
             await _sign_in(setups, setup, fields, secrets, from_where(request))
         except (_BadChoice, BadApplicationError, SetupRefused) as wrong:
-            return sheet.page(request, visitor, setup, problem=str(wrong), typed=fields, status=422)
+            return sheet.page(request, setup, problem=str(wrong), typed=fields, status=422)
         return RedirectResponse(f"/agencies/{setup.agency}/mailboxes/new/{setup.key}", status_code=303)
 
     @router.post("/agencies/{code}/mailboxes/new/{key}/save")
-    async def keep(request: Request, code: str, key: str, visitor: _Officer) -> Response:
+    async def keep(request: Request, code: str, key: str, visitor: ItsEditor) -> Response:
         fields = await form_of(request)
         try:
             setup = setups.find(code.upper(), key, by=visitor.by)
         except Unknown:
-            return await gone(request, code, visitor, fields.get("address", ""))
+            return await gone(request, code, fields.get("address", ""))
         name = setup.takes_over or fields.get("name", "").strip().lower()
         try:
             draft = await _draft(setup, name, editor)
@@ -136,13 +130,13 @@ def mailbox_setup_pages(
                 draft, by=visitor.by, may_place=visitor.may(Permission.PLACE_SECRETS, setup.agency)
             )
         except (_BadChoice, SetupRefused) as wrong:
-            return sheet.page(request, visitor, setup, problem=str(wrong), typed=fields, status=422)
+            return sheet.page(request, setup, problem=str(wrong), typed=fields, status=422)
         except (NotDone, NotEditable, DocumentsMovedOnError) as wrong:
-            return sheet.page(request, visitor, setup, why=wrong, typed=fields, status=422)
+            return sheet.page(request, setup, why=wrong, typed=fields, status=422)
         if answer.theirs is not None:
-            return sheet.page(request, visitor, setup, problem="changed_meanwhile", typed=fields, status=409)
+            return sheet.page(request, setup, problem="changed_meanwhile", typed=fields, status=409)
         if answer.written is None:
-            return sheet.page(request, visitor, setup, answer=answer, typed=fields, status=422)
+            return sheet.page(request, setup, answer=answer, typed=fields, status=422)
         setups.forget(setup)
         return RedirectResponse(f"/agencies/{setup.agency}/mailboxes?saved={answer.written.number}", status_code=303)
 

@@ -9,15 +9,13 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
-from jinja2 import Environment
 
 from alerts.record.clock import Clock
 from monitor.access.role import Permission
-from monitor.access.visitor import Visitor
 from monitor.config.fields.circular import domain_of, is_within
 from monitor.config.files.document import document_of
 from monitor.config.files.edit import DropValue, NotEditable, TextEdit, edit_text
@@ -30,17 +28,14 @@ from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, Draf
 from monitor.service.portal.delegation import APPLICATION_SECRETS, Application, BadApplicationError, servers_of
 from monitor.service.portal.typed_mailbox import PROTOCOLS, SERVER_KEYS, TypedMailbox, mailbox_draft
 from monitor.store.upkeep.documents import DocumentsMovedOnError
-from monitor.web.access.gate import Needs, agency_in_path
+from monitor.web.access.gate import ItsEditor
 from monitor.web.agency.entry import BadField, mapping
 from monitor.web.agency.sheet import NOTHING_TYPED, SettingsSheet, TypedForm
-from monitor.web.ask import remember
-from monitor.web.form import form_of
-from monitor.web.page import Tongue
+from monitor.web.form import Pages, form_of
 from probes.model.bounds import OutOfBounds
 from probes.model.mailbox import Security, Withheld
 from probes.stranger.whereabouts import MailPlatform
 
-_Officer = Annotated[Visitor, Depends(Needs(Permission.EDIT_AGENCY, agency_in_path))]
 _FORMS: Final = frozenset({"mailbox", "add_mailbox", "drop_mailbox"})
 #: In characters; what is longer is no password that a server takes.
 _LONGEST: Final = 500
@@ -64,22 +59,22 @@ _WORDS: Final = (
 )
 
 
-def mailbox_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue, Environment]) -> APIRouter:
+def mailbox_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRouter:
     """Build the page."""
-    router, sheet = APIRouter(include_in_schema=False), SettingsSheet(editor, clock, templates)
+    router, sheet = APIRouter(include_in_schema=False), SettingsSheet(editor, clock, pages)
 
     @router.get("/agencies/{code}/mailboxes")
-    async def mailboxes(request: Request, code: str, visitor: _Officer) -> Response:
+    async def mailboxes(request: Request, code: str, _visitor: ItsEditor) -> Response:
         saved = request.query_params.get("saved", "")
         facts = {
             **await asyncio.to_thread(_page, editor, await editor.latest(code.upper())),
             "saved": saved[:9],
             "is_same": saved == "same",
         }
-        return remember(request, sheet.render(request, visitor, _TEMPLATE, facts))
+        return sheet.render(request, _TEMPLATE, facts)
 
     @router.post("/agencies/{code}/mailboxes")
-    async def save(request: Request, code: str, visitor: _Officer) -> Response:
+    async def save(request: Request, code: str, visitor: ItsEditor) -> Response:
         code, fields = code.upper(), dict(await form_of(request))
         if fields.get("form") not in _FORMS:
             raise HTTPException(404, "there is no such form")
@@ -93,23 +88,23 @@ def mailbox_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue,
             facts = await asyncio.to_thread(
                 _page, editor, await editor.latest(code), typed=typed, errors={wrong.field: [_Fault(word=str(wrong))]}
             )
-            return sheet.render(request, visitor, _TEMPLATE, facts, 422)
+            return sheet.render(request, _TEMPLATE, facts, 422)
         except (NotEditable, NotDone, DocumentsMovedOnError) as wrong:
             facts = {
                 **await asyncio.to_thread(_page, editor, await editor.latest(code), typed=typed),
                 "why": wrong,
             }
-            return sheet.render(request, visitor, _TEMPLATE, facts, 422)
+            return sheet.render(request, _TEMPLATE, facts, 422)
         if answer.theirs is not None:
             # What was typed is still there, beside what the mailboxes are by now.
             facts = {**await asyncio.to_thread(_page, editor, answer.theirs, typed=typed), "theirs": answer.theirs}
-            return sheet.render(request, visitor, _TEMPLATE, facts, 409)
+            return sheet.render(request, _TEMPLATE, facts, 409)
         if answer.is_refused:
             facts = await asyncio.to_thread(_page, editor, await editor.latest(code), typed=typed, answer=answer)
-            return sheet.render(request, visitor, _TEMPLATE, facts, 422)
+            return sheet.render(request, _TEMPLATE, facts, 422)
         if answer.written is not None and (answer.problems or not answer.taken):
             return sheet.render(
-                request, visitor, _TEMPLATE, await asyncio.to_thread(_page, editor, answer.written, answer=answer)
+                request, _TEMPLATE, await asyncio.to_thread(_page, editor, answer.written, answer=answer)
             )
         saved = answer.written.number if answer.written else "same"
         return RedirectResponse(f"/agencies/{code}/mailboxes?saved={saved}", status_code=303)

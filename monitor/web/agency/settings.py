@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Annotated, Final
+from typing import Final
 
-from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
-from jinja2 import Environment
 
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
 from monitor.access.role import Permission
-from monitor.access.visitor import Visitor
 from monitor.config.files.document import LARGEST, document_of
 from monitor.config.files.edit import NotEditable, edit_text
 from monitor.model.document import DocumentVersion, digest_of
@@ -21,17 +18,14 @@ from monitor.model.said import said
 from monitor.service.order import NotDone
 from monitor.service.portal.agency_editor import LISTED, AgencyDraft, AgencyEditor, DraftAnswer
 from monitor.store.upkeep.documents import DocumentsMovedOnError
-from monitor.web.access.gate import Needs, agency_in_path
+from monitor.web.access.gate import ItsEditor, agency_in_path, needs
 from monitor.web.agency.calendar_file import LARGEST_CALENDAR, NoCalendar
 from monitor.web.agency.difference import differing_lines
 from monitor.web.agency.entry import BadField
 from monitor.web.agency.settings_edits import FORMS, LOOKED_AT, edits_of, is_about_telling
 from monitor.web.agency.sheet import SettingsSheet, TypedForm
-from monitor.web.ask import remember
-from monitor.web.form import file_of, form_of
-from monitor.web.page import Tongue
+from monitor.web.form import Pages, file_of, form_of
 
-_Officer = Annotated[Visitor, Depends(Needs(Permission.EDIT_AGENCY, agency_in_path))]
 #: An octet of the text may be three in a form.
 _LARGEST_FORM: Final = 3 * LARGEST + 4096
 #: Of twenty steps, with everybody who is told by each.
@@ -40,27 +34,28 @@ _MOST_FIELDS: Final = 600
 _DIGITS: Final = 9
 
 
-def settings_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue, Environment]) -> APIRouter:
+def settings_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRouter:
     """Build the pages."""
-    router, sheet = APIRouter(include_in_schema=False), SettingsSheet(editor, clock, templates)
+    router = APIRouter(include_in_schema=False, dependencies=needs(Permission.EDIT_AGENCY, agency_in_path))
+    sheet = SettingsSheet(editor, clock, pages)
 
-    async def shown(request: Request, code: str, visitor: Visitor, page: str) -> Response:
+    async def shown(request: Request, code: str, page: str) -> Response:
         saved = request.query_params.get("saved", "")
         told = {"saved": _digits(saved), "is_same": saved == "same"}
         # Half a MiB takes three seconds to be read, and the probes do not wait.
         facts = await asyncio.to_thread(sheet.page, await editor.latest(code.upper()))
-        return remember(request, sheet.render(request, visitor, page, {**facts, **told}))
+        return sheet.render(request, page, {**facts, **told})
 
     @router.get("/agencies/{code}/settings")
-    async def settings(request: Request, code: str, visitor: _Officer) -> Response:
-        return await shown(request, code, visitor, "settings.html")
+    async def settings(request: Request, code: str) -> Response:
+        return await shown(request, code, "settings.html")
 
     @router.get("/agencies/{code}/telling")
-    async def telling(request: Request, code: str, visitor: _Officer) -> Response:
-        return await shown(request, code, visitor, "telling.html")
+    async def telling(request: Request, code: str) -> Response:
+        return await shown(request, code, "telling.html")
 
     @router.post("/agencies/{code}/settings")
-    async def save(request: Request, code: str, visitor: _Officer) -> Response:
+    async def save(request: Request, code: str, visitor: ItsEditor) -> Response:
         code = code.upper()
         fields = await form_of(request, largest=_LARGEST_FORM, most=_MOST_FIELDS)
         typed = TypedForm(name=fields.get("form", ""), fields=fields)
@@ -70,20 +65,20 @@ def settings_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue
         if typed.name in LOOKED_AT and "again" in fields:
             # Who has seen the gaps goes on with what was typed.
             facts = await asyncio.to_thread(sheet.page, await editor.latest(code), typed=typed)
-            return sheet.render(request, visitor, page, facts)
+            return sheet.render(request, page, facts)
         try:
             draft = await _draft(code, typed, editor, sheet)
             may_place = visitor.may(Permission.PLACE_SECRETS, code)
             if typed.name in LOOKED_AT and "seen" not in fields:
                 look = await editor.look(draft, by=visitor.by, may_place=may_place)
                 if look.would_be is None:
-                    return await told(request, visitor, typed, draft, look)
+                    return await told(request, typed, draft, look)
                 facts = await asyncio.to_thread(sheet.rota_look, await editor.latest(code), typed, draft, look)
-                return sheet.render(request, visitor, "rota_look.html", facts)
+                return sheet.render(request, "rota_look.html", facts)
             if typed.name == "calendar" and ("again" in fields or fields.get("shown") != digest_of(draft.text)):
                 before = await editor.started_from(code, draft.started_from)
                 facts = await asyncio.to_thread(sheet.calendar_again, typed, before, draft)
-                return sheet.render(request, visitor, "settings_calendar.html", facts)
+                return sheet.render(request, "settings_calendar.html", facts)
             answer = await editor.save(draft, by=visitor.by, may_place=may_place)
         except (BadField, NotEditable, NotDone, DocumentsMovedOnError) as wrong:
             at = {wrong.field: ((str(wrong), ""),)} if isinstance(wrong, BadField) else {}
@@ -92,31 +87,27 @@ def settings_pages(editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue
                 "why": wrong,
                 "at_fields": at,
             }
-            return sheet.render(request, visitor, page, facts, 422)
+            return sheet.render(request, page, facts, 422)
         except StoreAway:
             # Of a text there may be an hour in it; what the other forms held, the browser's way back shows again.
             if typed.name != "text":
                 raise
             kept = {"text": fields.get("text", ""), "code": code, "started_from": fields.get("started_from", "")}
-            return sheet.render(request, visitor, "settings_away.html", kept, 503)
-        return await told(request, visitor, typed, draft, answer)
+            return sheet.render(request, "settings_away.html", kept, 503)
+        return await told(request, typed, draft, answer)
 
-    async def told(
-        request: Request, visitor: Visitor, typed: TypedForm, draft: AgencyDraft, answer: DraftAnswer
-    ) -> Response:
+    async def told(request: Request, typed: TypedForm, draft: AgencyDraft, answer: DraftAnswer) -> Response:
         page = "telling.html" if is_about_telling(typed.name) else "settings.html"
         if answer.theirs is not None:
             facts = await asyncio.to_thread(sheet.clash, draft, typed, answer.theirs, answer.common)
-            return sheet.render(request, visitor, "settings_clash.html", facts, 409)
+            return sheet.render(request, "settings_clash.html", facts, 409)
         if answer.is_refused:
             facts = await asyncio.to_thread(
                 sheet.page, await editor.latest(draft.agency), typed=typed, draft=draft, answer=answer
             )
-            return sheet.render(request, visitor, page, facts, 422)
+            return sheet.render(request, page, facts, 422)
         if answer.written is not None and (answer.problems or not answer.taken):
-            return sheet.render(
-                request, visitor, page, await asyncio.to_thread(sheet.page, answer.written, answer=answer)
-            )
+            return sheet.render(request, page, await asyncio.to_thread(sheet.page, answer.written, answer=answer))
         saved = answer.written.number if answer.written else "same"
         return RedirectResponse(f"/agencies/{draft.agency}/{page.removesuffix('.html')}?saved={saved}", status_code=303)
 
@@ -130,7 +121,7 @@ def _offer_calendar(router: APIRouter, editor: AgencyEditor, sheet: SettingsShee
     reading = asyncio.Lock()
 
     @router.post("/agencies/{code}/settings/calendar")
-    async def calendar(request: Request, code: str, visitor: _Officer) -> Response:
+    async def calendar(request: Request, code: str) -> Response:
         code = code.upper()
         fields, octets = await file_of(request, largest=LARGEST_CALENDAR)
         latest = await editor.latest(code)
@@ -140,13 +131,13 @@ def _offer_calendar(router: APIRouter, editor: AgencyEditor, sheet: SettingsShee
         except NoCalendar as wrong:
             typed = TypedForm(name="calendar", fields=fields)
             facts = {**await asyncio.to_thread(sheet.page, latest, typed=typed), "wrong": wrong.key}
-            return sheet.render(request, visitor, "settings.html", facts, 422)
-        return sheet.render(request, visitor, "settings_calendar.html", facts)
+            return sheet.render(request, "settings.html", facts, 422)
+        return sheet.render(request, "settings_calendar.html", facts)
 
 
 def _offer_versions(router: APIRouter, editor: AgencyEditor, sheet: SettingsSheet) -> None:
     @router.get("/agencies/{code}/versions")
-    async def versions(request: Request, code: str, visitor: _Officer) -> Response:
+    async def versions(request: Request, code: str) -> Response:
         code, asked_for = code.upper(), request.query_params
         listed = await editor.versions(code, below=_digits(asked_for.get("below", "")))
         if not listed:
@@ -162,7 +153,7 @@ def _offer_versions(router: APIRouter, editor: AgencyEditor, sheet: SettingsShee
             if before and after
             else None,
         }
-        return remember(request, sheet.render(request, visitor, "versions.html", facts))
+        return sheet.render(request, "versions.html", facts)
 
     async def numbered(code: str, written: str) -> DocumentVersion | None:
         number = _digits(written)

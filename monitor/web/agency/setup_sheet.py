@@ -7,19 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from fastapi import Request, Response
-from fastapi.responses import HTMLResponse
-from jinja2 import Environment
 
-from monitor.access.visitor import Visitor
 from monitor.advice.obstacle import Obstacle, obstacle_of, plain_obstacle
 from monitor.config.fields.circular import domain_of
 from monitor.model.document import DocumentVersion
 from monitor.probing.mailbox_sign_in import SENDING, SideTried
 from monitor.service.portal.agency_editor import AgencyEditor, DraftAnswer
 from monitor.service.portal.mailbox_setup import ChosenServers, MailboxSetup, MailboxSetups, SeenServer, ServerChoice
-from monitor.web.ask import asked
-from monitor.web.form import MAY_SEND_FORMS
-from monitor.web.page import Tongue
+from monitor.web.form import Pages
 from probes.model.mailbox import Mailbox, Security
 from probes.model.result import Phase
 from probes.stranger.session import Protocol
@@ -41,15 +36,14 @@ _NO_SLUG: Final = re.compile(r"[^a-z0-9]+")
 class SetupSheet:
     """Renders the pages."""
 
-    def __init__(self, setups: MailboxSetups, editor: AgencyEditor, templates: Mapping[Tongue, Environment]) -> None:
+    def __init__(self, setups: MailboxSetups, editor: AgencyEditor, pages: Pages) -> None:
         self._setups = setups
         self._editor = editor
-        self._templates = templates
+        self._pages = pages
 
     def start(
         self,
         request: Request,
-        visitor: Visitor,
         version: DocumentVersion,
         *,
         address: str = "",
@@ -72,12 +66,11 @@ class SetupSheet:
             "domains": ", ".join(agency.domains) if agency else "",
             "problem": problem,
         }
-        return self.shown(request, "mailbox_new.html", visitor, status=status if problem else 200, **facts)
+        return self._pages.show(request, "mailbox_new.html", facts, status if problem else 200)
 
     def page(
         self,
         request: Request,
-        visitor: Visitor,
         setup: MailboxSetup,
         *,
         problem: str = "",
@@ -90,15 +83,7 @@ class SetupSheet:
         told = {"problem": problem, "why": why, "answer": answer}
         told["path"] = f"/agencies/{setup.agency}/mailboxes/new/{setup.key}"
         facts = {**_seen(setup, typed or {}), **told, "consents": self._setups.consent_way(setup)}
-        return self.shown(request, "mailbox_setup.html", visitor, status=status, **facts)
-
-    def shown(
-        self, request: Request, template: str, visitor: Visitor, *, status: int = 200, **facts: object
-    ) -> Response:
-        """Return a page."""
-        text = self._templates[asked(request).tongue].get_template(template)
-        common = {"visitor": visitor, "path": request.url.path, "problem": ""}
-        return HTMLResponse(text.render({**common, **facts}), status_code=status, headers=MAY_SEND_FORMS)
+        return self._pages.show(request, "mailbox_setup.html", facts, status)
 
 
 def offered(setup: MailboxSetup, *protocols: Protocol) -> Sequence[SeenServer]:

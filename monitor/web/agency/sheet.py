@@ -11,12 +11,10 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from fastapi import Request, Response
-from jinja2 import Environment
 
 from alerts.model.channel import Channel
 from alerts.model.oncall import Days, gaps, spells
 from alerts.record.clock import Clock
-from monitor.access.visitor import Visitor
 from monitor.config.agency.route import RouteDirection, RouteSettings, default_routes
 from monitor.config.files.document import document_of
 from monitor.config.files.duration import NoDuration, format_duration, parse_duration
@@ -40,8 +38,7 @@ from monitor.web.agency.settings_edits import (
 )
 from monitor.web.agency.telling_edits import LINES, MOST_PEOPLE, MOST_ROWS, OFFICE, SIGNATORY, field_of
 from monitor.web.ask import others_asked
-from monitor.web.form import page_of
-from monitor.web.page import Tongue
+from monitor.web.form import Pages
 
 _DAY: Final = timedelta(days=1)
 #: Weekly shifts of four people come round once.
@@ -79,10 +76,10 @@ NOTHING_TYPED: Final = TypedForm(fields={})
 class SettingsSheet:
     """Renders the pages about an agency's document."""
 
-    def __init__(self, editor: AgencyEditor, clock: Clock, templates: Mapping[Tongue, Environment]) -> None:
+    def __init__(self, editor: AgencyEditor, clock: Clock, pages: Pages) -> None:
         self._editor = editor
         self._clock = clock
-        self._templates = templates
+        self._pages = pages
 
     def usual_routes(self, code: str, data: Mapping[str, Any]) -> Sequence[RouteSettings]:
         """Return the routes of an agency that lists none, as far as it is in force as its document says."""
@@ -248,16 +245,14 @@ class SettingsSheet:
             "our_changes": differing_lines(their_text if common is None else common, draft.text),
         }
 
-    def render(
-        self, request: Request, visitor: Visitor, template: str, facts: Mapping[str, object], status: int = 200
-    ) -> Response:
+    def render(self, request: Request, template: str, facts: Mapping[str, object], status: int = 200) -> Response:
         """Return a page."""
-        # Not that of a form: there is nothing to be got there in another language.
-        path = request.url.path
+        common = {"query": others_asked(request)}
         if request.method == "POST":
+            # Not that of a form: there is nothing to be got there in another language.
             path = f"/agencies/{facts['code']}/{'telling' if template in _OF_TELLING else 'settings'}"
-        common = {"visitor": visitor, "path": path, "query": "" if request.method == "POST" else others_asked(request)}
-        return page_of(request, self._templates, template, {**common, **facts}, status)
+            common = {"path": path, "query": ""}
+        return self._pages.show(request, template, {**common, **facts}, status)
 
 
 def _at_fields(typed: TypedForm, answer: DraftAnswer | None) -> Mapping[str, Sequence[tuple[str, str]]]:

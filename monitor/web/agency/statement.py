@@ -6,11 +6,10 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Annotated, Final
+from typing import Final
 
-from fastapi import APIRouter, Depends, HTTPException, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
-from jinja2 import Environment
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.responses import RedirectResponse
 
 from alerts.documents.dossier import name_of
 from alerts.documents.statement import DayKind, MonthlyStatement
@@ -18,15 +17,14 @@ from alerts.model.delivery import Notice
 from alerts.model.incident import Incident
 from alerts.model.notice import Language
 from monitor.access.role import Permission
-from monitor.access.visitor import Visitor
 from monitor.model.said import said
 from monitor.service.days.statements import Statements
-from monitor.web.access.gate import Needs, agency_in_path, needs
+from monitor.web.access.gate import ItsReader, agency_in_path, needs
 from monitor.web.ask import asked, remember
-from monitor.web.page import Tongue, language_of
+from monitor.web.form import Pages
+from monitor.web.page import language_of
 from monitor.web.strip import percent_of
 
-_Reader = Annotated[Visitor, Depends(Needs(Permission.READ, agency_in_path))]
 #: Of the chart, for a whole day: each hour is a line of it.
 _TALL: Final = 96
 #: On the page; the tables to download have them all.
@@ -57,7 +55,7 @@ class StatedIncident:
     share: float
 
 
-def statement_pages(statements: Statements, templates: Mapping[Tongue, Environment]) -> APIRouter:
+def statement_pages(statements: Statements, pages: Pages) -> APIRouter:
     """Build the pages."""
     router = APIRouter(include_in_schema=False)
     # To set type takes a core for a second, and the probes need it, too.
@@ -70,13 +68,9 @@ def statement_pages(statements: Statements, templates: Mapping[Tongue, Environme
         return remember(request, there)
 
     @router.get("/agencies/{code}/statement/{month}")
-    async def page(request: Request, code: str, month: str, visitor: _Reader) -> Response:
-        tongue = asked(request).tongue
+    async def page(request: Request, code: str, month: str, visitor: ItsReader) -> Response:
         told = (await statements.gathered(code, month, visitor.by)).statement
-        language = language_of(tongue)
         facts = {
-            "visitor": visitor,
-            "path": request.url.path,
             "told": told,
             "months": statements.months(),
             "shares": [(name, share, share and percent_of(share)) for name, share in _shares(told)],
@@ -84,16 +78,15 @@ def statement_pages(statements: Statements, templates: Mapping[Tongue, Environme
             "tall": _TALL,
             "kinds": _STACKED,
             "minutes": told.minutes,
-            "incidents": _incidents(told, statements, language),
+            "incidents": _incidents(told, statements, language_of(asked(request).tongue)),
             "notices": _notices(told)[:_SHOWN],
             "left_out": max(0, len(_notices(told)) - _SHOWN),
             "files": [f"penyata-{told.agency}-{told.month:%Y-%m}{end}" for end in _ENDS],
         }
-        rendered = templates[tongue].get_template("statement.html").render(facts)
-        return remember(request, HTMLResponse(rendered))
+        return pages.show(request, "statement.html", facts, headers=None)
 
     @router.get("/agencies/{code}/statement/{month}/{file}")
-    async def download(code: str, month: str, file: str, visitor: _Reader) -> Response:
+    async def download(code: str, month: str, file: str, visitor: ItsReader) -> Response:
         if not file.endswith(_ENDS):
             raise HTTPException(404, said("there is no file '{file}' of this statement", file=file[:80]))
         async with setting:

@@ -5,73 +5,66 @@ It works without a script: the page of a test that is under way is loaded anew e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
-from jinja2 import Environment
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
 
 from monitor.access.role import Permission
-from monitor.access.visitor import Visitor
 from monitor.advice import advise
 from monitor.service.portal.trials import KeptTrial, TrialRefused, Trials
 from monitor.service.sites.probe_calls import ProbeCaller
-from monitor.web.access.gate import Needs, agency_in_path
+from monitor.web.access.gate import ItsTrier, agency_in_path, needs
 from monitor.web.access.sign_in import from_where
-from monitor.web.ask import asked, remember
-from monitor.web.form import form_of
+from monitor.web.ask import asked
+from monitor.web.form import Pages, form_of
 from monitor.web.page import Tongue, language_of
 from probes.model.result import Outcome, Phase
 
-_Officer = Annotated[Visitor, Depends(Needs(Permission.TRY, agency_in_path))]
 #: Its form tells where it was sent from, which tells our own page from a stranger's where a browser says no more.
 _HEADERS = {"Referrer-Policy": "same-origin"}
 
 
-def trial_pages(trials: Trials, caller: ProbeCaller, templates: Mapping[Tongue, Environment]) -> APIRouter:
+def trial_pages(trials: Trials, caller: ProbeCaller, pages: Pages) -> APIRouter:
     """Build the pages."""
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False, dependencies=needs(Permission.TRY, agency_in_path))
 
     @router.get("/agencies/{code}/test")
-    async def choose(request: Request, code: str, visitor: _Officer) -> Response:
-        return remember(request, form(request, code.upper(), visitor, wanted=request.query_params.get("route", "")))
+    async def choose(request: Request, code: str) -> Response:
+        return form(request, code.upper(), wanted=request.query_params.get("route", ""))
 
     @router.post("/agencies/{code}/test")
-    async def begin(request: Request, code: str, visitor: _Officer) -> Response:
+    async def begin(request: Request, code: str, visitor: ItsTrier) -> Response:
         agency, wanted = code.upper(), (await form_of(request)).get("route", "")
         try:
             kept = await trials.begin(agency, wanted, by=visitor.by, address=from_where(request))
         except TrialRefused as refused:
-            return form(request, agency, visitor, status=409, wanted=wanted, problem=str(refused))
+            return form(request, agency, status=409, wanted=wanted, problem=str(refused))
         return RedirectResponse(f"/agencies/{agency}/test/{kept.key}", status_code=303)
 
     @router.post("/agencies/{code}/test-all")
-    async def call(request: Request, code: str, visitor: _Officer) -> Response:
+    async def call(request: Request, code: str, visitor: ItsTrier) -> Response:
         agency = code.upper()
         try:
             await caller.call(agency, by=visitor.by, address=from_where(request))
         except TrialRefused as refused:
-            return form(request, agency, visitor, status=409, wanted="", problem=str(refused))
+            return form(request, agency, status=409, wanted="", problem=str(refused))
         return RedirectResponse(f"/agencies/{agency}/test", status_code=303)
 
     @router.get("/agencies/{code}/test/{key}")
-    async def look(request: Request, code: str, key: str, visitor: _Officer) -> Response:
-        kept = trials.find(code.upper(), key)
-        return remember(request, shown(request, "trial.html", visitor, **seen(kept, asked(request).tongue)))
+    async def look(request: Request, code: str, key: str) -> Response:
+        return seen(request, "trial.html", trials.find(code.upper(), key))
 
     @router.get("/agencies/{code}/test/{key}/fragment")
-    async def part(request: Request, code: str, key: str, visitor: _Officer) -> Response:
-        kept = trials.find(code.upper(), key)
-        return shown(request, "trial_part.html", visitor, **seen(kept, asked(request).tongue))
+    async def part(request: Request, code: str, key: str) -> Response:
+        return seen(request, "trial_part.html", trials.find(code.upper(), key))
 
-    def seen(kept: KeptTrial, tongue: Tongue) -> dict[str, Any]:
-        return {**_seen(kept, tongue), "is_proven": trials.is_proven(kept.trial.route)}
+    def seen(request: Request, template: str, kept: KeptTrial) -> Response:
+        facts = {**_seen(kept, asked(request).tongue), "is_proven": trials.is_proven(kept.trial.route)}
+        return pages.show(request, template, facts, headers=_HEADERS)
 
-    def form(
-        request: Request, agency: str, visitor: Visitor, *, status: int = 200, wanted: str, problem: str = ""
-    ) -> Response:
+    def form(request: Request, agency: str, *, status: int = 200, wanted: str, problem: str = "") -> Response:
         facts = {
             "agency": agency,
             "routes": trials.routes(agency),
@@ -80,12 +73,7 @@ def trial_pages(trials: Trials, caller: ProbeCaller, templates: Mapping[Tongue, 
             "latest": trials.latest(agency),
             "call": caller.latest(agency),
         }
-        return shown(request, "trials.html", visitor, status=status, **facts)
-
-    def shown(request: Request, template: str, visitor: Visitor, *, status: int = 200, **facts: object) -> Response:
-        page = templates[asked(request).tongue].get_template(template)
-        text = page.render({"visitor": visitor, "path": request.url.path, **facts})
-        return HTMLResponse(text, status_code=status, headers=_HEADERS)
+        return pages.show(request, "trials.html", facts, status, headers=_HEADERS)
 
     return router
 

@@ -11,7 +11,6 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.responses import RedirectResponse
-from jinja2 import Environment
 
 from alerts.engine.settling import Ruling
 from alerts.model.delivery import NoticeState
@@ -26,12 +25,10 @@ from monitor.store.engine.listing import NoticeFilter
 from monitor.views.deed import PERMISSION_FOR, StaffDeed, possible
 from monitor.views.overview import view_incident
 from monitor.web.access.gate import Needs, incident_in_path, notice_in_path, permit
-from monitor.web.ask import remember
 from monitor.web.duty.amiss import FINE, FormAmiss, read_why, refused, unreadable
 from monitor.web.duty.flash import said, then_say, to_be_said
-from monitor.web.form import fields_of, form_of, page_of
+from monitor.web.form import Pages, fields_of, form_of
 from monitor.web.joining import join
-from monitor.web.page import Tongue
 from monitor.web.word import Id
 
 #: What an answer to "does mail work again?" means to `Declarer.close`.
@@ -42,16 +39,14 @@ _NOTICES = 100
 _Place = Annotated[int, Path(ge=1, lt=1000)]
 
 
-def incident_pages(
-    front: Front, worklist: Worklist, declarer: Declarer, templates: Mapping[Tongue, Environment]
-) -> APIRouter:
+def incident_pages(front: Front, worklist: Worklist, declarer: Declarer, pages: Pages) -> APIRouter:
     """Build the pages."""
-    router, sheets = APIRouter(include_in_schema=False), IncidentPages(front, worklist, templates)
+    router, sheets = APIRouter(include_in_schema=False), IncidentPages(front, worklist, pages)
     reader = Depends(Needs(Permission.READ, incident_in_path(front)))
 
     @router.get("/incidents/{number}")
     async def incident(request: Request, number: str, visitor: Visitor = reader) -> Response:
-        return remember(request, await sheets.shown(request, number, visitor))
+        return await sheets.shown(request, number, visitor)
 
     for part in (_taking_on(front, worklist, sheets), _releasing(front, worklist, sheets)):
         join(router, part)
@@ -62,10 +57,10 @@ def incident_pages(
 class IncidentPages:
     """Shows an incident, and what a release of it would let go."""
 
-    def __init__(self, front: Front, worklist: Worklist, templates: Mapping[Tongue, Environment]) -> None:
+    def __init__(self, front: Front, worklist: Worklist, pages: Pages) -> None:
         self._front = front
         self._worklist = worklist
-        self._templates = templates
+        self._pages = pages
 
     async def shown(self, request: Request, number: str, visitor: Visitor, amiss: FormAmiss = FINE) -> Response:
         """Return the page of an incident."""
@@ -75,7 +70,6 @@ class IncidentPages:
         can = possible(found, visitor.by, self._front.now())
         facts = {
             "path": _at(found),
-            "visitor": visitor,
             "saying": (saying := "" if amiss.problem else to_be_said(request)),
             "amiss": amiss,
             "sheet": sheet,
@@ -88,22 +82,21 @@ class IncidentPages:
             "may_settle": visitor.may(Permission.RULE, agency),
             "until": self._front.now() + found.brief.escalation.acknowledge_for,
         }
-        answer = page_of(request, self._templates, "incident.html", facts, amiss.status)
+        answer = self._pages.show(request, "incident.html", facts, amiss.status)
         return said(answer, _at(found)) if saying else answer
 
-    async def looked_at(self, request: Request, number: str, visitor: Visitor, amiss: FormAmiss = FINE) -> Response:
+    async def looked_at(self, request: Request, number: str, amiss: FormAmiss = FINE) -> Response:
         """Return the page of what a release would let go."""
         look = await self._worklist.look(number)
         facts = {
             "path": f"{_at(look.incident)}/release",
-            "visitor": visitor,
             "saying": "",
             "amiss": amiss,
             "look": look,
             "incident": look.incident,
             "view": view_incident(look.incident),
         }
-        return page_of(request, self._templates, "release.html", facts, amiss.status)
+        return self._pages.show(request, "release.html", facts, amiss.status)
 
 
 def _taking_on(front: Front, worklist: Worklist, sheets: IncidentPages) -> APIRouter:
@@ -164,9 +157,9 @@ def _releasing(front: Front, worklist: Worklist, sheets: IncidentPages) -> APIRo
     router = APIRouter(include_in_schema=False)
     releaser = Depends(Needs(Permission.RELEASE, incident_in_path(front)))
 
-    @router.get("/incidents/{number}/release")
-    async def look(request: Request, number: str, visitor: Visitor = releaser) -> Response:
-        return remember(request, await sheets.looked_at(request, number, visitor))
+    @router.get("/incidents/{number}/release", dependencies=[releaser])
+    async def look(request: Request, number: str) -> Response:
+        return await sheets.looked_at(request, number)
 
     @router.get("/incidents/{number}/release/{place}/page.pdf", dependencies=[releaser])
     async def page(number: str, place: _Place) -> Response:
@@ -181,12 +174,12 @@ def _releasing(front: Front, worklist: Worklist, sheets: IncidentPages) -> APIRo
             return then_say(request, _at(before.incident), "released_before" if is_out else "over")
         if not before.goes or form.get("looked_at") != before.mark:
             amiss = FormAmiss(status=HTTPStatus.CONFLICT, problem="changed")
-            return await sheets.looked_at(request, number, visitor, amiss)
+            return await sheets.looked_at(request, number, amiss)
         try:
             after = await front.release(number, visitor.by)
         except NotDone as wrong:
             amiss = FormAmiss(status=HTTPStatus.CONFLICT, problem="not_done", why=wrong)
-            return await sheets.looked_at(request, number, visitor, amiss)
+            return await sheets.looked_at(request, number, amiss)
         is_theirs = after.released_by == visitor.by
         return then_say(request, _at(after), _unless_over(after, "released" if is_theirs else "released_before"))
 

@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
-from jinja2 import Environment
 
 from alerts.model.oncall import Override
 from monitor.access.role import OURSELVES, Permission
@@ -18,11 +17,10 @@ from monitor.service.access.secret import FeedKey
 from monitor.service.oncall import Duty, owner_of
 from monitor.service.order import NotDone, Unknown
 from monitor.service.portal.rota_feed import FeedDesk
-from monitor.web.access.gate import Needs, SignInNeededError, open_to_all
+from monitor.web.access.gate import Colleague, Needs, SignInNeededError, open_to_all
 from monitor.web.access.sign_in import from_where
-from monitor.web.ask import others_asked, remember
-from monitor.web.form import form_of, page_of
-from monitor.web.page import Tongue
+from monitor.web.ask import others_asked
+from monitor.web.form import Pages, form_of
 from monitor.web.word import Id
 
 #: On one page: to look three months ahead takes some milliseconds for each.
@@ -37,7 +35,6 @@ async def _owner(request: Request) -> str:
     return OURSELVES if code == _OURS else code
 
 
-_Colleague = Annotated[Visitor, Depends(Needs(Permission.READ_PEOPLE))]
 _TheirColleague = Annotated[Visitor, Depends(Needs(Permission.READ_PEOPLE, _owner))]
 _TheirDuty = Annotated[Visitor, Depends(Needs(Permission.OVERRIDE, _owner))]
 
@@ -47,14 +44,14 @@ def path_of(rota: str) -> str:
     return f"/rotas/{owner_of(rota) or _OURS}/{rota.rpartition('/')[2]}"
 
 
-def rota_pages(duty: Duty, desk: FeedDesk, templates: Mapping[Tongue, Environment]) -> APIRouter:
+def rota_pages(duty: Duty, desk: FeedDesk, pages: Pages) -> APIRouter:
     """Build the pages."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/rotas")
     async def everywhere(
         request: Request,
-        visitor: _Colleague,
+        visitor: Colleague,
         q: Annotated[str, Query(max_length=100)] = "",
         after: Annotated[str, Query(max_length=200)] = "",
     ) -> Response:
@@ -68,7 +65,7 @@ def rota_pages(duty: Duty, desk: FeedDesk, templates: Mapping[Tongue, Environmen
             "q": q,
             "more": more,
         }
-        return remember(request, page(request, visitor, "rotas.html", facts))
+        return page(request, visitor, "rotas.html", facts)
 
     @router.get(
         "/rotas/{code}/{rota}.ics", dependencies=open_to_all("has keys of its own: calendar programs do not sign in")
@@ -79,7 +76,7 @@ def rota_pages(duty: Duty, desk: FeedDesk, templates: Mapping[Tongue, Environmen
 
     @router.get("/rotas/{code}/{rota}")
     async def one(request: Request, visitor: _TheirColleague, code: str, rota: str) -> Response:
-        return remember(request, await shown(request, visitor, called(code, rota)))
+        return await shown(request, visitor, called(code, rota))
 
     @router.post("/rotas/{code}/{rota}/overrides")
     async def hand_over(request: Request, visitor: _TheirDuty, code: str, rota: str) -> Response:
@@ -158,8 +155,6 @@ def rota_pages(duty: Duty, desk: FeedDesk, templates: Mapping[Tongue, Environmen
         request: Request, visitor: Visitor, template: str, facts: Mapping[str, object], status: int = 200
     ) -> Response:
         common: dict[str, object] = {
-            "visitor": visitor,
-            "path": request.url.path,
             "query": others_asked(request),
             "path_of": path_of,
             "printed": printed,
@@ -168,7 +163,7 @@ def rota_pages(duty: Duty, desk: FeedDesk, templates: Mapping[Tongue, Environmen
             "problem": "",
             "why": "",
         }
-        return page_of(request, templates, template, {**common, **facts}, status)
+        return pages.show(request, template, {**common, **facts}, status)
 
     return router
 

@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request, Response
-from jinja2 import Environment
 
 from alerts.model.notice import Matter
 from monitor.access.role import Permission
@@ -19,10 +18,9 @@ from monitor.service.portal.worklist import Worklist
 from monitor.service.silences import Silencer
 from monitor.views.overview import view_incident
 from monitor.web.access.gate import Needs, permit
-from monitor.web.ask import remember
 from monitor.web.duty.amiss import FINE, FormAmiss, read_why, refused, unreadable
 from monitor.web.duty.flash import said, then_say, to_be_said
-from monitor.web.form import form_of, page_of
+from monitor.web.form import Pages, form_of
 from monitor.web.page import Tongue, words
 from monitor.web.word import Id
 
@@ -34,15 +32,13 @@ _Ruler = Annotated[Visitor, Depends(Needs(Permission.RULE))]
 _Silencing = Annotated[Visitor, Depends(Needs(Permission.SILENCE))]
 
 
-def task_pages(
-    worklist: Worklist, declarer: Declarer, silencer: Silencer, templates: Mapping[Tongue, Environment]
-) -> APIRouter:
+def task_pages(worklist: Worklist, declarer: Declarer, silencer: Silencer, pages: Pages) -> APIRouter:
     """Build the page."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/duty")
     async def tasks(request: Request, visitor: _Officer) -> Response:
-        return remember(request, await shown(request, visitor))
+        return await shown(request, visitor)
 
     @router.post("/duty/declare")
     async def declare(request: Request, visitor: _Ruler) -> Response:
@@ -96,7 +92,6 @@ def task_pages(
         rules = visitor.scope(Permission.RULE)
         saying = "" if amiss.problem else to_be_said(request)
         facts = {
-            "visitor": visitor,
             "path": _PATH,
             "waiting": waiting,
             "untaken": [view_incident(each) for each in waiting.untaken],
@@ -111,7 +106,7 @@ def task_pages(
             "saying": saying,
             "amiss": amiss,
         }
-        answer = page_of(request, templates, "duty.html", facts, amiss.status)
+        answer = pages.show(request, "duty.html", facts, amiss.status)
         return said(answer, _PATH) if saying else answer
 
     return router

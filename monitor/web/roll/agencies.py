@@ -10,7 +10,6 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.responses import RedirectResponse
-from jinja2 import Environment
 
 from alerts.record.store import StoreAway
 from monitor.access.role import Permission
@@ -22,11 +21,10 @@ from monitor.service.order import NotDone
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftAnswer
 from monitor.service.portal.agency_roll import AgencyPast, AgencyRoll
 from monitor.store.upkeep.documents import DocumentsMovedOnError
-from monitor.web.access.gate import Needs
+from monitor.web.access.gate import Needs, needs
 from monitor.web.access.sign_in import from_where
-from monitor.web.ask import others_asked, remember
-from monitor.web.form import form_of, page_of
-from monitor.web.page import Tongue
+from monitor.web.ask import others_asked
+from monitor.web.form import Pages, form_of
 from monitor.web.roll.new_agency import is_code, newcomer_document, newcomer_field
 
 _Administrator = Annotated[Visitor, Depends(Needs(Permission.PLACE_SECRETS))]
@@ -56,18 +54,17 @@ class NewcomerForm:
         return self.fields.get(name, "")
 
 
-def roll_pages(editor: AgencyEditor, roll: AgencyRoll, templates: Mapping[Tongue, Environment]) -> APIRouter:
+def roll_pages(editor: AgencyEditor, roll: AgencyRoll, pages: Pages) -> APIRouter:
     """Build the pages."""
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False, dependencies=needs(Permission.PLACE_SECRETS))
 
     @router.get("/agencies")
     async def agencies(
         request: Request,
-        visitor: _Administrator,
         q: Annotated[str, Query(max_length=100)] = "",
         after: Annotated[str, Query(max_length=64)] = "",
     ) -> Response:
-        return remember(request, await shown(request, visitor, NewcomerForm(), q=" ".join(q.split()), after=after))
+        return await shown(request, NewcomerForm(), q=" ".join(q.split()), after=after)
 
     @router.post("/agencies")
     async def add(request: Request, visitor: _Administrator) -> Response:
@@ -78,10 +75,10 @@ def roll_pages(editor: AgencyEditor, roll: AgencyRoll, templates: Mapping[Tongue
         try:
             return await tried(request, visitor, typed)
         except (NotEditable, NotDone, DocumentsMovedOnError) as wrong:
-            return await shown(request, visitor, replace(typed, why=wrong), status=422)
+            return await shown(request, replace(typed, why=wrong), status=422)
         except StoreAway:
             # Of a text there may be an hour in it.
-            return render(request, visitor, replace(typed, is_away=True), {"entries": None}, 503)
+            return render(request, replace(typed, is_away=True), {"entries": None}, 503)
 
     async def tried(request: Request, visitor: Visitor, typed: NewcomerForm) -> Response:
         if not editor.is_in_store:
@@ -94,21 +91,21 @@ def roll_pages(editor: AgencyEditor, roll: AgencyRoll, templates: Mapping[Tongue
             at = "text" if typed.form == _TEXT else "code"
             # The other form's text is ours, and there is none yet.
             answer = DraftAnswer(problems=found.problems) if typed.form == _TEXT else None
-            return await shown(request, visitor, replace(typed, said={at: ["code_odd"]}, answer=answer), status=422)
+            return await shown(request, replace(typed, said={at: ["code_odd"]}, answer=answer), status=422)
         past = await roll.past(code)
         if past is not None and typed.fields.get("known") != code:
-            return await shown(request, visitor, replace(typed, past=past), status=409)
+            return await shown(request, replace(typed, past=past), status=409)
         draft = AgencyDraft(agency=code, text=text, started_from="")
         answer = await editor.save(draft, by=visitor.by, may_place=True, address=from_where(request))
         if answer.theirs is not None or (answer.written is None and not answer.is_refused):
             # Somebody who pastes the very document that there is has not made an agency.
             at = "text" if typed.form == _TEXT else "code"
-            return await shown(request, visitor, replace(typed, said={at: ["code_taken"]}), status=409)
+            return await shown(request, replace(typed, said={at: ["code_taken"]}), status=409)
         told = replace(typed, answer=answer, past=past)
         if answer.is_refused:
-            return await shown(request, visitor, told, status=422)
+            return await shown(request, told, status=422)
         if not answer.taken or any(each.key != "mailboxes" for each in answer.problems):
-            return await shown(request, visitor, told, added=code)
+            return await shown(request, told, added=code)
         return RedirectResponse(f"/agencies?added={code}", status_code=303)
 
     def written(typed: NewcomerForm) -> tuple[str, str]:
@@ -124,7 +121,6 @@ def roll_pages(editor: AgencyEditor, roll: AgencyRoll, templates: Mapping[Tongue
 
     async def shown(
         request: Request,
-        visitor: Visitor,
         typed: NewcomerForm,
         *,
         status: int = 200,
@@ -141,15 +137,12 @@ def roll_pages(editor: AgencyEditor, roll: AgencyRoll, templates: Mapping[Tongue
             "added": await standing(added or query.get("added", ""), is_there=True),
             "gone": await standing(query.get("gone", ""), is_there=False),
         }
-        return await asyncio.to_thread(render, request, visitor, typed, facts, status)
+        return await asyncio.to_thread(render, request, typed, facts, status)
 
-    def render(
-        request: Request, visitor: Visitor, typed: NewcomerForm, facts: Mapping[str, object], status: int
-    ) -> Response:
+    def render(request: Request, typed: NewcomerForm, facts: Mapping[str, object], status: int) -> Response:
         settings = editor.configuration().settings
         typed, errors, faults = _sorted(typed)
         common = {
-            "visitor": visitor,
             "path": "/agencies",
             "query": others_asked(request) if request.method == "GET" else "",
             "q": "",
@@ -163,7 +156,7 @@ def roll_pages(editor: AgencyEditor, roll: AgencyRoll, templates: Mapping[Tongue
             "added": "",
             "gone": "",
         }
-        return page_of(request, templates, "agencies.html", {**common, **facts}, status)
+        return pages.show(request, "agencies.html", {**common, **facts}, status)
 
     async def standing(code: str, *, is_there: bool) -> str:
         """Return the code that an address tells of, if that is so; an address may say anything."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
-from jinja2 import Environment
 
 from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
@@ -19,24 +18,22 @@ from monitor.service.order import NotDone
 from monitor.service.portal.agency_editor import AgencyEditor
 from monitor.service.portal.agency_roll import AgencyRoll
 from monitor.store.upkeep.documents import DocumentsMovedOnError
-from monitor.web.access.gate import Needs, agency_in_path
+from monitor.web.access.gate import Needs, agency_in_path, needs
 from monitor.web.access.sign_in import from_where
 from monitor.web.agency.difference import differing_lines
-from monitor.web.ask import remember
-from monitor.web.form import form_of, page_of
-from monitor.web.page import Tongue
+from monitor.web.form import Pages, form_of
 
 _Administrator = Annotated[Visitor, Depends(Needs(Permission.PLACE_SECRETS, agency_in_path))]
 _MINUTES: Final = STAYS // timedelta(minutes=1)
 
 
-def leaving_pages(editor: AgencyEditor, roll: AgencyRoll, templates: Mapping[Tongue, Environment]) -> APIRouter:
+def leaving_pages(editor: AgencyEditor, roll: AgencyRoll, pages: Pages) -> APIRouter:
     """Build the pages."""
     router = APIRouter(include_in_schema=False)
 
-    @router.get("/agencies/{code}/leave")
-    async def look(request: Request, code: str, visitor: _Administrator) -> Response:
-        return remember(request, await shown(request, code.upper(), visitor))
+    @router.get("/agencies/{code}/leave", dependencies=needs(Permission.PLACE_SECRETS, agency_in_path))
+    async def look(request: Request, code: str) -> Response:
+        return await shown(request, code.upper())
 
     @router.post("/agencies/{code}/leave")
     async def take_out(request: Request, code: str, visitor: _Administrator) -> Response:
@@ -45,31 +42,29 @@ def leaving_pages(editor: AgencyEditor, roll: AgencyRoll, templates: Mapping[Ton
         present = await editor.latest(code)
         if not editor.is_in_store:
             why = NotDone.said("agencies_are_files", file=editor.file_of(present))
-            return await shown(request, code, visitor, status=409, why=why)
+            return await shown(request, code, status=409, why=why)
         if seen != present.digest:
-            return await shown(request, code, visitor, status=409, seen=seen)
+            return await shown(request, code, status=409, seen=seen)
         if fields.get("code", "").strip().upper() != code:
-            return await shown(
-                request, code, visitor, status=422, started_from=seen, typed=fields.get("code", ""), is_other=True
-            )
+            typed = fields.get("code", "")
+            return await shown(request, code, status=422, started_from=seen, typed=typed, is_other=True)
         try:
             answer = await editor.take_out(code, seen, pen=Pen.PORTAL, by=visitor.by, address=from_where(request))
         except (NotDone, DocumentsMovedOnError) as wrong:
-            return await shown(request, code, visitor, status=409, why=wrong)
+            return await shown(request, code, status=409, why=wrong)
         if answer.theirs is not None:
-            return await shown(request, code, visitor, status=409, seen=seen)
+            return await shown(request, code, status=409, seen=seen)
         if answer.is_refused:
-            return await shown(request, code, visitor, status=422, started_from=seen, answer=answer)
+            return await shown(request, code, status=422, started_from=seen, answer=answer)
         untaken = "&untaken=1" if answer.written is not None and not answer.taken else ""
         return RedirectResponse(f"/agencies?gone={code}{untaken}", status_code=303)
 
     async def shown(
-        request: Request, code: str, visitor: Visitor, *, status: int = 200, seen: str | None = None, **facts: object
+        request: Request, code: str, *, status: int = 200, seen: str | None = None, **facts: object
     ) -> Response:
         """*seen*: the digest of the version that somebody has looked at, and that is not the latest any more."""
         departure = await roll.departure(code)
         common = {
-            "visitor": visitor,
             "path": f"/agencies/{code}/leave",
             "code": code,
             "departure": departure,
@@ -84,7 +79,7 @@ def leaving_pages(editor: AgencyEditor, roll: AgencyRoll, templates: Mapping[Ton
             "why": "",
             "answer": None,
         }
-        return page_of(request, templates, "leaving.html", {**common, **facts}, status)
+        return pages.show(request, "leaving.html", {**common, **facts}, status)
 
     async def since(seen: str, present: DocumentVersion) -> Sequence[tuple[str, str]] | None:
         try:

@@ -12,6 +12,7 @@ from fastapi import FastAPI, HTTPException
 import monitor.web
 from monitor.access.role import Permission
 from monitor.model.said import said
+from monitor.web.form import Pages
 from monitor.web.page import FAULTS, Tongue
 from monitor.web.portal import page_templates
 from monitor.web.problem import answer_with_problems
@@ -79,7 +80,7 @@ async def test_a_page_says_in_its_language_why_there_is_none(path: str, tongue: 
         raise HTTPException(404, "of another kind")
 
     answer_with_problems(app)
-    answer_in_pages(app, page_templates())
+    answer_in_pages(app, Pages(page_templates()))
     async with client(app) as browser:
         answer = await browser.get(path, params={"lang": tongue}, headers={"Accept": "text/html"})
         program = await browser.get("/lama")
