@@ -14,7 +14,7 @@ from jinja2 import Environment
 
 from monitor.access.visitor import Visitor
 from monitor.model.said import said
-from monitor.web.ask import asked, remember
+from monitor.web.ask import asked, others_asked, remember
 from monitor.web.page import Tongue
 
 #: In octets. What a person types.
@@ -54,9 +54,17 @@ class Pages:
     ) -> Response:
         """Return a page, and remember a language that was chosen with its address.
 
-        It has who asks as *visitor* and its address as *path*, unless *facts* have others. *headers*: of a page without forms.
+        It has who asks as *visitor*, its address as *path*, and what else that asks for as *query*, unless *facts* have others.
+        *headers*: of a page without forms.
         """
-        common = {"visitor": getattr(request.state, "visitor", Visitor()), "path": request.url.path}
+        path = request.url.path
+        # What answers a form, or another address, is got in another language where *path* leads.
+        is_its_own = request.method == "GET" and facts.get("path", path) == path
+        common = {
+            "visitor": getattr(request.state, "visitor", Visitor()),
+            "path": path,
+            "query": others_asked(request) if is_its_own else "",
+        }
         text = self.templates[asked(request).tongue].get_template(name).render({**common, **facts})
         return remember(request, HTMLResponse(text, status_code=status, headers=headers))
 

@@ -14,7 +14,6 @@ from monitor.store.engine.journal import JournalFilter, JournalPages, JournalRow
 from monitor.store.engine.listing import NEWEST
 from monitor.store.upkeep.users import Users
 from monitor.web.access.gate import Needs, permit
-from monitor.web.ask import others_asked
 from monitor.web.form import Pages
 
 _Auditor = Annotated[Visitor, Depends(Needs(Permission.READ_JOURNAL))]
@@ -54,7 +53,6 @@ def journal_pages(journal: JournalPages, users: Users, pages: Pages) -> APIRoute
         page = await journal.page(wanted, most=_MOST, before=before)
         kept = {name: value for name, value in asked_for.items() if value}
         facts = {
-            "query": others_asked(request),
             "rows": [(each, _details(each)) for each in page.rows],
             "asked": asked_for,
             "all": scope.everything,

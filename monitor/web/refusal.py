@@ -9,7 +9,6 @@ from fastapi import FastAPI, Request, Response
 
 from monitor.access.visitor import Visitor
 from monitor.service.order import NotDone
-from monitor.web.ask import others_asked
 from monitor.web.form import Pages, own_path
 from monitor.web.problem import ProblemAnswer
 
@@ -29,13 +28,11 @@ def _as_page(handler: _Handler, pages: Pages) -> Callable[..., Any]:
         told = await handler(request, error)
         if not isinstance(told, ProblemAnswer) or not _reads_pages(request) or told.status_code not in _KNOWN:
             return told
-        # What was sent cannot be asked for again in another language; and the path may be a stranger's.
-        path, query = (own_path(request.url.path), others_asked(request)) if request.method == "GET" else ("/", "")
         facts = {
             "status": f"s{told.status_code}",
             "detail": error if isinstance(error, NotDone) else told.detail,
-            "path": path,
-            "query": query,
+            # What was sent cannot be asked for again in another language; and the path may be a stranger's.
+            "path": own_path(request.url.path) if request.method == "GET" else "/",
             # The places that they might go to are no part of a refusal.
             "visitor": Visitor(),
         }

@@ -15,7 +15,6 @@ from monitor.model.said import said
 from monitor.service.order import NotDone
 from monitor.service.portal.advance_notices import AdvanceNotices
 from monitor.web.access.gate import ItsEditor, agency_in_path, needs
-from monitor.web.ask import others_asked
 from monitor.web.form import Pages, form_of
 from monitor.web.page import Tongue, language_of
 
@@ -28,9 +27,7 @@ def advance_pages(notices: AdvanceNotices, pages: Pages) -> APIRouter:
 
     async def listed(request: Request, code: str, *, why: NotDone | None = None, made: str = "") -> Response:
         papers = {channel for each in notices.recipients(code) for channel in each.channels}
-        # After a form, too: only the list can be got there in another language.
-        query = "" if request.method == "POST" else others_asked(request)
-        facts = {"told": await notices.overview(code), "papers": papers, "why": why, "made": made, "query": query}
+        facts = {"told": await notices.overview(code), "papers": papers, "why": why, "made": made}
         return pages.show(request, "advance.html", facts, 422 if why else 200)
 
     @router.get("/agencies/{code}/advance")
@@ -50,7 +47,6 @@ def advance_pages(notices: AdvanceNotices, pages: Pages) -> APIRouter:
             "recipients": notices.recipients(code),
             "begins": begins,
             "before": before,
-            "query": others_asked(request),
         }
         return pages.show(request, "advance_look.html", facts)
 

@@ -17,7 +17,7 @@ from monitor.store.probing.history import HourlyTransit
 from monitor.views.overview import IncidentView
 from monitor.views.site_report import view_sums
 from monitor.web.access.gate import agency_in_path, needs
-from monitor.web.ask import asked, others_asked
+from monitor.web.ask import asked
 from monitor.web.form import Pages
 from monitor.web.strip import strip_of
 
@@ -58,7 +58,6 @@ def history_pages(front: Front, transits: Transits, pages: Pages) -> APIRouter:
         first = today - timedelta(days=_DAYS - 1)
         took = transit_days(await transits(agency, moment_of(first, 0)), first, today)
         facts = {
-            "query": others_asked(request),
             "agency": agency,
             "strip_drawn": days and strip_of(days, asked(request).tongue),
             "transits": took,

@@ -37,7 +37,6 @@ from monitor.web.agency.settings_edits import (
     read_window,
 )
 from monitor.web.agency.telling_edits import LINES, MOST_PEOPLE, MOST_ROWS, OFFICE, SIGNATORY, field_of
-from monitor.web.ask import others_asked
 from monitor.web.form import Pages
 
 _DAY: Final = timedelta(days=1)
@@ -247,12 +246,11 @@ class SettingsSheet:
 
     def render(self, request: Request, template: str, facts: Mapping[str, object], status: int = 200) -> Response:
         """Return a page."""
-        common = {"query": others_asked(request)}
         if request.method == "POST":
             # Not that of a form: there is nothing to be got there in another language.
             path = f"/agencies/{facts['code']}/{'telling' if template in _OF_TELLING else 'settings'}"
-            common = {"path": path, "query": ""}
-        return self._pages.show(request, template, {**common, **facts}, status)
+            facts = {"path": path, **facts}
+        return self._pages.show(request, template, facts, status)
 
 
 def _at_fields(typed: TypedForm, answer: DraftAnswer | None) -> Mapping[str, Sequence[tuple[str, str]]]:

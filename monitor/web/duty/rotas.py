@@ -19,7 +19,6 @@ from monitor.service.order import NotDone, Unknown
 from monitor.service.portal.rota_feed import FeedDesk
 from monitor.web.access.gate import Colleague, Needs, SignInNeededError, open_to_all
 from monitor.web.access.sign_in import from_where
-from monitor.web.ask import others_asked
 from monitor.web.form import Pages, form_of
 from monitor.web.word import Id
 
@@ -155,7 +154,6 @@ def rota_pages(duty: Duty, desk: FeedDesk, pages: Pages) -> APIRouter:
         request: Request, visitor: Visitor, template: str, facts: Mapping[str, object], status: int = 200
     ) -> Response:
         common: dict[str, object] = {
-            "query": others_asked(request),
             "path_of": path_of,
             "printed": printed,
             # A rota that is lent to an agency is not of that agency: its officers read who it is, and ring their own people.

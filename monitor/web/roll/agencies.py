@@ -23,7 +23,6 @@ from monitor.service.portal.agency_roll import AgencyPast, AgencyRoll
 from monitor.store.upkeep.documents import DocumentsMovedOnError
 from monitor.web.access.gate import Needs, needs
 from monitor.web.access.sign_in import from_where
-from monitor.web.ask import others_asked
 from monitor.web.form import Pages, form_of
 from monitor.web.roll.new_agency import is_code, newcomer_document, newcomer_field
 
@@ -144,7 +143,6 @@ def roll_pages(editor: AgencyEditor, roll: AgencyRoll, pages: Pages) -> APIRoute
         typed, errors, faults = _sorted(typed)
         common = {
             "path": "/agencies",
-            "query": others_asked(request) if request.method == "GET" else "",
             "q": "",
             "more": "",
             "place": None if editor.is_in_store else settings.agencies,

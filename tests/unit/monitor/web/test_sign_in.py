@@ -406,6 +406,8 @@ async def test_thousands_of_users_and_tokens_are_looked_through_a_page_at_a_time
     assert await seen("/users?q=&after=pegawai-098", user) == (51, "")
     assert await seen("/users?q=PEGAWAI-10", user) == (10, "")
     assert await seen("/users?q=tiada", user) == (0, "")
+    # In the other language the same.
+    assert '<a href="/users?q=pegawai-10&amp;lang=en"' in (await boss.get("/users?q=pegawai-10")).text
     assert await seen("/tokens", token) == (100, "/tokens?before=51")
     assert await seen("/tokens?before=51", token) == (50, "")
     assert (await boss.get("/tokens?before=0")).status_code == 422
