@@ -141,18 +141,14 @@ from monitor.web.api.orders import incident_orders
 from monitor.web.api.override import override_orders
 from monitor.web.api.silence import silence_orders
 from monitor.web.callbacks import callbacks
-from monitor.web.command.control import control, declarations
+from monitor.web.command.access import secrets_of, tokens_of, users_of
+from monitor.web.command.control import control, declarations, silences
 from monitor.web.command.documents import documents
 from monitor.web.command.drills import drills
 from monitor.web.command.oncall import duties
 from monitor.web.command.paper import paper
-from monitor.web.command.records import records
+from monitor.web.command.records import records, statements
 from monitor.web.command.renames import renames
-from monitor.web.command.secrets import secrets_of
-from monitor.web.command.silences import silences
-from monitor.web.command.statements import statements
-from monitor.web.command.tokens import tokens_of
-from monitor.web.command.users import users_of
 from monitor.web.duty.incident import incident_pages
 from monitor.web.duty.rotas import rota_pages
 from monitor.web.duty.tasks import task_pages

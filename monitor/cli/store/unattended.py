@@ -9,17 +9,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from alerts.record.clock import SystemClock
 from alerts.record.store import StoreAway
 from monitor.cli.configured import store_server
 from monitor.cli.service import fail
+from monitor.model.document import DocumentVersion
 from monitor.service.order import NotDone
 from monitor.service.portal.documents import DocumentWriter
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.schema.migrations import StoreBarredError, StoreTooNewError
 from monitor.store.upkeep.documents import Documents, read_documents
 from monitor.store.upkeep.unopened import DocumentsAwayError
-from monitor.web.command.documents import ApplyOrder, view_version, write
+from monitor.web.command.documents import ApplyOrder, write
 
 
 def write_documents(config: Path, state: Path, order: Mapping[str, Any]) -> Any:
@@ -43,4 +46,7 @@ def stored_documents(config: Path, state: Path) -> Sequence[Mapping[str, Any]]:
         versions = read_documents(state, store_server(config))
     except DocumentsAwayError as away:
         fail(str(away))
-    return [view_version(each).model_dump(mode="json") for each in versions.values()]
+    told: Sequence[Mapping[str, Any]] = TypeAdapter(list[DocumentVersion]).dump_python(
+        [*versions.values()], mode="json"
+    )
+    return told

@@ -8,11 +8,15 @@ from typing import Literal
 from fastapi import APIRouter, Depends, FastAPI, Response
 from pydantic import BaseModel, Field
 
+from alerts.decide.silence import Silence
 from alerts.engine.settling import Ruling
 from alerts.model.notice import Matter
+from monitor.config.files.duration import NoDuration, parse_duration
 from monitor.runtime.place import MODE_HEADER, WATCH_ONLY
 from monitor.service.declarer import Declared, Declarer
 from monitor.service.front import Front
+from monitor.service.order import NotDone
+from monitor.service.silences import Silencer
 from monitor.views.overview import IncidentView, NoticeView, view_incident
 from monitor.web.problem import answer_with_problems, reload_answer
 from monitor.web.word import Holder, Id, Why, Word
@@ -55,6 +59,13 @@ class DeclareOrder(ReasonWord):
     matter: Literal[Matter.SENDING, Matter.RECEIVING, Matter.BOTH]
     #: Empty: now.
     since: str = Field(default="", max_length=40)
+
+
+class SilenceOrder(ReasonWord):
+    """What is to be silent for how long, and who says so."""
+
+    about: str = Field(min_length=1, max_length=200)
+    lasts: str = Field(min_length=1, max_length=20)
 
 
 class DeclaredView(BaseModel):
@@ -150,3 +161,26 @@ def view_declared(done: Declared) -> DeclaredView:
         silence=None if silence is None else silence.id,
         silent_until=None if silence is None else silence.ends,
     )
+
+
+def silences(silencer: Silencer) -> APIRouter:
+    """Build the part of the control application that is about silences: begin one, list them, end one."""
+    router = APIRouter()
+
+    @router.get("/silences")
+    async def current() -> list[Silence]:
+        return list(await silencer.current())
+
+    @router.post("/silences")
+    async def add(order: SilenceOrder) -> Silence:
+        try:
+            lasts = parse_duration(order.lasts)
+        except NoDuration as wrong:
+            raise NotDone(f"{order.lasts}: {wrong}; write --for 2h, or 30m") from None
+        return await silencer.add(order.about, lasts, order.why, order.by)
+
+    @router.post("/silences/{number}/remove")
+    async def remove(number: Id, word: Word) -> Silence:
+        return await silencer.remove(number, word.by)
+
+    return router

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
@@ -40,30 +39,17 @@ class ApplyOrder(Word):
     later: bool = False
 
 
-class VersionView(BaseModel):
-    """A version of an agency's document."""
-
-    agency: str
-    name: str
-    #: `None`: by this version the agency is watched no more.
-    text: str | None = Field(repr=False)
-    number: int
-    pen: Pen
-    by: str
-    at: datetime
-
-
 class ChangedView(BaseModel):
     """A version and the text that replaces it."""
 
-    before: VersionView
+    before: DocumentVersion
     text: str
 
 
 class ClashView(BaseModel):
     """What another pen has written meanwhile."""
 
-    theirs: VersionView
+    theirs: DocumentVersion
     #: What would be written over it; `None`: it would be taken out.
     ours: str | None
     #: What both have started from, where that is known.
@@ -78,7 +64,7 @@ class AppliedView(BaseModel):
     added: Sequence[str]
     changed: Sequence[ChangedView]
     removed: Sequence[str]
-    newer: Sequence[VersionView]
+    newer: Sequence[DocumentVersion]
     missing: Sequence[str]
     clashes: Sequence[ClashView]
     seen: Mapping[str, str]
@@ -91,8 +77,8 @@ def documents(writer: DocumentWriter, reload: Callable[[str], Awaitable[Sequence
     router = APIRouter()
 
     @router.get("/documents")
-    async def export() -> list[VersionView]:
-        return [view_version(each) for each in (await writer.latest()).values()]
+    async def export() -> list[DocumentVersion]:
+        return list((await writer.latest()).values())
 
     @router.post("/documents")
     async def apply(order: ApplyOrder) -> AppliedView:
@@ -123,32 +109,19 @@ def _lines(problems: Sequence[Problem]) -> Sequence[str]:
     return [str(problem) for problem in problems]
 
 
-def view_version(version: DocumentVersion) -> VersionView:
-    """Return a version as it is shown."""
-    return VersionView(
-        agency=version.agency,
-        name=version.name,
-        text=version.text,
-        number=version.number,
-        pen=version.pen,
-        by=version.by,
-        at=version.at,
-    )
-
-
 def _view(answer: DocumentsAnswer) -> AppliedView:
     difference, common = answer.difference, answer.common or {}
     return AppliedView(
         refused=answer.is_refused,
         problems=_lines(answer.problems),
         added=[each.agency for each in difference.added],
-        changed=[ChangedView(before=view_version(was), text=ours.text) for was, ours in difference.changed],
+        changed=[ChangedView(before=was, text=ours.text) for was, ours in difference.changed],
         removed=[each.agency for each in difference.removed],
-        newer=[view_version(each) for each in difference.newer],
+        newer=difference.newer,
         missing=[each.agency for each in difference.missing],
         clashes=[
             ClashView(
-                theirs=view_version(clash.theirs),
+                theirs=clash.theirs,
                 ours=None if clash.ours is None else clash.ours.text,
                 common=common.get(clash.theirs.agency),
             )

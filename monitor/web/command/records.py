@@ -1,4 +1,4 @@
-"""What the command line is handed of the records, and how it has them purged; a part of the control listener."""
+"""What the command line is handed of the records, monthly statements among it, and how it has them purged."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, StringConstraints
+from pydantic import AwareDatetime, Field, StringConstraints
 
 from monitor.proof.archive import Archive
+from monitor.service.days.statements import Statements
 from monitor.service.order import NotDone, no_incident
 from monitor.web.word import Word
 
@@ -22,6 +23,14 @@ class Disposal(Word):
     authority: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=200)]
     #: What the dry run said: incidents/notices/entries. Empty: this is the dry run.
     confirm: str = ""
+
+
+class StatementOrder(Word):
+    """Whose statement, of which month, and who asks for it."""
+
+    agency: str = Field(min_length=1, max_length=64)
+    #: "2026-11".
+    month: str = Field(min_length=1, max_length=20)
 
 
 def records(archive: Archive) -> APIRouter:
@@ -54,5 +63,17 @@ def records(archive: Archive) -> APIRouter:
             raise NotDone(f"it is {found.counts} now and not {disposal.confirm}: look at it again without --confirm")
         counts = await archive.purge(disposal.before, disposal.authority, disposal.by)
         return {**told, "counts": counts, "purged": True}
+
+    return router
+
+
+def statements(maker: Statements) -> APIRouter:
+    """Build the part of the control application that makes statements."""
+    router = APIRouter()
+
+    @router.post("/statements")
+    async def statement(order: StatementOrder) -> Mapping[str, str]:
+        files = await maker.statement(order.agency, order.month, order.by)
+        return {name: b64encode(content).decode() for name, content in files.items()}
 
     return router

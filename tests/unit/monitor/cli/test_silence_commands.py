@@ -10,7 +10,7 @@ import pytest
 from monitor.service.silences import Silencer
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
-from monitor.web.command.silences import silences
+from monitor.web.command.control import silences
 from tests.integration.alerts.station import Station
 from tests.unit.monitor.cli.office import Office
 from tests.unit.monitor.web.source import Service

@@ -10,7 +10,7 @@ import pytest
 from monitor.service.access.tokens import ProgramTokens
 from monitor.store.backend.database import Database
 from monitor.store.upkeep.tokens import TokenRecords
-from monitor.web.command.tokens import tokens_of
+from monitor.web.command.access import tokens_of
 from tests.integration.alerts.station import Station
 from tests.unit.monitor.cli.office import Office
 from tests.unit.monitor.web.source import Service

@@ -14,8 +14,7 @@ from alerts.decide.silence import Silence
 from monitor.service.silences import Silencer, hush
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
-from monitor.web.command.control import control
-from monitor.web.command.silences import silences
+from monitor.web.command.control import control, silences
 from tests.integration.alerts.station import Station
 from tests.unit.alerts.people import MINUTE, T0, incident, trigger
 from tests.unit.monitor.trial import REFUSED, World, agency_routes, controls

@@ -37,7 +37,6 @@ from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.site_runs import AT_ONCE, SiteTeller
 from monitor.store.probing.standings import Mark, SiteStandings
-from monitor.store.probing.site_runs import AT_ONCE, SiteTeller
 from monitor.store.sites.link import MemberSite, SiteRefusedError
 from monitor.views.site_report import SiteOpinion, SiteReport, read_words, written_word
 from tests.unit.alerts.people import BRIEF, MINUTE, trigger
