@@ -52,7 +52,7 @@ from monitor.web.api.alertmanager import alertmanager
 from monitor.web.api.incident import records
 from monitor.web.api.oncall import on_call
 from monitor.web.api.orders import orders
-from monitor.web.api.route.answer import knows
+from monitor.web.api.route.question import knows
 from monitor.web.api.state import states
 from monitor.web.ask import asked, remember
 from monitor.web.board import Board, PageBody, Rendering

@@ -6,32 +6,31 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Depends, Query, Response
-from pydantic import BaseModel, Field, TypeAdapter
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter
 
 from alerts.documents.advance_notice import AdvanceNews, AdvanceNotice
 from alerts.model.channel import Channel
 from alerts.model.notice import Language
-from monitor.access.role import Permission
-from monitor.access.visitor import Visitor
 from monitor.config.agency.announcement import RecipientSettings
-from monitor.service.portal.advance_notices import AdvanceNotices, ComingWork, papers_of
-from monitor.web.access.gate import Needs, agency_in_path
-from monitor.web.api.route.answer import NOT_FOUND, questions
-from monitor.web.api.route.bounded import given_orders
-from monitor.web.api.route.idempotency import Once, orderer_of
-from monitor.web.api.route.order_body import ApiWord, name_of
-from monitor.web.api.route.parameter import Moment
+from monitor.service.portal.advance_notices import AdvanceNotices, AdvanceOverview, papers_of
+from monitor.web.access.gate import ItsEditor
+from monitor.web.api.route.order import ApiWord, Once, given_orders, name_of, orderer_of
+from monitor.web.api.route.question import NOT_FOUND, Moment, questions
 from monitor.web.joining import together
 from monitor.web.problem import problems
 
 _PAGES: Final = {"letter.pdf": Channel.LETTER, "fax.pdf": Channel.FAX}
 _PDF: Final = {"description": "Pages to be printed.", "content": {"application/pdf": {}}}
 
-_Officer = Annotated[Visitor, Depends(Needs(Permission.EDIT_AGENCY, agency_in_path))]
+
 _Begins = Annotated[Moment | None, Query(description="When the work begins; without it: it is cancelled.")]
 _Before = Annotated[str, Query(max_length=32, description="The number of the notice whose place it takes.")]
 _Sides = Annotated[Literal[1, 2], Query(description="2: each addressee begins on a sheet of their own.")]
+
+
+#: Of a notice what it is called; empty: there is none.
+_Number = Annotated[str, BeforeValidator(lambda notice: notice.number if notice else "")]
 
 
 class AdvanceNoticeWord(BaseModel):
@@ -45,8 +44,8 @@ class AdvanceNoticeWord(BaseModel):
     made_at: datetime
     #: Empty: it is not made yet.
     made_by: str
-    #: The number of the one whose place it takes; empty: of none.
-    before: str
+    #: That of the one whose place it takes.
+    before: _Number
 
 
 class ComingWorkWord(BaseModel):
@@ -55,8 +54,8 @@ class ComingWorkWord(BaseModel):
     begins: datetime
     ends: datetime
     why: str
-    #: The number of the notice by which recipients were told; empty: they were not.
-    told: str
+    #: That of the one by which recipients were told.
+    told: _Number
 
 
 class AdvanceOverviewWord(BaseModel):
@@ -109,14 +108,8 @@ def advance_orders(notices: AdvanceNotices) -> APIRouter:
         response_model=AdvanceOverviewWord,
         responses=NOT_FOUND,
     )
-    async def overview(code: str, _visitor: _Officer) -> AdvanceOverviewWord:
-        found = await notices.overview(code)
-        return AdvanceOverviewWord(
-            agency=found.agency,
-            works=[_work(each) for each in found.works],
-            outdated=[_word(each) for each in found.outdated],
-            made=[_word(each) for each in found.made],
-        )
+    async def overview(code: str, _visitor: ItsEditor) -> AdvanceOverview:
+        return await notices.overview(code)
 
     @asked.get(
         f"{here}/draft",
@@ -124,7 +117,7 @@ def advance_orders(notices: AdvanceNotices) -> APIRouter:
         response_model=AdvanceDraftWord,
         responses=problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
     )
-    async def draft(code: str, _visitor: _Officer, begins: _Begins = None, before: _Before = "") -> AdvanceDraftWord:
+    async def draft(code: str, _visitor: ItsEditor, begins: _Begins = None, before: _Before = "") -> AdvanceDraftWord:
         made = await notices.draft(code, begins, before)
         body = notices.said(code, made, Language.MALAY)
         items = [[item.text for item in each.items] for each in body.paragraphs]
@@ -141,7 +134,7 @@ def advance_orders(notices: AdvanceNotices) -> APIRouter:
         response_model=AdvanceNoticeWord,
         status_code=HTTPStatus.CREATED,
     )
-    async def make(code: str, said: ApiAdvanceNotice, visitor: _Officer, carry_out: Once) -> Response:
+    async def make(code: str, said: ApiAdvanceNotice, visitor: ItsEditor, carry_out: Once) -> Response:
         name = name_of(visitor, said.by)
 
         async def act() -> AdvanceNoticeWord:
@@ -156,7 +149,7 @@ def advance_orders(notices: AdvanceNotices) -> APIRouter:
         responses={200: _PDF, **NOT_FOUND},
     )
     async def pages(
-        code: str, number: str, page: Literal["letter.pdf", "fax.pdf"], visitor: _Officer, sides: _Sides = 1
+        code: str, number: str, page: Literal["letter.pdf", "fax.pdf"], visitor: ItsEditor, sides: _Sides = 1
     ) -> Response:
         octets = await notices.papers(code, number, _PAGES[page], visitor.by, both_sides=sides == 2)
         headers = {"Content-Disposition": f'attachment; filename="{number}-{page}"'}
@@ -166,21 +159,7 @@ def advance_orders(notices: AdvanceNotices) -> APIRouter:
 
 
 def _word(notice: AdvanceNotice) -> AdvanceNoticeWord:
-    return AdvanceNoticeWord(
-        number=notice.number,
-        news=notice.news,
-        begins=notice.begins,
-        ends=notice.ends,
-        why=notice.why,
-        made_at=notice.made_at,
-        made_by=notice.made_by,
-        before=notice.before.number if notice.before else "",
-    )
-
-
-def _work(work: ComingWork) -> ComingWorkWord:
-    told = work.told.number if work.told else ""
-    return ComingWorkWord(begins=work.begins, ends=work.ends, why=work.why, told=told)
+    return AdvanceNoticeWord.model_validate(notice, from_attributes=True)
 
 
 def _recipient(recipient: RecipientSettings) -> AdvanceRecipientWord:

@@ -13,10 +13,8 @@ from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
 from monitor.service.declarer import Declarer
 from monitor.web.access.gate import Needs, permit
-from monitor.web.api.route.bounded import given_orders
-from monitor.web.api.route.idempotency import Once, orderer_of
-from monitor.web.api.route.order_body import ApiReason, name_of
-from monitor.web.api.route.parameter import Moment
+from monitor.web.api.route.order import ApiReason, Once, given_orders, name_of, orderer_of
+from monitor.web.api.route.question import Moment
 from monitor.web.command.control import DeclaredView, view_declared
 
 _DECLARED = TypeAdapter(DeclaredView)

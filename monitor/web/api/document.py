@@ -24,11 +24,9 @@ from monitor.model.document import DocumentVersion, Pen, digest_of
 from monitor.service.order import NotDone, Unknown
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftAnswer
 from monitor.store.upkeep.documents import DocumentsMovedOnError
-from monitor.web.access.gate import Needs, agency_in_path, needs, permit
-from monitor.web.api.route.answer import knows
-from monitor.web.api.route.bounded import BEARER
-from monitor.web.api.route.order_body import wrong_header
-from monitor.web.api.route.parameter import only_known
+from monitor.web.access.gate import ItsEditor, Needs, agency_in_path, needs, permit
+from monitor.web.api.route.order import BEARER, wrong_header
+from monitor.web.api.route.question import knows, only_known
 from monitor.web.problem import WrongPart, problem, problems
 
 _KIND: Final = "application/yaml"
@@ -36,7 +34,6 @@ _KIND: Final = "application/yaml"
 _STEP: Final = re.compile(r"[^.\[\]]+")
 _DIGEST: Final = re.compile(r'"([0-9a-f]{64})"')
 
-_Editor = Annotated[Visitor, Depends(Needs(Permission.EDIT_AGENCY, agency_in_path))]
 _Administrator = Annotated[Visitor, Depends(Needs(Permission.PLACE_SECRETS, agency_in_path))]
 IfMatch = Annotated[
     str | None,
@@ -111,7 +108,7 @@ def agency_documents(editor: AgencyEditor) -> APIRouter:
     async def write(
         code: str,
         request: Request,
-        visitor: _Editor,
+        visitor: ItsEditor,
         if_match: IfMatch = None,
         if_none_match: _NoneMatch = None,
     ) -> Response:

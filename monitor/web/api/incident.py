@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import TypeAdapter
 
 from alerts.model.delivery import NoticeState
@@ -18,9 +18,20 @@ from monitor.service.order import Unknown
 from monitor.store.engine.listing import IncidentFilter, NoticeFilter
 from monitor.views.overview import IncidentView, NoticeDetail, NoticeView, view_incident
 from monitor.views.site_report import SiteEvidence
-from monitor.web.access.gate import Needs, incident_in_path, needs, notice_in_path, permit
-from monitor.web.api.route.answer import NOT_FOUND, listed, questions
-from monitor.web.api.route.parameter import USUAL, Agencies, Cursor, Limit, Moment, next_page, read_id, wrong
+from monitor.web.access.gate import Reader, incident_in_path, needs, notice_in_path, permit
+from monitor.web.api.route.question import (
+    NOT_FOUND,
+    USUAL,
+    Agencies,
+    Cursor,
+    Limit,
+    Moment,
+    listed,
+    next_page,
+    questions,
+    read_id,
+    wrong,
+)
 from monitor.web.word import Id
 
 _INCIDENT = TypeAdapter(IncidentView)
@@ -39,7 +50,6 @@ _IncidentStates = Annotated[
 ]
 _NoticeStates = Annotated[list[NoticeState] | None, Query(description="Only those that stand so.")]
 _Number = Annotated[str | None, Query(description="Only those that tell of this incident, by its number.")]
-_Reader = Annotated[Visitor, Depends(Needs(Permission.READ))]
 _Since = Annotated[Moment | None, Query(description="Only those that opened, or were written, then or later.")]
 _Until = Annotated[Moment | None, Query(description="Only those that opened, or were written, before.")]
 
@@ -56,7 +66,7 @@ def records(source: Front) -> APIRouter:
     )
     async def incidents(
         request: Request,
-        visitor: _Reader,
+        visitor: Reader,
         *,
         agency: Agencies = None,
         state: _IncidentStates = None,
@@ -72,7 +82,7 @@ def records(source: Front) -> APIRouter:
             until=_later(until, since),
         )
         page = await board.incident_page(wanted, most=limit, after=read_id("incidents", cursor))
-        return _page(await listed(_INCIDENT, page.rows), next_page(request, "incidents", page.after))
+        return await listed(_INCIDENT, page.rows, next_page(request, "incidents", page.after))
 
     @router.get(
         "/incidents/{number}",
@@ -95,7 +105,7 @@ def records(source: Front) -> APIRouter:
     @router.get("/notices", summary="Notices, newest first", response_model=list[NoticeView])
     async def notices(
         request: Request,
-        visitor: _Reader,
+        visitor: Reader,
         *,
         agency: Agencies = None,
         incident: _Number = None,
@@ -113,7 +123,7 @@ def records(source: Front) -> APIRouter:
             until=_later(until, since),
         )
         page = await board.notice_page(wanted, most=limit, after=read_id("notices", cursor))
-        return _page(await listed(_NOTICE, page.rows), next_page(request, "notices", page.after))
+        return await listed(_NOTICE, page.rows, next_page(request, "notices", page.after))
 
     @router.get(
         "/notices/{notice_id}",
@@ -157,7 +167,3 @@ def _later(until: datetime | None, since: datetime | None) -> datetime | None:
     if until is not None and since is not None and until <= since:
         raise wrong("until", "is not later than since")
     return until
-
-
-def _page(body: bytes, headers: dict[str, str]) -> Response:
-    return Response(body, media_type="application/json", headers=headers)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Path, Response
+from fastapi import APIRouter, Path, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
@@ -23,13 +23,12 @@ from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor
 from monitor.service.portal.delegation import Application, BadApplicationError, servers_of
 from monitor.service.portal.typed_mailbox import PROTOCOLS, login_draft
 from monitor.store.upkeep.documents import DocumentsMovedOnError
-from monitor.web.access.gate import Needs, agency_in_path
+from monitor.web.access.gate import ItsEditor
 from monitor.web.api.document import OF_WRITING, DocumentWritten, IfMatch, moved_on, seen_version, unusable
-from monitor.web.api.route.bounded import given_orders
+from monitor.web.api.route.order import given_orders
 from monitor.web.problem import problems
 from probes.stranger.whereabouts import MailPlatform
 
-_Editor = Annotated[Visitor, Depends(Needs(Permission.EDIT_AGENCY, agency_in_path))]
 _Key = Annotated[str, Path(max_length=64)]
 #: Finds with what a mailbox is signed in to, by how it is written.
 _Way = Callable[[Mapping[str, Any]], str | Application]
@@ -105,7 +104,7 @@ def mailbox_logins(editor: AgencyEditor) -> APIRouter:
         tags=["documents"],
     )
     async def put_password(
-        code: str, key: _Key, said: MailboxPassword, visitor: _Editor, if_match: IfMatch = None
+        code: str, key: _Key, said: MailboxPassword, visitor: ItsEditor, if_match: IfMatch = None
     ) -> Response:
         password = said.password.get_secret_value()
         return await _put(editor, (code.upper(), key), lambda _: password, visitor, seen_version(if_match))
@@ -118,7 +117,7 @@ def mailbox_logins(editor: AgencyEditor) -> APIRouter:
         tags=["documents"],
     )
     async def put_application(
-        code: str, key: _Key, said: MailboxApplication, visitor: _Editor, if_match: IfMatch = None
+        code: str, key: _Key, said: MailboxApplication, visitor: ItsEditor, if_match: IfMatch = None
     ) -> Response:
         return await _put(editor, (code.upper(), key), said.read, visitor, seen_version(if_match))
 

@@ -5,22 +5,29 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, TypeAdapter
 
-from alerts.model.contact import Contact
 from alerts.model.oncall import Gap
 from monitor.access.role import OURSELVES, Permission
-from monitor.access.visitor import Visitor
 from monitor.service.noticeboard import Noticeboard
-from monitor.service.oncall import Duty, DutyView
+from monitor.service.oncall import Duty
 from monitor.service.order import NotDone
-from monitor.web.access.gate import Needs, permit
-from monitor.web.api.route.answer import called, listed, questions
-from monitor.web.api.route.parameter import USUAL, Cursor, Limit, Moment, next_page, read_cursor, wrong
+from monitor.web.access.gate import Colleague, permit
+from monitor.web.api.route.question import (
+    USUAL,
+    Cursor,
+    Limit,
+    Moment,
+    called,
+    listed,
+    next_page,
+    questions,
+    read_cursor,
+    wrong,
+)
 
 _Agency = Annotated[str | None, Query(description="Only the rotas that this agency's escalation names.")]
-_Colleague = Annotated[Visitor, Depends(Needs(Permission.READ_PEOPLE))]
 _At = Annotated[Moment | None, Query(description="At this moment; now, if it is not said.")]
 
 
@@ -59,7 +66,7 @@ def on_call(duty: Duty, board: Noticeboard) -> APIRouter:
     )
     async def rotas(
         request: Request,
-        visitor: _Colleague,
+        visitor: Colleague,
         *,
         agency: _Agency = None,
         at: _At = None,
@@ -76,23 +83,10 @@ def on_call(duty: Duty, board: Noticeboard) -> APIRouter:
             views = await duty.show(code, "" if at is None else at.isoformat(), only=page)
         except NotDone as refusal:
             raise wrong("at", str(refusal)) from None
-        rows = [_view(each) for each in sorted(views, key=lambda view: view.rota)]
+        rows = [
+            OnCallView.model_validate(each, from_attributes=True) for each in sorted(views, key=lambda view: view.rota)
+        ]
         headers = next_page(request, "on-call", page[-1] if len(page) < len(names) else None)
-        return Response(await listed(_ROTA, rows), media_type="application/json", headers=headers)
+        return await listed(_ROTA, rows, headers)
 
     return router
-
-
-def _view(view: DutyView) -> OnCallView:
-    return OnCallView(
-        rota=view.rota,
-        person=_person(view.person),
-        instead_by=view.instead_by,
-        until=view.until,
-        following=_person(view.following),
-        gaps=list(view.gaps),
-    )
-
-
-def _person(contact: Contact | None) -> OnCallPerson | None:
-    return None if contact is None else OnCallPerson(key=contact.key, name=contact.name)

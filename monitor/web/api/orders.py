@@ -19,15 +19,19 @@ from monitor.service.declarer import Declarer
 from monitor.service.front import Front
 from monitor.views.overview import IncidentView, view_incident
 from monitor.web.access.gate import Needs, OpenToAll, gate_of, incident_in_path
-from monitor.web.api.route.bounded import BEARER, given_orders
-from monitor.web.api.route.idempotency import Once, OnceOver, Orderer, orderer_of
-from monitor.web.api.route.order_body import (
+from monitor.web.api.route.order import (
+    BEARER,
     ApiClosing,
     ApiReason,
     ApiRemark,
     ApiWord,
+    Once,
+    OnceOver,
+    Orderer,
     TakingOver,
+    given_orders,
     name_of,
+    orderer_of,
     wrong_in_body,
 )
 

@@ -12,19 +12,15 @@ from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
 from monitor.service.oncall import Duty, owner_of
 from monitor.service.order import Unknown
-from monitor.web.access.gate import Needs, permit
-from monitor.web.api.route.answer import listed, questions
-from monitor.web.api.route.bounded import given_orders
-from monitor.web.api.route.idempotency import Once, orderer_of
-from monitor.web.api.route.order_body import ApiWord, name_of
-from monitor.web.api.route.parameter import Moment
+from monitor.web.access.gate import Colleague, Needs, permit
+from monitor.web.api.route.order import ApiWord, Once, given_orders, name_of, orderer_of
+from monitor.web.api.route.question import Moment, listed, questions
 from monitor.web.command.oncall import ChangedOverrideWord, OverrideWord, view_change, view_override
 from monitor.web.joining import together
 from monitor.web.word import Id
 
 _OVERRIDE = TypeAdapter(OverrideWord)
 _CHANGE = TypeAdapter(ChangedOverrideWord)
-_Colleague = Annotated[Visitor, Depends(Needs(Permission.READ_PEOPLE))]
 _Giver = Annotated[Visitor, Depends(Needs(Permission.OVERRIDE))]
 
 
@@ -42,10 +38,10 @@ def override_orders(duty: Duty) -> APIRouter:
     router, asked = given_orders(), questions()
 
     @asked.get("/overrides", summary="The overrides that are not over", response_model=list[OverrideWord])
-    async def standing(visitor: _Colleague) -> Response:
+    async def standing(visitor: Colleague) -> Response:
         scope = visitor.scope(Permission.READ_PEOPLE)
         rows = [view_override(each) for each in await duty.overrides() if owner_of(each.rota) in scope]
-        return Response(await listed(_OVERRIDE, rows), media_type="application/json")
+        return await listed(_OVERRIDE, rows)
 
     @router.post(
         "/overrides",

@@ -14,16 +14,13 @@ from monitor.access.visitor import Visitor
 from monitor.config.files.duration import NoDuration, parse_duration
 from monitor.service.order import Unknown
 from monitor.service.silences import Silencer
-from monitor.web.access.gate import Needs, permit
-from monitor.web.api.route.answer import listed, questions
-from monitor.web.api.route.bounded import given_orders
-from monitor.web.api.route.idempotency import Once, orderer_of
-from monitor.web.api.route.order_body import ApiReason, name_of, wrong_in_body
+from monitor.web.access.gate import Needs, Reader, permit
+from monitor.web.api.route.order import ApiReason, Once, given_orders, name_of, orderer_of, wrong_in_body
+from monitor.web.api.route.question import listed, questions
 from monitor.web.joining import together
 from monitor.web.word import Id
 
 _SILENCE = TypeAdapter(Silence)
-_Reader = Annotated[Visitor, Depends(Needs(Permission.READ))]
 _Silencer = Annotated[Visitor, Depends(Needs(Permission.SILENCE))]
 
 
@@ -39,10 +36,10 @@ def silence_orders(silencer: Silencer) -> APIRouter:
     router, asked = given_orders(), questions()
 
     @asked.get("/silences", summary="The silences that have not ended, oldest first", response_model=list[Silence])
-    async def current(visitor: _Reader) -> Response:
+    async def current(visitor: Reader) -> Response:
         scope = visitor.scope(Permission.READ)
         rows = [each for each in await silencer.current() if silencer.whose(each.about) in scope]
-        return Response(await listed(_SILENCE, rows), media_type="application/json")
+        return await listed(_SILENCE, rows)
 
     @router.post(
         "/silences",

@@ -23,9 +23,20 @@ from monitor.views.overview import AgencyView, CheckView
 from monitor.views.own_health import GatewayStanding, PartView, ReferenceView
 from monitor.views.site_report import SiteSumsView, view_sums
 from monitor.views.standing import AgencyStanding
-from monitor.web.access.gate import Needs, about_ourselves, agency_in_path, needs
-from monitor.web.api.route.answer import NOT_FOUND, called, etag_of, joined, listed, questions
-from monitor.web.api.route.parameter import MOST, Agencies, Cursor, next_page, read_cursor
+from monitor.web.access.gate import Needs, Reader, about_ourselves, agency_in_path, needs
+from monitor.web.api.route.question import (
+    MOST,
+    NOT_FOUND,
+    Agencies,
+    Cursor,
+    called,
+    etag_of,
+    joined,
+    listed,
+    next_page,
+    questions,
+    read_cursor,
+)
 
 _AGENCY = TypeAdapter(AgencyView)
 _LETTER = TypeAdapter(LetterView)
@@ -41,7 +52,6 @@ _States = Annotated[list[AgencyStanding] | None, Query(description="Only those t
 _Channels = Annotated[list[Channel] | None, Query(description="Only those of these channels.")]
 #: How many are configured does not grow with time: all, unless fewer are asked for.
 _Few = Annotated[int | None, Query(ge=1, le=MOST, description="How many there are on a page; all, if it is not said.")]
-_Reader = Annotated[Visitor, Depends(Needs(Permission.READ))]
 _Clerk = Annotated[Visitor, Depends(Needs(Permission.POST_LETTERS))]
 _Days = Annotated[
     int, Query(ge=1, le=400, description="How many, up to today; `availability` is of 30 and of 90 all the same.")
@@ -67,7 +77,7 @@ def states(source: Front, tray: Letters | None) -> APIRouter:
     @router.get("/agencies", summary="All agencies and how their mail is judged", response_model=list[AgencyView])
     async def agencies(
         request: Request,
-        visitor: _Reader,
+        visitor: Reader,
         *,
         agency: Agencies = None,
         state: _States = None,
@@ -156,7 +166,7 @@ def states(source: Front, tray: Letters | None) -> APIRouter:
         async def letters(visitor: _Clerk) -> Response:
             scope = visitor.scope(Permission.POST_LETTERS)
             found = [each for each in await tray.letters() if each.agency in scope]
-            return Response(await listed(_LETTER, found), media_type="application/json")
+            return await listed(_LETTER, found)
 
     return router
 
