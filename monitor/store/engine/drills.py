@@ -19,7 +19,7 @@ from alerts.model.number import DRILLS_BEGIN
 from alerts.record.store import Entry
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
-from monitor.store.schema.rows import FACTS, by_id, from_row
+from monitor.store.schema.rows import FACTS, by_id, from_row, named
 from monitor.store.schema.skip_scan import distinct
 from monitor.store.schema.tables import attempt, delivery, drill, exercise, incident, notice, notice_incident
 
@@ -126,20 +126,16 @@ class Drills:
     ) -> Record | None:
         """Write that an exercise begins (or is left out), before its gateway is called; `None` if it was before."""
         key = f"{of.id}/{planned.key}"
-        trainee, address = planned.trainee, planned.address
+        trainee = planned.trainee
         if await self._is_there(exercise, key):
             return None
         values = {
             "key": key,
             "drill_id": of.id,
-            "agency": trainee.agency,
             "contact": trainee.key,
-            "name": trainee.name,
-            "channel": address.channel,
-            "number": address.number,
-            "extension": address.extension,
+            **named(trainee, ("agency", "name", "language")),
+            **named(planned.address, ("channel", "number", "extension")),
             "gateway": planned.gateway,
-            "language": trainee.language,
             "facts": FACTS.dump_json(facts).decode(),
             "reference": uuid4().hex,
             "state": state,
@@ -157,7 +153,7 @@ class Drills:
             detail = {
                 "number": of.number,
                 "contact": trainee.key,
-                "channel": str(address.channel),
+                "channel": str(planned.address.channel),
                 "gateway": planned.gateway,
                 "why": why,
             }
@@ -273,12 +269,4 @@ class Drills:
 
 
 def _to_record(row: Row[Any]) -> Record:
-    return from_row(
-        Record,
-        row,
-        key=row.key.partition("/")[2],
-        channel=Channel(row.channel),
-        language=Language(row.language),
-        facts=FACTS.validate_json(row.facts),
-        state=ExerciseState(row.state),
-    )
+    return from_row(Record, row, key=row.key.partition("/")[2], facts=FACTS.validate_json(row.facts))

@@ -16,7 +16,7 @@ from alerts.model.notice import Matter
 from alerts.model.number import incident_number, is_quoted, numbers_quoted
 from monitor.store.backend.transaction import InTransaction
 from monitor.store.engine.statements import ADD_INCIDENT, CHANGE_INCIDENT, INCIDENT, LAST_INCIDENT, NEXT_NUMBER
-from monitor.store.schema.rows import BRIEF, by_id, from_row, incident_values, to_incident
+from monitor.store.schema.rows import BRIEF, by_id, from_row, incident_values, portions, to_incident
 from monitor.store.schema.tables import counter, incident
 
 #: A brief is some 5 kB of JSON that is validated when it is read: a tenth of a millisecond each.
@@ -145,9 +145,9 @@ class SqlIncidents(InTransaction):
 
     async def incidents(self, ids: Collection[int]) -> Mapping[int, Incident]:
         """Return these incidents by their ids, however many, and hold nobody up for long."""
-        found, wanted = dict[int, Incident](), sorted(ids)
-        for begin in range(0, len(wanted), _READ_AT_ONCE):
-            query = select(incident).where(incident.c.id.in_(wanted[begin : begin + _READ_AT_ONCE]))
+        found = dict[int, Incident]()
+        for some in portions(sorted(ids), _READ_AT_ONCE):
+            query = select(incident).where(incident.c.id.in_(some))
             found |= {row.id: to_incident(row) for row in await self._connection.execute(query)}
         return found
 

@@ -11,7 +11,7 @@ from sqlalchemy import Select, func, select, update
 from alerts.decide.bundle import Gathered
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
-from alerts.model.delivery import Delivery, Draft, Notice, NoticeState, Part
+from alerts.model.delivery import Attempt, Delivery, Draft, Notice, NoticeState, Part
 from alerts.model.incident import Incident
 from alerts.model.urgency import Urgency
 from monitor.store.backend.transaction import InTransaction
@@ -28,7 +28,7 @@ from monitor.store.engine.statements import (
     NOTICES_OF,
     SETTLE,
 )
-from monitor.store.schema.rows import ADDRESSEE, ADDRESSES, FACTS, PART, from_row, named, new_id, to_attempt, to_notice
+from monitor.store.schema.rows import ADDRESSEE, ADDRESSES, FACTS, PART, from_row, named, new_id, portions, to_notice
 from monitor.store.schema.tables import notice, notice_incident
 
 #: The facts of each are JSON that is validated when it is read.
@@ -69,9 +69,8 @@ class SqlNotices(InTransaction):
         """Return these, newest first, however many; of a bundle with only the incident *of*, or else its first."""
         query, values = (LED, dict[str, int]()) if of is None else (NOTICES_OF, {"incident_id": of})
         found: list[Notice] = []
-        for begin in range(0, len(ids), _READ_AT_ONCE):
-            these = notice.c.id.in_(ids[begin : begin + _READ_AT_ONCE])
-            found += reversed(await self._notices(query.where(these), values, whole=False))
+        for some in portions(ids, _READ_AT_ONCE):
+            found += reversed(await self._notices(query.where(notice.c.id.in_(some)), values, whole=False))
         return found
 
     async def _notices(
@@ -97,7 +96,7 @@ class SqlNotices(InTransaction):
         for delivery_id, theirs in rows.items():
             first = theirs[0]
             address = Address(channel=Channel(first.channel), number=first.number, extension=first.extension)
-            attempts = tuple(to_attempt(row) for row in theirs if row.id is not None)
+            attempts = tuple(from_row(Attempt, row) for row in theirs if row.id is not None)
             made = Delivery(id=delivery_id, address=address, attempts=attempts)
             deliveries.setdefault(first.notice_id, []).append(made)
         return deliveries
@@ -168,13 +167,7 @@ class SqlNotices(InTransaction):
         """Return the notices that were gathered under a key since then, oldest first, for a decision on an incident."""
         values = {"key": gathering, "since": since, "incident_id": incident_id}
         return [
-            from_row(
-                Gathered,
-                row,
-                notice_id=row.id,
-                due_at=max(row.created_at, row.not_before or row.created_at),
-                state=NoticeState(row.state),
-            )
+            from_row(Gathered, row, notice_id=row.id, due_at=max(row.created_at, row.not_before or row.created_at))
             for row in await self._connection.execute(GATHERED, values)
         ]
 

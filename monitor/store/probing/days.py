@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from monitor.model.day import DaySheet
 from monitor.runtime.slices import in_slices
 from monitor.store.backend.database import Database
+from monitor.store.schema.rows import portions
 from monitor.store.schema.tables import day
 
 #: Days that are added to in one transaction: some milliseconds, in which nobody else writes into a file.
@@ -60,10 +61,9 @@ class DayRecords:
 
     async def add(self, sheets: dict[Key, DaySheet]) -> None:
         """Add *sheets* to what is kept, and take out of them what is. Raise `StoreAway` with the rest left in it."""
-        for number, begin in enumerate(range(0, len(keys := sorted(sheets)), AT_ONCE)):
+        for number, some in enumerate(portions(sorted(sheets), AT_ONCE)):
             if number:
                 await asyncio.sleep(_PAUSE)
-            some = keys[begin : begin + AT_ONCE]
             async with self._database.write() as connection:
                 await self._add(connection, {key: sheets[key] for key in some})
             for key in some:

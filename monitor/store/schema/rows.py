@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
+from enum import StrEnum
 from functools import cache
-from typing import Any, Protocol, TypeVar, cast
+from types import UnionType
+from typing import Any, Protocol, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter
 from sqlalchemy import CursorResult, Row
 
 from alerts.model.brief import Brief
 from alerts.model.contact import Address
-from alerts.model.delivery import Attempt, AttemptState, Delivery, Notice, NoticeState, Part
-from alerts.model.gateway import ErrorClass
-from alerts.model.incident import Closing, Declaration, Incident, IncidentState, Position
-from alerts.model.notice import Addressee, Facts, Language, Matter, Plan, Purpose
-from alerts.model.urgency import Urgency
+from alerts.model.delivery import Delivery, Notice, Part
+from alerts.model.incident import Closing, Declaration, Incident, Position
+from alerts.model.notice import Addressee, Facts, Matter
 
 BRIEF = TypeAdapter(Brief)
 FACTS = TypeAdapter(Facts)
@@ -50,6 +50,11 @@ def by_id(found: Iterable[N]) -> list[N]:
     return sorted(found, key=lambda each: each.id)
 
 
+def portions(of: Sequence[T], at_most: int = 500) -> Iterator[Sequence[T]]:
+    """Yield what there is, so much at a time; else as much as one statement may name."""
+    return (of[first : first + at_most] for first in range(0, len(of), at_most))
+
+
 def new_id(result: CursorResult[Any]) -> int:
     """Return the id of the row that was just inserted."""
     key = result.inserted_primary_key
@@ -69,9 +74,16 @@ def _fields(kind: Any) -> tuple[str, ...]:
 
 
 @cache
-def _columns(kind: Any, prefix: str, given: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """Return which fields of *kind* are read from which columns: of thousands of rows the same."""
-    return tuple((name, f"{prefix}{name}") for name in _fields(kind) if name not in given)
+def _columns(kind: Any, prefix: str, given: tuple[str, ...]) -> tuple[tuple[str, str, type[StrEnum] | None], ...]:
+    """Return which fields of *kind* are read from which columns, and whose words they hold: of thousands of rows the same."""
+    hints = get_type_hints(kind)
+    return tuple((name, f"{prefix}{name}", _words_of(hints[name])) for name in _fields(kind) if name not in given)
+
+
+def _words_of(hint: Any) -> type[StrEnum] | None:
+    """Return the enumeration that a field is of; `None`: it is of none."""
+    kinds = get_args(hint) if get_origin(hint) is UnionType else (hint,)
+    return next((each for each in kinds if isinstance(each, type) and issubclass(each, StrEnum)), None)
 
 
 def from_row(kind: type[T], row: Any, prefix: str = "", **given: Any) -> T:
@@ -79,8 +91,10 @@ def from_row(kind: type[T], row: Any, prefix: str = "", **given: Any) -> T:
 
     *prefix*: what stands before the names of those columns.
     """
-    columns = _columns(cast(Any, kind), prefix, tuple(given))
-    return kind(**given, **{name: getattr(row, column) for name, column in columns})
+    for name, column, words in _columns(cast(Any, kind), prefix, tuple(given)):
+        value = getattr(row, column)
+        given[name] = words(value) if words is not None and value is not None else value
+    return kind(**given)
 
 
 def incident_values(of: Incident) -> dict[str, Any]:
@@ -99,49 +113,26 @@ def to_incident(row: Row[Any]) -> Incident:
     return from_row(
         Incident,
         row,
-        matter=Matter(row.matter),
-        state=IncidentState(row.state),
         brief=BRIEF.validate_json(row.brief),
         present=Matter(row.present or row.matter),
         present_since=row.present_since or row.since,
-        measured=None if row.measured is None else Matter(row.measured),
-        declared=_to_declaration(row),
+        declared=None if row.declared_matter is None else from_row(Declaration, row, "declared_"),
         closed=None if row.closed_at is None else from_row(Closing, row, "closed_"),
         position=from_row(Position, row, since=row.step_since),
     )
 
 
-def _to_declaration(row: Row[Any]) -> Declaration | None:
-    if row.declared_matter is None:
-        return None
-    return from_row(Declaration, row, "declared_", matter=Matter(row.declared_matter))
-
-
 def to_notice(rows: Sequence[Row[Any]], deliveries: tuple[Delivery, ...]) -> Notice:
     """Return the notice of its rows, one for each part, with its deliveries."""
     row = rows[0]
-    parts = tuple(_to_part(each) for each in rows)
-    return Notice(
-        **named(row, ("id", "key", "tells_of", "created_at", "expires_at", "not_before")),
+    parts = tuple(from_row(Part, each, "part_", facts=FACTS.validate_json(each.part_facts)) for each in rows)
+    return from_row(
+        Notice,
+        row,
         **named(parts[0], ("facts", *PART)),
         parts=parts,
         leads=parts[0].incident_id == row.lead,
-        plan=Plan(row.plan),
-        purpose=Purpose(row.purpose),
-        language=Language(row.language),
-        state=NoticeState(row.state),
         addresses=ADDRESSES.validate_json(row.addresses),
         deliveries=deliveries,
         addressee=ADDRESSEE.validate_json(row.addressee) if row.addressee else None,
-        urgency=Urgency(row.urgency),
     )
-
-
-def _to_part(row: Row[Any]) -> Part:
-    return from_row(Part, row, "part_", facts=FACTS.validate_json(row.part_facts))
-
-
-def to_attempt(row: Row[Any]) -> Attempt:
-    """Return the attempt of a row."""
-    error = ErrorClass(row.error) if row.error else None
-    return from_row(Attempt, row, state=AttemptState(row.state), error=error)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Row, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from alerts.documents.advance_notice import AdvanceNews, AdvanceNotice
+from alerts.documents.advance_notice import AdvanceNotice
 from alerts.record.store import Entry
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
@@ -111,4 +111,4 @@ async def _taken(connection: AsyncConnection, numbers: Collection[str]) -> Abstr
 
 
 def _notice(row: Row[Any], before: AdvanceNotice | None) -> AdvanceNotice:
-    return from_row(AdvanceNotice, row, news=AdvanceNews(row.news), before=before)
+    return from_row(AdvanceNotice, row, before=before)

@@ -20,7 +20,7 @@ from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine import audit
 from monitor.store.probing.records import Applied
-from monitor.store.schema.rows import from_row
+from monitor.store.schema.rows import from_row, portions
 from monitor.store.schema.tables import document
 from monitor.store.upkeep.secrets import drop_secret, keep_secret
 from monitor.store.upkeep.unopened import read_apart
@@ -57,7 +57,7 @@ class Documents:
         known, found = self.known, dict[str, DocumentVersion]()
         async with self._database.read() as connection:
             rows = (await connection.execute(_marks())).all()
-            for some in _portions(_unknown(rows, known)):
+            for some in portions(_unknown(rows, known)):
                 new = await connection.execute(_latest().where(document.c.agency.in_(some)))
                 found |= {row.agency: _version(row) async for row in in_slices(new)}
         self.known = {row.agency: found.get(row.agency) or known[row.agency] for row in rows}
@@ -155,7 +155,7 @@ async def _replace(
 ) -> Applied:
     texts = {each.agency: each for each in wanted}
     changed = [*texts, *gone]
-    for some in _portions([agency for agency in changed if agency in present]):
+    for some in portions([agency for agency in changed if agency in present]):
         old = document.c.agency.in_(some) & document.c.replaced_at.is_(None)
         await connection.execute(update(document).where(old).values(replaced_at=now))
     rows = [
@@ -212,7 +212,7 @@ def read_documents(
     if known:
         marks = read_apart(directory, server, _marks(), document.name)
         found = dict[str, DocumentVersion]()
-        for some in _portions(_unknown(marks, known)):
+        for some in portions(_unknown(marks, known)):
             query = _latest().where(document.c.agency.in_(some))
             found |= _by_agency(read_apart(directory, server, query, document.name))
         latest = {row.agency: found.get(row.agency) or known.get(row.agency) for row in marks}
@@ -245,12 +245,7 @@ def _by_agency(rows: Iterable[Row[Any]]) -> Mapping[str, DocumentVersion]:
 
 
 def _version(row: Row[Any]) -> DocumentVersion:
-    return from_row(DocumentVersion, row, pen=Pen(row.pen), by=row.written_by, at=row.written_at)
-
-
-def _portions(agencies: Sequence[str]) -> Iterable[Sequence[str]]:
-    # Fewer than the parameters of a statement.
-    return (agencies[first : first + 500] for first in range(0, len(agencies), 500))
+    return from_row(DocumentVersion, row, by=row.written_by, at=row.written_at)
 
 
 def _entry(written: Applied, pen: Pen, by: str, now: datetime, address: str) -> Entry:

@@ -5,7 +5,7 @@ Of the journal only the content goes; a tombstone stays for each entry, and the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from alerts.record.audit import CHECKPOINT, PURGED, Sealed, tombstones_digest
 from alerts.record.store import Entry
 from monitor.store.engine import audit
+from monitor.store.schema.rows import portions
 from monitor.store.schema.tables import advance_notice, incident, journal, metadata, notice, notice_incident
 
 #: Incidents, and entries about none, that go in one transaction: others want to write, too.
@@ -25,8 +26,6 @@ _LOOKED_AT_ONCE = 100
 
 #: Entries that never go: by them the chain is understood.
 _KEPT = (PURGED, CHECKPOINT, "journal chained")
-#: Parameters that one statement may have.
-_FEW = 500
 #: Before everything that is stored.
 _BEGINNING = datetime(1, 1, 2, tzinfo=UTC)
 
@@ -108,7 +107,7 @@ class Search:
         """Return the numbers of those that are over, by id."""
         over = incident.c.at_rest.is_(True) & (incident.c.resolved_at < self._before)
         found: dict[int, str] = {}
-        for some in _some(sorted(ids)):
+        for some in portions(sorted(ids)):
             query = select(incident.c.id, incident.c.number).where(incident.c.id.in_(some), over)
             found |= {row.id: row.number for row in await connection.execute(query)}
         return found
@@ -150,20 +149,14 @@ async def carry_out(connection: AsyncConnection, doomed: Doomed, told: Entry) ->
         await connection.exec_driver_sql("PRAGMA secure_delete = ON")
     empty: dict[str, Any] = {"actor": "", "event": "", "incident_id": None, "notice_id": None, "detail": {}}
     empty["purged_by"] = purge.number
-    for numbers in _some(doomed.entries):
+    for numbers in portions(doomed.entries):
         await connection.execute(update(journal).where(journal.c.id.in_(numbers)).values(**empty))
         # It says what its entry said.
         await connection.execute(delete(advance_notice).where(advance_notice.c.entry.in_(numbers)))
-    for ids in _some(doomed.notices):
+    for ids in portions(doomed.notices):
         await _delete(connection, {notice: notice.c.id.in_(ids)})
-    for ids in _some([id_ for id_, _ in doomed.incidents]):
+    for ids in portions([id_ for id_, _ in doomed.incidents]):
         await _delete(connection, {incident: incident.c.id.in_(ids)})
-
-
-def _some(ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Yield them, so many at a time as one statement may name."""
-    for start in range(0, len(ids), _FEW):
-        yield ids[start : start + _FEW]
 
 
 async def _joined(connection: AsyncConnection, ids: Collection[int]) -> dict[int, set[int]]:
@@ -174,10 +167,10 @@ async def _joined(connection: AsyncConnection, ids: Collection[int]) -> dict[int
     while asking:
         asked |= asking
         notices: set[int] = set()
-        for some in _some(sorted(asking)):
+        for some in portions(sorted(asking)):
             query = select(notice_incident.c.notice_id).where(notice_incident.c.incident_id.in_(some))
             notices |= set((await connection.execute(query)).scalars())
-        for some in _some(sorted(notices - told.keys())):
+        for some in portions(sorted(notices - told.keys())):
             columns = (notice_incident.c.notice_id, notice_incident.c.incident_id)
             for row in await connection.execute(select(*columns).where(columns[0].in_(some))):
                 told.setdefault(row.notice_id, set()).add(row.incident_id)
@@ -201,14 +194,14 @@ async def _entries_about(
     content = journal.c.purged_by.is_(None) & journal.c.event.not_in(_KEPT)
     found: set[int] = set()
     for column, ids in ((journal.c.incident_id, incidents), (journal.c.notice_id, notices)):
-        for some in _some(ids):
+        for some in portions(ids):
             found |= set((await connection.execute(select(journal.c.id).where(content, column.in_(some)))).scalars())
     return sorted(found)
 
 
 async def _sealed(connection: AsyncConnection, numbers: Sequence[int]) -> Sequence[Sealed]:
     found: list[Sealed] = []
-    for some in _some(numbers):
+    for some in portions(numbers):
         query = select(journal).where(journal.c.id.in_(some)).order_by(journal.c.id)
         found += [audit.to_sealed(row) for row in await connection.execute(query)]
     return found

@@ -61,7 +61,7 @@ class Secrets:
             query = query.where(place > (str(after.purpose), after.owner))
         query = query.order_by(kept_secret.c.purpose, kept_secret.c.owner).limit(at_most)
         rows = await self._database.rows(query)
-        return [(from_row(SecretPlace, row, purpose=SecretPurpose(row.purpose)), _ciphertext(row)) for row in rows]
+        return [(from_row(SecretPlace, row), _ciphertext(row)) for row in rows]
 
     async def renewed(self, name: str) -> Renewed | None:
         """Return the latest token that came in exchange for the typed secret of a name."""

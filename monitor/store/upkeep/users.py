@@ -170,7 +170,7 @@ class Users:
     async def code(self, user_id: int) -> KeptCode | None:
         """Return the code that was made last for a user and not used."""
         row = await self._database.row(select(access_code).where(access_code.c.user_id == user_id))
-        return None if row is None else KeptCode(way=CodeWay(row.way), kept=row.kept, ends_at=row.ends_at)
+        return None if row is None else from_row(KeptCode, row)
 
     async def invite(self, user_id: int, code: KeptCode, entry: Entry) -> None:
         """Keep a code in the place of the one before."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
@@ -11,10 +11,9 @@ from sqlalchemy import Select, insert, select, update
 
 from alerts.decide.paper import Handling, LaidLetter, LetterStep, TrayLetter
 from alerts.model.delivery import RANK, Attempt, AttemptState, Notice, NoticeState
-from alerts.model.notice import Purpose
 from monitor.runtime.slices import in_slices
 from monitor.store.backend.transaction import InTransaction
-from monitor.store.schema.rows import ADDRESSEE
+from monitor.store.schema.rows import ADDRESSEE, from_row
 from monitor.store.schema.tables import (
     attempt,
     clean,
@@ -40,13 +39,7 @@ class SqlLetters(InTransaction):
         known = await self._handlings([attempt_id])
         if (before := known.get(attempt_id, {}).get(step)) is not None:
             return before
-        values = {
-            "attempt_id": attempt_id,
-            "step": step,
-            "at": handling.at,
-            "by": clean(handling.by, 200),
-            "day": handling.day,
-        }
+        values = asdict(handling) | {"attempt_id": attempt_id, "step": step, "by": clean(handling.by, 200)}
         await self._connection.execute(insert(letter_handling).values(**values))
         return None
 
@@ -96,7 +89,7 @@ class SqlLetters(InTransaction):
         found: dict[int, dict[LetterStep, Handling]] = {}
         query = select(letter_handling).where(letter_handling.c.attempt_id.in_(attempt_ids))
         for row in await self._connection.execute(query):
-            found.setdefault(row.attempt_id, {})[LetterStep(row.step)] = Handling(by=row.by, at=row.at, day=row.day)
+            found.setdefault(row.attempt_id, {})[LetterStep(row.step)] = from_row(Handling, row)
         return found
 
 
@@ -120,11 +113,11 @@ def _letters(gateways: Collection[str], states: Collection[AttemptState]) -> Sel
 
 def _letter(row: Any) -> TrayLetter:
     state = AttemptState(row.state)
-    return TrayLetter(
-        notice_id=row.notice_id,
-        number=row.number,
-        agency=row.agency,
-        purpose=Purpose(row.purpose),
+    return from_row(
+        TrayLetter,
+        row,
+        printed=None,
+        posted=None,
         addressee=ADDRESSEE.validate_json(row.addressee) if row.addressee else None,
         laid_at=row.started_at,
         is_posted=state in {AttemptState.SENT, AttemptState.DELIVERED},

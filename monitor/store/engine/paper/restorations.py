@@ -180,4 +180,4 @@ def _active() -> Any:
 
 def _of(row: Row[Any]) -> Restoration:
     left = None if row.left_out is None else {prefix: (both[0], both[1]) for prefix, both in row.left_out.items()}
-    return from_row(Restoration, row, how=How(row.how), left_out=left)
+    return from_row(Restoration, row, left_out=left)
