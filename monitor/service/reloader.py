@@ -299,7 +299,7 @@ class Reloader:
         """Return what is open of agencies that are watched no more; it is logged, too: a start answers nobody."""
         try:
             async with self._around.store.reading() as ledger:
-                found = abandoned(await ledger.open_matters(), configuration)
+                found = abandoned(await ledger.open_numbers(), configuration)
         except StoreAway:
             return ()  # The configuration is in force all the same.
         for problem in found:

@@ -47,7 +47,7 @@ from monitor.probing.prober import Prober
 from monitor.runtime.kinds import ROUND_TRIP, check_kinds, probe_kinds
 from monitor.runtime.slices import in_slices
 from monitor.service.leaver import STAYS
-from monitor.store.engine.incidents import OpenMatter
+from monitor.store.engine.incidents import OpenNumber
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History, SentToken
 from probes.mail.token import TokenSigner
@@ -497,14 +497,14 @@ def retire(metrics: Metrics, before: Configuration, after: Configuration) -> Non
                 metrics.forget_gateway(channel, entry.name)
 
 
-def abandoned(incidents: Iterable[OpenMatter], configuration: Configuration) -> Sequence[Problem]:
-    """Return a warning for each of the open *incidents* of which *configuration* does not watch what could end it."""
+def abandoned(incidents: Mapping[str, OpenNumber], configuration: Configuration) -> Sequence[Problem]:
+    """Return a warning for each of the open *incidents*, by key, of which *configuration* does not watch what could end it."""
     registry, place = configuration.registry, str(configuration.settings.agencies)
     found: list[Problem] = []
-    for incident in incidents:
-        agency, number, measured = incident.agency, incident.number, incident.measured
-        if not agency:
-            continue
+    for agency, incident in incidents.items():
+        number, measured = incident.number, incident.measured
+        if "/" in agency:
+            continue  # It is about something of ours.
         if agency not in registry.agencies:
             message = (
                 f"{number} is open, and its agency is watched no more: in {STAYS // timedelta(minutes=1)} minutes it is closed, "

@@ -24,7 +24,6 @@ from alerts.model.notice import Addressee, Cause, Facts, Language, Matter, Offic
 from alerts.record.store import Entry, Ledger
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
-from monitor.store.engine.incidents import OpenMatter
 from monitor.store.engine.ledger import SqlStore
 from tests.unit.alerts.people import BRIEF, FAX, LETTER, MINUTE, OFFICE, SMS_SITI, T0, VOICE_SITI, trigger
 
@@ -63,8 +62,7 @@ async def test_what_is_declared_and_what_is_measured_are_kept_apart(store: SqlSt
         [opened] = await ledger.add_incidents([declare])
         assert await ledger.incident(opened.id) == opened
         assert list(await ledger.measured_keys()) == []
-        mark = OpenMatter(agency="JCM", number="JCM-01", measured=None)
-        assert await ledger.open_matters() == [mark]
+        assert (await ledger.open_numbers())["JCM"].measured is None
         assert await ledger.opened_since(T0 - MINUTE) == []
         for event in (
             trigger(Matter.SENDING, T0 + MINUTE),
@@ -74,7 +72,7 @@ async def test_what_is_declared_and_what_is_measured_are_kept_apart(store: SqlSt
             await ledger.save_incident(opened)
             assert await ledger.incident(opened.id) == opened
             assert list(await ledger.measured_keys()) == ["JCM"]
-            assert await ledger.open_matters() == [replace(mark, measured=Matter.SENDING)]
+            assert (await ledger.open_numbers())["JCM"].measured is Matter.SENDING
 
 
 async def test_what_was_closed_by_hand_is_kept_and_counts_as_a_fall_when_it_is_measured_no_more(

@@ -268,7 +268,6 @@ async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incide
                 "measured_keys",
                 "open_numbers",
                 "open_incidents_first",
-                "open_matters",
                 "recent_incidents",
                 "recent_notices",
             ),

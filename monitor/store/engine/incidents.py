@@ -39,15 +39,6 @@ class OpenNumber:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OpenMatter:
-    """Of an incident that is open: whose it is ("" of what is our own), its number, and what was measured, if anything was."""
-
-    agency: str
-    number: str
-    measured: Matter | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class FalseAlarm:
     """An incident that was none, and of which time it had told."""
 
@@ -111,28 +102,19 @@ class SqlIncidents(InTransaction):
         query = select(incident.c.id).where(incident.c.resolved_at.is_(None))
         return by_id((await self.incidents((await self._connection.execute(query)).scalars().all())).values())
 
-    async def open_matters(self) -> Sequence[OpenMatter]:
-        """Return what all that are open are about, oldest first, without their briefs."""
-        columns = (incident.c.id, incident.c.agency, incident.c.number, incident.c.measured)
-        query = select(*columns).where(incident.c.resolved_at.is_(None))
-        return [
-            OpenMatter(agency=agency, number=number, measured=measured and Matter(measured))
-            for _, agency, number, measured in sorted((await self._connection.execute(query)).all())
-        ]
-
     async def measured_keys(self) -> Collection[str]:
         """Return the dedup keys of all that are open and were measured to be: not by a person's word alone."""
         query = select(incident.c.dedup_key).where(incident.c.resolved_at.is_(None), incident.c.measured.is_not(None))
         return (await self._connection.execute(query)).scalars().all()
 
     async def open_numbers(self) -> Mapping[str, OpenNumber]:
-        """Return the numbers of all that are open, by their dedup keys."""
+        """Return the numbers of all that are open, by their dedup keys, oldest first."""
         query: Select[Any] = select(
-            *(incident.c.dedup_key, incident.c.number),
+            *(incident.c.id, incident.c.dedup_key, incident.c.number),
             *(incident.c.declared_matter, incident.c.declared_at, incident.c.declared_by, incident.c.declared_over_at),
             *(incident.c.began_at, incident.c.opened_at, incident.c.measured),
         ).where(incident.c.resolved_at.is_(None))
-        return {row.dedup_key: _open_number(row) for row in await self._connection.execute(query)}
+        return {row.dedup_key: _open_number(row) for row in by_id(await self._connection.execute(query))}
 
     async def false_alarms(self, since: datetime) -> Sequence[FalseAlarm]:
         """Return the incidents that have ended since then and were declared to have been none."""

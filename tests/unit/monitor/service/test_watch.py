@@ -10,7 +10,7 @@ from alerts.model.notice import Matter
 from monitor.metrics import Metrics
 from monitor.model.route import Direction
 from monitor.service.watch import abandoned, show_locked, show_tokens
-from monitor.store.engine.incidents import OpenMatter
+from monitor.store.engine.incidents import OpenNumber
 from probes.model.mailbox import AccessToken, Mailbox, OAuth, Withheld
 from tests.unit.monitor.config.ministry import Ministry
 from tests.unit.monitor.scrape import NOON, Clock, Scrape
@@ -65,10 +65,9 @@ def test_a_mailbox_whose_secret_cannot_be_had_is_told_until_it_can_be() -> None:
 
 def test_an_incident_whose_agency_has_left_is_pointed_out_and_nothing_of_ours_is(tmp_path: Path) -> None:
     ministry = Ministry(tmp_path)
-    gone = OpenMatter(agency="JCM", number="JCM-01", measured=Matter.BOTH)
-    ours, watched = replace(gone, agency=""), replace(gone, agency="JCONTOH")
+    gone = OpenNumber(number="JCM-01", began_at=NOON, measured=Matter.BOTH)
 
-    (problem,) = abandoned([ours, watched, gone], ministry.load().accepted())
+    (problem,) = abandoned(dict.fromkeys(("ours/network", "JCONTOH", "JCM"), gone), ministry.load().accepted())
 
     assert str(problem).removeprefix(f"{tmp_path}/") == (
         "agencies: warning: JCM: JCM-01 is open, and its agency is watched no more: in 10 minutes it is closed, and the staff "
@@ -77,8 +76,8 @@ def test_an_incident_whose_agency_has_left_is_pointed_out_and_nothing_of_ours_is
 
 
 def test_a_declared_outage_whose_agency_has_left_is_pointed_out_with_what_ends_it(tmp_path: Path) -> None:
-    gone = OpenMatter(agency="JCM", number="JCM-01", measured=None)
+    gone = dict.fromkeys(("JCM", "JCONTOH"), OpenNumber(number="JCM-01", began_at=NOON))
 
-    (problem,) = abandoned([gone, replace(gone, agency="JCONTOH")], Ministry(tmp_path).load().accepted())
+    (problem,) = abandoned(gone, Ministry(tmp_path).load().accepted())
 
     assert "JCM-01 is open, and its agency is watched no more" in str(problem)
