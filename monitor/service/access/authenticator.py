@@ -201,11 +201,7 @@ class Authenticator:
     async def change_password(self, user: User, old: str, new: str, address: str) -> NewSession:
         """Let somebody who is signed in choose another password; all other sessions end. Raise `EntryRefused`."""
         async with self._turn(user.name):
-            kept = await self._admitted(user.name, address)
-            right = await self._in_thread(is_password, old, (kept and kept.password) or await self._dummy())
-            if kept is None or kept.password is None or not right:
-                await self._failed(kept, user.name, address, "password not changed")
-                raise EntryRefused("old_password_wrong")
+            kept = await self._asked_again(user, old, address, "password not changed")
             await self._change(kept.user, new, address, "password changed")
             return await self._begin(kept.user, address, "signed in")
 
@@ -249,11 +245,7 @@ class Authenticator:
         """
         user = session.user
         async with self._turn(user.name):
-            kept = await self._admitted(user.name, address)
-            right = await self._in_thread(is_password, password, (kept and kept.password) or await self._dummy())
-            if kept is None or kept.password is None or not right:
-                await self._failed(kept, user.name, address, "second factor not set up")
-                raise EntryRefused("old_password_wrong")
+            kept = await self._asked_again(user, password, address, "second factor not set up")
             now, digits = self._clock.now(), one_time_digits(code)
             step = step_of(offer.secret, digits, now) if digits else None
             if step is None:
@@ -365,6 +357,15 @@ class Authenticator:
         failures = kept.failures if kept else self._addresses.get(f"name {name}", Failures())
         if failures.until(now, OF_ACCOUNT) is not None:
             raise EntryRefused("sign_in_wait")
+        return kept
+
+    async def _asked_again(self, user: User, password: str, address: str, failed: str) -> KeptUser:
+        """Return somebody who is signed in, and has typed their password once more. Raise `EntryRefused`."""
+        kept = await self._admitted(user.name, address)
+        right = await self._in_thread(is_password, password, (kept and kept.password) or await self._dummy())
+        if kept is None or kept.password is None or not right:
+            await self._failed(kept, user.name, address, failed)
+            raise EntryRefused("old_password_wrong")
         return kept
 
     async def _failed(

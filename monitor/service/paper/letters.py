@@ -121,12 +121,13 @@ class Letters:
         async with self._store.reading() as ledger:
             laid = await ledger.laid(notice_ids)
         found = dict[str, bytes]()
-        for line in self._pool:
-            gateway: object = line.gateway
-            if isinstance(gateway, Dispatches):
-                with suppress(DeliveryError):
-                    found |= await gateway.read({each.reference for each in laid.values() if each.gateway == line.name})
+        for name, tray in self._dispatching():
+            with suppress(DeliveryError):
+                found |= await tray.read({each.reference for each in laid.values() if each.gateway == name})
         return await asyncio.to_thread(_unchanged, laid, found)
+
+    def _dispatching(self) -> Sequence[tuple[str, Dispatches]]:
+        return [(line.name, line.gateway) for line in self._pool if isinstance(line.gateway, Dispatches)]
 
     def _trays(self) -> Sequence[str]:
         return [line.name for line in self._pool if line.channel is Channel.LETTER]
@@ -221,11 +222,9 @@ class Letters:
 
     async def tidy(self) -> None:
         """Clear what was left half-written in the trays. One that cannot be reached is told of when a letter is laid."""
-        for line in self._pool:
-            gateway: object = line.gateway
-            if isinstance(gateway, Dispatches):
-                with suppress(DeliveryError):
-                    await gateway.tidy()
+        for _, tray in self._dispatching():
+            with suppress(DeliveryError):
+                await tray.tidy()
 
     async def count(self) -> None:
         """Show what waits in the trays, and what is late; nothing while the store cannot say."""
