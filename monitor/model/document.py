@@ -93,9 +93,9 @@ class DocumentEdit:
     """What a pen wants the documents to be."""
 
     #: By agency.
-    documents: Mapping[str, WrittenDocument]
-    #: By agency, the digest of the version that the pen started from: of the last that it has seen.
-    started_from: Mapping[str, str]
+    documents: Mapping[str, WrittenDocument] = field(default_factory=dict)
+    #: By agency, the digest of the version that the pen started from: of the last that it has seen; "": there was none.
+    started_from: Mapping[str, str] = field(default_factory=dict)
     #: Whether an agency that the pen has seen, and does not bring, is to be watched no more.
     prune: bool = False
     #: Agencies that are to be watched no more, whatever is brought.

@@ -16,7 +16,7 @@ from monitor.config.files.secret import TypedSecret
 from monitor.config.files.section import IN_THE_STORE
 from monitor.config.loading import AgencySource, Configuration, called_in_store, stored_source
 from monitor.config.sense.custody import check_abroad, check_bounds, check_custody, check_domains, check_plenty
-from monitor.model.document import DocumentVersion, Pen, WrittenDocument, secrets_named
+from monitor.model.document import DocumentEdit, DocumentVersion, Pen, WrittenDocument, secrets_named
 from monitor.model.said import said
 from monitor.service.order import NotDone, Unknown
 from monitor.service.portal.documents import DocumentsAnswer, DocumentsBrought, DocumentWriter
@@ -155,9 +155,8 @@ class AgencyEditor:
 
     async def take_out(self, agency: str, started_from: str, *, pen: Pen, by: str, address: str = "") -> DraftAnswer:
         """Let an agency be watched no more, as `save` writes."""
-        gone = DocumentsBrought(
-            started_from={agency: started_from}, over={}, prune=False, sources=[], gone=frozenset({agency})
-        )
+        edit = DocumentEdit(started_from={agency: started_from}, gone=frozenset({agency}))
+        gone = DocumentsBrought(edit=edit, sources=[])
         written = await self._written(agency, gone, pen=pen, by=by, address=address)
         return written if isinstance(written, DraftAnswer) else await self._taken_up(agency, written, by)
 
@@ -196,9 +195,7 @@ class AgencyEditor:
         if refused := await asyncio.to_thread(partial(_refused, source, before, draft, bounds, may_place=may_place)):
             return DraftAnswer(problems=refused)
         brought = DocumentsBrought(
-            started_from={draft.agency: draft.started_from},
-            over={},
-            prune=False,
+            edit=DocumentEdit(started_from={draft.agency: draft.started_from}),
             sources=[source],
             typed=await asyncio.to_thread(_typed, draft),
         )

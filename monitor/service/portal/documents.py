@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -40,15 +39,11 @@ _CODE = re.compile(r"^agency:[ \t]+([A-Z0-9]+)[ \t]*$", re.MULTILINE)
 class DocumentsBrought:
     """What a pen brings, before anybody has looked at it."""
 
-    #: By the agency's code, as `DocumentEdit` has them.
-    started_from: Mapping[str, str]
-    over: Mapping[str, int]
-    prune: bool
+    #: What it wants, but for the documents themselves.
+    edit: DocumentEdit
     sources: Sequence[AgencySource]
     #: What people have typed for them, by the names that they have of it.
     typed: Mapping[str, TypedSecret] = field(default_factory=dict, repr=False)
-    #: Agencies that are to be watched no more.
-    gone: AbstractSet[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +108,7 @@ class DocumentWriter:
             # Files are called as whoever brings them calls them, and the service does not read those again.
             memory = Memory() if pen is Pen.FILES else self._memory
             checked_with = partial(load, self._path, self._environ, memory=memory, typed=brought.typed)
-            beside = [] if brought.prune else await asyncio.to_thread(_beside, present, brought)
+            beside = [] if brought.edit.prune else await asyncio.to_thread(_beside, present, brought)
             # What is brought comes last: of two that do not go together it is told at the newcomer.
             loaded = await asyncio.to_thread(checked_with, documents=[*beside, *brought.sources])
             problems, checked = loaded.problems, _documents_of(loaded)
@@ -123,13 +118,7 @@ class DocumentWriter:
                 raise NotDone.said("no_secrets_key")
             names = {each.name for each in beside}
             documents = {agency: each for agency, each in checked.items() if each.name not in names}
-            edit = DocumentEdit(
-                documents=documents,
-                started_from=brought.started_from,
-                prune=brought.prune,
-                gone=brought.gone,
-                over=brought.over,
-            )
+            edit = replace(brought.edit, documents=documents)
             for _ in range(_TRIES):
                 difference = document_difference(present, edit)
                 if difference.clashes:
@@ -191,7 +180,7 @@ def _documents_of(loaded: Loaded) -> Mapping[str, WrittenDocument] | None:
 
 def _beside(present: Mapping[str, DocumentVersion], brought: DocumentsBrought) -> Sequence[AgencySource]:
     """Return the documents of the store that nothing is brought in the place of: what is brought may name what they have."""
-    codes = {*brought.gone, *(_code_of(each) for each in brought.sources)}
+    codes = {*brought.edit.gone, *(_code_of(each) for each in brought.sources)}
     names = {each.name for each in brought.sources}
     there = [each.document for agency, each in present.items() if agency not in codes and each.name not in names]
     return [stored_source(each) for each in there if each is not None]

@@ -10,7 +10,7 @@ from alerts.record.clock import Clock
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.files.section import IN_THE_STORE
 from monitor.config.loading import AgencySource, Configuration, called_in_store
-from monitor.model.document import DocumentVersion, Pen
+from monitor.model.document import DocumentEdit, DocumentVersion, Pen
 from monitor.model.offer import DocumentOffer
 from monitor.service.portal.documents import DocumentsAnswer, DocumentsBrought, DocumentWriter
 from monitor.store.upkeep.documents import DocumentsMovedOnError
@@ -93,21 +93,16 @@ class OfferTaker:
 
 
 def _brought(offers: Collection[DocumentOffer], present: Mapping[str, DocumentVersion]) -> DocumentsBrought:
+    known = [each for each in offers if each.agency in present]
+    leaving = frozenset(e.agency for e in known if e.text is None and present[e.agency].text is not None)
     return DocumentsBrought(
-        started_from={},
         # The hub is who keeps them: whatever somebody has written here is written over, and stays in the history.
-        over={each.agency: present[each.agency].number for each in offers if each.agency in present},
-        prune=False,
+        edit=DocumentEdit(over={each.agency: present[each.agency].number for each in known}, gone=leaving),
         sources=[
             AgencySource(called=called_in_store(each.agency), name=each.name, text=each.text)
             for each in offers
             if each.text is not None
         ],
-        gone=frozenset(
-            each.agency
-            for each in offers
-            if each.text is None and each.agency in present and present[each.agency].text is not None
-        ),
     )
 
 

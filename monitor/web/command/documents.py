@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from monitor.config.files.problem import Problem, Severity
 from monitor.config.loading import AgencySource
-from monitor.model.document import FILE_NAME, DocumentVersion, Pen
+from monitor.model.document import FILE_NAME, DocumentEdit, DocumentVersion, Pen
 from monitor.service.order import NotDone
 from monitor.service.portal.documents import DocumentsAnswer, DocumentsBrought, DocumentWriter
 from monitor.store.upkeep.documents import DocumentsMovedOnError
@@ -96,7 +96,8 @@ def documents(writer: DocumentWriter, reload: Callable[[str], Awaitable[Sequence
 async def write(writer: DocumentWriter, order: ApplyOrder) -> AppliedView:
     """Carry out what does not need a running service. Raise `NotDone` or `StoreAway`."""
     sources = [AgencySource(called=each.called, name=each.name, text=each.text) for each in order.files]
-    brought = DocumentsBrought(started_from=order.started_from, over=order.over, prune=order.prune, sources=sources)
+    edit = DocumentEdit(started_from=order.started_from, over=order.over, prune=order.prune)
+    brought = DocumentsBrought(edit=edit, sources=sources)
     try:
         answer = await writer.write(brought, pen=Pen.FILES, by=order.by, dry=order.dry)
     except DocumentsMovedOnError as moved:

@@ -480,7 +480,7 @@ async def test_drafts_of_one_agency_are_read_one_after_the_other_and_anothers_me
 
     class Counted(DocumentWriter):
         async def write(self, brought: DocumentsBrought, **how: Any) -> DocumentsAnswer:
-            (code,) = brought.started_from
+            (code,) = brought.edit.started_from
             reading.update((code, "all"))
             for each in (code, "all"):
                 most[each] = max(most[each], reading[each])
