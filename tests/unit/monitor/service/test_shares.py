@@ -230,7 +230,9 @@ async def test_in_a_mass_outage_of_others_no_more_is_read_than_is_asked_for_agen
     monkeypatch.setattr("monitor.service.sharing._FOLLOWED", 0)
     monkeypatch.setattr("monitor.service.sharing._FOR_EACH", 0)
     routes = {f"A{number:03}": SimpleNamespace(agency=f"A{number:03}") for number in range(200)}
-    elsewhere = SimpleNamespace(routes=routes, restore=lambda _: None, troubled=lambda agency: [agency])
+    elsewhere = SimpleNamespace(
+        routes=routes, restore=lambda _: None, mail=lambda agency: SimpleNamespace(troubled=lambda: [agency])
+    )
     place.watch.elsewhere = elsewhere
     place.sharing._history = cast(Any, SimpleNamespace(healths=healths, look_up=look_up))
     await place.sharing._follow()
