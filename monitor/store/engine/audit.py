@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from sqlalchemy import URL, NullPool, Row, insert, literal_column, select, update
@@ -17,10 +17,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from alerts.record.audit import CHECKPOINT, Head, Sealed, Verifier, checkpoint, seal
 from alerts.record.store import Entry
-from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.schema.rows import from_row, named
 from monitor.store.schema.tables import journal, journal_head, notice_incident
+
+if TYPE_CHECKING:
+    from monitor.store.backend.database import Database
 
 #: Read and hashed in one go, five milliseconds' work: others want the loop, too.
 BATCH = 200
