@@ -109,12 +109,11 @@ from monitor.store.upkeep.idempotency import Answers
 from monitor.store.upkeep.offers import Offers
 from monitor.store.upkeep.renames import Renames
 from monitor.store.upkeep.rota_feeds import RotaFeeds
-from monitor.store.upkeep.second_factors import SecondFactors
 from monitor.store.upkeep.secrets import Secrets
 from monitor.store.upkeep.tokens import TokenRecords
 from monitor.store.upkeep.traces import AgencyTraces
 from monitor.store.upkeep.unopened import DocumentsAwayError
-from monitor.store.upkeep.users import Users
+from monitor.store.upkeep.users import SecondFactors, Users
 from monitor.store.upkeep.walls import WallLinks
 from monitor.views.overview import view_checks
 from monitor.views.own_health import Signs

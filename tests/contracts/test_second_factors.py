@@ -13,9 +13,8 @@ from monitor.access.encryption import Ciphertext
 from monitor.access.visitor import User
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import half_session, journal
-from monitor.store.upkeep.second_factors import HalfSession, SecondFactors, one_time_place
 from monitor.store.upkeep.secrets import Secrets
-from monitor.store.upkeep.users import KeptUser, Users, WebSession
+from monitor.store.upkeep.users import HalfSession, KeptUser, SecondFactors, Users, WebSession, one_time_place
 from tests.unit.alerts.people import T0
 
 MINUTE = timedelta(minutes=1)

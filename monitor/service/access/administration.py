@@ -16,8 +16,7 @@ from monitor.access.role import ALL_AGENCIES, Role, RoleAssignment, parse_assign
 from monitor.access.visitor import User
 from monitor.service.access.secret import hash_password, new_code
 from monitor.service.order import NotDone, Unknown
-from monitor.store.upkeep.second_factors import SecondFactors
-from monitor.store.upkeep.users import KeptCode, UserExistsError, Users
+from monitor.store.upkeep.users import KeptCode, SecondFactors, UserExistsError, Users
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?", re.ASCII)
 

@@ -41,8 +41,7 @@ from monitor.service.access.secret import (
     new_recovery_codes,
 )
 from monitor.store.upkeep.keyring import SecretLockedError
-from monitor.store.upkeep.second_factors import HalfSession, SecondFactors, one_time_place
-from monitor.store.upkeep.users import KeptCode, KeptUser, Users, WebSession
+from monitor.store.upkeep.users import HalfSession, KeptCode, KeptUser, SecondFactors, Users, WebSession, one_time_place
 
 log = structlog.get_logger()
 T = TypeVar("T")

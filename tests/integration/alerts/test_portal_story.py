@@ -26,9 +26,8 @@ from monitor.service.declarer import Declarer
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.portal.worklist import Worklist
 from monitor.service.silences import Silencer
-from monitor.store.upkeep.second_factors import SecondFactors
 from monitor.store.upkeep.secrets import Secrets
-from monitor.store.upkeep.users import Users, WebSession
+from monitor.store.upkeep.users import SecondFactors, Users, WebSession
 from monitor.web.access.gate import Gate
 from monitor.web.duty.incident import incident_pages
 from monitor.web.duty.tasks import task_pages

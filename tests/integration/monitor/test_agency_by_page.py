@@ -24,8 +24,7 @@ from monitor.model.document import digest_of
 from monitor.service.access.administration import Administration
 from monitor.store.backend.database import Database
 from monitor.store.upkeep.documents import read_documents
-from monitor.store.upkeep.second_factors import SecondFactors
-from monitor.store.upkeep.users import Users
+from monitor.store.upkeep.users import SecondFactors, Users
 from tests.integration.watching import agency, laid_out, service
 
 SETTINGS = "/agencies/JCM/settings"

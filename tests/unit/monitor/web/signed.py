@@ -65,11 +65,10 @@ from monitor.store.upkeep.documents import Documents
 from monitor.store.upkeep.idempotency import Answers
 from monitor.store.upkeep.keyring import Keyring
 from monitor.store.upkeep.rota_feeds import RotaFeeds
-from monitor.store.upkeep.second_factors import SecondFactors
 from monitor.store.upkeep.secrets import Secrets
 from monitor.store.upkeep.tokens import TokenRecords
 from monitor.store.upkeep.traces import AgencyTraces
-from monitor.store.upkeep.users import Users, WebSession
+from monitor.store.upkeep.users import SecondFactors, Users, WebSession
 from monitor.store.upkeep.walls import WallLinks
 from monitor.web.access.gate import Gate
 from monitor.web.access.tokens import token_pages
