@@ -105,7 +105,7 @@ from monitor.store.probing.standings import SiteStandings
 from monitor.store.sites.link import MemberSite
 from monitor.store.upkeep.advance_notices import AdvanceRecords
 from monitor.store.upkeep.documents import Documents
-from monitor.store.upkeep.idempotency import Answers
+from monitor.store.upkeep.idempotency import OrderAnswers
 from monitor.store.upkeep.offers import Offers
 from monitor.store.upkeep.renames import Renames
 from monitor.store.upkeep.rota_feeds import RotaFeeds
@@ -709,7 +709,7 @@ class App:
             gate=gate,
             pages=pages,
             openid=openid,
-            once=OrderBook(Answers(self._database, most=MOST_KEPT), self._clock, self._lifecycle),
+            once=OrderBook(OrderAnswers(self._database, most=MOST_KEPT), self._clock, self._lifecycle),
             parts=[
                 incident_orders(front, declarer),
                 declaration_orders(declarer),

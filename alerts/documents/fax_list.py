@@ -18,7 +18,7 @@ from alerts.wording.texts import Wording
 MALAY, ENGLISH = Language.MALAY, Language.ENGLISH
 
 
-def list_data(facts: Sequence[Facts], addressee: Addressee, wording: Wording, operator: Office) -> dict[str, Json]:
+def fax_list_data(facts: Sequence[Facts], addressee: Addressee, wording: Wording, operator: Office) -> dict[str, Json]:
     """Return what `fax_list.typ` prints about outages or recoveries; all of one plan and purpose.
 
     *operator*: the office that runs Pantau, which sends it.

@@ -19,7 +19,7 @@ from alerts.documents.crest import Crest
 from alerts.documents.docket import Docket, docket_data
 from alerts.documents.dossier import Dossier, dossier_data
 from alerts.documents.fax import fax_data
-from alerts.documents.fax_list import list_data
+from alerts.documents.fax_list import fax_list_data
 from alerts.documents.letter import letter_data
 from alerts.documents.printable import Json, printable, printable_all
 from alerts.documents.sender import sender_line
@@ -121,7 +121,7 @@ def fax_list(facts: Sequence[Facts], addressee: Addressee, wording: Wording, ope
     *operator*: the office that runs Pantau, which sends it.
     """
     at = max(each.noticed_at for each in facts)
-    return _Sheet("fax_list.typ", list_data(facts, addressee, wording, operator), at, 0).page(sender_line(operator))
+    return _Sheet("fax_list.typ", fax_list_data(facts, addressee, wording, operator), at, 0).page(sender_line(operator))
 
 
 class _Sheet:

@@ -41,7 +41,7 @@ from monitor.metrics.definition import (
     Definitions,
     start_at_zero,
 )
-from monitor.metrics.oncall import DutySeries
+from monitor.metrics.oncall import OnCallSeries
 from monitor.metrics.watchdog import WatchdogSeries
 from monitor.model.route import Direction
 from probes.model.check import Finding
@@ -90,7 +90,7 @@ class Metrics:
         self._all = Definitions()
         self._checks = CheckSeries(self._all)
         #: Who is on call.
-        self.duty = DutySeries(self._all)
+        self.duty = OnCallSeries(self._all)
         #: What watches the watcher.
         self.watchdog = WatchdogSeries(self._all)
         #: When a configuration was refused; `None`: the one that was last read was accepted.

@@ -12,7 +12,7 @@ from monitor.metrics.definition import Definitions
 _WHOLE: Final = ""
 
 
-class DutySeries:
+class OnCallSeries:
     """The series of rotas and of the numbers behind them."""
 
     def __init__(self, metrics: Definitions) -> None:

@@ -20,7 +20,7 @@ SENDING: Final = "submission"
 READING: Final = "retrieval"
 
 
-class MailboxAttempt:
+class MailboxSignIn:
     """A check of one mailbox, as a probe: so that its end is told as that of any run."""
 
     def __init__(self, kind: str, mailbox: Mailbox) -> None:
@@ -54,7 +54,7 @@ async def try_mailbox(mailbox: Mailbox, patience: Patience) -> Sequence[SideTrie
     tried: list[SideTried] = []
     for kind, is_there in ((SENDING, mailbox.sends), (READING, mailbox.is_read)):
         if is_there and all(each.is_well for each in tried):
-            attempt = MailboxAttempt(kind, mailbox)
+            attempt = MailboxSignIn(kind, mailbox)
             result = await run_probe(attempt, route=mailbox.name, token_id="", patience=patience, recorder=Recorder())
             tried.append(SideTried(kind=kind, result=result))
     return tried

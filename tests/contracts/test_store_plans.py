@@ -55,7 +55,7 @@ from monitor.store.engine.drills import Drills
 from monitor.store.engine.journal import JournalFilter, JournalPages
 from monitor.store.engine.ledger import SqlLedger, SqlStore
 from monitor.store.engine.listing import IncidentFilter, NoticeFilter, SqlListing
-from monitor.store.engine.oncall import SqlDuty
+from monitor.store.engine.oncall import SqlOnCall
 from monitor.store.engine.paper.restorations import SqlRestorations
 from monitor.store.engine.responses import SqlResponses
 from monitor.store.probing.days import DayRecords
@@ -148,7 +148,7 @@ class Noted:
 
 PARTS: tuple[type | ModuleType, ...] = (
     SqlLedger,
-    SqlDuty,
+    SqlOnCall,
     SqlListing,
     SqlResponses,
     SqlRestorations,

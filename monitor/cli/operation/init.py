@@ -47,7 +47,7 @@ from monitor.config.fields.trust import NoTrust, Trust
 from monitor.config.files.secret import NoSecret, Vault
 from monitor.config.loading import load
 from monitor.model.route import WatchedRoute
-from monitor.probing.mailbox_sign_in import READING, SENDING, MailboxAttempt
+from monitor.probing.mailbox_sign_in import READING, SENDING, MailboxSignIn
 from probes.domain.x509 import issued_by
 from probes.model.mailbox import Security, Server
 from probes.model.probe import Patience, ProbeFailure, Unreadable
@@ -338,7 +338,7 @@ async def _try(route: WatchedRoute) -> ProbeResult:
     for title, kind in (("Sign in to send (SMTP)", SENDING), ("Sign in to read (IMAP)", READING)):
         with _shown(title) as recorder:
             result = await run_probe(
-                MailboxAttempt(kind, route.route.sender),
+                MailboxSignIn(kind, route.route.sender),
                 route=route.name,
                 token_id="",
                 patience=_PATIENCE,

@@ -163,7 +163,7 @@ _NUMBERS: Final = frozenset({"sms", "voice", "fax", "mobile", "landline"})
 _CALLED: Final = frozenset({"contacts", "announcement"})
 
 
-def check_abroad(before: Mapping[str, Any], document: Document) -> tuple[Problem, ...]:
+def check_foreign_numbers(before: Mapping[str, Any], document: Document) -> tuple[Problem, ...]:
     """Return which telephone numbers abroad *document* has that stood nowhere in *before*.
 
     Whoever edits an agency says whom Pantau rings, again and again, and can have it begin at once. A number of a satellite or of
@@ -211,7 +211,7 @@ MOST: Final[Mapping[Path, int]] = {
 }
 
 
-def check_plenty(before: Mapping[str, Any], document: Document) -> tuple[Problem, ...]:
+def check_list_lengths(before: Mapping[str, Any], document: Document) -> tuple[Problem, ...]:
     """Return which lists of *document* are too long. One that was as long *before* may stay so.
 
     What is written there is worked off by everybody's service: a route is probed again and again, a step rings people, a window

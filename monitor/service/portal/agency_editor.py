@@ -15,7 +15,13 @@ from monitor.config.files.problem import Problem, Severity
 from monitor.config.files.secret import TypedSecret
 from monitor.config.files.section import IN_THE_STORE
 from monitor.config.loading import AgencySource, Configuration, called_in_store, stored_source
-from monitor.config.sense.custody import check_abroad, check_bounds, check_custody, check_domains, check_plenty
+from monitor.config.sense.custody import (
+    check_bounds,
+    check_custody,
+    check_domains,
+    check_foreign_numbers,
+    check_list_lengths,
+)
 from monitor.model.document import DocumentEdit, DocumentVersion, Pen, WrittenDocument, secrets_named
 from monitor.model.said import said
 from monitor.service.order import NotDone, Unknown
@@ -249,7 +255,11 @@ def _refused(
     if may_place:
         return bounded
     moved = check_custody(before, document, draft.typed)
-    ours = (*check_domains(before, document), *check_abroad(before, document), *check_plenty(before, document))
+    ours = (
+        *check_domains(before, document),
+        *check_foreign_numbers(before, document),
+        *check_list_lengths(before, document),
+    )
     return (*moved, *ours, *bounded)
 
 

@@ -13,7 +13,7 @@ from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
 from monitor.proof.lifecycle import Lifecycle
 from monitor.service.order import NotDone
-from monitor.store.upkeep.idempotency import Answers, OrderKey, TooManyKeptError
+from monitor.store.upkeep.idempotency import OrderAnswers, OrderKey, TooManyKeptError
 
 log = structlog.get_logger()
 
@@ -39,7 +39,7 @@ class KeyOfAnotherOrder(Exception):
 class OrderBook:
     """Knows which orders it has carried out."""
 
-    def __init__(self, answers: Answers, clock: Clock, lifecycle: Lifecycle) -> None:
+    def __init__(self, answers: OrderAnswers, clock: Clock, lifecycle: Lifecycle) -> None:
         self._answers = answers
         self._clock = clock
         self._lifecycle = lifecycle

@@ -19,7 +19,7 @@ from monitor.store.engine.claims import SqlClaims
 from monitor.store.engine.clock_set_back import SqlSetBack
 from monitor.store.engine.incidents import SqlIncidents
 from monitor.store.engine.listing import SqlListing
-from monitor.store.engine.oncall import SqlDuty
+from monitor.store.engine.oncall import SqlOnCall
 from monitor.store.engine.paper.letters import SqlLetters
 from monitor.store.engine.paper.restorations import SqlRestorations
 from monitor.store.engine.responses import SqlResponses
@@ -57,9 +57,9 @@ class SqlLedger(SqlIncidents, SqlAlerts, SqlAttempts, SqlLetters, SqlSilences, S
         self._told: list[Entry] = []
 
     @property
-    def duty(self) -> SqlDuty:
+    def duty(self) -> SqlOnCall:
         """Return the overrides of duties, in this transaction."""
-        return SqlDuty(self._connection)
+        return SqlOnCall(self._connection)
 
     @property
     def listing(self) -> SqlListing:

@@ -19,7 +19,7 @@ from monitor.store.schema.tables import exercise, override
 _CONTACT = TypeAdapter(Contact)
 
 
-class SqlDuty(InTransaction):
+class SqlOnCall(InTransaction):
     """Overrides, and which numbers answered, inside one transaction."""
 
     async def standing(self, now: datetime, rotas: Collection[str] | None = None) -> Sequence[Override]:

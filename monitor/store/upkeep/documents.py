@@ -23,7 +23,7 @@ from monitor.store.probing.records import Applied
 from monitor.store.schema.rows import from_row, portions
 from monitor.store.schema.tables import document
 from monitor.store.upkeep.secrets import drop_secret, keep_secret
-from monitor.store.upkeep.unopened import read_apart
+from monitor.store.upkeep.unopened import read_unopened
 
 
 class DocumentsMovedOnError(Exception):
@@ -210,16 +210,16 @@ def read_documents(
     `DocumentsAwayError`.
     """
     if known:
-        marks = read_apart(directory, server, _marks(), document.name)
+        marks = read_unopened(directory, server, _marks(), document.name)
         found = dict[str, DocumentVersion]()
         for some in portions(_unknown(marks, known)):
             query = _latest().where(document.c.agency.in_(some))
-            found |= _by_agency(read_apart(directory, server, query, document.name))
+            found |= _by_agency(read_unopened(directory, server, query, document.name))
         latest = {row.agency: found.get(row.agency) or known.get(row.agency) for row in marks}
         if not _unknown(marks, {agency: each for agency, each in latest.items() if each is not None}):
             return {agency: each for agency, each in latest.items() if each is not None}
         # Somebody wrote between one question and the next.
-    return _by_agency(read_apart(directory, server, _latest(), document.name))
+    return _by_agency(read_unopened(directory, server, _latest(), document.name))
 
 
 def _latest() -> Select[Any]:

@@ -38,7 +38,7 @@ class TooManyKeptError(Exception):
     """A visitor has as many kept as anybody may."""
 
 
-class Answers:
+class OrderAnswers:
     """Keeps them. Raises `StoreAway` when the store is."""
 
     def __init__(self, database: Database, *, most: int) -> None:

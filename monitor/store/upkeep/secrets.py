@@ -19,7 +19,7 @@ from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine import audit
 from monitor.store.schema.rows import from_row
 from monitor.store.schema.tables import kept_secret
-from monitor.store.upkeep.unopened import read_apart
+from monitor.store.upkeep.unopened import read_unopened
 
 #: Who writes what nobody has typed.
 _OURSELVES = "Pantau"
@@ -99,7 +99,7 @@ def read_secrets(directory: Path, server: PostgresServer | None, purpose: Secret
     """
     of_each = (kept_secret.c.owner, kept_secret.c.key_id, kept_secret.c.ciphertext)
     query = select(*of_each).where(kept_secret.c.purpose == str(purpose))
-    rows = read_apart(directory, server, query, kept_secret.name)
+    rows = read_unopened(directory, server, query, kept_secret.name)
     return {row.owner: _ciphertext(row) for row in rows}
 
 

@@ -18,7 +18,7 @@ class DocumentsAwayError(StoreAway):
     """The documents cannot be read now. The message says why, and holds no secret."""
 
 
-def read_apart(directory: Path, server: PostgresServer | None, query: Select[Any], table: str) -> Sequence[Row[Any]]:
+def read_unopened(directory: Path, server: PostgresServer | None, query: Select[Any], table: str) -> Sequence[Row[Any]]:
     """Return what a query finds in a store that this process need not have opened: nothing where there is no such table.
 
     Raise `DocumentsAwayError`.

@@ -24,7 +24,7 @@ from monitor.store.upkeep.documents import DocumentsMovedOnError
 from monitor.web.access.gate import Needs, needs
 from monitor.web.access.sign_in import from_where
 from monitor.web.form import Pages, form_of
-from monitor.web.roll.new_agency import is_code, newcomer_document, newcomer_field
+from monitor.web.roll.new_agency import is_code, new_agency_document, new_agency_field
 
 _Administrator = Annotated[Visitor, Depends(Needs(Permission.PLACE_SECRETS))]
 #: An octet of the text may be three in a form.
@@ -33,7 +33,7 @@ _SHORT, _TEXT = "short", "text"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewcomerForm:
+class NewAgencyForm:
     """What somebody has typed about an agency that is to be added, and what is to be said about that."""
 
     form: str = ""
@@ -63,14 +63,14 @@ def roll_pages(editor: AgencyEditor, roll: AgencyRoll, pages: Pages) -> APIRoute
         q: Annotated[str, Query(max_length=100)] = "",
         after: Annotated[str, Query(max_length=64)] = "",
     ) -> Response:
-        return await shown(request, NewcomerForm(), q=" ".join(q.split()), after=after)
+        return await shown(request, NewAgencyForm(), q=" ".join(q.split()), after=after)
 
     @router.post("/agencies")
     async def add(request: Request, visitor: _Administrator) -> Response:
         fields = await form_of(request, largest=_LARGEST_FORM)
         if fields.get("form") not in {_SHORT, _TEXT}:
             raise HTTPException(404, "there is no such form")
-        typed = NewcomerForm(form=fields["form"], fields={**fields, "text": _as_text(fields.get("text", ""))})
+        typed = NewAgencyForm(form=fields["form"], fields={**fields, "text": _as_text(fields.get("text", ""))})
         try:
             return await tried(request, visitor, typed)
         except (NotEditable, NotDone, DocumentsMovedOnError) as wrong:
@@ -79,7 +79,7 @@ def roll_pages(editor: AgencyEditor, roll: AgencyRoll, pages: Pages) -> APIRoute
             # Of a text there may be an hour in it.
             return render(request, replace(typed, is_away=True), {"entries": None}, 503)
 
-    async def tried(request: Request, visitor: Visitor, typed: NewcomerForm) -> Response:
+    async def tried(request: Request, visitor: Visitor, typed: NewAgencyForm) -> Response:
         if not editor.is_in_store:
             raise NotDone.said("agencies_are_files", file=editor.configuration().settings.agencies)
         code, text = await asyncio.to_thread(written, typed)
@@ -107,7 +107,7 @@ def roll_pages(editor: AgencyEditor, roll: AgencyRoll, pages: Pages) -> APIRoute
             return await shown(request, told, added=code)
         return RedirectResponse(f"/agencies?added={code}", status_code=303)
 
-    def written(typed: NewcomerForm) -> tuple[str, str]:
+    def written(typed: NewAgencyForm) -> tuple[str, str]:
         """Return the code, and the document. Raise `NotEditable`."""
         if typed.form == _TEXT:
             text = typed.fields["text"]
@@ -116,11 +116,11 @@ def roll_pages(editor: AgencyEditor, roll: AgencyRoll, pages: Pages) -> APIRoute
         if not is_code(code):
             return code, ""
         fields = {name: value.strip() for name, value in typed.fields.items()}
-        return code, newcomer_document(code, fields, list(editor.configuration().settings.gateways))
+        return code, new_agency_document(code, fields, list(editor.configuration().settings.gateways))
 
     async def shown(
         request: Request,
-        typed: NewcomerForm,
+        typed: NewAgencyForm,
         *,
         status: int = 200,
         q: str = "",
@@ -138,7 +138,7 @@ def roll_pages(editor: AgencyEditor, roll: AgencyRoll, pages: Pages) -> APIRoute
         }
         return await asyncio.to_thread(render, request, typed, facts, status)
 
-    def render(request: Request, typed: NewcomerForm, facts: Mapping[str, object], status: int) -> Response:
+    def render(request: Request, typed: NewAgencyForm, facts: Mapping[str, object], status: int) -> Response:
         settings = editor.configuration().settings
         typed, errors, faults = _sorted(typed)
         common = {
@@ -170,14 +170,14 @@ def _as_text(written: str) -> str:
     return written.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _sorted(typed: NewcomerForm) -> tuple[NewcomerForm, Mapping[str, Sequence[Problem]], Sequence[Problem]]:
+def _sorted(typed: NewAgencyForm) -> tuple[NewAgencyForm, Mapping[str, Sequence[Problem]], Sequence[Problem]]:
     """Return what is shown again, and what is wrong: by the field that it is about, and what is about none."""
     errors: dict[str, list[Problem]] = {}
     faults: list[Problem] = []
     if (answer := typed.answer) is None:
         return typed, errors, faults
     for each in (*answer.problems, *answer.others):
-        found = newcomer_field(each.key, each.message) if typed.form == _SHORT else None
+        found = new_agency_field(each.key, each.message) if typed.form == _SHORT else None
         if each.key == "mailboxes" and typed.form == _SHORT:
             # The form says so itself.
             continue
@@ -194,7 +194,7 @@ def _sorted(typed: NewcomerForm) -> tuple[NewcomerForm, Mapping[str, Sequence[Pr
     return typed, errors, faults
 
 
-def _own_word(typed: NewcomerForm, found: str, key: str) -> str:
+def _own_word(typed: NewAgencyForm, found: str, key: str) -> str:
     """Return the form's own words for what is wrong at a field, where the checks' are about a document; "": theirs serve."""
     if key == "escalation":
         return "nobody"

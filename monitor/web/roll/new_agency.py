@@ -32,7 +32,7 @@ def is_code(written: str) -> bool:
     return _CODE.fullmatch(written) is not None
 
 
-def newcomer_document(code: str, fields: Fields, channels: Sequence[Channel]) -> str:
+def new_agency_document(code: str, fields: Fields, channels: Sequence[Channel]) -> str:
     """Return the document. *channels*: by which people can be told here. Raise `NotEditable`."""
     edits: list[TextEdit] = [
         PutValue(path=("agency",), value=code),
@@ -53,7 +53,7 @@ def newcomer_document(code: str, fields: Fields, channels: Sequence[Channel]) ->
     return edit_text(_BLANK, edits)
 
 
-def newcomer_field(key: str, problem: str) -> str | None:
+def new_agency_field(key: str, problem: str) -> str | None:
     """Return the field of the form that a problem at a key of the document is about; `None`: at none."""
     top = re.split(r"[.\[]", key, maxsplit=1)[0]
     return "contact" if top == "contacts" and (key.endswith(".name") or "name" in problem[:8]) else _FIELDS.get(top)

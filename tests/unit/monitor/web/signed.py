@@ -62,7 +62,7 @@ from monitor.store.probing.history import History
 from monitor.store.probing.probe_calls import ProbeCalls
 from monitor.store.upkeep.advance_notices import AdvanceRecords
 from monitor.store.upkeep.documents import Documents
-from monitor.store.upkeep.idempotency import Answers
+from monitor.store.upkeep.idempotency import OrderAnswers
 from monitor.store.upkeep.keyring import Keyring
 from monitor.store.upkeep.rota_feeds import RotaFeeds
 from monitor.store.upkeep.secrets import Secrets
@@ -410,7 +410,7 @@ async def house(
             agency_documents(site.editor),
             mailbox_logins(site.editor),
         ]
-        once = OrderBook(Answers(database, most=MOST_KEPT), clock, lifecycle)
+        once = OrderBook(OrderAnswers(database, most=MOST_KEPT), clock, lifecycle)
         app = portal(service, ["localhost"], service, gate=gate, pages=pages, once=once, parts=parts)
         yield House(
             app=app,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from monitor.config.files.document import document_of
-from monitor.config.sense.custody import check_abroad
+from monitor.config.sense.custody import check_foreign_numbers
 
 BEFORE = """\
 agency: JCM
@@ -22,7 +22,7 @@ announcement:
 def said(was: str, becomes: str) -> list[str]:
     assert was in BEFORE
     after = document_of(BEFORE.replace(was, becomes), "JCM in the store")
-    return [str(problem) for problem in check_abroad(document_of(BEFORE, "").data, after)]
+    return [str(problem) for problem in check_foreign_numbers(document_of(BEFORE, "").data, after)]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from monitor.config.files.document import document_of
 from monitor.config.files.problem import Path
 from monitor.config.files.reading import as_model, is_mapping, item, names, of_field
 from monitor.config.model.registry import Agency
-from monitor.config.sense.custody import MOST, check_plenty
+from monitor.config.sense.custody import MOST, check_list_lengths
 
 
 def lists(asked: Any, path: Path = ()) -> Iterator[tuple[Path, bool]]:
@@ -47,8 +47,8 @@ def test_each_list_has_an_end_and_what_was_longer_may_stay(path: Path) -> None:
     most = MOST[path]
     as_many, more, many_more = (document_of(holding(path, many), "JCM") for many in (most, most + 1, most + 2))
 
-    assert check_plenty({}, as_many) == ()
-    (told,) = check_plenty({}, more)
+    assert check_list_lengths({}, as_many) == ()
+    (told,) = check_list_lengths({}, more)
     assert (told.message, told.instead) == (
         f"has more than {most} entries",
         f"{most} at most; an administrator may write more",
@@ -56,13 +56,13 @@ def test_each_list_has_an_end_and_what_was_longer_may_stay(path: Path) -> None:
     assert told.key == ".".join(map(str, path)).replace(".*.layers.*", ".x.layers[0]").replace(
         "steps.*", "steps[0]"
     ).replace("hours.*", "hours[0]").replace(".*", ".x")
-    assert check_plenty(more.data, more) == ()
-    assert check_plenty(more.data, many_more)[0].message == f"has more than {most + 1} entries"
+    assert check_list_lengths(more.data, more) == ()
+    assert check_list_lengths(more.data, many_more)[0].message == f"has more than {most + 1} entries"
 
 
 def test_the_first_step_that_is_too_many_is_told_at_its_line() -> None:
     steps = "- contacts: [siti]\n  channels: [sms]\n" * 1500
-    (told,) = check_plenty(
+    (told,) = check_list_lengths(
         {},
         document_of(
             f"escalation:\n  steps:\n{steps}".replace("\n-", "\n  -").replace("\n  channels", "\n    channels"), "JCM"
@@ -76,4 +76,4 @@ def test_the_first_step_that_is_too_many_is_told_at_its_line() -> None:
 
 @pytest.mark.parametrize("text", ["escalation: {steps: dua}", "contacts: []", "routes: {}", "[]", "escalation: [1]"])
 def test_what_has_another_shape_is_told_as_that_elsewhere(text: str) -> None:
-    assert check_plenty({}, document_of(text, "JCM")) == ()
+    assert check_list_lengths({}, document_of(text, "JCM")) == ()
