@@ -1,4 +1,4 @@
-"""Lets people sign in with a password, knows them again, and lets them choose one with a code that they were given.
+"""Lets people sign in with a password, knows them again by their session, and lets them choose one with a code that they were given.
 
 Whatever is wrong, the answer is the same and takes as long: a stranger learns nothing about who has an account. Attempts on one
 account are looked at one after the other, so that many at once are no way around the wait.

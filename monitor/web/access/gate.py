@@ -1,4 +1,4 @@
-"""Stands before every route: knows who asks, and lets them on if they have the permission that the route names.
+"""Stands before every route: knows who asks by their session's cookie or token, and lets them on if they have the permission that it names.
 
 A route that names none is refused when the portal is built. There is a way in for everybody, and it says so.
 """
