@@ -34,7 +34,6 @@ from monitor.config.agency.letterhead import load_crest
 from monitor.config.fields.trust import Trust
 from monitor.config.loading import BadConfiguration, Configuration, Memory
 from monitor.config.model.settings import Settings
-from monitor.config.service.openid import trust_of
 from monitor.config.service.portal import PortalSettings
 from monitor.judging.joint.standing import SiteStanding
 from monitor.metrics import NO_AGENCY, Metrics
@@ -763,7 +762,7 @@ class App:
         settings = door.openid
         if settings is None or door.address is None:
             return None
-        client = settings.build(door.address, trust_of(settings.ca_file))
+        client = settings.build(door.address)
         return OpenIdDoor(client, settings.name, authenticator, users, self._clock)
 
     def _agencies(self) -> Sequence[str]:

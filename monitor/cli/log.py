@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Mapping
 from enum import StrEnum
-from importlib import import_module
 from typing import TextIO
 
 
@@ -36,7 +35,32 @@ def log_to_stderr(level: Level = Level.INFO) -> None:
     handler.setFormatter(_Prioritised(words) if to_journal(sys.stderr, os.environ) else logging.Formatter(words))
     # Most commands have none, and it is a quarter of their time.
     if "structlog" in sys.modules:
-        import_module("monitor.cli.log_line").write_events(level)
+        _write_events(level)
+
+
+def _write_events(level: Level) -> None:
+    """Write events as lines to standard error: coloured for a terminal, key=value else, with its priority for a journal.
+
+    A journal has the time of each line itself.
+    """
+    import structlog  # noqa: PLC0415 - see above
+
+    logfmt = structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], drop_missing=True)
+
+    def prioritised(logger: object, method: str, event: structlog.typing.EventDict) -> str:
+        return f"<{PRIORITIES[event['level']]}>{logfmt(logger, method, event)}"
+
+    time: list[structlog.typing.Processor] = [structlog.processors.TimeStamper(fmt="iso", utc=True)]
+    rendered: structlog.typing.Processor
+    if to_journal(sys.stderr, os.environ):
+        time, rendered = [], prioritised
+    else:
+        rendered = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else logfmt
+    structlog.configure(
+        processors=[structlog.processors.add_log_level, *time, structlog.processors.format_exc_info, rendered],
+        wrapper_class=structlog.make_filtering_bound_logger(level.upper()),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 def complain(text: str, priority: str = "error") -> None:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 from collections.abc import Collection, Mapping
-from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import typer
+from sqlalchemy import select
 
 from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.config.loading import Loaded, load
 from monitor.config.model.settings import Settings
 from monitor.config.sense.capacity import size_of
 from monitor.config.sense.duplicate import perhaps_renamed
+from monitor.store.schema.tables import record
+from monitor.store.upkeep.unopened import DocumentsAwayError, read_unopened
 
 
 def check(config: Config = DEFAULT_CONFIG) -> None:
@@ -43,16 +44,12 @@ def in_force(settings: Settings) -> Mapping[str, Collection[str]]:
     """
     if settings.store is not None:
         return {}
-    file = settings.state / "pantau.sqlite"
-    journal = file.with_name(f"{file.name}-wal")
-    # Nothing is written beside a store that is at rest.
-    at_rest = "" if journal.exists() else "&immutable=1"
+    agencies = select(record.c.key, record.c.document).where(record.c.kind == "agency")
     try:
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro{at_rest}", uri=True)) as store:
-            rows = store.execute("SELECT key, document FROM record WHERE kind = 'agency'").fetchall()
-    except (sqlite3.Error, OSError):
+        rows = read_unopened(settings.state, None, agencies, record.name)
+    except DocumentsAwayError:
         return {}
-    return {code: json.loads(document).get("domains", ()) for code, document in rows}
+    return {row.key: json.loads(row.document).get("domains", ()) for row in rows}
 
 
 def print_checked(config: Path, loaded: Loaded) -> None:

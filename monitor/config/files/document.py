@@ -162,8 +162,7 @@ def parse_document(text: str, name: str) -> Document:
         walk = _Walk(name, text)
         data = walk.mapping(root, ())
     except yaml.YAMLError as error:
-        found = fault(error, text)
-        return _unreadable(name, found.message, instead=found.instead, line=found.line)
+        return Document(file=name, problems=(fault(error, text, name),), readable=False)
     except RecursionError:
         return _unreadable(name, _TOO_DEEP)
     except (ValueError, OverflowError):

@@ -8,21 +8,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
 
 import yaml
 
+from monitor.config.files.problem import Problem
 from monitor.model.said import said
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SyntaxFault:
-    """What is wrong in a line (from 1), and what to write instead."""
-
-    line: int
-    message: str
-    instead: str = ""
-
 
 #: By a part of what the parser says. True: where it began to read what it could not end, and not where it stopped.
 _WORDS = (
@@ -82,37 +72,38 @@ _CONFLICT = re.compile(r"<{7} |={7}$|>{7} ")
 _OPEN_QUOTE = re.compile(r"""\s*(?:- +)?[\w-]+: +(?:"[^"]*|'[^']*)""")
 
 
-def fault(error: yaml.YAMLError, text: str) -> SyntaxFault:
-    """Return what is wrong with *text*, of which the parser says *error*."""
+def fault(error: yaml.YAMLError, text: str, name: str) -> Problem:
+    """Return what is wrong with *text*, the file called *name*, of which the parser says *error*."""
     if isinstance(error, yaml.reader.ReaderError):
         number = text.count("\n", 0, error.position) + 1
-        return SyntaxFault(
+        return Problem(
+            file=name,
             line=number,
             message=said("holds {character}", character=called(chr(error.character))),
             instead="plain text, saved as UTF-8",
         )
     if not isinstance(error, yaml.MarkedYAMLError):
-        return SyntaxFault(line=0, message="is no YAML")
+        return Problem(file=name, line=0, message="is no YAML")
     lines = text.splitlines()
     stopped, began = (
         mark.line if mark else 0 for mark in (error.problem_mark, error.context_mark or error.problem_mark)
     )
-    if (odd := _odd_line(lines, {began, stopped - 1, stopped})) is not None:
+    if (odd := _odd_line(lines, {began, stopped - 1, stopped}, name)) is not None:
         return odd
     for number, line in enumerate(lines[:stopped]):
         if _OPEN_QUOTE.fullmatch(line):
             _, _, message, instead = _WORDS[0]
-            return SyntaxFault(line=number + 1, message=message, instead=instead)
+            return Problem(file=name, line=number + 1, message=message, instead=instead)
     problem = f"{error.problem or error.context}"
     if "mapping values" in problem:
         column = error.problem_mark.column if error.problem_mark else 0
-        return _colon(lines[stopped][:column] if stopped < len(lines) else "", stopped)
+        return _colon(lines[stopped][:column] if stopped < len(lines) else "", stopped, name)
     if "but got ':'" in problem and stopped == began:
-        return SyntaxFault(line=stopped + 1, message="a comma is missing before a key", instead="a comma")
+        return Problem(file=name, line=stopped + 1, message="a comma is missing before a key", instead="a comma")
     for part, at_beginning, message, instead in _WORDS:
         if part in problem:
-            return SyntaxFault(line=(began if at_beginning else stopped) + 1, message=message, instead=instead)
-    return SyntaxFault(line=stopped + 1, message="is no YAML")
+            return Problem(file=name, line=(began if at_beginning else stopped) + 1, message=message, instead=instead)
+    return Problem(file=name, line=stopped + 1, message="is no YAML")
 
 
 def called(character: str) -> str:
@@ -126,7 +117,7 @@ def is_curly(character: str) -> bool:
     return character != "" and unicodedata.category(character) in ("Pi", "Pf")
 
 
-def _odd_line(lines: list[str], at: set[int]) -> SyntaxFault | None:
+def _odd_line(lines: list[str], at: set[int], name: str) -> Problem | None:
     """Return what can be seen of the lines themselves *at* which the parser began and stopped."""
     for number in sorted(at & set(range(len(lines)))):
         line = lines[number]
@@ -138,17 +129,21 @@ def _odd_line(lines: list[str], at: set[int]) -> SyntaxFault | None:
             message, instead = said("holds {character}", character=called(odd[0])), "ordinary spaces"
         else:
             continue
-        return SyntaxFault(line=number + 1, message=message, instead=instead)
+        return Problem(file=name, line=number + 1, message=message, instead=instead)
     return None
 
 
-def _colon(before: str, number: int) -> SyntaxFault:
+def _colon(before: str, number: int, name: str) -> Problem:
     """Return why a colon cannot stand where it does, behind *before*."""
     if ": " in before:
-        return SyntaxFault(
-            line=number + 1, message="holds a second colon with a space behind it", instead="the value between quotes"
+        return Problem(
+            file=name,
+            line=number + 1,
+            message="holds a second colon with a space behind it",
+            instead="the value between quotes",
         )
-    return SyntaxFault(
+    return Problem(
+        file=name,
         line=number + 1,
         message="is indented unlike the lines that it belongs to, or follows a key that has a value already",
         instead="as many spaces as before the keys beside it",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
@@ -49,14 +48,14 @@ class OpenIdSettings(Section):
     ca_file: File | None = None
     """Certificate authorities of the provider, as PEM; default: those this machine trusts."""
 
-    def build(self, address: str, trust: ssl.SSLContext) -> OpenIdClient:
+    def build(self, address: str) -> OpenIdClient:
         """Return what we are there, where browsers reach us at *address*."""
         return OpenIdClient(
             issuer=self.issuer,
             client_id=self.client_id,
             client_secret=self.client_secret.get_secret_value(),
             redirect_uri=f"{address}{ANSWER_PATH}",
-            trust=trust,
+            trust=ssl.create_default_context(cafile=self.ca_file),
         )
 
 
@@ -73,8 +72,3 @@ def check_openid(settings: OpenIdSettings, address: str | None, findings: Findin
         )
     if settings.ca_file is not None:
         check_authorities(settings.ca_file, trust, findings["ca_file"])
-
-
-def trust_of(ca_file: Path | None) -> ssl.SSLContext:
-    """Return what a provider is trusted by."""
-    return ssl.create_default_context(cafile=ca_file)
