@@ -19,6 +19,7 @@ from probes.model.probe import ProbeFailure, Unreadable
 from probes.model.reply import Reason, shortened
 from probes.model.result import Outcome, Party, Phase
 from probes.protocol.cause import failure_of
+from probes.run.mailbox_check import some_at_a_time
 from probes.stranger.callout import blind
 from probes.stranger.session import Protocol, StrangerSession, open_session, servers_among, tls_offered
 
@@ -50,26 +51,23 @@ class CertificateCheck:
         self._now = now
 
     async def run(self) -> tuple[Finding, ...]:
-        room = asyncio.Semaphore(_AT_ONCE)
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._look(room, *one)) for one in self._servers]
-        return tuple(finding for task in tasks for finding in task.result())
+        found = await some_at_a_time(_AT_ONCE, lambda each: self._look(*each), self._servers)
+        return tuple(finding for of_server in found for finding in of_server)
 
-    async def _look(self, room: asyncio.Semaphore, protocol: Protocol, server: Server) -> tuple[Finding, ...]:
+    async def _look(self, protocol: Protocol, server: Server) -> tuple[Finding, ...]:
         subject = f"{server.host}:{server.port}"
-        async with room:
-            try:
-                async with asyncio.timeout(_SERVER_SECONDS):
-                    shown = await _shown(protocol, server)
-            except TimeoutError:
-                return _unknown(subject, "it did not answer in time")
-            except ProbeFailure as failure:
-                return _unknown(subject, failure.failure.words)
-            except _NotOffered as refusal:
-                return (
-                    Finding(aspect="offered", subject=subject, verdict=Verdict.FAIL, detail=str(refusal)),
-                    *_unknown(subject, "no TLS, so no certificate")[1:],
-                )
+        try:
+            async with asyncio.timeout(_SERVER_SECONDS):
+                shown = await _shown(protocol, server)
+        except TimeoutError:
+            return _unknown(subject, "it did not answer in time")
+        except ProbeFailure as failure:
+            return _unknown(subject, failure.failure.words)
+        except _NotOffered as refusal:
+            return (
+                Finding(aspect="offered", subject=subject, verdict=Verdict.FAIL, detail=str(refusal)),
+                *_unknown(subject, "no TLS, so no certificate")[1:],
+            )
         return judged(subject, server.certificate_name, shown.chain, shown.distrust, self._now())
 
 

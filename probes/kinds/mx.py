@@ -6,9 +6,8 @@ networks let nobody out on port 25: what does not answer is held against the hos
 
 from __future__ import annotations
 
-import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import cast
@@ -21,6 +20,7 @@ from probes.domain.names import DnsUnanswered, IPAddress, Names
 from probes.domain.x509 import usable
 from probes.model.check import CheckKind, Finding, Premises, Verdict
 from probes.model.mailbox import Security, Server
+from probes.run.mailbox_check import some_at_a_time
 from probes.stranger.callout import Callout, TlsStage, call, public
 from probes.verdict.mx_verdict import judge_certificate, judge_connection, judge_recipients, judge_tls
 
@@ -79,7 +79,7 @@ class ExchangeCheck:
             for host in found.hosts:
                 findings += await self._host(host, found, doors)
         chosen = [door for of_host in doors.values() for door in of_host][:_CALLS_AT_MOST]
-        calls = await self._calls(chosen)
+        calls = await some_at_a_time(_AT_ONCE, self._call, chosen)
         policies = await self._policies(chosen, calls)
         open_over = {
             version
@@ -115,18 +115,8 @@ class ExchangeCheck:
             return (_finding("records", host, Verdict.WARN, told),)
         return ()
 
-    async def _calls(self, doors: list[_Door]) -> list[Callout]:
-        room = asyncio.Semaphore(_AT_ONCE)
-
-        async def one(door: _Door) -> Callout:
-            async with room:
-                return await call(
-                    self._server(door), sender=self._premises.our_address, recipients=self._recipients(door)
-                )
-
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(door)) for door in doors]
-        return [task.result() for task in tasks]
+    async def _call(self, door: _Door) -> Callout:
+        return await call(self._server(door), sender=self._premises.our_address, recipients=self._recipients(door))
 
     def _server(self, door: _Door) -> Server:
         return Server(
@@ -147,7 +137,7 @@ class ExchangeCheck:
             found.setdefault(_domain_of(address), address)
         return tuple(found[domain] for domain in door.domains if domain in found)
 
-    async def _policies(self, doors: list[_Door], calls: list[Callout]) -> dict[str, Policy]:
+    async def _policies(self, doors: list[_Door], calls: Sequence[Callout]) -> dict[str, Policy]:
         """Return the policies that make more of a certificate that is not trusted than servers usually do."""
         distrusted = (door for door, seen in zip(doors, calls, strict=True) if seen.tls is not TlsStage.TRUSTED)
         policies: dict[str, Policy] = {}

@@ -6,7 +6,6 @@ of a domain is not judged.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,6 +19,7 @@ from probes.domain.names import DnsSilence, DnsUnanswered, IPAddress, Names
 from probes.domain.records import DomainRecords, RecordReading, read_records
 from probes.domain.signature import author_domain, keys_of, verified
 from probes.model.check import CheckKind, Finding, Premises, Verdict
+from probes.run.mailbox_check import some_at_a_time
 from probes.verdict.outbound import outbound_address
 from probes.verdict.posture import (
     Judgement,
@@ -66,42 +66,37 @@ class Posture:
             return ()
         message = self._premises.specimen()
         specimen = None if message is None else _Specimen(message, author_domain(message))
-        room = asyncio.Semaphore(_DOMAINS_AT_ONCE)
-        async with asyncio.TaskGroup() as group:
-            domains = [group.create_task(self._domain(room, domain, specimen)) for domain in self._premises.domains]
-        hosts = {host for task in domains for host in task.result()[1]}
-        listings = await self._listings(sorted(hosts), specimen)
-        return (*(finding for task in domains for finding in task.result()[0]), *listings)
+        domains = self._premises.domains
+        found = await some_at_a_time(_DOMAINS_AT_ONCE, lambda domain: self._domain(domain, specimen), domains)
+        listings = await self._listings(sorted({host for _, hosts in found for host in hosts}), specimen)
+        return (*(finding for findings, _ in found for finding in findings), *listings)
 
-    async def _domain(
-        self, room: asyncio.Semaphore, domain: str, specimen: _Specimen | None
-    ) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
-        async with room:
-            lost: DnsUnanswered | None = None
-            try:
-                found = await exchangers(self._names, domain)
-            except DnsUnanswered as trouble:
-                if trouble.silence is not DnsSilence.FAILED:
-                    # Nobody answers at all: there is no use in asking thirty more questions.
-                    silent = (Verdict.UNKNOWN, str(trouble))
-                    return _findings(domain, dict.fromkeys(_ASPECTS[:-1], silent)), ()
-                # Where the signatures do not hold the rest can still be asked for, and that be told.
-                lost, found = trouble, Exchangers(domain=domain, hosts=())
-            records = await read_records(domain, self._premises.name_servers)
-            said = {
-                "spf": judge_spf(records.spf),
-                "dmarc": judge_dmarc(records.dmarc, domain),
-                "dkim": await _or_unknown(self._dkim(domain, records.spf, specimen)),
-                "mta-sts": judge_mta_sts(records.mta_sts, await self._policy(domain, records, found), found),
-                "tls-rpt": judge_tls_rpt(records.tls_rpt, found),
-            }
-            signed: Signing | None = None
-            try:
-                signed = await signing(self._names, domain)
-                said["dnssec"] = judge_signing(signed)
-            except DnsUnanswered as trouble:
-                said["dnssec"] = Verdict.UNKNOWN, str(trouble)
-            said["dane"] = (Verdict.UNKNOWN, str(lost)) if lost else await _or_unknown(self._dane(found, signed))
+    async def _domain(self, domain: str, specimen: _Specimen | None) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
+        lost: DnsUnanswered | None = None
+        try:
+            found = await exchangers(self._names, domain)
+        except DnsUnanswered as trouble:
+            if trouble.silence is not DnsSilence.FAILED:
+                # Nobody answers at all: there is no use in asking thirty more questions.
+                silent = (Verdict.UNKNOWN, str(trouble))
+                return _findings(domain, dict.fromkeys(_ASPECTS[:-1], silent)), ()
+            # Where the signatures do not hold the rest can still be asked for, and that be told.
+            lost, found = trouble, Exchangers(domain=domain, hosts=())
+        records = await read_records(domain, self._premises.name_servers)
+        said = {
+            "spf": judge_spf(records.spf),
+            "dmarc": judge_dmarc(records.dmarc, domain),
+            "dkim": await _or_unknown(self._dkim(domain, records.spf, specimen)),
+            "mta-sts": judge_mta_sts(records.mta_sts, await self._policy(domain, records, found), found),
+            "tls-rpt": judge_tls_rpt(records.tls_rpt, found),
+        }
+        signed: Signing | None = None
+        try:
+            signed = await signing(self._names, domain)
+            said["dnssec"] = judge_signing(signed)
+        except DnsUnanswered as trouble:
+            said["dnssec"] = Verdict.UNKNOWN, str(trouble)
+        said["dane"] = (Verdict.UNKNOWN, str(lost)) if lost else await _or_unknown(self._dane(found, signed))
         return _findings(domain, said), found.hosts
 
     async def _policy(

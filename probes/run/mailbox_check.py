@@ -1,11 +1,12 @@
-"""A check's trial of mailboxes: the same thing is tried in each, and how it ends is a finding."""
+"""A check's trials, some at a time; in mailboxes the same thing is tried in each, and how it ends is a finding."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 from probes.model.check import Finding, Verdict
 from probes.model.mailbox import Mailbox
@@ -13,6 +14,9 @@ from probes.model.probe import ProbeFailure, Trace
 from probes.model.reply import expired
 from probes.model.result import Outcome, Party
 from probes.run.trace import Recorder
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 #: For one session, from when there is something to sign in with.
 SESSION = timedelta(seconds=30)
@@ -22,6 +26,19 @@ _AT_ONCE = 4
 
 #: Returns what to say of a trial that went well. Raises `ProbeFailure`, and `TimeoutError`.
 Attempt = Callable[[Mailbox, Trace], Awaitable[str]]
+
+
+async def some_at_a_time(at_once: int, look: Callable[[T], Awaitable[R]], of: Iterable[T]) -> Sequence[R]:
+    """Return what comes of a *look* at each, in their order; so many are looked at at a time."""
+    room = asyncio.Semaphore(at_once)
+
+    async def one(each: T) -> R:
+        async with room:
+            return await look(each)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one(each)) for each in of]
+    return [task.result() for task in tasks]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,22 +51,18 @@ class MailboxCheck:
     attempt: Attempt
 
     async def run(self) -> tuple[Finding, ...]:
-        room = asyncio.Semaphore(_AT_ONCE)
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._try(room, mailbox)) for mailbox in self.mailboxes]
-        return tuple(task.result() for task in tasks)
+        return tuple(await some_at_a_time(_AT_ONCE, self._try, self.mailboxes))
 
-    async def _try(self, room: asyncio.Semaphore, mailbox: Mailbox) -> Finding:
+    async def _try(self, mailbox: Mailbox) -> Finding:
         recorder = Recorder()
-        async with room:
-            try:
-                async with asyncio.timeout(_AT_MOST.total_seconds()):
-                    verdict, detail = Verdict.PASS, await self.attempt(mailbox, recorder)
-            except ProbeFailure as failure:
-                verdict, detail = _verdict(failure.outcome), _words(failure)
-            except TimeoutError as late:
-                overdue = expired(recorder.where[0], self.party, str(late))
-                verdict, detail = _verdict(overdue.outcome), _words(overdue)
+        try:
+            async with asyncio.timeout(_AT_MOST.total_seconds()):
+                verdict, detail = Verdict.PASS, await self.attempt(mailbox, recorder)
+        except ProbeFailure as failure:
+            verdict, detail = _verdict(failure.outcome), _words(failure)
+        except TimeoutError as late:
+            overdue = expired(recorder.where[0], self.party, str(late))
+            verdict, detail = _verdict(overdue.outcome), _words(overdue)
         return Finding(aspect=self.aspect, subject=mailbox.name, verdict=verdict, detail=detail)
 
 

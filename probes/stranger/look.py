@@ -15,6 +15,7 @@ from probes.model.probe import ProbeFailure
 from probes.model.reply import Reason, failed
 from probes.model.result import Failure, Outcome, Party, Phase
 from probes.protocol.cause import told
+from probes.run.mailbox_check import some_at_a_time
 from probes.stranger.session import Protocol, StrangerSession, mechanisms, open_session, tls_offered
 
 #: For one server, from its name to what it offers.
@@ -41,15 +42,7 @@ class ServerLook:
 
 async def look(servers: Sequence[tuple[Protocol, Server]]) -> Sequence[ServerLook]:
     """Look at servers, all at once, and return what was seen of each, in their order."""
-    room = asyncio.Semaphore(_AT_ONCE)
-
-    async def one(protocol: Protocol, server: Server) -> ServerLook:
-        async with room:
-            return await look_at(protocol, server)
-
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(protocol, server)) for protocol, server in servers]
-    return tuple(task.result() for task in tasks)
+    return await some_at_a_time(_AT_ONCE, lambda each: look_at(*each), servers)
 
 
 async def look_at(protocol: Protocol, server: Server) -> ServerLook:
