@@ -82,10 +82,6 @@ class Filed:
     texts: Sequence[Problem] = ()
     wording: Wording | None = None
 
-    def is_read_from(self, vault: Vault) -> bool:
-        """Whether reading it again would give the same, if the file is the same."""
-        return vault.still_sees(self.secrets)
-
     def is_checked_by(self, provision: Provision, trust: Trust) -> bool:
         """Whether checking it again would give the same."""
         return self.provision is provision and all(
@@ -478,7 +474,7 @@ def _read_agencies(
         document = source.read(known.read.document if known else None)
         if known is None or document is not known.read.document:
             known = _read_agency(Findings(document), vault.apart(), checks)
-        elif not known.is_read_from(vault):
+        elif not vault.still_sees(known.secrets):
             known = _read_agency(Findings(source.read()), vault.apart(), checks)
         if not known.is_checked_by(provision, memory.trust):
             _check_agency(known, provision, memory.trust)

@@ -64,11 +64,6 @@ def recognise(raw: bytes, signer: TokenSigner) -> Sighting:
     return Sighting(kind=MailKind.MESSAGE if ours else MailKind.ANSWER, token=token)
 
 
-def tokens_in(raw: bytes, signer: TokenSigner) -> TokenReading:
-    """Find the tokens in the mail *raw*, whole or its header only, wherever they stand in it."""
-    return _reading(_taken_apart(raw), raw, signer)
-
-
 def _reading(message: Message, raw: bytes, signer: TokenSigner) -> TokenReading:
     plain = signer.read(_unfolded(raw))
     if len(plain.tokens) == 1 and not plain.forged:

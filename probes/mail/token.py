@@ -64,8 +64,6 @@ class Token:
     id: str
     #: Digest of the prober that sent it; 8 hex digits.
     prober: str
-    #: Digest of the route's name; 8 hex digits.
-    route_digest: str
     #: Whole seconds.
     sent_at: datetime
     #: When its run has ended for certain, to the minute. When it was sent, if the token does not say.
@@ -156,12 +154,11 @@ class TokenSigner:
 
 
 def _parsed(payload: bytes, text: str) -> Token:
-    nonce, prober, route, minutes, seconds = payload[1:9], payload[9:13], payload[13:17], payload[17], payload[18:22]
+    nonce, prober, minutes, seconds = payload[1:9], payload[9:13], payload[17], payload[18:22]
     sent_at = datetime.fromtimestamp(int.from_bytes(seconds, "big"), UTC)
     return Token(
         id=nonce.hex(),
         prober=prober.hex(),
-        route_digest=route.hex(),
         sent_at=sent_at,
         over_at=sent_at + timedelta(minutes=minutes),
         text=text,

@@ -27,15 +27,15 @@ from monitor.web.command.documents import ApplyOrder, write
 
 def write_documents(config: Path, state: Path, order: Mapping[str, Any]) -> Any:
     """Do what the service would do with `POST /documents`, but for taking it up; end the command when it cannot."""
-    return asyncio.run(_written(config, state, order))
-
-
-async def _written(config: Path, state: Path, order: Mapping[str, Any]) -> Any:
     name = f"apply@{socket.gethostname()}/{os.getpid()}"
-    try:
+
+    async def written() -> Any:
         async with Database.open(state, store_server(config), name=name) as database:
             writer = DocumentWriter(config, os.environ, Documents(database), SystemClock())
             return (await write(writer, ApplyOrder.model_validate(order))).model_dump(mode="json")
+
+    try:
+        return asyncio.run(written())
     except (StoreInUseError, StoreUnusableError, StoreTooNewError, StoreBarredError, StoreAway, NotDone) as error:
         fail(str(error))
 
