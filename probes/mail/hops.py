@@ -14,7 +14,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 
 from probes.mail.message import OUR_HEADERS
 from probes.model.reply import shortened
@@ -33,16 +34,13 @@ _RESOLUTION = timedelta(seconds=1)
 
 _COMMENT = re.compile(r"\([^()]*\)")
 _BY = re.compile(r"(?:^|\s)by\s+([^\s;]{1,255})", re.IGNORECASE)
+#: With the zones of RFC 5322 4.3; other letters mean nothing certain there, and a time without a zone is no time.
 _DATE = re.compile(
-    r"(?P<day>\d{1,2})\s+(?P<month>[a-z]{3})[a-z]{0,6}\s+(?P<year>\d{4})\s+"
-    r"(?P<hour>\d{1,2}):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:\.\d{1,9})?)?\s+(?P<zone>[+-]\d{4}|[a-z]{1,4})\b",
+    r"(\d{1,2}\s+[a-z]{3})[a-z]{0,6}(\s+[1-9]\d{3}\s+\d{1,2}:\d\d(?::\d\d)?)(?:\.\d{1,9})?\s+"
+    r"([+-]\d{4}|UTC?|GMT|Z|[ECMP][DS]T)\b",
     re.IGNORECASE,
 )
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-#: RFC 5322 4.3; the other letters mean nothing certain there, and a time without a zone is no time.
-_ZONES = dict.fromkeys(("UT", "UTC", "GMT", "Z"), 0) | dict(
-    zip(("EDT", "EST", "CDT", "CST", "MDT", "MST", "PDT", "PST"), (-4, -5, -5, -6, -6, -7, -7, -8), strict=True)
-)
+_LEAP_SECOND = re.compile(r"(:\d\d):60$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,28 +143,13 @@ def _without_comments(text: str) -> str:
 
 
 def _moment(text: str) -> datetime | None:
-    match = _DATE.search(text)
-    if match is None or match["month"].lower() not in _MONTHS or (zone := _zone(match["zone"])) is None:
+    if (match := _DATE.search(text)) is None:
         return None
+    day, time, zone = match.groups()
+    time = _LEAP_SECOND.sub(r"\1:59", time)
+    # Of "-0000" the library makes a time without a zone.
+    zone = "+0000" if zone == "-0000" else zone
     try:
-        return datetime(
-            int(match["year"]),
-            _MONTHS.index(match["month"].lower()) + 1,
-            int(match["day"]),
-            int(match["hour"]),
-            int(match["minute"]),
-            min(int(match["second"] or 0), 59),  # 60 is a leap second.
-            tzinfo=zone,
-        ).astimezone(UTC)
+        return parsedate_to_datetime(f"{day}{time} {zone}").astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-
-
-def _zone(text: str) -> timezone | None:
-    if text[0] not in "+-":
-        hours = _ZONES.get(text.upper())
-        return None if hours is None else timezone(timedelta(hours=hours))
-    offset = timedelta(hours=int(text[1:3]), minutes=int(text[3:5]))
-    if offset >= timedelta(days=1):
-        return None
-    return timezone(-offset if text[0] == "-" else offset)
