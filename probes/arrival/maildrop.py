@@ -20,6 +20,7 @@ from probes.model.reply import Reason
 from probes.model.result import Party, Phase
 from probes.protocol.cause import stage
 from probes.protocol.pop3 import Pop3Session, open_session
+from probes.run.runner import loop_time
 from probes.run.trace import Recorder
 
 _log = structlog.get_logger(__name__)
@@ -89,12 +90,12 @@ class Maildrop:
         finally:
             self.close()
         self._delay = session.login_delay
-        self._looked_at = _now()
+        self._looked_at = loop_time()
 
     async def listen(self, stirred: asyncio.Event, at_most: timedelta) -> None:
         """Wait for the next look. None comes sooner than the server, or the pace, allows."""
         between = max(self._pace.revisit, self._delay).total_seconds()
-        await asyncio.sleep(max(0.0, self._looked_at + between - _now()))
+        await asyncio.sleep(max(0.0, self._looked_at + between - loop_time()))
         with suppress(TimeoutError):
             async with asyncio.timeout_at(self._looked_at + at_most.total_seconds()):
                 await stirred.wait()
@@ -149,9 +150,9 @@ class Maildrop:
         self._tries = {uid: tried for uid, tried in self._tries.items() if uid in present}
         again: set[str] = set()
         if self._known is None:
-            known, self._swept_at = {uid for _, uid in listed[:-_LEFTOVERS]}, _now()
-        elif _now() - self._swept_at >= sweep.total_seconds():
-            again, self._swept_at = known & {uid for _, uid in listed[-_LEFTOVERS:]}, _now()
+            known, self._swept_at = {uid for _, uid in listed[:-_LEFTOVERS]}, loop_time()
+        elif loop_time() - self._swept_at >= sweep.total_seconds():
+            again, self._swept_at = known & {uid for _, uid in listed[-_LEFTOVERS:]}, loop_time()
             known -= again
             self.remainder.look(_DROP, present)
         self._known = known
@@ -188,7 +189,3 @@ class Maildrop:
         done = await self._reception.receive(letter, FolderKind.INBOX, count=count)
         self._tries.pop(uid, None)
         return done
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,7 +15,7 @@ from probes.arrival.expectation import FolderKind
 from probes.arrival.reader import CaughtUp, Looked
 from probes.arrival.reception import Letter, Reception
 from probes.arrival.remainder import Remainder
-from probes.arrival.second_look import SecondLook
+from probes.arrival.second_look import CHUNK, SecondLook, chunks
 from probes.model.pace import Pace
 from probes.model.probe import CommandRefused, Patience, Trace, Unreadable
 from probes.model.reply import not_opened
@@ -24,14 +24,13 @@ from probes.protocol.cause import stage
 from probes.protocol.folder import is_anothers, may_be_others, own_of
 from probes.protocol.imap import ImapSession, open_session
 from probes.protocol.imap_response import Fetched, FolderStatus, folder_name
+from probes.run.runner import loop_time
 from probes.run.trace import Recorder
 
 _log = structlog.get_logger(__name__)
 
 #: At the start, and now and then, as many of the newest mails are searched for what was left behind.
 _LEFTOVERS = 200
-#: Mails asked for at once. Small, so that new mail is looked at in between.
-_CHUNK = 25
 #: The server announces news; how often it is asked for them all the same, in seconds.
 _LIST_ANYWAY = 2.0
 #: No answer is waited for longer than this part of the time for a session: who ends a little earlier can say why.
@@ -171,11 +170,11 @@ class Postbox:
             raise (not_opened(refusal.text, anothers=is_anothers(self._mailbox.inbox)) or refusal) from refusal
 
     async def _look(self, session: ImapSession, *, junk_every: timedelta, sweep: timedelta) -> None:
-        if _now() - self._inbox.swept_at >= sweep.total_seconds():
+        if loop_time() - self._inbox.swept_at >= sweep.total_seconds():
             await self._open(session, self._inbox, sweep=True)
         announced, before = session.news, self._inbox.next_uid
         news = await session.noop()
-        if news or _now() - self._inbox.looked_at >= _LIST_ANYWAY:
+        if news or loop_time() - self._inbox.looked_at >= _LIST_ANYWAY:
             await self._read_new(session, self._inbox)
         if self._inbox.next_uid != before:
             self._false_alarms = 0
@@ -184,9 +183,9 @@ class Postbox:
         await self._read_backlog(session, self._inbox)
         await self._delete(session, self._inbox)
         moved = [
-            await self._look_into(session, place, sweep=_now() - place.swept_at >= sweep.total_seconds())
+            await self._look_into(session, place, sweep=loop_time() - place.swept_at >= sweep.total_seconds())
             for place in list(self._junk.values())
-            if _now() - place.looked_at >= junk_every.total_seconds()
+            if loop_time() - place.looked_at >= junk_every.total_seconds()
         ]
         if any(moved):
             await self._open(session, self._inbox)
@@ -199,19 +198,19 @@ class Postbox:
             # Not there, or not now: the inbox can be read all the same. A failed SELECT leaves no folder open.
             if not place.refused:
                 _log.warning("no such folder", mailbox=self._mailbox.name, folder=place.name, detail=refusal.text)
-            place.refused, place.looked_at = True, _now() + _AFTER_REFUSAL
+            place.refused, place.looked_at = True, loop_time() + _AFTER_REFUSAL
             return True
 
     async def _read_junk(self, session: ImapSession, place: _Place, *, sweep: bool) -> bool:
         standing = await session.standing(place.name)
         same = standing.validity == place.validity and standing.next_uid is not None
         if not sweep and same and standing.next_uid == place.next_uid and not place.done:
-            place.looked_at = _now()
+            place.looked_at = loop_time()
             return False
         if standing.is_empty and standing.next_uid is not None and not place.done:
             # Of new mail and of what may have been left behind there is none: opening it would cost three round trips.
             place.validity, place.next_uid, place.backlog = standing.validity, standing.next_uid, []
-            place.looked_at = place.swept_at = _now()
+            place.looked_at = place.swept_at = loop_time()
             return False
         await self._open(session, place, sweep=sweep)
         await self._read_new(session, place)
@@ -232,11 +231,11 @@ class Postbox:
         elif sweep:
             place.first_time = False
         # Whether all of it has been read is known without another look.
-        place.looked_at = _now() if position.next_uid == place.next_uid else float("-inf")
+        place.looked_at = loop_time() if position.next_uid == place.next_uid else float("-inf")
         if sweep:
             uids = await session.last_uids(_LEFTOVERS, position.exists)
             place.backlog = [uid for uid in uids if uid < place.next_uid]
-            place.swept_at = _now()
+            place.swept_at = loop_time()
             self.remainder.look(place.name, uids)
 
     async def _end_of(self, session: ImapSession, position: FolderStatus) -> int:
@@ -247,19 +246,19 @@ class Postbox:
 
     async def _read_new(self, session: ImapSession, place: _Place) -> None:
         uids = await session.uids_from(place.next_uid)
-        for chunk in _chunks(uids, _CHUNK if not place.broke else 1):
+        for chunk in chunks(uids, CHUNK if not place.broke else 1):
             for mail in sorted(await self._headers(session, place, chunk), key=lambda mail: mail.uid):
                 await self._deal_with(session, place, mail, count=True)
                 # At once, so that nothing is handed over twice when the connection breaks now.
                 place.next_uid = mail.uid + 1
             place.next_uid = chunk[-1] + 1
             await self._delete(session, place)
-        place.looked_at = _now()
+        place.looked_at = loop_time()
 
     async def _read_backlog(self, session: ImapSession, place: _Place) -> None:
         if not place.backlog:
             return
-        chunk = place.backlog[-_CHUNK if not place.broke else -1 :]
+        chunk = place.backlog[-CHUNK if not place.broke else -1 :]
         for mail in await self._headers(session, place, chunk):
             if mail.uid in place.backlog:
                 await self._deal_with(session, place, mail, count=place.first_time)
@@ -267,7 +266,7 @@ class Postbox:
         place.backlog = [uid for uid in place.backlog if uid < chunk[0]]
         await self._delete(session, place)
 
-    async def _headers(self, session: ImapSession, place: _Place, chunk: list[int]) -> list[Fetched]:
+    async def _headers(self, session: ImapSession, place: _Place, chunk: Sequence[int]) -> list[Fetched]:
         """Return the headers of *chunk*; of one that the server has failed to show several times, none."""
         if place.broke >= _TRIES and len(chunk) == 1:
             _log.warning("a mail cannot be read", mailbox=self._mailbox.name, uid=chunk[0])
@@ -313,12 +312,3 @@ class Postbox:
     def _tidied(self) -> None:
         if not any(place.done for place in (self._inbox, *self._junk.values())):
             self.tidy.set()
-
-
-def _chunks(uids: list[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(uids), size):
-        yield uids[start : start + size]
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -19,7 +19,7 @@ from probes.model.result import Arrival, Party
 _log = structlog.get_logger(__name__)
 
 #: A mail of this size may be ours with every header rewritten; a larger one is not ours.
-_OURS_AT_MOST = 64 * 1024
+OURS_AT_MOST = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +136,7 @@ class Reception:
                 more = True
             else:
                 sighting = recognise(letter.header, self._signer)
-                small = letter.size is not None and letter.size <= _OURS_AT_MOST
+                small = letter.size is not None and letter.size <= OURS_AT_MOST
                 more = sighting.token is None and not sighting.forged and bool(self._waiting) and small
         if more:
             whole = await letter.whole()

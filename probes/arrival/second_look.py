@@ -11,19 +11,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from typing import TypeVar
 
 import structlog
 
 from probes.arrival.expectation import FolderKind
 from probes.arrival.reader import CaughtUp, Looked
-from probes.arrival.reception import Letter, Reception
+from probes.arrival.reception import OURS_AT_MOST, Letter, Reception
 from probes.mail.token import Token
 from probes.model.probe import CommandRefused, Trace, Unreadable
 from probes.model.result import Party, Phase
 from probes.protocol.cause import stage
 from probes.protocol.folder import elsewhere
 from probes.protocol.imap import ImapSession, open_session
-from probes.protocol.imap_response import Fetched, folder_name, legible_name
+from probes.protocol.imap_response import folder_name, legible_name
+
+T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
@@ -32,9 +35,8 @@ _SIZED = 400
 _READ = 50
 #: Of a folder that is watched, more: a session that was blind for long has left much behind.
 _READ_WATCHED = 400
-_CHUNK = 25
-#: A mail of ours, whatever was put into its header on the way, is no larger.
-_OURS_AT_MOST = 64 * 1024
+#: Mails asked for at once. Small, so that new mail is looked at in between.
+CHUNK = 25
 #: Folders that are named, and of those opened beside the ones that are watched.
 _LISTED = 10_000
 _OPENED = 40
@@ -123,9 +125,9 @@ class SecondLook:
         position = await session.examine(name)
         sweep.looked += 1
         sized = await session.newest(_SIZED, position.exists)
-        small = [mail for mail in sized if mail.size is None or mail.size <= _OURS_AT_MOST]
+        small = [mail for mail in sized if mail.size is None or mail.size <= OURS_AT_MOST]
         ours: list[int] = []
-        for chunk in _chunks(small[: _READ_WATCHED if watched else _READ]):
+        for chunk in chunks(small[: _READ_WATCHED if watched else _READ], CHUNK):
             since = {mail.uid: mail.since for mail in chunk}
             for mail in await session.headers(since):
                 sweep.octets += len(mail.content or b"")
@@ -154,6 +156,7 @@ class SecondLook:
             sweep.blind = True
 
 
-def _chunks(mails: Sequence[Fetched]) -> Iterator[Sequence[Fetched]]:
-    for start in range(0, len(mails), _CHUNK):
-        yield mails[start : start + _CHUNK]
+def chunks(mails: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Yield so many of *mails* at a time."""
+    for start in range(0, len(mails), size):
+        yield mails[start : start + size]

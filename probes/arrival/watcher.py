@@ -26,7 +26,7 @@ from probes.model.pace import Allowance, Pace
 from probes.model.probe import Patience, ProbeFailure, let_go
 from probes.model.reply import Reason, expired, failed
 from probes.model.result import Arrival, Outcome, Party, Phase
-from probes.run.runner import utc_now
+from probes.run.runner import loop_time, utc_now
 from probes.run.trace import Recorder
 
 
@@ -106,7 +106,7 @@ class MailboxWatcher:
             clock=clock,
         )
         self._reader = _reader_of(reception, patience, self._pace, self._stirred.set)
-        self._allowance = Allowance(at_once=self._pace.at_once, a_second=self._pace.a_second, clock=self._time)
+        self._allowance = Allowance(at_once=self._pace.at_once, a_second=self._pace.a_second, clock=loop_time)
         self._recorder: Recorder | None = None
         self._up = False
         #: How much of what the reader has cost is accounted for.
@@ -148,7 +148,7 @@ class MailboxWatcher:
         self._waiting.setdefault(token.id, []).append(expectation)
         if self._up:
             expectation.be_ready()
-        elif self.trouble is not None and self._time() < self._hold_until:
+        elif self.trouble is not None and loop_time() < self._hold_until:
             expectation.fail(self.trouble)
         self._stirred.set()
         return expectation
@@ -216,10 +216,10 @@ class MailboxWatcher:
 
     async def _keep_watching(self, reader: MailReader) -> None:
         while True:
-            began = self._time()
+            began = loop_time()
             served, failure = await self._connection(reader)
             self._up = False
-            lived = timedelta(seconds=self._time() - began)
+            lived = timedelta(seconds=loop_time() - began)
             garbled = failure is not None and failure.failure.reason == Reason.UNEXPECTED_ANSWER
             if failure is None or (served and lived >= self._pace.settled and not garbled):
                 # Servers restart and drop idle connections: nobody hears of it unless the next attempt fails.
@@ -253,24 +253,24 @@ class MailboxWatcher:
             reader.close()
 
     async def _watch(self, reader: MailReader) -> None:
-        began = self._time()
+        began = loop_time()
         old = began + self._renewal.total_seconds()
         settled = began + self._pace.settled.total_seconds()
         self._blind = False
-        while self._time() < old and not self._blind:
+        while loop_time() < old and not self._blind:
             # Cleared before looking: what stirs during the look is looked at next.
             self._stirred.clear()
             waits = any(one.party is Party.RECIPIENT for each in self._waiting.values() for one in each)
-            pause, looked_from = self._pause(reader), self._time()
+            pause, looked_from = self._pause(reader), loop_time()
             await reader.look(junk_every=pause if waits else self._pace.sweep, sweep=self._pace.sweep)
-            self.looked_at, self._looked_from = self._time(), looked_from
+            self.looked_at, self._looked_from = loop_time(), looked_from
             self._looked.ring()
             if self._told is not None and self.looked_at >= settled:
                 _log.info("mailbox can be read again", mailbox=self.mailbox.name)
                 self._told = None
             await self._pay(reader)
             if not reader.has_more:
-                left = timedelta(seconds=max(0.0, old - self._time()))
+                left = timedelta(seconds=max(0.0, old - loop_time()))
                 await reader.listen(self._stirred, min(self._pause(reader), left))
 
     async def _pay(self, reader: MailReader) -> None:
@@ -283,12 +283,12 @@ class MailboxWatcher:
             await self._doubted.heard()
             asked, self._doubtful = self._doubtful, []
             within = min(within for _, within in asked)
-            next_at = self._time() + within.total_seconds()
+            next_at = loop_time() + within.total_seconds()
             found = await self._look_anew(reader, within)
             for future, _ in asked:
                 if not future.done():
                     future.set_result(found)
-            await asyncio.sleep(max(0.0, next_at - self._time()))
+            await asyncio.sleep(max(0.0, next_at - loop_time()))
 
     async def _look_anew(self, reader: MailReader, within: timedelta) -> Looked | ProbeFailure:
         recorder, watched = Recorder(said=self._said), self._recorder
@@ -308,7 +308,7 @@ class MailboxWatcher:
         return looked
 
     async def _caught_up(self, within: timedelta) -> bool:
-        began = self._time()
+        began = loop_time()
         self._stirred.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(within.total_seconds()):
@@ -328,7 +328,7 @@ class MailboxWatcher:
         )
 
     def _pause(self, reader: MailReader) -> timedelta:
-        now = self._time()
+        now = loop_time()
         hurried = (one.hurried_at for each in self._waiting.values() for one in each)
         ages = (timedelta(seconds=now - at) for at in hurried if at is not None)
         return self._pace.pause(ages, waiting=bool(self._waiting), unwatched=reader.unwatched(self._pace))
@@ -357,14 +357,14 @@ class MailboxWatcher:
         if garbled:
             # What it says costs us much, and no run that comes makes it any better.
             hold = self._pace.backoff(self._failures)
-        self._hold_until = self._time() + hold.total_seconds()
+        self._hold_until = loop_time() + hold.total_seconds()
         for expectations in self._waiting.values():
             for expectation in expectations:
                 expectation.fail(trouble)
 
     async def _rest(self) -> None:
         """Wait before the next attempt, shorter when a new run wants to know how things stand now."""
-        until = max(self._hold_until, self._time() + self._pace.backoff(self._failures).total_seconds())
+        until = max(self._hold_until, loop_time() + self._pace.backoff(self._failures).total_seconds())
         while True:
             self._stirred.clear()
             try:
@@ -372,7 +372,7 @@ class MailboxWatcher:
                     await self._stirred.wait()
             except TimeoutError:
                 return
-            if self._time() >= self._hold_until:
+            if loop_time() >= self._hold_until:
                 return
 
     def _over(self, expectation: Expectation) -> None:
@@ -382,10 +382,6 @@ class MailboxWatcher:
         rest = [one for one in self._waiting.pop(expectation.token.id, []) if one is not expectation]
         if rest:
             self._waiting[expectation.token.id] = rest
-
-    @staticmethod
-    def _time() -> float:
-        return asyncio.get_running_loop().time()
 
 
 def _reader_of(reception: Reception, patience: Patience, pace: Pace, stir: Callable[[], None]) -> MailReader | None:

@@ -18,7 +18,7 @@ from probes.model.probe import Patience, ProbeFailure, ProbeKind, Route, Trace
 from probes.model.reply import Reason, expired, failed
 from probes.model.result import Outcome, Party, Phase
 from probes.protocol.smtp import Submitted, submit
-from probes.run.runner import utc_now
+from probes.run.runner import loop_time, utc_now
 
 #: A mailbox that was last read longer ago than this, at the deadline, proves nothing about what is in it.
 _STALE = 15.0
@@ -47,7 +47,7 @@ class RoundTrip:
             self.recipient.expect(self.token, Party.RECIPIENT) as letter,
             self.sender.expect(self.token, Party.SENDER) if self.sender else nullcontext() as answer,
         ):
-            began = _now()
+            began = loop_time()
             await self._readable(letter)
             made = self.clock()
             submitted = await self._submit(trace, made)
@@ -92,7 +92,7 @@ class RoundTrip:
 
         Shortly before the end it is looked for by a new sign-in, and waited for all the same.
         """
-        accepted = _now()
+        accepted = loop_time()
         deadline = min(latest, accepted + self.patience.arrival.total_seconds())
         until = deadline - self.patience.last_look.total_seconds()
         anew: asyncio.Future[Looked | ProbeFailure] | None = None
@@ -101,7 +101,7 @@ class RoundTrip:
         waiting = set(watched)
         while waiting:
             done, waiting = await asyncio.wait(
-                waiting, timeout=max(0.0, until - _now()), return_when=asyncio.FIRST_COMPLETED
+                waiting, timeout=max(0.0, until - loop_time()), return_when=asyncio.FIRST_COMPLETED
             )
             # The message is looked at first: what has arrived was not lost, whatever was reported.
             for future in (one for one in watched if one in done):
@@ -145,7 +145,7 @@ class RoundTrip:
                 return ProbeFailure(Outcome.INCONCLUSIVE, found.failure)
             case ProbeFailure():
                 return found
-            case Looked() if looked_at is not None and looked_at >= max(accepted, _now() - _STALE):
+            case Looked() if looked_at is not None and looked_at >= max(accepted, loop_time() - _STALE):
                 return expired(Phase.TRANSIT, Party.RECIPIENT, found.words)
             case _:
                 return expired(Phase.RETRIEVE, Party.RECIPIENT, "the mailbox has not been read since")
@@ -170,10 +170,6 @@ class RoundTrip:
 def _bounced(report: DsnReport, reason: Reason = Reason.RETURNED) -> ProbeFailure:
     said, place = report.text, Party.RECIPIENT
     return failed(Outcome.BOUNCED, reason, Phase.TRANSIT, place, said, code=report.code, status=report.status)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 KIND = ProbeKind(name="roundtrip", build=RoundTrip)

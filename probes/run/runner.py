@@ -23,6 +23,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def loop_time() -> float:
+    """Return what the loop's clock says, in seconds: it does not jump."""
+    return asyncio.get_running_loop().time()
+
+
 async def run_probe(
     probe: Probe,
     *,
