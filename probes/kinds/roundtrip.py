@@ -12,7 +12,7 @@ from probes.arrival.expectation import Elsewhere, Expectation, FolderKind, Seen
 from probes.arrival.reader import Looked
 from probes.arrival.watcher import MailboxWatcher
 from probes.mail.bounce import DsnReport
-from probes.mail.message import Corrupted, compose, examine
+from probes.mail.message import changes_in, compose
 from probes.mail.token import Token
 from probes.model.probe import Patience, ProbeFailure, ProbeKind, Route, Trace
 from probes.model.reply import Reason, expired, failed
@@ -63,7 +63,9 @@ class RoundTrip:
             with trace.phase(Phase.RETRIEVE, Party.RECIPIENT):
                 content = seen.content if isinstance(seen, Elsewhere) else await self._content(letter)
             trace.arrived(content)
-            self._examine(content)
+            if changes := changes_in(content, self.token):
+                what = ", ".join(changes)
+                raise failed(Outcome.CORRUPTED, Reason.CHANGED, Phase.RETRIEVE, Party.RECIPIENT, what)
             if isinstance(seen, Elsewhere):
                 raise failed(Outcome.JUNK, Reason.FOLDER_NOT_WATCHED, Phase.RETRIEVE, Party.RECIPIENT, seen.name)
             return Outcome.JUNK if seen.folder is FolderKind.JUNK else Outcome.DELIVERED
@@ -159,12 +161,6 @@ class RoundTrip:
             told = "another client took the message away"
             raise failed(Outcome.INCONCLUSIVE, Reason.OUR_OWN, Phase.RETRIEVE, Party.RECIPIENT, told)
         return content
-
-    def _examine(self, content: bytes) -> None:
-        finding = examine(content, self.token)
-        if isinstance(finding, Corrupted):
-            changes = ", ".join(finding.changes)
-            raise failed(Outcome.CORRUPTED, Reason.CHANGED, Phase.RETRIEVE, Party.RECIPIENT, changes)
 
 
 def _bounced(report: DsnReport, reason: Reason = Reason.RETURNED) -> ProbeFailure:

@@ -11,7 +11,6 @@ import re
 import unicodedata
 from base64 import encodebytes
 from binascii import b2a_qp
-from dataclasses import dataclass
 from datetime import datetime
 from email.errors import MessageError
 from email.message import Message
@@ -49,19 +48,6 @@ _REMARKS = (
     "Ukuran lampiran ≈ 2 KiB, jarak pusat data ≥ 30 km.",
 )
 _SIGNATURES = ("Terima kasih.", "Sekian, terima kasih.", "Yang benar, sistem pemantauan e-mel.")
-
-
-@dataclass(frozen=True, slots=True)
-class Whole:
-    """What arrived is what was sent."""
-
-
-@dataclass(frozen=True, slots=True)
-class Corrupted:
-    """What arrived is something else."""
-
-    #: In plain words: "text changed", "attachment missing" ...
-    changes: tuple[str, ...]
 
 
 def compose(token: Token, *, sender: str, recipient: str, now: datetime) -> bytes:
@@ -142,22 +128,21 @@ def text_of(token: Token) -> str:
     return "\n\n".join(lines) + "\n"
 
 
-def examine(raw: bytes, expected: Token) -> Whole | Corrupted:
-    """Say whether the message *raw* carries what the message of *expected* carried.
+def changes_in(raw: bytes, expected: Token) -> tuple[str, ...]:
+    """Return what of the message of *expected* the message *raw* does not carry: "text changed", "attachment missing".
 
-    A relay may rewrite headers, re-encode the parts, wrap the text and put a notice before or after it. It may not
+    Nothing: it is whole. A relay may rewrite headers, re-encode the parts, wrap the text and put a notice before or after it. It may not
     change, lose or cut what the sender wrote and attached.
     """
     header, _, body = raw.partition(b"\r\n\r\n")
     if body.rstrip() == _body(expected).rstrip() and _content_type(expected).encode() in header:
         # To the octet, as almost always: taking it apart costs as much as fetching it did.
-        return Whole()
+        return ()
     try:
         message = taken_apart(raw)
-        changes = (*_text_changes(message, expected), *_attachment_changes(message, expected))
+        return (*_text_changes(message, expected), *_attachment_changes(message, expected))
     except (MessageError, LookupError, ValueError, RecursionError) as error:
-        return Corrupted((f"not readable as mail: {type(error).__name__}",))
-    return Corrupted(changes) if changes else Whole()
+        return (f"not readable as mail: {type(error).__name__}",)
 
 
 def _text_changes(message: Message, expected: Token) -> tuple[str, ...]:

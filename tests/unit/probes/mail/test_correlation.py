@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 import pytest
 
 from probes.arrival.expectation import Seen
-from probes.mail.message import DIGEST_HEADER, TOKEN_HEADER, Whole, compose, examine, subject_of, text_of
+from probes.mail.message import DIGEST_HEADER, TOKEN_HEADER, changes_in, compose, subject_of, text_of
 from probes.mail.sighting import MailKind, recognise
 from probes.mail.token import Token
 from tests.unit.probes.standin import ImapStandIn, until
@@ -68,7 +68,7 @@ async def arrives(relay: Relay) -> None:
             assert isinstance(await letter.seen, Seen)
             content = await letter.content
             assert isinstance(content, bytes)
-            assert examine(content, token) == Whole()
+            assert changes_in(content, token) == ()
         await gone(standin, uid)
     assert counted.arrivals == []
 
