@@ -41,6 +41,7 @@ from monitor.cli.operation.report import labelled
 from monitor.cli.operation.trip import own_signer, trip
 from monitor.cli.private import write_private
 from monitor.cli.service import fail, to_run
+from monitor.cli.table import legible
 from monitor.config.agency.mailbox import ServerSettings
 from monitor.config.fields.circular import OFFICIAL_SUFFIXES, domain_of, is_within
 from monitor.config.fields.trust import NoTrust, Trust
@@ -312,9 +313,8 @@ def _to_do(advised: str, failure: Failure | None) -> str:
 
 def _proposed(candidates: Sequence[Candidate]) -> str:
     """Return the first of some servers as somebody would write it; "": nothing is known."""
-    for each in candidates:
-        return written(ServerSettings(host=each.host, port=each.port, security=each.security))
-    return ""
+    proposed = (ServerSettings(host=each.host, port=each.port, security=each.security) for each in candidates)
+    return next(map(written, proposed), "")
 
 
 def _line(text: str) -> str:
@@ -388,8 +388,7 @@ async def _show_issuer(protocol: Protocol, server: Server) -> None:
                 session.close()
     except (OSError, TimeoutError, ProbeFailure, Unreadable, ValueError):
         return
-    shown = "".join(each if each.isprintable() else " " for each in issuer)
-    typer.echo(f"  {server.host}:{server.port} shows a certificate that was issued by: {shown}")
+    typer.echo(f"  {server.host}:{server.port} shows a certificate that was issued by: {legible(issuer)}")
 
 
 # -- files -------------------------------------------------------------------------------------------------------------

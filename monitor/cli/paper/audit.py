@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, TypeVar
 
 import httpx
 import typer
@@ -24,6 +24,8 @@ from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine import audit as stored
 
 app = typer.Typer(help="The journal: whether it is as it was written, and all of it for an auditor.")
+
+T = TypeVar("T")
 
 #: Exit code of `verify` when the journal was changed. 1 is "it could not be looked at".
 CHANGED = 3
@@ -196,21 +198,14 @@ def _open(place: _Place) -> AbstractAsyncContextManager[AsyncConnection]:
     return stored.in_file(place) if isinstance(place, Path) else stored.on_server(place)
 
 
-def _run(work: Any, place: _Place) -> Any:
-    async def main() -> Any:
-        return await work
-
+def _run(work: Coroutine[Any, Any, T], place: _Place) -> T:
     try:
-        return asyncio.run(main())
+        return asyncio.run(work)
     except FileNotFoundError:
         fail(f"there is no {place}")
     except DatabaseError as error:
-        _unusable(place, error)
-
-
-def _unusable(place: _Place, error: DatabaseError) -> NoReturn:
-    why = " ".join(str(error.orig).split())
-    fail(f"{place} cannot be read, or is no store that this version has brought up to date: {why}")
+        why = " ".join(str(error.orig).split())
+        fail(f"{place} cannot be read, or is no store that this version has brought up to date: {why}")
 
 
 async def _stored_head(place: _Place) -> Head:

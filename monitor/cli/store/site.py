@@ -24,11 +24,6 @@ app = typer.Typer(help="Other sites that probe: let one join this hub, look how 
 _Name = Annotated[str, typer.Argument(help="The site, as below `hub: sites:`.", metavar="SITE")]
 
 
-@app.callback()
-def site() -> None:
-    """Take what stands before the command."""
-
-
 @app.command()
 def add(name: _Name, *, by: By = "", config: Config = DEFAULT_CONFIG) -> None:
     """Let a site join: what it judges comes to this hub from now on. Said again, it sets up what a newer Pantau wants."""
