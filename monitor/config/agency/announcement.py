@@ -17,7 +17,6 @@ from alerts.model.contact import Address, Recipient
 from alerts.model.notice import Addressee, Language
 from monitor.config.agency.calendar import CalendarSettings
 from monitor.config.fields.phone import Presence, line, printed
-from monitor.config.fields.window import MALAYSIA
 from monitor.config.files.section import Extension, Line, Section, Slug, Span
 
 
@@ -103,12 +102,11 @@ class AnnouncementSettings(Section):
     """When whoever was told is told again that it lasts: workdays, or never."""
     recipients: Mapping[Slug, RecipientSettings] = {}
 
-    def build(self, calendar: CalendarSettings | None = None, zone: ZoneInfo = MALAYSIA) -> AnnouncementPlan:
+    def build(self, calendar: CalendarSettings, zone: ZoneInfo) -> AnnouncementPlan:
         """Return the plan as incidents freeze it; *calendar* and *zone* are the agency's."""
-        days = calendar or CalendarSettings()
         return AnnouncementPlan(
-            recipients=tuple(recipient.build(key, days, zone) for key, recipient in self.recipients.items()),
+            recipients=tuple(recipient.build(key, calendar, zone) for key, recipient in self.recipients.items()),
             automatic=self.release is ReleaseMode.AUTOMATIC,
             offered_after=self.offered_after,
-            updates=days.build(zone) if self.updates is UpdateDays.WORKDAYS else None,
+            updates=calendar.build(zone) if self.updates is UpdateDays.WORKDAYS else None,
         )

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field
 
-from monitor.config.fields.window import MALAYSIA, Cron, Moment, WindowSettings, aware
+from monitor.config.fields.window import Cron, Moment, WindowSettings, aware
 from monitor.config.files.duration import format_duration
 from monitor.config.files.findings import Findings
 from monitor.config.files.section import Blank, Count, Line, Section, Span, wrong
@@ -139,7 +139,7 @@ class ProbingSettings(Section):
     take_over_within: Annotated[Span, AfterValidator(_soon_and_not_too_soon)] = timedelta(seconds=10)
     """So soon others probe the agencies of a service that has died; after 0.4 of it without a sign of life it is dead."""
 
-    def build(self, zone: ZoneInfo = MALAYSIA, maintenance: Sequence[Window] = ()) -> Probing:
+    def build(self, zone: ZoneInfo, maintenance: Sequence[Window]) -> Probing:
         """Return how a route is probed and judged; local times are those of *zone*."""
         return Probing(
             interval=self.interval,

@@ -35,7 +35,7 @@ from monitor.config.model.settings import Settings, Shared
 from monitor.model.route import Direction, Probing, WatchedRoute
 from probes.credentials.oauth_endpoint import Rotations
 from probes.model.bounds import Bounds
-from probes.model.check import NameServers, Premises
+from probes.model.check import Premises
 from probes.model.mailbox import Mailbox
 from probes.model.probe import Route
 
@@ -258,7 +258,6 @@ def premises(
     registry: Registry,
     settings: Settings,
     *,
-    name_servers: NameServers | None = None,
     specimen: Callable[[], bytes | None] = lambda: None,
 ) -> Premises:
     """Return what checks may look at: all of one agency, or of "" our own reference mailboxes.
@@ -275,7 +274,7 @@ def premises(
         agency=agency,
         mailboxes=tuple(own.values()),
         domains=tuple(domain.lower() for domain in file.domains) if file else (),
-        name_servers=settings.checks.resolvers() if name_servers is None else name_servers,
+        name_servers=settings.checks.resolvers(),
         specimen=specimen,
         our_address=next((mailbox.address for mailbox in settings.references_in_use.values()), ""),
         ask_recipients=next((said for said in asked if said is not None), True),

@@ -11,6 +11,8 @@ import pytest
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
 from alerts.model.notice import Language
+from monitor.config.agency.calendar import CalendarSettings
+from monitor.config.fields.window import MALAYSIA
 from monitor.config.files.section import IN_THE_STORE
 from monitor.config.loading import Memory
 from monitor.config.model.registry import Registry, premises
@@ -130,7 +132,7 @@ def test_an_incident_of_an_agency_tells_its_people(ministry: Ministry) -> None:
 
 def test_a_recipient_is_addressed_on_each_channel_once(ministry: Ministry) -> None:
     ministry.edit("jabatan", '"+44 20 7946 0104"', "0300000201")
-    plan = registry_of(ministry).agencies["JCONTOH"].announcement.build()
+    plan = registry_of(ministry).agencies["JCONTOH"].announcement.build(CalendarSettings(), MALAYSIA)
     (recipient,) = plan.recipients
     assert recipient.addresses == (
         Address(channel=Channel.FAX, number="+60300000201"),

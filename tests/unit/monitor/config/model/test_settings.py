@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from alerts.model.channel import Channel
 from alerts.model.contact import Address
-from monitor.config.agency.announcement import AnnouncementSettings, RecipientSettings
+from monitor.config.agency.announcement import AnnouncementSettings, RecipientSettings, ReleaseMode
 from monitor.config.fields.listen import Listen
 from monitor.config.loading import BadConfiguration, Configuration
 from monitor.config.model.registry import Agency
@@ -36,7 +36,7 @@ def test_what_is_not_written_is_what_a_ministry_can_live_with(ministry: Ministry
     assert {"yahoo.com", "gmail.com", "streamyx.com.my"} <= set(settings.private_providers)
     assert settings.probing.interval == timedelta(minutes=5)
     assert settings.noc.escalation.rounds == 3
-    assert AnnouncementSettings().build().automatic is False
+    assert AnnouncementSettings().release is ReleaseMode.MANUAL
 
 
 def test_the_environment_decides_where_to_listen(ministry: Ministry) -> None:
