@@ -7,10 +7,10 @@ from datetime import timedelta
 from textwrap import wrap
 
 from monitor.advice import Advice, advise, ended
+from monitor.advice.case import Case
 from monitor.judging.evidence import ARRIVED
 from monitor.model.route import WatchedRoute
-from probes.model.mailbox import Mailbox, Server
-from probes.model.result import Party, Path, Phase, ProbeResult
+from probes.model.result import Path, Phase, ProbeResult
 
 _INDENT = "  "
 #: The column at which what is told about a label begins.
@@ -68,10 +68,11 @@ def _outcome(route: WatchedRoute, result: ProbeResult, width: int) -> Iterator[s
     failure = result.failure
     yield f"{result.outcome.upper()}: {ended(result)}"
     if failure is not None:
-        end = route.route.sender if failure.party is Party.SENDER else route.route.recipient
+        case = Case(route=route.route, result=result, failure=failure)
         # On its way a message is at no server of ours.
-        place = end.address if failure.phase is Phase.TRANSIT else _server(end, failure.party)
-        yield from labelled("Where", f"{place}, phase {failure.phase}: {failure.reason}", width)
+        server = None if failure.phase is Phase.TRANSIT else case.server
+        at = f" ({case.protocol.upper()} {server.host}:{server.port})" if server else ""
+        yield from labelled("Where", f"{case.mailbox.address}{at}, phase {failure.phase}: {failure.reason}", width)
         # A server's words, and those of a report, often begin with the codes already.
         codes = [code for code in (str(failure.code or ""), failure.status or "") if code]
         said = " ".join([*(code for code in codes if code not in failure.detail.split()[:2]), failure.detail]).strip()
@@ -80,14 +81,6 @@ def _outcome(route: WatchedRoute, result: ProbeResult, width: int) -> Iterator[s
     if result.uncertain:
         came = "it was taken all the same" if result.outcome in ARRIVED else "it may have been taken"
         yield from labelled("Doubt", f"the submission ended without an answer after the message: {came}", width)
-
-
-def _server(mailbox: Mailbox, party: Party) -> str:
-    server: Server | None
-    name, server = "SMTP", mailbox.smtp
-    if party is Party.RECIPIENT:
-        name, server = ("POP3", mailbox.pop3) if mailbox.imap is None and mailbox.pop3 else ("IMAP", mailbox.imap)
-    return mailbox.address + (f" ({name} {server.host}:{server.port})" if server else "")
 
 
 def _advice(advice: Advice, width: int) -> Iterator[str]:
