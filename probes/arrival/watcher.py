@@ -65,7 +65,7 @@ OnArrival = Callable[[Arrival, str | None, datetime], None]
 
 
 class MailboxWatcher:
-    """The watch over one mailbox. Start `run()` in a task group; `expect()` works before it is up, too.
+    """The watch over one mailbox that is read. Start `run()` in a task group; `expect()` works before it is up, too.
 
     *on_arrival* hears of mail that no run waits for: what it is, the token's id (`None` when forged), and when it was
     seen. *ended* and *arrived* are ids of earlier runs, as the store remembers them. *said* hears what is said with the
@@ -127,8 +127,7 @@ class MailboxWatcher:
 
     def be_patient(self, patience: Patience) -> None:
         """Watch with this patience from now on: other routes use the mailbox now, or want to wait longer."""
-        if self._reader is not None:
-            self._reader.patience = patience
+        self._reader.patience = patience
 
     def know(self, tokens: Mapping[str, bool]) -> None:
         """Hear of earlier runs, by the ids of their tokens, and whether their mail has been here."""
@@ -177,47 +176,40 @@ class MailboxWatcher:
     @property
     def undeleted(self) -> int:
         """How many of our messages stay in the mailbox although they were deleted, as far as was seen."""
-        return 0 if self._reader is None else self._reader.remainder.count
+        return self._reader.remainder.count
 
     async def tidy(self) -> None:
         """Wait until the mail that was handed over is deleted, as one who stops right after a run does.
 
         The caller sets the deadline.
         """
-        if self._reader is not None:
-            await self._reader.tidy.wait()
+        await self._reader.tidy.wait()
 
     async def look_once(self) -> None:
         """Look through the mailbox and delete what is to be deleted, without watching it.
 
         The caller sets the deadline. Raise `ProbeFailure` when it cannot be read.
         """
-        reader = self._reader
-        if reader is None:
-            return
         try:
-            await reader.open(Recorder(said=self._said))
+            await self._reader.open(Recorder(said=self._said))
             has_more = True
             while has_more:
-                await reader.look(junk_every=self._pace.sweep, sweep=self._pace.sweep)
-                await self._pay(reader)
-                has_more = reader.has_more
+                await self._reader.look(junk_every=self._pace.sweep, sweep=self._pace.sweep)
+                await self._pay()
+                has_more = self._reader.has_more
         finally:
-            reader.close()
+            self._reader.close()
 
     async def run(self) -> None:
-        """Watch until cancelled, whatever the server does. A mailbox that is sent from only needs no watching."""
-        if self._reader is None:
-            await asyncio.Event().wait()
-            return
+        """Watch until cancelled, whatever the server does."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._keep_watching(self._reader))
-            tasks.create_task(self._keep_looking_anew(self._reader))
+            tasks.create_task(self._keep_watching())
+            tasks.create_task(self._keep_looking_anew())
 
-    async def _keep_watching(self, reader: MailReader) -> None:
+    async def _keep_watching(self) -> None:
         while True:
             began = loop_time()
-            served, failure = await self._connection(reader)
+            served, failure = await self._connection()
             self._up = False
             lived = timedelta(seconds=loop_time() - began)
             garbled = failure is not None and failure.failure.reason == Reason.UNEXPECTED_ANSWER
@@ -228,11 +220,11 @@ class MailboxWatcher:
             self._fall_into(failure, garbled=garbled)
             await self._rest()
 
-    async def _connection(self, reader: MailReader) -> tuple[bool, ProbeFailure | None]:
+    async def _connection(self) -> tuple[bool, ProbeFailure | None]:
         """Open a connection and watch until it fails or is old; say whether it ever served, and how it failed."""
         recorder = self._recorder = Recorder(said=self._said)
         try:
-            await self._serve(reader, recorder)
+            await self._serve(recorder)
         except ProbeFailure as failure:
             let_go(failure)
             return self._up, failure
@@ -244,15 +236,16 @@ class MailboxWatcher:
             return False, _our_fault(f"{type(error).__name__}: {error}")
         return self._up, None
 
-    async def _serve(self, reader: MailReader, recorder: Recorder) -> None:
+    async def _serve(self, recorder: Recorder) -> None:
         try:
-            await reader.open(recorder)
+            await self._reader.open(recorder)
             self._recover()
-            await self._watch(reader)
+            await self._watch()
         finally:
-            reader.close()
+            self._reader.close()
 
-    async def _watch(self, reader: MailReader) -> None:
+    async def _watch(self) -> None:
+        reader = self._reader
         began = loop_time()
         old = began + self._renewal.total_seconds()
         settled = began + self._pace.settled.total_seconds()
@@ -261,39 +254,39 @@ class MailboxWatcher:
             # Cleared before looking: what stirs during the look is looked at next.
             self._stirred.clear()
             waits = any(one.party is Party.RECIPIENT for each in self._waiting.values() for one in each)
-            pause, looked_from = self._pause(reader), loop_time()
+            pause, looked_from = self._pause(), loop_time()
             await reader.look(junk_every=pause if waits else self._pace.sweep, sweep=self._pace.sweep)
             self.looked_at, self._looked_from = loop_time(), looked_from
             self._looked.ring()
             if self._told is not None and self.looked_at >= settled:
                 _log.info("mailbox can be read again", mailbox=self.mailbox.name)
                 self._told = None
-            await self._pay(reader)
+            await self._pay()
             if not reader.has_more:
                 left = timedelta(seconds=max(0.0, old - loop_time()))
-                await reader.listen(self._stirred, min(self._pause(reader), left))
+                await reader.listen(self._stirred, min(self._pause(), left))
 
-    async def _pay(self, reader: MailReader) -> None:
+    async def _pay(self) -> None:
         """Wait as long as it takes that what the server said has cost no more than it may."""
-        spent, self._paid = reader.cost - self._paid, reader.cost
+        spent, self._paid = self._reader.cost - self._paid, self._reader.cost
         await asyncio.sleep(self._allowance.spend(spent))
 
-    async def _keep_looking_anew(self, reader: MailReader) -> None:
+    async def _keep_looking_anew(self) -> None:
         while True:
             await self._doubted.heard()
             asked, self._doubtful = self._doubtful, []
             within = min(within for _, within in asked)
             next_at = loop_time() + within.total_seconds()
-            found = await self._look_anew(reader, within)
+            found = await self._look_anew(within)
             for future, _ in asked:
                 if not future.done():
                     future.set_result(found)
             await asyncio.sleep(max(0.0, next_at - loop_time()))
 
-    async def _look_anew(self, reader: MailReader, within: timedelta) -> Looked | ProbeFailure:
+    async def _look_anew(self, within: timedelta) -> Looked | ProbeFailure:
         recorder, watched = Recorder(said=self._said), self._recorder
         try:
-            looked = await reader.look_anew(recorder, within, self._caught_up)
+            looked = await self._reader.look_anew(recorder, within, self._caught_up)
         except ProbeFailure as failure:
             let_go(failure)
             return failure
@@ -327,11 +320,11 @@ class MailboxWatcher:
             renewal=self._renewal.total_seconds(),
         )
 
-    def _pause(self, reader: MailReader) -> timedelta:
+    def _pause(self) -> timedelta:
         now = loop_time()
         hurried = (one.hurried_at for each in self._waiting.values() for one in each)
         ages = (timedelta(seconds=now - at) for at in hurried if at is not None)
-        return self._pace.pause(ages, waiting=bool(self._waiting), unwatched=reader.unwatched(self._pace))
+        return self._pace.pause(ages, waiting=bool(self._waiting), unwatched=self._reader.unwatched(self._pace))
 
     def _recover(self) -> None:
         # A server that lets us in and hangs up again has not recovered: the pauses go on growing until it has settled.
@@ -384,12 +377,12 @@ class MailboxWatcher:
             self._waiting[expectation.token.id] = rest
 
 
-def _reader_of(reception: Reception, patience: Patience, pace: Pace, stir: Callable[[], None]) -> MailReader | None:
+def _reader_of(reception: Reception, patience: Patience, pace: Pace, stir: Callable[[], None]) -> MailReader:
     if reception.mailbox.imap is not None:
         return Postbox(reception, patience=patience, pace=pace, stir=stir)
     if reception.mailbox.pop3 is not None:
         return Maildrop(reception, patience=patience, pace=pace)
-    return None
+    raise ValueError(f"{reception.mailbox.name} has no server that it is read at")
 
 
 def _our_fault(detail: str) -> ProbeFailure:

@@ -48,12 +48,13 @@ class Postroom:
         """Run the route whose name ends so, and wait until what arrived is deleted."""
         route = self.route(ending)
         token, patience = SIGNER.issue(route.name, datetime.now(UTC)), route.probing.patience
-        sender, recipient = (self.watchers[end.name] for end in (route.route.sender, route.route.recipient))
+        sender, recipient = self.watchers.get(route.route.sender.name), self.watchers[route.route.recipient.name]
         probe = KIND.build(route=route.route, token=token, patience=patience, sender=sender, recipient=recipient)
         result = await run_probe(probe, route=route.name, token_id=token.id, patience=patience)
         async with asyncio.timeout(HANGS):
             await recipient.tidy()
-            await sender.tidy()
+            if sender is not None:
+                await sender.tidy()
         return result
 
     def note(self, mailbox: str, arrival: Arrival, *_: object) -> None:
@@ -76,7 +77,8 @@ async def postroom(
     """Write the configuration, load it, and watch all mailboxes until the end of the block."""
     loaded = load(configured(directory, systems, agency, arrival), {}).accepted()
     routes = loaded.registry.routes
-    mailboxes = {end.name: end for each in routes for end in (each.route.sender, each.route.recipient)}
+    ends = (end for each in routes for end in (each.route.sender, each.route.recipient))
+    mailboxes = {end.name: end for end in ends if end.is_read}
     room = Postroom(loaded.registry, {})
     for name, mailbox in mailboxes.items():
         room.watchers[name] = MailboxWatcher(

@@ -22,7 +22,7 @@ from probes.model.result import Arrival, Outcome, Party, Phase
 from tests.unit.probes import watch
 from tests.unit.probes.pop3_standin import Pop3StandIn
 from tests.unit.probes.standin import Trick, hang, mailbox, server, until
-from tests.unit.probes.watch import FOREIGN, PATIENCE, SIGNER, Counted, issue, mail, running
+from tests.unit.probes.watch import FOREIGN, PATIENCE, SIGNER, Counted, issue, mail
 
 PACE = Pace(
     quickest=timedelta(seconds=0.01),
@@ -293,11 +293,6 @@ async def test_a_mail_that_breaks_every_session_does_not_keep_us_from_the_rest()
             assert await letter.content == mail(token)
 
 
-async def test_a_mailbox_that_is_sent_from_only_is_not_watched_and_troubles_nobody() -> None:
-    watcher = MailboxWatcher(replace(mailbox(), imap=None), SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=PACE)
-    async with running(watcher):
-        with watcher.expect(issue(), Party.SENDER) as answer:
-            await asyncio.sleep(0)
-            assert not answer.seen.done()
-        await watcher.tidy()
-    assert watcher.trouble is None
+async def test_a_mailbox_that_is_sent_from_only_cannot_be_watched() -> None:
+    with pytest.raises(ValueError, match="no server that it is read at"):
+        MailboxWatcher(replace(mailbox(), imap=None), SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=PACE)
