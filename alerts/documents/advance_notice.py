@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from alerts.documents.body import Body, channels_listed, form_of_address, paragraph_of
+from alerts.documents.body import Body, body_of, channels_listed, form_of_address
 from alerts.documents.fax import fax_of
 from alerts.documents.letter import letter_of
 from alerts.documents.printable import Json
@@ -83,11 +83,7 @@ class AdvancePage:
         if self.notice.news is not AdvanceNews.CANCELLED:
             values["instruction"] = self.wording.say(language, f"{kind}.maintenance.instruction", values)
         texts = self.wording.say_all(language, f"{section}.paragraphs", values)
-        return Body(
-            title=self.wording.say(language, f"{section}.title", values),
-            opening=self.wording.say(language, f"{section}.opening", values) if kind == "letter" else "",
-            paragraphs=tuple(paragraph_of(text) for text in texts),
-        )
+        return body_of(kind, section, texts, self.wording, language=language, values=values)
 
     def values(self, language: Language) -> dict[str, str]:
         """Return what stands for the placeholders of the texts, but for what is made of other texts."""

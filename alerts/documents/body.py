@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from alerts.documents.printable import Json
@@ -57,33 +58,27 @@ def marks(facts: Facts, wording: Wording) -> list[Json]:
     return [wording.say(language, "letter.label.drill") for language in (Language.MALAY, Language.ENGLISH)]
 
 
-def letter_body(facts: Facts, addressee: Addressee, language: Language, wording: Wording) -> Body:
-    """Return what the letter tells. Raise `ValueError` for an announcement of what is never announced."""
+def notice_body(kind: str, facts: Facts, addressee: Addressee, language: Language, wording: Wording) -> Body:
+    """Return what a page tells; *kind*: "letter" or "fax". Raise `ValueError` for an announcement of what is never announced."""
     values = {
         **for_page(facts, language),
         "you": form_of_address(addressee, language),
         "reference": cited_reference(facts),
     }
-    values["enquiries"] = wording.say(language, "letter.enquiries", values)
-    section = _section(facts, "letter")
+    if kind == "letter":
+        values["enquiries"] = wording.say(language, "letter.enquiries", values)
+    texts = _texts(facts, language, wording, kind, values)
+    return body_of(kind, _section(facts, kind), texts, wording, language=language, values=values)
+
+
+def body_of(
+    kind: str, section: str, texts: Sequence[str], wording: Wording, *, language: Language, values: Values
+) -> Body:
+    """Return a page's body whose title, and of a letter the opening, stand in *section*; *texts*: its paragraphs."""
     return Body(
         title=wording.say(language, f"{section}.title", values),
-        opening=wording.say(language, f"{section}.opening", values),
-        paragraphs=_paragraphs(facts, language, wording, "letter", values),
-    )
-
-
-def fax_body(facts: Facts, addressee: Addressee, language: Language, wording: Wording) -> Body:
-    """Return what the fax tells in one language. Raise `ValueError` as `letter_body` does."""
-    values = {
-        **for_page(facts, language),
-        "you": form_of_address(addressee, language),
-        "reference": cited_reference(facts),
-    }
-    return Body(
-        title=wording.say(language, f"{_section(facts, 'fax')}.title", values),
-        opening="",
-        paragraphs=_paragraphs(facts, language, wording, "fax", values),
+        opening=wording.say(language, f"{section}.opening", values) if kind == "letter" else "",
+        paragraphs=tuple(_paragraph(text) for text in texts),
     )
 
 
@@ -105,19 +100,17 @@ def _section(facts: Facts, kind: str) -> str:
     return f"{kind}.staff" if _is_to_staff(facts) else f"{kind}.{news(facts)}"
 
 
-def _paragraphs(facts: Facts, language: Language, wording: Wording, kind: str, values: Values) -> tuple[Paragraph, ...]:
+def _texts(facts: Facts, language: Language, wording: Wording, kind: str, values: Values) -> Sequence[str]:
     situation = key(facts)
     if _is_to_staff(facts):
         # Staff read on paper what they would have heard, with the moments in figures.
         told = {**values, **cause(facts, wording, language, "call"), **waits(facts, wording, language, "call")}
-        texts = wording.say_all(language, f"call.{situation}", told)
-    else:
-        told = {**values, "channels": channels_listed(language, wording, kind, values)}
-        if facts.purpose in TELLS_OF_IT:
-            for phrase in ("change", "scope", "instruction", *(["warning"] if kind == "letter" else [])):
-                told[phrase] = wording.say(language, f"{kind}.{phrase}.{facts.matter}", told)
-        texts = wording.say_all(language, f"{_section(facts, kind)}.paragraphs", told)
-    return tuple(paragraph_of(text) for text in texts)
+        return wording.say_all(language, f"call.{situation}", told)
+    told = {**values, "channels": channels_listed(language, wording, kind, values)}
+    if facts.purpose in TELLS_OF_IT:
+        for phrase in ("change", "scope", "instruction", *(["warning"] if kind == "letter" else [])):
+            told[phrase] = wording.say(language, f"{kind}.{phrase}.{facts.matter}", told)
+    return wording.say_all(language, f"{_section(facts, kind)}.paragraphs", told)
 
 
 def channels_listed(language: Language, wording: Wording, kind: str, values: Values) -> str:
@@ -130,7 +123,7 @@ def channels_listed(language: Language, wording: Wording, kind: str, values: Val
     return "".join(f"\n{item}" for item in items)
 
 
-def paragraph_of(text: str) -> Paragraph:
+def _paragraph(text: str) -> Paragraph:
     """Return a text as a paragraph; its further lines are the items of a list."""
     head, *lines = text.split("\n")
     return Paragraph(text=head, items=tuple(_item(line) for line in lines))

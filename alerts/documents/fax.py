@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from alerts.documents.body import Body, fax_body, marks, subtag
+from alerts.documents.body import Body, marks, notice_body, subtag
 from alerts.documents.printable import Json
 from alerts.documents.sender import letterhead, present, reference, signature
 from alerts.model.notice import Addressee, Facts, Language, Office, Plan, Purpose
@@ -16,7 +16,7 @@ MALAY, ENGLISH = Language.MALAY, Language.ENGLISH
 
 def fax_data(facts: Facts, addressee: Addressee, wording: Wording) -> dict[str, Json]:
     """Return what `fax.typ` prints."""
-    bodies = {language: fax_body(facts, addressee, language, wording) for language in (MALAY, ENGLISH)}
+    bodies = {language: notice_body("fax", facts, addressee, language, wording) for language in (MALAY, ENGLISH)}
     return fax_of(facts, reference(facts), bodies, addressee, wording)
 
 
@@ -31,7 +31,7 @@ def fax_of(
         "author": office.name,
         "marks": marks(facts, wording),
         "head": letterhead(office, wording, MALAY),
-        "heading": _both(wording, "heading"),
+        "heading": both(wording, "heading"),
         "fields": _fields(facts, reference, addressee, wording),
         "remarks": _remarks(facts, wording),
         "boxes": _boxes(facts, wording),
@@ -39,20 +39,25 @@ def fax_of(
         "signature": signature(office, wording),
         "unclear": [text for language in (MALAY, ENGLISH) if (text := _unclear(office, wording, language))],
         "receipt": {
-            "title": f"{_both(wording, 'receipt')} ({_both(wording, 'receipt_request')}):",
-            "blanks": [_both(wording, label) for label in ("name", "post", "date")],
+            "title": f"{both(wording, 'receipt')} ({both(wording, 'receipt_request')}):",
+            "blanks": [both(wording, label) for label in ("name", "post", "date")],
         },
     }
 
 
-def _both(wording: Wording, label: str) -> str:
+def both(wording: Wording, label: str, labels: str = "fax.label") -> str:
     """Return a label in both languages: "KEPADA / TO", or once where they agree."""
-    malay, english = (wording.say(language, f"fax.label.{label}") for language in (MALAY, ENGLISH))
+    malay, english = (wording.say(language, f"{labels}.{label}") for language in (MALAY, ENGLISH))
     return malay if malay == english else f"{malay} / {english}"
 
 
+def labelled(wording: Wording, *fields: tuple[str, str]) -> list[Json]:
+    """Return the fields that say something, with their labels. One that is left empty nobody can fill in on a sent fax."""
+    return [{"label": both(wording, label), "value": value} for label, value in fields if value.strip()]
+
+
 def _fields(facts: Facts, reference: str, addressee: Addressee, wording: Wording) -> list[Json]:
-    """Return the rows of the cover. What is not known has no row: nobody can fill it in on a sent fax."""
+    """Return the rows of the cover."""
     office = facts.office
     rows = (
         (("to", _joined(addressee.title, addressee.organisation)),),
@@ -69,13 +74,12 @@ def _fields(facts: Facts, reference: str, addressee: Addressee, wording: Wording
 def _remarks(facts: Facts, wording: Wording) -> list[Json]:
     """Return the rows whose labels are too long for a column."""
     sent = f"{moment.date(facts.noticed_at, MALAY)}, {moment.clock(facts.noticed_at, MALAY)}"
-    rows = ((("moment", sent),), (("pages", "1"),), (("classification", _both(wording, "open")),))
+    rows = ((("moment", sent),), (("pages", "1"),), (("classification", both(wording, "open")),))
     return _rows(rows, wording)
 
 
 def _rows(rows: tuple[tuple[tuple[str, str], ...], ...], wording: Wording) -> list[Json]:
-    known = ([(label, value) for label, value in row if value.strip()] for row in rows)
-    return [[{"label": _both(wording, label), "value": value} for label, value in row] for row in known if row]
+    return [fields for row in rows if (fields := labelled(wording, *row))]
 
 
 def _boxes(facts: Facts, wording: Wording) -> list[Json]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from alerts.documents.body import subtag
+from alerts.documents.fax import both, labelled
 from alerts.documents.printable import Json
 from alerts.documents.sender import letterhead, present, signature
 from alerts.model.notice import Addressee, Facts, Language, Office, Plan, Purpose
@@ -16,6 +17,8 @@ from alerts.wording import moment
 from alerts.wording.texts import Wording
 
 MALAY, ENGLISH = Language.MALAY, Language.ENGLISH
+
+_LABELS = "bundle.list.label"
 
 
 def fax_list_data(facts: Sequence[Facts], addressee: Addressee, wording: Wording, operator: Office) -> dict[str, Json]:
@@ -30,20 +33,14 @@ def fax_list_data(facts: Sequence[Facts], addressee: Addressee, wording: Wording
     # An office is told of agencies; whoever is on duty has to take on each incident.
     count = {"count": str(len(facts) if staff else len({each.office.name for each in facts}))}
 
-    def both(label: str, labels: str = "bundle.list.label") -> str:
-        malay, english = (wording.say(language, f"{labels}.{label}") for language in (MALAY, ENGLISH))
-        return malay if malay == english else f"{malay} / {english}"
-
-    def fields(*rows: tuple[str, str]) -> list[Json]:
-        return [{"label": both(label, "fax.label"), "value": value} for label, value in rows if value.strip()]
-
     return {
         "lang": subtag(MALAY),
         "title": wording.say(MALAY, f"{section}.title", count),
         "author": operator.name,
         "head": letterhead(operator, wording, MALAY),
-        "heading": both("heading", "fax.label"),
-        "fields": fields(
+        "heading": both(wording, "heading"),
+        "fields": labelled(
+            wording,
             ("to", ", ".join(present(addressee.title, addressee.organisation))),
             ("attention", addressee.attention),
             ("to_fax", addressee.fax),
@@ -51,14 +48,15 @@ def fax_list_data(facts: Sequence[Facts], addressee: Addressee, wording: Wording
             ("telephone", operator.telephone),
             ("fax", operator.fax),
         ),
-        "behalf": both("from_monitoring" if staff else "from"),
+        "behalf": both(wording, "from_monitoring" if staff else "from", _LABELS),
         "signature": signature(operator, wording),
         # Their labels are too long for a column.
-        "remarks": fields(
+        "remarks": labelled(
+            wording,
             ("moment", f"{moment.date(sent, MALAY)}, {moment.clock(sent, MALAY)}"),
-            ("classification", both("open", "fax.label")),
+            ("classification", both(wording, "open")),
         ),
-        "pages": both("pages", "fax.label"),
+        "pages": both(wording, "pages"),
         "openings": [
             {
                 "lang": subtag(language),
@@ -68,7 +66,7 @@ def fax_list_data(facts: Sequence[Facts], addressee: Addressee, wording: Wording
             for language in (MALAY, ENGLISH)
         ],
         "columns": [
-            both(label)
+            both(wording, label, _LABELS)
             for label in ("agency", "was" if over else "matter", "ended" if over else "moment", "reach", "number")
         ],
         "rows": [_row(each, wording) for each in facts],

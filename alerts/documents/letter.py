@@ -5,59 +5,58 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import pairwise
 
-from alerts.documents.body import Body, letter_body, marks, subtag
+from alerts.documents.body import Body, marks, notice_body, subtag
 from alerts.documents.printable import Json
 from alerts.documents.sender import letterhead, on_behalf, present, reference
 from alerts.model.notice import Addressee, Facts, Language, Office
 from alerts.wording import moment
 from alerts.wording.texts import Wording
 
-_MALAY_SALUTATION = Addressee(title="", organisation="").salutation
+MALAY = Language.MALAY
+
+_USUAL_SALUTATION = Addressee(title="", organisation="").salutation
 
 
-def letter_data(facts: Facts, addressee: Addressee, wording: Wording, language: Language) -> dict[str, Json]:
-    """Return what `letter.typ` prints: the letter in *language*, and its translation where the office attaches one.
+def letter_data(facts: Facts, addressee: Addressee, wording: Wording) -> dict[str, Json]:
+    """Return what `letter.typ` prints: the letter, and its English translation where the office attaches one.
 
-    An English letter is for the Sarawak state service, which may write English; elsewhere the letter is Malay and English
-    an attachment (MyPPSM, PO.1.1.1).
+    A letter is Malay, and English an attachment (MyPPSM, PO.1.1.1).
     """
-    attach = facts.office.english_attachment and language is Language.MALAY
-    languages = [language, *([Language.ENGLISH] if attach else [])]
-    bodies = {each: letter_body(facts, addressee, each, wording) for each in languages}
+    languages = [MALAY, *([Language.ENGLISH] if facts.office.english_attachment else [])]
+    bodies = {each: notice_body("letter", facts, addressee, each, wording) for each in languages}
     return letter_of(facts, reference(facts), bodies, addressee, wording)
 
 
 def letter_of(
     facts: Facts, reference: str, bodies: Mapping[Language, Body], addressee: Addressee, wording: Wording
 ) -> dict[str, Json]:
-    """Return what `letter.typ` prints around *bodies*: the letter's, and behind it that of an English attachment."""
-    office, (language, body) = facts.office, next(iter(bodies.items()))
-    attached = [each for each in bodies if each is not language]
+    """Return what `letter.typ` prints around *bodies*: the letter's, and that of an English attachment if there is one."""
+    office = facts.office
     attention = addressee.attention.strip()
 
     def label(name: str) -> str:
-        return wording.say(language, f"letter.label.{name}")
+        return wording.say(MALAY, f"letter.label.{name}")
 
     return {
-        "lang": subtag(language),
+        "lang": subtag(MALAY),
         "author": office.name,
         "marks": marks(facts, wording),
-        "head": letterhead(office, wording, language),
+        "head": letterhead(office, wording, MALAY),
         "reference": {"label": label("reference"), "value": reference},
-        "date": {"label": label("date"), "value": moment.date(facts.noticed_at, language)},
+        "date": {"label": label("date"), "value": moment.date(facts.noticed_at, MALAY)},
         "addresses": _addresses(addressee),
         "attention": f"({label('attention')}: {attention})" if attention else "",
         "fax": {"label": label("fax"), "value": addressee.fax},
-        "salutation": _salutation(addressee, wording, language),
-        **_body(body),
-        "closing": wording.say(language, "letter.closing"),
+        "salutation": _salutation(addressee, wording),
+        **_body(bodies[MALAY]),
+        "closing": wording.say(MALAY, "letter.closing"),
         "slogans": present(*office.slogans),
-        "farewell": wording.say(language, "letter.farewell"),
-        "signature": _signature(office, wording, language),
-        "unsigned": wording.say(language, "letter.unsigned") if office.unsigned else "",
+        "farewell": wording.say(MALAY, "letter.farewell"),
+        "signature": _signature(office, wording),
+        "unsigned": wording.say(MALAY, "letter.unsigned") if office.unsigned else "",
         "copies": {"label": label("copies"), "lines": present(*office.copies)},
         "notice": {"label": label("notice"), "value": facts.number},
-        "attachments": [_translation(bodies[each], wording) for each in attached],
+        "attachments": [_translation(body, wording) for each, body in bodies.items() if each is not MALAY],
     }
 
 
@@ -81,18 +80,18 @@ def _addresses(addressee: Addressee) -> list[Json]:
     return choices
 
 
-def _signature(office: Office, wording: Wording, language: Language) -> dict[str, Json]:
+def _signature(office: Office, wording: Wording) -> dict[str, Json]:
     return {
         "name": office.signatory_name.strip().upper(),
-        "lines": present(office.signatory_post, on_behalf(office, wording, language), office.name),
+        "lines": present(office.signatory_post, on_behalf(office, wording), office.name),
         "signed": not office.unsigned,
     }
 
 
-def _salutation(addressee: Addressee, wording: Wording, language: Language) -> str:
-    # The default of `Addressee` is Malay; a salutation that somebody chose stays as it is.
-    if addressee.salutation.strip() in {"", _MALAY_SALUTATION}:
-        return wording.say(language, "letter.salutation")
+def _salutation(addressee: Addressee, wording: Wording) -> str:
+    # A salutation that somebody chose stays as it is.
+    if addressee.salutation.strip() in {"", _USUAL_SALUTATION}:
+        return wording.say(MALAY, "letter.salutation")
     return addressee.salutation
 
 
@@ -100,13 +99,13 @@ def _translation(body: Body, wording: Wording) -> dict[str, Json]:
     english = Language.ENGLISH
     return {
         "lang": subtag(english),
-        "mark": wording.say(Language.MALAY, "letter.label.attachment"),
-        "heading": wording.say(Language.MALAY, "letter.translation"),
+        "mark": wording.say(MALAY, "letter.label.attachment"),
+        "heading": wording.say(MALAY, "letter.translation"),
         **_body(body),
         "closing": wording.say(english, "letter.closing"),
         "notes": [
             {"lang": subtag(language), "text": f"({wording.say(language, 'letter.translation_note')})"}
-            for language in (english, Language.MALAY)
+            for language in (english, MALAY)
         ],
     }
 

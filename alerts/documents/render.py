@@ -25,7 +25,7 @@ from alerts.documents.printable import Json, printable, printable_all
 from alerts.documents.sender import sender_line
 from alerts.documents.statement import MonthlyStatement, statement_data
 from alerts.model.gateway import PageContent
-from alerts.model.notice import Addressee, Facts, Language, Office
+from alerts.model.notice import Addressee, Facts, Office
 from alerts.wording.texts import Wording
 
 _STANDARDS: list[typst.PDFStandard] = ["a-2a", "ua-1"]
@@ -37,18 +37,12 @@ _LETTER_DENSITIES = 5
 _FAX_DENSITIES = 8
 
 
-def letter(
-    facts: Facts,
-    addressee: Addressee,
-    wording: Wording,
-    language: Language = Language.MALAY,
-    crest: Crest | None = None,
-) -> PageContent:
+def letter(facts: Facts, addressee: Addressee, wording: Wording, crest: Crest | None = None) -> PageContent:
     """Return the letter, on one page where it fits, with the English translation if the office attaches one.
 
     *crest*: one that could be drawn. Raise `ValueError` for an announcement of what is never announced outside.
     """
-    return _letter(letter_data(facts, addressee, wording, language), facts.noticed_at, crest)
+    return _letter(letter_data(facts, addressee, wording), facts.noticed_at, crest)
 
 
 def advance_letter(page: AdvancePage, crest: Crest | None = None) -> PageContent:

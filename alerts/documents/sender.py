@@ -72,18 +72,18 @@ def sender_line(office: Office) -> str:
     return next((line for line in whole if 0 < len(line) <= SENDER_LINE), "")
 
 
-def on_behalf(office: Office, wording: Wording, language: Language) -> str:
+def on_behalf(office: Office, wording: Wording) -> str:
     """Return "b.p. Ketua Pengarah" when the officer signs for the head of department (PP 5/2007, 6.4(g)), else ""."""
     head = office.head_title.strip()
     if not head or head.casefold() == office.signatory_post.strip().casefold():
         return ""
-    return f"{wording.say(language, 'letter.label.on_behalf')} {head}"
+    return f"{wording.say(Language.MALAY, 'letter.label.on_behalf')} {head}"
 
 
 def signature(office: Office, wording: Wording) -> list[Json]:
     """Return "(NAME)" and "post, b.p. head" as a fax ends with them; nothing when nobody is named."""
     name = office.signatory_name.strip().upper()
-    post = ", ".join(present(office.signatory_post, on_behalf(office, wording, Language.MALAY)))
+    post = ", ".join(present(office.signatory_post, on_behalf(office, wording)))
     return [*present(f"({name})" if name else "", post)]
 
 

@@ -11,7 +11,7 @@ import pytest
 from alerts.documents.letter import letter_data
 from alerts.documents.render import fax, letter
 from alerts.model.gateway import PageContent
-from alerts.model.notice import Addressee, Cause, Facts, Language, Matter, Plan, Purpose
+from alerts.model.notice import Addressee, Cause, Facts, Matter, Plan, Purpose
 from alerts.wording.key import news
 from alerts.wording.need import PRINTED
 from alerts.wording.texts import load
@@ -166,16 +166,8 @@ def test_the_translation_is_an_attachment_and_says_so() -> None:
     assert "(This translation is for information. The Malay text is the official text.)" in attached
 
 
-def test_a_state_service_may_write_english() -> None:
-    facts = replace(FACTS, office=replace(OFFICE, english_attachment=True))
-    page = letter(facts, MINISTRY, WORDING, Language.ENGLISH)
-    said = text(page)
-    assert page.pages == 1
-    assert "Our Ref. : JCM.100-1/9/1 Jld. 2 (JCM-07/1)" in said
-    assert "Dear Sir/Madam, NOTICE OF DISRUPTION" in said
-    assert "YBhg. Datuk," in text(
-        letter(facts, replace(MINISTRY, salutation="YBhg. Datuk,"), WORDING, Language.ENGLISH)
-    )
+def test_a_salutation_that_somebody_chose_stays() -> None:
+    assert "YBhg. Datuk," in text(letter(FACTS, replace(MINISTRY, salutation="YBhg. Datuk,"), WORDING))
 
 
 def test_what_is_not_known_leaves_no_label_behind() -> None:
@@ -240,7 +232,7 @@ def test_nothing_runs_off_the_paper(tmp_path: Path) -> None:
 
 
 def test_the_town_keeps_its_line_when_others_share_one() -> None:
-    data = letter_data(FACTS, LONG_ADDRESSEE, WORDING, Language.MALAY)
+    data = letter_data(FACTS, LONG_ADDRESSEE, WORDING)
     choices = data["addresses"]
     assert isinstance(choices, list)
     assert [choice[-1] for choice in choices[1:]] == ["40200 SHAH ALAM, SELANGOR DARUL EHSAN"] * (len(choices) - 1)
@@ -382,8 +374,8 @@ def test_no_title_ends_a_line_inside_a_word(
     facts: Facts, addressee: Addressee, purpose: Purpose, tmp_path: Path
 ) -> None:
     told = replace(facts, purpose=purpose, ended_at=facts.noticed_at if purpose is Purpose.RECOVERY else None)
-    pages = [letter(told, addressee, WORDING, language) for language in Language] + [fax(told, addressee, WORDING)]
-    for page in pages:
+    told = replace(told, office=replace(told.office, english_attachment=True))
+    for page in (letter(told, addressee, WORDING), fax(told, addressee, WORDING)):
         assert not any(word == "E-" for word, *_ in boxes(page, tmp_path))
 
 
