@@ -31,6 +31,8 @@ class OpenIncident:
     #: What people quote.
     number: str
     opened_at: datetime
+    #: What a person has declared about it that nobody has said to be over.
+    declared: Matter | None = None
 
 
 @dataclass(slots=True)
@@ -47,8 +49,6 @@ class Advance:
     oldest_pending: datetime | None = None
     #: The incident, while it is open.
     open: OpenIncident | None = None
-    #: What a person has declared about it that nobody has said to be over.
-    declared: Matter | None = None
     #: Rotas that were to tell somebody and had nobody on call, by agency.
     deserted: Counter[str] = field(default_factory=Counter)
     #: Notices that were bundled into others.

@@ -31,8 +31,6 @@ class LastLook:
     oldest_pending: datetime | None = None
     #: The incident; `None`: it is over.
     open: OpenIncident | None = None
-    #: What a person has declared about it that nobody has said to be over.
-    declared: Matter | None = None
     #: Whether there was such a look.
     was_seen: bool = True
 
@@ -142,10 +140,9 @@ class Agenda:
     def declared(self) -> Mapping[str, Matter]:
         """What people have declared of each agency, where that stands."""
         found: dict[str, Matter] = {}
-        for standing in self._seen.values():
-            if standing.open is not None and standing.declared is not None:
-                agency = standing.open.agency
-                found[agency] = joined(standing.declared, found.get(agency)) or standing.declared
+        for each in self.open:
+            if each.declared is not None:
+                found[each.agency] = joined(each.declared, found.get(each.agency)) or each.declared
         return found
 
     @property

@@ -136,9 +136,11 @@ class Cycle:
 
     def _count(self, incident: Incident) -> None:
         self.advance.open = OpenIncident(
-            agency=incident.brief.agency, number=incident.number, opened_at=incident.opened_at
+            agency=incident.brief.agency,
+            number=incident.number,
+            opened_at=incident.opened_at,
+            declared=incident.standing,
         )
-        self.advance.declared = incident.standing
 
     async def _put_to_rest(self, incident: Incident) -> None:
         await self._ledger.put_to_rest(incident.id)

@@ -357,12 +357,7 @@ class Dispatcher:
             self._observer.notices_bundled(channel, notices)
         for (channel, brake), notices in advance.held.items():
             self._observer.notices_held(channel, brake, notices)
-        standing = LastLook(
-            wake=advance.wake,
-            oldest_pending=advance.oldest_pending,
-            open=advance.open,
-            declared=advance.declared,
-        )
+        standing = LastLook(wake=advance.wake, oldest_pending=advance.oldest_pending, open=advance.open)
         self._agenda.note(incident_id, None if advance.at_rest else standing)
         self._agenda.stir(advance.stirred)
 

@@ -9,8 +9,8 @@ from alerts.model.urgency import RANK, Priority, Urgency
 from tests.unit.alerts.people import MINUTE, SECOND, T0
 
 
-def of(agency: str) -> OpenIncident:
-    return OpenIncident(agency=agency, number=f"{agency}-01", opened_at=T0)
+def of(agency: str, declared: Matter | None = None) -> OpenIncident:
+    return OpenIncident(agency=agency, number=f"{agency}-01", opened_at=T0, declared=declared)
 
 
 def place(urgency: Urgency) -> Priority:
@@ -89,18 +89,18 @@ def test_all_are_looked_at_now_and_then_and_each_time_where_the_store_is_shared(
 
 def test_what_could_not_be_looked_at_keeps_what_was_known_of_it() -> None:
     agenda = seen(1)
-    agenda.note(1, LastLook(open=of("JCM"), declared=Matter.SENDING))
+    agenda.note(1, LastLook(open=of("JCM", Matter.SENDING)))
     agenda.postpone(1, T0 + MINUTE)
 
-    assert agenda.open == [of("JCM")]
+    assert agenda.open == [of("JCM", Matter.SENDING)]
     assert agenda.declared == {"JCM": Matter.SENDING}
     assert agenda.following([], T0 + MINUTE, 1) == [1]
 
 
 def test_what_is_declared_of_an_agency_is_all_that_stands_in_its_incidents() -> None:
     agenda = seen(1, 2, 3)
-    agenda.note(1, LastLook(open=of("JCM"), declared=Matter.SENDING))
-    agenda.note(2, LastLook(open=of("JCM"), declared=Matter.RECEIVING))
+    agenda.note(1, LastLook(open=of("JCM", Matter.SENDING)))
+    agenda.note(2, LastLook(open=of("JCM", Matter.RECEIVING)))
     agenda.note(3, LastLook(open=of("MDC")))
     assert agenda.declared == {"JCM": Matter.BOTH}
 
