@@ -18,7 +18,7 @@ from alerts.decide.escalation import facts, staff_addresses
 from alerts.decide.followup import is_known, next_enclosure, to_reader
 from alerts.decide.gateway.move import CAME_TO_NOTHING, decisive
 from alerts.model.channel import Channel
-from alerts.model.delivery import SETTLED, Attempt, AttemptState, Draft, Notice, NoticeState
+from alerts.model.delivery import DOUBTFUL, SETTLED, Attempt, AttemptState, Draft, Notice, NoticeState
 from alerts.model.event import AUTOMATIC
 from alerts.model.incident import Incident, IncidentState
 from alerts.model.notice import OF_TELLING, Plan, Purpose
@@ -145,7 +145,7 @@ _UNDER_WAY = frozenset({AttemptState.CALLING, AttemptState.UNKNOWN})
 
 def _is_doubtful(notice: Notice) -> bool:
     """Whether an attempt may have left without a trace. A call in which no key was pressed is no doubt: it was made."""
-    return any(a.state in {AttemptState.UNKNOWN, AttemptState.NO_TRACE} for d in notice.deliveries for a in d.attempts)
+    return any(a.state in DOUBTFUL for a in notice.attempts)
 
 
 def _last_word(incident: Incident, notice: Notice, notices: Sequence[Notice], now: datetime) -> Draft | None:

@@ -233,7 +233,7 @@ def _ended_in_vain(notice: Notice) -> datetime | None:
     over = {NoticeState.DELIVERED, NoticeState.FAILED}
     if notice.channel is not Channel.VOICE or notice.state not in over or last is None:
         return None
-    hopeless = all(a.error is ErrorClass.PERMANENT for d in notice.deliveries for a in d.attempts)
+    hopeless = all(a.error is ErrorClass.PERMANENT for a in notice.attempts)
     return None if hopeless else last.ended_at
 
 

@@ -282,7 +282,7 @@ def _told(dossier: Dossier) -> dict[str, Json]:
         )
         for attempt, delivery, notice in sorted(tries, key=lambda each: (each[0].started_at, each[0].id))
     ]
-    untold = [n for n in dossier.notices if not any(d.attempts for d in n.deliveries)]
+    untold = [n for n in dossier.notices if not n.attempts]
     notes = [] if rows else ["Tiada sesiapa dihubungi."]
     notes += [f"Tidak dihubungi: {name_of(n, dossier.incident)} ({phrase.STATES[n.state]})." for n in untold]
     return {

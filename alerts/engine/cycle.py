@@ -177,7 +177,7 @@ class Cycle:
         withheld = [
             notice
             for notice in await self._notices(incident)
-            if notice.state is NoticeState.PENDING and not any(d.attempts for d in notice.deliveries)
+            if notice.state is NoticeState.PENDING and not notice.attempts
             if notice.purpose is Purpose.UPDATE or (notice.plan is Plan.ESCALATION and notice.purpose is Purpose.OUTAGE)
         ]
         for notice in withheld:

@@ -15,7 +15,7 @@ from alerts.decide.conclusion import is_concluded
 from alerts.decide.gateway.telling import Telling
 from alerts.engine.intake import come_to
 from alerts.model.channel import ON_PAPER
-from alerts.model.delivery import Attempt, AttemptState, Notice, NoticeState
+from alerts.model.delivery import DOUBTFUL, Attempt, AttemptState, Notice, NoticeState
 from alerts.model.gateway import ErrorClass
 from alerts.model.incident import Incident, IncidentState
 from alerts.record.store import Entry, Ledger
@@ -43,9 +43,6 @@ class Settlement:
     at: datetime
 
 
-_DOUBTFUL = frozenset({AttemptState.UNKNOWN, AttemptState.NO_TRACE})
-
-
 def objection(notice: Notice, incident: Incident, ruling: Ruling, *, is_held: bool = False) -> str | None:
     """Return why nobody can say so of *notice*; `None`: they can.
 
@@ -65,7 +62,7 @@ def objection(notice: Notice, incident: Incident, ruling: Ruling, *, is_held: bo
 
 def settled(notice: Notice, ruling: Ruling, now: datetime) -> Sequence[Attempt]:
     """Return the attempts of *notice* that are known to stand otherwise now."""
-    doubtful = [a for d in notice.deliveries for a in d.attempts if a.state in _DOUBTFUL]
+    doubtful = [a for a in notice.attempts if a.state in DOUBTFUL]
     match ruling:
         case Ruling.ARRIVED:
             return [replace(doubtful[-1], state=AttemptState.DELIVERED, ended_at=now)] if doubtful else []
@@ -111,7 +108,7 @@ async def settle(ledger: Ledger, settlement: Settlement) -> Settled | str:
         return problem
     if is_held and settlement.ruling is Ruling.ARRIVED:
         await _posted_before(ledger, notice, settlement)
-    tellings, before = list[Telling](), {a.id: a.state for d in notice.deliveries for a in d.attempts}
+    tellings, before = list[Telling](), {a.id: a.state for a in notice.attempts}
     for attempt in settled(notice, settlement.ruling, settlement.at):
         await ledger.save_attempt(attempt)
         tellings += await come_to(ledger, notice, attempt, before[attempt.id], settlement.at)

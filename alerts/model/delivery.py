@@ -51,6 +51,9 @@ RANK: dict[AttemptState, int] = {
 #: The message has left our hands, as far as anybody knows.
 LEFT = frozenset({AttemptState.ACCEPTED, AttemptState.SENT, AttemptState.DELIVERED})
 
+#: It may have left without a trace.
+DOUBTFUL = frozenset({AttemptState.UNKNOWN, AttemptState.NO_TRACE})
+
 
 class NoticeState(StrEnum):
     """How a notice stands; what people and metrics see."""
@@ -180,24 +183,25 @@ class Notice:
         return (self.deliveries[-1].address if self.deliveries else self.addresses[0]).channel
 
     @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """All attempts so far, in their order."""
+        return tuple(a for d in self.deliveries for a in d.attempts)
+
+    @property
     def was_told(self) -> bool:
         """Whether the person may have got it: then a recovery is owed."""
-        return any(
-            a.state in LEFT or a.state in {AttemptState.UNKNOWN, AttemptState.NO_TRACE} or a.code == NO_KEY
-            for d in self.deliveries
-            for a in d.attempts
-        )
+        return any(a.state in LEFT | DOUBTFUL or a.code == NO_KEY for a in self.attempts)
 
     @property
     def has_left(self) -> bool:
         """Whether it is known to have left for the person."""
-        return any(a.state in LEFT or a.code == NO_KEY for d in self.deliveries for a in d.attempts)
+        return any(a.state in LEFT or a.code == NO_KEY for a in self.attempts)
 
     @property
     def has_arrived(self) -> bool:
         """Whether it is known to have arrived, as far as its channel can tell: of a letter, that it was posted."""
         arrived = {AttemptState.DELIVERED, AttemptState.SENT if self.channel is Channel.LETTER else None}
-        return any(a.state in arrived for d in self.deliveries for a in d.attempts)
+        return any(a.state in arrived for a in self.attempts)
 
     def delivery_of(self, attempt: Attempt) -> Delivery:
         """Return the delivery that an attempt belongs to, however it stood when it was read."""

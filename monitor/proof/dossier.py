@@ -150,7 +150,7 @@ def _json(dossier: Dossier) -> str:
 def _tries(dossier: Dossier) -> Iterable[Sequence[object]]:
     for notice in dossier.notices:
         about = (notice.id, notice.plan, notice.purpose, notice.person, name_of(notice, dossier.incident))
-        if not any(d.attempts for d in notice.deliveries):
+        if not notice.attempts:
             yield (*about, notice.channel, "", notice.state, *[""] * 9)
         for delivery in notice.deliveries:
             for a in delivery.attempts:

@@ -276,7 +276,7 @@ def view_notice(notice: Notice, incident: Incident) -> NoticeView:
         person=_name(notice, incident),
         state=notice.state,
         created_at=notice.created_at,
-        attempts=sum(len(d.attempts) for d in notice.deliveries),
+        attempts=len(notice.attempts),
         why=_why(last) if last else "",
     )
 

@@ -152,7 +152,7 @@ def decisive(notice: Notice) -> Attempt | None:
 
     Unless it came to nothing and an earlier one, given up as lost, turns out to have left after all: a late receipt.
     """
-    attempts = [a for d in notice.deliveries for a in d.attempts]
+    attempts = notice.attempts
     if attempts and attempts[-1].state in CAME_TO_NOTHING:
         return next((a for a in reversed(attempts) if a.state in LEFT), attempts[-1])
     return attempts[-1] if attempts else None

@@ -83,8 +83,7 @@ def told_last(notices: Iterable[Notice], person: str) -> tuple[Notice, Attempt] 
         (notice, attempt)
         for notice in notices
         if notice.plan is Plan.ESCALATION and notice.purpose is Purpose.OUTAGE
-        for delivery in notice.deliveries
-        for attempt in delivery.attempts
+        for attempt in notice.attempts
         if attempt.state in LEFT
     ]
     theirs = [(notice, attempt) for notice, attempt in left if notice.person == person]

@@ -93,7 +93,7 @@ class SqlAttempts(SqlNotices):
         if notice_id is None:
             return None
         found = await self.notice(notice_id)
-        return next((found, a) for d in found.deliveries for a in d.attempts if a.reference == reference)
+        return next((found, a) for a in found.attempts if a.reference == reference)
 
     async def taken_since(
         self, since: datetime, *, address: Address | None = None, gateway: str | None = None
