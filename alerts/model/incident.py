@@ -273,19 +273,19 @@ def apply(incident: Incident, event: Event) -> Incident:
         case Remark():
             return _prolong(incident, event.at)
         case HandOn():
-            if incident.handed_on and incident.had_by == event.by and _was_heard_just_before(incident, event.at):
-                return incident
-            left = replace(_let_go(incident), state=state, heard_at=event.at)
-            return replace(left, had_by=event.by, handed_on=True)
+            return _hand_on(incident, event, state)
         case Expire():
             return replace(_let_go(incident), state=state, had_by=incident.acknowledged_by)
         case Release():
-            if incident.released_at is not None or incident.matter not in OUTAGES:
-                return incident
-            released = replace(incident, state=state, released_at=event.at, released_by=event.by)
-            return released if event.by == AUTOMATIC else _prolong(released, event.at)
-        case Trigger() | Declare() | Resolve() | Close():
-            return _take_in(incident, event, state)
+            return _release(incident, event)
+        case Trigger():
+            return _trigger(incident, event)
+        case Declare():
+            return _declare(incident, event)
+        case Resolve():
+            return _resolve(incident, event, state)
+        case Close():
+            return _close(incident, event, state)
         case Correct():
             return _correct(replace(incident, state=state), event) if may_correct(incident, event.at) else incident
         case _:
@@ -305,6 +305,19 @@ def _acknowledge(incident: Incident, event: Acknowledge) -> Incident:
         acknowledged_by=event.by,
         heard_at=event.at,
     )
+
+
+def _hand_on(incident: Incident, event: HandOn, state: IncidentState) -> Incident:
+    if incident.handed_on and incident.had_by == event.by and _was_heard_just_before(incident, event.at):
+        return incident
+    return replace(_let_go(incident), state=state, heard_at=event.at, had_by=event.by, handed_on=True)
+
+
+def _release(incident: Incident, event: Release) -> Incident:
+    if incident.released_at is not None or incident.matter not in OUTAGES:
+        return incident
+    released = replace(incident, released_at=event.at, released_by=event.by)
+    return released if event.by == AUTOMATIC else _prolong(released, event.at)
 
 
 def _was_heard_just_before(incident: Incident, at: datetime) -> bool:
@@ -339,21 +352,6 @@ def joined(one: Matter | None, other: Matter | None) -> Matter | None:
     if one is not other and {one, other} <= OUTAGES:
         return Matter.BOTH
     return max(one, other, key=SEVERITY.__getitem__)
-
-
-def _take_in(incident: Incident, event: Trigger | Declare | Resolve | Close, state: IncidentState) -> Incident:
-    """Take in what is wrong, or is so no more: as it is measured, and as a person says."""
-    match event:
-        case Trigger():
-            return _trigger(incident, event)
-        case Declare():
-            return _declare(incident, event)
-        case Resolve():
-            return _resolve(incident, event, state)
-        case Close():
-            return _close(incident, event, state)
-        case _:
-            assert_never(event)
 
 
 def _trigger(incident: Incident, event: Trigger) -> Incident:
