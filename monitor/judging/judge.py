@@ -54,12 +54,11 @@ class Judge:
         """Judge *routes*; *policy* is for what is our own, *flapping* for when an agency is not believed to be well."""
         self._routes: dict[str, WatchedRoute] = {}
         self._subjects: dict[str, Subject] = {}
-        self._policy = policy
         self._flapping = flapping or FlappingPolicy()
         #: By code; "" has the control routes, and one without routes is not there.
         self._agencies: dict[str, AgencyMail] = {}
         self._witness = Witness()
-        self._own = OwnSide()
+        self._own = OwnSide(self._witness.evidence(), policy)
         #: Of what is our own and has been down; and what of it is well and not believed yet.
         self._own_flapping: dict[Suspect, Flapping] = {}
         self._own_unsteady: set[Suspect] = set()
@@ -143,7 +142,7 @@ class Judge:
 
     def govern(self, policy: HealthPolicy, flapping: FlappingPolicy) -> None:
         """Judge what is our own by *policy* from now on, and agencies that fall again and again by *flapping*."""
-        self._policy, self._flapping = policy, flapping
+        self._flapping = flapping
         self._own.govern(policy)
         for mail in self._agencies.values():
             mail.govern(flapping)
@@ -170,7 +169,7 @@ class Judge:
                 self._subjects[name].health = health
                 self._subjects[name].changed_at = since
             elif name.startswith(_OURS):
-                self._own.restore(name.removeprefix(_OURS), health, since, self._policy)
+                self._own.restore(name.removeprefix(_OURS), health, since)
 
     def restore_deferrals(self, deferrals: Mapping[str, datetime]) -> None:
         """Take up since when routes have been put off by their servers, by name: their budget goes on running."""
@@ -191,7 +190,7 @@ class Judge:
                 self._subjects[name].restore(streak)
                 self._settle(name, now)
             elif (suspect := self._suspect_of(name)) is not None and ago <= self._spoken_of_within(suspect):
-                self._own.restore_streak(name.removeprefix(_OURS), streak, now, self._policy)
+                self._own.restore_streak(name.removeprefix(_OURS), streak, now)
 
     def _suspect_of(self, name: str) -> Suspect | None:
         """Return what the part of ours belongs to that is judged under this name."""
@@ -268,7 +267,7 @@ class Judge:
         self._count(route, verdict)
         subject.note(result, verdict)
         self._settle(route.name, now)
-        self._own.hear(route, result, verdict, now, self._policy)
+        self._own.hear(route, result, verdict, now)
         self._weigh_pending(now)
         return verdict
 
@@ -336,7 +335,7 @@ class Judge:
     def _weigh_again(self, route_name: str, now: datetime) -> None:
         route, subject = self._routes[route_name], self._subjects[route_name]
         for result, verdict in subject.weigh_again(lambda result: self._outcome(route, result, now)):
-            self._own.hear(route, result, verdict, now, self._policy)
+            self._own.hear(route, result, verdict, now)
             self._count(route, verdict)
             self._proven[route_name] = None
         self._settle(route_name, now)
@@ -499,11 +498,11 @@ class Judge:
 
     def own_faults(self, now: datetime) -> AbstractSet[Suspect]:
         """Return what of ours is in trouble; of all accounts at agencies, one without a name."""
-        return self._own.faults(self._witness.evidence(), now)
+        return self._own.faults(now)
 
     def own_trouble(self, suspect: Suspect, now: datetime) -> Trouble | None:
         """Return what is wrong with something of ours, and note that it fell; `None` if nothing is."""
-        trouble = self._own.trouble(suspect, self._witness.evidence(), now)
+        trouble = self._own.trouble(suspect, now)
         if trouble is None:
             return None
         flapping = self._own_flapping.setdefault(suspect, Flapping(self._flapping))
@@ -516,7 +515,7 @@ class Judge:
         What has gone down and up too often lately is not believed yet.
         """
         self._own_unsteady.discard(suspect)
-        since, flapping = self._own.well_since(suspect, self._witness.evidence(), now), self._own_flapping.get(suspect)
+        since, flapping = self._own.well_since(suspect, now), self._own_flapping.get(suspect)
         if since is not None and flapping is not None and flapping.rose(now, now) is not None:
             self._own_unsteady.add(suspect)
             return None

@@ -58,7 +58,10 @@ _OURS = Suspect(Blame.OURS)
 class OwnSide:
     """Takes in the ends of runs; says how what is our own stands."""
 
-    def __init__(self) -> None:
+    def __init__(self, evidence: Evidence, policy: HealthPolicy) -> None:
+        """*evidence*: what is known now, whenever it is asked."""
+        self._evidence = evidence
+        self._policy = policy
         #: By reference, the control routes around it.
         self._around: dict[str, list[tuple[WatchedRoute, Subject]]] = {}
         self._suspects: dict[str, Suspect] = {}
@@ -112,6 +115,7 @@ class OwnSide:
 
     def govern(self, policy: HealthPolicy) -> None:
         """Judge by *policy* from now on."""
+        self._policy = policy
         for parts in self._parts.values():
             for subject in parts.values():
                 subject.policy = policy
@@ -126,19 +130,19 @@ class OwnSide:
 
     # -- remembering ---------------------------------------------------------------------------------------------
 
-    def restore(self, name: str, health: Health, since: datetime, policy: HealthPolicy) -> None:
+    def restore(self, name: str, health: Health, since: datetime) -> None:
         """Take up how a part was judged before a restart; not what has left the configuration, or is known better."""
         part = self._known(name)
         if part is not None and part not in self._parts.get(part.suspect, {}):
-            subject = Subject(policy=policy, health=health, changed_at=since)
+            subject = Subject(policy=self._policy, health=health, changed_at=since)
             self._parts.setdefault(part.suspect, {})[part] = subject
             self._note(part, subject)
 
-    def restore_streak(self, name: str, streak: Sequence[Graded], now: datetime, policy: HealthPolicy) -> None:
+    def restore_streak(self, name: str, streak: Sequence[Graded], now: datetime) -> None:
         """Take up the latest runs that spoke of a part before a restart; not where some have since."""
         if (part := self._known(name)) is None:
             return
-        subject = self._parts.setdefault(part.suspect, {}).setdefault(part, Subject(policy=policy))
+        subject = self._subject(part)
         if not subject.recent:
             subject.restore(streak)
             self._settle(part, subject, now)
@@ -173,9 +177,7 @@ class OwnSide:
 
     # -- judging -------------------------------------------------------------------------------------------------
 
-    def hear(
-        self, route: WatchedRoute, result: ProbeResult, verdict: Attribution, now: datetime, policy: HealthPolicy
-    ) -> None:
+    def hear(self, route: WatchedRoute, result: ProbeResult, verdict: Attribution, now: datetime) -> None:
         """Take what a run says of our accounts and, if it is a control run, of our network and of ourselves.
 
         Where there is no control route every run speaks of those.
@@ -184,9 +186,12 @@ class OwnSide:
         if route.direction is Direction.CONTROL or not self._around:
             grades |= _control_grades(result, verdict)
         for part, grade in grades.items():
-            subject = self._parts.setdefault(part.suspect, {}).setdefault(part, Subject(policy=policy))
+            subject = self._subject(part)
             subject.note(result, Attribution(grade=grade))
             self._settle(part, subject, now)
+
+    def _subject(self, part: _Part) -> Subject:
+        return self._parts.setdefault(part.suspect, {}).setdefault(part, Subject(policy=self._policy))
 
     def _settle(self, part: _Part, subject: Subject, now: datetime) -> None:
         if subject.settle(now):
@@ -206,30 +211,30 @@ class OwnSide:
 
     # -- how things stand ----------------------------------------------------------------------------------------
 
-    def faults(self, evidence: Evidence, now: datetime) -> set[Suspect]:
+    def faults(self, now: datetime) -> set[Suspect]:
         """Return what is in trouble; of the thousands of accounts at agencies, one without a name for all."""
         refused = self._down[Blame.CREDENTIALS]
         own = {part for account in self._own_accounts for part in self._parts.get(account, ())} & refused
         faults = {part.suspect for part in own} | {s for s in (_NETWORK, _OURS) if self._down[s.blame]}
         if len(own) < len(refused):
             faults.add(Suspect(Blame.CREDENTIALS))
-        return faults | {reference for reference in self._references if self.trouble(reference, evidence, now)}
+        return faults | {reference for reference in self._references if self.trouble(reference, now)}
 
-    def trouble(self, suspect: Suspect, evidence: Evidence, now: datetime) -> Trouble | None:
+    def trouble(self, suspect: Suspect, now: datetime) -> Trouble | None:
         """Return what is wrong with one of them. While our network is, the references cannot be judged."""
         began = [at for s in self._of(suspect) if s.health is Health.DOWN and (at := s.trouble_since())]
         if suspect.blame is Blame.REFERENCE and not self._down[Blame.NETWORK]:
             around = self._around.get(suspect.name, ())
-            guilty = (s for r, s in around if self._culprit(r, s, evidence, now) == suspect.name)
+            guilty = (s for r, s in around if self._culprit(r, s, now) == suspect.name)
             began += [at for s in guilty if (at := s.trouble_since())]
         return Trouble(matter=Matter.OWN_FAULT, since=min(began)) if began else None
 
-    def well_since(self, suspect: Suspect, evidence: Evidence, now: datetime) -> datetime | None:
+    def well_since(self, suspect: Suspect, now: datetime) -> datetime | None:
         """Return since when one of them is proven to work; `None` if it is not."""
         if suspect.blame is Blame.REFERENCE:
             around = self._around.get(suspect.name, ())
             # A route that fails because of its other end says nothing against this one.
-            subjects = [s for r, s in around if self._culprit(r, s, evidence, now) in {suspect.name, None}]
+            subjects = [s for r, s in around if self._culprit(r, s, now) in {suspect.name, None}]
             proven = {Health.UP}
         else:
             subjects, proven = [*self._of(suspect)], {Health.UP, Health.UNKNOWN}
@@ -241,7 +246,7 @@ class OwnSide:
     def _of(self, suspect: Suspect) -> Collection[Subject]:
         return self._parts.get(suspect, {}).values()
 
-    def _culprit(self, route: WatchedRoute, subject: Subject, evidence: Evidence, now: datetime) -> str | None:
+    def _culprit(self, route: WatchedRoute, subject: Subject, now: datetime) -> str | None:
         """Return which end of a control route is at fault; `None` when none is, or it is not clear yet."""
         since, last = subject.trouble_since(), _last_bad(subject.recent)
         if subject.health not in {Health.DOWN, Health.DEGRADED} or since is None or last is None:
@@ -259,9 +264,9 @@ class OwnSide:
         late = last.outcome not in ON_THE_WAY
         send, receive = (Ability.SEND_WELL, Ability.RECEIVE_WELL) if late else (Ability.SEND, Ability.RECEIVE)
         found: str | None = None
-        if evidence.proof(Want(receive, recipient)).was_seen_since(since):
+        if self._evidence.proof(Want(receive, recipient)).was_seen_since(since):
             found = sender
-        elif evidence.proof(Want(send, sender)).was_seen_since(since):
+        elif self._evidence.proof(Want(send, sender)).was_seen_since(since):
             found = recipient
         elif now - since > 2 * route.probing.interval + route.probing.patience.whole:
             # Agencies' mail would have told by now; the NOC has to look at both.
