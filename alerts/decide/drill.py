@@ -17,9 +17,9 @@ from zoneinfo import ZoneInfo
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.channel import ON_PAPER, Channel
-from alerts.model.contact import Address
+from alerts.model.contact import Address, Contact
 from alerts.model.delivery import LEFT, Attempt, AttemptState
-from alerts.model.notice import Facts, Language, Matter, Office, Plan, Purpose
+from alerts.model.notice import Facts, Matter, Office, Plan, Purpose
 
 
 class ExerciseState(StrEnum):
@@ -73,10 +73,7 @@ class Trainee:
 
     #: The agency whose file names the contact; "" for those of all agencies and of the NOC.
     agency: str
-    key: str
-    name: str
-    language: Language
-    addresses: tuple[Address, ...]
+    contact: Contact
     #: Who speaks.
     office: Office
 
@@ -92,8 +89,8 @@ class Exercise:
     @property
     def key(self) -> str:
         """What it is, within its drill. Without the number: keys are seen where numbers are not."""
-        place = self.trainee.addresses.index(self.address)
-        who = f"{self.trainee.agency}/{self.trainee.key}"
+        place = self.trainee.contact.addresses.index(self.address)
+        who = f"{self.trainee.agency}/{self.trainee.contact.key}"
         return f"{who}/{self.address.channel}/{place}/{self.gateway}"
 
 
@@ -106,7 +103,7 @@ def plan(trainees: Sequence[Trainee], gateways: Mapping[Channel, Sequence[str]],
     found: list[Exercise] = []
     for channel in Channel:
         lines = gateways.get(channel, ())
-        targets = [(trainee, a) for trainee in trainees for a in trainee.addresses if a.channel is channel]
+        targets = [(trainee, a) for trainee in trainees for a in trainee.contact.addresses if a.channel is channel]
         if not lines or not targets:
             continue
         chosen = [
@@ -136,11 +133,11 @@ def rest_of(
     for exercise in exercises:
         at = begun.get(exercise.key)
         if at is not None:
-            who = (exercise.trainee.agency, exercise.trainee.key)
+            who = (exercise.trainee.agency, exercise.trainee.contact.key)
             gateways[exercise.gateway] = max(at, gateways.get(exercise.gateway, at))
             people[who] = max(at, people.get(who, at))
     for exercise in exercises:
-        who = (exercise.trainee.agency, exercise.trainee.key)
+        who = (exercise.trainee.agency, exercise.trainee.contact.key)
         last = [at for at in (gateways.get(exercise.gateway), people.get(who)) if at is not None]
         if exercise.key in begun or any(now - at < pace for at in last):
             continue
@@ -154,7 +151,8 @@ def obstacle(exercise: Exercise, *, engaged: AbstractSet[str], pending: bool, no
     *engaged*: keys and numbers of the contacts that an open incident may tell, or has told: one person may be a contact
     of several agencies, under several keys. *pending*: a real notice waits.
     """
-    if not engaged.isdisjoint({exercise.trainee.key, *(address.number for address in exercise.trainee.addresses)}):
+    contact = exercise.trainee.contact
+    if not engaged.isdisjoint({contact.key, *(address.number for address in contact.addresses)}):
         return "a real incident is open for this person"
     if pending:
         return "a real notice waits to be sent"

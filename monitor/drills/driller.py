@@ -17,6 +17,7 @@ import structlog
 from alerts.decide.drill import ENDED, Exercise, ExerciseState, Trainee, facts, obstacle, plan, rest_of
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.model.channel import Channel
+from alerts.model.contact import Contact
 from alerts.model.notice import Facts
 from alerts.record.clock import Clock
 from monitor.drills.exercise import ASK_EVERY, ASK_FOR, Exerciser
@@ -132,10 +133,11 @@ class Driller:
         reached: dict[str, dict[str, datetime | None]] = {}
         roster = self._roster()
         for trainee in roster.trainees:
-            if trainee.key and roster.concerns(trainee.key):
-                rings = any(a.channel is Channel.VOICE for a in trainee.addresses)
-                at = (confirmed if rings else delivered).get((trainee.agency, trainee.key))
-                reached.setdefault(trainee.agency, {})[trainee.key] = at
+            person = trainee.contact
+            if person.key and roster.concerns(person.key):
+                rings = any(a.channel is Channel.VOICE for a in person.addresses)
+                at = (confirmed if rings else delivered).get((trainee.agency, person.key))
+                reached.setdefault(trainee.agency, {})[person.key] = at
         self._metrics.watchdog.reached(reached)
         now = self._clock.now()
         # Where none comes by itself, none is late.
@@ -172,9 +174,9 @@ class Driller:
     def _planned(self, contact: str, turn: int, *, asked: bool) -> tuple[Exercise, ...]:
         roster = self._roster()
         agency, slash, key = contact.rpartition("/")
-        trainees = [t for t in roster.trainees if key in {"all", t.key} and (not slash or t.agency == agency)]
+        trainees = [t for t in roster.trainees if key in {"all", t.contact.key} and (not slash or t.agency == agency)]
         if not asked:
-            trainees = [t for t in trainees if not t.key or roster.concerns(t.key)]
+            trainees = [t for t in trainees if not t.contact.key or roster.concerns(t.contact.key)]
         gateways: dict[Channel, list[str]] = {}
         for line in self._pool:
             gateways.setdefault(line.channel, []).append(line.name)
@@ -279,9 +281,9 @@ class Driller:
         if not over and known and self._pool.take_spare(record.gateway):
             self._exerciser.check(record, calls)
 
-    def trainees(self, agency: str) -> Sequence[Trainee]:
+    def people(self, agency: str) -> Sequence[Contact]:
         """Return the people whom an agency's file names."""
-        return [each for each in self._roster().trainees if each.agency == agency and each.key]
+        return [each.contact for each in self._roster().trainees if each.agency == agency and each.contact.key]
 
     async def of_agency(self, agency: str) -> tuple[Sequence[Drill], Sequence[Record]]:
         """Return the drills of an agency's own people that are under way, and what was tried lately, the newest first."""

@@ -19,11 +19,6 @@ from monitor.model.window import Stretch
 _PACE = timedelta(seconds=30)
 
 
-def roster(configuration: Configuration) -> Roster:
-    """Return the roster of a configuration."""
-    return Rosters().make(configuration)
-
-
 class Rosters:
     """Makes the roster of each configuration. Of thousands of agencies few change, and of the others it is kept."""
 
@@ -64,26 +59,12 @@ class Rosters:
 
 
 def _people(agency: str, office: Office, contacts: Iterable[Contact]) -> Iterator[Trainee]:
-    for contact in contacts:
-        yield Trainee(
-            agency=agency,
-            key=contact.key,
-            name=contact.name,
-            language=contact.language,
-            addresses=contact.addresses,
-            office=office,
-        )
+    return (Trainee(agency=agency, contact=contact, office=office) for contact in contacts)
 
 
 def _office(office: Office, settings: Settings) -> Iterator[Trainee]:
     """Yield ourselves: the letters of a drill are addressed to nobody else, and taken out of the tray again."""
     if settings.gateways.get(Channel.LETTER):
-        to_ourselves = Address(channel=Channel.LETTER, number=office.name)
-        yield Trainee(
-            agency="",
-            key="",
-            name=office.name,
-            language=Language.MALAY,
-            addresses=(to_ourselves,),
-            office=office,
-        )
+        to_ourselves = (Address(channel=Channel.LETTER, number=office.name),)
+        ourselves = Contact(key="", name=office.name, language=Language.MALAY, addresses=to_ourselves)
+        yield Trainee(agency="", contact=ourselves, office=office)

@@ -9,7 +9,7 @@ from alerts.decide.drill import Exercise, ExerciseState, Trainee
 from alerts.decide.escalation import facts
 from alerts.engine.intake import take_in
 from alerts.model.event import Resolve
-from alerts.model.notice import Language, Plan, Purpose
+from alerts.model.notice import Plan, Purpose
 from monitor.store.backend.database import Database
 from monitor.store.engine.drills import Drills
 from monitor.store.engine.ledger import SqlStore
@@ -40,9 +40,7 @@ async def test_incidents_of_a_month_are_those_that_were_open_in_it(store: SqlSto
 
 async def test_exercises_of_a_month_are_those_that_were_begun_in_it(database: Database) -> None:
     drills = Drills(database)
-    trainee = Trainee(
-        agency="JCM", key="siti", name="Siti Contoh", language=Language.MALAY, addresses=SITI.addresses, office=OFFICE
-    )
+    trainee = Trainee(agency="JCM", contact=SITI, office=OFFICE)
     told = facts(incident(), Plan.ESCALATION, Purpose.OUTAGE, T0)
     for number, begun_at in enumerate((BEGIN - MINUTE, BEGIN, END - MINUTE, END)):
         key = f"k{number}"

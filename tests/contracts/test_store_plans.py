@@ -39,7 +39,7 @@ from alerts.model.alert import KnownAlert
 from alerts.model.delivery import AttemptState, Notice, NoticeState
 from alerts.model.event import Resolve
 from alerts.model.incident import Incident, IncidentState, apply
-from alerts.model.notice import Language, Plan, Purpose
+from alerts.model.notice import Plan, Purpose
 from alerts.record.restoration import How
 from alerts.record.store import Entry, PinEntry, SmsNumber
 from monitor.judging.joint.freshness import SiteBeat
@@ -420,14 +420,7 @@ async def ask_of_probing(database: Database, asked: set[str]) -> None:
 
 
 async def ask_of_drills(drills: Any) -> None:
-    trainee = Trainee(
-        agency="JCM",
-        key="siti",
-        name="Siti Contoh",
-        language=Language.MALAY,
-        addresses=SITI.addresses,
-        office=OFFICE,
-    )
+    trainee = Trainee(agency="JCM", contact=SITI, office=OFFICE)
     begun = await drills.begin("k", contact="all", asked_by="x", begins_at=T0, ends_at=T0 + DAY)
     exercise = Exercise(trainee=trainee, address=SMS_SITI, gateway="sms")
     told = facts(incident(), Plan.ESCALATION, Purpose.OUTAGE, T0)

@@ -13,8 +13,6 @@ from sqlalchemy.exc import IntegrityError
 from alerts.decide.drill import Exercise, ExerciseState, Trainee, facts
 from alerts.decide.gateway.receipt import Answered
 from alerts.model.channel import Channel
-from alerts.model.contact import Address
-from alerts.model.notice import Language
 from alerts.record.audit import BEGINNING
 from monitor.store.backend.database import Database
 from monitor.store.engine.drills import Drill, Drills
@@ -22,17 +20,9 @@ from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.processes import Processes
 from monitor.store.schema.tables import exercise, journal
 from tests.real.postgres import Postgres
-from tests.unit.alerts.people import MINUTE, OFFICE, T0
+from tests.unit.alerts.people import MINUTE, OFFICE, SITI, T0, VOICE_SITI
 
-SITI = Trainee(
-    agency="JCM",
-    key="siti",
-    name="Siti Contoh",
-    language=Language.MALAY,
-    addresses=(Address(channel=Channel.VOICE, number="+60100000101"),),
-    office=OFFICE,
-)
-CALL = Exercise(trainee=SITI, address=SITI.addresses[0], gateway="suara")
+CALL = Exercise(trainee=Trainee(agency="JCM", contact=SITI, office=OFFICE), address=VOICE_SITI, gateway="suara")
 TOLD = facts(OFFICE, Channel.VOICE, "LATIH-01", T0)
 
 

@@ -126,15 +126,16 @@ class Drills:
     ) -> Record | None:
         """Write that an exercise begins (or is left out), before its gateway is called; `None` if it was before."""
         key = f"{of.id}/{planned.key}"
-        trainee = planned.trainee
+        agency, contact, address = planned.trainee.agency, planned.trainee.contact, planned.address
         if await self._is_there(exercise, key):
             return None
         values = {
             "key": key,
             "drill_id": of.id,
-            "contact": trainee.key,
-            **named(trainee, ("agency", "name", "language")),
-            **named(planned.address, ("channel", "number", "extension")),
+            "agency": agency,
+            "contact": contact.key,
+            **named(contact, ("name", "language")),
+            **named(address, ("channel", "number", "extension")),
             "gateway": planned.gateway,
             "facts": FACTS.dump_json(facts).decode(),
             "reference": uuid4().hex,
@@ -152,8 +153,8 @@ class Drills:
             event = "exercise left out" if state is ExerciseState.SKIPPED else "exercise begun"
             detail = {
                 "number": of.number,
-                "contact": trainee.key,
-                "channel": str(planned.address.channel),
+                "contact": contact.key,
+                "channel": str(address.channel),
                 "gateway": planned.gateway,
                 "why": why,
             }

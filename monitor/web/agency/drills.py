@@ -48,7 +48,7 @@ def drill_pages(driller: Driller, rests: Callable[[], bool], pages: Pages) -> AP
         """Return why none is begun; `None`: one may be."""
         if rests():
             return "rests"
-        if contact not in {_ALL, *(each.key for each in driller.trainees(agency))}:
+        if contact not in {_ALL, *(each.key for each in driller.people(agency))}:
             return "nobody"
         if not is_sure:
             return "unsure"
@@ -70,7 +70,7 @@ def drill_pages(driller: Driller, rests: Callable[[], bool], pages: Pages) -> AP
             # Nobody writes letters to staff.
             "people": [
                 (each, [a for a in each.addresses if a.channel is not Channel.LETTER])
-                for each in driller.trainees(agency)
+                for each in driller.people(agency)
             ],
             "under_way": under_way,
             "tried": [(drill_called(each.drill_id), each) for each in tried],

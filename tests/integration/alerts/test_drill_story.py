@@ -12,7 +12,7 @@ from alerts.decide.drill import Trainee
 from alerts.gateways.tray import LetterPlace
 from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
 from alerts.model.channel import Channel
-from alerts.model.contact import Address
+from alerts.model.contact import Address, Contact
 from alerts.model.incident import IncidentState
 from alerts.model.notice import Language
 from monitor.config.fields.window import MALAYSIA
@@ -39,17 +39,13 @@ SITI_BY_SMS = replace(BRIEF, escalation=EscalationPolicy(steps=(TO_SITI,), round
 
 
 def trainee(key: str, name: str, *addresses: Address) -> Trainee:
-    return Trainee(agency="JCM", key=key, name=name, language=Language.MALAY, addresses=addresses, office=OFFICE)
+    contact = Contact(key=key, name=name, language=Language.MALAY, addresses=addresses)
+    return Trainee(agency="JCM", contact=contact, office=OFFICE)
 
 
-SITI_AND_RAVI = [trainee(person.key, person.name, *person.addresses) for person in (SITI, RAVI)]
-OURSELVES = Trainee(
-    agency="",
-    key="",
-    name=NOC_OFFICE.name,
-    language=Language.MALAY,
-    addresses=(Address(channel=Channel.LETTER, number=NOC_OFFICE.name),),
-    office=NOC_OFFICE,
+SITI_AND_RAVI = [Trainee(agency="JCM", contact=person, office=OFFICE) for person in (SITI, RAVI)]
+OURSELVES = replace(
+    trainee("", NOC_OFFICE.name, Address(channel=Channel.LETTER, number=NOC_OFFICE.name)), agency="", office=NOC_OFFICE
 )
 
 

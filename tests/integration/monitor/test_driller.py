@@ -24,7 +24,7 @@ from alerts.gateways.tray import Tray, TraySettings
 from alerts.gateways.twilio.sms import TwilioSms, TwilioSmsSettings
 from alerts.gateways.twilio.voice import TwilioVoice, TwilioVoiceSettings
 from alerts.model.channel import Channel
-from alerts.model.contact import Address
+from alerts.model.contact import Address, Contact
 from alerts.model.delivery import AttemptState, Notice
 from alerts.model.gateway import AckResult, Content, Gateway, Heard, Order, Progress, Report, Surroundings
 from alerts.model.notice import Language
@@ -59,9 +59,8 @@ PACE = 30 * SECOND
 
 
 def trainee(key: str, *addresses: Address) -> Trainee:
-    return Trainee(
-        agency="JCM", key=key, name=f"{key.title()} Contoh", language=Language.MALAY, addresses=addresses, office=OFFICE
-    )
+    contact = Contact(key=key, name=f"{key.title()} Contoh", language=Language.MALAY, addresses=addresses)
+    return Trainee(agency="JCM", contact=contact, office=OFFICE)
 
 
 def sms(number: str) -> Address:
@@ -462,8 +461,8 @@ async def test_two_processes_hold_one_drill(at: School) -> None:
 
 async def test_the_letter_of_a_drill_is_marked_and_taken_out_of_the_tray_again(at: School) -> None:
     office = replace(OFFICE, short="PANTAU", name="Pusat Operasi Contoh", domain="")
-    ourselves = replace(trainee("x", Address(channel=Channel.LETTER, number="Pusat Operasi Contoh")), key="", agency="")
-    at.trainees = [replace(ourselves, office=office), trainee("siti", sms(SITI))]
+    ourselves = trainee("", Address(channel=Channel.LETTER, number="Pusat Operasi Contoh"))
+    at.trainees = [replace(ourselves, agency="", office=office), trainee("siti", sms(SITI))]
     await at.ask()
     await at.look(PACE)
     (letter,) = (at.place / "surat").glob("*.pdf")

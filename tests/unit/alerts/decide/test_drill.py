@@ -26,7 +26,7 @@ from alerts.decide.drill import (
 from alerts.hours.calendar import Calendar, State
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.channel import Channel
-from alerts.model.contact import Address
+from alerts.model.contact import Address, Contact
 from alerts.model.delivery import AttemptState
 from alerts.model.notice import Language, Office, Plan, Purpose
 from tests.unit.alerts.people import MINUTE, OFFICE, SECOND, T0, attempt
@@ -43,14 +43,8 @@ GATEWAYS = {Channel.SMS: ("sms-1", "sms-2"), Channel.VOICE: ("suara",), Channel.
 
 def person(number: int, *channels: Channel, agency: str = "JCM") -> Trainee:
     addresses = tuple(Address(channel=channel, number=f"+6010000{number:04}") for channel in channels)
-    return Trainee(
-        agency=agency,
-        key=f"p{number}",
-        name=f"Pegawai {number}",
-        language=Language.MALAY,
-        addresses=addresses,
-        office=OFFICE,
-    )
+    contact = Contact(key=f"p{number}", name=f"Pegawai {number}", language=Language.MALAY, addresses=addresses)
+    return Trainee(agency=agency, contact=contact, office=OFFICE)
 
 
 BOTH = (Channel.SMS, Channel.VOICE)
@@ -71,8 +65,8 @@ def test_every_address_is_tried_once_and_every_gateway_that_has_an_address(
     named = {channel: tuple(f"{channel}-{name}" for name in names) for channel, names in gateways.items()}
     planned = plan(trainees, named, turn)
 
-    addresses = [(t.key, a.channel) for t in trainees for a in t.addresses if named.get(a.channel)]
-    tried = Counter((e.trainee.key, e.address.channel) for e in planned)
+    addresses = [(t.contact.key, a.channel) for t in trainees for a in t.contact.addresses if named.get(a.channel)]
+    tried = Counter((e.trainee.contact.key, e.address.channel) for e in planned)
     assert set(tried) == set(addresses)
     reachable = {c for _, c in addresses}
     assert {e.gateway for e in planned} == {g for c in reachable for g in named[c]}
@@ -125,8 +119,9 @@ def why(
     pending: bool = False,
     address: Address | None = None,
 ) -> str | None:
-    trainee = replace(person(1), addresses=(address or voice(),))
-    exercise = Exercise(trainee=trainee, address=trainee.addresses[0], gateway="v")
+    tried = address or voice()
+    trainee = replace(person(1), contact=replace(person(1).contact, addresses=(tried,)))
+    exercise = Exercise(trainee=trainee, address=tried, gateway="v")
     return obstacle(exercise, engaged=engaged, pending=pending, now=now)
 
 

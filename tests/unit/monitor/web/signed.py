@@ -30,7 +30,7 @@ from monitor.config.files.problem import Problem
 from monitor.config.loading import Configuration, Memory, load, stored_source
 from monitor.drills.driller import Driller
 from monitor.drills.exercise import Exerciser
-from monitor.drills.roster import roster
+from monitor.drills.roster import Rosters
 from monitor.metrics import Metrics
 from monitor.model.document import Pen, WrittenDocument
 from monitor.proof.lifecycle import Lifecycle
@@ -334,7 +334,7 @@ async def house(
             store=SqlStore(database),
             pool=pool,
             exerciser=Exerciser(drills=drills, pool=pool, wording=configured().wording, metrics=metrics, clock=clock),
-            roster=lambda: roster(configured()),
+            roster=lambda: Rosters().make(configured()),
             metrics=metrics,
             clock=clock,
         )

@@ -42,7 +42,7 @@ async def test_a_drill_is_of_ones_own_people_is_in_ones_name_and_is_followed_to_
     place: House, officer: httpx.AsyncClient
 ) -> None:
     page = await officer.get(DRILLS)
-    names = [each.name for each in place.driller.trainees("JCM")]
+    names = [each.name for each in place.driller.people("JCM")]
     assert names
     assert f"All of the agency's people ({len(names)})" in shown(page)
     assert "No drill has been held." in shown(page)
