@@ -169,15 +169,8 @@ def next_change(rota: Rota, overrides: Sequence[Override], moment: datetime) -> 
 
 def gaps(rota: Rota, overrides: Sequence[Override], now: datetime, outlook: timedelta = OUTLOOK) -> tuple[Gap, ...]:
     """Return when nobody is on call between *now* and the end of the *outlook*, in order, each as long as it is."""
-    found: list[Gap] = []
-    until = now + outlook
-    moments = [now, *_changes(rota, overrides, now, until), until]
-    for begins, ends in pairwise(moments):
-        if on_call(rota, overrides, begins) is not None:
-            continue
-        goes_on = bool(found) and found[-1].ends == begins
-        found.append(Gap(begins=found.pop().begins if goes_on else begins, ends=ends))
-    return tuple(found)
+    during = _between(rota, overrides, now, now + outlook)
+    return tuple(Gap(begins=each.begins, ends=each.ends) for each in during if each.person is None)
 
 
 def spells(rota: Rota, overrides: Sequence[Override], first: datetime, last: datetime) -> tuple[DutySpell, ...]:
@@ -188,13 +181,17 @@ def spells(rota: Rota, overrides: Sequence[Override], first: datetime, last: dat
     begins = last_handover(rota, overrides, first - _FAR * _DAY, first)
     ends = next_handover(rota, overrides, last)
     start = begins.at if begins else rota.begin(rota.day(first).replace(day=1))
-    end = ends.at if ends else last
+    return tuple(_between(rota, overrides, start, ends.at if ends else last))
+
+
+def _between(rota: Rota, overrides: Sequence[Override], start: datetime, end: datetime) -> Sequence[DutySpell]:
+    """Return who is on call when between the two moments, in order."""
     found: list[DutySpell] = []
     for at, until in pairwise([start, *_changes(rota, overrides, start, end), end]):
         person = on_call(rota, overrides, at)
         goes_on = bool(found) and _key(found[-1].person) == _key(person)
         found.append(DutySpell(begins=found.pop().begins if goes_on else at, ends=until, person=person))
-    return tuple(found)
+    return found
 
 
 def concerned(rota: Rota, override: Override, others: Sequence[Override], now: datetime) -> tuple[Contact, ...]:
