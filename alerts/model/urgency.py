@@ -25,8 +25,6 @@ class Urgency(StrEnum):
     REPEAT = "repeat"
     #: Good news waits for bad news.
     RECOVERY = "recovery"
-    #: An exercise delays nobody.
-    DRILL = "drill"
 
 
 RANK = MappingProxyType({urgency: rank for rank, urgency in enumerate(Urgency)})
@@ -44,8 +42,6 @@ Priority = tuple[int, datetime, int]
 def urgency(plan: Plan, purpose: Purpose, *, round: int, heard_before: bool) -> Urgency:  # noqa: A002 - our word
     """Return how much a notice presses. *heard_before*: the person was owed a notice about this wave already."""
     match purpose:
-        case Purpose.DRILL:
-            return Urgency.DRILL
         case Purpose.RECOVERY | Purpose.TAKEN | Purpose.CLOSED:
             return Urgency.RECOVERY
         case _ if plan is Plan.ANNOUNCEMENT or purpose in {Purpose.CORRECTION, Purpose.RELEASE}:

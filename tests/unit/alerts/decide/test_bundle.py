@@ -92,11 +92,10 @@ def test_people_are_told_apart_by_their_numbers_and_not_by_their_names() -> None
     assert gathering(same_phone, Urgency.FIRST) == gathering(DRAFT, Urgency.FIRST)
 
 
-def test_a_letter_a_correction_and_a_drill_always_go_alone() -> None:
+def test_a_letter_and_a_correction_always_go_alone() -> None:
     assert gathering(replace(DRAFT, addresses=(FAX,)), Urgency.FIRST) is not None
     assert gathering(replace(DRAFT, addresses=(LETTER,)), Urgency.FIRST) is None
     assert gathering(telling(purpose=Purpose.CORRECTION), Urgency.ESCALATION) is None
-    assert gathering(telling(purpose=Purpose.DRILL), Urgency.DRILL) is None
 
 
 def test_no_number_is_in_the_key() -> None:

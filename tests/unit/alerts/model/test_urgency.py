@@ -21,7 +21,6 @@ STAFF, OUTSIDE = Plan.ESCALATION, Plan.ANNOUNCEMENT
         (STAFF, Purpose.RECOVERY, 0, True, Urgency.RECOVERY),
         (STAFF, Purpose.CORRECTION, 0, True, Urgency.ANNOUNCEMENT),
         (STAFF, Purpose.RELEASE, 0, True, Urgency.ANNOUNCEMENT),
-        (STAFF, Purpose.DRILL, 0, False, Urgency.DRILL),
         (OUTSIDE, Purpose.OUTAGE, 0, False, Urgency.ANNOUNCEMENT),
         (OUTSIDE, Purpose.CORRECTION, 0, True, Urgency.ANNOUNCEMENT),
         (OUTSIDE, Purpose.RECOVERY, 0, True, Urgency.RECOVERY),
@@ -33,7 +32,7 @@ def test_who_has_not_heard_yet_comes_first(
     assert urgency(plan, purpose, round=round_, heard_before=heard) is presses
 
 
-def test_the_order_is_first_notices_escalations_announcements_repeats_recoveries_drills() -> None:
+def test_the_order_is_first_notices_escalations_announcements_repeats_and_recoveries() -> None:
     wanted = [
         priority(Urgency.FIRST, T0, 9),
         priority(Urgency.FIRST, T0 + MINUTE, 1),
@@ -42,7 +41,6 @@ def test_the_order_is_first_notices_escalations_announcements_repeats_recoveries
         priority(Urgency.ANNOUNCEMENT, T0, 4),
         priority(Urgency.REPEAT, T0, 5),
         priority(Urgency.RECOVERY, T0, 6),
-        priority(Urgency.DRILL, T0, 7),
     ]
     assert sorted([*wanted[3:], *wanted[:3]]) == wanted
 
