@@ -70,7 +70,6 @@ class Tray:
 
     @property
     def directory(self) -> Path:
-        """Where the letters lie."""
         return self._directory
 
     async def send(self, order: Order) -> Report:
@@ -90,10 +89,6 @@ class Tray:
         return await asyncio.to_thread(self._move, order.reference, LetterPlace.WITHDRAWN)
 
     async def dispatch(self, reference: str, *, after_all: bool = False) -> bool:
-        """Note that a clerk has sent the letter off; return whether it was there, or had been noted before.
-
-        *after_all*: also one that was taken back, because it had gone before that.
-        """
         found_in = (LetterPlace.TRAY, LetterPlace.WITHDRAWN) if after_all else (LetterPlace.TRAY,)
         return await asyncio.to_thread(self._move, reference, LetterPlace.DISPATCHED, found_in)
 
@@ -106,7 +101,6 @@ class Tray:
         return await asyncio.to_thread(self._read, set(references))
 
     async def tidy(self) -> None:
-        """Remove what was left half-written by a process that was killed."""
         await asyncio.to_thread(self._clear)
 
     async def hear(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:  # noqa: ARG002 - a directory calls nobody

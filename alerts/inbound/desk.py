@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from alerts.decide.gateway.telling import Milestone, Telling
@@ -26,27 +27,17 @@ class DrillDesk(Protocol):
     async def content(self, reference: str) -> Content | None: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Desks:
     """Makes the desk of each gateway."""
 
-    def __init__(
-        self,
-        *,
-        dispatcher: Dispatcher,
-        store: Store,
-        wording: Wording,
-        pins: Callable[[], PinBook],
-        clock: Clock,
-        drills: DrillDesk | None = None,
-    ) -> None:
-        """*pins* returns those of the configuration in force."""
-        self.dispatcher = dispatcher
-        self.store = store
-        self.wording = wording
-        self.pins = pins
-        self.clock = clock
-        self.drills = drills
-        self.releasing = Releasing(wording)
+    dispatcher: Dispatcher
+    store: Store
+    wording: Wording
+    #: Returns those of the configuration in force.
+    pins: Callable[[], PinBook]
+    clock: Clock
+    drills: DrillDesk | None = None
 
     def of(self, gateway: str) -> ServiceDesk:
         """Return the desk of the gateway with this name."""
@@ -59,23 +50,21 @@ class ServiceDesk:
     def __init__(self, desks: Desks, gateway: str) -> None:
         self._desks = desks
         self._gateway = gateway
+        self._releasing = Releasing(desks.wording)
 
     async def record(self, heard: Heard) -> AckResult:
-        """Commit what was heard."""
         drills = self._desks.drills
         if drills is not None and (result := await drills.record(heard)) is not None:
             return result
         return await self._desks.dispatcher.record(self._gateway, heard)
 
     async def content(self, reference: str) -> Content | None:
-        """Return what the attempt carries."""
         drills = self._desks.drills
         if drills is not None and (content := await drills.content(reference)) is not None:
             return content
         return await self._desks.dispatcher.content(reference)
 
     async def receive(self, said: Said) -> SmsContent | None:
-        """Commit what an SMS means, and return what to answer."""
         desks = self._desks
         async with desks.store.transaction() as ledger:
             reaction = await receive(ledger, self._gateway, said, desks.clock.now())
@@ -94,25 +83,22 @@ class ServiceDesk:
         return answer(reaction.situation, reaction.language, desks.wording, reaction.told, until=reaction.until)
 
     async def begin_release(self, reference: str) -> ReleaseAnswer:
-        """Say whether the person who is being called may release the announcement now."""
         desks = self._desks
         async with desks.store.transaction() as ledger:
-            return await desks.releasing.begin(ledger, desks.pins(), reference, desks.clock.now())
+            return await self._releasing.begin(ledger, desks.pins(), reference, desks.clock.now())
 
     async def prove_release(self, reference: str, pin: str) -> ReleaseAnswer:
-        """Commit that a PIN was typed, and go on."""
         desks, pins = self._desks, self._desks.pins()
         async with desks.store.transaction() as ledger:
-            whose = await desks.releasing.whose(ledger, pins, reference, desks.clock.now())
+            whose = await self._releasing.whose(ledger, pins, reference, desks.clock.now())
         # Outside of the transaction: it takes long on purpose.
         right = whose is not None and await pins.check(*whose, pin)
         async with desks.store.transaction() as ledger:
-            return await desks.releasing.prove(ledger, pins, reference, desks.clock.now(), right=right)
+            return await self._releasing.prove(ledger, pins, reference, desks.clock.now(), right=right)
 
     async def release(self, reference: str) -> ReleaseAnswer:
-        """Release the announcement if the PIN has just been proven in this call."""
         desks = self._desks
         async with desks.store.transaction() as ledger:
-            said = await desks.releasing.confirm(ledger, desks.pins(), reference, desks.clock.now())
+            said = await self._releasing.confirm(ledger, desks.pins(), reference, desks.clock.now())
         desks.dispatcher.poke()
         return said

@@ -17,5 +17,4 @@ class SystemClock:
     """The machine's clock."""
 
     def now(self) -> datetime:
-        """Return the present moment, aware, in UTC."""
         return datetime.now(UTC)

@@ -93,13 +93,11 @@ class HttpSms:
 
     @property
     def hears_people(self) -> bool:
-        """Whether an answer to our SMS reaches us."""
         callback = self._settings.callback
         brought = callback is not None and callback.reply is not None and self._callback_base is not None
         return brought or self._settings.inbox is not None
 
     async def collect(self, since: datetime, desk: Desk) -> None:  # noqa: ARG002 - what was heard is known by its id
-        """Fetch what people have sent, where the provider has an inbox to ask."""
         inbox = self._settings.inbox
         if inbox is None:
             return

@@ -144,12 +144,10 @@ class TwilioSms:
 
     @property
     def hears_people(self) -> bool:
-        """Whether an answer to our SMS reaches us."""
         reachable = self._callback_base is not None
         return self._replies is Replies.POLL or (self._replies is Replies.WEBHOOK and reachable)
 
     async def collect(self, since: datetime, desk: Desk) -> None:
-        """Fetch the SMS to our number, where Twilio cannot bring them."""
         if self._replies is not Replies.POLL:
             return
         messages = await self._twilio.received_by(self._from, since)
