@@ -170,9 +170,8 @@ async def take_report(
     if not heard.acknowledged:
         return ReportResult(result=AckResult.NONE, concerned=notice.incident_ids[:1], tellings=tellings)
     result = await acknowledge(ledger, notice, now)
-    if (took := await taken_after(ledger, notice, result, now)) is not None:
-        channel = notice.delivery_of(attempt).address.channel
-        tellings.append(_telling(notice, channel, gateway, Milestone.ACKNOWLEDGED, took))
+    channel = notice.delivery_of(attempt).address.channel
+    tellings += await taken_on(ledger, notice, result, now, channel=channel, gateway=gateway)
     return ReportResult(result=result, concerned=notice.incident_ids, tellings=tellings)
 
 
@@ -188,11 +187,14 @@ async def come_to(
     return [_telling(notice, channel, attempt.gateway, milestone, took) for milestone in milestones]
 
 
-async def taken_after(ledger: Ledger, notice: Notice, result: AckResult, now: datetime) -> timedelta | None:
-    """Return how long it took until somebody took on what *notice* tells of; `None`: nobody has by this answer."""
+async def taken_on(
+    ledger: Ledger, notice: Notice, result: AckResult, now: datetime, *, channel: Channel, gateway: str
+) -> Sequence[Telling]:
+    """Return that somebody has taken on what *notice* tells of, if they have by this answer."""
     if result is not AckResult.TAKEN or notice.plan is Plan.ANNOUNCEMENT or notice.purpose is Purpose.RELEASE:
-        return None
-    return now - await _due_at(ledger, notice)
+        return ()
+    took = now - await _due_at(ledger, notice)
+    return [_telling(notice, channel, gateway, Milestone.ACKNOWLEDGED, took)]
 
 
 async def _due_at(ledger: Ledger, notice: Notice) -> datetime:

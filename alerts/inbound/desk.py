@@ -6,12 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from alerts.decide.gateway.telling import Milestone, Telling
 from alerts.engine.dispatcher import Dispatcher
 from alerts.inbound.hearing import receive
 from alerts.inbound.pin import PinBook
 from alerts.inbound.releasing import Releasing
-from alerts.model.channel import Channel
 from alerts.model.gateway import AckResult, Content, Heard, ReleaseAnswer, Said, SmsContent
 from alerts.record.clock import Clock
 from alerts.record.store import Store
@@ -70,15 +68,7 @@ class ServiceDesk:
             reaction = await receive(ledger, self._gateway, said, desks.clock.now())
         if reaction is None:
             return None
-        if (took := reaction.taken_after) is not None:
-            told = Telling(
-                channel=Channel.SMS,
-                gateway=self._gateway,
-                milestone=Milestone.ACKNOWLEDGED,
-                took=took,
-                incident=reaction.number,
-            )
-            desks.dispatcher.note_told([told])
+        desks.dispatcher.note_told(reaction.tellings)
         desks.dispatcher.stir(*reaction.concerned)
         return answer(reaction.situation, reaction.language, desks.wording, reaction.told, until=reaction.until)
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
 
+from alerts.decide.gateway.telling import Telling
 from alerts.decide.response import Accepts, HandsOn, Starts, Stops, Unclear, printed, understand
-from alerts.engine.intake import acknowledge, hand_on, name_of, taken_after
+from alerts.engine.intake import acknowledge, hand_on, name_of, taken_on
+from alerts.model.channel import Channel
 from alerts.model.delivery import Notice, Part
 from alerts.model.gateway import AckResult, Said
 from alerts.model.incident import Incident, has_got_worse
@@ -41,9 +43,8 @@ class Reaction:
     until: datetime | None = None
     #: The incidents that it changed.
     concerned: tuple[int, ...] = ()
-    #: How long it took until the person took on what they were told of, of this incident first; `None`: they have not by this.
-    taken_after: timedelta | None = None
-    number: str = ""
+    #: That they have taken it on, if they have by this.
+    tellings: Sequence[Telling] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,9 +100,10 @@ async def receive(ledger: Ledger, gateway: str, said: Said, now: datetime) -> Re
             meant = await _meant(ledger, meaning, alerts, hands_on=hands_on)
             if len(meant) > 1:
                 return await _puzzled(ledger, said.sender, known, meant[0], "several")
+            if meant and hands_on:
+                return await _hand_on(ledger, said.sender, meant[0], known, now)
             if meant:
-                do = _hand_on if hands_on else _accept
-                return await do(ledger, said.sender, meant[0], known, now)
+                return await _accept(ledger, said.sender, meant[0], known, now, gateway=gateway)
         case Unclear():
             pass
     waiting = [alert for alert in alerts if await _waits(ledger, alert)]
@@ -154,7 +156,9 @@ async def _waits(ledger: Ledger, alert: _Alert, *, had: bool = False) -> bool:
     return False
 
 
-async def _accept(ledger: Ledger, number: str, alert: _Alert, known: SmsNumber, now: datetime) -> Reaction | None:
+async def _accept(
+    ledger: Ledger, number: str, alert: _Alert, known: SmsNumber, now: datetime, *, gateway: str
+) -> Reaction | None:
     result = await acknowledge(ledger, alert.notice, now)
     told = [(part, await ledger.incident(part.incident_id)) for part in alert.notice.parts]
     # Of a bundle the answer names what it holds for: the rest may be over, or another's.
@@ -171,8 +175,7 @@ async def _accept(ledger: Ledger, number: str, alert: _Alert, known: SmsNumber, 
             alert.react(situation, by=by),
             until=until,
             concerned=tuple(alert.notice.incident_ids),
-            taken_after=await taken_after(ledger, alert.notice, result, now),
-            number=alert.notice.facts.number,
+            tellings=await taken_on(ledger, alert.notice, result, now, channel=Channel.SMS, gateway=gateway),
         )
     # The text names who has it. What they had taken on before is not "taken" anew: a machine would be thanked for ever.
     before = dict.fromkeys((AckResult.AGAIN, AckResult.ALREADY), "already")
