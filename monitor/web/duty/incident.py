@@ -25,10 +25,8 @@ from monitor.store.engine.listing import NoticeFilter
 from monitor.views.deed import PERMISSION_FOR, StaffDeed, possible
 from monitor.views.overview import view_incident
 from monitor.web.access.gate import Needs, incident_in_path, notice_in_path, permit
-from monitor.web.duty.amiss import FINE, FormAmiss, read_why, refused, unreadable
-from monitor.web.duty.flash import said, then_say, to_be_said
+from monitor.web.duty.sent import FINE, FormAmiss, read_why, refused, said, then_say, to_be_said, unreadable
 from monitor.web.form import Pages, fields_of, form_of
-from monitor.web.joining import join
 from monitor.web.word import Id
 
 #: What an answer to "does mail work again?" means to `Declarer.close`.
@@ -48,9 +46,9 @@ def incident_pages(front: Front, worklist: Worklist, declarer: Declarer, pages: 
     async def incident(request: Request, number: str, visitor: Visitor = reader) -> Response:
         return await sheets.shown(request, number, visitor)
 
-    for part in (_taking_on(front, worklist, sheets), _releasing(front, worklist, sheets)):
-        join(router, part)
-    join(router, _ruling(front, declarer, sheets))
+    _offer_taking_on(router, front, worklist, sheets)
+    _offer_releasing(router, front, worklist, sheets)
+    _offer_ruling(router, front, declarer, sheets)
     return router
 
 
@@ -99,8 +97,7 @@ class IncidentPages:
         return self._pages.show(request, "release.html", facts, amiss.status)
 
 
-def _taking_on(front: Front, worklist: Worklist, sheets: IncidentPages) -> APIRouter:
-    router = APIRouter(include_in_schema=False)
+def _offer_taking_on(router: APIRouter, front: Front, worklist: Worklist, sheets: IncidentPages) -> None:
     officer = Depends(Needs(Permission.ACKNOWLEDGE, incident_in_path(front)))
     anybody = Depends(Needs(Permission.ACKNOWLEDGE))
 
@@ -150,11 +147,8 @@ def _taking_on(front: Front, worklist: Worklist, sheets: IncidentPages) -> APIRo
         after = await front.hand_on(number, visitor.by)
         return then_say(request, _at(after), _unless_over(after, "handed_on"))
 
-    return router
 
-
-def _releasing(front: Front, worklist: Worklist, sheets: IncidentPages) -> APIRouter:
-    router = APIRouter(include_in_schema=False)
+def _offer_releasing(router: APIRouter, front: Front, worklist: Worklist, sheets: IncidentPages) -> None:
     releaser = Depends(Needs(Permission.RELEASE, incident_in_path(front)))
 
     @router.get("/incidents/{number}/release", dependencies=[releaser])
@@ -183,11 +177,8 @@ def _releasing(front: Front, worklist: Worklist, sheets: IncidentPages) -> APIRo
         is_theirs = after.released_by == visitor.by
         return then_say(request, _at(after), _unless_over(after, "released" if is_theirs else "released_before"))
 
-    return router
 
-
-def _ruling(front: Front, declarer: Declarer, sheets: IncidentPages) -> APIRouter:
-    router = APIRouter(include_in_schema=False)
+def _offer_ruling(router: APIRouter, front: Front, declarer: Declarer, sheets: IncidentPages) -> None:
     ruler = Depends(Needs(Permission.RULE, incident_in_path(front)))
     settler = Depends(Needs(Permission.RULE, notice_in_path(front)))
 
@@ -238,8 +229,6 @@ def _ruling(front: Front, declarer: Declarer, sheets: IncidentPages) -> APIRoute
         except NotDone as wrong:
             return await sheets.shown(request, number, visitor, refused(str(notice_id), wrong, form))
         return then_say(request, f"/incidents/{number}", "settled")
-
-    return router
 
 
 def _at(incident: Incident) -> str:

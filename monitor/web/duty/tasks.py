@@ -18,8 +18,7 @@ from monitor.service.portal.worklist import Worklist
 from monitor.service.silences import Silencer
 from monitor.views.overview import view_incident
 from monitor.web.access.gate import Needs, permit
-from monitor.web.duty.amiss import FINE, FormAmiss, read_why, refused, unreadable
-from monitor.web.duty.flash import said, then_say, to_be_said
+from monitor.web.duty.sent import FINE, FormAmiss, read_why, refused, said, then_say, to_be_said, unreadable
 from monitor.web.form import Pages, form_of
 from monitor.web.page import Tongue, words
 from monitor.web.word import Id

@@ -1,4 +1,8 @@
-"""What is amiss with a form that somebody sent: its page comes again, says so, and has what was typed."""
+"""What becomes of a form that somebody sent: its page comes again and says what is amiss, or the next flashes once what was done.
+
+The browser is sent on with a cookie that names the saying, and the page takes it away: it does not say it again when it is
+loaded anew.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,20 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
 
+from fastapi import Request, Response
+from fastapi.responses import RedirectResponse
 from pydantic import TypeAdapter, ValidationError
 
 from monitor.service.order import NotDone
+from monitor.web.access.gate import gate_of
+from monitor.web.page import Tongue, words
 from monitor.web.word import Why
 
 _WHY = TypeAdapter(Why)
+_COOKIE: Final = "pantau_said"
+#: In seconds. A telephone without reception may take its time.
+_WAITS = 60
+_SAYINGS = frozenset(words("duty_said", Tongue.MALAY))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,3 +60,24 @@ def read_why(form: Mapping[str, str], name: str = "why") -> str | None:
         return _WHY.validate_python(form.get(name, ""))
     except ValidationError:
         return None
+
+
+def then_say(request: Request, path: str, saying: str) -> Response:
+    """Send the browser to the page at *path*, which is to say that something was done. Loading it again does nothing."""
+    answer = RedirectResponse(path, status_code=303)
+    answer.set_cookie(
+        _COOKIE, saying, max_age=_WAITS, path=path, secure=gate_of(request).is_secure, httponly=True, samesite="lax"
+    )
+    return answer
+
+
+def to_be_said(request: Request) -> str:
+    """Return what the page is to say, a key of `duty_said` in words/duty.yaml; "": nothing that there are words for."""
+    saying = request.cookies.get(_COOKIE, "")
+    return saying if saying in _SAYINGS else ""
+
+
+def said(response: Response, path: str) -> Response:
+    """Let what was said not be said again."""
+    response.delete_cookie(_COOKIE, path=path, httponly=True, samesite="lax")
+    return response
