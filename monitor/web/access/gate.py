@@ -11,7 +11,7 @@ from datetime import timedelta
 from http import HTTPStatus
 from ipaddress import ip_address, ip_network
 from math import ceil
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from urllib.parse import quote
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response, params
@@ -144,20 +144,11 @@ class Gate:
 
     def admit(self, response: Response, signed_in: NewSession) -> Response:
         """Let the browser be known from now on, until the session ends or the browser does."""
-        response.set_cookie(
-            self._cookie, signed_in.key.text, secure=self.is_secure, httponly=True, samesite="lax", path="/"
-        )
+        self._give(response, self._cookie, signed_in.key.text)
         if signed_in.device:
-            response.set_cookie(
-                self._cookie + device_cookie(signed_in.session.user.name),
-                signed_in.device,
-                max_age=int(KNOWN_FOR.total_seconds()),
-                secure=self.is_secure,
-                httponly=True,
-                samesite="strict",
-                path="/",
-            )
-        return self._drop_half(response)
+            name = self._cookie + device_cookie(signed_in.session.user.name)
+            self._give(response, name, signed_in.device, lasts=KNOWN_FOR, samesite="strict")
+        return self._take(response, self._cookie + _HALF)
 
     def device_shown(self, request: Request) -> DeviceShown:
         """Return by what a browser says that somebody has signed in there before."""
@@ -170,31 +161,32 @@ class Gate:
 
     def wait(self, response: Response, half: NewHalf) -> Response:
         """Let the browser be known as one whose code is awaited."""
-        response.set_cookie(
-            self._cookie + _HALF, half.key.text, secure=self.is_secure, httponly=True, samesite="lax", path="/"
-        )
-        return response
-
-    def _drop_half(self, response: Response) -> Response:
-        response.delete_cookie(self._cookie + _HALF, secure=self.is_secure, httponly=True, samesite="lax", path="/")
-        return response
+        return self._give(response, self._cookie + _HALF, half.key.text)
 
     def hang(self, response: Response, key: SessionKey, lasts: timedelta) -> Response:
         """Let the browser of a wall be known by the key of its link for so long."""
-        response.set_cookie(
-            self._wall_cookie,
-            key.text,
-            max_age=int(lasts.total_seconds()),
-            secure=self.is_secure,
-            httponly=True,
-            samesite="lax",
-            path="/",
-        )
-        return response
+        return self._give(response, self._wall_cookie, key.text, lasts=lasts)
 
     def dismiss(self, response: Response) -> Response:
         """Let the browser be known no more."""
-        response.delete_cookie(self._cookie, secure=self.is_secure, httponly=True, samesite="lax", path="/")
+        return self._take(response, self._cookie)
+
+    def _give(
+        self,
+        response: Response,
+        name: str,
+        value: str,
+        *,
+        lasts: timedelta | None = None,
+        samesite: Literal["lax", "strict"] = "lax",
+    ) -> Response:
+        """Let the browser show a cookie, for so long or until it is closed."""
+        seconds = None if lasts is None else int(lasts.total_seconds())
+        response.set_cookie(name, value, seconds, secure=self.is_secure, httponly=True, samesite=samesite)
+        return response
+
+    def _take(self, response: Response, name: str) -> Response:
+        response.delete_cookie(name, secure=self.is_secure, httponly=True, samesite="lax")
         return response
 
 
