@@ -37,6 +37,10 @@ MAY_SEND_FORMS: Final[Mapping[str, str]] = {
 }
 
 
+#: What was wrong with what was sent, as a key of words and as whoever refused it says it, and what that was: nothing.
+_FINE: Final[Mapping[str, object]] = {"problem": "", "why": "", "written": {}}
+
+
 @dataclass(frozen=True, slots=True)
 class Pages:
     """Answers with pages, in the language that is asked for."""
@@ -54,13 +58,14 @@ class Pages:
     ) -> Response:
         """Return a page, and remember a language that was chosen with its address.
 
-        It has who asks as *visitor*, its address as *path*, and what else that asks for as *query*, unless *facts* have others.
-        *headers*: of a page without forms.
+        It has who asks as *visitor*, its address as *path*, and what else that asks for as *query*, unless *facts* have others;
+        and nothing was wrong unless they say so. *headers*: of a page without forms.
         """
         path = request.url.path
         # What answers a form, or another address, is got in another language where *path* leads.
         is_its_own = request.method == "GET" and facts.get("path", path) == path
         common = {
+            **_FINE,
             "visitor": getattr(request.state, "visitor", Visitor()),
             "path": path,
             "query": others_asked(request) if is_its_own else "",

@@ -123,7 +123,6 @@ def second_factor_pages(authenticator: Authenticator, gate: Gate, pages: Pages) 
             "left": await authenticator.recovery_codes(user) if has_one else 0,
             "codes": (),
             "done": "",
-            "problem": "",
         }
         return pages.show(request, "second_factor.html", {**common, **facts}, status)
 

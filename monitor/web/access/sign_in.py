@@ -98,7 +98,7 @@ def sign_in_pages(
         )
 
     def shown(request: Request, template: str, *, status: int = 200, **facts: object) -> Response:
-        blank = {"problem": "", "name": "", "code": "", "next": "/"}
+        blank = {"name": "", "code": "", "next": "/"}
         query = going_on(str(facts.get("next", "/")))
         return pages.show(request, template, {**blank, "query": query, **facts}, status)
 

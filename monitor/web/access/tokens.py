@@ -70,8 +70,6 @@ def token_pages(tokens: ProgramTokens, pages: Pages) -> APIRouter:
             "more": f"/tokens?before={found[_AT_A_TIME - 1].id}" if len(found) > _AT_A_TIME else "",
             "now": tokens.now(),
             "made": None,
-            "written": {},
-            "why": "",
         }
         return pages.show(request, "tokens.html", {**blank, **facts}, status)
 

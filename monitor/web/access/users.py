@@ -105,7 +105,7 @@ def user_pages(administration: Administration, pages: Pages) -> APIRouter:
         found = await administration.page(q, after=after, most=_AT_A_TIME + 1)
         page = found[:_AT_A_TIME]
         more = f"/users?{urlencode({'q': q, 'after': page[-1].name})}" if len(found) > len(page) else ""
-        blank: dict[str, object] = {"written": {}, "users": page, "q": q, "more": more}
+        blank: dict[str, object] = {"users": page, "q": q, "more": more}
         return render(request, "users.html", status, {**blank, **facts})
 
     async def shown(request: Request, name: str, *, status: int = 200, **facts: object) -> Response:
@@ -115,7 +115,7 @@ def user_pages(administration: Administration, pages: Pages) -> APIRouter:
 
     def render(request: Request, template: str, status: int, facts: Mapping[str, object]) -> Response:
         welcome = f"{request.url.scheme}://{request.headers.get('host', '')}/welcome"
-        common = {"welcome": welcome, "roles": list(Role), "problem": "", "why": ""}
+        common = {"welcome": welcome, "roles": list(Role)}
         return pages.show(request, template, {**common, **facts}, status)
 
     return router

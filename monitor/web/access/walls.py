@@ -76,11 +76,8 @@ def wall_pages(walls: Walls, clock: Clock, pages: Pages) -> APIRouter:
         blank: dict[str, object] = {
             "path": "/walls",
             "links": await walls.links(),
-            "written": {},
             "most": LONGEST.days,
             "made": None,
-            "problem": "",
-            "why": "",
         }
         return pages.show(request, "walls.html", {**blank, **facts}, status)
 

@@ -39,7 +39,6 @@ from probes.stranger.whereabouts import MailPlatform
 _FORMS: Final = frozenset({"mailbox", "add_mailbox", "drop_mailbox"})
 #: In characters; what is longer is no password that a server takes.
 _LONGEST: Final = 500
-_TEMPLATE: Final = "mailboxes.html"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +65,7 @@ def mailbox_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRouter
     @router.get("/agencies/{code}/mailboxes")
     async def mailboxes(request: Request, code: str, _visitor: ItsEditor) -> Response:
         saved = request.query_params.get("saved", "")
-        facts = {
-            **await asyncio.to_thread(_page, editor, await editor.latest(code.upper())),
-            "saved": saved[:9],
-            "is_same": saved == "same",
-        }
-        return sheet.render(request, _TEMPLATE, facts)
+        return await shown(request, await editor.latest(code.upper()), saved=saved[:9], is_same=saved == "same")
 
     @router.post("/agencies/{code}/mailboxes")
     async def save(request: Request, code: str, visitor: ItsEditor) -> Response:
@@ -85,29 +79,31 @@ def mailbox_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRouter
             draft = await _draft(code, typed, secrets, editor)
             answer = await editor.save(draft, by=visitor.by, may_place=visitor.may(Permission.PLACE_SECRETS, code))
         except BadField as wrong:
-            facts = await asyncio.to_thread(
-                _page, editor, await editor.latest(code), typed=typed, errors={wrong.field: [_Fault(word=str(wrong))]}
-            )
-            return sheet.render(request, _TEMPLATE, facts, 422)
+            errors = {wrong.field: [_Fault(word=str(wrong))]}
+            return await shown(request, await editor.latest(code), 422, typed=typed, errors=errors)
         except (NotEditable, NotDone, DocumentsMovedOnError) as wrong:
-            facts = {
-                **await asyncio.to_thread(_page, editor, await editor.latest(code), typed=typed),
-                "why": wrong,
-            }
-            return sheet.render(request, _TEMPLATE, facts, 422)
+            return await shown(request, await editor.latest(code), 422, typed=typed, why=wrong)
         if answer.theirs is not None:
             # What was typed is still there, beside what the mailboxes are by now.
-            facts = {**await asyncio.to_thread(_page, editor, answer.theirs, typed=typed), "theirs": answer.theirs}
-            return sheet.render(request, _TEMPLATE, facts, 409)
+            return await shown(request, answer.theirs, 409, typed=typed, theirs=answer.theirs)
         if answer.is_refused:
-            facts = await asyncio.to_thread(_page, editor, await editor.latest(code), typed=typed, answer=answer)
-            return sheet.render(request, _TEMPLATE, facts, 422)
+            return await shown(request, await editor.latest(code), 422, typed=typed, answer=answer)
         if answer.written is not None and (answer.problems or not answer.taken):
-            return sheet.render(
-                request, _TEMPLATE, await asyncio.to_thread(_page, editor, answer.written, answer=answer)
-            )
+            return await shown(request, answer.written, answer=answer)
         saved = answer.written.number if answer.written else "same"
         return RedirectResponse(f"/agencies/{code}/mailboxes?saved={saved}", status_code=303)
+
+    async def shown(
+        request: Request,
+        version: DocumentVersion,
+        status: int = 200,
+        *,
+        typed: TypedForm = NOTHING_TYPED,
+        answer: DraftAnswer | None = None,
+        **facts: object,
+    ) -> Response:
+        page = await asyncio.to_thread(_page, editor, version, typed, answer)
+        return sheet.render(request, "mailboxes.html", {**page, **facts}, status)
 
     return router
 
@@ -202,12 +198,7 @@ def _dropped(key: str, data: Mapping[str, Any]) -> Sequence[TextEdit]:
 
 
 def _page(
-    editor: AgencyEditor,
-    version: DocumentVersion,
-    *,
-    typed: TypedForm = NOTHING_TYPED,
-    answer: DraftAnswer | None = None,
-    errors: Mapping[str, Sequence[_Fault]] | None = None,
+    editor: AgencyEditor, version: DocumentVersion, typed: TypedForm, answer: DraftAnswer | None
 ) -> Mapping[str, object]:
     data = document_of(version.text or "", version.agency).data
     configuration = editor.configuration()
@@ -232,11 +223,10 @@ def _page(
         "typed": typed,
         "answer": answer,
         "others": others,
-        "errors": errors or (at_fields if typed.name else {}),
+        "errors": at_fields if typed.name else {},
         "theirs": None,
         "saved": "",
         "is_same": False,
-        "why": "",
     }
 
 

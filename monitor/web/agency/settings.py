@@ -39,20 +39,17 @@ def settings_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRoute
     router = APIRouter(include_in_schema=False, dependencies=needs(Permission.EDIT_AGENCY, agency_in_path))
     sheet = SettingsSheet(editor, clock, pages)
 
-    async def shown(request: Request, code: str, page: str) -> Response:
-        saved = request.query_params.get("saved", "")
-        told = {"saved": _digits(saved), "is_same": saved == "same"}
-        # Half a MiB takes three seconds to be read, and the probes do not wait.
-        facts = await asyncio.to_thread(sheet.page, await editor.latest(code.upper()))
-        return sheet.render(request, page, {**facts, **told})
+    async def saved(request: Request, code: str, page: str) -> Response:
+        number, latest = request.query_params.get("saved", ""), await editor.latest(code.upper())
+        return await sheet.show(request, page, latest, saved=_digits(number), is_same=number == "same")
 
     @router.get("/agencies/{code}/settings")
     async def settings(request: Request, code: str) -> Response:
-        return await shown(request, code, "settings.html")
+        return await saved(request, code, "settings.html")
 
     @router.get("/agencies/{code}/telling")
     async def telling(request: Request, code: str) -> Response:
-        return await shown(request, code, "telling.html")
+        return await saved(request, code, "telling.html")
 
     @router.post("/agencies/{code}/settings")
     async def save(request: Request, code: str, visitor: ItsEditor) -> Response:
@@ -64,8 +61,7 @@ def settings_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRoute
             raise HTTPException(404, "there is no such form")
         if typed.name in LOOKED_AT and "again" in fields:
             # Who has seen the gaps goes on with what was typed.
-            facts = await asyncio.to_thread(sheet.page, await editor.latest(code), typed=typed)
-            return sheet.render(request, page, facts)
+            return await sheet.show(request, page, await editor.latest(code), typed=typed)
         try:
             draft = await _draft(code, typed, editor, sheet)
             may_place = visitor.may(Permission.PLACE_SECRETS, code)
@@ -82,12 +78,8 @@ def settings_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRoute
             answer = await editor.save(draft, by=visitor.by, may_place=may_place)
         except (BadField, NotEditable, NotDone, DocumentsMovedOnError) as wrong:
             at = {wrong.field: ((str(wrong), ""),)} if isinstance(wrong, BadField) else {}
-            facts = {
-                **await asyncio.to_thread(sheet.page, await editor.latest(code), typed=typed),
-                "why": wrong,
-                "at_fields": at,
-            }
-            return sheet.render(request, page, facts, 422)
+            latest = await editor.latest(code)
+            return await sheet.show(request, page, latest, 422, typed=typed, why=wrong, at_fields=at)
         except StoreAway:
             # Of a text there may be an hour in it; what the other forms held, the browser's way back shows again.
             if typed.name != "text":
@@ -102,14 +94,13 @@ def settings_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRoute
             facts = await asyncio.to_thread(sheet.clash, draft, typed, answer.theirs, answer.common)
             return sheet.render(request, "settings_clash.html", facts, 409)
         if answer.is_refused:
-            facts = await asyncio.to_thread(
-                sheet.page, await editor.latest(draft.agency), typed=typed, draft=draft, answer=answer
-            )
-            return sheet.render(request, page, facts, 422)
+            latest = await editor.latest(draft.agency)
+            return await sheet.show(request, page, latest, 422, typed=typed, draft=draft, answer=answer)
         if answer.written is not None and (answer.problems or not answer.taken):
-            return sheet.render(request, page, await asyncio.to_thread(sheet.page, answer.written, answer=answer))
-        saved = answer.written.number if answer.written else "same"
-        return RedirectResponse(f"/agencies/{draft.agency}/{page.removesuffix('.html')}?saved={saved}", status_code=303)
+            return await sheet.show(request, page, answer.written, answer=answer)
+        number = answer.written.number if answer.written else "same"
+        place = f"/agencies/{draft.agency}/{page.removesuffix('.html')}"
+        return RedirectResponse(f"{place}?saved={number}", status_code=303)
 
     _offer_calendar(router, editor, sheet)
     _offer_versions(router, editor, sheet)
@@ -130,8 +121,7 @@ def _offer_calendar(router: APIRouter, editor: AgencyEditor, sheet: SettingsShee
                 facts = await asyncio.to_thread(sheet.calendar, latest, octets)
         except NoCalendar as wrong:
             typed = TypedForm(name="calendar", fields=fields)
-            facts = {**await asyncio.to_thread(sheet.page, latest, typed=typed), "wrong": wrong.key}
-            return sheet.render(request, "settings.html", facts, 422)
+            return await sheet.show(request, "settings.html", latest, 422, typed=typed, wrong=wrong.key)
         return sheet.render(request, "settings_calendar.html", facts)
 
 

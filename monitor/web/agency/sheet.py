@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -88,15 +89,26 @@ class SettingsSheet:
             return ()
         return default_routes(agency.mailboxes, configuration.settings.references_in_use)
 
-    def page(
+    async def show(
         self,
+        request: Request,
+        template: str,
         version: DocumentVersion,
+        status: int = 200,
         *,
         typed: TypedForm = NOTHING_TYPED,
         draft: AgencyDraft | None = None,
         answer: DraftAnswer | None = None,
+        **facts: object,
+    ) -> Response:
+        """Return a page of forms. *draft*: the text that an *answer* is about, if it was not written."""
+        # Half a MiB takes three seconds to be read, and the probes do not wait.
+        page = await asyncio.to_thread(self._page, version, typed, draft, answer)
+        return self.render(request, template, {**page, **facts}, status)
+
+    def _page(
+        self, version: DocumentVersion, typed: TypedForm, draft: AgencyDraft | None, answer: DraftAnswer | None
     ) -> Mapping[str, object]:
-        """Return what the page of settings shows. *draft*: the text that an *answer* is about, if it was not written."""
         text, general = version.text or "", self._editor.configuration().settings
         lines = (draft.text if draft else text).splitlines()
         now = self._clock.now().astimezone(self._zone(version.agency))
@@ -117,7 +129,6 @@ class SettingsSheet:
             "days": DAYS,
             "saved": None,
             "is_same": False,
-            "why": "",
             "wrong": "",
             "at_fields": _at_fields(typed, answer),
             **self._values(version.agency, data := document_of(text, version.agency).data),
@@ -279,7 +290,6 @@ def _offer(code: str, started_from: str, typed: TypedForm, before: str, after: s
         "changes": differing_lines(before, after),
         "present": (),
         "refused": (),
-        "why": "",
         "is_other": False,
     }
 

@@ -144,7 +144,6 @@ def rota_pages(duty: Duty, desk: FeedDesk, pages: Pages) -> APIRouter:
             # Of those that there are: anybody may write an address.
             "tell": [each for each in duty.candidates(name) if each.key in request.query_params.getlist("tell")],
             "may_override": visitor.may(Permission.OVERRIDE, owner_of(name)),
-            "written": {},
             "feeds": await desk.feeds(name),
             "feed": "",
         }
@@ -158,8 +157,6 @@ def rota_pages(duty: Duty, desk: FeedDesk, pages: Pages) -> APIRouter:
             "printed": printed,
             # A rota that is lent to an agency is not of that agency: its officers read who it is, and ring their own people.
             "sees_numbers": lambda rota: visitor.may(Permission.READ_PEOPLE, owner_of(rota)),
-            "problem": "",
-            "why": "",
         }
         return pages.show(request, template, {**common, **facts}, status)
 

@@ -76,7 +76,6 @@ def leaving_pages(editor: AgencyEditor, roll: AgencyRoll, pages: Pages) -> APIRo
             "changes": None if seen is None else await since(seen, departure.version),
             "typed": "",
             "is_other": False,
-            "why": "",
             "answer": None,
         }
         return pages.show(request, "leaving.html", {**common, **facts}, status)
