@@ -16,6 +16,7 @@ from starlette.routing import Route
 from alerts.model.gateway import CallbackRefused, Incoming
 from alerts.record.store import StoreAway
 from monitor.service.front import Front
+from monitor.web.form import read_body
 
 log = structlog.get_logger()
 
@@ -46,7 +47,7 @@ def callbacks(source: Front) -> Starlette:
             return PlainTextResponse("", status_code=503, headers={"Retry-After": "5"})
         async with nullcontext() if is_form else places:
             try:
-                body = await _body(request, LARGEST_FORM if is_form else LARGEST_BODY)
+                body = await read_body(request, LARGEST_FORM if is_form else LARGEST_BODY)
             except ClientDisconnect:
                 return PlainTextResponse("", status_code=400)  # Nobody reads it.
             if body is None:
@@ -88,13 +89,3 @@ def callbacks(source: Front) -> Starlette:
 async def _say_nothing(_request: Request, _error: Exception) -> Response:
     """Answer a stranger: to come again, and not why."""
     return Response(status_code=503, headers={"Retry-After": "5"})
-
-
-async def _body(request: Request, largest: int) -> bytes | None:
-    """Return the body, or `None` when it is larger than any provider's."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > largest:
-            return None
-    return bytes(body)

@@ -139,11 +139,18 @@ async def _body_of(request: Request, *, largest: int) -> bytes:
         raise HTTPException(
             403, "this form is taken from a page of Pantau itself only; open that page and send it again"
         )
+    if (body := await read_body(request, largest)) is None:
+        raise HTTPException(413, said("a form has at most {most} octets", most=largest))
+    return body
+
+
+async def read_body(request: Request, largest: int) -> bytes | None:
+    """Return what was sent, read no further than it may be long; `None`: it is longer."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > largest:
-            raise HTTPException(413, said("a form has at most {most} octets", most=largest))
+            return None
     return bytes(body)
 
 

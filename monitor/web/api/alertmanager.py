@@ -13,6 +13,7 @@ from alerts.inbound.alertmanager import WebhookRefused, webhook_schema
 from alerts.model.alert import News
 from monitor.service.alertmanager.receiver import AlertReceiver
 from monitor.web.access.gate import OpenToAll
+from monitor.web.form import read_body
 from monitor.web.problem import problems
 
 #: Some eight thousand alerts. Alertmanager itself knows no limit.
@@ -51,14 +52,9 @@ def alertmanager(receiver: AlertReceiver) -> APIRouter:
             raise refuse(HTTPStatus.UNAUTHORIZED, why, **{"WWW-Authenticate": "Bearer"})
 
     async def whole(request: Request) -> bytes:
-        body = bytearray()
-        if int(request.headers.get("content-length", "0")) <= LARGEST_WEBHOOK:
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > LARGEST_WEBHOOK:
-                    break
-            else:
-                return bytes(body)
+        is_told_to_fit = int(request.headers.get("content-length", "0")) <= LARGEST_WEBHOOK
+        if is_told_to_fit and (body := await read_body(request, LARGEST_WEBHOOK)) is not None:
+            return body
         why = f"a webhook has at most {LARGEST_WEBHOOK} octets; group alerts by more labels, or set max_alerts"
         raise refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, why)
 

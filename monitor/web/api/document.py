@@ -27,6 +27,7 @@ from monitor.store.upkeep.documents import DocumentsMovedOnError
 from monitor.web.access.gate import ItsEditor, Needs, agency_in_path, needs, permit
 from monitor.web.api.route.order import BEARER, wrong_header
 from monitor.web.api.route.question import knows, only_known
+from monitor.web.form import read_body
 from monitor.web.problem import WrongPart, problem, problems
 
 _KIND: Final = "application/yaml"
@@ -179,14 +180,11 @@ def agency_documents(editor: AgencyEditor) -> APIRouter:
 
 
 async def _text(request: Request) -> str:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST:
-            raise HTTPException(413, f"a document has at most {LARGEST} octets")
+    if (body := await read_body(request, LARGEST)) is None:
+        raise HTTPException(413, f"a document has at most {LARGEST} octets")
     try:
         # As a file of it is read: exported, and brought again, it is the same.
-        return text_of(bytes(body))
+        return text_of(body)
     except UnicodeDecodeError:
         raise RequestValidationError([{"type": "text", "loc": ("body",), "msg": "is no UTF-8"}]) from None
 
