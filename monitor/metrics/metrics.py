@@ -383,8 +383,7 @@ class Metrics:
 
         An agency's mailbox is called "CODE/key", a reference mailbox by its key.
         """
-        code, _, key = mailbox.partition("/")
-        agency = code if key else NO_AGENCY
+        agency = _owner_of(mailbox)
         if expires_at is None:
             self._all.token_expiry.drop(agency, mailbox)
         elif agency in self._routes:
@@ -392,8 +391,7 @@ class Metrics:
 
     def mailbox_seen(self, mailbox: str, *, locked: bool) -> None:
         """Show whether the secret cannot be had with which *mailbox*, called as in `token_known`, is signed in to."""
-        code, _, key = mailbox.partition("/")
-        agency = code if key else NO_AGENCY
+        agency = _owner_of(mailbox)
         if not locked:
             self._all.locked.drop(agency, mailbox)
         elif agency in self._routes:
@@ -401,8 +399,7 @@ class Metrics:
 
     def mail_undeleted(self, mailbox: str, count: int) -> None:
         """Show how many of our messages stay in *mailbox*, called as in `token_known`, although they were deleted."""
-        code, _, key = mailbox.partition("/")
-        agency = code if key else NO_AGENCY
+        agency = _owner_of(mailbox)
         self._all.undeleted.drop(agency, mailbox)
         if count and agency in self._routes:
             self._all.undeleted.put(agency, mailbox, [((agency, mailbox), count)])
@@ -599,6 +596,11 @@ def _exemplar(result: ProbeResult) -> dict[str, str] | None:
     run = {"run": result.token_id, "route": result.route}
     # OpenMetrics 1.0: 128 characters, of all names and values.
     return run if sum(map(len, (*run.keys(), *run.values()))) <= 128 else None
+
+
+def _owner_of(mailbox: str) -> str:
+    code, _, key = mailbox.partition("/")
+    return code if key else NO_AGENCY
 
 
 def _one_of(closed: Collection[str], value: str) -> str:

@@ -93,23 +93,16 @@ def offered(setup: MailboxSetup, *protocols: Protocol) -> Sequence[SeenServer]:
 
 
 def _seen(setup: MailboxSetup, typed: Mapping[str, str]) -> dict[str, Any]:
-    platform = setup.platform
+    platform, chosen, mailbox = setup.platform, setup.chosen, setup.mailbox
     sides = [
-        _side("smtp", offered(setup, Protocol.SMTP), setup.chosen.smtp if setup.chosen else None, typed),
-        _side(
-            "reading",
-            offered(setup, Protocol.IMAP, Protocol.POP3),
-            setup.chosen.reading if setup.chosen else None,
-            typed,
-        ),
+        _side("smtp", offered(setup, Protocol.SMTP), chosen.smtp if chosen else None, typed),
+        _side("reading", offered(setup, Protocol.IMAP, Protocol.POP3), chosen.reading if chosen else None, typed),
     ]
-    chosen, mailbox = setup.chosen, setup.mailbox
     tried = [_tried(each, setup, mailbox, chosen) for each in setup.tried] if mailbox and chosen else []
     return {
         "code": setup.agency,
         "setup": setup,
         "sides": sides,
-        "is_bare": not setup.seen,
         "platform": platform,
         "platforms": [platform] if platform else list(MailPlatform),
         "domain": domain_of(setup.address),
@@ -119,8 +112,6 @@ def _seen(setup: MailboxSetup, typed: Mapping[str, str]) -> dict[str, Any]:
         "name": typed.get("name") or _NO_SLUG.sub("-", setup.address.partition("@")[0].lower()).strip("-")[:40],
         "tried": tried,
         "untried": len(chosen.all) - len(tried) if chosen and tried else 0,
-        "device": setup.device,
-        "out": setup.out,
     }
 
 
@@ -128,18 +119,7 @@ def _side(
     name: str, offered: Sequence[SeenServer], chosen: ServerChoice | None, typed: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return what is shown of one side: what was found, which of it is marked, and what stands in the fields for typing."""
-    rows = [
-        {
-            "host": each.candidate.host,
-            "port": each.candidate.port,
-            "security": each.candidate.security,
-            "protocol": each.candidate.protocol,
-            "source": each.candidate.source,
-            "obstacle": plain_obstacle(each.look.failure.reason) if each.look.failure else None,
-            "look": each.look,
-        }
-        for each in offered
-    ]
+    rows = [(each, plain_obstacle(each.look.failure.reason) if each.look.failure else None) for each in offered]
     usable = next((number for number, each in enumerate(offered) if each.look.is_usable), None)
     mark = str(usable) if usable is not None else BY_HAND
     by_hand = {key: typed.get(f"{name}_{key}", "") for key in ("host", "port", "security", "protocol")}
