@@ -41,7 +41,6 @@ from monitor.web.access.sign_in import from_where
 from monitor.web.agency.entry import mapping
 from monitor.web.agency.setup_sheet import BY_HAND, NONE, SetupSheet, offered
 from monitor.web.form import Pages, form_of
-from probes.model.mailbox import Security
 from probes.stranger.session import Protocol
 from probes.stranger.whereabouts import MailPlatform
 
@@ -49,14 +48,6 @@ from probes.stranger.whereabouts import MailPlatform
 _Returning = Annotated[Visitor, Depends(Needs(Permission.EDIT_AGENCY))]
 #: Of a name or a password, in characters.
 _LONGEST: Final = 500
-_USUAL_PORTS: Final = {
-    (Protocol.SMTP, Security.IMPLICIT): 465,
-    (Protocol.SMTP, Security.STARTTLS): 587,
-    (Protocol.IMAP, Security.IMPLICIT): 993,
-    (Protocol.IMAP, Security.STARTTLS): 143,
-    (Protocol.POP3, Security.IMPLICIT): 995,
-    (Protocol.POP3, Security.STARTTLS): 110,
-}
 
 
 class _BadChoice(Exception):
@@ -247,5 +238,5 @@ def _by_hand(fields: Mapping[str, str], name: str, protocol: Protocol) -> Server
         )
     except ValidationError:
         raise _BadChoice("bad_server") from None
-    port = server.port or _USUAL_PORTS[protocol, server.security]
-    return ServerChoice(protocol=protocol, host=server.host.lower(), port=port, security=server.security)
+    host, port = server.host.lower(), server.port_of(protocol)
+    return ServerChoice(protocol=protocol, host=host, port=port, security=server.security)
