@@ -260,7 +260,7 @@ class Board:
             self._template(ask, "counts.html").render(facts),
             self._part("open.html", ask, overview, "open", "open_count", "recorded_at", "was_read"),
             '<section id="agencies" class="cards" tabindex="-1" aria-labelledby="agencies-name">\n',
-            f'<h2 id="agencies-name" class="unseen">{self._say(ask, "agencies")}</h2>\n',
+            f'<h2 id="agencies-name" class="unseen">{words("say", ask.tongue)["agencies"]}</h2>\n',
         ]
         for each in cards:
             pieces.append(self._agency(each, ask, "agency.html", histories.get(each.card.agency)))
@@ -285,9 +285,6 @@ class Board:
 
     def _template(self, ask: Ask, name: str) -> Any:
         return self._templates[ask.tongue].get_template(name)
-
-    def _say(self, ask: Ask, key: str) -> str:
-        return words("say", ask.tongue)[key]
 
     def _own(self, shown: _Shown, tongue: Tongue) -> str:
         own = shown.overview.own

@@ -12,7 +12,6 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 from jinja2 import pass_context
 from markupsafe import Markup, escape
@@ -21,6 +20,7 @@ from alerts.decide.silence import Silence
 from alerts.documents import phrase
 from alerts.model.notice import Language, Matter
 from alerts.wording import moment as in_words
+from alerts.wording.moment import MALAYSIA
 from alerts.wording.source import sections
 from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
@@ -36,8 +36,6 @@ from monitor.views.overview import TAKEN_UNANSWERED, AgencyView, IncidentView, R
 from monitor.views.site_report import SiteOpinion
 from monitor.views.standing import AgencyStanding
 from probes.model.check import Verdict
-
-_ZONE = ZoneInfo("Asia/Kuala_Lumpur")
 
 _DIRECTIONS = (Direction.OUTBOUND, Direction.INBOUND, Direction.INTERNAL)
 
@@ -194,14 +192,9 @@ def card_of(agency: AgencyView) -> Card:
     )
 
 
-def clock(moment: datetime | None) -> str:
-    """Return Malaysian time, as in 24/11 14:05:09."""
-    return moment.astimezone(_ZONE).strftime("%d/%m %H:%M:%S") if moment else ""
-
-
-def _minute(moment: datetime) -> str:
-    """Return Malaysian time, as in 24/11/2026 14:05."""
-    return moment.astimezone(_ZONE).strftime("%d/%m/%Y %H:%M")
+def _shown(moment: datetime | None, *, pattern: str) -> str:
+    """Return Malaysian time."""
+    return moment.astimezone(MALAYSIA).strftime(pattern) if moment else ""
 
 
 def _as_read(written: object) -> str:
@@ -214,12 +207,12 @@ def _as_read(written: object) -> str:
 
 def _month(first: date, *, language: Language) -> str:
     """Return what a month is called: November 2026."""
-    return in_words.date(datetime(first.year, first.month, 1, 12, tzinfo=_ZONE), language).split(" ", 1)[1]
+    return in_words.date(datetime(first.year, first.month, 1, 12, tzinfo=MALAYSIA), language).split(" ", 1)[1]
 
 
 def _lasting(minutes: int, *, language: Language) -> str:
     """Return a time in words; nothing for none."""
-    begin = datetime(2026, 1, 1, tzinfo=_ZONE)
+    begin = datetime(2026, 1, 1, tzinfo=MALAYSIA)
     return in_words.lasted(begin, begin + timedelta(minutes=minutes), language) if minutes else "-"
 
 
@@ -244,21 +237,13 @@ def _instead(text: str, *, tongue: Tongue) -> str:
     return text if malay is None else malay
 
 
-def _short(moment: datetime) -> str:
-    """Return Malaysian time, as in 24/11 14:05."""
-    return moment.astimezone(_ZONE).strftime("%d/%m %H:%M")
-
-
 def words(section: str, tongue: Tongue) -> Mapping[str, str]:
     """Return a section's words in one language."""
     if section in _MALAY:
-        return _MALAY[section] if tongue is Tongue.MALAY else _english(section)
+        english = {key: str(text) for key, text in WORDS[f"english.{section}"].items()}
+        return _MALAY[section] if tongue is Tongue.MALAY else english
     at = list(Tongue).index(tongue)
     return {key: pair[at] for key, pair in WORDS[section].items()}
-
-
-def _english(section: str) -> Mapping[str, str]:
-    return {key: str(text) for key, text in WORDS[f"english.{section}"].items()}
 
 
 def filters_of(tongue: Tongue) -> dict[str, Callable[..., Any]]:
@@ -293,11 +278,12 @@ def filters_of(tongue: Tongue) -> dict[str, Callable[..., Any]]:
         # Of the journal: in English it is what it is called there.
         "event": phrase.event if tongue is Tongue.MALAY else lambda event: event[:1].upper() + event[1:],
         "person": phrase.person,
-        "clock": clock,
+        # 24/11 14:05:09, 24/11 14:05, and 24/11/2026 14:05.
+        "clock": partial(_shown, pattern="%d/%m %H:%M:%S"),
+        "short": partial(_shown, pattern="%d/%m %H:%M"),
+        "minute": partial(_shown, pattern="%d/%m/%Y %H:%M"),
         "month": partial(_month, language=language_of(tongue)),
         "lasting": partial(_lasting, language=language_of(tongue)),
-        "short": _short,
-        "minute": _minute,
         "as_read": _as_read,
         "health": lambda health: healths.get(health, healths["unknown"]),
         "standing": lambda each: standings.get(each, standings["unproven"]),
