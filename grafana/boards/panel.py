@@ -56,12 +56,11 @@ def bars(
     size: Size,
     unit: str = "short",
     steps: Steps = PLAIN,
-    words: Words | None = None,
     most: float | None = None,
     links: Links | None = None,
 ) -> Json:
     """Return a bar for each series as it stands now."""
-    colours = _coloured(steps, words or {}, "text", links)
+    colours = _coloured(steps, {}, "text", links)
     spread = {"min": 0} | ({"max": most} if most is not None else {})
     panel = _panel("bargauge", (title, description), _instant(queries), size=size, unit=unit, defaults=colours | spread)
     panel["options"] = {"displayMode": "basic", "orientation": "horizontal", "reduceOptions": _last()}
@@ -90,11 +89,9 @@ def lines(
     return panel
 
 
-def timeline(
-    title: str, description: str, *queries: Query, size: Size, words: Words, links: Links | None = None
-) -> Json:
+def timeline(title: str, description: str, *queries: Query, size: Size, words: Words) -> Json:
     """Return a bar for each series over time, that has the colours of its states; a gap is unknown."""
-    defaults = _coloured(("text",), words, "text", links) | {"custom": {"fillOpacity": 80, "lineWidth": 0}}
+    defaults = _coloured(("text",), words, "text", None) | {"custom": {"fillOpacity": 80, "lineWidth": 0}}
     panel = _panel("state-timeline", (title, description), _ranges(queries), size=size, unit="none", defaults=defaults)
     panel["options"] = {
         "showValue": "never",
@@ -106,14 +103,14 @@ def timeline(
     return panel
 
 
-def heatmap(title: str, description: str, query: Query, *, size: Size, unit: str = "s") -> Json:
-    """Return how often values of each height came, over time: Grafana counts them, on a scale of powers of two."""
-    panel = _panel("heatmap", (title, description), _ranges((query,)), size=size, unit=unit)
+def heatmap(title: str, description: str, query: Query, *, size: Size) -> Json:
+    """Return how often some time was taken, over time: Grafana counts them, on a scale of powers of two."""
+    panel = _panel("heatmap", (title, description), _ranges((query,)), size=size, unit="s")
     panel["options"] = {
         "calculate": True,
         "calculation": {"yBuckets": {"mode": "size", "scale": {"type": "log", "log": 2}}},
         "color": {"mode": "scheme", "scheme": "Oranges", "steps": 32},
-        "yAxis": {"axisPlacement": "left", "unit": unit},
+        "yAxis": {"axisPlacement": "left", "unit": "s"},
         "cellGap": 1,
         "legend": {"show": False},
         "tooltip": {"mode": "single", "yHistogram": False},
