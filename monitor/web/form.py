@@ -13,12 +13,15 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment
 
 from monitor.access.visitor import Visitor
+from monitor.config.files.document import LARGEST
 from monitor.model.said import said
 from monitor.web.ask import asked, others_asked, remember
 from monitor.web.page import Tongue
 
 #: In octets. What a person types.
 LARGEST_FORM: Final = 16 * 1024
+#: With the whole text of a document, of which an octet may be three in a form.
+LARGEST_TEXT_FORM: Final = 3 * LARGEST + 4096
 _FIELDS: Final = 100
 #: Of what a browser says of a field or a file before it: in octets.
 _LONGEST_HEAD: Final = 2048
@@ -152,6 +155,11 @@ async def read_body(request: Request, largest: int) -> bytes | None:
         if len(body) > largest:
             return None
     return bytes(body)
+
+
+def as_text(pasted: str) -> str:
+    """Return a text that was pasted as a file of it is read: browsers end lines as mail does, and a mark of octets may begin it."""
+    return pasted.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def own_path(address: str) -> str:

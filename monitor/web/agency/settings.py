@@ -11,7 +11,7 @@ from fastapi.responses import RedirectResponse
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
 from monitor.access.role import Permission
-from monitor.config.files.document import LARGEST, document_of
+from monitor.config.files.document import document_of
 from monitor.config.files.edit import NotEditable, edit_text
 from monitor.model.document import DocumentVersion, digest_of
 from monitor.model.said import said
@@ -24,10 +24,8 @@ from monitor.web.agency.difference import differing_lines
 from monitor.web.agency.entry import BadField
 from monitor.web.agency.settings_edits import FORMS, LOOKED_AT, edits_of, is_about_telling
 from monitor.web.agency.sheet import SettingsSheet, TypedForm
-from monitor.web.form import Pages, file_of, form_of
+from monitor.web.form import LARGEST_TEXT_FORM, Pages, as_text, file_of, form_of
 
-#: An octet of the text may be three in a form.
-_LARGEST_FORM: Final = 3 * LARGEST + 4096
 #: Of twenty steps, with everybody who is told by each.
 _MOST_FIELDS: Final = 600
 #: Of what any database counts.
@@ -54,7 +52,7 @@ def settings_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRoute
     @router.post("/agencies/{code}/settings")
     async def save(request: Request, code: str, visitor: ItsEditor) -> Response:
         code = code.upper()
-        fields = await form_of(request, largest=_LARGEST_FORM, most=_MOST_FIELDS)
+        fields = await form_of(request, largest=LARGEST_TEXT_FORM, most=_MOST_FIELDS)
         typed = TypedForm(name=fields.get("form", ""), fields=fields)
         page = "telling.html" if is_about_telling(typed.name) else "settings.html"
         if typed.name != "text" and typed.name not in FORMS:
@@ -154,9 +152,7 @@ async def _draft(code: str, typed: TypedForm, editor: AgencyEditor, sheet: Setti
     """Return what a form wants the document to be. Raise `BadField`, `NotEditable` or `NotDone`."""
     started_from = typed.fields.get("started_from", "")
     if typed.name == "text":
-        # Browsers end lines as mail does, and what is pasted of a file may begin with the mark of its order of octets.
-        text = typed.fields.get("text", "").removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-        return AgencyDraft(agency=code, text=text, started_from=started_from)
+        return AgencyDraft(agency=code, text=as_text(typed.fields.get("text", "")), started_from=started_from)
     before = await editor.started_from(code, started_from)
     fields = {name: value.strip() for name, value in typed.fields.items()}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Final
+from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
@@ -14,7 +14,7 @@ from fastapi.responses import RedirectResponse
 from alerts.record.store import StoreAway
 from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
-from monitor.config.files.document import LARGEST, document_of
+from monitor.config.files.document import document_of
 from monitor.config.files.edit import NotEditable
 from monitor.config.files.problem import Problem, Severity
 from monitor.service.order import NotDone
@@ -23,12 +23,11 @@ from monitor.service.portal.agency_roll import AgencyPast, AgencyRoll
 from monitor.store.upkeep.documents import DocumentsMovedOnError
 from monitor.web.access.gate import Needs, needs
 from monitor.web.access.sign_in import from_where
-from monitor.web.form import Pages, form_of
+from monitor.web.form import LARGEST_TEXT_FORM, Pages, as_text, form_of
 from monitor.web.roll.new_agency import is_code, new_agency_document, new_agency_field
 
 _Administrator = Annotated[Visitor, Depends(Needs(Permission.PLACE_SECRETS))]
-#: An octet of the text may be three in a form.
-_LARGEST_FORM: Final = 3 * LARGEST + 4096
+
 _SHORT, _TEXT = "short", "text"
 
 
@@ -67,10 +66,10 @@ def roll_pages(editor: AgencyEditor, roll: AgencyRoll, pages: Pages) -> APIRoute
 
     @router.post("/agencies")
     async def add(request: Request, visitor: _Administrator) -> Response:
-        fields = await form_of(request, largest=_LARGEST_FORM)
+        fields = await form_of(request, largest=LARGEST_TEXT_FORM)
         if fields.get("form") not in {_SHORT, _TEXT}:
             raise HTTPException(404, "there is no such form")
-        typed = NewAgencyForm(form=fields["form"], fields={**fields, "text": _as_text(fields.get("text", ""))})
+        typed = NewAgencyForm(form=fields["form"], fields={**fields, "text": as_text(fields.get("text", ""))})
         try:
             return await tried(request, visitor, typed)
         except (NotEditable, NotDone, DocumentsMovedOnError) as wrong:
@@ -163,11 +162,6 @@ def roll_pages(editor: AgencyEditor, roll: AgencyRoll, pages: Pages) -> APIRoute
         return code if (last.text is not None) is is_there else ""
 
     return router
-
-
-def _as_text(written: str) -> str:
-    """Return a text that was pasted as a file of it is read: browsers end lines as mail does."""
-    return written.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _sorted(typed: NewAgencyForm) -> tuple[NewAgencyForm, Mapping[str, Sequence[Problem]], Sequence[Problem]]:
