@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import date
 from enum import StrEnum
-from typing import Annotated, Final, TypedDict
+from typing import Annotated, Final, Literal, TypedDict
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.responses import RedirectResponse
@@ -72,16 +72,8 @@ class LetterWord(Word):
     day: date | None = None
 
 
-class Together(StrEnum):
-    """What a clerk can say of several letters at once, as an address has it."""
-
-    PRINTED = "printed"
-    POSTED = "posted"
-
-    @property
-    def step(self) -> LetterStep:
-        """Return the step that it is."""
-        return LetterStep(self.value)
+#: What a clerk can say of several letters at once.
+_OfSeveral = Literal[ClerkDeed.PRINTED, ClerkDeed.POSTED]
 
 
 def letter_orders(tray: Letters) -> APIRouter:
@@ -108,7 +100,7 @@ def letter_pages(tray: Letters, pages: Pages) -> APIRouter:
         return await shown(request, visitor)
 
     @router.post("/letters/{deed}")
-    async def together(deed: Together, request: Request, visitor: _Clerk) -> Response:
+    async def together(deed: _OfSeveral, request: Request, visitor: _Clerk) -> Response:
         fields = await fields_of(request, most=_TICKS)
         written = last_of(fields)
         ticked = fields.get("letter", [])
@@ -116,7 +108,7 @@ def letter_pages(tray: Letters, pages: Pages) -> APIRouter:
         name, day = visitor.by or _name_in(written), _day_in(written)
         if name is None or not ticked:
             return await shown(request, visitor, "no_name" if name is None else "none_ticked", status=422, **again)
-        if deed is Together.POSTED and day is None:
+        if deed is ClerkDeed.POSTED and day is None:
             return await shown(request, visitor, "no_day", status=422, **again)
         mine = {str(each.id): each.id for each in await _theirs(tray, visitor)}
         strangers = [each for each in ticked if each not in mine]
