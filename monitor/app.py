@@ -132,11 +132,10 @@ from monitor.web.agency.settings import settings_pages
 from monitor.web.agency.statement import statement_pages
 from monitor.web.agency.trials import trial_pages
 from monitor.web.api.advance import advance_orders
-from monitor.web.api.declaration import declaration_orders
 from monitor.web.api.document import agency_documents
 from monitor.web.api.mailbox_login import mailbox_logins
+from monitor.web.api.oncall import override_orders
 from monitor.web.api.orders import incident_orders
-from monitor.web.api.override import override_orders
 from monitor.web.api.silence import silence_orders
 from monitor.web.callbacks import callbacks
 from monitor.web.command.access import secrets_of, tokens_of, users_of
@@ -711,7 +710,6 @@ class App:
             once=OrderBook(OrderAnswers(self._database, most=MOST_KEPT), self._clock, self._lifecycle),
             parts=[
                 incident_orders(front, declarer),
-                declaration_orders(declarer),
                 silence_orders(silencer),
                 advance_orders(advance),
                 override_orders(self._duty),

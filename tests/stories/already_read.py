@@ -77,7 +77,6 @@ _ORDERS: Final = (
 )
 _PARTS: Final = (
     "agency_documents",
-    "declaration_orders",
     "incident_orders",
     "mailbox_logins",
     "override_orders",

@@ -1,4 +1,4 @@
-"""Orders about incidents over HTTP, by whoever has the permission: with a token, or from a page of ours.
+"""Orders about incidents over HTTP, those among them that people declare and no probe sees, by whoever has the permission: with a token, or from a page of ours.
 
 A program with a token of the settings (`api`) acknowledges, as it did before there were others.
 """
@@ -6,19 +6,21 @@ A program with a token of the settings (`api`) acknowledges, as it did before th
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated
+from http import HTTPStatus
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from alerts.model.incident import Incident
+from alerts.model.notice import Matter
 from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
 from monitor.service.declarer import Declarer
 from monitor.service.front import Front
 from monitor.views.overview import IncidentView, view_incident
-from monitor.web.access.gate import Needs, OpenToAll, gate_of, incident_in_path
+from monitor.web.access.gate import Needs, OpenToAll, gate_of, incident_in_path, permit
 from monitor.web.api.route.order import (
     BEARER,
     ApiClosing,
@@ -34,9 +36,21 @@ from monitor.web.api.route.order import (
     orderer_of,
     wrong_in_body,
 )
+from monitor.web.api.route.question import Moment
+from monitor.web.command.control import DeclaredView, view_declared
 
 _INCIDENT = TypeAdapter(IncidentView)
+_DECLARED = TypeAdapter(DeclaredView)
+_Ruler = Annotated[Visitor, Depends(Needs(Permission.RULE))]
 _Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]
+
+
+class ApiDeclaration(ApiReason):
+    """What does not work where, since when, and who knows it from what."""
+
+    agency: Annotated[str, Field(min_length=1, max_length=64)]
+    matter: Literal[Matter.SENDING, Matter.RECEIVING, Matter.BOTH]
+    since: Annotated[Moment | None, Field(description="Now, if it is not said; at most seven days ago.")] = None
 
 
 def orders(source: Front) -> APIRouter:
@@ -151,6 +165,23 @@ def incident_orders(source: Front, declarer: Declarer) -> APIRouter:
     async def correct(number: str, said: ApiReason, carry_out: Once, visitor: Visitor = ruler) -> Response:
         name = name_of(visitor, said.by)
         return await done(carry_out, visitor, lambda: source.correct(number, name, said.why))
+
+    @router.post(
+        "/declarations",
+        summary="Declare an outage that no probe sees: it is told of as a measured one is",
+        response_model=DeclaredView,
+        status_code=HTTPStatus.CREATED,
+    )
+    async def declare(said: ApiDeclaration, visitor: _Ruler, carry_out: Once) -> Response:
+        permit(visitor, Permission.RULE, said.agency.strip().upper())
+        name = name_of(visitor, said.by)
+
+        async def act() -> DeclaredView:
+            since = said.since.isoformat() if said.since else ""
+            done = await declarer.declare(said.agency, said.matter, since=since, why=said.why, by=name)
+            return view_declared(done)
+
+        return await carry_out.answer(orderer_of(visitor), _DECLARED, act, HTTPStatus.CREATED)
 
     async def done(carry_out: OnceOver, visitor: Visitor, order: Callable[[], Awaitable[Incident]]) -> Response:
         async def act() -> IncidentView:

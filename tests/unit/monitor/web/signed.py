@@ -83,11 +83,10 @@ from monitor.web.agency.settings import settings_pages
 from monitor.web.agency.statement import statement_pages
 from monitor.web.agency.trials import trial_pages
 from monitor.web.api.advance import advance_orders
-from monitor.web.api.declaration import declaration_orders
 from monitor.web.api.document import agency_documents
 from monitor.web.api.mailbox_login import mailbox_logins
+from monitor.web.api.oncall import override_orders
 from monitor.web.api.orders import incident_orders
-from monitor.web.api.override import override_orders
 from monitor.web.api.silence import silence_orders
 from monitor.web.duty.incident import incident_pages
 from monitor.web.duty.rotas import rota_pages
@@ -403,7 +402,6 @@ async def house(
         desk: Any = DutyDesk()
         parts = [
             incident_orders(service, declarer),
-            declaration_orders(declarer),
             silence_orders(silencer),
             advance_orders(advance),
             override_orders(desk),
