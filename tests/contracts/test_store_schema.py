@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from itertools import count
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -116,23 +115,40 @@ def test_an_upgrade_that_is_broken_off_leaves_nothing_and_can_be_repeated(place:
 @pytest.mark.blind
 def test_an_upgrade_that_is_killed_at_any_statement_changes_nothing_and_can_be_repeated(place: Place) -> None:
     upgrade(place.url, to=BEFORE)
-    with place.engine.connect() as connection:
-        before = inspect(connection).get_table_names()
-    said = 0
-    for fatal in count(1):
-        with dying_at(fatal) as statements:
-            try:
-                upgrade(place.url)
-            except Killed:
-                said = max(said, len(statements))
-            else:
-                break
-        with place.engine.connect() as connection:
-            assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one() == BEFORE
-            assert inspect(connection).get_table_names() == before
-    assert said > 20
+    before = inspect(place.engine).get_table_names()
+    with dying() as asked:
+        upgrade(place.url, to=BEFORE)
+
+    # At the very last: of all that came before it nothing is kept, wherever one migration ends and another begins.
+    with dying(saying=f"'{migrations.NEWEST}'") as statements, pytest.raises(Killed):
+        upgrade(place.url)
+    assert stood(place) == (BEFORE, before)
+    assert len(statements) > 100
+
+    # And at each: where one of them was a transaction of its own, what it made would be there.
+    fatal = 1
+    for number in [number for number in reversed(migrations.known()) if number > BEFORE]:
+        stands = stood(place)
+        while True:
+            with dying(fatal):
+                try:
+                    upgrade(place.url, to=number)
+                except Killed:
+                    fatal += 1
+                else:
+                    break
+            assert stood(place) == stands
+        # What is asked before the first statement of a migration is the same for all.
+        fatal = len(asked) + 1
     with place.engine.connect() as connection:
         assert different(connection) == []
+
+
+def stood(place: Place) -> tuple[str, list[str]]:
+    """Return the number of the schema that is there, and its tables."""
+    with place.engine.connect() as connection:
+        number = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
+        return number, inspect(connection).get_table_names()
 
 
 class Killed(Exception):
@@ -140,12 +156,13 @@ class Killed(Exception):
 
 
 @contextmanager
-def dying_at(fatal: int) -> Iterator[list[str]]:
+def dying(fatal: int | None = None, *, saying: str | None = None) -> Iterator[list[str]]:
+    """Die after so many statements, or after one that says this; give those that were said."""
     statements: list[str] = []
 
     def note(_c: object, _k: object, statement: str, *_: object) -> None:
         statements.append(statement)
-        if len(statements) == fatal:
+        if len(statements) == fatal or (saying is not None and saying in statement):
             raise Killed
 
     event.listen(Engine, "after_cursor_execute", note)
