@@ -10,11 +10,14 @@ import tempfile
 from collections.abc import Generator, Iterator
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
 import structlog
 from hypothesis import settings
+from sqlalchemy import Connection, Dialect, Engine, event
+from sqlalchemy.util import LRUCache
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
@@ -149,6 +152,24 @@ def _longest_sms_are_made_once() -> Iterator[None]:
 
     with patch("monitor.config.loading.WorstCase", made_or_known):
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _statements_are_compiled_once() -> Iterator[None]:
+    """Let all stores of a process know what one has compiled: each test opens one, and says the same statements."""
+    #: By the kind of database, its driver and its version.
+    known: dict[object, tuple[Dialect, Any]] = {}
+
+    def share(connection: Connection) -> None:
+        engine, own = connection.engine, connection.dialect
+        # Until it has asked the database what it is, it is nobody's but its own.
+        if version := getattr(own, "server_version_info", None):
+            kept = known.setdefault((type(own), version), (own, LRUCache(5000)))
+            connection.dialect, _ = engine.dialect, engine._compiled_cache = kept  # noqa: SLF001 - nothing else keeps it
+
+    event.listen(Engine, "engine_connect", share)
+    yield
+    event.remove(Engine, "engine_connect", share)
 
 
 @pytest.fixture(scope="session", autouse=True)
