@@ -11,6 +11,8 @@ from inspect import signature
 from typing import Any, Final
 from unittest.mock import Mock
 
+from alerts.wording.texts import load
+from monitor.web.portal import page_templates
 from tests.routes import read_once
 
 _READ: Final = (
@@ -84,6 +86,10 @@ _PARTS: Final = (
 )
 _app.control(Mock(), *map(_made, _ORDERS))
 _app.portal(Mock(), ["localhost"], Mock(), Mock(), Mock(), once=Mock(), gate=Mock(), parts=list(map(_made, _PARTS)))
+
+# The portal above is one of those that people sign in to.
+page_templates(signs_in=False, openid="", site="")
+load()
 
 # Those that come from here look through none of this: to do so costs each as much as all else of its start.
 gc.collect()
