@@ -214,6 +214,7 @@ async def ask_everything(database: Database, asked: set[str]) -> None:
     await teller.newest()
     await teller.before(T0)
     await teller.tell_failed(0, 9, T0)
+    await teller.first_hour(T0 - timedelta(days=7), T0)
     await teller.tell_hour(T0, T0)
     told = Noted(SiteRecords(database, "utama", ["johor"]), asked)
     await told.failed("JCM", T0, T0 + MINUTE, 10)

@@ -184,6 +184,17 @@ async def test_hours_are_told_when_they_are_over_and_again_when_more_was_counted
     assert await SiteRecords(database, "noc", ()).sums("JCM", NOON) == ()
 
 
+async def test_the_first_hour_in_which_anything_was_counted_is_found(database: Database) -> None:
+    history, teller = History(database), SiteTeller(database, "johor")
+    week = (NOON - 7 * DAY, NOON)
+    assert await teller.first_hour(*week) is None
+    for number, at in enumerate((NOON, NOON - 30 * HOUR, NOON - 8 * DAY)):
+        await history.ended(ended(number, at=at + MINUTE, route=ROUTE), "JCM", {})
+    assert await teller.first_hour(*week) == NOON - 30 * HOUR
+    assert await teller.first_hour(NOON - 29 * HOUR, NOON) == NOON
+    assert await teller.first_hour(NOON - 29 * HOUR, NOON - HOUR) is None
+
+
 async def test_an_hour_that_is_told_again_after_the_sites_clock_was_set_back_counts_with_all_its_runs(
     database: Database,
 ) -> None:

@@ -95,12 +95,12 @@ class SiteTelling:
         if last == self._hour:
             return
         begins = last - (_HOURS_BEFORE if self._hour is None else _COUNTED_LATE)
-        while begins <= last:
-            if (told := await self._teller.tell_hour(begins, now)) is None:
+        # A site that is new has a week of which nothing was counted.
+        while (counted := await self._teller.first_hour(begins, last)) is not None:
+            if (told := await self._teller.tell_hour(counted, now)) is None:
                 return
             await self._let_through(told)
-            if told < AT_ONCE:
-                begins += _HOUR
+            begins = counted if told >= AT_ONCE else counted + _HOUR
         self._hour = last
 
     async def _let_through(self, told: int) -> None:

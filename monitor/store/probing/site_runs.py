@@ -103,6 +103,13 @@ class SiteTeller:
         failed = (run.c.id > beyond, run.c.id <= upto, run.c.outcome != Outcome.DELIVERED, ~is_told)
         return await self._tell(site_run, self._rows(site_run, run, now, result=short).where(*failed))
 
+    async def first_hour(self, begins: datetime, upto: datetime) -> datetime | None:
+        """Return the first hour of those between two, with both, in which anything was counted; `None`: nothing was."""
+        counted = select(func.min(hour.c.begins)).where(hour.c.begins >= begins, hour.c.begins <= upto)
+        async with self._database.read() as connection:
+            found: datetime | None = (await connection.execute(counted)).scalar_one()
+            return found
+
     async def tell_hour(self, begins: datetime, now: datetime) -> int | None:
         """Tell what was counted in an hour and is not told yet, or was counted since, and of that at most `AT_ONCE` rows."""
         key = [each for each in hour.primary_key if each.name != "begins"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -591,6 +591,10 @@ async def test_a_site_does_not_beat_while_something_judged_is_not_written() -> N
     assert len(beats.heard) == 1
 
 
+#: Of a month before and after.
+EACH_HOUR = tuple(T0.replace(minute=0) + timedelta(hours=hours) for hours in range(-31 * 24, 31 * 24))
+
+
 @dataclass
 class Told:
     """What a site has to tell, and in which parts it did."""
@@ -603,6 +607,8 @@ class Told:
     begun: list[datetime] = field(default_factory=list)
     #: So many rows have the next parts of hours; all others none.
     rows: list[int] = field(default_factory=list)
+    #: In which hours anything was counted.
+    counted: Collection[datetime] = EACH_HOUR
     is_elsewhere: bool = False
 
     async def has_hub(self) -> bool:
@@ -618,6 +624,9 @@ class Told:
     async def tell_failed(self, beyond: int, upto: int, _: datetime) -> int | None:
         self.failed.append((beyond, upto))
         return None if self.is_elsewhere else upto - beyond
+
+    async def first_hour(self, begins: datetime, upto: datetime) -> datetime | None:
+        return next((each for each in sorted(self.counted) if begins <= each <= upto), None)
 
     async def tell_hour(self, begins: datetime, _: datetime) -> int | None:
         self.hours.append(begins)
@@ -676,6 +685,19 @@ async def test_hours_are_told_a_while_after_they_end_and_those_before_looked_at_
     assert told.hours == []
     await later(it, clocks, 60 * SECOND)
     assert (len(told.hours), told.hours[-1]) == (27, ended - hour)
+
+
+async def test_of_an_hour_in_which_nothing_was_counted_nothing_is_written() -> None:
+    ended = T0.replace(minute=0)
+    counted = [ended - timedelta(hours=hours) for hours in (24 * 9, 24 * 6, 50, 3, 0)]
+    told, clocks = Told(counted=counted), Watches(wall=T0.replace(minute=10))
+    it = telling(told, clocks)
+    await it.tell()
+    await later(it, clocks)
+    assert told.hours == counted[1:4]
+    told.hours.clear()
+    await later(it, clocks, 5 * 60 * SECOND)
+    assert told.hours == [counted[3]]
 
 
 async def test_an_hour_with_more_rows_than_one_part_is_told_to_its_end() -> None:
