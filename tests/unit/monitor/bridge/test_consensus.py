@@ -135,7 +135,9 @@ class Nation(RuleBasedStateMachine):
         self.began = self.true
 
     async def speak(self) -> None:
-        """Ours has said what it knows (`say_here`)."""
+        """Ours says what it knows of each, or nothing is told: that nothing is wrong, until `say_here`."""
+        for key in KEYS:
+            self.consensus.hear(HERE, key, self.here.setdefault(key, UNTROUBLED))
 
     def second(self) -> None:
         self.true += 1
