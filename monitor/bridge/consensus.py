@@ -209,7 +209,6 @@ class Consensus:
 
     def _leave(self, agencies: AbstractSet[str]) -> None:
         self._agencies -= agencies
-        self._unsettled -= agencies
         for agency in agencies:
             self._told.pop(agency, None)
             self._less.pop(agency, None)
