@@ -311,10 +311,10 @@ async def test_no_code_is_asked_for_where_no_answer_is_heard_and_none_of_people_
     assert {a.response for a in await attempts(play, Channel.SMS)} == {""}
 
 
-async def a_bundle(play: Play) -> None:
+async def a_bundle(play: Play, matter: Matter = Matter.BOTH) -> None:
     """Tell Siti of JCM-01 to JCM-04: of the first at once, of the others in a bundle with the code 2A."""
     for agency in ("JCM", "MDC", "UCM", "PCM"):
-        await play.submit(replace(trigger(brief=BY_SMS), dedup_key=agency))
+        await play.submit(replace(trigger(matter, brief=BY_SMS), dedup_key=agency))
     await play.advance(3 * MINUTE)
     assert (await play.codes(SMS_SITI.number))[:2] == ["1A", "2A"]
 
@@ -341,6 +341,15 @@ async def test_who_answers_a_bundle_hears_what_is_theirs_of_it_now(play: Play) -
     assert answered == "RM0 JCM: JCM-04 telah disahkan oleh Siti Contoh. Terima kasih."
     await play.resolve("PCM")
     assert "JCM-02 telah disahkan lebih awal oleh Ravi Contoh" in (await play.says(SMS_SITI.number, "2A") or "")
+
+
+async def test_who_answers_a_bundle_of_which_one_has_got_worse_and_the_rest_is_over_hears_which(play: Play) -> None:
+    await a_bundle(play, Matter.DEGRADED)
+    for agency in ("UCM", "PCM"):
+        await play.resolve(agency)
+    await play.submit(replace(trigger(Matter.BOTH, play.clock.now(), brief=BY_SMS), dedup_key="MDC"))
+
+    assert "JCM-02 kini lebih teruk" in (await play.says(SMS_SITI.number, "2A") or "")
 
 
 async def test_who_answers_a_bundle_is_named_as_each_agency_calls_them(play: Play) -> None:
@@ -435,7 +444,9 @@ async def test_a_word_without_a_code_is_not_guessed_when_several_wait(play: Play
     await play.submit(replace(trigger(brief=BY_SMS), dedup_key="MDC"))
     await play.advance(3 * MINUTE)
 
-    assert "Ada beberapa amaran" in (await play.says(SMS_SITI.number, "terima") or "")
+    answer = await play.says(SMS_SITI.number, "terima") or ""
+    assert "Ada beberapa amaran" in answer
+    assert (await play.incident(2)).number in answer, "the newest is the one that is shown how"
     assert {(await play.incident(i)).state for i in (1, 2)} == {IncidentState.TRIGGERED}
 
 

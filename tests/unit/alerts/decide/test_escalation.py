@@ -49,6 +49,13 @@ def test_an_unanswered_sms_becomes_a_call_after_its_wait() -> None:
     assert people(step(told, [], 5).drafts) == ["siti by voice", "ravi by voice"]
 
 
+def test_whoever_was_not_heard_of_any_more_is_told_again_and_whoever_has_handed_it_on_is_not() -> None:
+    left = replace(incident(), had_by=SITI.name, position=step(incident(), [], 0).position)
+
+    assert people(step(left, [], 5).drafts) == ["siti by voice", "ravi by voice"]
+    assert people(step(replace(left, handed_on=True), [], 5).drafts) == ["ravi by voice"]
+
+
 def test_rounds_repeat_after_their_wait_and_then_end() -> None:
     at = incident()
     seen = []

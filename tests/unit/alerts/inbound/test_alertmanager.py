@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.inbound.alertmanager import WebhookRefused, read_webhook
+from alerts.inbound.alertmanager import WebhookRefused, read_webhook, webhook_schema
 from tests.unit.alerts.people import T0
 
 #: As Alertmanager 0.28 writes it.
@@ -51,6 +51,16 @@ def test_what_fires_is_read_with_its_name_and_summary() -> None:
     assert (alert.fingerprint, alert.ended_at, alert.summary) == ("b2b84fb9b9fd1a6d", None, "Cakera penuh pada web01")
     assert alert.starts_at == datetime(2026, 11, 24, 6, 10, 21, 123456, UTC)
     assert (alert.subject, webhook.left_out) == ("CakeraPenuh (web01 9100)", 0)
+
+
+def test_what_the_api_says_of_a_webhook_is_what_must_be_in_one() -> None:
+    schema = webhook_schema()
+    alerts, version = schema["properties"]["alerts"], schema["properties"]["version"]
+    assert (alerts["type"], version, {*schema["required"]}) == ("array", {"const": "4"}, {"version", "alerts"})
+    assert {*alerts["items"]["required"]} == {"status", "labels", "startsAt", "fingerprint"}
+    for field in alerts["items"]["required"]:
+        with pytest.raises(WebhookRefused, match=field):
+            read_webhook(octets(alerts=[{name: value for name, value in ALERT.items() if name != field}]), T0)
 
 
 def test_each_alert_has_its_own_status_whatever_that_of_its_group() -> None:

@@ -17,6 +17,7 @@ GOOD = "kerusi rotan di beranda hujan"
         (GOOD, None),
         ("  spaces count, too  ", None),
         ("pendek sahaja", "password_short"),
+        ((GOOD * 8)[:LONGEST], None),
         ("x" * (LONGEST + 1), "password_long"),
         ("passwordpassword", "password_guessable"),
         ("aaaaaaaaaaaaaaaaaaaa", "password_guessable"),

@@ -364,6 +364,53 @@ def test_of_what_nobody_speaks_of_any_more_nothing_is_kept() -> None:
     assert not consensus._said
 
 
+async def test_of_an_agency_that_leaves_while_its_end_is_not_believed_nothing_is_kept() -> None:
+    clock = Clock()
+    consensus = alone(Alerts(), clock)
+    consensus.hear(JOHOR, "JCM", well())
+    for _ in range(FlappingPolicy().falls):
+        for standing in (wrong(BOTH), well()):
+            clock.time += MINUTE
+            consensus.hear(HERE, "JCM", standing)
+            await consensus.tell()
+    assert [*consensus._unbelieved] == [*consensus._flapping] == [*consensus.told] == ["JCM"]
+    consensus.release({"JCM"})
+    await consensus.tell()
+    assert [*consensus._unbelieved, *consensus._flapping, *consensus.told, *consensus._unsettled] == []
+
+
+async def test_whoever_takes_over_an_open_incident_ends_it_though_nothing_new_is_said_of_it() -> None:
+    alerts = Alerts()
+    consensus = alone(alerts, Clock())
+    for key in ("MDC", "ours/network"):
+        consensus.hear(HERE, key, well())
+    await consensus.tell()
+    consensus.gain({"MDC"}, {"MDC": BOTH})
+    consensus.hear(HERE, "MDC", well())
+    consensus.inherit({"ours/network": Matter.OWN_FAULT})
+    await consensus.tell()
+    assert alerts.told() == ["MDC: over", "ours/network: over"]
+
+
+async def test_an_outage_that_goes_on_is_told_once_however_long_it_lasts() -> None:
+    clock, alerts = Clock(), Alerts()
+    consensus = alone(alerts, clock)
+    for minute in range(30):
+        consensus.hear(HERE, "JCM", replace(wrong(SENDING), troubled=frozenset({f"{minute}"})))
+        await consensus.tell()
+        clock.time += MINUTE
+    assert alerts.told() == ["JCM: sending"]
+
+
+async def test_what_could_not_be_told_wakes_who_tells_it_again() -> None:
+    alerts = Alerts()
+    consensus = alone(alerts, Clock())
+    alerts.away = {"JCM"}
+    consensus.hear(HERE, "JCM", wrong(BOTH))
+    await consensus.tell()
+    assert (consensus._owes.is_set(), alerts.told()) == (True, [])
+
+
 @given(steps=st.lists(st.sets(st.sampled_from([HERE, *OTHERS])), max_size=60))
 def test_what_sites_see_fall_by_turns_opens_no_more_incidents_than_one_site_would_and_ends_when_it_is_quiet(
     steps: list[set[str]],

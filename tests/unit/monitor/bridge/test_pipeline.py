@@ -31,7 +31,21 @@ from probes.model.reply import Reason
 from probes.model.result import Arrival, Outcome, Party, Phase, ProbeResult
 from tests.unit.alerts.people import BRIEF
 from tests.unit.monitor.scrape import Scrape
-from tests.unit.monitor.trial import LOSES, MINUTE, REFUSED, T0, World, agency_routes, arrived, controls, failed, imap
+from tests.unit.monitor.trial import (
+    LOSES,
+    MINUTE,
+    REFUSED,
+    T0,
+    Fault,
+    World,
+    agency_routes,
+    arrived,
+    controls,
+    failed,
+    imap,
+    slow,
+    unanswered,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -181,6 +195,7 @@ async def test_an_outage_is_told_once_and_its_end_is_told_once() -> None:
     await service.rounds(3)
     service.world.faults["JCM/utama"] = REFUSED
     await service.rounds(6)
+    assert [*Scrape(service.metrics).labels("outage_agreed")] == [], "no other site has a say"
     service.world.faults.clear()
     await service.rounds(4)
 
@@ -219,6 +234,17 @@ async def test_an_event_says_when_it_began_and_when_it_ended() -> None:
     assert isinstance(resolve, Resolve)
     assert trigger.began_at == broke_at
     assert works_at <= resolve.ended_at < works_at + MINUTE
+
+
+@pytest.mark.parametrize("how", [slow(), unanswered])
+async def test_of_a_run_that_came_late_or_was_not_said_to_be_taken_it_is_shown_where_the_time_went(how: Fault) -> None:
+    service = Service("JCM")
+    service.metrics.tell_phases_of(1)
+    await service.rounds(1)
+    assert [*Scrape(service.metrics).labels("probe_phase_seconds")] == []
+    service.world.faults["JCM/utama"] = how
+    await service.rounds(1)
+    assert [*Scrape(service.metrics).labels("probe_phase_seconds")] != []
 
 
 async def test_a_fault_of_ours_is_told_to_the_noc_and_shown() -> None:

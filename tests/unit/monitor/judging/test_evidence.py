@@ -136,6 +136,12 @@ def test_agencies_show_which_end_of_a_control_route_is_dead() -> None:
     assert found.of(Ability.SEND)["a"].stands_for(T0 + SECOND) is False
 
 
+def test_what_began_no_later_than_a_failure_absolves_nobody() -> None:
+    lost = (A_TO_B, failed(A_TO_B, T0, Outcome.LOST, Phase.TRANSIT))
+    for began in (T0, T0 - MINUTE):
+        assert heard(lost, (OUT_B, arrived(OUT_B, began))).of(Ability.RECEIVE)["b"].stands_for(began) is False
+
+
 def test_a_reference_that_shows_life_casts_doubt_on_the_other_end_again() -> None:
     found = heard(
         (A_TO_B, failed(A_TO_B, T0, Outcome.LOST, Phase.TRANSIT)),

@@ -167,6 +167,15 @@ def test_how_often_an_agency_fell_is_forgotten_with_it() -> None:
     assert here.judge.is_well("JCM", here.now) is not None
 
 
+def test_how_long_an_agency_must_be_quiet_that_is_held_open_is_said_by_the_policy_of_now() -> None:
+    here = world("JCM").rounds(3)
+    here.judge.restore_falls({"JCM": [here.now]}, {"JCM"}, {"JCM"})
+    assert here.judge.is_well("JCM", here.now) is None
+
+    here.judge.govern(HealthPolicy(), FlappingPolicy(within=MINUTE))
+    assert here.judge.is_well("JCM", here.now + MINUTE) is not None
+
+
 def test_what_waited_for_a_proof_when_its_route_left_waits_no_more() -> None:
     here = world("JCM")
     outbound, into_b = (next(r for r in here.routes if r.name.endswith(ends)) for ends in ("utama/b", "control/a/b"))

@@ -17,7 +17,8 @@ def test_so_many_are_let_in_and_the_next_waits_its_turn() -> None:
     assert [lanes.enter(name, ["mel"]) for name in ("a", "b", "c", "d")] == [True, True, False, False]
     assert lanes.leave("b") == ["c"]
     assert lanes.leave("c") == ["d"]
-    assert lanes.leave("a") == []
+    assert lanes.leave("a") == lanes.leave("d") == []
+    assert [*lanes._taken, *lanes._needs, *lanes._waiting] == [], "of servers that nobody uses any more nothing is kept"
 
 
 def test_a_lane_that_nothing_is_said_about_has_the_usual_room() -> None:

@@ -46,6 +46,17 @@ def runs(schedule: Schedule, until: datetime) -> dict[str, list[datetime]]:
     return found
 
 
+def test_whoever_leaves_while_there_is_no_room_takes_nobody_else_along() -> None:
+    schedule = Schedule(seed="utama")
+    for name in ("a", "b"):
+        schedule.add(name, 5 * MINUTE, T0)
+        schedule.order(name, T0)
+    assert schedule.due(T0, room=0) == []
+    schedule.remove("b")
+    assert schedule.wake() == T0
+    assert schedule.due(T0) == ["a"]
+
+
 def test_the_first_run_of_each_route_comes_within_one_interval() -> None:
     names = [f"route-{n}" for n in range(50)]
     assert sorted(runs(planned(*names), T0 + FIVE + 2 * SWING)) == sorted(names)
