@@ -146,6 +146,10 @@ def test_a_fax_that_waits_for_an_office_has_the_working_time_it_needs(decided: s
     assert expiry(FAX, at) == at + timedelta(hours=12)
 
 
+def test_a_call_or_an_sms_is_given_up_after_two_hours_and_a_letter_waits_a_week_for_its_clerk() -> None:
+    assert [expiry(each, T0) - T0 for each in (SMS_SITI, VOICE_SITI, LETTER)] == [2 * HOUR, 2 * HOUR, 7 * 24 * HOUR]
+
+
 # -- who is asked, and when ------------------------------------------------------------------------------------------
 
 

@@ -64,6 +64,9 @@ def test_whoever_takes_the_duty_over_is_told_from_then_on() -> None:
     assert names(of(), [told(of())], "2026-11-25 08:00") == [("ravi", "Siti Contoh")]
     # A service that was down tells it late, and not for ever.
     assert names(of(), [told(of())], "2026-11-25 23:00") == [("ravi", "Siti Contoh")]
+    long = of(rota=replace(DAILY, layers=(replace(DAILY.layers[0], shift_days=3),)))
+    assert names(long, [told(long)], "2026-11-28 07:59") == [("ravi", "Siti Contoh")]
+    assert names(long, [told(long)], "2026-11-28 08:01") == []
 
 
 def test_nobody_is_told_who_knows_has_it_or_where_nothing_was_told_or_is_over() -> None:

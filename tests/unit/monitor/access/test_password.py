@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from monitor.access.invitation_code import CodeWay, digest_of_code, typed_code
-from monitor.access.password import LONGEST, password_problem
+from monitor.access.password import LONGEST, SHORTEST, password_problem
 from monitor.service.access.secret import SessionKey, hash_password, is_password, new_code
+from monitor.web.page import WORDS
 
 GOOD = "kerusi rotan di beranda hujan"
 
@@ -38,6 +39,13 @@ GOOD = "kerusi rotan di beranda hujan"
 )
 def test_a_password_is_long_and_nothing_that_guessers_try(password: str, problem: str | None) -> None:
     assert password_problem(password, ["siti", "Siti", "Contoh", "JCM"]) == problem
+
+
+def test_whoever_is_refused_is_told_how_long_it_must_and_may_be() -> None:
+    for key, figure in (("password_short", SHORTEST), ("password_long", LONGEST)):
+        malay, english = WORDS["access"][key]
+        assert f" {figure} aksara" in malay
+        assert f" {figure} characters" in english
 
 
 def test_of_a_password_only_what_it_is_compared_with_is_kept() -> None:

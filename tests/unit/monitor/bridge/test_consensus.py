@@ -324,6 +324,15 @@ def alone(alerts: Alerts, clock: Clock, told: Mapping[str, Matter] | None = None
     )
 
 
+def test_where_no_number_of_sites_is_asked_for_one_is_enough() -> None:
+    consensus = alone(Alerts(), Clock())
+    for site, standing in ((HERE, well()), (JOHOR, wrong(BOTH))):
+        consensus.hear(site, "JCM", standing)
+    together = consensus.together("JCM")
+    assert together is not None
+    assert together.trouble is not None
+
+
 async def test_after_a_clock_was_set_back_what_is_less_has_to_last_no_longer() -> None:
     clock, alerts = Clock(), Alerts()
     consensus = alone(alerts, clock, {"JCM": BOTH})
