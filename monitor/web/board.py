@@ -17,7 +17,7 @@ from markupsafe import Markup
 from alerts.model.incident import IncidentState
 from alerts.record.store import StoreAway
 from monitor.access.role import EVERYTHING, AgencyScope
-from monitor.runtime.slices import Slices
+from monitor.runtime.slices import in_slices
 from monitor.service.noticeboard import Noticeboard, Overview
 from monitor.store.engine.listing import IncidentFilter, NoticeFilter
 from monitor.views.agency_filter import place
@@ -229,10 +229,8 @@ class Board:
         if self._shown is not None and loop.time() - self._looked_at < self._fresh:
             return self._shown
         overview = await self._board.overview()
-        before, slices, entries = self._entries, Slices(), dict[str, _Entry]()
-        for view in overview.agencies:
-            entries[view.agency] = _entry(view, before.get(view.agency))
-            await slices.pause()
+        before = self._entries
+        entries = {each.agency: _entry(each, before.get(each.agency)) async for each in in_slices(overview.agencies)}
         self._entries = entries
         same = self._shown is not None and _same(self._shown.overview, overview)
         if self._shown is None or not same or [*before.values()] != [*entries.values()]:
@@ -245,7 +243,7 @@ class Board:
     async def _render(
         self, shown: _Shown, histories: Mapping[str, AgencyDays], ask: Ask, before: Rendering | None
     ) -> Rendering:
-        overview, slices = shown.overview, Slices()
+        overview = shown.overview
         chosen = _chosen(shown, ask)
         ill = _ill(chosen, ask)
         cards = ill[:_CARDS]
@@ -262,22 +260,20 @@ class Board:
             '<section id="agencies" class="cards" tabindex="-1" aria-labelledby="agencies-name">\n',
             f'<h2 id="agencies-name" class="unseen">{words("say", ask.tongue)["agencies"]}</h2>\n',
         ]
-        for each in cards:
-            pieces.append(self._agency(each, ask, "agency.html", histories.get(each.card.agency)))
-            await slices.pause()
+        pieces += [
+            self._agency(each, ask, "agency.html", histories.get(each.card.agency)) async for each in in_slices(cards)
+        ]
         pieces.append("</section>\n")
         if ask.is_wall:
             pieces.append(self._template(ask, "beyond.html").render(count=len(ill) - len(cards)))
         else:
-            for standing in AgencyStanding:
-                tiles = [each for each in chosen[len(cards) :] if each.card.standing is standing]
-                pieces.append(
-                    self._template(ask, "tiles.html").render(standing=standing, count=len(tiles)) if tiles else ""
-                )
-                for each in tiles:
-                    pieces.append(self._agency(each, ask, "tile.html"))
-                    await slices.pause()
-                pieces.append("</ul></section>\n" if tiles else "")
+            tiles: dict[AgencyStanding, list[str]] = {each: [] for each in AgencyStanding}
+            async for each in in_slices(chosen[len(cards) :]):
+                tiles[each.card.standing].append(self._agency(each, ask, "tile.html"))
+            for standing, theirs in tiles.items():
+                if theirs:
+                    head = self._template(ask, "tiles.html").render(standing=standing, count=len(theirs))
+                    pieces += [head, *theirs, "</ul></section>\n"]
             told = ("own_checks", "incidents", "notices", "attention", "was_read")
             pieces.append(self._part("rest.html", ask, overview, *told))
         # What is joined and compressed is hundreds of kilobytes: not here.

@@ -14,7 +14,7 @@ from alerts.model.channel import Channel
 from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
 from monitor.model.route import Direction
-from monitor.runtime.slices import Slices
+from monitor.runtime.slices import in_slices
 from monitor.service.front import Front
 from monitor.service.paper.letters import Letters, LetterView
 from monitor.views.agency_filter import state_in
@@ -184,13 +184,12 @@ class AgencyList:
 
     async def written(self, views: Sequence[AgencyView]) -> Sequence[tuple[AgencyView, bytes]]:
         """Return each of *views*, which are all, with what is written of it."""
-        before, now, slices = self._written, dict[str, tuple[AgencyView, bytes]](), Slices()
-        for view in views:
+        before, now = self._written, dict[str, tuple[AgencyView, bytes]]()
+        async for view in in_slices(views):
             known = before.get(view.agency)
             if known is None or known[0] is not view:
                 known = view, _AGENCY.dump_json(view)
             now[view.agency] = known
-            await slices.pause()
         self._written = now
         return list(now.values())
 

@@ -23,7 +23,7 @@ from pydantic import AfterValidator, BeforeValidator, TypeAdapter
 from pydantic_core import PydanticCustomError
 
 from monitor.config.files.problem import nearest
-from monitor.runtime.slices import Slices
+from monitor.runtime.slices import in_slices
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.order import Unknown
 from monitor.web.problem import problems
@@ -56,10 +56,7 @@ def questions() -> APIRouter:
 
 async def listed(shape: TypeAdapter[Any], rows: Iterable[object], headers: Mapping[str, str] | None = None) -> Response:
     """Answer with rows, written a few milliseconds at a time: a thousand incidents may be open."""
-    texts, slices = list[bytes](), Slices()
-    for row in rows:
-        texts.append(shape.dump_json(row))
-        await slices.pause()
+    texts = [shape.dump_json(row) async for row in in_slices(rows)]
     return Response(joined(texts), media_type="application/json", headers=headers)
 
 
