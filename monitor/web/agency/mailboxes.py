@@ -29,7 +29,7 @@ from monitor.service.portal.delegation import APPLICATION_SECRETS, Application, 
 from monitor.service.portal.typed_mailbox import PROTOCOLS, SERVER_KEYS, TypedMailbox, mailbox_draft
 from monitor.store.upkeep.documents import DocumentsMovedOnError
 from monitor.web.access.gate import ItsEditor
-from monitor.web.agency.entry import BadField, mapping
+from monitor.web.agency.entry import BadField, mapping, sequence
 from monitor.web.agency.sheet import NOTHING_TYPED, SettingsSheet, TypedForm
 from monitor.web.form import Pages, form_of
 from probes.model.bounds import OutOfBounds
@@ -187,9 +187,8 @@ def _typed(key: str, fields: Mapping[str, str], password: str, application: Appl
 
 def _dropped(key: str, data: Mapping[str, Any]) -> Sequence[TextEdit]:
     """Return what takes a mailbox out, with the routes that name it: they would lead nowhere."""
-    routes = data.get("routes")
-    listed = routes if isinstance(routes, list) else []
-    using = [number for number, route in enumerate(listed) if mapping(route).get("mailbox") == key]
+    routes = sequence(data.get("routes"))
+    using = [number for number, route in enumerate(routes) if mapping(route).get("mailbox") == key]
     gone = [DropValue(path=("routes", number)) for number in reversed(using)]
     return [*gone, DropValue(path=("mailboxes", key))]
 
@@ -238,8 +237,7 @@ def _is_locked(registry: Registry, name: str) -> bool:
 def _box(key: str, mailbox: Mapping[str, Any], data: Mapping[str, Any]) -> Mapping[str, Any]:
     login = mapping(mailbox.get("login"))
     by_tokens = any(each in login for each in ("oauth", "token_file", "token_command"))
-    routes = data.get("routes")
-    listed = [mapping(each) for each in (routes if isinstance(routes, list) else ())]
+    listed = [mapping(each) for each in sequence(data.get("routes"))]
     return {
         "key": key,
         "address": mailbox.get("address") or "",

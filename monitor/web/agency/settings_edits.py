@@ -19,7 +19,7 @@ from monitor.config.files.edit import AddItem, DropValue, PutValue, TextEdit, Wr
 from monitor.config.files.problem import Path
 from monitor.model.said import said
 from monitor.web.agency import telling_edits
-from monitor.web.agency.entry import BadField, Fields, choices, values
+from monitor.web.agency.entry import BadField, Fields, choices, mapping, sequence, values
 
 #: Of a contact in the short form, and of one address of a contact.
 NUMBERS: Final = ("sms", "voice", "extension", "fax")
@@ -69,10 +69,8 @@ def _add_hours(fields: Fields, _data: Mapping[str, Any], _routes: Sequence[Route
 
 
 def _drop_hours(fields: Fields, data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
-    probing = data.get("probing")
-    windows = probing.get("when") if isinstance(probing, Mapping) else None
     # Without a window nothing would be probed; without the key mail is probed always.
-    alone = isinstance(windows, list) and len(windows) == 1
+    alone = len(sequence(mapping(data.get("probing")).get("when"))) == 1
     return [DropValue(path=("probing", "when") if alone else ("probing", "when", _number(fields)))]
 
 
@@ -89,10 +87,9 @@ def _calendar(fields: Fields, data: Mapping[str, Any], _routes: Sequence[RouteSe
 
 def maintenance_in(data: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
     """Return the windows of a document, each as a form would write it."""
-    listed = data.get("maintenance")
     return [
         {key: str(value).replace("T", " ") if key in ("from", "until") else str(value) for key, value in each.items()}
-        for each in (listed if isinstance(listed, list) else ())
+        for each in sequence(data.get("maintenance"))
         if isinstance(each, Mapping)
     ]
 
@@ -132,19 +129,19 @@ def _usual_routes(_fields: Fields, _data: Mapping[str, Any], _routes: Sequence[R
 
 
 def _contact(fields: Fields, data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
-    path: Path = ("contacts", fields.get("key", ""))
-    contacts = data.get("contacts")
-    there = contacts.get(path[1]) if isinstance(contacts, Mapping) else None
+    key = fields.get("key", "")
+    path: Path = ("contacts", key)
+    there = mapping(data.get("contacts")).get(key)
     if not isinstance(there, Mapping):
-        raise BadField("key", said("there is no contact '{key}' any more; open the page again", key=path[1]))
+        raise BadField("key", said("there is no contact '{key}' any more; open the page again", key=key))
     edits = [
         PutValue(path=(*path, "name"), value=fields.get("name", "")),
         *choices(path, fields, there, {"language": Language.MALAY.value}),
         *values(path, fields, (*NUMBERS, VERIFIED)),
     ]
     addresses = there.get("addresses")
-    for number, address in enumerate(addresses if isinstance(addresses, list) else ()):
-        kinds = [kind for kind in KINDS if isinstance(address, Mapping) and kind in address]
+    for number, address in enumerate(sequence(addresses)):
+        kinds = [kind for kind in KINDS if kind in mapping(address)]
         written = {kind: fields[f"{kind}-{number}"] for kind in (*kinds, VERIFIED) if f"{kind}-{number}" in fields}
         edits += values((*path, "addresses", number), written, (*kinds, VERIFIED))
     if (new := fields.get("new_number")) and isinstance(addresses, list):
@@ -154,10 +151,10 @@ def _contact(fields: Fields, data: Mapping[str, Any], _routes: Sequence[RouteSet
 
 
 def _add_contact(fields: Fields, data: Mapping[str, Any], _routes: Sequence[RouteSettings]) -> Sequence[TextEdit]:
-    key, contacts = fields.get("key", "").lower(), data.get("contacts")
+    key = fields.get("key", "").lower()
     if not key:
         raise BadField("key", "the contact has no short name; write one in small letters: siti")
-    if isinstance(contacts, Mapping) and key in contacts:
+    if key in mapping(data.get("contacts")):
         raise BadField("key", said("there is a contact '{key}' already; write another short name", key=key))
     numbers = {each: fields[each] for each in ("sms", "voice") if fields.get(each)}
     return [PutValue(path=("contacts", key), value={"name": fields.get("name", ""), **numbers})]

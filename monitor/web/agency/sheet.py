@@ -24,7 +24,7 @@ from monitor.model.document import DocumentVersion, digest_of
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftAnswer
 from monitor.web.agency.calendar_file import MOST_EVENTS, read_calendar
 from monitor.web.agency.difference import differing_lines
-from monitor.web.agency.entry import mapping
+from monitor.web.agency.entry import mapping, sequence
 from monitor.web.agency.settings_edits import (
     BY_PLACE,
     DAYS,
@@ -299,7 +299,7 @@ def _row(value: Any, keys: Iterable[str]) -> Mapping[str, Any]:
 
 
 def _rows(value: Any, keys: Iterable[str]) -> Sequence[Mapping[str, Any]]:
-    return [_row(each, keys) for each in value] if isinstance(value, list) else []
+    return [_row(each, keys) for each in sequence(value)]
 
 
 def _in_words(window: Mapping[str, Any]) -> Mapping[str, str]:
