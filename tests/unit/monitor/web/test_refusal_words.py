@@ -24,6 +24,10 @@ _WEB = Path(str(monitor.web.__file__)).parent
 _FOR_PROGRAMS = ("api/", "command/", "callbacks.py", "serving.py", "portal.py")
 
 
+#: What a reload is answered, which no page asks for.
+_OF_A_RELOAD = "refused: the old configuration stays in force; see `problems`"
+
+
 def _refusals() -> Iterator[tuple[str, ast.expr]]:
     """Yield where something is refused by a status, and in which words."""
     for file in sorted(_WEB.rglob("*.py")):
@@ -33,7 +37,8 @@ def _refusals() -> Iterator[tuple[str, ast.expr]]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             match node:
                 case ast.Call(func=ast.Name(id="HTTPException" | "problem"), args=[_, words, *_]):
-                    yield place, words
+                    if not (isinstance(words, ast.Constant) and words.value == _OF_A_RELOAD):
+                        yield place, words
                 case ast.Assign(targets=[ast.Name(id="why" | "detail")], value=ast.Constant(value=str()) as words):
                     if words.value:
                         yield place, words
