@@ -13,7 +13,7 @@ import os
 import re
 import tempfile
 import unicodedata
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import timedelta, timezone
 from enum import StrEnum
@@ -138,7 +138,7 @@ class Tray:
             found = [
                 path.relative_to(self._directory)
                 for place in (LetterPlace.TRAY, LetterPlace.DISPATCHED)
-                for path in (self._directory / place).glob("*.pdf")
+                for path in self._in(place)
             ]
         except OSError as error:
             raise _unusable(error) from None
@@ -165,14 +165,17 @@ class Tray:
             return None
         try:
             for place in LetterPlace:
-                directory = self._directory / place
-                for path in directory.iterdir() if directory.is_dir() else ():
+                for path in self._in(place):
                     # A clerk may have written something before or behind it: "dipos 2026-11-24_d42-1_gangguan.PDF".
-                    if f"_{reference}_" in path.name and path.suffix.lower() == ".pdf":
+                    if f"_{reference}_" in path.name:
                         return place, path
         except OSError as error:
             raise _unusable(error) from None
         return None
+
+    def _in(self, place: LetterPlace) -> Iterator[Path]:
+        directory = self._directory / place
+        return (path for path in (directory.iterdir() if directory.is_dir() else ()) if path.suffix.lower() == ".pdf")
 
     def _move(
         self, reference: str, place: LetterPlace, found_in: Collection[LetterPlace] = (LetterPlace.TRAY,)

@@ -151,6 +151,7 @@ async def test_a_letter_to_whose_name_a_clerk_has_written_something_is_known_sti
     dispatched.mkdir()
     lying = tmp_path / "letters" / NAME
     lying.rename(dispatched / f"{name.format(lying.stem)}{ending}")
+    assert [reference for reference, _ in await tray.lying()] == ["d42-1"]
     assert (await tray.check(order(), "d42-1")).progress is Progress.SENT
     assert await tray.find(order("d42-2")) == Absent(certain=True)
 
