@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 #: The letter behind a code in an SMS: "Balas 1A untuk sahkan".
 ACCEPT_LETTER = "A"
@@ -81,21 +81,14 @@ _LONGEST = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Accepts:
+class Responds:
     """The person takes on what the code or the incident's number stands for; with neither, what they were told of."""
 
     code: int | None = None
     #: As it was written, in capital letters: `alerts.model.number.is_quoted` says whether it means an incident.
     number: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class HandsOn:
-    """The person hands on what the code or the number stands for; with neither, what they have or were told of."""
-
-    code: int | None = None
-    #: As it was written, in capital letters: `alerts.model.number.is_quoted` says whether it means an incident.
-    number: str | None = None
+    #: They hand it on instead; with neither, what they have or were told of.
+    hands_on: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +106,7 @@ class Unclear:
     """It cannot be understood."""
 
 
-Meaning = Accepts | HandsOn | Stops | Starts | Unclear
+Meaning = Responds | Stops | Starts | Unclear
 
 
 def printed(code: int) -> str:
@@ -144,7 +137,7 @@ def understand(text: str) -> Meaning:
     rest = [word for word in said if word not in _TAKES and word not in _AGREES]
     if not rest:
         takes = any(word in _TAKES for word in said) or (bool(said) and not thanked)
-        return Accepts() if takes else Unclear()
+        return Responds() if takes else Unclear()
     return _named(rest) or Unclear()
 
 
@@ -152,12 +145,12 @@ def _handed(said: list[str]) -> Meaning:
     """Return what is handed on, of the words beside that; a yes says nothing more."""
     rest = [word for word in said if word not in _AGREES]
     if not rest:
-        return HandsOn()
+        return Responds(hands_on=True)
     named = _named(rest)
-    return HandsOn(code=named.code, number=named.number) if named else Unclear()
+    return replace(named, hands_on=True) if named else Unclear()
 
 
-def _named(rest: list[str]) -> Accepts | None:
+def _named(rest: list[str]) -> Responds | None:
     """Return the one code or number that these words are; `None`: they are more or something else."""
     head, *ends = rest
     if 1 <= len(ends) <= 2 and not _CODE.fullmatch(head) and all(_NUMBER_END.fullmatch(end) for end in ends):
@@ -166,9 +159,9 @@ def _named(rest: list[str]) -> Accepts | None:
         return None
     (word,) = rest
     if found := _CODE.fullmatch(word):
-        return Accepts(code=int(found[1] or found[2]))
+        return Responds(code=int(found[1] or found[2]))
     if _NUMBER.fullmatch(word):
-        return Accepts(number=word.upper())
+        return Responds(number=word.upper())
     return None
 
 

@@ -15,7 +15,7 @@ from datetime import datetime
 import structlog
 
 from alerts.decide.gateway.telling import Telling
-from alerts.decide.response import Accepts, HandsOn, Starts, Stops, Unclear, printed, understand
+from alerts.decide.response import Responds, Starts, Stops, Unclear, printed, understand
 from alerts.engine.intake import acknowledge, hand_on, name_of, taken_on
 from alerts.model.channel import Channel
 from alerts.model.delivery import Notice, Part
@@ -95,12 +95,11 @@ async def receive(ledger: Ledger, gateway: str, said: Said, now: datetime) -> Re
         case Starts():
             await _note_stop(ledger, said.sender, replace(known, stopped_at=None), alerts, now)
             return None
-        case Accepts() | HandsOn() as meaning:
-            hands_on = isinstance(meaning, HandsOn)
-            meant = await _meant(ledger, meaning, alerts, hands_on=hands_on)
+        case Responds() as meaning:
+            meant = await _meant(ledger, meaning, alerts)
             if len(meant) > 1:
                 return await _puzzled(ledger, said.sender, known, meant[0], "several")
-            if meant and hands_on:
+            if meant and meaning.hands_on:
                 return await _hand_on(ledger, said.sender, meant[0], known, now)
             if meant:
                 return await _accept(ledger, said.sender, meant[0], known, now, gateway=gateway)
@@ -112,9 +111,7 @@ async def receive(ledger: Ledger, gateway: str, said: Said, now: datetime) -> Re
     return await _puzzled(ledger, said.sender, known, alerts[0], "nothing") if alerts else None
 
 
-async def _meant(
-    ledger: Ledger, meaning: Accepts | HandsOn, alerts: Sequence[_Alert], *, hands_on: bool
-) -> Sequence[_Alert]:
+async def _meant(ledger: Ledger, meaning: Responds, alerts: Sequence[_Alert]) -> Sequence[_Alert]:
     """Return which of *alerts* an answer is about: what it names, or all that wait for one; the newest if none does."""
     if meaning.code is not None:
         return [alert for alert in alerts if alert.code == meaning.code][:1]
@@ -123,7 +120,7 @@ async def _meant(
         for alert in reversed(alerts):
             named |= alert.alone(meaning.number)
         return list(named.values())
-    waiting = [alert for alert in alerts if await _waits(ledger, alert, had=hands_on)]
+    waiting = [alert for alert in alerts if await _waits(ledger, alert, had=meaning.hands_on)]
     return waiting or list(alerts[:1])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alerts.decide.response import Accepts, Meaning, Starts, Stops, Unclear, printed, understand
+from alerts.decide.response import Meaning, Responds, Starts, Stops, Unclear, printed, understand
 from tests.fuzz.target import Target
 
 
@@ -10,13 +10,13 @@ def _understand(octets: bytes) -> None:
     """A text means one of four things; a code or a number that it stands for is one that we could have printed."""
     meaning: Meaning = understand(octets.decode("utf-8", "replace"))
     match meaning:
-        case Accepts(code=code, number=number):
+        case Responds(code=code, number=number):
             assert code is None or 0 <= code <= 9999
             assert number is None or (number.isascii() and len(number) <= 20)
             if code is not None:
-                assert understand(printed(code)) == Accepts(code=code)
+                assert understand(printed(code)) == Responds(code=code)
             if number is not None:
-                assert understand(number) == Accepts(number=number)
+                assert understand(number) == Responds(number=number)
         case Stops() | Starts() | Unclear():
             pass
 

@@ -9,20 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.decide.response import Accepts, HandsOn, Meaning, Starts, Stops, Unclear, printed, understand
+from alerts.decide.response import Meaning, Responds, Starts, Stops, Unclear, printed, understand
 from alerts.model.number import is_quoted
 
 #: The headings of docs/sms-replies.md.
 MEANINGS: dict[str, Meaning] = {
-    "Takes on 1A": Accepts(code=1),
-    "Takes on JCM-01": Accepts(number="JCM-01"),
-    "Takes on PPD01-01": Accepts(number="PPD01-01"),
-    "Takes on JBA10-01 of JBA1001": Accepts(number="JBA10-01"),
-    "Takes on JCONT-01 of JCONTOH": Accepts(number="JCONT-01"),
-    "Takes on what waits": Accepts(),
-    "Hands on 1A": HandsOn(code=1),
-    "Hands on JCM-01": HandsOn(number="JCM-01"),
-    "Hands on what is theirs": HandsOn(),
+    "Takes on 1A": Responds(code=1),
+    "Takes on JCM-01": Responds(number="JCM-01"),
+    "Takes on PPD01-01": Responds(number="PPD01-01"),
+    "Takes on JBA10-01 of JBA1001": Responds(number="JBA10-01"),
+    "Takes on JCONT-01 of JCONTOH": Responds(number="JCONT-01"),
+    "Takes on what waits": Responds(),
+    "Hands on 1A": Responds(code=1, hands_on=True),
+    "Hands on JCM-01": Responds(number="JCM-01", hands_on=True),
+    "Hands on what is theirs": Responds(hands_on=True),
     "Unclear": Unclear(),
     "Wants no more SMS": Stops(),
     "Wants SMS again": Starts(),
@@ -45,8 +45,9 @@ def told() -> list[tuple[str, Meaning]]:
 def test_an_sms_is_taken_for_what_the_page_says(text: str, meaning: Meaning) -> None:
     understood = understand(text)
 
-    if isinstance(meaning, Accepts | HandsOn) and meaning.number is not None:
-        assert isinstance(understood, type(meaning))
+    if isinstance(meaning, Responds) and meaning.number is not None:
+        assert isinstance(understood, Responds)
+        assert understood.hands_on is meaning.hands_on
         agency = {"JCONT-01": "JCONTOH", "JBA10-01": "JBA1001"}.get(meaning.number, meaning.number[:-3])
         assert is_quoted(understood.number or "", meaning.number, agency)
     else:
@@ -59,7 +60,7 @@ def test_the_page_tells_of_enough_ways_to_write_it() -> None:
 
 @pytest.mark.parametrize("text", ["", " ", "\t1a\r\n", "1A\n"])
 def test_blanks_around_it_mean_nothing(text: str) -> None:
-    assert understand(text) == (Accepts(code=1) if text.strip() else Unclear())
+    assert understand(text) == (Responds(code=1) if text.strip() else Unclear())
 
 
 def test_a_word_far_behind_is_not_cut_off() -> None:
@@ -68,11 +69,11 @@ def test_a_word_far_behind_is_not_cut_off() -> None:
 
 @given(st.integers(1, 9999))
 def test_every_code_that_is_printed_is_understood(code: int) -> None:
-    assert understand(printed(code)) == Accepts(code=code)
+    assert understand(printed(code)) == Responds(code=code)
 
 
 @given(st.text(max_size=600))
 def test_any_text_has_a_meaning(text: str) -> None:
     meaning: Meaning = understand(text)
 
-    assert isinstance(meaning, Accepts | Stops | Starts | Unclear)
+    assert isinstance(meaning, Responds | Stops | Starts | Unclear)
