@@ -19,7 +19,7 @@ from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.judge import AT_A_TIME, Judge
 from monitor.judging.subject import Graded
 from monitor.metrics import AGENCY_DIRECTIONS, Metrics
-from monitor.model.health import Grade, Health
+from monitor.model.health import IN_TROUBLE, Grade, Health
 from monitor.model.route import Direction, WatchedRoute
 from monitor.store.probing.history import History
 from probes.model.result import Outcome, ProbeResult
@@ -269,5 +269,5 @@ class Pipeline:
             health = directions.get(direction, Health.UNKNOWN)
             up = None if health is Health.UNKNOWN else health is not Health.DOWN
             self._metrics.mail_judged(agency, direction, up=up, degraded=health is Health.DEGRADED)
-            if health in {Health.DOWN, Health.DEGRADED} and (cause := mail.cause(direction)) is not None:
+            if health in IN_TROUBLE and (cause := mail.cause(direction)) is not None:
                 self._metrics.cause_known(agency, direction, cause)

@@ -13,11 +13,9 @@ from monitor.judging.matter import matter_of
 from monitor.judging.proven import Sight, sight_of
 from monitor.judging.subject import Graded, Subject, with_a_say
 from monitor.judging.suspect import Trouble
-from monitor.model.health import Grade, Health
+from monitor.model.health import IN_TROUBLE, Grade, Health
 from monitor.model.route import Direction, WatchedRoute
 from probes.model.result import Outcome, Party
-
-_IN_TROUBLE = frozenset({Health.DOWN, Health.DEGRADED})
 
 #: What runs of a route in trouble say of why it is.
 _SAY_WHY = {Health.DOWN: (Grade.BAD,), Health.DEGRADED: (Grade.BAD, Grade.SLOW)}
@@ -85,11 +83,11 @@ class AgencyMail:
 
     def troubled(self) -> Sequence[str]:
         """Return the routes that are judged to be in trouble, by name."""
-        return [route.name for route, subject in self.routes if subject.health in _IN_TROUBLE]
+        return [route.name for route, subject in self.routes if subject.health in IN_TROUBLE]
 
     def troubled_since(self) -> datetime | None:
         """Return since when the oldest of what is in trouble is; `None` if nothing is."""
-        troubled = [s for s in self._with_a_say() if s.health in _IN_TROUBLE]
+        troubled = [s for s in self._with_a_say() if s.health in IN_TROUBLE]
         return min((at for s in troubled if (at := s.trouble_since())), default=None)
 
     def unseen(self) -> Sequence[Direction]:
@@ -135,7 +133,7 @@ class AgencyMail:
         matter = matter_of(self.directions(), internal)
         if matter is None:
             return None
-        troubled = [s for s in self._with_a_say() if s.health in _IN_TROUBLE]
+        troubled = [s for s in self._with_a_say() if s.health in IN_TROUBLE]
         self._flapping.fell(now)
         return Trouble(
             matter=matter,

@@ -16,7 +16,7 @@ from monitor.judging.health import combine
 from monitor.judging.matter import WAYS, matter_of
 from monitor.judging.subject import Subject, with_a_say
 from monitor.model.day import Marked, MinuteState
-from monitor.model.health import Health
+from monitor.model.health import IN_TROUBLE, Health
 from monitor.model.route import Direction
 
 #: What a minute is in which mail did not go one way; of both ways each is marked.
@@ -126,9 +126,9 @@ def _proven(
         until = min(seen.values()) if is_well else None
         return Proven(since={MinuteState.WELL: well_since or until}, until=until) if until else None
     if not (ways := WAYS[matter]):
-        ill = [d for d, health in healths.items() if health in _ILL]
+        ill = [d for d, health in healths.items() if health in IN_TROUBLE]
         since = min(
-            (at for d in ill for s in saying[d] if s.health in _ILL and (at := s.trouble_since())), default=None
+            (at for d in ill for s in saying[d] if s.health in IN_TROUBLE and (at := s.trouble_since())), default=None
         )
         until = max(seen[d] for d in ill)
         return Proven(since={MinuteState.DEGRADED: since or until}, until=until)
@@ -141,9 +141,6 @@ def _proven(
         },
         until=until,
     )
-
-
-_ILL = frozenset({Health.DOWN, Health.DEGRADED})
 
 
 def _seen_at(subjects: Sequence[Subject]) -> datetime | None:

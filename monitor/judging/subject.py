@@ -8,15 +8,12 @@ from datetime import UTC, datetime
 
 from monitor.judging.attribution import Attribution, Blame, RunVerdict
 from monitor.judging.evidence import ARRIVED
-from monitor.judging.health import assess, has_just_failed, is_steady, is_suspicious
+from monitor.judging.health import assess, has_just_failed, is_news, is_steady, is_suspicious
 from monitor.model.health import Grade, Health, HealthPolicy
 from probes.model.result import Outcome, ProbeResult
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
-
-#: What a run said that agrees with how its route is judged.
-_SAYS = {Health.UP: Grade.GOOD, Health.DEGRADED: Grade.SLOW, Health.DOWN: Grade.BAD}
 
 #: What each run says that is no reason to judge otherwise: of what is now this and now that any.
 _AGREES = {
@@ -173,7 +170,7 @@ class Subject:
         What waits for a proof is left out: after a restart nobody knows what has been proven since it began.
         """
         said = [run for run in self.recent if run.grade is not Grade.PENDING]
-        if not said or said[-1].grade is _SAYS.get(self.health):
+        if not said or not is_news(said[-1].grade, self.health):
             return ()
         return tuple(said)
 

@@ -11,7 +11,7 @@ from alerts.model.notice import Matter
 from monitor.judging.attribution import Attribution, Blame
 from monitor.judging.evidence import ARRIVED, ON_THE_WAY, Ability, Evidence, Want, could_not_reach, was_taken_well
 from monitor.judging.subject import Graded, Streaks, Subject
-from monitor.model.health import Grade, Health, HealthPolicy
+from monitor.model.health import IN_TROUBLE, Grade, Health, HealthPolicy
 from monitor.model.route import Direction, WatchedRoute
 from probes.model.result import Outcome, Party, Phase, ProbeResult
 
@@ -249,7 +249,7 @@ class OwnSide:
     def _culprit(self, route: WatchedRoute, subject: Subject, now: datetime) -> str | None:
         """Return which end of a control route is at fault; `None` when none is, or it is not clear yet."""
         since, last = subject.trouble_since(), _last_bad(subject.recent)
-        if subject.health not in {Health.DOWN, Health.DEGRADED} or since is None or last is None:
+        if subject.health not in IN_TROUBLE or since is None or last is None:
             self._culprits.pop(route.name, None)
             return None
         sender, recipient = route.route.sender.name, route.route.recipient.name

@@ -17,6 +17,10 @@ class Health(StrEnum):
     DOWN = "down"
 
 
+#: Something is wrong, and is told.
+IN_TROUBLE = frozenset({Health.DEGRADED, Health.DOWN})
+
+
 class Grade(StrEnum):
     """What one run says about the service it tested."""
 

@@ -16,7 +16,7 @@ from monitor.judging.attribution import Blame
 from monitor.judging.evidence import ARRIVED
 from monitor.judging.liveness import Ailment
 from monitor.judging.suspect import Suspect, Trouble
-from monitor.model.health import Health
+from monitor.model.health import IN_TROUBLE, Health
 from monitor.views.overview import RouteView, why_failed
 from probes.model.result import ProbeResult
 
@@ -254,7 +254,7 @@ def _of_controls(controls: Sequence[Control]) -> Iterator[Complaint]:
     for control in controls:
         last = control.last
         failed = last is not None and last.outcome not in ARRIVED
-        judged = control.health if control.health in {Health.DOWN, Health.DEGRADED} else None
+        judged = control.health if control.health in IN_TROUBLE else None
         # One failure proves nothing yet, but a mailbox of ours that refuses is not to be called well meanwhile.
         if judged or failed:
             why = why_failed(last) if failed and last is not None else ""

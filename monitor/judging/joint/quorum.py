@@ -19,7 +19,7 @@ from alerts.model.notice import Cause, Matter
 from monitor.judging.joint.standing import UNTROUBLED, SiteStanding
 from monitor.judging.matter import WAYS, WORKS, prevailing
 from monitor.judging.suspect import Trouble
-from monitor.model.health import Health
+from monitor.model.health import IN_TROUBLE, Health
 from monitor.model.route import Direction
 
 #: What is wrong with an agency when mail goes in none of these ways.
@@ -169,5 +169,5 @@ def _joint_health(healths: Collection[Health], quorum: int) -> Health:
         return Health.DOWN
     if _outcome([False if health in WORKS else None for health in healths], quorum) is None:
         return Health.UNKNOWN
-    in_trouble = _outcome([health in {Health.DEGRADED, Health.DOWN} for health in healths], quorum)
+    in_trouble = _outcome([health in IN_TROUBLE for health in healths], quorum)
     return Health.DEGRADED if in_trouble else Health.UP
