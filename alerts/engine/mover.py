@@ -97,14 +97,12 @@ class Mover:
         lease = self._now + self._policy.lease_on(notice.channel)
         # What joins a bundle later is not in what is sent now.
         await self._ledger.lock_notice(notice.id)
-        response = await self._response(notice, gateway)
-        delivery = notice.deliveries[-1]
+        whole = await self._whole(notice)
+        response = await self._response(whole, gateway)
+        delivery = whole.deliveries[-1]
         attempt = await self._ledger.add_attempt(delivery, gateway, self._now, look_at=lease, response=response)
-        if notice.tells_of == 1:
-            tried = replace(delivery, attempts=(*delivery.attempts, attempt))
-            whole = replace(notice, deliveries=(*notice.deliveries[:-1], tried))
-        else:
-            whole = await self._ledger.notice(notice.id)
+        tried = replace(delivery, attempts=(*delivery.attempts, attempt))
+        whole = replace(whole, deliveries=(*whole.deliveries[:-1], tried))
         self._pool.note_use(gateway, self._now)
         doubted = {"doubted": ", ".join(before)} if (before := self._pool.doubted_before(gateway)) else {}
         await self._write(notice, "attempt written", reference=attempt.reference, gateway=gateway, **doubted)
@@ -141,8 +139,11 @@ class Mover:
         answerable = notice.plan is Plan.ESCALATION and asked
         if address.channel is not Channel.SMS or not answerable or not self._pool.hears_people(gateway):
             return ""
-        whole = notice if notice.tells_of == 1 else await self._ledger.notice(notice.id)
-        return printed(await self._ledger.responses.code_for(address.number, whole, self._now))
+        return printed(await self._ledger.responses.code_for(address.number, notice, self._now))
+
+    async def _whole(self, notice: Notice) -> Notice:
+        """Return a notice with all that it tells of."""
+        return notice if notice.tells_of == len(notice.parts) else await self._ledger.notice(notice.id)
 
     async def _is_held(self, notice: Notice, gateway: str) -> bool:
         """Whether a brake holds a notice back. Counted is what the store says was taken: nothing in memory."""
@@ -202,8 +203,7 @@ class Mover:
         rank = len(RANK) if kind is CallKind.CHECK else RANK[notice.urgency]
         if not self._take(attempt.gateway, f"attempt {attempt.id}", (rank, due_at or attempt.look_at, notice.id)):
             return False
-        whole = notice if notice.tells_of == len(notice.parts) else await self._ledger.notice(notice.id)
-        self._advance.calls.append(GatewayCall(kind=kind, notice=whole, attempt=attempt))
+        self._advance.calls.append(GatewayCall(kind=kind, notice=await self._whole(notice), attempt=attempt))
         return True
 
     def _take(self, gateway: str, what: str, wanted: Priority) -> bool:
@@ -223,7 +223,7 @@ class Mover:
         await self._write(notice, f"notice {state}", person=notice.person, purpose=notice.purpose)
         # Their next steps may begin at once. What went well they find when they are due.
         if notice.tells_of > 1 and state is NoticeState.FAILED:
-            self._advance.stirred.update((await self._ledger.notice(notice.id)).incident_ids)
+            self._advance.stirred.update((await self._whole(notice)).incident_ids)
 
     async def leave(self, notice: Notice) -> None:
         """Take this incident out of a bundle that still has others to tell of."""
