@@ -30,7 +30,7 @@ MODULES = (
     *(file for room in _ROOMS for file in sorted((ROOT / "monitor/config" / room).glob("*.py"))),
     *(ROOT / "monitor" / file for file in ("config/review.py", "model/said.py", "model/window.py")),
     *(ROOT / "monitor/service/portal" / file for file in ("agency_editor.py", "documents.py")),
-    *(ROOT / "monitor/web/agency" / file for file in ("deed.py", "entry.py", "telling.py")),
+    *(ROOT / "monitor/web/agency" / file for file in ("settings_edits.py", "entry.py", "telling_edits.py")),
 )
 #: What is typed just so in every language.
 _TYPED = frozenset(
