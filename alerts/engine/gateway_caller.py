@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from collections.abc import Set as AbstractSet
 from datetime import timedelta
 
 import structlog
@@ -60,16 +59,12 @@ class GatewayCaller:
         self._write_down = write_down
         self._ended = ended
         self._note_page = note_page
-        self._under_way: set[int] = set()
-
-    @property
-    def under_way(self) -> AbstractSet[int]:
-        """Ids of the attempts whose gateway is being called, or whose answer is not written down yet."""
-        return self._under_way
+        #: Ids of the attempts whose gateway is being called, or whose answer is not written down yet.
+        self.under_way: set[int] = set()
 
     def begin(self, call: GatewayCall, calls: asyncio.TaskGroup) -> None:
         """Make a call, as a task of the group *calls*."""
-        self._under_way.add(call.attempt.id)
+        self.under_way.add(call.attempt.id)
         calls.create_task(self._make(call))
 
     async def _make(self, call: GatewayCall) -> None:
@@ -81,7 +76,7 @@ class GatewayCaller:
         except Exception:
             log.exception("a call could not be completed", gateway=gateway, reference=call.attempt.reference)
         finally:
-            self._under_way.discard(call.attempt.id)
+            self.under_way.discard(call.attempt.id)
             self._ended(call)
 
     async def _call(self, call: GatewayCall) -> CallResult | None:

@@ -66,11 +66,7 @@ class Tray:
     """Lays letters in a directory. File work runs in threads: the directory may be on a network share that hangs."""
 
     def __init__(self, settings: TraySettings, surroundings: Surroundings) -> None:
-        self._directory = Path(surroundings.directory) / settings.directory
-
-    @property
-    def directory(self) -> Path:
-        return self._directory
+        self.directory = Path(surroundings.directory) / settings.directory
 
     async def send(self, order: Order) -> Report:
         return await asyncio.to_thread(self._lay, order, order.carried(PageContent))
@@ -113,9 +109,9 @@ class Tray:
         found = self._look(order.reference)
         if found is not None:
             return _report(order.reference, found[0])
-        final = self._directory / _file_name(order, content)
+        final = self.directory / _file_name(order, content)
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
+            self.directory.mkdir(parents=True, exist_ok=True)
             _write_whole(final, order.reference, content.pdf)
         except OSError as error:
             raise _unusable(error) from None
@@ -123,7 +119,7 @@ class Tray:
 
     def _clear(self) -> None:
         try:
-            leftovers = list(self._directory.glob(".*_*.part"))
+            leftovers = list(self.directory.glob(".*_*.part"))
         except OSError as error:
             raise _unusable(error) from None
         for leftover in leftovers:
@@ -136,7 +132,7 @@ class Tray:
     def _list(self) -> Sequence[tuple[str, str]]:
         try:
             found = [
-                path.relative_to(self._directory)
+                path.relative_to(self.directory)
                 for place in (LetterPlace.TRAY, LetterPlace.DISPATCHED)
                 for path in self._in(place)
             ]
@@ -149,7 +145,7 @@ class Tray:
         found = dict[str, bytes]()
         try:
             # The tray is gone through once, however many are asked for.
-            for path in self._directory.iterdir():
+            for path in self.directory.iterdir():
                 for reference in references & set(path.name.split("_")[1:-1]):
                     # A clerk may have moved it just now.
                     with contextlib.suppress(FileNotFoundError):
@@ -174,7 +170,7 @@ class Tray:
         return None
 
     def _in(self, place: LetterPlace) -> Iterator[Path]:
-        directory = self._directory / place
+        directory = self.directory / place
         return (path for path in (directory.iterdir() if directory.is_dir() else ()) if path.suffix.lower() == ".pdf")
 
     def _move(
@@ -184,7 +180,7 @@ class Tray:
         found = self._look(reference)
         if found is None or found[0] not in found_in:
             return found is not None and found[0] is place
-        target = self._directory / place
+        target = self.directory / place
         try:
             target.mkdir(exist_ok=True)
             found[1].rename(target / found[1].name)
