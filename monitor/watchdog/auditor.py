@@ -7,9 +7,8 @@ cycle does not.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import NoReturn, Protocol
 
@@ -102,20 +101,11 @@ class EscalationAuditor:
         await self._write_down(overdue, now)
         if overdue:
             self._alerting.poke()
-        unheard_of = [
-            self._unreached(i, now) for i, e in found if e.unheard - {Unheard.UNRELEASED} and deserves_own_incident(i)
-        ]
-        # While nobody has the incident the operations centre hears of that, and need not hear twice of one outage.
-        waiting = [self._unreleased(i, now) for i, e in found if e.unheard == {Unheard.UNRELEASED}]
         async with self._store.reading() as ledger:
             restoration = await ledger.restorations.waiting()
-        held = [] if restoration is None else [self._restored(restoration, now)]
-        in_doubt = [self._doubtful(i, notice_id, now) for i, e in found for notice_id in e.doubtful]
         still = {f"{prefix}{i.number}" for i, e in found if e.held for prefix in (PREFIX, WAITING)}
         still |= {f"{WAITING}{i.number}" for i, e in found if Unheard.UNRELEASED in e.unheard}
-        await self._tell_noc(
-            {event.dedup_key: event for event in (*unheard_of, *waiting, *in_doubt, *held)}, still, now
-        )
+        await self._tell_noc({event.dedup_key: event for event in self._owed(found, restoration, now)}, still, now)
 
     async def _examine(self, now: datetime) -> list[tuple[Incident, Examination]]:
         gateways = self._pool.preference(now)
@@ -151,25 +141,28 @@ class EscalationAuditor:
             log.error("somebody is not told in time", incident=number, lapse=lapse.lapse, since=since)
         self._known = overdue
 
-    def _unreached(self, incident: Incident, now: datetime) -> Trigger:
-        subject = f"{incident.number} ({incident.had_by})" if incident.had_by else incident.number
-        return self._own(f"{PREFIX}{incident.number}", Matter.UNREACHED, incident, subject, now)
+    def _owed(
+        self, found: Sequence[tuple[Incident, Examination]], restoration: Restoration | None, now: datetime
+    ) -> Iterator[Trigger]:
+        """Yield what the NOC is to be told of."""
 
-    def _unreleased(self, incident: Incident, now: datetime) -> Trigger:
-        event = self._own(f"{WAITING}{incident.number}", Matter.UNRELEASED, incident, incident.number, now)
-        return replace(event, began_at=offered_from(incident))
+        def event(key: str, matter: Matter, subject: str, began_at: datetime) -> Trigger:
+            return Trigger(dedup_key=key, at=now, matter=matter, began_at=began_at, brief=self._brief(subject))
 
-    def _doubtful(self, incident: Incident, notice_id: int, now: datetime) -> Trigger:
-        # As `pantau settle` asks for it, and whom it is about.
-        subject = f"{notice_id} ({incident.number})"
-        return self._own(f"{DOUBT}{notice_id}", Matter.DOUBTFUL, incident, subject, now)
-
-    def _restored(self, restoration: Restoration, now: datetime) -> Trigger:
-        at, key = restoration.noticed_at, f"{RESTORED}{restoration.id}"
-        return Trigger(dedup_key=key, at=now, matter=Matter.RESTORED, began_at=at, brief=self._brief(""))
-
-    def _own(self, key: str, matter: Matter, incident: Incident, subject: str, now: datetime) -> Trigger:
-        return Trigger(dedup_key=key, at=now, matter=matter, began_at=incident.opened_at, brief=self._brief(subject))
+        for i, e in found:
+            if e.unheard - {Unheard.UNRELEASED} and deserves_own_incident(i):
+                subject = f"{i.number} ({i.had_by})" if i.had_by else i.number
+                yield event(f"{PREFIX}{i.number}", Matter.UNREACHED, subject, i.opened_at)
+        for i, e in found:
+            # While nobody has the incident the operations centre hears of that, and need not hear twice of one outage.
+            if e.unheard == {Unheard.UNRELEASED}:
+                yield event(f"{WAITING}{i.number}", Matter.UNRELEASED, i.number, offered_from(i))
+        for i, e in found:
+            for notice_id in e.doubtful:
+                # As `pantau settle` asks for it, and whom it is about.
+                yield event(f"{DOUBT}{notice_id}", Matter.DOUBTFUL, f"{notice_id} ({i.number})", i.opened_at)
+        if restoration is not None:
+            yield event(f"{RESTORED}{restoration.id}", Matter.RESTORED, "", restoration.noticed_at)
 
     async def _tell_noc(self, owed: Mapping[str, Trigger], still: AbstractSet[str], now: datetime) -> None:
         """Tell of what is *owed*, and that it is over of what was told and is not any more; nothing of *still*."""
