@@ -93,9 +93,13 @@ def test_an_acknowledgement_cancels_what_has_not_left_for_staff(state: AttemptSt
     assert concluded(ACKNOWLEDGED, of) == expected.get(state, [])
 
 
-def test_that_it_goes_on_is_told_to_nobody_any_more_once_it_is_over() -> None:
+def page_for(purpose: Purpose) -> Draft:
     page = PAGES[Channel.FAX]
-    of = notice(replace(page, facts=replace(page.facts, purpose=Purpose.UPDATE)), None)
+    return replace(page, facts=replace(page.facts, purpose=purpose))
+
+
+def test_that_it_goes_on_is_told_to_nobody_any_more_once_it_is_over() -> None:
+    of = notice(page_for(Purpose.UPDATE), None)
 
     assert concluded(ACKNOWLEDGED, of) == []
     assert concluded(OVER, of) == [Cancel(of)]
@@ -103,8 +107,7 @@ def test_that_it_goes_on_is_told_to_nobody_any_more_once_it_is_over() -> None:
 
 @pytest.mark.parametrize("purpose", [Purpose.RECOVERY, Purpose.CLOSED])
 def test_that_it_works_again_is_told_to_nobody_any_more_once_it_was_no_outage(purpose: Purpose) -> None:
-    page = PAGES[Channel.FAX]
-    of = notice(replace(page, facts=replace(page.facts, purpose=purpose)), None)
+    of = notice(page_for(purpose), None)
 
     assert concluded(OVER, of) == []
     assert concluded(replace(OVER, corrected_at=NOW), of) == [Cancel(of)]
