@@ -33,10 +33,10 @@ from alerts.model.oncall import Layer, Rota
 from monitor.config.fields.window import MALAYSIA
 from pantau_lab.carrier.phone import Call, PhoneBehaviour
 from pantau_lab.faxservice.service import Fax
-from tests.integration.alerts.outside import text_of
 from tests.integration.alerts.test_escalation_story import auditor_of
 from tests.integration.alerts.town import NOC, Town, town_at
 from tests.texts import OFFICE
+from tests.unit.alerts.documents.pages import text_of
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs/two-days.md"

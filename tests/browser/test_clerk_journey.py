@@ -8,7 +8,7 @@ from playwright.async_api import expect
 from monitor.web.page import Tongue
 from tests.browser.guest import Door
 from tests.browser.running_site import MDC, RunningSite, recipients
-from tests.stories.theatre import text_of
+from tests.unit.alerts.documents.pages import text_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 

@@ -10,13 +10,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
-from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
-from pypdf import PdfReader
 
 from monitor.cli.service import request
 from monitor.runtime.place import CONTROL_SOCKET
@@ -28,6 +26,7 @@ from pantau_lab.scenery import Timing
 from pantau_lab.stage import Stage, stage
 from pantau_lab.world import AGENCIES, NOC, FictionalAgency
 from tests.stories.living import Living, bring_to_its_end, bring_to_life
+from tests.unit.alerts.documents.pages import text_of
 
 #: Fast enough to watch, slow enough that two busy cores do not make mail look slow.
 BRISK = Timing(
@@ -203,11 +202,6 @@ async def stands(play: Theatre, channel: str) -> str:
     """Return how the notice of the outage stands on a channel."""
     states = [n["state"] for n in await play.get("/notices") if (n["channel"], n["purpose"]) == (channel, "outage")]
     return states[0] if states else ""
-
-
-def text_of(pdf: bytes) -> str:
-    """Return the text of a page, in one line."""
-    return " ".join(" ".join(page.extract_text() for page in PdfReader(BytesIO(pdf)).pages).split())
 
 
 def lay_store(state: Path) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
-from pypdf import PdfReader
 
 from alerts.engine.gateway_pool import Line
 from alerts.gateways.sinch_fax import SinchFax, SinchFaxSettings
@@ -20,11 +18,7 @@ from alerts.model.channel import Channel
 from alerts.model.gateway import Gateway, Surroundings
 from pantau_lab.carrier.carrier import Carrier
 from pantau_lab.faxservice.service import FaxService
-
-
-def text_of(pdf: bytes) -> str:
-    """Return the text of a page, in one line."""
-    return " ".join(" ".join(page.extract_text() for page in PdfReader(BytesIO(pdf)).pages).split())
+from tests.unit.alerts.documents.pages import text_of
 
 
 @dataclass

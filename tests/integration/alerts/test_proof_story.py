@@ -24,9 +24,8 @@ from monitor.proof.lifecycle import Lifecycle
 from monitor.store.engine import audit
 from monitor.store.probing.history import History
 from probes.model.result import Outcome, Phase
-from tests.integration.alerts.outside import text_of
 from tests.integration.alerts.town import WORDING, Town
-from tests.unit.alerts.documents.pages import OFFICE
+from tests.unit.alerts.documents.pages import OFFICE, text_of
 from tests.unit.alerts.people import BRIEF, MINISTRY, MINUTE, RAVI, SITI, trigger
 from tests.unit.monitor.trial import agency_routes, failed
 

@@ -46,7 +46,7 @@ from monitor.views.site_report import (
 )
 from probes.model.result import Outcome, Party, Phase
 from tests.integration.alerts.station import Station
-from tests.unit.alerts.documents.pages import OFFICE
+from tests.unit.alerts.documents.pages import OFFICE, text_of
 from tests.unit.alerts.people import BRIEF, MINUTE, T0, trigger
 from tests.unit.alerts.wording.situations import WORDING
 from tests.unit.monitor.trial import agency_routes, arrived, failed
@@ -113,10 +113,6 @@ async def probe(office: Office, *, at: datetime, works: bool) -> None:
     await office.database.together.settle()
 
 
-def text(pdf: bytes) -> str:
-    return " ".join(" ".join(page.extract_text() for page in PdfReader(io.BytesIO(pdf)).pages).split())
-
-
 def sha256(octets: bytes) -> str:
     return hashlib.sha256(octets).hexdigest()
 
@@ -142,7 +138,7 @@ async def test_a_dossier_holds_what_each_site_says_and_saw_fail(tmp_path: Path) 
     rows = list(csv.DictReader(io.StringIO(files["sites.csv"].decode())))
     assert [(row["site"], row["outcome"]) for row in rows] == [("noc", "rejected"), *[("johor", "rejected")] * 2]
     assert sha256(files["sites.csv"]) in files["SHA256SUMS"].decode()
-    said = text(files["JCM-01.pdf"])
+    said = text_of(files["JCM-01.pdf"])
     assert "TAPAK" in said
     assert f"johor {MATTERS[Matter.SENDING]}, sejak 24/11/2026 14:15:00" in said
     assert "menurut jam setiap tapak" in said
@@ -161,7 +157,7 @@ async def test_of_an_incident_that_is_over_a_dossier_has_what_each_site_said_the
         await lifecycle.told("pantau@test", SITES_SAY, detail, incident_id)
         await office.station.resolve()
         files = await made(office)
-    said = text(files["JCM-01.pdf"])
+    said = text_of(files["JCM-01.pdf"])
     assert f"johor {MATTERS[Matter.SENDING]}, sejak 24/11/2026 14:15:00" in said
     assert "noc berfungsi" in said
     assert "Laporan tapak" not in said, "each step stands in journal.jsonl"
@@ -175,7 +171,7 @@ async def test_a_dossier_tells_who_was_told_by_which_channel_when_and_with_what_
         await live_through_an_outage(office)
         files = await made(office)
 
-    page = text(files["JCM-01.pdf"])
+    page = text_of(files["JCM-01.pdf"])
     order = [
         "TERHAD",
         "Jabatan Contoh Malaysia",
@@ -417,7 +413,7 @@ def test_evidence_on_paper_is_malay_and_leaves_the_servers_words_to_the_data() -
 async def test_an_incident_whose_raw_results_are_gone_says_so(tmp_path: Path) -> None:
     async with office_at(tmp_path) as office:
         await live_through_an_outage(office)
-        page = text((await made(office))["JCM-01.pdf"])
+        page = text_of((await made(office))["JCM-01.pdf"])
     assert "Tiada keputusan ujian dalam simpanan." in page
 
 

@@ -47,8 +47,8 @@ from pantau_lab.provider_fault import CallbackFault, SubmissionFault
 from pantau_lab.serving import serve
 from tests.contracts.test_store import draft
 from tests.integration.alerts.station import Clock, Scripted, Watcher
-from tests.stories.theatre import text_of
 from tests.unit.alerts.decide.test_drill import WORKING
+from tests.unit.alerts.documents.pages import text_of
 from tests.unit.alerts.people import FAX, LETTER, MINUTE, OFFICE, SECOND, trigger
 
 WORDING = load()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import subprocess
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -81,9 +82,38 @@ LONG_ADDRESSEE = Addressee(
 _MM = 25.4 / 72
 
 
-def text(page: PageContent) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Print:
+    """What is found in a PDF."""
+
+    sheets: int
+    #: The words in reading order, on one line.
+    text: str
+    #: The size of the smallest text, in points.
+    smallest: float
+
+
+@lru_cache(256)
+def read(pdf: bytes) -> Print:
+    """Read a PDF, and the same octets once: what many a situation looks like on paper is one page."""
+    sizes: list[float] = []
+
+    def visit(said: str, _cm: object, matrix: list[float], _font: object, size: float) -> None:
+        if said.strip():
+            sizes.append(round(size * abs(matrix[0] or 1), 1))
+
+    sheets = [sheet.extract_text(visitor_text=visit) for sheet in PdfReader(io.BytesIO(pdf)).pages]
+    return Print(sheets=len(sheets), text=" ".join(" ".join(sheets).split()), smallest=min(sizes))
+
+
+def text_of(pdf: bytes) -> str:
     """Return the words of a PDF in reading order, on one line."""
-    return " ".join(" ".join(sheet.extract_text() for sheet in reader(page).pages).split())
+    return read(pdf).text
+
+
+def text(page: PageContent) -> str:
+    """Return the words of a page in reading order, on one line."""
+    return text_of(page.pdf)
 
 
 def reader(page: PageContent) -> PdfReader:

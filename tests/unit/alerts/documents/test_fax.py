@@ -9,7 +9,7 @@ import pytest
 
 from alerts.documents.fax import fax_data
 from alerts.documents.render import fax
-from alerts.model.gateway import SENDER_LINE, PageContent
+from alerts.model.gateway import SENDER_LINE
 from alerts.model.notice import Addressee, Facts, Matter, Plan, Purpose
 from tests.unit.alerts.documents.pages import (
     BARE,
@@ -19,7 +19,7 @@ from tests.unit.alerts.documents.pages import (
     MINISTRY,
     OFFICE,
     boxes,
-    reader,
+    read,
     text,
 )
 from tests.unit.alerts.wording.situations import WORDING, situations
@@ -104,27 +104,15 @@ def test_what_is_not_known_leaves_no_label_behind() -> None:
 )
 def test_every_situation_is_one_page_of_readable_size(facts: Facts) -> None:
     page = fax(facts, LONG_ADDRESSEE, WORDING)
-    assert page.pages == len(reader(page).pages) == 1
+    assert page.pages == read(page.pdf).sheets == 1
     assert not set("{}[]|") & set(text(page))
-    assert smallest(page) >= 11
+    assert read(page.pdf).smallest >= 11
 
 
 def test_a_name_that_fits_nothing_is_set_smaller_rather_than_on_two_pages() -> None:
     office = replace(OFFICE, name="Jabatan Contoh Malaysia " * 18)
     page = fax(replace(FACTS, office=office), LONG_ADDRESSEE, WORDING)
-    assert page.pages == len(reader(page).pages) == 1
-
-
-def smallest(page: PageContent) -> float:
-    """Return the size in points of the smallest text."""
-    sizes: list[float] = []
-
-    def visit(said: str, _cm: object, matrix: list[float], _font: object, size: float) -> None:
-        if said.strip():
-            sizes.append(round(size * abs(matrix[0] or 1), 1))
-
-    reader(page).pages[0].extract_text(visitor_text=visit)
-    return min(sizes)
+    assert page.pages == read(page.pdf).sheets == 1
 
 
 def test_nothing_runs_off_the_paper(tmp_path: Path) -> None:
