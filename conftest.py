@@ -128,6 +128,16 @@ def _logging_as_it_was() -> Iterator[None]:
     structlog.reset_defaults()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _what_was_raised_is_logged_plainly() -> Iterator[None]:
+    """Leave the variables of each frame out of what is logged: to draw them takes longer than most of what failed."""
+    structlog.reset_defaults()
+    renderer = structlog.get_config()["processors"][-1]
+    drawn, renderer.exception_formatter = renderer.exception_formatter, structlog.dev.plain_traceback
+    yield
+    renderer.exception_formatter = drawn
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """Run a PostgreSQL of our own, for all tests of this process: each makes a database."""
