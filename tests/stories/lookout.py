@@ -34,6 +34,8 @@ SWIFT = Timing(
     deferred_budget="4s",
     tempo=Tempo(slow_by=timedelta(seconds=3)),
 )
+#: In seconds. A run takes longer, and a route runs every other second.
+_SCRAPED_EVERY = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +92,7 @@ class Lookout:
         try:
             async with asyncio.timeout(PATIENCE):
                 while not true(scraped := await self.scrape()):  # noqa: ASYNC110 - it is asked as Prometheus asks
-                    await asyncio.sleep(0.05)
+                    await asyncio.sleep(_SCRAPED_EVERY)
         except TimeoutError:
             raise AssertionError(f"not within {PATIENCE:.0f} s: {what}") from None
         return scraped

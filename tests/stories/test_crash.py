@@ -11,7 +11,7 @@ import pytest
 from pantau_lab.carrier.phone import PATIENCE, Call, Sms
 from pantau_lab.faxservice.service import Fax
 from pantau_lab.mail import Fault
-from tests.stories.theatre import BRISK, JCM, Theatre, settled, stands, theatre
+from tests.stories.theatre import BRISK, JCM, LOOK, Theatre, settled, stands, theatre
 
 pytestmark = pytest.mark.crash
 
@@ -71,7 +71,7 @@ async def test_a_kill_with_the_letter_in_the_tray_does_not_lay_it_there_again(tm
         await play.everybody_is_up()
         play.duty.keys = ["1"] * 9
         await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
-        await play.until(lambda: _lies_there(play), "a letter lies in the tray")
+        await play.until(lambda: _lies_there(play), "a letter lies in the tray", look_again=LOOK)
         await play.kill()
 
         await play.start()
@@ -87,7 +87,7 @@ async def test_a_kill_before_the_first_notice_delays_it_and_no_more(tmp_path: Pa
     async with theatre(tmp_path) as play:
         await play.everybody_is_up()
         await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
-        await play.until(lambda: _opened(play), "an incident is open")
+        await play.until(lambda: _opened(play), "an incident is open", look_again=LOOK)
         await play.kill()
 
         await play.start()

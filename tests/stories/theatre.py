@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
+from itertools import chain, repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -46,8 +47,12 @@ BRISK = Timing(
 JCM = AGENCIES[0]
 #: The portal is asked in plain text, and often: to read the public authorities for each question would take longer than it.
 _UNREAD = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+#: What is kept of a connection is let go long before the service lets go of it.
+_BRIEF = httpx.Limits(keepalive_expiry=1)
 #: How often it is asked whether something is so, in seconds: each question costs both sides some milliseconds.
-_LOOK = 0.2
+LOOK = 0.2
+#: And after a second: what takes longer than that is not missed by another fifth of one.
+_LOOK_AGAIN = 0.4
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,6 +68,8 @@ class Theatre:
     service: Living | None = None
     #: Faults of earlier lives of the service are kept: its log is one file.
     lives: int = field(default=0)
+    #: What is asked again and again: to connect anew costs both sides more than the question.
+    _line: httpx.AsyncClient | None = field(init=False, default=None, repr=False)
 
     @property
     def url(self) -> str:
@@ -105,7 +112,7 @@ class Theatre:
 
     def web(self) -> httpx.AsyncClient:
         """Return a client for the portal that keeps no connection of an earlier life."""
-        return httpx.AsyncClient(base_url=self.url, trust_env=False, verify=_UNREAD)
+        return httpx.AsyncClient(base_url=self.url, trust_env=False, verify=_UNREAD, limits=_BRIEF)
 
     async def _is_ready(self) -> bool:
         try:
@@ -122,6 +129,9 @@ class Theatre:
 
     async def stop(self) -> None:
         """End it as a person would."""
+        if self._line is not None:
+            await self._line.aclose()
+            self._line = None
         if self.service is not None and self.service.returncode is None:
             self.service.terminate()
             assert await asyncio.wait_for(self.service.wait(), PATIENCE) == 0, self.log()
@@ -132,9 +142,9 @@ class Theatre:
 
     async def get(self, what: str) -> list[Mapping[str, Any]]:
         """Ask the service's API; nothing while it is not there, or has no store."""
+        self._line = self._line or self.web()
         try:
-            async with self.web() as client:
-                answer: list[Mapping[str, Any]] = (await client.get(f"/api/v1{what}")).raise_for_status().json()
+            answer: list[Mapping[str, Any]] = (await self._line.get(f"/api/v1{what}")).raise_for_status().json()
         except httpx.HTTPError:
             return []
         return answer
@@ -160,12 +170,16 @@ class Theatre:
 
         await self.until(up, "every agency is up")
 
-    async def until(self, true: Callable[[], Awaitable[bool]], what: str) -> None:
-        """Wait until something is true; fail with the service's log when it does not become so."""
+    async def until(self, true: Callable[[], Awaitable[bool]], what: str, *, look_again: float = _LOOK_AGAIN) -> None:
+        """Wait until something is true; fail with the service's log when it does not become so.
+
+        *look_again*: after so many seconds, once it has taken longer than one.
+        """
+        pauses = chain(repeat(LOOK, round(1 / LOOK)), repeat(look_again))
         try:
             async with asyncio.timeout(PATIENCE):
                 while not await true():  # noqa: ASYNC110 - the service is another process: it can only be asked
-                    await asyncio.sleep(_LOOK)
+                    await asyncio.sleep(next(pauses))
         except TimeoutError:
             raise AssertionError(f"not within {PATIENCE:.0f} s: {what}\n{self.log()[-4000:]}") from None
 
