@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -68,11 +69,13 @@ def _number_of(engine: Engine) -> str | None:
         return number
 
 
+@cache
 def known() -> Sequence[str]:
     """Return the numbers of all schemas that this program can bring up to date, the newest first."""
+    # To ask it reads all migrations: once, as no other comes while it runs.
     from alembic.script import ScriptDirectory  # noqa: PLC0415 - as above
 
-    return [script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()]
+    return tuple(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
 
 
 def _config() -> Config:
