@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +231,7 @@ MOMENTS = st.datetimes(datetime(1999, 1, 1), datetime(2100, 1, 1), timezones=st.
 NUMBERS = st.integers(0, 2**31 - 1)
 
 
+@cache
 def value(table: Table, name: str, n: int) -> st.SearchStrategy[Any]:
     """Draw what may stand in the *n*th row of a table. What is a number and a key, or of another table, is *n*."""
     column = table.c[name]
