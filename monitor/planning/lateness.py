@@ -31,8 +31,8 @@ _WAITED_FOR = frozenset({Reason.NO_ANSWER, Reason.NAME_SERVER_SILENT, Reason.NOT
 class Lateness:
     """How late the loop was during a run: in all, and at once. What is harmless is not counted."""
 
-    whole: timedelta = timedelta(0)
-    longest: timedelta = timedelta(0)
+    whole: timedelta
+    longest: timedelta
 
 
 def is_believable(result: ProbeResult, lateness: Lateness, probing: Probing) -> bool:

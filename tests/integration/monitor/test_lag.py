@@ -19,7 +19,7 @@ from monitor.probing.lag import LagMeter
 from tests.unit.monitor.scrape import Scrape
 from tests.unit.monitor.trial import T0
 
-NOTHING = Lateness()
+NOTHING = Lateness(whole=timedelta(0), longest=timedelta(0))
 
 
 def measured(meter: LagMeter) -> tuple[Metrics, asyncio.Task[None]]:
