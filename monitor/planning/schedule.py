@@ -267,7 +267,7 @@ class Schedule:
             due = soon if entry.hours.opens(soon) == soon else opens
         self._plan(name, entry, due, urgent=urgent)
 
-    def _plan(self, name: str, entry: _Entry, due: datetime, *, urgent: bool = False) -> None:
+    def _plan(self, name: str, entry: _Entry, due: datetime, *, urgent: bool) -> None:
         entry.due, entry.urgent = due, urgent
         heapq.heappush(self._heap, (due, name))
 
