@@ -70,6 +70,7 @@ def verdicts(findings: dict[str, Finding]) -> dict[str, Verdict]:
         (("v=spf1 ip4:192.0.2.0/24 ~all", "google-site-verification=x"), Verdict.PASS, "ends with ~all"),
         (("v=spf1 +all",), Verdict.FAIL, "lets everybody send in the domain's name: +all"),
         (("v=spf1 ip4:0.0.0.0/0 -all",), Verdict.FAIL, "ip4:0.0.0.0/0"),
+        (("v=spf1 -ip4:0.0.0.0/0 -include:terbuka.example -all",), Verdict.PASS, "ends with -all"),
         (("v=spf1 include:terbuka.example -all",), Verdict.FAIL, "+all in terbuka.example"),
         (("v=spf1 ip4:192.0.2.1 ?all",), Verdict.WARN, "-all or ~all is expected"),
         (("v=spf1 ip4:192.0.2.1",), Verdict.WARN, "-all or ~all is expected"),
