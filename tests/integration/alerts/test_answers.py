@@ -685,6 +685,13 @@ async def test_a_pin_is_good_for_its_own_call_and_for_a_moment(play: Play) -> No
     assert "tidak dikeluarkan" in (await play.desk.release(reference)).words["ms-MY"]
 
 
+async def test_a_right_pin_begins_the_count_of_wrong_ones_anew(play: Play) -> None:
+    reference = await in_a_call(play)
+    typed = ("111111", "222222", PIN) * 2
+    stages = [(await play.desk.prove_release(reference, pin)).stage for pin in typed]
+    assert stages == [ReleaseStage.PIN, ReleaseStage.PIN, ReleaseStage.CONFIRM] * 2
+
+
 async def test_three_wrong_pins_lock_the_person_out_in_every_call_and_are_in_the_journal(play: Play) -> None:
     reference = await in_a_call(play)
     stages = [(await play.desk.prove_release(reference, wrong)).stage for wrong in ("111111", "222222", "333333")]

@@ -374,18 +374,20 @@ def test_of_what_nobody_speaks_of_any_more_nothing_is_kept() -> None:
 
 
 async def test_of_an_agency_that_leaves_while_its_end_is_not_believed_nothing_is_kept() -> None:
-    clock = Clock()
-    consensus = alone(Alerts(), clock)
+    clock, alerts = Clock(), Alerts()
+    consensus = alone(alerts, clock)
     consensus.hear(JOHOR, "JCM", well())
     for _ in range(FlappingPolicy().falls):
         for standing in (wrong(BOTH), well()):
             clock.time += MINUTE
             consensus.hear(HERE, "JCM", standing)
             await consensus.tell()
-    assert [*consensus._unbelieved] == [*consensus._flapping] == [*consensus.told] == ["JCM"]
+    assert [*consensus._unbelieved] == [*consensus._flapping] == [*consensus.told] == [*consensus._disputed] == ["JCM"]
+    assert [each.unsteady for each in alerts.heard if isinstance(each, Trigger)] == [False, False, True]
     consensus.release({"JCM"})
     await consensus.tell()
-    assert [*consensus._unbelieved, *consensus._flapping, *consensus.told, *consensus._unsettled] == []
+    assert [*consensus._unbelieved, *consensus._flapping, *consensus.told, *consensus._disputed] == []
+    assert not consensus._unsettled
 
 
 async def test_whoever_takes_over_an_open_incident_ends_it_though_nothing_new_is_said_of_it() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
@@ -21,6 +21,7 @@ from monitor.bridge.consensus import Briefs, Consensus
 from monitor.bridge.pipeline import Pipeline
 from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.judge import Judge
+from monitor.judging.subject import Graded
 from monitor.judging.suspect import Suspect, Trouble
 from monitor.metrics import AGENCY_DIRECTIONS, OWN_FAULTS, Metrics
 from monitor.model.health import Health, HealthPolicy
@@ -101,6 +102,7 @@ class Store:
         self.runs = 0
         self.away = False
         self.standings: list[tuple[str, SiteStanding]] = []
+        self.streaks: dict[str, Sequence[Graded]] = {}
 
     async def ended(
         self,
@@ -109,6 +111,7 @@ class Store:
         judged: Mapping[str, tuple[Health, datetime]],
         *,
         standings: Mapping[str, SiteStanding],
+        streaks: Mapping[str, Sequence[Graded]],
         **_: object,
     ) -> None:
         await asyncio.sleep(0)
@@ -117,6 +120,7 @@ class Store:
         self.runs += 1
         self.healths |= judged
         self.standings += standings.items()
+        self.streaks |= streaks
 
     def say_again(self) -> None:
         pass
@@ -553,6 +557,28 @@ async def test_mail_that_comes_late_is_timed_and_turns_lost_into_slow() -> None:
     assert service.value("probe_arrivals_total", arrival="late") == 4
     assert service.value("transit_seconds_bucket", direction="internal", le="600.0") == 3 + 2
     assert service.value("transit_seconds_bucket", direction="internal", le="+Inf") == 3 + 3
+
+
+async def test_a_failure_that_could_not_be_written_is_written_with_the_next_run_whosever_it_is() -> None:
+    service = Service("JCM", "JKT")
+    await service.rounds(3)
+    failing, other = (next(r for r in service.world.routes if r.agency == agency) for agency in service.agencies)
+    service.world.faults["JCM/utama"], service.store.away = REFUSED, True
+    assert await service.rounds(1) != []
+    service.store.away = False
+    await service.pipeline.take(service.world.result(other, service.clock.time))
+    assert service.store.streaks[failing.name]
+
+
+async def test_what_could_not_be_written_of_an_agency_that_has_left_keeps_nobody_from_writing() -> None:
+    service = Service("JCM", "JKT")
+    await service.rounds(3)
+    service.world.faults["JCM/utama"], service.store.away = REFUSED, True
+    assert await service.rounds(4) != []
+    service.consensus.release({"JCM"})
+    service.pipeline.look_again()
+    service.store.away = False
+    assert await service.rounds(1) == []
 
 
 async def test_an_agency_that_left_while_it_was_down_and_comes_back_is_told_of_again() -> None:

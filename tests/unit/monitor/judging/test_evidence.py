@@ -118,6 +118,10 @@ def test_between_a_failure_and_the_next_success_nobody_knows() -> None:
     assert reached.stands_for(T0 + MINUTE) is None
     assert reached.stands_for(T0 + 2 * MINUTE) is reached.stands_for(T0 + 3 * MINUTE) is True
 
+    # What began before the failure ends it no sooner.
+    reached = heard(runs[0], (A_TO_B, arrived(A_TO_B, T0 - MINUTE)), runs[1]).of(Ability.REACH)["b"]
+    assert reached.stands_for(T0 + MINUTE) is None
+
     again = heard(*runs, (A_TO_B, failed(A_TO_B, T0 + 4 * MINUTE, Outcome.CONNECT, Phase.CONNECT))).of(Ability.REACH)[
         "b"
     ]

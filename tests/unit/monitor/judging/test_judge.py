@@ -757,4 +757,6 @@ def test_what_a_site_cannot_see_it_does_not_say_to_be_well() -> None:
     of.cut_off = True
     of.rounds(6)
     for is_told in (True, False):
-        assert set(of.judge.standing("JCM", of.now, is_told=is_told).directions.values()) == {Health.UNKNOWN}
+        said = of.judge.standing("JCM", of.now, is_told=is_told)
+        assert set(said.directions.values()) == {Health.UNKNOWN}
+        assert is_told or said.well_since is None

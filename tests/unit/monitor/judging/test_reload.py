@@ -167,6 +167,13 @@ def test_how_often_an_agency_fell_is_forgotten_with_it() -> None:
     assert here.judge.is_well("JCM", here.now) is not None
 
 
+def test_how_far_apart_the_runs_of_an_agency_may_be_is_said_by_its_routes_of_now() -> None:
+    here, probing = world("JCM").rounds(1), Probing(interval=20 * MINUTE)
+    here.judge.alter(otherwise(agency_routes("JCM"), probing))
+
+    assert here.judge.mail("JCM").seen_within() == 40 * MINUTE + probing.patience.whole
+
+
 def test_how_long_an_agency_must_be_quiet_that_is_held_open_is_said_by_the_policy_of_now() -> None:
     here = world("JCM").rounds(3)
     here.judge.restore_falls({"JCM": [here.now]}, {"JCM"}, {"JCM"})

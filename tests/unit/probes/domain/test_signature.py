@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from base64 import b64decode, b64encode
+from typing import Any
 
 import dkim
 import pytest
@@ -171,3 +172,15 @@ def test_an_ed25519_signature_alone_is_no_ground_for_a_verdict() -> None:
     assert _fault(message, b"v=DKIM1; k=ed25519; p=" + b64encode(bytes(32))) == NOT_CHECKED
     signatures = verified(message, {"s1._domainkey.contoh.gov.my": b"v=DKIM1; k=ed25519; p=" + b64encode(bytes(32))})
     assert judge_dkim("contoh.gov.my", signatures) == (Verdict.UNKNOWN, NOT_CHECKED)
+
+
+@pytest.mark.parametrize(
+    "others", [{"bits": 4096, "testing": True}, {"bits": 1024}, {"bits": 4096, "fault": "altered"}]
+)
+def test_of_several_signatures_the_best_that_counts_is_judged(others: dict[str, Any]) -> None:
+    signatures = [
+        Signature(domain="contoh.gov.my", selector="lain", **others),
+        Signature(domain="contoh.gov.my", selector="baik", bits=2048),
+    ]
+    verdict, detail = judge_dkim("contoh.gov.my", signatures)
+    assert (verdict, "with the key baik" in detail) == (Verdict.PASS, True)
