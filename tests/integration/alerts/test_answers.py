@@ -456,7 +456,9 @@ async def test_stop_is_kept_and_the_person_is_called_instead(play: Play) -> None
         escalation=replace(POLICY, steps=(replace(POLICY.steps[0], channels=(Channel.SMS, Channel.VOICE)),), rounds=1),
     )
     await play.submit(trigger(brief=brief))
-    assert await play.says(SMS_SITI.number, "STOP") is None
+    with capture_logs() as lines:
+        assert await play.says(SMS_SITI.number, "STOP") is None
+    assert [line["person"] for line in lines if line["event"] == "no more SMS wanted"] == ["Siti Contoh"]
     await play.resolve()
     await play.advance(3 * MINUTE)
     sent = len(play.sms.sent)
