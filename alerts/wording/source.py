@@ -13,6 +13,8 @@ import yaml
 _LARGEST = 512 * 1024
 #: So deep may a file be nested at the most, by its looks, that libyaml reads it. Ours are six levels deep.
 _DEEPEST = 2_000
+#: And so many brackets may be open at a time: PyYAML takes a second for a thousand, and then they are too many for it.
+_MOST_OPEN = 100
 
 
 class SourceError(Exception):
@@ -64,7 +66,16 @@ def tree(text: str) -> yaml.Node | None:
             return yaml.compose(text, Loader=yaml.CSafeLoader)
         except (yaml.YAMLError, ValueError, OverflowError):
             pass
-    return yaml.compose(text, Loader=yaml.SafeLoader)
+    return yaml.compose(text, Loader=_Reader)
+
+
+class _Reader(yaml.SafeLoader):
+    """PyYAML's own, which gives up in time."""
+
+    def fetch_flow_collection_start(self, TokenClass: type[yaml.Token]) -> None:  # noqa: N803 - PyYAML's name
+        if self.flow_level > _MOST_OPEN:
+            raise RecursionError
+        super().fetch_flow_collection_start(TokenClass)
 
 
 def _depth_at_most(text: str) -> int:
