@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator
 
-from monitor.config.files.section import Blank, as_text, wrong
+from monitor.config.files.section import Blank, Line, as_text, wrong
 from monitor.model.said import said
 
 _FORM = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})", re.ASCII)
@@ -86,7 +86,7 @@ def _endpoint(text: str) -> str:
     if safe_url(text) is None:
         told = "must be https, without a login: secrets are sent there"
         raise wrong(told, "https://log-masuk.jabatan-contoh.gov.my/token")
-    return text.strip()
+    return text
 
 
 def is_tenant(text: str) -> bool:
@@ -106,7 +106,7 @@ ListenAddress = Annotated[Listen, as_text(_listen), Blank(Listen("127.0.0.1", 0)
 PublicUrl = Annotated[str, AfterValidator(_public_url), Blank("https://x.invalid")]
 
 #: Where an authorization server is asked for tokens, or for what leads to one.
-TokenEndpoint = Annotated[str, AfterValidator(_endpoint), Blank("https://x.invalid")]
+TokenEndpoint = Annotated[Line, AfterValidator(_endpoint), Blank("https://x.invalid")]
 
 #: Who is asked there, at Microsoft.
-Tenant = Annotated[str, AfterValidator(_tenant), Blank("x")]
+Tenant = Annotated[Line, AfterValidator(_tenant), Blank("x")]

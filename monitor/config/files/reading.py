@@ -129,7 +129,7 @@ def blank(annotation: Any) -> Any:
     """Return a value of the right shape to stand in for a broken one."""
     if get_origin(annotation) is Annotated:
         marks = [mark.value for mark in get_args(annotation)[1:] if isinstance(mark, Blank)]
-        return marks[0] if marks else blank(get_args(annotation)[0])
+        return marks[-1] if marks else blank(get_args(annotation)[0])
     if allows_none(annotation):
         return None
     inner = core(annotation)

@@ -104,6 +104,13 @@ def test_a_token_may_come_from_a_file_or_a_command(ministry: Ministry) -> None:
     assert isinstance(tokens_of(mailbox(ministry)), KeptTokens)
 
 
+def test_spaces_around_a_tenant_are_no_part_of_it(ministry: Ministry) -> None:
+    sign_in(ministry, _MICROSOFT.replace("jabatan-contoh.gov.my", '" jabatan-contoh.gov.my "'))
+    issuer = issuer_of(mailbox(ministry))
+    assert isinstance(issuer, ClientCredentials)
+    assert "/jabatan-contoh.gov.my/" in issuer._client.token_url
+
+
 def test_no_secret_of_a_login_shows(ministry: Ministry) -> None:
     for way in (_MICROSOFT, _GOOGLE.replace("segar}", "mail}")):
         sign_in(ministry, way)
@@ -150,6 +157,10 @@ def test_no_secret_of_a_login_shows(ministry: Ministry) -> None:
                 "oauth.token_url: must be https, without a login: secrets are sent there; "
                 "write instead: https://log-masuk.jabatan-contoh.gov.my/token"
             ),
+        ),
+        (
+            _MICROSOFT.replace("tenant:", r'token_url: "https://masuk.contoh\n/t", tenant:'),
+            "oauth.token_url: is longer than one line; write instead: one line of text",
         ),
         (
             _MICROSOFT.replace(", client_secret_file: secrets/mail", ""),
