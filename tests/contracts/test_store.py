@@ -475,6 +475,7 @@ async def test_a_notice_comes_back_with_all_that_words_and_pages_need(store: Sql
     )
     # Stores know it by this.
     assert wanted.key == "1/announcement/1.2.3/recovery/kementerian/letter"
+    assert replace(wanted, once="2026-11-24").key == "1/announcement/1.2.3/recovery/kementerian/letter/2026-11-24"
     async with store.transaction() as ledger:
         [opened] = await ledger.add_incidents([trigger()])
         await ledger.add_notice(opened, wanted, T0 + 9 * MINUTE)
