@@ -142,6 +142,12 @@ async def test_an_outage_is_in_the_day_from_its_first_failing_run_to_its_first_g
     assert await service.kept() == [(WELL, 5, 20), (OUT, 20, 51), (WELL, 51, 71)]
 
 
+async def test_of_an_agency_that_only_another_process_judges_no_minute_is_known_here(database: Database) -> None:
+    service = Service(database, agency="MDC", elsewhere={"MDC"})
+    await service.minutes(6)
+    assert await service.kept(agency="MDC") == []
+
+
 async def test_what_goes_on_over_midnight_is_a_part_of_two_days(database: Database) -> None:
     # 23:40 in Malaysia.
     service = Service(database, now=T0 + 14 * HOUR + 40 * MINUTE)
