@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import cast
 
 import pytest
 
@@ -23,6 +24,7 @@ from alerts.model.gateway import (
     DeliveryError,
     Desk,
     ErrorClass,
+    Gateway,
     Incoming,
     Order,
     Progress,
@@ -304,6 +306,12 @@ async def test_a_letter_that_was_taken_back_is_withdrawn_and_one_that_was_gone_h
 
     assert (taken.attempt.state, taken.attempt.ended_at) == (AttemptState.WITHDRAWN, NOW)
     assert (gone.attempt.state, gone.attempt.ended_at) == (AttemptState.SENT, None)
+
+
+async def test_what_its_gateway_cannot_give_back_has_been_sent() -> None:
+    line = Line(name="first", channel=Channel.LETTER, gateway=cast(Gateway, object()))
+    lying = call(CallKind.WITHDRAW, attempt(AttemptState.ACCEPTED), LETTER)
+    assert (await make_call(lying, line, Composer(), POLICY, Clock())).attempt.state is AttemptState.SENT
 
 
 async def test_a_tray_that_cannot_be_reached_is_asked_to_give_the_letter_back_after_a_pause() -> None:
