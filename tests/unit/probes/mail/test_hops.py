@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -74,6 +75,20 @@ def test_every_header_that_we_write_ends_what_was_added() -> None:
     assert {name for name in written if name[0] not in "\t "} == OUR_HEADERS
 
 
+@pytest.fixture
+def in_malaysia(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Be on a machine whose own clock is not that of UTC."""
+    with monkeypatch.context() as there:
+        there.setenv("TZ", "MYT-8")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+def test_a_leap_second_is_the_one_before_it() -> None:
+    assert delays(path(b"Received: by mx id 1; Mon, 2 Mar 2026 08:30:60 +0000\r\n")) == [59]
+
+
 @pytest.mark.parametrize(
     "date",
     [
@@ -82,9 +97,11 @@ def test_every_header_that_we_write_ends_what_was_added() -> None:
         "2 Mar 2026 08:30:09 -0000",
         "Mon, 2 Mar 2026 08:30:09.123456 GMT",
         "Mon,  2 March 2026 03:30:09 EST",
+        "Mon, 2 Mar 2026 01:30:09 MST",
         "(a; comment (in; one)) Mon, 2 Mar 2026 08:30:09 UT",
     ],
 )
+@pytest.mark.usefixtures("in_malaysia")
 def test_a_time_is_read_in_whatever_zone_it_is_told(date: str) -> None:
     way = path(f"Received: by mx (Postfix; 1 Jan 2020 00:00:00 +0000) id 1;\r\n {date}\r\n".encode())
     assert delays(way) == [9]
