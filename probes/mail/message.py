@@ -131,8 +131,8 @@ def text_of(token: Token) -> str:
 def changes_in(raw: bytes, expected: Token) -> tuple[str, ...]:
     """Return what of the message of *expected* the message *raw* does not carry: "text changed", "attachment missing".
 
-    Nothing: it is whole. A relay may rewrite headers, re-encode the parts, wrap the text and put a notice before or after it. It may not
-    change, lose or cut what the sender wrote and attached.
+    Nothing: it is whole. A relay may rewrite headers, re-encode the parts, wrap the text and put a notice before or after
+    it. It may not change, lose or cut what the sender wrote and attached.
     """
     header, _, body = raw.partition(b"\r\n\r\n")
     if body.rstrip() == _body(expected).rstrip() and _content_type(expected).encode() in header:
