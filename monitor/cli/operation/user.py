@@ -109,7 +109,7 @@ def _invite(name: str, *, by_letter: bool, by: str, config: Config, socket: Sock
     made = ask(config, socket, "POST", f"/users/{name}/invite", order)
     how = "in a letter" if by_letter else "over the telephone"
     typer.echo(f"Code, good once until {day_and_time(made['ends_at'])}, to be told {how}: {made['code']}")
-    typer.echo(f"{made['user']['full_name']} opens /welcome at the portal's address and chooses a password with it.")
+    typer.echo(f"{made['full_name']} opens /welcome at the portal's address and chooses a password with it.")
 
 
 def _state(user: Any) -> str:

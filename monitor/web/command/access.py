@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import AliasPath, BaseModel, BeforeValidator, Field
 
 from monitor.access.api_token import ApiToken
 from monitor.access.invitation_code import CodeWay
@@ -61,6 +61,15 @@ class InviteOrder(Word):
     way: CodeWay
 
 
+class InvitationWord(BaseModel):
+    """A code, to be told to its person."""
+
+    name: str = Field(validation_alias=AliasPath("user", "name"))
+    full_name: str = Field(validation_alias=AliasPath("user", "full_name"))
+    code: str
+    ends_at: datetime
+
+
 class TokenWord(BaseModel):
     """A token, without its secret."""
 
@@ -105,7 +114,7 @@ def users_of(administration: Administration) -> APIRouter:
     async def roles(name: str, order: RolesOrder) -> User:
         return await administration.assign(name, order.roles, by=order.by)
 
-    @router.post("/users/{name}/invite")
+    @router.post("/users/{name}/invite", response_model=InvitationWord)
     async def invite(name: str, order: InviteOrder) -> Invitation:
         return await administration.invite(name, order.way, by=order.by)
 

@@ -1,4 +1,4 @@
-"""`pantau token`, on a real store."""
+"""`pantau token` and `pantau user`, on a real store."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from monitor.service.access.administration import Administration
 from monitor.service.access.tokens import ProgramTokens
 from monitor.store.backend.database import Database
 from monitor.store.upkeep.tokens import TokenRecords
-from monitor.web.command.access import tokens_of
+from monitor.store.upkeep.users import SecondFactors, Users
+from monitor.web.command.access import tokens_of, users_of
+from monitor.web.command.control import control
 from tests.integration.alerts.station import Station
 from tests.unit.monitor.cli.office import Office
-from tests.unit.monitor.web.source import Service
+from tests.unit.monitor.web.source import Service, client
 
 ADD = ("token", "add", "konsol-noc", "--role", "duty:jcontoh", "--role", "viewer", "--for", "90d", "--by", "Bos Contoh")
 
@@ -59,3 +62,21 @@ async def test_what_cannot_be_done_is_refused_in_words(
     code, said = await office.ask(*words)
     assert code == 1
     assert says in said
+
+
+async def test_a_user_is_made_and_their_code_is_answered_as_commands_of_another_version_read_it(
+    office: Office, tmp_path: Path
+) -> None:
+    async with Database.open(tmp_path / "store") as database:
+        made = Administration(
+            Users(database), Station(database).clock, agencies=lambda: ["JCONTOH"], factors=SecondFactors(database)
+        )
+        async with office.open(Service(), users_of(made)):
+            code, said = await office.ask("user", "add", "siti", "Siti Contoh", "--role", "officer:jcontoh")
+        assert (code, said.splitlines()[0]) == (0, "Siti Contoh may sign in as siti: officer:JCONTOH.")
+        assert said.splitlines()[-1].startswith("Siti Contoh opens /welcome")
+        # An upgrade replaces the commands before it restarts the service.
+        async with client(control(Service(), users_of(made))) as web:
+            answer = (await web.post("/users/siti/invite", json={"by": "Ujian", "way": "letter"})).json()
+    assert {each: type(answer[each]) for each in answer} == dict.fromkeys(("name", "full_name", "code", "ends_at"), str)
+    assert (answer["name"], answer["full_name"]) == ("siti", "Siti Contoh")
