@@ -65,8 +65,8 @@ class Pages:
         and nothing was wrong unless they say so. *headers*: of a page without forms.
         """
         path = request.url.path
-        # What answers a form, or another address, is got in another language where *path* leads.
-        is_its_own = request.method == "GET" and facts.get("path", path) == path
+        # What answers a form, or another address, is got in another language where *path* leads. Codes are typed in any case.
+        is_its_own = request.method == "GET" and str(facts.get("path", path)).casefold() == path.casefold()
         common = {
             **_FINE,
             "visitor": getattr(request.state, "visitor", Visitor()),

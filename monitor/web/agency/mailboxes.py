@@ -103,7 +103,8 @@ def mailbox_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRouter
         **facts: object,
     ) -> Response:
         page = await asyncio.to_thread(_page, editor, version, typed, answer)
-        return sheet.render(request, "mailboxes.html", {**page, **facts}, status)
+        path = f"/agencies/{version.agency}/mailboxes"
+        return sheet.render(request, "mailboxes.html", {"path": path, **page, **facts}, status)
 
     return router
 

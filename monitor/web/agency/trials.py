@@ -66,6 +66,8 @@ def trial_pages(trials: Trials, caller: ProbeCaller, pages: Pages) -> APIRouter:
 
     def form(request: Request, agency: str, *, status: int = 200, wanted: str, problem: str = "") -> Response:
         facts = {
+            # Not that of a form: there is nothing to be got there in another language.
+            "path": f"/agencies/{agency}/test",
             "agency": agency,
             "routes": trials.routes(agency),
             "wanted": wanted,

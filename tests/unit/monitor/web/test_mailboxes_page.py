@@ -142,6 +142,7 @@ async def test_another_server_wants_the_password_again(place: House, officer: ht
     assert "and not for mel.penyerang.example:143 starttls" in shown(whole)
     # What was typed is still there.
     assert 'value="imap.penyerang.example"' in answer.text
+    assert f'<a href="{PAGE}?lang=ms"' in answer.text
     assert await place.site.text() == before
 
     assert (await send(place, officer, "mailbox", **moved, password=ANOTHER)).status_code == 303
