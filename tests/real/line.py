@@ -56,6 +56,8 @@ class Line:
             task = asyncio.ensure_future(_pass(reader, writer, there))
             self._passing.add(task)
             task.add_done_callback(self._passing.discard)
+            # Also of one that was cut before it began.
+            task.add_done_callback(lambda _: writer.transport.abort())
 
         listener = await asyncio.start_server(accept, "127.0.0.1", here)
         self._listeners.append(listener)
@@ -67,16 +69,14 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port
     try:
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:
-        # As the server itself would: nobody is there.
-        writer.transport.abort()
+        # Whoever came is hung up on, as by the server itself: nobody is there.
         return
     try:
         async with asyncio.TaskGroup() as both:
             both.create_task(_copy(reader, far_writer))
             both.create_task(_copy(far_reader, writer))
     finally:
-        for end in (writer, far_writer):
-            end.transport.abort()
+        far_writer.transport.abort()
 
 
 async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
