@@ -122,7 +122,7 @@ async def test_a_false_alarm_is_corrected_by_every_channel_and_nothing_is_said_t
 ) -> None:
     async with theatre(tmp_path) as play:
         await play.everybody_is_up()
-        play.duty.keys = ["1"]
+        play.duty.keys = ["1"] * 9
         await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
         await play.duty.expect_sms("AMARAN")
         await play.duty.expect_call("telah disahkan")

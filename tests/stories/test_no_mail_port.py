@@ -27,7 +27,7 @@ async def test_18_notices_by_all_four_channels_open_no_connection_to_a_mail_port
     connections = tmp_path / "connections"
     async with theatre(tmp_path, program=("tests.stories.witnessed", str(connections))) as play:
         await play.everybody_is_up()
-        play.duty.keys = ["1"]
+        play.duty.keys = ["1"] * 9
         await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
         await play.duty.expect_sms("RM0 JCM ICT: AMARAN")
         await play.duty.expect_call("Tekan satu untuk mengesahkan")

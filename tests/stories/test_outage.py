@@ -45,7 +45,7 @@ async def test_an_unanswered_sms_becomes_a_call_and_recovery_is_told_to_those_wh
 async def test_a_letter_that_was_not_posted_is_withdrawn_and_needs_no_recovery_letter(tmp_path: Path) -> None:
     async with theatre(tmp_path) as play:
         await play.everybody_is_up()
-        play.duty.keys = ["1"]
+        play.duty.keys = ["1"] * 9
         await play.world.network.systems[JCM.code].break_(Fault.BOUNCE)
         await play.until_notice("letter", "outage", "sent")
 

@@ -25,7 +25,7 @@ async def test_an_outage_can_be_proven_from_its_first_run_to_the_posted_letter_a
 ) -> None:
     async with theatre(tmp_path) as play:
         await play.everybody_is_up()
-        play.duty.keys = ["1"]
+        play.duty.keys = ["1"] * 9
         await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
         await play.duty.expect_call("Tekan satu untuk mengesahkan")
         await play.until_notice("fax", "outage", "delivered")
