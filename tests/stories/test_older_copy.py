@@ -160,7 +160,7 @@ class _Kept:
 
 
 async def test_an_older_copy_of_the_store_sends_nothing_on_paper_unseen_and_gives_no_number_twice(
-    tmp_path: Path,
+    tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
     """Whichever way it comes in the store's place: all begin with the same two outages."""
     async with theatre(tmp_path, program=IMPATIENT) as play:
@@ -173,13 +173,10 @@ async def test_an_older_copy_of_the_store_sends_nothing_on_paper_unseen_and_give
 
         for put_back, number in WAYS:
             await kept.again(play)
-            try:
+            with subtests.test(put_back.__name__):
                 await put_back(play, copy)
                 await play.start()
                 await nothing_goes_unseen_or_twice(play, number)
-            except AssertionError as error:
-                error.add_note(put_back.__name__)
-                raise
             await play.stop()
 
 
