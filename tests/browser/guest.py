@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import (
     Browser,
     BrowserContext,
@@ -28,10 +27,6 @@ from tests.browser.running_site import RunningSite
 WIDE: Final = {"width": 1400, "height": 900}
 #: A telephone's.
 NARROW: Final = {"width": 400, "height": 800}
-#: Of the axe rules those of WCAG 2.2, levels A and AA.
-_RULES: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
-_AXE: Final = Axe().axe_script
-_GRAVE: Final = {"serious", "critical"}
 #: In milliseconds. The service answers in some; a machine that does everything at once may need many.
 PATIENCE: Final = 30_000
 
@@ -118,22 +113,6 @@ class Guest:
         self.complaints.clear()
 
     # -- what holds of every page --------------------------------------------------------------------------------
-
-    async def shut_out(self, *, rules: Sequence[str] = ()) -> Sequence[str]:
-        """Return what shuts people out of the page as it is now: axe's serious findings; *rules*: only of these."""
-        only: dict[str, Any] = {"type": "rule", "values": [*rules]} if rules else {"type": "tag", "values": _RULES}
-        # Of what is well it need not list each element, which takes it a third of its time; and it need not fetch the
-        # style sheets once more, which the page allows nobody.
-        options = {"runOnly": only, "resultTypes": ["violations"], "preload": False, "selectors": False}
-        if not await self.page.evaluate("'axe' in window"):
-            await self.page.evaluate(_AXE)
-        found = await self.page.evaluate("(options) => axe.run(options)", options)
-        return [
-            f"{each['id']}: {node['html'][:160]}"
-            for each in found["violations"]
-            if each["impact"] in _GRAVE
-            for node in each["nodes"]
-        ]
 
     async def wider_than(self, width: int) -> Sequence[str]:
         """Return what reaches out of a page of this width, so that all of it has to be pushed about."""

@@ -11,6 +11,7 @@ from monitor.access.totp import code_at
 from monitor.web.page import Tongue
 from tests.browser.guest import NARROW, Door
 from tests.browser.running_site import UCM, RunningSite
+from tests.real.visitor import shut_out
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -28,7 +29,7 @@ async def test_a_second_factor_is_set_up_used_and_a_recovery_code_opens_once(sit
     await nur.press(nur.button("access.factor_on"))
     codes = await nur.page.locator(".codes code").all_inner_texts()
     assert len(codes) == 10
-    assert await nur.shut_out() == []
+    assert await shut_out(nur.page) == []
     assert await nur.wider_than(NARROW["width"]) == []
 
     async def signs_in(code: str, path: str = "/account") -> None:

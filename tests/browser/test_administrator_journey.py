@@ -9,6 +9,7 @@ from playwright.async_api import expect
 from monitor.web.page import Tongue
 from tests.browser.guest import Door
 from tests.browser.running_site import JCM, MDC, UCM, RunningSite
+from tests.real.visitor import shut_out
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -38,7 +39,7 @@ async def test_a_user_is_made_given_roles_and_a_code_that_a_later_one_makes_void
     first = await admin.page.locator(".secret").inner_text()
     await admin.press(admin.button("access.by_telephone"))
     second = await admin.page.locator(".secret").inner_text()
-    assert await admin.shut_out() == []
+    assert await shut_out(admin.page) == []
     them = await door.admit(tongue=tongue)
     for code, is_good in ((first, False), (second, True)):
         await them.go("/welcome")
@@ -75,7 +76,7 @@ async def test_a_token_is_shown_once_opens_what_it_may_and_is_taken_back(site: R
     await admin.press(admin.button("token.add"))
     secret = await admin.page.locator(".secret").inner_text()
     assert secret.startswith("pantau_")
-    assert await admin.shut_out() == []
+    assert await shut_out(admin.page) == []
 
     async def asked() -> int:
         async with httpx.AsyncClient(base_url=site.url, trust_env=False) as program:

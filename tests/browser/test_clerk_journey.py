@@ -8,6 +8,7 @@ from playwright.async_api import expect
 from monitor.web.page import Tongue
 from tests.browser.guest import Door
 from tests.browser.running_site import MDC, RunningSite, recipients
+from tests.real.visitor import shut_out
 from tests.unit.alerts.documents.pages import text_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -36,7 +37,7 @@ async def test_several_letters_are_printed_posted_with_their_day_and_stand_in_th
     # Without a tick it says so, and nothing is recorded.
     await clerk.press(clerk.button("letters.ticked_printed"))
     await clerk.sees("letters.none_ticked")
-    assert await clerk.shut_out() == []
+    assert await shut_out(clerk.page) == []
     await tick()
     await clerk.press(clerk.button("letters.ticked_printed"))
     kept = [each for each in await site.ask("/letters") if each["incident"].startswith(number)]

@@ -10,6 +10,7 @@ from playwright.async_api import expect
 from monitor.web.page import Tongue
 from tests.browser.guest import NARROW, Door
 from tests.browser.running_site import JCM, RunningSite
+from tests.real.visitor import shut_out
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -86,7 +87,7 @@ async def test_a_silence_begins_and_ends_on_a_telephone_and_a_form_that_is_refus
     await expect(siti.page.get_by_role("alert")).to_contain_text("TIADA")
     form = siti.unfolded("duty.silence")
     await expect(form.get_by_label(siti.say("duty.silence_why"))).to_have_value("Pelayan ditukar malam ini")
-    assert await siti.shut_out() == []
+    assert await shut_out(siti.page) == []
 
     await form.get_by_label(siti.say("duty.about")).fill(JCM.code)
     await form.get_by_label(siti.say("duty.lasts")).select_option("1h")

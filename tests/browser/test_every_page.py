@@ -16,6 +16,7 @@ import pytest_asyncio
 
 from tests.browser.guest import NARROW, WIDE, Door, Guest
 from tests.browser.running_site import JCM, ROTA, UCM, RunningSite
+from tests.real.visitor import shut_out
 from tests.unit.monitor.web.test_gate import TABLE
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -114,10 +115,10 @@ async def found_on(guest: Guest, address: str) -> Sequence[str]:
     What axe finds does not depend on both at once: of the width depends what is a target, of the colours their contrast.
     """
     await guest.go(address)
-    found = [f"wide, light: {each}" for each in await guest.shut_out()]
+    found = [f"wide, light: {each}" for each in await shut_out(guest.page)]
     await guest.page.emulate_media(color_scheme="dark")
     await guest.page.set_viewport_size(NARROW)  # type: ignore[arg-type]
-    found += [f"narrow, dark: {each}" for each in await guest.shut_out(rules=_OF_APPEARANCE)]
+    found += [f"narrow, dark: {each}" for each in await shut_out(guest.page, rules=_OF_APPEARANCE)]
     found += [f"reaches out of a telephone: {each}" for each in await guest.wider_than(NARROW["width"])]
     await guest.go(f"{address}{'&' if '?' in address else '?'}lang=en")
     if await guest.page.locator("html[lang=en] h1").count() != 1:

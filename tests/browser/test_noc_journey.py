@@ -8,6 +8,7 @@ from playwright.async_api import expect
 from monitor.web.page import Tongue
 from tests.browser.guest import NARROW, Door
 from tests.browser.running_site import JCM, MDC, UCM, RunningSite
+from tests.real.visitor import shut_out
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -20,7 +21,7 @@ async def test_a_screen_on_a_wall_shows_all_agencies_by_its_link_and_nothing_els
     await admin.field("wall.name").fill("Dinding bilik operasi")
     await admin.press(admin.button("wall.make"))
     address = await admin.page.locator(".secret").inner_text()
-    assert await admin.shut_out() == []
+    assert await shut_out(admin.page) == []
     await admin.go("/walls")
     await expect(admin.page.locator(".secret")).to_have_count(0)
 

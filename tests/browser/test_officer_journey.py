@@ -12,6 +12,7 @@ from playwright.async_api import expect
 from monitor.web.page import Tongue
 from tests.browser.guest import NARROW, Door
 from tests.browser.running_site import JCM, MDC, ROTA, RunningSite
+from tests.real.visitor import shut_out
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -44,7 +45,7 @@ async def test_an_invited_officer_chooses_a_password_and_sets_their_agency_s_pro
     # The code is typed once, whatever is wrong with the password.
     await officer.sees("access.password_guessable")
     await expect(officer.field("access.code")).to_have_value(code)
-    assert await officer.shut_out() == []
+    assert await shut_out(officer.page) == []
     await officer.field("access.new_password").fill(PASSWORD)
     await officer.press(officer.button("access.choose"))
     assert await officer.path() == "/account"
@@ -54,7 +55,7 @@ async def test_an_invited_officer_chooses_a_password_and_sets_their_agency_s_pro
     await officer.press(officer.button("edit.save").first)
     await expect(officer.page.get_by_role("alert")).to_contain_text("probing.interval")
     await expect(officer.field("edit.interval")).to_have_value("sekejap")
-    assert await officer.shut_out() == []
+    assert await shut_out(officer.page) == []
     assert (await site.document(MDC.code)).get("probing", {}).get("interval") != "sekejap"
     await officer.field("edit.interval").fill(interval)
     await officer.press(officer.button("edit.save").first)
@@ -94,7 +95,7 @@ async def test_who_comes_second_is_shown_what_another_pen_has_written_and_loses_
     await expect(ravi.page.get_by_role("heading", level=1)).to_have_text(ravi.say("edit.clash"))
     await expect(ravi.page.get_by_role("region", name=ravi.say("edit.theirs_changed"))).to_contain_text("04-000 0399")
     await expect(ravi.page.get_by_role("region", name=ravi.say("edit.ours_changed"))).to_contain_text("Kerja elektrik")
-    assert await ravi.shut_out() == []
+    assert await shut_out(ravi.page) == []
     await ravi.page.set_viewport_size(NARROW)  # type: ignore[arg-type]
     assert await ravi.wider_than(NARROW["width"]) == []
     assert "Kerja elektrik" not in str(await site.document(MDC.code))
@@ -133,7 +134,7 @@ async def test_a_calendar_reads_a_rota_at_an_address_that_is_shown_once_until_it
     await ali.go(f"/rotas/{JCM.code}/{ROTA}")
     await ali.press(ali.button("rotas.feed_make"))
     address = await ali.page.locator(".link").inner_text()
-    assert await ali.shut_out() == []
+    assert await shut_out(ali.page) == []
 
     async def read() -> tuple[int, str]:
         async with httpx.AsyncClient(trust_env=False) as calendar:

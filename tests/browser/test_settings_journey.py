@@ -12,6 +12,7 @@ from playwright.async_api import Locator, expect
 
 from tests.browser.guest import NARROW, Door, Guest
 from tests.browser.running_site import JCM, MDC, RunningSite
+from tests.real.visitor import shut_out
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -24,7 +25,7 @@ SOME: tuple[str, ...] = ("label", "color-contrast", "target-size", "aria-valid-a
 async def fits(guest: Guest, width: int) -> None:
     """See that nothing reaches out of the page, and that everybody can use what stands there now."""
     assert await guest.wider_than(width) == []
-    assert await guest.shut_out(rules=SOME) == []
+    assert await shut_out(guest.page, rules=SOME) == []
 
 
 async def told_at(field: Locator) -> str:
@@ -101,7 +102,7 @@ async def test_an_officer_sees_who_would_be_on_call_and_when_nobody_before_a_rot
     assert await alert.get_by_role("listitem").count() >= 4
     await expect(ravi.button("edit.save_gaps")).to_be_visible()
     await expect(ravi.page.get_by_role("cell", name=MDC.deputy.name).first).to_be_visible()
-    assert await ravi.shut_out(rules=SOME) == []
+    assert await shut_out(ravi.page, rules=SOME) == []
     assert not (await site.document(MDC.code)).get("rotas")
 
     # Who has seen the gaps goes on with what was typed.
@@ -183,7 +184,7 @@ async def test_an_officer_has_one_of_their_people_tried_and_sees_what_came_of_it
     await ali.press(ali.button("drill.begin"))
     said = ali.page.get_by_role("status")
     await expect(said).to_contain_text(f"{JCM.deputy.name} (ali)")
-    assert await ali.shut_out(rules=SOME) == []
+    assert await shut_out(ali.page, rules=SOME) == []
 
     async def tried() -> bool:
         # The page asks by itself every ten seconds; nobody waits for that here.

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 import pytest_asyncio
-from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page
 
 from monitor.web.portal import portal
 from monitor.web.serving import open_port, serve, url_of
-from tests.real.visitor import opened_browser
+from tests.real.visitor import opened_browser, shut_out
 from tests.unit.monitor.web.country import Country, Weather, agency, down
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 
-#: Of the axe rules those of WCAG 2.2, levels A and AA.
-_RULES = {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
-#: What the colours have a say in.
-_OF_COLOURS = {"type": "rule", "values": ["color-contrast"]}
 _SCREEN = {"width": 1400, "height": 900}
 
 
@@ -55,26 +50,15 @@ async def page_of(browser: Browser, country: Country, path: str = "/", **how: ob
     assert complaints == []
 
 
-async def serious(page: Page, rules: Mapping[str, object] = _RULES) -> Sequence[str]:
-    # Of what is well it need not list each element, which takes it a third of its time.
-    found = await Axe().run(page, options={"runOnly": rules, "resultTypes": ["violations"]})
-    return [
-        f"{each['id']}: {node['html'][:120]}"
-        for each in found.response["violations"]
-        if each["impact"] in {"serious", "critical"}
-        for node in each["nodes"]
-    ]
-
-
 async def test_nobody_is_shut_out_of_the_page_whatever_it_shows(browser: Browser) -> None:
     for weather in Weather:
         async with page_of(browser, Country(size=20, weather=weather)) as page:
-            assert await serious(page) == [], weather
+            assert await shut_out(page) == [], weather
             await page.emulate_media(color_scheme="dark")
-            assert await serious(page, _OF_COLOURS) == [], weather
+            assert await shut_out(page, rules=["color-contrast"]) == [], weather
     for path in ("/?wall=1", "/agencies/A001?lang=en", "/?q=A01&lang=en"):
         async with page_of(browser, Country(size=20, weather=Weather.MASS), path) as page:
-            assert await serious(page) == [], path
+            assert await shut_out(page) == [], path
 
 
 async def test_a_country_takes_three_screens_and_a_telephone_loses_nothing_of_it(browser: Browser) -> None:
