@@ -114,7 +114,7 @@ class Front:
         return next(iter(found), None)
 
     async def acknowledge(self, number: str, by: str) -> Incident:
-        """Acknowledge an incident in a person's name. Raise `Unknown`, as every order about an incident does."""
+        """Acknowledge an incident in a person's name. Raise `NotFound`, as every order about an incident does."""
         return await self._order(number, partial(Acknowledge, by=by))
 
     async def take_over(self, number: str, by: str, of: str) -> Incident:
@@ -162,7 +162,7 @@ class Front:
             raise NotDone(problem)
 
     async def numbered(self, number: str) -> Incident:
-        """Return the incident that people quote as *number*. Raise `Unknown`."""
+        """Return the incident that people quote as *number*. Raise `NotFound`."""
         async with self._store.reading() as ledger:
             return await numbered(ledger, number)
 

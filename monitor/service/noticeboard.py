@@ -25,7 +25,7 @@ from monitor.model.window import Stretch
 from monitor.planning.inspection import Inspection
 from monitor.runtime.slices import in_slices
 from monitor.service.days.availability import AvailabilityBook
-from monitor.service.order import Unknown, agency_called, no_notice
+from monitor.service.order import NotFound, agency_called, no_notice
 from monitor.service.watch import Watch
 from monitor.store.engine.incidents import OpenNumber
 from monitor.store.engine.ledger import SqlLedger, SqlStore
@@ -273,7 +273,7 @@ class Noticeboard:
             await self._history.look_up(others)
 
     async def agency(self, quoted: str) -> AgencyView:
-        """Return the one that people call so. Raise `Unknown`, and `StoreAway` as `agencies` does."""
+        """Return the one that people call so. Raise `NotFound`, and `StoreAway` as `agencies` does."""
         self.called(quoted)
         async with self._store.reading() as ledger:
             recorded = await self._standing_orders(ledger)
@@ -285,7 +285,7 @@ class Noticeboard:
         return self._agency(watch, code, watch.configuration.registry.routes_of(code), recorded, self._clock.now())
 
     async def days(self, quoted: str, count: int) -> AgencyDays:
-        """Return the latest *count* days of the one that people call so. Raise `Unknown` and `StoreAway`."""
+        """Return the latest *count* days of the one that people call so. Raise `NotFound` and `StoreAway`."""
         code, now = self.called(quoted), self._clock.now()
         first = day_of(now) - timedelta(days=max(count, *SPANS) - 1)
         return view_days(code, await self._days.since(code, first), now, count)
@@ -309,7 +309,7 @@ class Noticeboard:
                 try:
                     async with asyncio.timeout(_PATIENCE):
                         known = now, await self.days(code, max(SPANS))
-                except Unknown:
+                except NotFound:
                     continue  # It has left meanwhile.
                 except (StoreAway, TimeoutError):
                     is_away, self._no_days_at = True, now  # The next one is not waited for.
@@ -321,7 +321,7 @@ class Noticeboard:
         return found
 
     def called(self, quoted: str) -> str:
-        """Return the code of the agency that people call so. Raise `Unknown`."""
+        """Return the code of the agency that people call so. Raise `NotFound`."""
         return agency_called(quoted, self._watch().configuration.registry.agencies)
 
     def own_checks(self) -> Sequence[CheckView]:
@@ -366,7 +366,7 @@ class Noticeboard:
         return ListPage(rows=rows, after=ids[most - 1] if len(ids) > most else None)
 
     async def notice(self, notice_id: int) -> NoticeDetail:
-        """Return all that is shown of a notice. Raise `Unknown`."""
+        """Return all that is shown of a notice. Raise `NotFound`."""
         async with self._store.reading() as ledger:
             try:
                 notice = await ledger.notice(notice_id)

@@ -25,7 +25,7 @@ from monitor.metrics import NO_AGENCY, Metrics
 from monitor.runtime.repeat import keep_doing
 from monitor.runtime.slices import in_slices
 from monitor.service.derived import Derived
-from monitor.service.order import NotDone, Unknown
+from monitor.service.order import NotDone, NotFound
 from monitor.store.engine.ledger import SqlStore
 
 log = structlog.get_logger()
@@ -92,17 +92,17 @@ class Duty:
         return sorted({name for code in scope.agencies if code in known for name in self.rotas(code)})
 
     def candidates(self, rota: str) -> Sequence[Contact]:
-        """Return who may take the duty of a rota over: those that it knows and that can be reached. Raise `Unknown`."""
+        """Return who may take the duty of a rota over: those that it knows and that can be reached. Raise `NotFound`."""
         named = self._roster().named.get(rota)
         if named is None:
-            raise Unknown.said("no_rota", rota=rota)
+            raise NotFound.said("no_rota", rota=rota)
         return [person for person in self._people(named).values() if person.addresses]
 
     async def spells(self, rota: str, first: datetime, last: datetime) -> Sequence[DutySpell]:
-        """Return who has the duty of a rota when, between the two moments. Raise `Unknown`."""
+        """Return who has the duty of a rota when, between the two moments. Raise `NotFound`."""
         named = self._roster().named.get(rota)
         if named is None:
-            raise Unknown.said("no_rota", rota=rota)
+            raise NotFound.said("no_rota", rota=rota)
         async with self._store.reading() as ledger:
             overrides = await ledger.duty.standing(first, [rota])
         return spells(named, overrides, first, last)
@@ -150,12 +150,12 @@ class Duty:
         return made
 
     async def remove(self, override_id: int, by: str) -> Override:
-        """Take an override back. Raise `Unknown`."""
+        """Take an override back. Raise `NotFound`."""
         now = self._clock.now()
         async with self._store.transaction() as ledger:
             gone = await ledger.duty.remove(override_id, by, now)
             if gone is None:
-                raise Unknown.said("no_override", override=override_id)
+                raise NotFound.said("no_override", override=override_id)
             await ledger.journal(_entry(gone, "override taken back", by, now))
         log.info("override taken back", rota=gone.rota, person=gone.contact.key, by=by)
         await self._recount()

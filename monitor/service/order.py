@@ -35,34 +35,34 @@ class NotDone(Exception):
         return made
 
 
-class Unknown(NotDone):
+class NotFound(NotDone):
     """What the order is about does not exist."""
 
 
-def no_incident(number: str) -> Unknown:
+def no_incident(number: str) -> NotFound:
     """Return that nothing has this number."""
-    return Unknown.said("no_incident", number=number)
+    return NotFound.said("no_incident", number=number)
 
 
 async def numbered(ledger: SqlLedger, number: str) -> Incident:
-    """Return the incident that people quote as *number*. Raise `Unknown`."""
+    """Return the incident that people quote as *number*. Raise `NotFound`."""
     found = await ledger.incident_numbered(number)
     if found is None:
         raise no_incident(number)
     return found
 
 
-def no_notice(notice_id: int) -> Unknown:
+def no_notice(notice_id: int) -> NotFound:
     """Return that no notice has this number."""
-    return Unknown.said("no_notice", notice=notice_id)
+    return NotFound.said("no_notice", notice=notice_id)
 
 
 def agency_called(quoted: str, codes: Iterable[str]) -> str:
-    """Return the code of an agency that people call so, whatever the case. Raise `Unknown`."""
+    """Return the code of an agency that people call so, whatever the case. Raise `NotFound`."""
     known = {code.casefold(): code for code in codes}
     code = known.get(quoted.strip().casefold())
     if code is not None:
         return code
     if near := nearest(quoted.strip(), known):
-        raise Unknown.said("no_agency_near", agency=quoted.strip(), near=known[near])
-    raise Unknown.said("no_agency", agency=quoted.strip())
+        raise NotFound.said("no_agency_near", agency=quoted.strip(), near=known[near])
+    raise NotFound.said("no_agency", agency=quoted.strip())

@@ -17,7 +17,7 @@ from alerts.record.store import StoreAway
 from monitor.config.files.problem import Problem, Severity, nearest
 from monitor.config.loading import BadConfiguration, Configuration
 from monitor.model.renaming import Renamed, Renaming
-from monitor.service.order import NotDone, Unknown
+from monitor.service.order import NotDone, NotFound
 from monitor.service.reloader import Reloader
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
@@ -98,7 +98,7 @@ class Renamer:
         if not await self._renames.has_any(renaming):
             if await self._renames.was_done(renaming):
                 raise NotDone(_done_before(renaming))
-            raise Unknown(
+            raise NotFound(
                 f"there are no records of a mailbox '{renaming.old}'; `pantau reload` is enough for what is new"
             )
 
@@ -112,7 +112,7 @@ class Renamer:
                 raise NotDone(_done_before(renaming))
             codes = {code.casefold(): code for code in await self._renames.agencies()}
             near = codes.get(nearest(old.casefold(), codes) or "")
-            raise Unknown(f"there are no records of an agency '{old}'" + (f"; did you mean {near}?" if near else ""))
+            raise NotFound(f"there are no records of an agency '{old}'" + (f"; did you mean {near}?" if near else ""))
         if known.open is not None and theirs.open is not None:
             raise NotDone(
                 f"{known.open} of {old} and {theirs.open} of {new} are both open; end one with `pantau close`, and repeat this"
@@ -159,5 +159,5 @@ def _check_mailbox(renaming: Renaming, configuration: Configuration) -> None:
         return
     agency = configuration.registry.agencies.get(new_code)
     if agency is None:
-        raise Unknown(f"there is no agency '{new_code}' in the configuration")
+        raise NotFound(f"there is no agency '{new_code}' in the configuration")
     _in_the_files(renaming, [f"{new_code}/{key}" for key in agency.mailboxes], "mailbox", "its key below `mailboxes`")

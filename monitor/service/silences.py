@@ -10,7 +10,7 @@ from alerts.engine.dispatcher import Dispatcher
 from alerts.model.incident import SAID_TWICE, Incident
 from alerts.record.clock import Clock
 from alerts.record.store import Entry
-from monitor.service.order import NotDone, Unknown
+from monitor.service.order import NotDone, NotFound
 from monitor.store.engine.ledger import SqlStore
 
 #: Nobody needs a longer one, and a forgotten one must end by itself.
@@ -65,12 +65,12 @@ class Silencer:
             return await ledger.silences(self._clock.now())
 
     async def remove(self, number: int, by: str) -> Silence:
-        """End a silence now. Raise `Unknown`."""
+        """End a silence now. Raise `NotFound`."""
         now = self._clock.now()
         async with self._store.transaction() as ledger:
             ended = await ledger.end_silence(number, now)
             if ended is None:
-                raise Unknown.said("no_silence", number=number)
+                raise NotFound.said("no_silence", number=number)
             detail = {"about": ended.about, "silence": str(number)}
             await ledger.journal(Entry(at=now, actor=by, event="silence ended", detail=detail))
         self._dispatcher.poke()

@@ -31,7 +31,7 @@ from monitor.service.alertmanager.receiver import AlertReceiver
 from monitor.service.front import Front
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.oncall import Duty
-from monitor.service.order import Unknown
+from monitor.service.order import NotFound
 from monitor.service.paper.letters import Letters
 from monitor.service.portal.idempotency import OrderBook
 from monitor.web.access.gate import (
@@ -372,7 +372,7 @@ def _pages(noticeboard: Noticeboard, templates: Mapping[Tongue, Environment]) ->
     async def of_agency(request: Request, code: str) -> Rendering:
         rendering = await board.agency(code, asked(request))
         if rendering is None:
-            raise Unknown.said("no_agency", agency=code[:40])
+            raise NotFound.said("no_agency", agency=code[:40])
         return rendering
 
     return router

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from alerts.record.store import StoreAway
 from monitor.config.files.problem import Problem, Severity
 from monitor.model.said import said
-from monitor.service.order import NotDone, Unknown
+from monitor.service.order import NotDone, NotFound
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -156,7 +156,7 @@ def _wrong_part(error: Mapping[str, Any]) -> WrongPart:
 
 async def _not_done(_request: Request, error: Exception) -> Response:
     """Say why an order cannot be carried out."""
-    return problem(HTTPStatus.NOT_FOUND if isinstance(error, Unknown) else HTTPStatus.CONFLICT, str(error))
+    return problem(HTTPStatus.NOT_FOUND if isinstance(error, NotFound) else HTTPStatus.CONFLICT, str(error))
 
 
 async def _store_away(_request: Request, error: Exception) -> Response:

@@ -15,7 +15,7 @@ from alerts.model.delivery import NoticeState
 from alerts.model.event import Acknowledge, Resolve
 from alerts.model.incident import Incident, IncidentState, apply
 from monitor.service.noticeboard import Noticeboard
-from monitor.service.order import Unknown
+from monitor.service.order import NotFound
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlLedger, SqlStore
 from monitor.store.engine.listing import IncidentFilter, NoticeFilter
@@ -198,7 +198,7 @@ async def test_one_notice_tells_of_all_its_incidents_and_attempts_and_of_no_numb
     assert found.incidents == ["JCM-01", "MDC-01"]
     assert [(each.channel, each.gateway, each.started_at) for each in found.attempts] == [("sms", "sms-contoh", T0)]
     assert SMS_SITI.number not in repr(found)
-    with pytest.raises(Unknown, match="there is no notice 99"):
+    with pytest.raises(NotFound, match="there is no notice 99"):
         await board(store).notice(99)
 
 

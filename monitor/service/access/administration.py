@@ -15,7 +15,7 @@ from monitor.access.invitation_code import CodeWay, digest_of_code, typed_code
 from monitor.access.role import ALL_AGENCIES, Role, RoleAssignment, parse_assignment
 from monitor.access.visitor import User
 from monitor.service.access.secret import hash_password, new_code
-from monitor.service.order import NotDone, Unknown
+from monitor.service.order import NotDone, NotFound
 from monitor.store.upkeep.users import KeptCode, SecondFactors, UserExistsError, Users
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?", re.ASCII)
@@ -36,7 +36,7 @@ class Invitation:
 
 
 class Administration:
-    """What administrators do. Raises `NotDone` and `Unknown` with what to do instead, and `StoreAway`."""
+    """What administrators do. Raises `NotDone` and `NotFound` with what to do instead, and `StoreAway`."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Administration:
         """Return the user of this name."""
         kept = await self._users.find(name.strip().lower())
         if kept is None:
-            raise Unknown.said("no_user", name=name[:64])
+            raise NotFound.said("no_user", name=name[:64])
         return kept.user
 
     async def add(self, name: str, full_name: str, roles: Iterable[str], *, by: str, address: str = "") -> User:

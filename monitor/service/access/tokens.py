@@ -24,7 +24,7 @@ from monitor.access.lockout import OF_ADDRESS, Failures
 from monitor.access.role import RoleAssignment
 from monitor.service.access.administration import read_roles
 from monitor.service.access.secret import TokenSecret
-from monitor.service.order import NotDone, Unknown
+from monitor.service.order import NotDone, NotFound
 from monitor.store.upkeep.tokens import TokenRecords
 
 log = structlog.get_logger()
@@ -64,7 +64,7 @@ class TokenWait(TokenRefused):
 
 
 class ProgramTokens:
-    """The tokens. Raises `NotDone` and `Unknown` with what to do instead, and `StoreAway`."""
+    """The tokens. Raises `NotDone` and `NotFound` with what to do instead, and `StoreAway`."""
 
     def __init__(self, records: TokenRecords, clock: Clock, *, agencies: Callable[[], Collection[str]]) -> None:
         """Have *agencies* return the codes of those that are watched."""
@@ -179,7 +179,7 @@ class ProgramTokens:
 
     async def _numbered(self, number: int) -> ApiToken:
         if (token := await self._records.find(number)) is None:
-            raise Unknown.said("no_token", number=number)
+            raise NotFound.said("no_token", number=number)
         return token
 
     def _entry(self, what: str, by: str, address: str, **detail: str) -> Entry:

@@ -15,7 +15,7 @@ from alerts.record.clock import Clock
 from alerts.record.store import Entry, StoreAway
 from monitor.access.role import AgencyScope
 from monitor.service.access.secret import SessionKey
-from monitor.service.order import NotDone, Unknown, agency_called
+from monitor.service.order import NotDone, NotFound, agency_called
 from monitor.store.upkeep.walls import WallLink, WallLinks
 
 log = structlog.get_logger()
@@ -70,12 +70,12 @@ class Walls:
         return NewWall(key=key, link=link)
 
     async def revoke(self, link_id: int, *, by: str, address: str = "") -> None:
-        """Let a link, and the browsers that were opened by it, show nothing any more. Raise `Unknown`."""
+        """Let a link, and the browsers that were opened by it, show nothing any more. Raise `NotFound`."""
         named = next((each.name for each in await self.links() if each.id == link_id), None)
         detail = {"wall": named or "", "address": address}
         entry = Entry(at=self._clock.now(), actor=by, event="wall's link revoked", detail=detail)
         if named is None or not await self._links.revoke(link_id, entry):
-            raise Unknown.said("no_wall")
+            raise NotFound.said("no_wall")
         self._known.clear()
 
     async def open(self, key: SessionKey, address: str) -> WallLink | None:

@@ -27,7 +27,7 @@ from monitor.config.loading import Configuration
 from monitor.config.model.registry import Agency
 from monitor.model.window import Stretch, Window, next_to_begin
 from monitor.proof.lifecycle import Lifecycle
-from monitor.service.order import NotDone, Unknown, agency_called
+from monitor.service.order import NotDone, NotFound, agency_called
 from monitor.store.upkeep.advance_notices import AdvanceRecords, ToldBeforehand
 
 #: In the journal.
@@ -81,7 +81,7 @@ class AdvanceNotices:
         self._setting = asyncio.Lock()
 
     async def overview(self, quoted: str) -> AdvanceOverview:
-        """Return what is planned. Raise `Unknown` of an agency that is not watched."""
+        """Return what is planned. Raise `NotFound` of an agency that is not watched."""
         now = self._clock.now()
         return self._seen(quoted, now, await self._told(quoted, now))
 
@@ -152,14 +152,14 @@ class AdvanceNotices:
         return self._page(quoted, notice, addressee).body("letter", language)
 
     async def papers(self, quoted: str, number: str, channel: Channel, by: str, *, both_sides: bool = False) -> bytes:
-        """Return the pages of one that was made, to today's recipients, as one PDF to be printed. Raise `Unknown`."""
+        """Return the pages of one that was made, to today's recipients, as one PDF to be printed. Raise `NotFound`."""
         code, _ = self._called(quoted)
         notice = await self._records.find(code, number)
         theirs = [each.build_addressee() for each in self.recipients(code) if channel in papers_of(each)]
         # A purge may have taken the one that it says is changed or cancelled.
         is_whole = notice is not None and (notice.news is AdvanceNews.PLANNED or notice.before is not None)
         if notice is None or not theirs or not is_whole:
-            raise Unknown.said("advance_unknown", number=number[:40])
+            raise NotFound.said("advance_unknown", number=number[:40])
         pages = []
         for addressee in theirs:
             async with self._setting:

@@ -24,7 +24,7 @@ from monitor.config.sense.custody import (
 )
 from monitor.model.document import DocumentEdit, DocumentVersion, Pen, WrittenDocument, secrets_named
 from monitor.model.said import said
-from monitor.service.order import NotDone, Unknown
+from monitor.service.order import NotDone, NotFound
 from monitor.service.portal.documents import DocumentsAnswer, DocumentsBrought, DocumentWriter
 from monitor.store.upkeep.documents import Documents
 from probes.model.bounds import Bounds
@@ -83,7 +83,7 @@ class DraftAnswer:
 
 
 class AgencyEditor:
-    """Edits documents in the store. Raises `StoreAway`, and `Unknown` of an agency that is not watched."""
+    """Edits documents in the store. Raises `StoreAway`, and `NotFound` of an agency that is not watched."""
 
     def __init__(
         self,
@@ -234,8 +234,8 @@ class AgencyEditor:
         )
 
 
-def _unknown(agency: str) -> Unknown:
-    return Unknown.said("no_agency", agency=agency[:40])
+def _unknown(agency: str) -> NotFound:
+    return NotFound.said("no_agency", agency=agency[:40])
 
 
 def _refused(

@@ -63,7 +63,7 @@ class AgencyDeparture:
 
 
 class AgencyRoll:
-    """Reads them. Raises `StoreAway`, and `Unknown` of an agency that there is not."""
+    """Reads them. Raises `StoreAway`, and `NotFound` of an agency that there is not."""
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ from monitor.config.loading import Configuration
 from monitor.config.service.consent import ConsentWay
 from monitor.probing.mailbox_sign_in import SideTried, try_mailbox
 from monitor.proof.lifecycle import Lifecycle
-from monitor.service.order import Unknown, agency_called
+from monitor.service.order import NotFound, agency_called
 from monitor.service.portal.delegation import Application, DelegationDesk, delegation_desk
 from monitor.service.portal.typed_mailbox import TypedMailbox
 from probes.credentials.consent import (
@@ -177,7 +177,7 @@ class SetupSite(Protocol):
     """What the configuration in force says that a setup goes by."""
 
     def domains(self, agency: str) -> Collection[str]:
-        """Return the registered domains of an agency. Raise `Unknown`."""
+        """Return the registered domains of an agency. Raise `NotFound`."""
 
     def name_servers(self) -> NameServers | None:
         """Return whom to ask for names; `None`: those of this machine."""
@@ -193,7 +193,7 @@ class SetupSite(Protocol):
 
 
 class MailboxSetups:
-    """Sets mailboxes up, and remembers what people have come to. Raises `Unknown`, `SetupRefused` and `StoreAway`."""
+    """Sets mailboxes up, and remembers what people have come to. Raises `NotFound`, `SetupRefused` and `StoreAway`."""
 
     def __init__(self, lifecycle: Lifecycle, clock: Clock, site: SetupSite) -> None:
         """*lifecycle* writes down who has tried what."""
@@ -242,7 +242,7 @@ class MailboxSetups:
         """Return what somebody has begun. Another's is not there."""
         setup = self._fresh().get(key)
         if setup is None or (setup.agency, setup.by) != (agency, by):
-            raise Unknown.said("setup_gone")
+            raise NotFound.said("setup_gone")
         return setup
 
     def forget(self, setup: MailboxSetup) -> None:
@@ -331,7 +331,7 @@ class MailboxSetups:
         """Take in a browser that comes back from the provider, once, and only that of who went there."""
         setup = next((each for each in self._fresh().values() if each.out and each.out.state == state), None)
         if setup is None or setup.by != by or setup.out is None or setup.way is None:
-            raise Unknown.said("consent_gone")
+            raise NotFound.said("consent_gone")
         out, way, setup.out = setup.out, setup.way, None
         try:
             if error or not code:
@@ -473,7 +473,7 @@ class ConfiguredSite:
     trust: Trust
 
     def domains(self, agency: str) -> Collection[str]:
-        """Return the registered domains of an agency. Raise `Unknown`."""
+        """Return the registered domains of an agency. Raise `NotFound`."""
         agencies = self.configuration().registry.agencies
         return agencies[agency_called(agency, agencies)].domains
 

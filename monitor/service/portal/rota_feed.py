@@ -12,7 +12,7 @@ from monitor.access.role import Permission, scope_of
 from monitor.access.visitor import User
 from monitor.service.access.secret import FeedKey
 from monitor.service.oncall import Duty
-from monitor.service.order import Unknown
+from monitor.service.order import NotFound
 from monitor.store.upkeep.rota_feeds import RotaFeed, RotaFeeds
 from monitor.store.upkeep.users import Users
 from monitor.views.duty_calendar import duty_calendar
@@ -35,23 +35,23 @@ class FeedDesk:
         return await self._feeds.of(rota)
 
     async def make(self, rota: str, user: User, *, address: str = "") -> FeedKey:
-        """Make one for a user who may see the rota; return its key. *address*: from where. Raise `Unknown`."""
+        """Make one for a user who may see the rota; return its key. *address*: from where. Raise `NotFound`."""
         self._duty.candidates(rota)
         key = FeedKey.new()
         await self._feeds.add(rota, user.name, key.digest, self._entry("calendar made", rota, user, address))
         return key
 
     async def revoke(self, feed_id: int, rota: str, user: User, *, address: str = "") -> None:
-        """Let one be read no more. Raise `Unknown`."""
+        """Let one be read no more. Raise `NotFound`."""
         if not await self._feeds.revoke(feed_id, rota, self._entry("calendar revoked", rota, user, address)):
-            raise Unknown.said("no_calendar", rota=rota, number=feed_id)
+            raise NotFound.said("no_calendar", rota=rota, number=feed_id)
 
     async def read(self, rota: str, key: FeedKey) -> bytes:
-        """Return a rota's calendar. Raise `Unknown`, whatever is wrong: nobody learns which it was.
+        """Return a rota's calendar. Raise `NotFound`, whatever is wrong: nobody learns which it was.
 
         It is read for as long as whoever had it made may see the rota themselves.
         """
-        feed, gone = await self._feeds.find(key.digest), Unknown("there is no such calendar")
+        feed, gone = await self._feeds.find(key.digest), NotFound("there is no such calendar")
         if feed is None or feed.rota != rota:
             raise gone
         kept = await self._users.find(feed.user)

@@ -17,7 +17,7 @@ from monitor.model.health import Health
 from monitor.model.route import WatchedRoute
 from monitor.probing.trial import RouteTrial
 from monitor.proof.lifecycle import Lifecycle
-from monitor.service.order import Unknown, agency_called
+from monitor.service.order import NotFound, agency_called
 from monitor.service.watch import Watch
 
 #: How long one can be looked at.
@@ -59,7 +59,7 @@ class Trials:
         self._begun: dict[str, list[datetime]] = {}
 
     def routes(self, agency: str) -> Sequence[WatchedRoute]:
-        """Return the routes of an agency. Raise `Unknown`."""
+        """Return the routes of an agency. Raise `NotFound`."""
         registry = self._watch().configuration.registry
         return registry.routes_of(agency_called(agency, registry.agencies))
 
@@ -70,13 +70,13 @@ class Trials:
         return route.name in there and watch.judge_of(route.agency).route_health(route.name) is Health.UP
 
     async def begin(self, agency: str, route: str, *, by: str, address: str = "") -> KeptTrial:
-        """Test a route of an agency. Raise `Unknown`, `TrialRefused`, and `StoreAway`: what is not written is not done."""
+        """Test a route of an agency. Raise `NotFound`, `TrialRefused`, and `StoreAway`: what is not written is not done."""
         if route not in {each.name for each in self.routes(agency)}:
-            raise Unknown.said("no_route", agency=agency, route=route[:100])
+            raise NotFound.said("no_route", agency=agency, route=route[:100])
         watch = self._watch()
         code = agency_called(agency, watch.configuration.registry.agencies)
         if code not in watch.owned:
-            raise Unknown.said("watched_elsewhere", agency=code, prober=watch.share.owner(code))
+            raise NotFound.said("watched_elsewhere", agency=code, prober=watch.share.owner(code))
         now = self._clock.now()
         # What is in the future was begun before the clock was put back, and nobody waits for that to come again.
         begun = [at for at in self._begun.get(agency, ()) if at <= now < at + _HOUR]
@@ -90,7 +90,7 @@ class Trials:
             await self._lifecycle.told(by, "route tested", {"agency": agency, "route": route, "address": address})
             trial = self._watch().prober.run_now(route)
         except KeyError:
-            raise Unknown.said("route_gone", agency=agency, route=route[:100]) from None
+            raise NotFound.said("route_gone", agency=agency, route=route[:100]) from None
         finally:
             self._beginning.discard(agency)
         kept = KeptTrial(key=token_hex(8), agency=agency, by=by, trial=trial)
@@ -98,10 +98,10 @@ class Trials:
         return kept
 
     def find(self, agency: str, key: str) -> KeptTrial:
-        """Return a trial of an agency. Raise `Unknown`: it was too long ago."""
+        """Return a trial of an agency. Raise `NotFound`: it was too long ago."""
         kept = self._fresh().get(key)
         if kept is None or kept.agency != agency:
-            raise Unknown.said("trial_gone")
+            raise NotFound.said("trial_gone")
         return kept
 
     def latest(self, agency: str) -> Sequence[KeptTrial]:

@@ -23,7 +23,7 @@ from alerts.model.notice import Matter
 from alerts.record.clock import Clock
 from monitor.access.role import AgencyScope, Permission
 from monitor.access.visitor import Visitor
-from monitor.service.order import Unknown, numbered
+from monitor.service.order import NotFound, numbered
 from monitor.store.engine.ledger import SqlLedger, SqlStore
 from monitor.store.engine.listing import DoneEntry, IncidentFilter, NoticeFilter
 from monitor.views.deed import may_release
@@ -163,7 +163,7 @@ class Worklist:
         )
 
     async def sheet(self, number: str) -> IncidentSheet:
-        """Return the incident that people quote so. Raise `Unknown`."""
+        """Return the incident that people quote so. Raise `NotFound`."""
         async with self._store.reading() as ledger:
             found = await numbered(ledger, number)
             done = await ledger.listing.done_about(found.id, _DONE, most=MOST)
@@ -171,7 +171,7 @@ class Worklist:
         return IncidentSheet(incident=found, done=done, silence=silence)
 
     async def look(self, number: str) -> ReleaseLook:
-        """Return what a release would let go now. Raise `Unknown`."""
+        """Return what a release would let go now. Raise `NotFound`."""
         now = self._clock.now()
         async with self._store.reading() as ledger:
             found = await numbered(ledger, number)
@@ -188,7 +188,7 @@ class Worklist:
         )
 
     async def page(self, number: str, place: int) -> PageContent:
-        """Return the page of what a release would let go, by its place in the look. Raise `Unknown`."""
+        """Return the page of what a release would let go, by its place in the look. Raise `NotFound`."""
         now = self._clock.now()
         async with self._store.reading() as ledger:
             found = await numbered(ledger, number)
@@ -198,7 +198,7 @@ class Worklist:
             content = await self._composer.compose(notice, notice.channel)
             if isinstance(content, PageContent):
                 return content
-        raise Unknown.said("no_page", place=place, number=found.number)
+        raise NotFound.said("no_page", place=place, number=found.number)
 
     async def _silence(self, ledger: SqlLedger, incident: Incident) -> Silence | None:
         now = self._clock.now()

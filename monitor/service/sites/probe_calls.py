@@ -86,7 +86,7 @@ class ProbeCaller:
         self._asking = set[asyncio.Task[None]]()
 
     async def call(self, agency: str, *, by: str, address: str = "") -> ProbeCall:
-        """Ask for all routes of an agency. Raise `Unknown`, `TrialRefused`, and `StoreAway`: what is not written is not done."""
+        """Ask for all routes of an agency. Raise `NotFound`, `TrialRefused`, and `StoreAway`: what is not written is not done."""
         code = agency_called(agency, self._watch().configuration.registry.agencies)
         now = self._clock.now()
         if code in await self._calls.fresh(now):

@@ -299,7 +299,7 @@ async def agency_in_path(request: Request) -> str:
 
 
 def incident_in_path(source: Front) -> AgencyOf:
-    """Return what finds the agency of the incident that the path names as {number}. Raises `Unknown`."""
+    """Return what finds the agency of the incident that the path names as {number}. Raises `NotFound`."""
 
     async def agency(request: Request) -> str:
         return (await source.numbered(str(request.path_params["number"]))).brief.agency
@@ -308,7 +308,7 @@ def incident_in_path(source: Front) -> AgencyOf:
 
 
 def notice_in_path(source: Front) -> AgencyOf:
-    """Return what finds the agency of the notice that the path names as {notice_id}. Raises `Unknown`."""
+    """Return what finds the agency of the notice that the path names as {notice_id}. Raises `NotFound`."""
 
     async def agency(request: Request) -> str:
         written = str(request.path_params["notice_id"])

@@ -22,7 +22,7 @@ from monitor.config.files.edit import NotEditable
 from monitor.config.files.section import MailAddress, Slug
 from monitor.config.service.consent import CONSENT_PATH
 from monitor.model.document import DocumentVersion
-from monitor.service.order import NotDone, Unknown
+from monitor.service.order import NotDone, NotFound
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor
 from monitor.service.portal.delegation import APPLICATION_SECRETS, Application, BadApplicationError
 from monitor.service.portal.mailbox_setup import (
@@ -88,7 +88,7 @@ def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Page
             await setups.look_for_consent(setup)
         except SetupRefused as refused:
             problem = str(refused)
-        except Unknown:
+        except NotFound:
             return await gone(request, code)
         return sheet.page(request, setup, problem=problem)
 
@@ -99,7 +99,7 @@ def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Page
         secrets = {name: fields.pop(name, "") for name in ("password", *APPLICATION_SECRETS)}
         try:
             setup = setups.find(code.upper(), key, by=visitor.by)
-        except Unknown:
+        except NotFound:
             return await gone(request, code, fields.get("address", ""))
         try:
             await _sign_in(setups, setup, fields, secrets, from_where(request))
@@ -112,7 +112,7 @@ def mailbox_setup_pages(setups: MailboxSetups, editor: AgencyEditor, pages: Page
         fields = await form_of(request)
         try:
             setup = setups.find(code.upper(), key, by=visitor.by)
-        except Unknown:
+        except NotFound:
             return await gone(request, code, fields.get("address", ""))
         name = setup.takes_over or fields.get("name", "").strip().lower()
         try:

@@ -21,7 +21,7 @@ from monitor.config.files.document import LARGEST, text_of
 from monitor.config.files.problem import Problem
 from monitor.config.loading import called_in_store
 from monitor.model.document import DocumentVersion, Pen, digest_of
-from monitor.service.order import NotDone, Unknown
+from monitor.service.order import NotDone, NotFound
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftAnswer
 from monitor.store.upkeep.documents import DocumentsMovedOnError
 from monitor.web.access.gate import ItsEditor, Needs, agency_in_path, needs, permit
@@ -146,7 +146,7 @@ def agency_documents(editor: AgencyEditor) -> APIRouter:
     async def there(agency: str) -> DocumentVersion:
         version = await editor.last(agency)
         if version is None or version.text is None:
-            raise Unknown(f"there is no agency {agency[:64]} in the store")
+            raise NotFound(f"there is no agency {agency[:64]} in the store")
         return version
 
     async def done(

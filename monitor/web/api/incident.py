@@ -14,7 +14,7 @@ from alerts.model.incident import IncidentState
 from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
 from monitor.service.front import Front
-from monitor.service.order import Unknown
+from monitor.service.order import NotFound
 from monitor.store.engine.listing import IncidentFilter, NoticeFilter
 from monitor.views.overview import IncidentView, NoticeDetail, NoticeView, view_incident
 from monitor.views.site_report import SiteEvidence
@@ -148,7 +148,7 @@ def records(source: Front) -> APIRouter:
     async def code(quoted: str) -> str:
         try:
             return board.called(quoted)
-        except Unknown as unknown:
+        except NotFound as unknown:
             left = quoted.strip().upper()
             if not (await board.incident_page(IncidentFilter(agencies={left}), most=1)).rows:
                 raise wrong("agency", str(unknown)) from None
@@ -157,7 +157,7 @@ def records(source: Front) -> APIRouter:
     async def numbered(quoted: str) -> int:
         try:
             return (await source.numbered(quoted)).id
-        except Unknown as unknown:
+        except NotFound as unknown:
             raise wrong("incident", str(unknown)) from None
 
     return router

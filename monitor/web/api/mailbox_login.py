@@ -18,7 +18,7 @@ from monitor.config.files.document import document_of
 from monitor.config.files.edit import NotEditable
 from monitor.config.loading import called_in_store
 from monitor.model.document import Pen
-from monitor.service.order import NotDone, Unknown
+from monitor.service.order import NotDone, NotFound
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor
 from monitor.service.portal.delegation import Application, BadApplicationError, servers_of
 from monitor.service.portal.typed_mailbox import PROTOCOLS, login_draft
@@ -136,7 +136,7 @@ async def _put(editor: AgencyEditor, place: tuple[str, str], way: _Way, visitor:
         draft = await asyncio.to_thread(partial(_drafted, place, latest.text or "", way, seen))
         answer = await editor.save(draft, by=visitor.by, may_place=may_place, pen=Pen.API)
     except KeyError:
-        raise Unknown(f"{agency} has no mailbox '{key[:40]}'") from None
+        raise NotFound(f"{agency} has no mailbox '{key[:40]}'") from None
     except (NotEditable, DocumentsMovedOnError) as why:
         raise NotDone(str(why)) from None
     if answer.theirs is not None:

@@ -17,7 +17,7 @@ from monitor.access.role import OURSELVES, Permission
 from monitor.access.visitor import Visitor
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.oncall import Duty, owner_of
-from monitor.service.order import NotDone, Unknown
+from monitor.service.order import NotDone, NotFound
 from monitor.web.access.gate import Colleague, Needs, permit
 from monitor.web.api.route.order import ApiWord, Once, given_orders, name_of, orderer_of
 from monitor.web.api.route.question import (
@@ -146,7 +146,7 @@ def override_orders(duty: Duty) -> APIRouter:
     async def remove(number: Id, visitor: _Giver) -> ChangedOverrideWord:
         found = next((each for each in await duty.overrides() if each.id == number), None)
         if found is None:
-            raise Unknown(f"no override {number} stands; /api/v1/overrides lists them")
+            raise NotFound(f"no override {number} stands; /api/v1/overrides lists them")
         permit(visitor, Permission.OVERRIDE, owner_of(found.rota))
         gone = await duty.remove(number, visitor.by)
         return view_change(gone, await duty.concerned(gone))

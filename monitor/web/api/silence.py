@@ -12,7 +12,7 @@ from alerts.decide.silence import Silence
 from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
 from monitor.config.files.duration import NoDuration, parse_duration
-from monitor.service.order import Unknown
+from monitor.service.order import NotFound
 from monitor.service.silences import Silencer
 from monitor.web.access.gate import Needs, Reader, permit
 from monitor.web.api.route.order import ApiReason, Once, given_orders, name_of, orderer_of, wrong_in_body
@@ -67,7 +67,7 @@ def silence_orders(silencer: Silencer) -> APIRouter:
     async def end(number: Id, visitor: _Silencer) -> Silence:
         found = next((each for each in await silencer.current() if each.id == number), None)
         if found is None:
-            raise Unknown(f"there is no silence {number} that goes on; /api/v1/silences lists them")
+            raise NotFound(f"there is no silence {number} that goes on; /api/v1/silences lists them")
         permit(visitor, Permission.SILENCE, silencer.whose(found.about))
         return await silencer.remove(number, visitor.by)
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from alerts.decide.drill import ExerciseState
 from alerts.model.channel import Channel
 from monitor.drills.driller import Driller
-from monitor.service.order import NotDone, Unknown
+from monitor.service.order import NotDone, NotFound
 from monitor.web.word import Word
 
 #: A drill that somebody asks for is over by then: whoever asked is still there.
@@ -62,7 +62,7 @@ def drills(instructor: Driller, rests: Callable[[], bool] = lambda: False) -> AP
             raise NotDone("nobody is told of anything (mode: watch), so nobody is drilled")
         begun = await instructor.ask(wish.contact, wish.by, WITHIN)
         if begun is None:
-            raise Unknown(f"there is nobody called '{wish.contact}' to drill; write a contact's key, or all")
+            raise NotFound(f"there is nobody called '{wish.contact}' to drill; write a contact's key, or all")
         drill, exercises = begun
         return BegunView(number=drill.number, exercises=exercises, ends_at=drill.ends_at)
 

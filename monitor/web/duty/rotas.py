@@ -15,7 +15,7 @@ from monitor.access.visitor import User, Visitor
 from monitor.config.fields.phone import printed
 from monitor.service.access.secret import FeedKey
 from monitor.service.oncall import Duty, owner_of
-from monitor.service.order import NotDone, Unknown
+from monitor.service.order import NotDone, NotFound
 from monitor.service.portal.rota_feed import FeedDesk
 from monitor.web.access.gate import Colleague, Needs, SignInNeededError, open_to_all
 from monitor.web.access.sign_in import from_where
@@ -93,7 +93,7 @@ def rota_pages(duty: Duty, desk: FeedDesk, pages: Pages) -> APIRouter:
         name = called(code, rota)
         # Of this rota: whoever may take back here may not take back elsewhere.
         if override_id not in {each.id for each in await standing(name)}:
-            raise Unknown.said("no_override_of", override=override_id, rota=name)
+            raise NotFound.said("no_override_of", override=override_id, rota=name)
         return await carried_out(request, visitor, name, duty.remove(override_id, visitor.by), {})
 
     @router.post("/rotas/{code}/{rota}/feeds")
@@ -125,7 +125,7 @@ def rota_pages(duty: Duty, desk: FeedDesk, pages: Pages) -> APIRouter:
     ) -> Response:
         try:
             changed = await doing
-        except Unknown:
+        except NotFound:
             raise
         except NotDone as wrong:
             facts = {"problem": "not_done", "why": wrong, "written": written}

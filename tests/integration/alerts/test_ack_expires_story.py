@@ -11,7 +11,7 @@ from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.event import Release
 from alerts.model.incident import IncidentState
-from monitor.service.order import Unknown
+from monitor.service.order import NotFound
 from tests.integration.alerts.test_escalation_story import auditor_of
 from tests.integration.alerts.town import Town
 from tests.unit.alerts.people import BRIEF, MINUTE, OFFICE, RAVI, SECOND, SITI, trigger
@@ -253,7 +253,7 @@ async def test_the_operations_centre_hands_on_what_nobody_answers_for(town: Town
     assert (handed.acknowledged_by, handed.had_by, handed.handed_on) == (None, "Puan NOC Contoh", True)
     await town.advance(SECOND)
     await town.ravi.gets("Diserahkan oleh Puan NOC Contoh")
-    with pytest.raises(Unknown, match="there is no incident JCM-99"):
+    with pytest.raises(NotFound, match="there is no incident JCM-99"):
         await town.front.hand_on("JCM-99", "Puan NOC Contoh")
 
 

@@ -15,7 +15,7 @@ from alerts.model.channel import Channel
 from alerts.model.event import Acknowledge, Resolve
 from alerts.model.incident import IncidentState
 from alerts.model.notice import Matter
-from monitor.service.order import Unknown
+from monitor.service.order import NotFound
 from pantau_lab.carrier.phone import PhoneBehaviour
 from pantau_lab.provider_fault import CallbackFault, ReplyFault
 from tests.integration.alerts.town import MEI, Town, town_at
@@ -211,7 +211,7 @@ async def test_at_the_portal_or_the_command_line_it_is_taken_on_by_name_and_nobo
     await town.siti.gets("Balas 1A")
     await town.ravi.gets("Balas 1A")
 
-    with pytest.raises(Unknown, match="there is no incident JCM-99"):
+    with pytest.raises(NotFound, match="there is no incident JCM-99"):
         await town.front.acknowledge("JCM-99", "Puan NOC Contoh")
     taken = await town.front.acknowledge("JCM-01", "Puan NOC Contoh")
     assert taken is not None

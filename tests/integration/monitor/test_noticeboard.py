@@ -28,7 +28,7 @@ from monitor.model.day import DaySheet, MinuteState, day_of
 from monitor.model.health import Health, HealthPolicy
 from monitor.model.route import Direction
 from monitor.service.noticeboard import Noticeboard
-from monitor.service.order import Unknown
+from monitor.service.order import NotFound
 from monitor.service.watch import Watch
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
@@ -286,7 +286,7 @@ async def test_one_agency_and_a_mailbox_of_ours_are_as_the_lists_have_them(servi
     [first, _] = await service.board.agencies()
     assert await service.board.agency("jcm") is first
     assert first.incident == "JCM-01"
-    with pytest.raises(Unknown, match="did you mean JCM"):
+    with pytest.raises(NotFound, match="did you mean JCM"):
         await service.board.agency("JCN")
     # Each is an end of both routes between them; one arrival proves no health yet.
     found = [
@@ -308,7 +308,7 @@ async def test_days_are_those_of_the_store_up_to_now(service: Service) -> None:
         (today, 500, 40, pytest.approx(0.925925)),
     ]
     assert [(each.days, each.availability) for each in shown.availability] == [(30, 0.979797), (90, 0.979797)]
-    with pytest.raises(Unknown):
+    with pytest.raises(NotFound):
         await service.board.days("XYZ", 2)
 
 

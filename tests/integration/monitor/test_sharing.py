@@ -19,7 +19,7 @@ from monitor.model.health import Health
 from monitor.model.route import Direction
 from monitor.planning.ownership import WHOLE, Share, TakeoverPolicy
 from monitor.planning.schedule import MADE_UP
-from monitor.service.order import Unknown
+from monitor.service.order import NotFound
 from monitor.service.portal.trials import Trials
 from monitor.service.reloader import Reloader
 from monitor.service.sharing import Sharing
@@ -96,7 +96,7 @@ async def test_what_goes_to_another_process_is_probed_judged_told_and_counted_he
     assert watch.probed_by("MPCONTOH") == ""
     assert watch.probed_by("JCONTOH").startswith("kuching")
     trials = Trials(reloader._lifecycle, reloader._clock, lambda: reloader.watch)
-    with pytest.raises(Unknown, match="kuching"):
+    with pytest.raises(NotFound, match="kuching"):
         await trials.begin("JCONTOH", route.name, by="Siti Contoh")
 
 

@@ -25,7 +25,7 @@ from pydantic_core import PydanticCustomError
 from monitor.config.files.problem import nearest
 from monitor.runtime.slices import in_slices
 from monitor.service.noticeboard import Noticeboard
-from monitor.service.order import Unknown
+from monitor.service.order import NotFound
 from monitor.web.problem import problems
 
 #: What every question may be answered with instead.
@@ -69,7 +69,7 @@ def called(board: Noticeboard, quoted: str) -> str:
     """Return the code of an agency that a filter names: of one that is none an empty list would look as if all were well."""
     try:
         return board.called(quoted)
-    except Unknown as unknown:
+    except NotFound as unknown:
         raise wrong("agency", str(unknown)) from None
 
 

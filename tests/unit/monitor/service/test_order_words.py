@@ -11,7 +11,7 @@ import pytest
 
 import monitor.service
 import monitor.web
-from monitor.service.order import REFUSED, NotDone, Unknown
+from monitor.service.order import REFUSED, NotDone, NotFound
 from monitor.web.page import Tongue, filters_of
 
 
@@ -21,7 +21,7 @@ def said() -> Iterator[tuple[str, set[str]]]:
     for file in (each for place in places for each in place.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             match node:
-                case ast.Call(func=ast.Attribute(value=ast.Name(id="NotDone" | "Unknown"), attr="said"), args=[key]):
+                case ast.Call(func=ast.Attribute(value=ast.Name(id="NotDone" | "NotFound"), attr="said"), args=[key]):
                     assert isinstance(key, ast.Constant)
                     yield str(key.value), {str(each.arg) for each in node.keywords}
 
@@ -40,7 +40,7 @@ def test_each_refusal_has_its_words_and_no_words_are_left_over() -> None:
 
 
 def test_a_page_says_it_in_its_language_and_never_as_markup() -> None:
-    wrong = Unknown.said("no_user", name="<b>siti")
+    wrong = NotFound.said("no_user", name="<b>siti")
     assert str(wrong) == "there is no user <b>siti; `pantau user list` lists them"
     malay, english = (filters_of(tongue)["refused"] for tongue in Tongue)
     assert malay(wrong) == "tiada pengguna &lt;b&gt;siti"
