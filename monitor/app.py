@@ -58,7 +58,6 @@ from monitor.service.alertmanager.teller import AlertTeller
 from monitor.service.days.daybook import LOOKS, Daybook
 from monitor.service.days.statements import Statements
 from monitor.service.declarer import Declarer
-from monitor.service.derived import Derived, pin_book
 from monitor.service.front import Front
 from monitor.service.gateways import build_lines, close_lines
 from monitor.service.leaver import Leaver
@@ -66,6 +65,7 @@ from monitor.service.noticeboard import Noticeboard
 from monitor.service.oncall import Duty
 from monitor.service.paper.letters import Letters, office_hours
 from monitor.service.paper.restorer import Restorer
+from monitor.service.per_configuration import PerConfiguration, pin_book
 from monitor.service.portal.advance_notices import AdvanceNotices
 from monitor.service.portal.agency_editor import AgencyEditor
 from monitor.service.portal.agency_roll import AgencyRoll
@@ -188,7 +188,7 @@ class App:
         self._metrics = Metrics(version=version("pantau"), now=self._now)
         self._renewals = Renewals()
         self._memory = Memory(rotations=self._renewals.rotation)
-        self._pins = Derived(self._configuration, pin_book)
+        self._pins = PerConfiguration(self._configuration, pin_book)
         self._stopping = asyncio.Event()
         self._reload_wanted = asyncio.Event()
         #: Why this process ends by itself: another has taken its name on the store.
@@ -325,7 +325,7 @@ class App:
             stack.callback(link.unlink, missing_ok=True)
 
     async def _build(self, configuration: Configuration, database: Database) -> None:
-        self._awaiting_restart = Derived(
+        self._awaiting_restart = PerConfiguration(
             self._configuration, lambda now: [p.key for p in needs_restart(configuration, now, self._path)]
         )
         settings = configuration.settings

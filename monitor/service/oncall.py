@@ -24,8 +24,8 @@ from monitor.config.model.settings import Shared
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.runtime.repeat import keep_doing
 from monitor.runtime.slices import in_slices
-from monitor.service.derived import Derived
 from monitor.service.order import NotDone, NotFound
+from monitor.service.per_configuration import PerConfiguration
 from monitor.store.engine.ledger import SqlStore
 
 log = structlog.get_logger()
@@ -73,7 +73,7 @@ class Duty:
         self._metrics = metrics
         self._clock = clock
         self._configuration = configuration
-        self._roster = Derived(configuration, _DutyRosters().make)
+        self._roster = PerConfiguration(configuration, _DutyRosters().make)
         #: The rotas that had nobody on call when they were last counted; `None`: they were not yet.
         self.deserted: Sequence[str] | None = None
 

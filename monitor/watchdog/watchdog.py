@@ -29,7 +29,7 @@ from monitor.metrics import Metrics
 from monitor.metrics.watchdog import WatchdogSeries
 from monitor.runtime.repeat import keep_doing
 from monitor.runtime.systemd import ServiceManager
-from monitor.service.derived import Derived
+from monitor.service.per_configuration import PerConfiguration
 from monitor.service.silences import hush
 from monitor.service.watch import Watch
 from monitor.store.backend.database import Database, StoreInUseError
@@ -104,7 +104,7 @@ class Watchdog:
             store=store,
             pool=pool,
             exerciser=self.exerciser,
-            roster=Derived(lambda: watch().configuration, Rosters().make),
+            roster=PerConfiguration(lambda: watch().configuration, Rosters().make),
             metrics=metrics,
             clock=clock,
             rests=lambda: not self._settings.tells,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from alerts.gateways.twilio.sms import GATEWAY, TwilioSmsSettings
-from monitor.service.derived import pin_book
+from monitor.service.per_configuration import pin_book
 from tests.unit.monitor.config.ministry import KINDS, Ministry
 
 PIN = "280146"

@@ -8,8 +8,8 @@ from typing import cast
 
 from monitor.config.loading import Configuration, Memory, load
 from monitor.drills.roster import Rosters
-from monitor.service.derived import Derived
 from monitor.service.oncall import _DutyRosters
+from monitor.service.per_configuration import PerConfiguration
 from tests.unit.monitor.cli.office import ENVIRON, Office
 
 
@@ -20,7 +20,7 @@ def test_it_is_made_once_for_each_configuration_and_anew_for_the_next_even_if_th
         made.append(configuration)
         return len(made)
 
-    derived = Derived(lambda: in_force[0], make)
+    derived = PerConfiguration(lambda: in_force[0], make)
     assert made == [], "nothing is made before it is asked for"
     assert [derived(), derived()] == [1, 1]
     in_force[0] = cast(Configuration, ["same"])

@@ -11,7 +11,7 @@ from monitor.config.loading import Configuration
 T = TypeVar("T")
 
 
-class Derived(Generic[T]):
+class PerConfiguration(Generic[T]):
     """Call it, and it returns what follows. Making that may be slow: an installation has thousands of contacts."""
 
     def __init__(self, configuration: Callable[[], Configuration], make: Callable[[Configuration], T]) -> None:
