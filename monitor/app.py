@@ -62,7 +62,7 @@ from monitor.service.front import Front
 from monitor.service.gateways import build_lines, close_lines
 from monitor.service.leaver import Leaver
 from monitor.service.noticeboard import Noticeboard
-from monitor.service.oncall import Duty
+from monitor.service.oncall import OnCall
 from monitor.service.paper.letters import Letters, office_hours
 from monitor.service.paper.restorer import Restorer
 from monitor.service.per_configuration import PerConfiguration, pin_book
@@ -410,7 +410,7 @@ class App:
             write=partial(self._lifecycle.told, service, SITES_SAY),
         )
         self._telling = SiteTelling(SiteTeller(database, settings.site), self._clock) if database.is_shared else None
-        self._duty = Duty(
+        self._duty = OnCall(
             store=store,
             metrics=self._metrics,
             clock=self._clock,

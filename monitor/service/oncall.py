@@ -62,7 +62,7 @@ def owner_of(rota: str) -> str:
     return code if slash else OURSELVES
 
 
-class Duty:
+class OnCall:
     """The rotas in force and their overrides."""
 
     def __init__(

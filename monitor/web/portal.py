@@ -30,7 +30,7 @@ from monitor.service.access.openid import OpenIdDoor
 from monitor.service.alertmanager.receiver import AlertReceiver
 from monitor.service.front import Front
 from monitor.service.noticeboard import Noticeboard
-from monitor.service.oncall import Duty
+from monitor.service.oncall import OnCall
 from monitor.service.order import NotFound
 from monitor.service.paper.letters import Letters
 from monitor.service.portal.idempotency import OrderBook
@@ -85,7 +85,7 @@ def portal(
     source: Front,
     hosts: Sequence[str],
     tray: Letters | None = None,
-    duty: Duty | None = None,
+    duty: OnCall | None = None,
     receiver: AlertReceiver | None = None,
     *,
     gate: Gate | None = None,

@@ -11,7 +11,7 @@ from alerts.record.store import Entry
 from monitor.access.role import Permission, scope_of
 from monitor.access.visitor import User
 from monitor.service.access.secret import FeedKey
-from monitor.service.oncall import Duty
+from monitor.service.oncall import OnCall
 from monitor.service.order import NotFound
 from monitor.store.upkeep.rota_feeds import RotaFeed, RotaFeeds
 from monitor.store.upkeep.users import Users
@@ -24,7 +24,7 @@ _AHEAD: Final = timedelta(days=56)
 class FeedDesk:
     """Makes and revokes them, and answers with the calendar."""
 
-    def __init__(self, feeds: RotaFeeds, duty: Duty, users: Users, clock: Clock) -> None:
+    def __init__(self, feeds: RotaFeeds, duty: OnCall, users: Users, clock: Clock) -> None:
         self._feeds = feeds
         self._duty = duty
         self._users = users

@@ -16,7 +16,7 @@ from alerts.model.oncall import Gap
 from monitor.access.role import OURSELVES, Permission
 from monitor.access.visitor import Visitor
 from monitor.service.noticeboard import Noticeboard
-from monitor.service.oncall import Duty, owner_of
+from monitor.service.oncall import OnCall, owner_of
 from monitor.service.order import NotDone, NotFound
 from monitor.web.access.gate import Colleague, Needs, permit
 from monitor.web.api.route.order import ApiWord, Once, given_orders, name_of, orderer_of
@@ -78,7 +78,7 @@ _CHANGE = TypeAdapter(ChangedOverrideWord)
 _Giver = Annotated[Visitor, Depends(Needs(Permission.OVERRIDE))]
 
 
-def on_call(duty: Duty, board: Noticeboard) -> APIRouter:
+def on_call(duty: OnCall, board: Noticeboard) -> APIRouter:
     """Build the route."""
     router = questions()
 
@@ -113,7 +113,7 @@ def on_call(duty: Duty, board: Noticeboard) -> APIRouter:
     return router
 
 
-def override_orders(duty: Duty) -> APIRouter:
+def override_orders(duty: OnCall) -> APIRouter:
     """Build the routes."""
     router, asked = given_orders(), questions()
 

@@ -15,7 +15,7 @@ from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.oncall import Gap, Override
 from monitor.config.fields.phone import printed
-from monitor.service.oncall import Duty, DutyView
+from monitor.service.oncall import DutyView, OnCall
 from monitor.web.word import Id, Word
 
 
@@ -86,7 +86,7 @@ class OverrideOrder(Word):
     ends: str
 
 
-def duties(duty: Duty) -> APIRouter:
+def duties(duty: OnCall) -> APIRouter:
     """Build the part of the control application that is about those who are on call."""
     router = APIRouter()
 

@@ -14,7 +14,7 @@ from monitor.access.role import OURSELVES, Permission
 from monitor.access.visitor import User, Visitor
 from monitor.config.fields.phone import printed
 from monitor.service.access.secret import FeedKey
-from monitor.service.oncall import Duty, owner_of
+from monitor.service.oncall import OnCall, owner_of
 from monitor.service.order import NotDone, NotFound
 from monitor.service.portal.rota_feed import FeedDesk
 from monitor.web.access.gate import Colleague, Needs, SignInNeededError, open_to_all
@@ -43,7 +43,7 @@ def path_of(rota: str) -> str:
     return f"/rotas/{owner_of(rota) or _OURS}/{rota.rpartition('/')[2]}"
 
 
-def rota_pages(duty: Duty, desk: FeedDesk, pages: Pages) -> APIRouter:
+def rota_pages(duty: OnCall, desk: FeedDesk, pages: Pages) -> APIRouter:
     """Build the pages."""
     router = APIRouter(include_in_schema=False)
 

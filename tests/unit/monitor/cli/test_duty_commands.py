@@ -13,7 +13,7 @@ from alerts.model.oncall import Override
 from monitor.config.fields.window import MALAYSIA
 from monitor.config.loading import load
 from monitor.metrics import Metrics
-from monitor.service.oncall import Duty
+from monitor.service.oncall import OnCall
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import drill, exercise, journal
@@ -43,7 +43,7 @@ class Watch:
         self.configuration = load(office.config, ENVIRON).accepted()
         for agency in self.configuration.registry.agencies:
             self.metrics.watch_agency(agency, routes=())
-        self.duty = Duty(
+        self.duty = OnCall(
             store=SqlStore(database),
             metrics=self.metrics,
             clock=self.clock,

@@ -42,7 +42,7 @@ from monitor.service.access.tokens import ProgramTokens
 from monitor.service.access.walls import Walls
 from monitor.service.days.statements import Statements
 from monitor.service.declarer import Declarer
-from monitor.service.oncall import Duty
+from monitor.service.oncall import OnCall
 from monitor.service.portal.advance_notices import AdvanceNotices
 from monitor.service.portal.agency_editor import AgencyEditor
 from monitor.service.portal.agency_roll import AgencyRoll
@@ -219,7 +219,7 @@ class House:
     setups: MailboxSetups
     walls: Walls
     factors: SecondFactors
-    duty: Duty
+    duty: OnCall
     driller: Driller
     stack: AsyncExitStack
 
@@ -325,7 +325,7 @@ async def house(
         metrics = Metrics(version="1", now=clock.now)
         for code in codes:
             metrics.watch_agency(code, routes=())
-        duty = Duty(store=SqlStore(database), metrics=metrics, clock=clock, configuration=configured)
+        duty = OnCall(store=SqlStore(database), metrics=metrics, clock=clock, configuration=configured)
         pool = GatewayPool([Line(name="sms", channel=Channel.SMS, gateway=Scripted())])
         drills = Drills(database)
         driller = Driller(

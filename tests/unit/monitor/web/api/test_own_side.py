@@ -14,7 +14,7 @@ from alerts.model.channel import Channel
 from monitor.config.fields.window import MALAYSIA
 from monitor.config.loading import load
 from monitor.metrics import Metrics
-from monitor.service.oncall import Duty
+from monitor.service.oncall import OnCall
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.views.own_health import GatewayStanding
@@ -37,7 +37,7 @@ async def web(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     configuration = load(office.config, ENVIRON).accepted()
     async with Database.open(tmp_path / "store") as database:
         metrics, store = Metrics(version="1", now=Noon().now), SqlStore(database)
-        duty = Duty(store=store, metrics=metrics, clock=Noon(), configuration=lambda: configuration)
+        duty = OnCall(store=store, metrics=metrics, clock=Noon(), configuration=lambda: configuration)
         service = Service(codes=list(configuration.registry.agencies))
         async with client(portal(service, ["localhost"], duty=duty)) as asking:
             yield asking
