@@ -84,7 +84,7 @@ from monitor.service.sites.beating import Beating
 from monitor.service.sites.hub import Hub
 from monitor.service.sites.offering import SiteOffering
 from monitor.service.sites.probe_calls import ProbeCaller
-from monitor.service.sites.site_runs import SiteTelling
+from monitor.service.sites.site_runs import SiteRunTeller
 from monitor.service.sites.taking import OfferTaker
 from monitor.service.sites.wires import Wires
 from monitor.service.sites.witness import SiteWitness
@@ -99,7 +99,7 @@ from monitor.store.probing.probe_calls import ProbeCalls
 from monitor.store.probing.processes import Processes
 from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.probing.retention import Keep, Retention
-from monitor.store.probing.site_runs import SiteRecords, SiteTeller
+from monitor.store.probing.site_runs import SiteRecords, SiteRunWriter
 from monitor.store.probing.standings import SiteStandings
 from monitor.store.sites.link import MemberSite
 from monitor.store.upkeep.advance_notices import AdvanceRecords
@@ -409,7 +409,9 @@ class App:
             says=self._sites_say,
             write=partial(self._lifecycle.told, service, SITES_SAY),
         )
-        self._telling = SiteTelling(SiteTeller(database, settings.site), self._clock) if database.is_shared else None
+        self._telling = (
+            SiteRunTeller(SiteRunWriter(database, settings.site), self._clock) if database.is_shared else None
+        )
         self._duty = OnCall(
             store=store,
             metrics=self._metrics,

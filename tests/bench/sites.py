@@ -37,11 +37,11 @@ from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.model.health import Health
 from monitor.model.route import Direction
-from monitor.service.sites.site_runs import SiteTelling
+from monitor.service.sites.site_runs import SiteRunTeller
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.probing.history import History
-from monitor.store.probing.site_runs import SiteTeller
+from monitor.store.probing.site_runs import SiteRunWriter
 from monitor.store.probing.standings import SiteStandings
 from monitor.store.sites.joining import add
 from monitor.store.sites.link import MemberSite
@@ -78,7 +78,7 @@ class PlayedSite:
 
     history: History
     standings: SiteStandings
-    telling: SiteTelling
+    telling: SiteRunTeller
 
     @classmethod
     @asynccontextmanager
@@ -86,7 +86,7 @@ class PlayedSite:
         """Beat each second for as long as the block lasts."""
         async with Database.open(directory, store, name=name) as database:
             standings = SiteStandings(database, name)
-            telling = SiteTelling(SiteTeller(database, name), database.clock)
+            telling = SiteRunTeller(SiteRunWriter(database, name), database.clock)
             site = cls(history=History(database, standings), standings=standings, telling=telling)
             beating = asyncio.create_task(site.keep_beating(token_hex(8)))
             try:

@@ -65,7 +65,7 @@ from monitor.store.probing.probe_calls import ProbeCalls
 from monitor.store.probing.processes import Processes
 from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.probing.retention import Keep, Retention
-from monitor.store.probing.site_runs import SiteRecords, SiteTeller
+from monitor.store.probing.site_runs import SiteRecords, SiteRunWriter
 from monitor.store.probing.standings import SiteStandings
 from monitor.store.schema.tables import metadata, run_before
 from monitor.store.upkeep import purge
@@ -158,7 +158,7 @@ PARTS: tuple[type | ModuleType, ...] = (
     Processes,
     ProbeCalls,
     SiteStandings,
-    SiteTeller,
+    SiteRunWriter,
     SiteRecords,
     ConfigurationRecords,
     JournalPages,
@@ -209,7 +209,7 @@ async def ask_everything(database: Database, asked: set[str]) -> None:
     await standings.subjects()
     await standings.spoken_of()
     await standings.forget(["JCM"])
-    teller = Noted(SiteTeller(database, "johor"), asked)
+    teller = Noted(SiteRunWriter(database, "johor"), asked)
     await teller.has_hub()
     await teller.newest()
     await teller.before(T0)

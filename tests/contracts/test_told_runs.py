@@ -16,7 +16,7 @@ from monitor.store.backend.database import Database
 from monitor.store.probing import site_runs
 from monitor.store.probing.history import History
 from monitor.store.probing.retention import Keep, Retention
-from monitor.store.probing.site_runs import TOLD_MEMORY, SiteFailures, SiteRecords, SiteTeller
+from monitor.store.probing.site_runs import TOLD_MEMORY, SiteFailures, SiteRecords, SiteRunWriter
 from monitor.store.schema.lock import LOCKS
 from monitor.store.schema.tables import site_hour, site_run
 from monitor.store.upkeep.renames import Renames
@@ -53,7 +53,7 @@ async def tell(database: Database, *results: Any, now: datetime = T0) -> None:
     history = History(database)
     for each in results:
         await history.ended(each, "JCM", {})
-    teller = SiteTeller(database, "johor")
+    teller = SiteRunWriter(database, "johor")
     await teller.tell_failed(0, await teller.newest(), now)
 
 
@@ -69,7 +69,7 @@ async def test_what_did_not_deliver_is_told_with_what_was_seen_and_what_delivere
 
 
 async def test_a_run_is_told_once_and_those_that_follow_by_their_number(database: Database) -> None:
-    teller, history = SiteTeller(database, "johor"), History(database)
+    teller, history = SiteRunWriter(database, "johor"), History(database)
     await history.ended(REFUSED, "JCM", {})
     newest = await teller.newest()
     assert [await teller.tell_failed(0, newest, T0) for _ in range(2)] == [1, 0]
@@ -81,7 +81,7 @@ async def test_a_run_is_told_once_and_those_that_follow_by_their_number(database
 
 
 async def test_telling_begins_before_the_first_that_failed_since(database: Database) -> None:
-    teller, history = SiteTeller(database, "johor"), History(database)
+    teller, history = SiteRunWriter(database, "johor"), History(database)
     assert await teller.before(NOON) == 0
     outcomes = (Outcome.LOST, Outcome.DELIVERED, Outcome.TIMEOUT, Outcome.LOST)
     for number, outcome in enumerate(outcomes):
@@ -94,7 +94,7 @@ async def test_an_hour_is_told_in_parts(database: Database, monkeypatch: pytest.
     monkeypatch.setattr(site_runs, "AT_ONCE", 2)
     for number in range(3):
         await History(database).ended(ended(number, at=NOON, route=f"{ROUTE}-{number}"), "JCM", {})
-    assert [await SiteTeller(database, "johor").tell_hour(NOON, T0) for _ in range(3)] == [2, 1, 0]
+    assert [await SiteRunWriter(database, "johor").tell_hour(NOON, T0) for _ in range(3)] == [2, 1, 0]
 
 
 async def test_the_same_told_twice_is_one(database: Database) -> None:
@@ -168,7 +168,7 @@ async def test_times_that_no_program_can_read_are_not_read_and_not_kept_for_ever
 
 
 async def test_hours_are_told_when_they_are_over_and_again_when_more_was_counted(database: Database) -> None:
-    history, teller = History(database), SiteTeller(database, "johor")
+    history, teller = History(database), SiteRunWriter(database, "johor")
     await history.ended(ended(1, at=NOON, route=ROUTE), "JCM", {})
     for _ in range(2):
         await teller.tell_hour(NOON, T0 + HOUR)
@@ -185,7 +185,7 @@ async def test_hours_are_told_when_they_are_over_and_again_when_more_was_counted
 
 
 async def test_the_first_hour_in_which_anything_was_counted_is_found(database: Database) -> None:
-    history, teller = History(database), SiteTeller(database, "johor")
+    history, teller = History(database), SiteRunWriter(database, "johor")
     week = (NOON - 7 * DAY, NOON)
     assert await teller.first_hour(*week) is None
     for number, at in enumerate((NOON, NOON - 30 * HOUR, NOON - 8 * DAY)):
@@ -198,7 +198,7 @@ async def test_the_first_hour_in_which_anything_was_counted_is_found(database: D
 async def test_an_hour_that_is_told_again_after_the_sites_clock_was_set_back_counts_with_all_its_runs(
     database: Database,
 ) -> None:
-    history, teller = History(database), SiteTeller(database, "johor")
+    history, teller = History(database), SiteRunWriter(database, "johor")
     await history.ended(ended(1, at=NOON, route=ROUTE), "JCM", {})
     await teller.tell_hour(NOON, T0 + 2 * HOUR)
     await history.ended(ended(2, at=NOON + MINUTE, route=ROUTE), "JCM", {})
@@ -209,7 +209,7 @@ async def test_an_hour_that_is_told_again_after_the_sites_clock_was_set_back_cou
 
 async def test_sums_that_nothing_can_come_to_are_left_out(database: Database) -> None:
     await History(database).ended(ended(1, at=NOON, route=ROUTE), "JCM", {})
-    await SiteTeller(database, "johor").tell_hour(NOON, T0)
+    await SiteRunWriter(database, "johor").tell_hour(NOON, T0)
     async with database.read() as connection:
         row = (await connection.execute(select(site_hour))).one()._mapping
     odd: Sequence[Mapping[str, object]]
@@ -224,7 +224,7 @@ async def test_sums_that_nothing_can_come_to_are_left_out(database: Database) ->
 
 async def test_each_end_keeps_by_its_own_rules(database: Database) -> None:
     await tell(database, REFUSED, now=T0)
-    await SiteTeller(database, "johor").tell_hour(NOON, T0)
+    await SiteRunWriter(database, "johor").tell_hour(NOON, T0)
     keep = Keep(delivered=DAY, failed=365 * DAY, hourly=400 * DAY)
     for site, after, left in (
         ("johor", TOLD_MEMORY - HOUR, (1, 1)),
@@ -249,7 +249,7 @@ async def test_what_is_said_to_have_been_long_after_now_is_not_kept_for_ever(dat
 
 async def test_what_sites_have_told_follows_who_is_called_otherwise(database: Database) -> None:
     await tell(database, REFUSED, ended(2, Outcome.LOST, T0, "JCM/internal"))
-    await SiteTeller(database, "johor").tell_hour(NOON, T0)
+    await SiteRunWriter(database, "johor").tell_hour(NOON, T0)
     renaming = Renaming(what=Renamed.AGENCY, old="JCM", new="JKM")
     await Renames(database, "noc").rename(renaming, by="Siti Contoh", now=T0)
     (found,) = await SiteRecords(database, "noc", ["johor"]).failed("JKM", NOON, T0, 9)
@@ -261,7 +261,7 @@ async def test_what_sites_have_told_follows_who_is_called_otherwise(database: Da
 @pytest.mark.real
 async def test_of_a_sites_processes_one_tells_at_a_time(shared: Database) -> None:
     await History(shared).ended(REFUSED, "JCM", {})
-    teller = SiteTeller(shared, "johor")
+    teller = SiteRunWriter(shared, "johor")
     async with shared.write() as connection:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:locks, 3)"), {"locks": LOCKS})
         assert await teller.tell_failed(0, 9, T0) is None
@@ -270,7 +270,7 @@ async def test_of_a_sites_processes_one_tells_at_a_time(shared: Database) -> Non
 
 
 async def test_a_store_has_a_hub_once_it_has_a_part_of_its_own(database: Database) -> None:
-    teller = SiteTeller(database, "kuala-lumpur")
+    teller = SiteRunWriter(database, "kuala-lumpur")
     assert not await teller.has_hub()
     if database.is_shared:
         async with database.write() as connection:

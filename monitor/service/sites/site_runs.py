@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from alerts.record.clock import Clock
 from monitor.service.sites.beating import steady
-from monitor.store.probing.site_runs import AT_ONCE, TOLD_MEMORY, SiteTeller
+from monitor.store.probing.site_runs import AT_ONCE, TOLD_MEMORY, SiteRunWriter
 
 #: Whoever writes a run has ended by then, one way or the other: a transaction takes ten seconds at most.
 _SETTLED = timedelta(seconds=30)
@@ -27,12 +27,12 @@ _HOUR = timedelta(hours=1)
 _LARGE = 500
 
 
-class SiteTelling:
+class SiteRunTeller:
     """Tells a hub that listens to this site of runs that did not deliver, and of all by the hour."""
 
     def __init__(
         self,
-        teller: SiteTeller,
+        teller: SiteRunWriter,
         clock: Clock,
         *,
         steady: Callable[[], timedelta] = steady,

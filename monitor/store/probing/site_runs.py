@@ -56,7 +56,7 @@ _TRY_TURN = text("SELECT pg_try_advisory_xact_lock(:locks, :telling)")
 _PART = text("SELECT to_regclass(:part) IS NOT NULL")
 
 
-class SiteTeller:
+class SiteRunWriter:
     """Tells at a site. What the store raises when it is away is the caller's to handle.
 
     What tells, tells a part, and returns of how many rows; `None`: another process of the site tells.

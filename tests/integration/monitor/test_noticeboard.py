@@ -34,7 +34,7 @@ from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.days import DayRecords
 from monitor.store.probing.history import History
-from monitor.store.probing.site_runs import SiteRecords, SiteTeller
+from monitor.store.probing.site_runs import SiteRecords, SiteRunWriter
 from monitor.views.days import outage
 from monitor.views.own_health import OwnPart, Signs
 from probes.model.result import Outcome, Phase
@@ -128,7 +128,7 @@ async def test_each_sites_word_and_last_failures_are_shown_our_own_first(service
     route, other = agency_routes("JCM")[:2]
     for each, at in ((route, T0 - MINUTE), (route, T0), (other, T0 - 16 * MINUTE), (other, T0 + MINUTE)):
         await service.history.ended(failed(each, at, Outcome.REJECTED, Phase.SUBMIT), "JCM", {})
-    await SiteTeller(service.database, "johor").tell_failed(0, 9, T0)
+    await SiteRunWriter(service.database, "johor").tell_failed(0, 9, T0)
     await service.open("JCM")
     async with service.store.reading() as ledger:
         opened = await ledger.incident_numbered("JCM-01")

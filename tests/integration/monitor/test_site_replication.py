@@ -30,7 +30,7 @@ from monitor.store.backend.database import Database
 from monitor.store.probing.history import History
 from monitor.store.probing.probe_calls import ProbeCalls
 from monitor.store.probing.processes import Processes
-from monitor.store.probing.site_runs import SiteTeller
+from monitor.store.probing.site_runs import SiteRunWriter
 from monitor.store.probing.standings import SiteStandings
 from monitor.store.sites import joining, publisher, subscriber
 from monitor.store.sites.joining import SiteState, add, check, rejoin, remove
@@ -107,7 +107,7 @@ def fail(world: SiteWorld, site: str, *numbers: int, tmp: Path) -> None:
 
     async def write() -> None:
         async with Database.open(tmp / site, world.stores[site], name=site) as database:
-            history, teller = History(database), SiteTeller(database, site)
+            history, teller = History(database), SiteRunWriter(database, site)
             for number in numbers:
                 await history.ended(ended(number, Outcome.LOST, T0, ROUTE), "JCM", {})
             await history.ended(ended(0, at=T0, route=ROUTE), "JCM", {})

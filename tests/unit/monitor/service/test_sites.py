@@ -29,13 +29,13 @@ from monitor.model.route import Direction
 from monitor.service.sites import hub
 from monitor.service.sites.beating import Beating
 from monitor.service.sites.hub import Hub
-from monitor.service.sites.site_runs import SiteTelling
+from monitor.service.sites.site_runs import SiteRunTeller
 from monitor.service.sites.wires import Wires
 from monitor.service.sites.witness import SiteWitness
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine.ledger import SqlStore
-from monitor.store.probing.site_runs import AT_ONCE, SiteTeller
+from monitor.store.probing.site_runs import AT_ONCE, SiteRunWriter
 from monitor.store.probing.standings import Mark, SiteStandings
 from monitor.store.sites.link import MemberSite, SiteRefusedError
 from monitor.views.site_report import SiteOpinion, SiteReport, read_words, written_word
@@ -635,11 +635,11 @@ class Told:
         return self.rows.pop(0) if self.rows else 0
 
 
-def telling(told: Told, clocks: Watches) -> SiteTelling:
-    return SiteTelling(cast(SiteTeller, told), clocks, steady=lambda: clocks.steady, pause=timedelta(0))
+def telling(told: Told, clocks: Watches) -> SiteRunTeller:
+    return SiteRunTeller(cast(SiteRunWriter, told), clocks, steady=lambda: clocks.steady, pause=timedelta(0))
 
 
-async def later(it: SiteTelling, clocks: Watches, by: timedelta = 30 * SECOND) -> None:
+async def later(it: SiteRunTeller, clocks: Watches, by: timedelta = 30 * SECOND) -> None:
     clocks.wall += by
     clocks.steady += by
     await it.tell()
