@@ -79,7 +79,7 @@ from monitor.service.portal.worklist import Worklist
 from monitor.service.reloader import Reloader, needs_restart, read
 from monitor.service.renamer import Renamer
 from monitor.service.sharing import Sharing
-from monitor.service.silences import Silencer, hush
+from monitor.service.silences import Silencer, route_muter
 from monitor.service.sites.beating import Beating
 from monitor.service.sites.hub import Hub
 from monitor.service.sites.offering import SiteOffering
@@ -338,7 +338,7 @@ class App:
         self._chain = Chain(database, self._metrics, self._clock, service)
         self._pool = GatewayPool(build_lines(settings, self._path.parent))
         self._composer = WordingComposer(configuration.wording, self._may_release, self._operator, self._crest)
-        self._hush = hush(lambda agency: self._watch().troubled(agency))
+        self._muter = route_muter(lambda agency: self._watch().troubled(agency))
         self._restorer = Restorer(
             store=store,
             state=settings.state,
@@ -358,7 +358,7 @@ class App:
             clock=self._clock,
             observer=self._metrics,
             owner=_owner(settings) if database.is_shared else None,
-            hush=self._hush,
+            muter=self._muter,
             rests=self._rests,
             brief=self._present_brief,
             note_page=self._restorer.note_page,
@@ -450,7 +450,7 @@ class App:
             metrics=self._metrics,
             clock=self._clock,
             settings=lambda: self._configuration().settings,
-            hush=self._hush,
+            muter=self._muter,
         )
         # Before anything is written into it that an older copy has not.
         await self._restorer.look()
@@ -613,7 +613,7 @@ class App:
             known=self._agencies,
             brief=self._brief,
             zone=lambda: self._configuration().settings.time_zone,
-            hush=self._hush,
+            muter=self._muter,
         )
         writer = DocumentWriter(self._path, self._environ, self._documents, self._clock, safe=safe, memory=self._memory)
         self._taker = (
@@ -679,7 +679,7 @@ class App:
             letters=self._letters.letters,
             drills=Drills(self._database).under_way,
         )
-        worklist = Worklist(store=self._around.store, composer=self._composer, clock=self._clock, hush=self._hush)
+        worklist = Worklist(store=self._around.store, composer=self._composer, clock=self._clock, muter=self._muter)
         setups = MailboxSetups(self._lifecycle, self._clock, ConfiguredSite(self._configuration, Trust()))
         pages = [
             partial(user_pages, administration),

@@ -43,4 +43,4 @@ def silence_over(incident: Incident, silences: Iterable[Silence], now: datetime)
 
 #: Says which silence an incident falls under now, among those that have not ended. Whoever knows more of an incident than
 #: its key may say more than `silence_over`.
-Hush = Callable[[Incident, Sequence[Silence], datetime], Silence | None]
+Muter = Callable[[Incident, Sequence[Silence], datetime], Silence | None]

@@ -36,7 +36,7 @@ from alerts.decide.followup import follow_up
 from alerts.decide.gateway.move import decisive
 from alerts.decide.handover import LOOKS_BACK, come_on_duty, rotas_of
 from alerts.decide.promise import LetExpire, NothingPromised, Remind, Stands, promise
-from alerts.decide.silence import Hush, Silence
+from alerts.decide.silence import Muter, Silence
 from alerts.engine.advance import Advance, Entered, OpenIncident
 from alerts.engine.intake import take_in
 from alerts.engine.mover import Mover
@@ -64,7 +64,7 @@ class Cycle:
         ledger: Ledger,
         now: datetime,
         mover: Callable[[int, Advance], Mover],
-        hush: Hush,
+        muter: Muter,
         rests: bool = False,
         brief: Callable[[Incident], Brief | None] = lambda _: None,
     ) -> None:
@@ -75,7 +75,7 @@ class Cycle:
         self._ledger = ledger
         self._now = now
         self._made = mover
-        self._hush = hush
+        self._muter = muter
         self._rests = rests
         self._brief = brief
         self._silences: Sequence[Silence] | None = None
@@ -167,7 +167,7 @@ class Cycle:
     async def _silence(self, incident: Incident) -> Silence | None:
         if self._silences is None:
             self._silences = await self._ledger.silences(self._now)
-        return self._hush(incident, self._silences, self._now)
+        return self._muter(incident, self._silences, self._now)
 
     async def _fall_silent(self, incident: Incident) -> Incident:
         """Withdraw what has not left to staff: when the silence ends, the escalation goes on and tells what is true then.

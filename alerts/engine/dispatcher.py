@@ -18,7 +18,7 @@ import structlog
 from alerts.decide.gateway.move import DeliveryPolicy
 from alerts.decide.gateway.telling import Telling
 from alerts.decide.paper import Handling, LetterStep
-from alerts.decide.silence import Hush, silence_over
+from alerts.decide.silence import Muter, silence_over
 from alerts.engine.advance import Advance
 from alerts.engine.agenda import Agenda, LastLook
 from alerts.engine.alert_intake import known_before, take_alerts
@@ -72,7 +72,7 @@ class Dispatcher:
         observer: Observer,
         policy: DeliveryPolicy | None = None,
         owner: str | None = None,
-        hush: Hush = silence_over,
+        muter: Muter = silence_over,
         rests: Callable[[], bool] = lambda: False,
         brief: Callable[[Incident], Brief | None] = lambda _: None,
         note_page: NotePage = no_notes,
@@ -105,7 +105,7 @@ class Dispatcher:
         pool.on_free = self._poked.set
         self._doubter = Doubter(store=store, pool=pool, clock=clock, observer=observer)
         self._owner = owner
-        self._hush = hush
+        self._muter = muter
         self._rests = rests
         self._brief = brief
         self._claimed_at: datetime | None = None
@@ -380,7 +380,7 @@ class Dispatcher:
                     under_way=self._calls.under_way,
                 )
                 rests = self._rests()
-                cycle = Cycle(ledger=ledger, now=now, mover=mover, hush=self._hush, rests=rests, brief=self._brief)
+                cycle = Cycle(ledger=ledger, now=now, mover=mover, muter=self._muter, rests=rests, brief=self._brief)
                 for incident_id, advance in advances.items():
                     self._pool.forget(incident_id)
                     # One that rests leaves them to those that may tell somebody.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from alerts.decide.silence import Hush, Silence
+from alerts.decide.silence import Muter, Silence
 from alerts.engine.dispatcher import Dispatcher
 from alerts.model.brief import Brief
 from alerts.model.event import AUTOMATIC, Close, Declare
@@ -50,7 +50,7 @@ class Declarer:
         known: Callable[[], Sequence[str]],
         brief: Callable[[str], Brief],
         zone: Callable[[], ZoneInfo],
-        hush: Hush,
+        muter: Muter,
     ) -> None:
         """*known*: the agencies that are watched now; *brief*: whom to tell about one; *zone*: of times that are typed."""
         self._store = store
@@ -59,7 +59,7 @@ class Declarer:
         self._known = known
         self._brief = brief
         self._zone = zone
-        self._hush = hush
+        self._muter = muter
 
     async def declare(self, agency: str, matter: Matter, *, since: str, why: str, by: str) -> Declared:
         """Let an outage be told of as a measured one is. *since* as people write it; "": now. Raise `NotDone`."""
@@ -78,7 +78,7 @@ class Declarer:
         if incident is None or said is None or (said.at, said.by) != (now, by):
             raise self._is_open(code, incident)
         async with self._store.reading() as ledger:
-            silence = self._hush(incident, await ledger.silences(now), now)
+            silence = self._muter(incident, await ledger.silences(now), now)
         return Declared(incident=incident, silence=silence)
 
     async def close(self, number: str, *, why: str, by: str, recovered: bool | None = None) -> Incident:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from alerts.decide.silence import Hush, Silence, silence_over
+from alerts.decide.silence import Muter, Silence, silence_over
 from alerts.engine.dispatcher import Dispatcher
 from alerts.model.incident import SAID_TWICE, Incident
 from alerts.record.clock import Clock
@@ -83,7 +83,7 @@ def _is_same(silence: Silence, order: tuple[str, timedelta, str, str], now: date
     return given == order and timedelta(0) <= now - silence.begins < SAID_TWICE
 
 
-def hush(troubled: Callable[[str], Collection[str]]) -> Hush:
+def route_muter(troubled: Callable[[str], Collection[str]]) -> Muter:
     """Return what says whether an incident is silent: by itself, or because every route that is in trouble is.
 
     *troubled* returns those of an agency, by name.

@@ -17,7 +17,7 @@ import structlog
 from alerts.decide.announcement import offered_from
 from alerts.decide.auditor import GRACE, Examination, Overdue, Unheard, deserves_own_incident, examine
 from alerts.decide.gateway.move import DeliveryPolicy
-from alerts.decide.silence import Hush, silence_over
+from alerts.decide.silence import Muter, silence_over
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.model.brief import Brief
 from alerts.model.event import Resolve, Trigger
@@ -64,10 +64,10 @@ class EscalationAuditor:
         brief: Callable[[str], Brief],
         metrics: WatchdogSeries,
         clock: Clock,
-        hush: Hush = silence_over,
+        muter: Muter = silence_over,
         rests: Callable[[], bool] = lambda: False,
     ) -> None:
-        """*hush* and *rests*: as the cycle's; *brief*: whom the NOC's incident about that incident or notice tells, called by its subject."""
+        """*muter* and *rests*: as the cycle's; *brief*: whom the NOC's incident about that incident or notice tells, called by its subject."""
         self._store = store
         self._pool = pool
         self._alerting = alerting
@@ -75,7 +75,7 @@ class EscalationAuditor:
         self._metrics = metrics
         self._clock = clock
         self._policy = DeliveryPolicy()
-        self._hush = hush
+        self._muter = muter
         self._rests = rests
         #: What was overdue at the last look, by its key.
         self._known: Mapping[str, Overdue] = {}
@@ -121,7 +121,7 @@ class EscalationAuditor:
                 incident = await ledger.incident(incident_id)
                 notices = await ledger.notices(incident_id)
             if incident is not None:
-                held = any(self._hush(incident, silences, at) for at in (now - GRACE, now))
+                held = any(self._muter(incident, silences, at) for at in (now - GRACE, now))
                 examination = examine(incident, notices, gateways, self._policy, now, held=held, paper_held=paper_held)
                 found.append((incident, examination))
         return found

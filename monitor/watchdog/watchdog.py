@@ -30,7 +30,7 @@ from monitor.metrics.watchdog import WatchdogSeries
 from monitor.runtime.repeat import keep_doing
 from monitor.runtime.systemd import ServiceManager
 from monitor.service.per_configuration import PerConfiguration
-from monitor.service.silences import hush
+from monitor.service.silences import route_muter
 from monitor.service.watch import Watch
 from monitor.store.backend.database import Database, StoreInUseError
 from monitor.store.engine.drills import Drills
@@ -94,7 +94,7 @@ class Watchdog:
             brief=lambda number: self._settings.noc_brief(subject=number, subject_en=number),
             metrics=metrics.watchdog,
             clock=clock,
-            hush=hush(lambda agency: watch().troubled(agency)),
+            muter=route_muter(lambda agency: watch().troubled(agency)),
             rests=lambda: not self._settings.tells,
         )
         drills = Drills(database)

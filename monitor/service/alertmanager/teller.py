@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 import structlog
 
-from alerts.decide.silence import Hush, silence_over
+from alerts.decide.silence import Muter, silence_over
 from alerts.model.incident import Incident
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
@@ -48,11 +48,11 @@ class AlertTeller:
         metrics: Metrics,
         clock: Clock,
         settings: Callable[[], Settings],
-        hush: Hush = silence_over,
+        muter: Muter = silence_over,
     ) -> None:
-        """Ask *settings* for those in force, and *hush* which incidents are silent."""
+        """Ask *settings* for those in force, and *muter* which incidents are silent."""
         self._store = store
-        self._hush = hush
+        self._muter = muter
         self._metrics = metrics
         self._clock = clock
         self._settings = settings
@@ -108,7 +108,7 @@ class AlertTeller:
         before, self._open = self._open, {}
         self._has_silent = False
         for incident in filter(is_told, found):
-            silence = self._hush(incident, silences, now)
+            silence = self._muter(incident, silences, now)
             self._has_silent |= silence is not None
             self._open[_key(incident)] = alert_of(incident, now, silence)
             # By who was here before us.

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from typing import Final
 
 from alerts.decide.announcement import Announce, announce
-from alerts.decide.silence import Hush, Silence
+from alerts.decide.silence import Muter, Silence
 from alerts.engine.composer import Composer
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.delivery import Draft, Notice, NoticeState, Part
@@ -129,12 +129,12 @@ class ReleaseLook:
 class Worklist:
     """Reads what people are to act on."""
 
-    def __init__(self, *, store: SqlStore, composer: Composer, clock: Clock, hush: Hush) -> None:
-        """*hush*: says which silence an incident falls under."""
+    def __init__(self, *, store: SqlStore, composer: Composer, clock: Clock, muter: Muter) -> None:
+        """*muter*: says which silence an incident falls under."""
         self._store = store
         self._composer = composer
         self._clock = clock
-        self._hush = hush
+        self._muter = muter
 
     async def waiting(self, visitor: Visitor) -> Waiting:
         """Return what waits for somebody, of the agencies for which they may act."""
@@ -202,7 +202,7 @@ class Worklist:
 
     async def _silence(self, ledger: SqlLedger, incident: Incident) -> Silence | None:
         now = self._clock.now()
-        return self._hush(incident, await ledger.silences(now), now) if incident.is_open else None
+        return self._muter(incident, await ledger.silences(now), now) if incident.is_open else None
 
     async def _outgoing(self, notice: Notice, place: int, now: datetime) -> Outgoing:
         [address] = notice.addresses

@@ -36,7 +36,7 @@ async def closes(town: Town, *, recovered: bool | None, number: str = "JCM-01", 
         known=lambda: ["JCM"],
         brief=lambda _: TOLD_BY_SMS,
         zone=lambda: ZoneInfo("Asia/Kuala_Lumpur"),
-        hush=silence_over,
+        muter=silence_over,
     )
     after = await declarer.close(number, why=WHY, by=by, recovered=recovered)
     await town.settle()

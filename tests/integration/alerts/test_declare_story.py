@@ -44,7 +44,7 @@ def declarer(town: Town, brief: Brief = TOLD_BY_SMS) -> Declarer:
         known=lambda: ["JCM"],
         brief=lambda _: brief,
         zone=lambda: ZoneInfo("Asia/Kuala_Lumpur"),
-        hush=silence_over,
+        muter=silence_over,
     )
 
 

@@ -74,9 +74,9 @@ async def browser_of(town: Town, *roles: str, name: str = "siti", brief: Brief =
         known=lambda: codes,
         brief=lambda _: brief,
         zone=lambda: ZoneInfo("Asia/Kuala_Lumpur"),
-        hush=silence_over,
+        muter=silence_over,
     )
-    worklist = Worklist(store=store, composer=WordingComposer(WORDING), clock=clock, hush=silence_over)
+    worklist = Worklist(store=store, composer=WordingComposer(WORDING), clock=clock, muter=silence_over)
     silencer = Silencer(store, town.dispatcher, clock, lambda: {code: code for code in codes})
     pages = [
         partial(task_pages, worklist, declarer, silencer),

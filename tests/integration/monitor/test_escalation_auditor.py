@@ -22,7 +22,7 @@ from alerts.model.notice import Language, Matter, Office
 from monitor.judging.judge import Judge
 from monitor.metrics import Metrics
 from monitor.model.health import Health, HealthPolicy
-from monitor.service.silences import hush
+from monitor.service.silences import route_muter
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import journal as table
@@ -58,7 +58,7 @@ class Watch:
             brief=noc_brief,
             metrics=self.metrics.watchdog,
             clock=self.station.clock,
-            hush=hush(lambda agency: self.judge.mail(agency).troubled()),
+            muter=route_muter(lambda agency: self.judge.mail(agency).troubled()),
         )
 
     async def submit(self, event):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201

@@ -23,7 +23,7 @@ from monitor.service.order import NotFound
 from monitor.service.portal.trials import Trials
 from monitor.service.reloader import Reloader
 from monitor.service.sharing import Sharing
-from monitor.service.silences import hush
+from monitor.service.silences import route_muter
 from monitor.service.watch import make_watch
 from monitor.store.probing.processes import Processes
 from tests.integration.monitor.test_reloader import JCONTOH, in_force
@@ -193,7 +193,7 @@ async def test_a_reload_keeps_to_the_share_and_the_share_waits_for_a_store_that_
 async def test_a_silence_of_what_is_in_trouble_here_hushes_nothing_that_another_site_sees(reloader: Reloader) -> None:
     here, there, *_ = reloader.watch.configuration.registry.routes_of("JCONTOH")
     reloader.watch.judge.restore({here.name: (Health.DOWN, T0)})
-    over = hush(reloader.watch.troubled)
+    over = route_muter(reloader.watch.troubled)
     found = replace(incident(), dedup_key="JCONTOH", brief=replace(incident().brief, agency="JCONTOH"))
     silence = Silence(id=1, about=here.name, begins=T0, ends=T0 + 60 * SECOND, why="kerja", by="Siti Contoh")
     assert over(found, [silence], T0) == silence

@@ -37,7 +37,7 @@ async def place(office: Office, tmp_path: Path) -> AsyncIterator[Station]:
             known=lambda: ["JCM", "JKR"],
             brief=lambda code: replace(BRIEF, agency=code),
             zone=lambda: ZoneInfo("Asia/Kuala_Lumpur"),
-            hush=silence_over,
+            muter=silence_over,
         )
         # In a test the service speaks where the command does.
         with capture_logs():

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from alerts.decide.silence import Silence
-from monitor.service.silences import Silencer, hush
+from monitor.service.silences import Silencer, route_muter
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.web.command.control import control, silences
@@ -39,7 +39,7 @@ def in_trouble(*, one_route: bool) -> Callable[[str], Collection[str]]:
 
 
 def test_an_agency_is_silent_by_its_code_until_the_last_silence_ends() -> None:
-    over = hush(in_trouble(one_route=False))
+    over = route_muter(in_trouble(one_route=False))
     long = silence("JCM", 2 * HOUR)
 
     assert over(incident(), [silence("JCM"), long], T0) == long
@@ -48,8 +48,8 @@ def test_an_agency_is_silent_by_its_code_until_the_last_silence_ends() -> None:
 
 
 def test_an_agency_is_silent_when_every_route_that_is_in_trouble_is() -> None:
-    one = hush(in_trouble(one_route=True))
-    all_of_them = hush(in_trouble(one_route=False))
+    one = route_muter(in_trouble(one_route=True))
+    all_of_them = route_muter(in_trouble(one_route=False))
 
     assert one(incident(), [silence(ROUTES[0])], T0) == silence(ROUTES[0])
     assert all_of_them(incident(), [silence(ROUTES[0])], T0) is None
@@ -60,7 +60,7 @@ def test_an_agency_is_silent_when_every_route_that_is_in_trouble_is() -> None:
 def test_a_silence_of_a_route_says_nothing_of_what_is_our_own() -> None:
     ours = replace(incident(), dedup_key="ours/network", brief=replace(incident().brief, agency=""))
 
-    assert hush(in_trouble(one_route=True))(ours, [silence(ROUTES[0])], T0) is None
+    assert route_muter(in_trouble(one_route=True))(ours, [silence(ROUTES[0])], T0) is None
 
 
 # -- as it is ordered ------------------------------------------------------------------------------------------------

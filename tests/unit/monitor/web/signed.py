@@ -397,7 +397,7 @@ async def house(
             known=lambda: codes,
             brief=lambda code: replace(BRIEF, agency=code),
             zone=lambda: ZoneInfo("Asia/Kuala_Lumpur"),
-            hush=silence_over,
+            muter=silence_over,
         )
         desk: Any = DutyDesk()
         parts = [
