@@ -51,6 +51,7 @@ LONGEST = (
     "test_alertmanager",
     "test_a_thousand_rounds",
     "test_older_copy",
+    "test_crash_matrix",
     "test_our_own_fault",
     "test_shared_store",
     "test_outage",

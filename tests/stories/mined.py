@@ -1,17 +1,19 @@
-"""The real service in an outage, which kills itself with SIGKILL at one moment of the first attempt on one channel.
+"""The real service, which at SIGUSR1 hears of an outage, and kills itself with SIGKILL at one moment of its first attempt.
 
-    python -m tests.stories.mined MOMENT CHANNEL MARK run --config FILE
+    python -m tests.stories.mined MINE run --config FILE
 
-It is told of the outage at its first start, so that no mail has to fail for it; and what it waits for is shorter than in
-earnest. Nothing else differs from `pantau run`. MARK is a file that is there when it has died.
+MINE is a file that says then what the outage is called, at which moment of an attempt, and on which channel. No mail has to
+fail for it, and what the service waits for is shorter than in earnest. Nothing else differs from `pantau run`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
@@ -19,6 +21,8 @@ from typing import Any
 from unittest.mock import patch
 
 import monitor.app
+from alerts.decide import bundle
+from alerts.engine import cycle, mover
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_call import CallKind, CallResult, GatewayCall
 from alerts.engine.gateway_pool import Line
@@ -30,7 +34,6 @@ from alerts.model.gateway import AckResult, Heard
 from alerts.model.notice import Matter
 from monitor.app import App
 from monitor.cli import main
-from monitor.config.loading import Configuration
 from monitor.service.gateways import build_lines as built_lines
 from monitor.store.engine.ledger import SqlLedger
 from tests.stories.hurried import hurry
@@ -60,16 +63,14 @@ OF_ALL = (Moment.BEFORE_CLAIM, Moment.AFTER_CLAIM, Moment.AFTER_ACCEPTED, Moment
 
 
 class Mine:
-    """Goes off once: its mark outlives the process."""
+    """Goes off where it lies."""
 
-    def __init__(self, moment: Moment, channel: Channel, mark: Path) -> None:
-        self._where = (moment, channel)
-        self._mark = mark
+    def __init__(self) -> None:
+        self.where: tuple[Moment, Channel] | None = None
 
     def step(self, moment: Moment, channel: Channel) -> None:
-        """Die here, if this is where and it has not happened before."""
-        if (moment, channel) == self._where and not self._mark.exists():
-            self._mark.touch()
+        """Die here, if this is where."""
+        if (moment, channel) == self.where:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -135,26 +136,42 @@ def _mined(send: Callable[[Any], Awaitable[Any]], mine: Mine, channel: Channel) 
     return wrapped
 
 
-def break_down() -> None:
-    """Let the service be told of an outage of each agency at every start: what is told already is told once."""
+def lay_with_an_outage(mine: Mine, file: Path) -> None:
+    """Lay the mine where *file* says, and let the service be told of an outage of the first agency, at each SIGUSR1."""
     build = App._build
 
-    @wraps(build)
-    async def built(app: App, configuration: Configuration, *args: Any) -> None:
-        await build(app, configuration, *args)
-        now = app._clock.now()
-        for code, agency in configuration.registry.agencies.items():
-            brief = agency.brief(configuration.settings.shared())
-            await app._dispatcher.submit(Trigger(dedup_key=code, at=now, began_at=now, matter=Matter.BOTH, brief=brief))
+    def heard(app: App) -> None:
+        outage, moment, channel = file.read_text().split()
+        mine.where = Moment(moment), Channel(channel)
+        # Nobody else keeps it while it runs.
+        telling.append(asyncio.create_task(tell(app, outage)))
 
+    async def tell(app: App, outage: str) -> None:
+        configuration, now = app._configuration(), app._clock.now()
+        brief = next(iter(configuration.registry.agencies.values())).brief(configuration.settings.shared())
+        await app._dispatcher.submit(Trigger(dedup_key=outage, at=now, began_at=now, matter=Matter.BOTH, brief=brief))
+
+    @wraps(build)
+    async def built(app: App, *args: Any) -> None:
+        await build(app, *args)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, heard, app)
+
+    telling: list[asyncio.Task[None]] = []
     patch.object(App, "_build", built).start()
 
 
+def tell_of_each_at_once() -> None:
+    """Let a person hear and be called of an outage who heard of others a moment ago."""
+    for place in (bundle, cycle):
+        patch.object(place, "GROUP_INTERVAL", timedelta(0)).start()
+    patch.object(mover, "CONTACT_LIMITS", {}).start()
+
+
 if __name__ == "__main__":
-    hidden = Mine(Moment(sys.argv[1]), Channel(sys.argv[2]), Path(sys.argv[3]))
+    hidden = Mine()
     lay(hidden)
     lay_under_paper(hidden)
     hurry()
-    break_down()
-    del sys.argv[1:4]
+    tell_of_each_at_once()
+    lay_with_an_outage(hidden, Path(sys.argv.pop(1)))
     main()

@@ -204,17 +204,18 @@ class Theatre:
         return await asyncio.to_thread(request, self.directory / "state" / CONTROL_SOCKET, "POST", path, word or None)
 
 
-async def settled(play: Theatre) -> bool:
+async def settled(play: Theatre, number: str = "JCM-01") -> bool:
     """Whether the call was acknowledged and nothing is under way: what was decided is told, or laid before a person."""
-    if [incident["state"] for incident in await play.get("/incidents")] != ["acknowledged"]:
+    if (number, "acknowledged") not in [(i["number"], i["state"]) for i in await play.get("/incidents")]:
         return False
-    letter, fax = await stands(play, "letter"), await stands(play, "fax")
+    letter, fax = await stands(play, "letter", number), await stands(play, "fax", number)
     return letter == "sent" and fax in {"delivered", "unknown"}
 
 
-async def stands(play: Theatre, channel: str) -> str:
+async def stands(play: Theatre, channel: str, number: str = "JCM-01") -> str:
     """Return how the notice of the outage stands on a channel."""
-    states = [n["state"] for n in await play.get("/notices") if (n["channel"], n["purpose"]) == (channel, "outage")]
+    which = (channel, "outage", number)
+    states = [n["state"] for n in await play.get("/notices") if (n["channel"], n["purpose"], n["incident"]) == which]
     return states[0] if states else ""
 
 
