@@ -8,12 +8,14 @@ import ssl
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, closing, suppress
+from io import BytesIO
 
 from proxyprotocol.sock import SocketInfo
 from pymap.concurrent import Subsystem
 from pymap.config import BackendCapability, IMAPConfig
 from pymap.context import connection_exit
 from pymap.imap import IMAPConnection
+from pymap.parsing.response import Response
 from pysasl import SASLAuth
 from pysasl.hashing import Cleartext
 
@@ -72,6 +74,18 @@ class LabImapConfig(IMAPConfig):
         return f"{self._hostname} is ready".encode()
 
 
+class _Connection(IMAPConnection):
+    """pymap's connection, which sends an answer in one piece."""
+
+    async def write_response(self, resp: Response) -> None:
+        """Send an answer. pymap would encrypt and send each of its words by itself, and spell all of it again for its log."""
+        said = BytesIO()
+        await resp.async_write(said)
+        with suppress(ConnectionError):
+            self.writer.write(said.getvalue())
+            await self.writer.drain()
+
+
 class _Protocol(asyncio.StreamReaderProtocol):
     """asyncio's streams over a line that is laid anew for each connection."""
 
@@ -119,7 +133,7 @@ class ImapService:
         return _Protocol(reader, begin, lay)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = IMAPConnection(self._commands, self._config, reader, writer, SocketInfo.get(writer, None))
+        connection = _Connection(self._commands, self._config, reader, writer, SocketInfo.get(writer, None))
         try:
             async with AsyncExitStack() as stack:
                 connection_exit.set(stack)
