@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import ClassVar
 
@@ -9,7 +10,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from pantau_lab.mail.estate.account import Accounts
 from pantau_lab.mail.server.intake import Intake
-from pantau_lab.mail.server.smtp import answer_error
+from pantau_lab.mail.server.smtp import answer_error, hooks
 from pantau_lab.mail.trouble.condition import Condition
 
 
@@ -25,6 +26,10 @@ class Taking:
         self._accounts = accounts
         self._condition = condition
         self._intake = intake
+
+    def __dir__(self) -> Sequence[str]:
+        """Name what the library looks for."""
+        return hooks(type(self))
 
     async def handle_RCPT(  # noqa: N802
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]

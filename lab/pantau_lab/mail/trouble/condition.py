@@ -105,8 +105,8 @@ class Condition:
 
     @property
     def _in_order(self) -> Iterator[Fault]:
-        # Of the enum, so that the same faults always do the same.
-        return (fault for fault in Fault if fault in self._faults)
+        # Of the enum, so that the same faults always do the same. Most have none, and it is asked for with each command.
+        return (fault for fault in Fault if fault in self._faults) if self._faults else iter(())
 
     @property
     def _effects(self) -> tuple[Effect, ...]:
