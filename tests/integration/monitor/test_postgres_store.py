@@ -29,7 +29,7 @@ pytestmark = pytest.mark.real
 
 @pytest.fixture
 def server(postgres: Postgres) -> PostgresServer:
-    return postgres.database()
+    return postgres.store()
 
 
 @pytest.fixture
@@ -174,8 +174,10 @@ async def test_a_server_that_cannot_be_asked_gives_the_name_to_nobody(
 
 
 async def test_engines_that_start_together_wait_for_the_one_that_makes_the_schema(
-    tmp_path: Path, postgres: Postgres, server: PostgresServer
+    tmp_path: Path, postgres: Postgres
 ) -> None:
+    server = postgres.database()
+
     async def begin() -> None:
         async with Database.open(tmp_path, server):
             pass
