@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from sqlalchemy import Connection, text
+
 #: The first of the two numbers of each; any will do that nobody else in the database uses.
 LOCKS = 0x50414E54
 
@@ -23,3 +25,12 @@ class Lock(IntEnum):
     TELLING = 3
     #: Held at the hub by the command that lets a site join or leave, until it has done.
     JOINING = 4
+
+
+def alone(connection: Connection) -> None:
+    """Wait until no other engine changes the schema, for as long as that takes, and keep others out."""
+    for timeout in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+        connection.execute(text(f"SET LOCAL {timeout} = 0"))
+    connection.execute(
+        text("SELECT pg_advisory_xact_lock(:locks, :migrating)"), {"locks": LOCKS, "migrating": Lock.MIGRATING}
+    )

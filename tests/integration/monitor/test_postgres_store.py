@@ -19,7 +19,9 @@ from alerts.record.store import StoreAway
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.backend.name import LET_GO_WITHIN, Name
 from monitor.store.backend.postgres import PostgresServer, ServerClock
+from monitor.store.schema.bar import Bar, Barred
 from monitor.store.schema.lock import LOCKS, NAMES, Lock
+from monitor.store.schema.migrations import NEWEST, StoreBarredError
 from monitor.store.schema.tables import counter
 from pantau_lab.serving import claimed
 from tests.real.postgres import PASSWORD, WITH_PASSWORD, Postgres
@@ -190,6 +192,25 @@ async def test_engines_that_start_together_wait_for_the_one_that_makes_the_schem
         tables = another.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone()
         assert tables == (0,)
     await beginning
+
+
+async def test_an_engine_that_starts_while_its_store_is_shut_waits_and_does_not_start(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    server = postgres.store()
+
+    async def begin() -> None:
+        async with Database.open(tmp_path, server):
+            pass
+
+    with psycopg.connect(postgres.address(server.database)) as another:
+        another.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCKS, Lock.MIGRATING))
+        another.execute("UPDATE alembic_version SET version_num = %s", [str(Bar(barred=Barred.COPYING, schema=NEWEST))])
+        beginning = asyncio.create_task(begin())
+        await asyncio.wait({beginning}, timeout=1)
+        assert not beginning.done()
+    with pytest.raises(StoreBarredError):
+        await beginning
 
 
 # -- what transactions promise ---------------------------------------------------------------------------------------

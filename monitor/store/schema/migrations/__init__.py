@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import URL, Engine, create_engine, inspect, pool, text
 
 from monitor.store.schema.bar import Bar
+from monitor.store.schema.lock import alone
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -33,9 +34,8 @@ def upgrade(url: str | URL, to: str = "head", *, arguments: Mapping[str, Any] | 
     `StoreBarredError` when nobody may use it.
     """
     engine = create_engine(url, poolclass=pool.NullPool, connect_args=dict(arguments or {}), hide_parameters=True)
-    # A server waits for whoever changes its schema now. A file is ours alone; as a rule it is up to date, and a start need not
-    # read what migrates one.
-    if engine.dialect.name == "sqlite" and to == "head" and _number_of(engine) == NEWEST:
+    # As a rule it is up to date, and a start need not read what migrates one.
+    if to == "head" and _number_of(engine) == NEWEST:
         return
     _migrate(engine, to)
 
@@ -61,8 +61,10 @@ def _migrate(engine: Engine, to: str) -> None:
 
 
 def _number_of(engine: Engine) -> str | None:
-    """Return the number of a database's schema; `None`: it has none yet."""
+    """Return the number of a database's schema; `None`: it has none yet. A file is ours alone; a server's may change now."""
     with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            alone(connection)
         if not inspect(connection).has_table("alembic_version"):
             return None
         number: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from alembic import context
-from sqlalchemy import Connection, Engine, create_engine, event, pool, text
+from sqlalchemy import Engine, create_engine, event, pool
 
-from monitor.store.schema.lock import LOCKS, Lock
+from monitor.store.schema.lock import alone
 from monitor.store.schema.tables import Moment, metadata
 
 
@@ -19,15 +19,6 @@ def render(kind: str, item: Any, _context: Any) -> str | Literal[False]:
 def leave_transactions_to_us(connection: Any, _record: Any) -> None:
     """Keep the driver from committing each statement by itself: a migration cut off half-way could not be repeated."""
     connection.isolation_level = None
-
-
-def alone(connection: Connection) -> None:
-    """Wait until no other engine changes the schema, for as long as that takes, and keep others out."""
-    for timeout in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
-        connection.execute(text(f"SET LOCAL {timeout} = 0"))
-    connection.execute(
-        text("SELECT pg_advisory_xact_lock(:locks, :migrating)"), {"locks": LOCKS, "migrating": Lock.MIGRATING}
-    )
 
 
 engine: Engine | None = context.config.attributes.get("engine")
