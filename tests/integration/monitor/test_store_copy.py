@@ -6,10 +6,8 @@ import asyncio
 import json
 import shutil
 import sqlite3
-import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -32,6 +30,7 @@ from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine import audit
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.move.copying import MoveProgress, MoveStage, move
+from monitor.store.move.rows import BATCH
 from monitor.store.move.source import SERVED, opened
 from monitor.store.move.target import Target, taken
 from monitor.store.schema.migrations import StoreBarredError, known, upgrade
@@ -45,8 +44,14 @@ pytestmark = pytest.mark.real
 
 
 @pytest.fixture
-def server(postgres: Postgres) -> PostgresServer:
+def empty(postgres: Postgres) -> PostgresServer:
     return postgres.database()
+
+
+@pytest.fixture
+def server(postgres: Postgres) -> PostgresServer:
+    """One with the tables of a store, and nothing in them: to make them takes longer than most that is told here."""
+    return postgres.store()
 
 
 @pytest.fixture
@@ -71,15 +76,22 @@ def file_of(office: Office) -> Path:
     return office.state / SERVED
 
 
+#: What `lived` left, by the number of runs: made once.
+_LIVES: dict[int, bytes] = {}
+
+
 async def lived(office: Office, runs: int = 0) -> None:
     """Leave the store of a service that has told of one outage and is in the middle of another."""
-    async with Database.open(office.state) as database:
-        station = Station(database)
-        await station.submit(trigger())
-        await station.acknowledge()
-        await station.submit(Resolve(dedup_key="JCM", at=T0, ended_at=T0))
-        await station.submit(replace(trigger(), dedup_key="KPC"))
-        await have_runs(database, runs)
+    if runs not in _LIVES:
+        async with Database.open(office.state) as database:
+            station = Station(database)
+            await station.submit(trigger())
+            await station.acknowledge()
+            await station.submit(Resolve(dedup_key="JCM", at=T0, ended_at=T0))
+            await station.submit(replace(trigger(), dedup_key="KPC"))
+            await have_runs(database, runs)
+        _LIVES[runs] = file_of(office).read_bytes()
+    file_of(office).write_bytes(_LIVES[runs])
 
 
 async def have_runs(database: Database, runs: int) -> None:
@@ -110,7 +122,8 @@ async def told(database: Database) -> Sequence[Any]:
 # -- all of it -------------------------------------------------------------------------------------------------------
 
 
-async def test_what_was_in_the_file_goes_on_on_the_server(office: Office, server: PostgresServer) -> None:
+async def test_what_was_in_the_file_goes_on_on_the_server(office: Office, empty: PostgresServer) -> None:
+    name_server(office, empty)
     await lived(office, runs=20)
     async with Database.open(office.state) as database:
         before, rows = await told(database), await all_of(database)
@@ -118,9 +131,9 @@ async def test_what_was_in_the_file_goes_on_on_the_server(office: Office, server
     code, said = await office.ask("store", "copy", "--by", "Siti Contoh")
 
     assert code == 0, said
-    assert f"{file_of(office)} was copied to the {server}: " in said
+    assert f"{file_of(office)} was copied to the {empty}: " in said
     assert "each compared" in said
-    async with Database.open(office.state, server) as database:
+    async with Database.open(office.state, empty) as database:
         assert await told(database) == before
         there = await all_of(database)
         (moved,) = (entry for entry in there["journal"] if entry not in rows["journal"])
@@ -138,10 +151,10 @@ async def test_what_was_in_the_file_goes_on_on_the_server(office: Office, server
             [added] = await ledger.add_incidents([replace(trigger(), dedup_key="other")])
             assert (added.id, added.number) == (3, "JCM-03")
         await have_runs(database, 1)
-    async with Database.open(office.state, server) as database:
+    async with Database.open(office.state, empty) as database:
         station = Station(database)
         await station.acknowledge()
-    assert not half_of(server)
+    assert not half_of(empty)
 
 
 def test_no_service_starts_on_the_file_after_that_and_its_journal_can_be_read(office: Office) -> None:
@@ -283,15 +296,14 @@ def stores(draw: st.DrawFn) -> Mapping[Table, Sequence[Mapping[str, Any]]]:
 def test_whatever_stands_in_any_table_is_the_same_there(
     drawn: Mapping[Table, Sequence[Mapping[str, Any]]], postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    place, server = tmp_path_factory.mktemp("drawn"), postgres.database()
+    place, server = tmp_path_factory.mktemp("drawn"), postgres.store()
 
     async def story() -> None:
         async with Database.open(place) as database:
-            for table, rows in drawn.items():
-                async with database.write() as connection:
-                    await connection.execute(insert(table), rows)
             head = {"number": len(drawn[journal]), "hash": "f" * 64}
             async with database.write() as connection:
+                for table, rows in drawn.items():
+                    await connection.execute(insert(table), rows)
                 await connection.execute(update(journal_head).values(head))
             before = await all_of(database)
         seen: list[MoveProgress] = []
@@ -338,31 +350,40 @@ def address(server: PostgresServer) -> str:
 
 
 def there(server: PostgresServer, table: str = "run") -> int:
-    """Return how many rows are there now; 0: not even the table."""
-    try:
-        with psycopg.connect(address(server)) as connection:
-            row = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
-    except psycopg.errors.UndefinedTable:
-        return 0
+    """Return how many rows are there now."""
+    with psycopg.connect(address(server)) as connection:
+        row = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
     assert row is not None
     return int(row[0])
 
 
-def copying(office: Office) -> subprocess.Popen[str]:
-    """Begin `pantau store copy` as a process of its own."""
-    command = [sys.executable, "-m", "monitor.cli", "store", "copy", "--config", str(office.config)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def before_each_run(connection: psycopg.Connection[Any], does: str) -> None:
+    """Let the server do this, and nothing else, before it takes a run in."""
+    connection.execute(
+        "CREATE OR REPLACE FUNCTION before_each_run() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$ BEGIN {does}; RETURN NEW; END $$"
+    )
+    connection.execute(
+        "CREATE OR REPLACE TRIGGER before_each_run BEFORE INSERT ON run FOR EACH ROW EXECUTE FUNCTION before_each_run()"
+    )
 
 
-def until(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + 60
-    while not true():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.005)
+MANY = BATCH + 10
 
 
-MANY = 15_000
+@asynccontextmanager
+async def halfway(server: PostgresServer) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """Let whoever copies runs wait behind the first batch, for as long as the block lasts. What is given waits for that."""
+    with psycopg.connect(address(server), autocommit=True) as connection:
+        before_each_run(connection, f"IF NEW.id > {BATCH} THEN PERFORM pg_advisory_xact_lock(1); END IF")
+        connection.execute("SELECT pg_advisory_lock(1)")
+        waits = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+
+        async def reached() -> None:
+            while connection.execute(waits).fetchone() is None:  # noqa: ASYNC110 - the server can only be asked
+                await asyncio.sleep(0.05)
+
+        yield reached
 
 
 @pytest.mark.crash
@@ -370,13 +391,15 @@ async def test_killed_in_the_middle_it_goes_on_where_it_was_and_nobody_runs_on_h
     office: Office, server: PostgresServer
 ) -> None:
     await lived(office, runs=MANY)
-    first = copying(office)
-    until(lambda: there(server) > 0, first)
-    first.kill()
-    first.communicate(timeout=30)
+    async with halfway(server) as reached:
+        first = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "monitor.cli", "store", "copy", "--config", str(office.config)
+        )
+        await asyncio.wait_for(reached(), 60)
+        first.kill()
+        await first.wait()
 
-    half = there(server)
-    assert 0 < half < MANY
+    assert there(server) == BATCH
     with pytest.raises(StoreBarredError, match="half a copy of another: finish it with `pantau store copy`"):
         async with Database.open(office.state, server):
             pass
@@ -387,7 +410,7 @@ async def test_killed_in_the_middle_it_goes_on_where_it_was_and_nobody_runs_on_h
     async with watching_inserts(server) as inserted:
         code, said = await office.ask("store", "copy")
         assert code == 0, said
-        assert inserted() == MANY - half
+        assert inserted() == MANY - BATCH
     assert there(server) == MANY
     async with Database.open(office.state, server) as database:
         assert (await audit.verify(database.read)).flaws == []
@@ -398,11 +421,7 @@ async def watching_inserts(server: PostgresServer) -> AsyncIterator[Callable[[],
     """Count the runs that are inserted from now on."""
     with psycopg.connect(address(server), autocommit=True) as connection:
         connection.execute("CREATE SEQUENCE seen")
-        connection.execute(
-            "CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS"
-            " $$ BEGIN PERFORM nextval('seen'); RETURN NEW; END $$"
-        )
-        connection.execute("CREATE TRIGGER see BEFORE INSERT ON run FOR EACH ROW EXECUTE FUNCTION see()")
+        before_each_run(connection, "PERFORM nextval('seen')")
 
         def inserted() -> int:
             row = connection.execute("SELECT last_value FROM seen").fetchone()
@@ -451,15 +470,16 @@ async def test_a_server_that_goes_away_in_the_middle_is_named_and_it_goes_on_whe
     office: Office, server: PostgresServer, postgres: Postgres
 ) -> None:
     await lived(office, runs=MANY)
-    first = copying(office)
-    until(lambda: there(server) > 0, first)
-    postgres.stop()
-    try:
-        _, said = first.communicate(timeout=60)
-    finally:
-        postgres.start()
+    async with halfway(server) as reached:
+        first = asyncio.create_task(office.ask("store", "copy"))
+        await asyncio.wait_for(reached(), 60)
+        postgres.stop()
+        try:
+            code, said = await asyncio.wait_for(first, 60)
+        finally:
+            postgres.start()
 
-    assert first.returncode == 1
+    assert code == 1
     assert "not all was copied yet: " in said
     assert "run this again, and it goes on from there" in said
     assert "Traceback" not in said
@@ -470,13 +490,8 @@ async def test_a_server_that_goes_away_in_the_middle_is_named_and_it_goes_on_whe
 
 async def test_a_server_whose_disk_is_full_is_named(office: Office, server: PostgresServer) -> None:
     await lived(office, runs=10)
-    upgrade(server.url(), arguments=server.arguments())
     with psycopg.connect(address(server), autocommit=True) as connection:
-        connection.execute(
-            "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS"
-            " $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END $$"
-        )
-        connection.execute("CREATE TRIGGER no_room BEFORE INSERT ON run FOR EACH ROW EXECUTE FUNCTION no_room()")
+        before_each_run(connection, "RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'")
 
         code, said = await office.ask("store", "copy")
         assert code == 1
@@ -484,23 +499,32 @@ async def test_a_server_whose_disk_is_full_is_named(office: Office, server: Post
             "not all was copied yet: could not extend file; run this again, and it goes on from there\n"
         )
 
-        connection.execute("DROP TRIGGER no_room ON run")
+        connection.execute("DROP TRIGGER before_each_run ON run")
     assert (await office.ask("store", "copy"))[0] == 0
+
+
+async def copy_half(office: Office, server: PostgresServer) -> None:
+    """Copy no more than the runs, and what comes before them."""
+
+    def tell(progress: MoveProgress) -> None:
+        if progress.table == "run" and there(server):
+            raise Killed
+
+    with opened(file_of(office)) as source, pytest.raises(Killed):
+        async with taken(server) as target:
+            await move(source, target, "Siti Contoh", tell)
 
 
 async def test_after_the_service_ran_on_the_file_once_more_it_begins_anew(
     office: Office, server: PostgresServer
 ) -> None:
-    await lived(office, runs=MANY)
-    first = copying(office)
-    until(lambda: there(server) > 0, first)
-    first.kill()
-    first.communicate(timeout=30)
+    await lived(office, runs=20)
+    await copy_half(office, server)
     async with Database.open(office.state) as database:
         async with SqlStore(database).transaction() as ledger:
             await ledger.journal(Entry(at=T0, actor="pantau@utama", event="service started"))
         async with database.write() as connection:
-            await connection.execute(run.delete().where(run.c.id > 100))
+            await connection.execute(run.delete().where(run.c.id > 10))
         before = await all_of(database)
 
     code, said = await office.ask("store", "copy")
@@ -513,11 +537,8 @@ async def test_after_the_service_ran_on_the_file_once_more_it_begins_anew(
 async def test_what_was_changed_by_hand_in_between_is_found_and_the_file_is_still_the_store(
     office: Office, server: PostgresServer
 ) -> None:
-    await lived(office, runs=MANY)
-    first = copying(office)
-    until(lambda: there(server) > 0, first)
-    first.kill()
-    first.communicate(timeout=30)
+    await lived(office, runs=20)
+    await copy_half(office, server)
     with closing(sqlite3.connect(file_of(office))) as connection, connection:
         connection.execute("UPDATE run SET outcome = 'lost' WHERE id = 7")
 
@@ -659,22 +680,23 @@ async def test_half_of_another_store_is_not_copied_over(office: Office, server: 
     assert f"holds half a copy of another store, {file_of(other)}, begun on 20" in await refused(office)
 
 
-async def test_tables_of_another_program_are_left_alone(office: Office, server: PostgresServer) -> None:
+async def test_tables_of_another_program_are_left_alone(office: Office, empty: PostgresServer) -> None:
+    name_server(office, empty)
     await lived(office)
-    with psycopg.connect(address(server), autocommit=True) as connection:
+    with psycopg.connect(address(empty), autocommit=True) as connection:
         connection.execute("CREATE TABLE run (distance int)")
 
     assert "has tables of another program (run); give Pantau a database of its own" in await refused(office)
 
 
 @pytest.fixture
-def guest(server: PostgresServer, postgres: Postgres) -> Iterator[PostgresServer]:
+def guest(empty: PostgresServer, postgres: Postgres) -> Iterator[PostgresServer]:
     """Return it for a role that needs its password, and owns nothing."""
     with psycopg.connect(postgres.address("postgres"), autocommit=True) as connection:
         there = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [WITH_PASSWORD]).fetchone()
         if there is None:
             connection.execute(f"CREATE ROLE {WITH_PASSWORD} LOGIN PASSWORD '{PASSWORD}'")
-        yield replace(server, user=WITH_PASSWORD)
+        yield replace(empty, user=WITH_PASSWORD)
         if there is None:
             connection.execute(f"DROP ROLE {WITH_PASSWORD}")
 
