@@ -164,22 +164,25 @@ class Dispatcher:
         for telling in tellings:
             self._observer.told(telling)
 
-    async def _write_down(self, call: GatewayCall, outcome: CallResult) -> None:
-        """Commit what a gateway answered when it was called."""
+    async def _write_down(self, call: GatewayCall, outcome: CallResult) -> bool:
+        """Commit what a gateway answered when it was called, if it is news; return whether it is."""
+        if not outcome.is_news(call):
+            return False
         now, attempt = self._clock.now(), outcome.attempt
 
         async def answer(ledger: Ledger) -> Sequence[Telling]:
-            is_news = attempt.state is not call.attempt.state
+            has_changed = attempt.state is not call.attempt.state
             # A callback may have been quicker than the answer to the call.
-            before = await ledger.attempt_state(attempt.id) if is_news else attempt.state
+            before = await ledger.attempt_state(attempt.id) if has_changed else attempt.state
             written = await ledger.save_attempt(attempt)
             # A letter is looked for every minute for as long as it lies in its tray: only what changed is journalled.
-            if call.kind is not CallKind.CHECK or is_news:
+            if call.kind is not CallKind.CHECK or has_changed:
                 told = told_by(attempt.gateway, call.notice, attempt, call.kind, now)
                 await ledger.journal(replace(told, detail={**told.detail, "sha256": outcome.sha256}))
             return await come_to(ledger, call.notice, attempt, before, now) if written else ()
 
         self.note_told(await self._answers.write(answer))
+        return True
 
     async def note_letter(
         self, reference: str, step: LetterStep, by: str, *, day: date | None = None

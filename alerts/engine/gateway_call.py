@@ -77,6 +77,13 @@ class CallResult:
     #: Of what was handed over to be sent: the journal tells by it what a person got. "" when nothing was.
     sha256: str = ""
 
+    def is_news(self, call: GatewayCall) -> bool:
+        """Whether it says anything that was not written when *call* was decided on.
+
+        That a letter still lies in its tray, or no receipt has come yet, is none; it is asked about again when it was to be.
+        """
+        return call.kind is not CallKind.CHECK or replace(self.attempt, look_at=call.attempt.look_at) != call.attempt
+
 
 async def make_call(
     call: GatewayCall, line: Line, composer: Composer, policy: DeliveryPolicy, clock: Clock

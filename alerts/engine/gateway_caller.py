@@ -43,12 +43,13 @@ class GatewayCaller:
         clock: Clock,
         observer: Observer,
         policy: DeliveryPolicy,
-        write_down: Callable[[GatewayCall, CallResult], Awaitable[None]],
+        write_down: Callable[[GatewayCall, CallResult], Awaitable[bool]],
         ended: Callable[[GatewayCall], None] = lambda _: None,
         note_page: NotePage = no_notes,
     ) -> None:
-        """*write_down* stores what came of a call; *ended* is told that one is over and written down.
+        """*write_down* stores what came of a call, and returns whether that was news.
 
+        *ended* is told of a call that is over and written down, if it brought news or somebody waited for its end.
         *note_page* is told what a page bears, before it leaves.
         """
         self._pool = pool
@@ -59,25 +60,26 @@ class GatewayCaller:
         self._write_down = write_down
         self._ended = ended
         self._note_page = note_page
-        #: Ids of the attempts whose gateway is being called, or whose answer is not written down yet.
-        self.under_way: set[int] = set()
+        #: Ids of the attempts whose gateway is being called, or whose answer is not written down yet. Each with whether
+        #: somebody waits for its end, to make another call about it.
+        self.under_way: dict[int, bool] = {}
 
     def begin(self, call: GatewayCall, calls: asyncio.TaskGroup) -> None:
         """Make a call, as a task of the group *calls*."""
-        self.under_way.add(call.attempt.id)
+        self.under_way[call.attempt.id] = False
         calls.create_task(self._make(call))
 
     async def _make(self, call: GatewayCall) -> None:
-        gateway = call.attempt.gateway
+        gateway, is_news = call.attempt.gateway, True
         try:
             if (outcome := await self._call(call)) is not None:
-                await self._write_down_for_sure(call, outcome)
+                is_news = await self._write_down_for_sure(call, outcome)
         # What cannot be written down stays CALLING in the store; a notice is asked about when its lease ends.
         except Exception:
             log.exception("a call could not be completed", gateway=gateway, reference=call.attempt.reference)
         finally:
-            self.under_way.discard(call.attempt.id)
-            self._ended(call)
+            if self.under_way.pop(call.attempt.id) or is_news:
+                self._ended(call)
 
     async def _call(self, call: GatewayCall) -> CallResult | None:
         """Call the gateway, and let others have its slot: writing down may take a while."""
@@ -99,12 +101,10 @@ class GatewayCaller:
         finally:
             self._pool.give_back(name)
 
-    async def _write_down_for_sure(self, call: GatewayCall, outcome: CallResult) -> None:
+    async def _write_down_for_sure(self, call: GatewayCall, outcome: CallResult) -> bool:
         """Write down what came of a call, as soon as the store takes it: nobody else knows."""
         while True:
             try:
-                await self._write_down(call, outcome)
+                return await self._write_down(call, outcome)
             except StoreAway:
                 await asyncio.sleep(self.AFTER_A_FAULT.total_seconds())
-            else:
-                return

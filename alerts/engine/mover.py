@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set as AbstractSet
+from collections.abc import MutableMapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -42,9 +42,9 @@ class Mover:
         pool: GatewayPool,
         policy: DeliveryPolicy,
         now: datetime,
-        under_way: AbstractSet[int],
+        under_way: MutableMapping[int, bool],
     ) -> None:
-        """*under_way*: ids of the attempts whose gateway is being called at this moment."""
+        """*under_way*: ids of the attempts whose gateway is being called at this moment, each with whether we wait for that."""
         self._ledger = ledger
         self._pool = pool
         self._policy = policy
@@ -197,7 +197,10 @@ class Mover:
         *due_at*: since when it waits for a slot. It must not change from look to look: whoever is looked at would go behind
         all others each time, and none would ever go.
         """
-        if attempt.id in self._under_way or any(attempt.id == e.attempt.id for e in self._advance.calls):
+        if attempt.id in self._under_way:
+            self._under_way[attempt.id] = True
+            return False
+        if any(attempt.id == e.attempt.id for e in self._advance.calls):
             return False
         # What became of it may decide whether it is sent again; whether it has arrived can wait for all else.
         rank = len(RANK) if kind is CallKind.CHECK else RANK[notice.urgency]

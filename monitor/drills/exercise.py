@@ -67,9 +67,11 @@ class Exerciser:
             why = outcome.attempt.detail
             log.warning("the letter of a drill still lies in its tray", gateway=record.gateway, why=why)
 
-    async def _write_down(self, call: GatewayCall, outcome: CallResult) -> None:
-        if outcome.attempt is not call.attempt:  # Else it was asked about in vain, and is asked again.
+    async def _write_down(self, call: GatewayCall, outcome: CallResult) -> bool:
+        # Else it was asked about in vain, and is asked again.
+        if is_news := outcome.attempt is not call.attempt:
             await self._note(call.address.channel, outcome.attempt)
+        return is_news
 
     async def _note(self, channel: Channel, attempt: Attempt) -> None:
         before = await self._drills.find(attempt.reference)  # A callback may have told more meanwhile.

@@ -18,7 +18,7 @@ from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.delivery import AttemptState, NoticeState
 from alerts.model.event import Release, Resolve
-from alerts.model.gateway import AckResult, ErrorClass, Heard, Progress, Report
+from alerts.model.gateway import AckResult, ErrorClass, Heard, Order, Progress, Report
 from alerts.model.incident import IncidentState
 from alerts.model.notice import Cause, Language, Matter, Purpose
 from tests.hanging import HANGS
@@ -369,6 +369,55 @@ async def test_a_letter_in_the_tray_is_asked_about_until_a_clerk_has_posted_it(s
         before = len(station.tray.calls)
         await station.settle()
         assert len(station.tray.calls) == before + 1
+
+
+async def test_that_a_letter_still_lies_in_its_tray_is_not_written_and_nothing_is_looked_at_for_it(
+    station: Station,
+) -> None:
+    """In a mass outage hundreds lie there, and each is looked for every minute."""
+    await station.submit(trigger(brief=replace(BRIEF, escalation=ONLY_SITI.escalation)))
+    await station.release()
+    for gateway in (station.sms, station.fax):
+        gateway.taken = dict.fromkeys(gateway.taken, Progress.DELIVERED)
+    await station.advance(3 * MINUTE)
+    asked: list[str] = []
+    station.store.meddler = lambda name, _: asked.append(name)
+    await station.advance(MINUTE)
+
+    assert station.tray.calls[-2:] == 2 * [f"check {station.tray.orders[0].reference}"]
+    # That it was asked about, before it was.
+    assert asked.count("save_attempt") == asked.count("incident") == 1
+    station.store.meddler = None
+    station.tray.taken = dict.fromkeys(station.tray.taken, Progress.SENT)
+    await station.advance(MINUTE)
+    assert "outage letter sent" in await states(station)
+
+
+async def test_a_letter_that_is_looked_for_at_recovery_is_taken_back_as_soon_as_that_is_done(station: Station) -> None:
+    class Slow(Scripted):
+        done = asyncio.Event()
+
+        async def check(self, order: Order, provider_id: str) -> Report:
+            report = await super().check(order, provider_id)
+            await self.done.wait()
+            return report
+
+    station.tray = tray = Slow(certain=True)
+    station.restart()
+    await station.submit(trigger())
+    await station.release()
+    station.clock.moment += MINUTE
+    tray.called.clear()
+    looking = asyncio.create_task(station._one_cycle())
+    await tray.called.wait()
+    await station.resolve()
+    assert tray.calls[-1].startswith("check")
+
+    tray.done.set()
+    await looking
+    await station.settle()
+    assert tray.calls[-1].startswith("withdraw")
+    assert tray.taken == {}
 
 
 async def test_a_tray_that_cannot_be_reached_at_recovery_is_tried_again_each_minute_and_not_in_a_loop(
