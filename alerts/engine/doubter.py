@@ -37,9 +37,10 @@ class Doubter:
                 await self._look_at([line])
 
     async def _look_at(self, lines: Sequence[Line]) -> bool:
-        """Look at gateways in one transaction; return `False` when one of them could not be weighed."""
+        """Look at gateways in one view of the store; return `False` when one of them could not be weighed."""
         try:
-            async with self._store.transaction() as ledger:
+            # Nobody who writes waits for it.
+            async with self._store.reading() as ledger:
                 seen = [(line, *await self._examine(ledger, line)) for line in lines]
         except StoreAway:
             return True

@@ -29,6 +29,9 @@ BATCH = 200
 
 _IS_HEAD = journal_head.c.id == 1
 _HEAD = select(journal_head.c.number, journal_head.c.hash).where(_IS_HEAD)
+_LOCKED_HEAD = _HEAD.with_for_update()
+_ADD = insert(journal)
+_MOVE_HEAD = update(journal_head).where(_IS_HEAD)
 
 #: Gives a consistent view of the store.
 Reading = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
@@ -47,9 +50,8 @@ async def append(connection: AsyncConnection, entries: Sequence[Entry]) -> Seque
     for entry in entries:
         sealed.append(seal(entry, before))
         before = Head(number=sealed[-1].number, hash=sealed[-1].hash)
-    await connection.execute(insert(journal), [entry_values(each) for each in sealed])
-    moved = update(journal_head).where(_IS_HEAD).values(number=before.number, hash=before.hash)
-    await connection.execute(moved)
+    await connection.execute(_ADD, [entry_values(each) for each in sealed])
+    await connection.execute(_MOVE_HEAD, {"number": before.number, "hash": before.hash})
     return sealed
 
 
@@ -62,7 +64,7 @@ async def journalled(database: Database, entry: Entry) -> AsyncIterator[AsyncCon
 
 
 async def _locked_head(connection: AsyncConnection) -> Head:
-    return from_row(Head, (await connection.execute(_HEAD.with_for_update())).one())
+    return from_row(Head, (await connection.execute(_LOCKED_HEAD)).one())
 
 
 async def head(connection: AsyncConnection) -> Head:

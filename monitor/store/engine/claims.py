@@ -9,15 +9,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, exists, select, update
+from sqlalchemy import ColumnElement, bindparam, exists, select, update
 
 from alerts.model.delivery import AttemptState
 from monitor.store.backend.transaction import InTransaction
 from monitor.store.schema.tables import attempt, delivery, incident, notice_incident
 
-
-def _not_anothers(owner: str, now: datetime) -> ColumnElement[bool]:
-    return incident.c.owner.is_(None) | (incident.c.owner == owner) | (incident.c.owned_until <= now)
+_ACTIVE = incident.c.at_rest.is_(False)
+_THIS = incident.c.id == bindparam("incident_id")
+_OURS = incident.c.owner == bindparam("engine")
+_RUN_OUT = incident.c.owned_until <= bindparam("now")
+_NOT_ANOTHERS = incident.c.owner.is_(None) | _OURS | _RUN_OUT
+# Each look and each turn asks these: to build one takes as long as to run it.
+_CLAIMABLE = select(incident.c.id).where(_ACTIVE, _NOT_ANOTHERS).order_by(incident.c.id)
+_TO_CLAIM = (
+    select(incident.c.owner, incident.c.owned_until).where(_THIS, _NOT_ANOTHERS).with_for_update(skip_locked=True)
+)
+_CLAIM = update(incident).where(_THIS, _NOT_ANOTHERS).values(owner=bindparam("engine"), owned_until=bindparam("until"))
+_NUDGE = update(incident).where(_THIS).values(nudged=True)
+_NEWS = select(incident.c.id).where(_OURS, incident.c.nudged)
+# One after the other: of either alone there are few, and each has its index.
+_RENEWALS = [
+    update(incident).where(_OURS, which).values(owned_until=bindparam("until"), nudged=False)
+    for which in (incident.c.nudged, _ACTIVE)
+]
+_LEFT = (
+    select(incident.c.id)
+    .where(_ACTIVE, incident.c.owner != bindparam("engine"), _RUN_OUT)
+    .order_by(incident.c.id)
+    .with_for_update(skip_locked=True)
+)
 
 
 class SqlClaims(InTransaction):
@@ -25,12 +46,7 @@ class SqlClaims(InTransaction):
 
     async def claimable(self, owner: str, now: datetime) -> Sequence[int]:
         """Return the active incidents that *owner* has or may claim, the oldest first."""
-        query = (
-            select(incident.c.id)
-            .where(incident.c.at_rest.is_(False), _not_anothers(owner, now))
-            .order_by(incident.c.id)
-        )
-        return (await self._connection.execute(query)).scalars().all()
+        return (await self._connection.execute(_CLAIMABLE, {"engine": owner, "now": now})).scalars().all()
 
     async def claim(self, incident_id: int, owner: str, now: datetime, lease: timedelta) -> bool:
         """Claim an incident until *lease* after *now*; return whether it is *owner*'s.
@@ -38,33 +54,27 @@ class SqlClaims(InTransaction):
         One that another is claiming at this moment is skipped, not waited for. Whoever has it is nudged: who asks has heard
         something about it.
         """
-        this = (incident.c.id == incident_id) & _not_anothers(owner, now)
-        query = select(incident.c.owner, incident.c.owned_until).where(this).with_for_update(skip_locked=True)
-        found = (await self._connection.execute(query)).one_or_none()
+        values = {"incident_id": incident_id, "engine": owner, "now": now}
+        found = (await self._connection.execute(_TO_CLAIM, values)).one_or_none()
         if found is None:
-            await self._connection.execute(update(incident).where(incident.c.id == incident_id).values(nudged=True))
+            await self._connection.execute(_NUDGE, {"incident_id": incident_id})
             return False
         if found.owner == owner and found.owned_until > now + lease / 2:
             return True  # Written anew only when half of it is over: most looks write nothing.
-        claimed = update(incident).where(this).values(owner=owner, owned_until=now + lease)
-        return (await self._connection.execute(claimed)).rowcount == 1
+        return (await self._connection.execute(_CLAIM, values | {"until": now + lease})).rowcount == 1
 
     async def keep_claims(self, owner: str, now: datetime, lease: timedelta) -> Sequence[int]:
         """Renew what *owner* has and take over what its owner has left; return that and what others nudged, oldest first.
 
         What nobody has claimed yet is left to whoever looks at it first: in a mass outage the work is shared like that.
         """
-        active, until = incident.c.at_rest.is_(False), now + lease
-        ours = incident.c.owner == owner
-        news = (await self._connection.execute(select(incident.c.id).where(ours, incident.c.nudged))).scalars().all()
-        # One after the other: of either alone there are few, and each has its index.
-        for which in (incident.c.nudged, active):
-            renewed = update(incident).where(ours, which)
-            await self._connection.execute(renewed.values(owned_until=until, nudged=False))
-        left = (incident.c.owner != owner) & (incident.c.owned_until <= now)
-        query = select(incident.c.id).where(active, left).order_by(incident.c.id).with_for_update(skip_locked=True)
-        found = (await self._connection.execute(query)).scalars().all()
+        until = now + lease
+        news = (await self._connection.execute(_NEWS, {"engine": owner})).scalars().all()
+        for renewal in _RENEWALS:
+            await self._connection.execute(renewal, {"engine": owner, "until": until})
+        found = (await self._connection.execute(_LEFT, {"engine": owner, "now": now})).scalars().all()
         if found:
+            left = (incident.c.owner != owner) & (incident.c.owned_until <= now)
             taken = update(incident).where(incident.c.id.in_(found), left).values(owner=owner, owned_until=until)
             if (await self._connection.execute(taken)).rowcount != len(found):
                 raise RuntimeError("incidents were claimed by two engines at a time")
@@ -76,7 +86,7 @@ class SqlClaims(InTransaction):
         ours = incident.c.owner == owner
         cut_off = (attempt.c.state == AttemptState.CALLING) & _is_about(ours)
         await self._connection.execute(update(attempt).where(cut_off).values(look_at=now))
-        for which in (incident.c.nudged, incident.c.at_rest.is_(False)):
+        for which in (incident.c.nudged, _ACTIVE):
             await self._connection.execute(update(incident).where(ours, which).values(owned_until=now))
 
     async def orphan_calls(self, now: datetime) -> int:
@@ -89,7 +99,7 @@ class SqlClaims(InTransaction):
             return 0
         every = update(attempt).where(attempt.c.state == AttemptState.CALLING)
         orphans = (await self._connection.execute(every.values(look_at=now))).rowcount
-        await self._ask_for_receipts(incident.c.at_rest.is_(False), now)
+        await self._ask_for_receipts(_ACTIVE, now)
         return orphans
 
     async def _ask_for_receipts(self, of: ColumnElement[bool], now: datetime) -> None:

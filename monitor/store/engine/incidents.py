@@ -15,7 +15,14 @@ from alerts.model.incident import OUTAGES, Incident, open_incident
 from alerts.model.notice import Matter
 from alerts.model.number import incident_number, is_quoted, numbers_quoted
 from monitor.store.backend.transaction import InTransaction
-from monitor.store.engine.statements import ADD_INCIDENT, CHANGE_INCIDENT, INCIDENT, LAST_INCIDENT, NEXT_NUMBER
+from monitor.store.engine.statements import (
+    ACTIVE,
+    ADD_INCIDENT,
+    CHANGE_INCIDENT,
+    INCIDENT,
+    LAST_INCIDENT,
+    NEXT_NUMBER,
+)
 from monitor.store.schema.rows import BRIEF, by_id, from_row, incident_values, portions, to_incident
 from monitor.store.schema.tables import counter, incident
 
@@ -66,8 +73,7 @@ class SqlIncidents(InTransaction):
 
     async def active_incidents(self) -> Sequence[int]:
         """Ids of the incidents that are open or still owe somebody something, oldest first."""
-        query = select(incident.c.id).where(incident.c.at_rest.is_(False)).order_by(incident.c.id)
-        return (await self._connection.execute(query)).scalars().all()
+        return (await self._connection.execute(ACTIVE)).scalars().all()
 
     async def incident(self, incident_id: int) -> Incident | None:
         """Return an incident."""

@@ -16,6 +16,7 @@ from alerts.model.channel import Channel
 from alerts.model.delivery import Notice
 from alerts.record.store import PinEntry, SmsNumber, Told
 from monitor.store.backend.transaction import InTransaction
+from monitor.store.engine.statements import SMS_NUMBER
 from monitor.store.schema.rows import from_row
 from monitor.store.schema.tables import delivery, incident, notice_incident, pin_entry, response_code, sms_number
 
@@ -74,7 +75,7 @@ class SqlResponses(InTransaction):
 
     async def sms_number(self, number: str) -> SmsNumber:
         """Return what is known of a number."""
-        row = (await self._connection.execute(select(sms_number).where(sms_number.c.number == number))).one_or_none()
+        row = (await self._connection.execute(SMS_NUMBER, {"number": number})).one_or_none()
         return SmsNumber() if row is None else from_row(SmsNumber, row)
 
     async def save_sms_number(self, number: str, known: SmsNumber) -> None:

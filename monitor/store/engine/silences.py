@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, update
 
 from alerts.decide.silence import Silence
 from monitor.store.backend.transaction import InTransaction
+from monitor.store.engine.statements import SILENCES
 from monitor.store.schema.rows import by_id, from_row, new_id
 from monitor.store.schema.tables import silence
 
@@ -18,8 +19,7 @@ class SqlSilences(InTransaction):
 
     async def silences(self, now: datetime) -> Sequence[Silence]:
         """Return the silences that have not ended, oldest first."""
-        query = select(silence).where(silence.c.ends > now)
-        return by_id(from_row(Silence, row) for row in await self._connection.execute(query))
+        return by_id(from_row(Silence, row) for row in await self._connection.execute(SILENCES, {"now": now}))
 
     async def add_silence(self, about: str, begins: datetime, ends: datetime, why: str, by: str) -> Silence:
         """Let nobody be told about something for a while."""

@@ -21,7 +21,17 @@ from sqlalchemy import (
 from alerts.decide.drill import ExerciseState
 from alerts.model.delivery import AttemptState
 from monitor.store.schema.rows import PART_COLUMNS
-from monitor.store.schema.tables import attempt, counter, delivery, exercise, incident, notice, notice_incident
+from monitor.store.schema.tables import (
+    attempt,
+    counter,
+    delivery,
+    exercise,
+    incident,
+    notice,
+    notice_incident,
+    silence,
+    sms_number,
+)
 
 _THEIRS = notice_incident.alias("theirs")
 _OF_THIS = (_THEIRS.c.notice_id == notice.c.id) & _THEIRS.c.left_at.is_(None)
@@ -64,6 +74,12 @@ DELIVERIES = (
     .where(delivery.c.notice_id.in_(bindparam("notice_ids", expanding=True)))
     .order_by(delivery.c.id, attempt.c.n)
 )
+
+ACTIVE = select(incident.c.id).where(incident.c.at_rest.is_(False)).order_by(incident.c.id)
+#: *now*
+SILENCES = select(silence).where(silence.c.ends > bindparam("now"))
+#: *number*
+SMS_NUMBER = select(sms_number).where(sms_number.c.number == bindparam("number"))
 
 #: *incident_id*
 INCIDENT = select(incident).where(incident.c.id == bindparam("incident_id"))

@@ -29,6 +29,8 @@ from monitor.store.schema.tables import (
 )
 
 _OPEN = restoration.c.confirmed_at.is_(None)
+#: The one that nobody has confirmed.
+_WAITING = select(restoration).where(_OPEN).limit(1)
 
 
 class SqlRestorations(InTransaction):
@@ -61,7 +63,7 @@ class SqlRestorations(InTransaction):
 
     async def waiting(self) -> Restoration | None:
         """Return the one that nobody has confirmed; `None`: there is none, and paper goes out."""
-        row = (await self._connection.execute(select(restoration).where(_OPEN).limit(1))).one_or_none()
+        row = (await self._connection.execute(_WAITING)).one_or_none()
         return None if row is None else _of(row)
 
     async def begin(
