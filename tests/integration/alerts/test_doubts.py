@@ -15,6 +15,7 @@ from alerts.model.event import Resolve
 from alerts.model.gateway import ErrorClass, Heard, Progress, Report
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import journal
+from tests.in_the_loop import opened_in_the_loop
 from tests.integration.alerts.station import Scripted, Station
 from tests.integration.alerts.test_dispatcher import with_a_contact_of_its_own
 from tests.integration.alerts.test_two_engines import Engine
@@ -73,7 +74,7 @@ class City:
 
 @pytest.fixture
 async def city(tmp_path: Path) -> AsyncIterator[City]:
-    async with Database.open(tmp_path) as database:
+    async with opened_in_the_loop(tmp_path) as database:
         yield City(database)
 
 

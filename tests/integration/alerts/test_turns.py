@@ -21,7 +21,7 @@ from alerts.model.delivery import SETTLED, Notice
 from alerts.model.event import Acknowledge, Resolve
 from alerts.model.gateway import ErrorClass, Progress
 from alerts.record.store import StoreAway
-from monitor.store.backend.database import Database
+from tests.in_the_loop import opened_in_the_loop
 from tests.integration.alerts.station import LOST_ANSWER, NOT_REACHED, Station
 from tests.integration.alerts.test_dispatcher import with_a_contact_of_its_own
 from tests.integration.alerts.test_two_engines import Engine
@@ -177,7 +177,7 @@ def may_go(notice: Notice, now: datetime) -> bool:
 
 async def live_through(actions: Sequence[object]) -> None:
     with tempfile.TemporaryDirectory() as place:
-        async with Database.open(Path(place)) as database:
+        async with opened_in_the_loop(Path(place)) as database:
             station = Station(database)
             engine, other = (Engine(name=name, station=station, store=station.store) for name in ("utama", "kedua"))
             world = World(station=station, engine=engine, other=other)

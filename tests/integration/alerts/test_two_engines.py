@@ -23,6 +23,7 @@ from alerts.model.gateway import ErrorClass, Progress
 from alerts.record.store import StoreAway
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
+from tests.in_the_loop import opened_in_the_loop
 from tests.integration.alerts.station import (
     HANG,
     LOST_ANSWER,
@@ -120,7 +121,7 @@ class Pair:
 async def pair(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Pair]:
     if request.param == "sqlite":
         # Never so in earnest. What claims promise does not depend on the database.
-        async with Database.open(tmp_path) as database:
+        async with opened_in_the_loop(tmp_path) as database:
             yield pair_on(database, database)
         return
     postgres: Postgres = request.getfixturevalue("postgres")
@@ -355,7 +356,7 @@ class Interrupted(StoreAway):
 
 async def test_an_answer_that_cannot_be_written_down_is_kept_until_it_can_be(pair: Pair) -> None:
     engine = pair.first
-    engine.dispatcher.AFTER_A_FAULT = timedelta(0)
+    engine.dispatcher._calls.AFTER_A_FAULT = timedelta(0)
     refusals = 3
     inner = engine.store.transaction
 
@@ -427,7 +428,7 @@ async def kill(pair: Pair, which: int, gateway: Scripted) -> None:
 
 async def live_through(actions: Sequence[object]) -> None:
     with tempfile.TemporaryDirectory() as place:
-        async with Database.open(Path(place)) as database:
+        async with opened_in_the_loop(Path(place)) as database:
             pair = pair_on(database, database)
             for action in actions:
                 await act(pair, action)
