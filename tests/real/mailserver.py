@@ -422,6 +422,8 @@ service lmtp {
   unix_listener lmtp {
     mode = 0666
   }
+  # Otherwise each message has a process of its own.
+  restart_request_count = unlimited
 }
 service auth {
   unix_listener postfix-auth {
