@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from alerts.decide.announcement import Announce, announce
 from alerts.decide.escalation import StartStep, escalate
-from alerts.decide.followup import NO_SOONER, STANDS, FollowUp, follow_up, next_enclosure
+from alerts.decide.followup import NO_SOONER, STANDS, FollowUp, follow_up, latest, next_enclosure
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.channel import Channel
@@ -102,6 +102,12 @@ def test_whoever_was_told_is_told_again_on_another_working_day(told: str, due: s
 @pytest.mark.parametrize("state", [s for s in AttemptState if s not in {AttemptState.SENT, AttemptState.DELIVERED}])
 def test_what_is_not_known_to_have_arrived_is_not_followed_up(state: AttemptState) -> None:
     assert follow_up(of(), outage(of(), state), T0 + timedelta(days=9)) == FollowUp()
+
+
+def test_what_was_withdrawn_told_nobody_anything() -> None:
+    page, *_ = outage(of())
+
+    assert latest([page, replace(page, id=9, state=NoticeState.WITHDRAWN, deliveries=())]) == page
 
 
 def test_that_one_office_was_told_says_nothing_of_another() -> None:
