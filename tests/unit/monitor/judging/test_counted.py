@@ -87,6 +87,18 @@ def test_what_waits_for_a_proof_is_counted_when_it_has_come_and_as_unproven_when
     }
 
 
+def test_a_proof_is_waited_for_until_every_control_route_has_had_its_turn() -> None:
+    here = world("JCM").rounds(3)
+    here.judge.counted()
+    outbound = next(r for r in here.routes if r.direction is Direction.OUTBOUND)
+    here.judge.take_in(failed(outbound, here.now, Outcome.LOST, Phase.TRANSIT), here.now)
+    # Its own run may have to wait for the whole of another, and takes as long itself.
+    until = here.now + outbound.probing.interval + 2 * outbound.probing.patience.whole
+    for at, unproven in ((until, 0), (until + SECOND, 1)):
+        here.judge.take_in(failed(outbound, at, Outcome.INCONCLUSIVE, Phase.CONNECT), at)
+        assert here.judge.counted().get(("JCM", Direction.OUTBOUND, RunVerdict.UNPROVEN), 0) == unproven
+
+
 def test_a_message_that_comes_after_it_was_given_up_is_not_counted_twice() -> None:
     here = world("JCM").rounds(3)
     here.judge.counted()

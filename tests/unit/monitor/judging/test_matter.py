@@ -28,6 +28,6 @@ from monitor.model.route import Direction
     ],
 )
 def test_that_it_is_over_is_seen_by_runs_in_the_ways_that_it_is_about(
-    matter: Matter, directions: Collection[Direction], can: bool
+    matter: Matter, directions: Collection[Direction], *, can: bool
 ) -> None:
     assert can_end(matter, directions) is can
