@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -33,6 +34,9 @@ def hours(state: State = State.PUTRAJAYA, *gazetted: date) -> OfficeHours:
     [
         pytest.param(at(24, 14, 15), hours(), at(25, 17), id="a Tuesday"),
         pytest.param(at(24, 0, 5), hours(), at(25, 17), id="at night: the day has just begun"),
+        pytest.param(
+            at(24, 9), replace(hours(), spans=((time(9), time(16)),)), at(25, 16), id="without a break at noon"
+        ),
         pytest.param(at(27, 9), hours(), at(30, 17), id="a Friday: Monday"),
         pytest.param(at(28, 9), hours(), at(30, 17), id="a Saturday: Monday"),
         pytest.param(at(26, 9), hours(State.KELANTAN), at(29, 17), id="Thursday in Kelantan: Sunday"),
