@@ -325,8 +325,13 @@ class Cycle:
     async def _add(self, incident: Incident, drafts: Sequence[Draft], *, once: bool = False) -> None:
         """Write notices that were not written before. *once*: nobody will ask for these again."""
         for draft in drafts:
-            if draft.addresses and not await self._ledger.is_decided(draft.key):
+            if draft.addresses and not await self._is_decided(incident, draft.key):
                 await self._decide(incident, draft, once=once)
+
+    async def _is_decided(self, incident: Incident, key: str) -> bool:
+        # Most is asked for at each look. Only of what is in another's bundle, or has left one, its notice does not tell.
+        known = any(notice.key == key for notice in await self._notices(incident))
+        return known or await self._ledger.is_decided(key)
 
     async def _decide(self, incident: Incident, draft: Draft, *, once: bool) -> None:
         """Write a notice: one of its own, or as a part of one that still waits."""
