@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from alerts.decide.gateway.receipt import LATEST, Doubt, Habit, doubt, habit
+from alerts.decide.gateway.receipt import LATEST, Answered, Doubt, Habit, doubt, habit
 from alerts.engine.gateway_pool import GatewayPool, Line
 from alerts.engine.observer import Observer
 from alerts.model.channel import Channel
@@ -41,7 +41,8 @@ class Doubter:
         try:
             # Nobody who writes waits for it.
             async with self._store.reading() as ledger:
-                seen = [(line, *await self._examine(ledger, line)) for line in lines]
+                answered = await ledger.answered([line.name for line in lines], LATEST)
+                seen = [(line, *await self._examine(ledger, line, answered[line.name])) for line in lines]
         except StoreAway:
             return True
         # It says in which order gateways are tried, and must not stand in the way of those that are.
@@ -57,9 +58,11 @@ class Doubter:
                 _tell(line, found)
         return True
 
-    async def _examine(self, ledger: Ledger, line: Line) -> tuple[Habit | None, Doubt | None]:
+    async def _examine(
+        self, ledger: Ledger, line: Line, answered: Sequence[Answered]
+    ) -> tuple[Habit | None, Doubt | None]:
         now = self._clock.now()
-        known = habit(await ledger.answered(line.name, LATEST))
+        known = habit(answered)
         if known is None:
             return None, None
         unanswered = await ledger.unanswered(line.name, *known.span(now), LATEST)

@@ -198,8 +198,8 @@ class Ledger(Protocol):
         *address*: to it alone, by whatever gateway; *gateway*: by it alone. What a gateway refused counts for nothing.
         """
 
-    async def answered(self, gateway: str, at_most: int) -> Sequence[Answered]:
-        """Return the latest messages that arrived by a gateway, notices and exercises of drills."""
+    async def answered(self, gateways: Sequence[str], at_most: int) -> Mapping[str, Sequence[Answered]]:
+        """Return the latest messages that arrived by each of these gateways, notices and exercises of drills."""
 
     async def unanswered(self, gateway: str, after: datetime, until: datetime, at_most: int) -> Sequence[Unanswered]:
         """Return the latest messages sent by a gateway after one time and until another of which nothing was heard."""

@@ -235,9 +235,9 @@ async def test_the_latest_that_arrived_by_a_gateway_and_the_latest_that_did_not_
             state = (AttemptState.DELIVERED, AttemptState.ACCEPTED, AttemptState.SENT)[n % 3]
             await ledger.save_attempt(replace(sent, state=state, ended_at=at + MINUTE if n % 3 == 0 else None))
         answered = [Answered(taken_at=T0 + n * MINUTE, heard_at=T0 + (n + 1) * MINUTE) for n in (0, 3)]
-        assert await ledger.answered("first", 20) == answered
-        assert await ledger.answered("first", 1) == answered[1:]
-        assert await ledger.answered("second", 20) == []
+        assert await ledger.answered(["first"], 20) == {"first": answered}
+        assert await ledger.answered(["second", "first"], 1) == {"first": answered[1:], "second": []}
+        assert await ledger.answered([], 20) == {}
 
         async def unanswered(after: int, until: int, at_most: int = 20) -> list[int]:
             found = await ledger.unanswered("first", T0 + after * MINUTE, T0 + until * MINUTE, at_most)

@@ -258,7 +258,7 @@ async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incide
         await ledger.first_heard("sms", "1", T0)
         for narrowed in ({}, {"address": SMS_SITI}, {"gateway": "sms"}):
             await ledger.taken_since(T0, **narrowed)
-        await ledger.answered("sms", 20)
+        await ledger.answered(["sms", "modem"], 20)
         await ledger.unanswered("sms", T0 - DAY, T0, 20)
         _ = await ledger.last_incident("a"), await ledger.last_incidents(["a", "b"]), await ledger.lead_of(notice.id)
         await ledger.incident_numbered("JCM-01")

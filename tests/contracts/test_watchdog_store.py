@@ -62,7 +62,8 @@ async def test_an_exercise_is_written_once_and_what_is_known_better_stays(databa
     assert await drills.confirmed() == {("JCM", "siti"): T0 + 3 * MINUTE}
     async with SqlStore(database).transaction() as ledger:
         # The key was pressed later: it arrived when it was first heard of.
-        assert await ledger.answered("suara", 20) == [Answered(taken_at=T0, heard_at=T0 + MINUTE)]
+        answered = {"suara": [Answered(taken_at=T0, heard_at=T0 + MINUTE)]}
+        assert await ledger.answered(["suara"], 20) == answered
     assert await drills.change("d99-1-0", ExerciseState.FAILED, T0) is None
     async with database.read() as connection:
         events = list((await connection.execute(select(journal.c.event).order_by(journal.c.id))).scalars())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -17,10 +17,10 @@ from monitor.store.engine.notices import SqlNotices
 from monitor.store.engine.statements import (
     ADD_ATTEMPT,
     ADD_DELIVERY,
-    ANSWERED,
     ATTEMPT_STATE,
     CHANGE_ATTEMPT,
     UNANSWERED,
+    answered_by,
 )
 from monitor.store.schema.rows import from_row, named, new_id
 from monitor.store.schema.tables import attempt, clean, delivery, heard
@@ -117,11 +117,15 @@ class SqlAttempts(SqlNotices):
             )
         return (await self._connection.execute(query)).scalars().all()
 
-    async def answered(self, gateway: str, at_most: int) -> Sequence[Answered]:
-        """Return the latest messages that arrived by a gateway, notices and exercises of drills."""
-        rows = await self._connection.execute(ANSWERED, {"gateway": gateway, "at_most": at_most})
-        found = (from_row(Answered, row) for row in rows)
-        return sorted(found, key=lambda answered: answered.taken_at)[-at_most:]
+    async def answered(self, gateways: Sequence[str], at_most: int) -> Mapping[str, Sequence[Answered]]:
+        """Return the latest messages that arrived by each of these gateways, notices and exercises of drills."""
+        found: dict[str, list[Answered]] = {name: [] for name in gateways}
+        if not found:
+            return found
+        names = {f"gateway_{n}": name for n, name in enumerate(found)}
+        for row in await self._connection.execute(answered_by(len(found)), {**names, "at_most": at_most}):
+            found[row.gateway].append(from_row(Answered, row))
+        return {name: sorted(them, key=lambda each: each.taken_at)[-at_most:] for name, them in found.items()}
 
     async def unanswered(self, gateway: str, after: datetime, until: datetime, at_most: int) -> Sequence[Unanswered]:
         """Return the latest messages sent by a gateway after one time and until another of which nothing was heard."""

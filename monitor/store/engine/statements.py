@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -157,20 +158,28 @@ def _latest(query: Select[Any], at: ColumnElement[Any]) -> Select[Any]:
     return select(latest)
 
 
-def _answered() -> CompoundSelect[Any]:
-    notices = select(attempt.c.started_at.label("taken_at"), attempt.c.ended_at.label("heard_at")).where(
-        attempt.c.gateway == bindparam("gateway"),
+def _answered(gateway: str) -> list[Select[Any]]:
+    notices = select(
+        attempt.c.gateway, attempt.c.started_at.label("taken_at"), attempt.c.ended_at.label("heard_at")
+    ).where(
+        attempt.c.gateway == bindparam(gateway),
         attempt.c.state == AttemptState.DELIVERED,
         attempt.c.ended_at.is_not(None),
     )
-    exercises = select(exercise.c.begun_at.label("taken_at"), exercise.c.delivered_at.label("heard_at")).where(
-        exercise.c.gateway == bindparam("gateway"), exercise.c.delivered_at.is_not(None)
-    )
+    exercises = select(
+        exercise.c.gateway, exercise.c.begun_at.label("taken_at"), exercise.c.delivered_at.label("heard_at")
+    ).where(exercise.c.gateway == bindparam(gateway), exercise.c.delivered_at.is_not(None))
     states = (ExerciseState.DELIVERED, ExerciseState.CONFIRMED)
-    return union_all(
+    return [
         _latest(notices, attempt.c.started_at),
         *(_latest(exercises.where(exercise.c.state == state), exercise.c.begun_at) for state in states),
-    )
+    ]
+
+
+@cache
+def answered_by(gateways: int) -> CompoundSelect[Any]:
+    """Return the question for so many gateways at once: *gateway_0*, *gateway_1* and so on, *at_most*."""
+    return union_all(*(latest for n in range(gateways) for latest in _answered(f"gateway_{n}")))
 
 
 def _unanswered() -> CompoundSelect[Any]:
@@ -196,7 +205,5 @@ def _unanswered() -> CompoundSelect[Any]:
     )
 
 
-#: *gateway*, *at_most*
-ANSWERED = _answered()
 #: *gateway*, *after*, *until*, *at_most*
 UNANSWERED = _unanswered()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from sqlalchemy import select
@@ -205,7 +206,7 @@ async def test_a_gateway_whose_receipts_cannot_be_weighed_does_not_keep_another_
     await city.get_used_to(city.station.sms)
 
     def break_at(called: str, args: tuple[object, ...]) -> None:
-        if called == "answered" and args[0] == "modem":
+        if called == "answered" and "modem" in cast("list[str]", args[0]):
             raise RuntimeError("a bug")
 
     city.station.store.meddler = break_at
