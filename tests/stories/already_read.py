@@ -1,95 +1,63 @@
-"""What a service reads while it lives, read once by the process that all services of the stories come from.
+"""What a service reads and finds out while it lives, found out once by the process that all services of the stories come from.
 
-It takes as long as all else that most of them do: libraries that are imported where they are used, and the pages' templates.
+It takes as long as all else that most of them do: libraries that are imported where they are used, the schemas of routes, and
+all else that is made when it is first wanted. So a service lives here, once; what it has read and found out is left of it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import re
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from importlib import import_module
-from inspect import signature
-from typing import Any, Final
-from unittest.mock import Mock
+from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
 
-from alerts.wording.texts import load
+import httpx
+
+from monitor.app import App
 from monitor.web.portal import page_templates
+from pantau_lab.carrier.phone import PATIENCE
+from pantau_lab.stage import stage
 from tests.routes import read_once
+from tests.stories.theatre import BRISK, JCM
 
-_READ: Final = (
-    "alembic.command",
-    "alerts.gateways.sinch_fax",
-    "alerts.gateways.tray",
-    "alerts.gateways.twilio",
-    "anyio._backends._asyncio",
-    "checkdmarc.spf",
-    "dkim",
-    "dns.asyncresolver",
-    "dns.rdtypes.ANY.SOA",
-    "h2.connection",
-    "holidays.countries",
-    "httpcore",
-    "httpcore2",
-    "monitor.app",
-    "monitor.cli.operation.run",
-    "phonenumbers.data.region_MY",
-    "probes.kinds.certificate",
-    "probes.kinds.mx",
-    "probes.kinds.negative",
-    "probes.kinds.posture",
-    "probes.kinds.retrieval",
-    "probes.kinds.roundtrip",
-    "probes.kinds.submission",
-    "pydantic.v1",
-    "pygments.lexers",
-    "twilio.request_validator",
-    "twilio.twiml.messaging_response",
-    "twilio.twiml.voice_response",
-    "uvicorn.lifespan.on",
-    "uvicorn.protocols.http.h11_impl",
-)
+#: People sign in: such a portal has all pages. What it counts it tells us all the same.
+_SETTINGS: Final = {"portal": {"scrapers": ["127.0.0.1"]}}
+_PROVEN: Final = re.compile(rf'pantau_probe_runs_total{{agency="{JCM.code}",.*verdict="good"}} [1-9]')
 
-for _name in _READ:
-    import_module(_name)
+
+async def _live() -> None:
+    """Live until mail of an agency is proven to work."""
+    with TemporaryDirectory() as scratch:
+        async with (
+            asyncio.timeout(PATIENCE),
+            stage(Path(scratch), timing=BRISK, agencies=(JCM,), settings=_SETTINGS) as world,
+            httpx.AsyncClient(base_url=world.url, trust_env=False) as web,
+            asyncio.TaskGroup() as tasks,
+        ):
+            service = App(world.settings, {})
+            tasks.create_task(service.run())
+            counted = ""
+            while not _PROVEN.search(counted):
+                await asyncio.sleep(0.2)
+                with suppress(httpx.TransportError):
+                    counted = (await web.get("/metrics")).text
+            service.stop()
+
 
 # A service finds out what each of its routes asks for before anybody does: half of its start.
 _never_closed: Final = read_once()
-_app: Any = import_module("monitor.app")
+# Nobody reads what that one says.
+with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+    asyncio.run(_live())
 
-
-def _made(name: str) -> Any:
-    """Return the routes that *name* makes, before nothing: their schemas are known from then on."""
-    make = getattr(_app, name)
-    return make(*(Mock() for _ in signature(make).parameters))
-
-
-_ORDERS: Final = (
-    "declarations",
-    "documents",
-    "drills",
-    "duties",
-    "letter_orders",
-    "paper",
-    "records",
-    "renames",
-    "secrets_of",
-    "silences",
-    "statements",
-    "tokens_of",
-    "users_of",
-)
-_PARTS: Final = (
-    "agency_documents",
-    "incident_orders",
-    "mailbox_logins",
-    "override_orders",
-    "silence_orders",
-)
-_app.control(Mock(), *map(_made, _ORDERS))
-_app.portal(Mock(), ["localhost"], Mock(), Mock(), Mock(), once=Mock(), gate=Mock(), parts=list(map(_made, _PARTS)))
-
+import_module("monitor.cli.operation.run")
 # The portal above is one of those that people sign in to.
 page_templates(signs_in=False, openid="", site="")
-load()
 
 # Those that come from here look through none of this: to do so costs each as much as all else of its start.
 gc.collect()
