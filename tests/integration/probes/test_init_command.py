@@ -170,20 +170,24 @@ def becomes_green(place: Path) -> None:
     listen = yaml.safe_load(settings.read_text()).get("listen", "127.0.0.1:8080")
     log = (place.parent / "run.log").open("wb")
     words = [sys.executable, "-m", "monitor.cli", "run", "--config", str(settings)]
-    with log, subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log) as service:
+    with (
+        log,
+        httpx.Client(base_url=f"http://{listen}", trust_env=False) as client,
+        subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log) as service,
+    ):
         try:
             deadline = time.monotonic() + PATIENCE
-            while 'pantau_mail_up{agency="JCONTOH",direction="internal"} 1' not in scraped(listen):
+            while 'pantau_mail_up{agency="JCONTOH",direction="internal"} 1' not in scraped(client):
                 assert time.monotonic() < deadline, (place.parent / "run.log").read_text()
                 time.sleep(0.2)
-            assert "pantau_watch_only 1.0" in scraped(listen)
+            assert "pantau_watch_only 1.0" in scraped(client)
         finally:
             service.terminate()
 
 
-def scraped(listen: str) -> str:
+def scraped(client: httpx.Client) -> str:
     try:
-        return httpx.get(f"http://{listen}/metrics", trust_env=False).text
+        return client.get("/metrics").text
     except httpx.HTTPError:
         return ""
 
