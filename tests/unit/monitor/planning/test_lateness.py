@@ -45,6 +45,8 @@ HUNG_UP = ended(Outcome.CONNECT, Reason.CONNECTION_CLOSED)
         # What a server does is so, however late we hear of it...
         (REFUSED, 4 * SECOND, ARRIVAL, True),
         (HUNG_UP, 4 * SECOND, ARRIVAL, True),
+        # It does not say for what it waited.
+        (replace(TIMED_OUT, failure=None), 4 * SECOND, ARRIVAL, True),
         # ... unless it has waited for us for too long.
         *(
             (result, 5 * SECOND, 5 * SECOND, False)

@@ -169,6 +169,26 @@ def test_what_runs_seldom_is_run_soon_after_a_pause_not_at_its_next_time() -> No
     assert schedule.due(next_of(schedule)) == ["daily"]
 
 
+def test_after_a_pause_what_runs_seldom_is_spread_over_ten_minutes() -> None:
+    names = [f"JCM/{number}" for number in range(60)]
+    schedule = planned(*names, interval=timedelta(days=1))
+    back = T0 + timedelta(days=2)
+    assert schedule.due(back) == []
+    found = [first for first, *_ in runs(schedule, back + HOUR).values()]
+    assert len(found) == len(names)
+    assert 9 * MINUTE <= max(found) - back <= 10 * MINUTE
+
+
+def test_an_interval_that_has_become_shorter_holds_at_once_and_a_longer_one_puts_nothing_off() -> None:
+    schedule = planned("one", interval=timedelta(days=1))
+    schedule.change("one", FIVE, T0)
+    soon = next_of(schedule)
+    assert soon <= T0 + FIVE + 2 * SWING
+
+    schedule.change("one", timedelta(days=1), T0)
+    assert next_of(schedule) == soon
+
+
 def test_a_loop_that_is_a_little_late_still_runs_everything() -> None:
     schedule = planned("one")
     assert schedule.due(next_of(schedule) + TOLERANCE) == ["one"]
