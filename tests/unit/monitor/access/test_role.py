@@ -71,6 +71,7 @@ def test_a_user_is_written_down_by_both_names() -> None:
     user = User(id=1, name="siti", full_name="Siti Contoh", assignments={assignment("duty:JCM")})
     visitor = Visitor(user=user)
     assert visitor.by == "Siti Contoh (siti)"
+    assert (visitor.called, Visitor().called) == ("siti", "nobody who has signed in")
     assert visitor.may(Permission.RELEASE)
     assert visitor.may(Permission.RELEASE, "JCM")
     assert not visitor.may(Permission.RELEASE, "MDC")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 
 from monitor.judging.attribution import Blame, weigh
-from monitor.judging.evidence import Ability, Evidence, Proof, Witness, proven_by
+from monitor.judging.evidence import Ability, Evidence, Proof, Witness, could_not_reach, proven_by, stretch
 from monitor.model.health import Grade
 from monitor.model.route import Direction, WatchedRoute
 from probes.model.reply import Reason
@@ -49,6 +50,25 @@ def test_what_worked_and_did_not_fail_since_stands(
     )
 
     assert proof.stands_for(T0) is stands
+
+
+def test_whatever_changes_stands_otherwise_for_no_moment_but_those_that_are_named() -> None:
+    at = [None, *(T0 + number * MINUTE for number in range(2))]
+    moments = [T0 + number * MINUTE / 2 for number in range(-1, 4)]
+    proofs = [Proof(worked_at=w, failed_at=f, regained_at=r) for w, f, r in product(at, repeat=3)]
+    for before, after in product(proofs, repeat=2):
+        first, last = stretch(before, after) or (T0 + MINUTE, T0)
+        assert all(first <= at <= last for at in moments if before.stands_for(at) is not after.stands_for(at))
+
+
+def test_until_a_failure_that_stays_nothing_stands_otherwise_than_before() -> None:
+    failed_at, again = T0 + MINUTE, T0 + 2 * MINUTE
+    before = Proof(worked_at=T0, failed_at=failed_at)
+    assert stretch(before, replace(before, worked_at=again, regained_at=again)) == (failed_at, again)
+
+
+def test_a_run_that_came_to_nothing_and_does_not_say_where_says_nothing_of_whom_we_reach() -> None:
+    assert not could_not_reach(replace(failed(OUT_A, T0, Outcome.INCONCLUSIVE, Phase.CONNECT), failure=None))
 
 
 def test_an_arrival_proves_both_ends_from_the_start_of_its_run() -> None:
