@@ -74,6 +74,12 @@ def test_a_later_step_is_overdue_from_its_own_due_time() -> None:
     assert lapses(told, notices, due + GRACE + SECOND) == [(Lapse.STEP, due)]
 
 
+def test_that_one_of_a_step_could_not_be_told_brings_the_next_step_forward_for_nobody() -> None:
+    told, [notice] = begun(incident(), T0)
+    both = [replace(notice, state=NoticeState.FAILED), replace(notice, id=2, person="ravi")]
+    assert lapses(told, both, T0 + GRACE + SECOND) == []
+
+
 def test_a_second_round_that_does_not_begin_is_overdue() -> None:
     of = replace(incident(), position=Position(step=1, since=T0))
     _, notices = begun(incident(), T0)

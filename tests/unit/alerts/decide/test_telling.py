@@ -10,10 +10,11 @@ from itertools import pairwise
 import pytest
 
 from alerts.decide.escalation import StartStep, escalate
-from alerts.decide.gateway.telling import Milestone, due_at, reached
+from alerts.decide.gateway.telling import Milestone, due_at, is_first, reached
 from alerts.decide.silence import Silence
 from alerts.model.channel import Channel
 from alerts.model.delivery import RANK, AttemptState, Notice
+from alerts.model.notice import Plan, Purpose
 from tests.unit.alerts.people import MINUTE, T0, incident, written
 
 ACCEPTED, DELIVERED = Milestone.ACCEPTED, Milestone.DELIVERED
@@ -97,3 +98,10 @@ def test_a_first_notice_is_due_since_the_opening_or_since_a_silence_has_ended(
 def test_a_later_notice_is_due_since_it_was_decided_on(wave: int, round_: int, step: int) -> None:
     later = replace(first(30 * MINUTE), wave=wave, round=round_, step=step)
     assert due_at(later, incident(), ()) == T0 + 30 * MINUTE
+
+
+def test_that_somebody_has_it_is_none_of_the_notices_that_an_incident_begins_with() -> None:
+    [draft, *_] = escalate(incident(), (), T0).drafts  # type: ignore[union-attr]
+    assert is_first(written(draft))
+    assert not is_first(written(replace(draft, facts=replace(draft.facts, purpose=Purpose.TAKEN))))
+    assert not is_first(written(replace(draft, facts=replace(draft.facts, plan=Plan.ANNOUNCEMENT))))
