@@ -91,8 +91,9 @@ class Service:
                 self.world.now = self.now
                 self.world.rounds(1)
             self.now += MINUTE
-            await self.processes.beat(T0, self.now - BEAT)
             await self.book.look()
+        # Whoever starts next asks when the last one was.
+        await self.processes.beat(T0, self.now - BEAT)
 
     async def restart(self, away: timedelta) -> None:
         """Be killed, and start again."""
