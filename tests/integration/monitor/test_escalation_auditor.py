@@ -27,6 +27,7 @@ from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import journal as table
 from monitor.watchdog.auditor import PREFIX, EscalationAuditor
+from tests.in_the_loop import opened_in_the_loop
 from tests.integration.alerts.station import Station
 from tests.unit.alerts.people import BRIEF, FAX, MINUTE, POLICY, SECOND, T0, trigger
 from tests.unit.monitor.trial import agency_routes
@@ -88,7 +89,7 @@ class Watch:
 
 @pytest.fixture
 async def watch(tmp_path: Path) -> AsyncIterator[Watch]:
-    async with Database.open(tmp_path) as database:
+    async with opened_in_the_loop(tmp_path) as database:
         yield Watch(database)
 
 
