@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -56,11 +58,17 @@ def first(tmp_path: Path) -> Path:
 
 def _with_secrets(directory: Path) -> Path:
     for file in directory.rglob("*.yaml"):
-        for secret in _secret_files(yaml.safe_load(file.read_text())):
+        for secret in _secrets_in(file.read_text()):
             (directory / secret).parent.mkdir(exist_ok=True)
             (directory / secret).write_text("kata-laluan-contoh\n")
             (directory / secret).chmod(0o600)
     return directory / "pantau.yaml"
+
+
+@cache
+def _secrets_in(text: str) -> Sequence[str]:
+    """Return the files of secrets that a document names; many tests have the same."""
+    return _secret_files(yaml.safe_load(text))
 
 
 def _secret_files(tree: object) -> list[str]:
