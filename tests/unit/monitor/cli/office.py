@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import shutil
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -36,6 +37,17 @@ def _secrets(tree: object) -> list[str]:
         return []
     found = [value for key, value in tree.items() if key.endswith("_file") and isinstance(value, str)]
     return found + [name for value in tree.values() for name in _secrets(value)]
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """Let nobody write a file of more than half a megabyte."""
+    before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before, most))
 
 
 class Office:

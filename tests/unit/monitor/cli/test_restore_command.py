@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
 import subprocess
@@ -18,7 +17,7 @@ from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.migrations import upgrade
 from tests.real.postgres import Postgres
-from tests.unit.monitor.cli.office import Office
+from tests.unit.monitor.cli.office import Office, full_disk
 from tests.unit.monitor.cli.test_backup_command import journal_of, names, write
 
 
@@ -218,16 +217,16 @@ async def test_who_mistypes_is_told_how_it_is_written(office: Office, tmp_path: 
 
 
 async def test_who_is_killed_leaves_the_one_or_the_other_whole(office: Office, tmp_path: Path) -> None:
-    copy = await have_copy(office, tmp_path, 1000, 4000)
+    copy = await have_copy(office, tmp_path, 100, 40_000)
     command = [sys.executable, "-m", "monitor.cli", "restore", str(copy), "--config", str(office.config)]
 
     for wait in (0.0, 0.2, 0.5):
         killed_after_it_began(command, office, wait)
-        assert journal_of(office.state / "pantau.sqlite") in {1004, 1001}
+        assert journal_of(office.state / "pantau.sqlite") in {104, 101}
 
     code, said = await office.ask("restore", str(copy))
     assert code == 0, said
-    assert journal_of(office.state / "pantau.sqlite") == 1001
+    assert journal_of(office.state / "pantau.sqlite") == 101
     assert nothing_is_left_over(office)
 
 
@@ -242,15 +241,14 @@ def killed_after_it_began(command: list[str], office: Office, wait: float) -> No
 
 
 async def test_a_full_disk_leaves_what_was_there(office: Office, tmp_path: Path) -> None:
-    copy = await have_copy(office, tmp_path, 500, 4000)
-    command = [sys.executable, "-m", "monitor.cli", "restore", str(copy), "--config", str(office.config)]
+    copy = await have_copy(office, tmp_path, 50, 40_000)
 
-    done = await asyncio.create_subprocess_exec("prlimit", "--fsize=500000", *command, stderr=subprocess.PIPE)
-    _, said = await done.communicate()
+    with full_disk():
+        code, said = await office.ask("restore", str(copy))
 
-    assert done.returncode == 1
-    assert b"nothing was put back: " in said
-    assert journal_of(office.state / "pantau.sqlite") == 504
+    assert code == 1
+    assert "nothing was put back: " in said
+    assert journal_of(office.state / "pantau.sqlite") == 54
     assert nothing_is_left_over(office)
 
 
