@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -275,10 +275,15 @@ class BreakableStore:
         except _Broken as broken:
             raise broken.trouble from None
 
-    def reading(self) -> AbstractAsyncContextManager[Ledger]:
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Ledger]:
         if self.is_gone:
             raise StoreAway("the server restarts")
-        return self._inner.reading()
+        try:
+            async with self._inner.reading() as ledger:
+                yield ledger if self.meddler is None else cast(Ledger, _Meddled(ledger, self.meddler))
+        except _Broken as broken:
+            raise broken.trouble from None
 
     def _commit(self) -> None:
         if self.away:
