@@ -94,26 +94,24 @@ class EscalationAuditor:
             self._known = {}
             self._metrics.audited(now, [], [])
             return
-        found = await self._examine(now)
+        found, restoration = await self._examine(now)
         overdue = {lapse.key: lapse for _, examination in found for lapse in examination.overdue}
         unheard = [how for _, examination in found for how in examination.unheard]
         self._metrics.audited(now, [(lapse.lapse, lapse.since) for lapse in overdue.values()], unheard)
         await self._write_down(overdue, now)
         if overdue:
             self._alerting.poke()
-        async with self._store.reading() as ledger:
-            restoration = await ledger.restorations.waiting()
         still = {f"{prefix}{i.number}" for i, e in found if e.held for prefix in (PREFIX, WAITING)}
         still |= {f"{WAITING}{i.number}" for i, e in found if Unheard.UNRELEASED in e.unheard}
         await self._tell_noc({event.dedup_key: event for event in self._owed(found, restoration, now)}, still, now)
 
-    async def _examine(self, now: datetime) -> list[tuple[Incident, Examination]]:
+    async def _examine(self, now: datetime) -> tuple[list[tuple[Incident, Examination]], Restoration | None]:
         gateways = self._pool.preference(now)
         async with self._store.reading() as ledger:
             active = await ledger.active_incidents()
             # Also those that have just ended: what they held back is begun by the next cycle.
             silences = await ledger.silences(now - GRACE)
-            paper_held = await ledger.is_paper_held()
+            restoration = await ledger.restorations.waiting()
         found = []
         for incident_id in active:
             # One at a time: nobody is to wait for the auditor.
@@ -122,9 +120,10 @@ class EscalationAuditor:
                 notices = await ledger.notices(incident_id)
             if incident is not None:
                 held = any(self._muter(incident, silences, at) for at in (now - GRACE, now))
+                paper_held = restoration is not None
                 examination = examine(incident, notices, gateways, self._policy, now, held=held, paper_held=paper_held)
                 found.append((incident, examination))
-        return found
+        return found, restoration
 
     async def _write_down(self, overdue: Mapping[str, Overdue], now: datetime) -> None:
         """Journal each lapse when it is found and when it is made good, and not at every look."""

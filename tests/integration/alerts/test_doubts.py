@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 from sqlalchemy import select
 
-from alerts.decide.gateway.receipt import ENOUGH, OVERDUE, TRY_AGAIN
+from alerts.decide.gateway.receipt import ENOUGH, OVERDUE, OVERDUE_TO_ONE, TRY_AGAIN
 from alerts.engine.dispatcher import Dispatcher
 from alerts.model.event import Resolve
 from alerts.model.gateway import ErrorClass, Heard, Progress, Report
@@ -105,7 +105,7 @@ async def test_a_doubt_outlasts_a_restart_and_every_engine_has_it(city: City) ->
 
 
 async def test_a_gateway_that_never_gave_a_receipt_stays_where_it_is(city: City) -> None:
-    for _ in range(50):
+    for _ in range(OVERDUE_TO_ONE + 1):
         assert await city.outage() is city.station.sms
     await city.wait()
 
@@ -185,7 +185,8 @@ async def test_recoveries_prove_it_as_well(city: City) -> None:
     station = city.station
     await city.get_used_to(station.sms)
     await city.fall_silent()
-    await station.advance(TRY_AGAIN)
+    station.clock.moment += TRY_AGAIN
+    await station.settle()
     station.sms.orders.clear()
     now = station.clock.now()
     await station.submit(Resolve(dedup_key="A0", at=now, ended_at=now))
