@@ -22,6 +22,7 @@ from monitor.config.fields.window import MALAYSIA
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import journal
+from tests.in_the_loop import opened_in_the_loop
 from tests.integration.alerts.station import Station
 from tests.unit.alerts.people import BRIEF, MINUTE, RAVI, SECOND, SITI, T0, VOICE_RAVI, VOICE_SITI, trigger
 
@@ -61,7 +62,7 @@ class Place(Station):
 
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    async with Database.open(tmp_path) as database:
+    async with opened_in_the_loop(tmp_path) as database:
         yield Place(database)
 
 
