@@ -1,9 +1,13 @@
 """Characters that reach the paper."""
 
+import re
+from pathlib import Path
+
 import pytest
 import typst
 
 from alerts.documents import printable as module
+from alerts.documents import render
 from alerts.documents.printable import printable, printable_all
 
 
@@ -44,3 +48,10 @@ def test_every_printable_character_is_in_the_font() -> None:
         pdf_standards=["a-2a", "ua-1"],
     )
     assert pdf.startswith(b"%PDF")
+
+
+def test_what_stays_together_on_a_line_knows_each_letter_that_is_printed() -> None:
+    frame = Path(render.__file__).with_name("frame.typ").read_text(encoding="utf-8")
+    (letters,) = re.findall(r'let letter = "(.*)"', frame)
+    printed = [chr(code) for first, last in module._PRINTABLE for code in range(first, last + 1)]
+    assert "".join(re.findall(f"[{letters}]", "".join(printed))) == "".join(filter(str.isalpha, printed))
