@@ -15,6 +15,7 @@ from unittest.mock import patch
 
 import pytest
 import structlog
+from _pytest.runner import runtestprotocol
 from hypothesis import settings
 from sqlalchemy import Connection, Dialect, Engine, event
 from sqlalchemy.util import LRUCache
@@ -120,6 +121,16 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.collect()
         gc.freeze()
         gc.set_threshold(10_000, *gc.get_threshold()[1:])
+
+
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Tell the process that hands the work out what it shows of a test, and no more: two messages of six, thousands of times."""
+    if not hasattr(item.config, "workerinput") or item.config.option.durations:
+        return None
+    for report in runtestprotocol(item, log=False, nextitem=nextitem):
+        if report.when == "call" or not report.passed:
+            item.ihook.pytest_runtest_logreport(report=report)
+    return True
 
 
 @pytest.fixture(autouse=True)
