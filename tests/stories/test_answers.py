@@ -12,6 +12,7 @@ import pytest
 from pantau_lab.carrier.phone import PhoneBehaviour, Sms
 from pantau_lab.mail import Fault
 from pantau_lab.provider_fault import ReplyFault
+from pantau_lab.world import AGENCIES
 from tests.stories.theatre import BRISK, JCM, Theatre, theatre
 
 #: Long enough that nobody is called before an answer has come by any way.
@@ -85,7 +86,7 @@ async def test_a_voicemail_has_reached_nobody_and_the_person_is_called_again(tmp
 
 
 async def test_a_duty_officer_releases_the_announcement_by_telephone(tmp_path: Path) -> None:
-    async with theatre(tmp_path, BY_HAND) as play:
+    async with theatre(tmp_path, BY_HAND, agencies=AGENCIES[:1]) as play:
         await play.everybody_is_up()
         # The first call comes before the release is offered: three menus pass. The next is answered.
         play.duty.keys = ["", "", "", "5", "111111#", "280146#", "1"]

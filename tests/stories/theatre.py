@@ -7,7 +7,7 @@ import signal
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cache
 from itertools import chain, repeat
@@ -44,7 +44,8 @@ BRISK = Timing(
     # Stories break the same agency again and again.
     unsteady_for="1s",
 )
-JCM = AGENCIES[0]
+#: Its duty officer has no PIN but in the story that is about it: what is kept of one takes 20 ms at each start and reload.
+JCM = replace(AGENCIES[0], duty=replace(AGENCIES[0].duty, pin=""))
 #: The portal is asked in plain text, and often: to read the public authorities for each question would take longer than it.
 _UNREAD = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 #: What is kept of a connection is let go long before the service lets go of it.
