@@ -179,7 +179,7 @@ def becomes_green(place: Path) -> None:
             deadline = time.monotonic() + PATIENCE
             while 'pantau_mail_up{agency="JCONTOH",direction="internal"} 1' not in scraped(client):
                 assert time.monotonic() < deadline, (place.parent / "run.log").read_text()
-                time.sleep(0.2)
+                time.sleep(1)
             assert "pantau_watch_only 1.0" in scraped(client)
         finally:
             service.terminate()
