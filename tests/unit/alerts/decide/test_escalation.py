@@ -95,6 +95,17 @@ def test_a_step_whose_contacts_all_failed_makes_way_at_once() -> None:
     assert people(step(told, failed, 1).drafts) == ["siti by voice", "ravi by voice"]
 
 
+def test_that_a_step_before_was_told_keeps_nobody_waiting() -> None:
+    opened = incident()
+    first = step(opened, [], 0)
+    before = [written(d, n, NoticeState.DELIVERED) for n, d in enumerate(first.drafts, 1)]
+    second = step(replace(opened, position=first.position), before, 5)
+    told = replace(opened, position=second.position)
+    failed = [written(d, n, NoticeState.FAILED) for n, d in enumerate(second.drafts, 9)]
+
+    assert not isinstance(escalate(told, [*before, *failed], T0 + 6 * MINUTE), WaitUntil)
+
+
 def test_a_step_waits_while_one_of_its_contacts_may_still_be_reached() -> None:
     opened = incident()
     second = replace(opened, position=replace(opened.position, step=1))

@@ -29,13 +29,14 @@ from monitor.model.route import Direction, WatchedRoute
 from monitor.probing.arrival import Arrivals
 from monitor.store.probing.history import History
 from probes.model.reply import Reason
-from probes.model.result import Arrival, Outcome, Party, Phase, ProbeResult
+from probes.model.result import Arrival, Outcome, Party, Path, Phase, ProbeResult
 from tests.unit.alerts.people import BRIEF
 from tests.unit.monitor.scrape import Scrape
 from tests.unit.monitor.trial import (
     LOSES,
     MINUTE,
     REFUSED,
+    SECOND,
     T0,
     Fault,
     World,
@@ -506,6 +507,15 @@ async def test_a_run_of_a_route_that_has_left_is_ignored() -> None:
 
     assert service.store.runs == 0
     assert service.judge.healths() == {}
+
+
+async def test_how_far_the_clock_of_a_relay_is_off_is_shown_of_a_message_that_tells_it() -> None:
+    service = Service("JCM")
+    internal = service.world.routes[0]
+    await service.pipeline.take(replace(arrived(internal, T0), path=Path(skew=3 * SECOND)))
+    await service.pipeline.take(arrived(internal, T0 + MINUTE))
+
+    assert service.value("clock_skew_seconds", agency="JCM", direction="internal") == 3
 
 
 @pytest.mark.parametrize("direction", ["internal", "outbound", "inbound"])
