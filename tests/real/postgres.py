@@ -92,7 +92,7 @@ class Postgres:
     _made: str | None = field(init=False, default=None)
     #: Those that were, the oldest first.
     _stores: deque[str] = field(init=False, default_factory=deque)
-    #: By which databases are made.
+    #: By which databases are made, and orders given.
     _maker: psycopg.Connection[Any] | None = field(init=False, default=None)
 
     def __enter__(self) -> Self:

@@ -111,13 +111,16 @@ class Cluster(_NewPostgres):
 
     def order(self, *statements: str) -> list[Any]:
         """Do as a superuser would; return the rows of the last."""
-        # The server's own date style is one that no program reads.
-        options = "-c datestyle=iso"
-        with psycopg.connect(self.address("pantau"), autocommit=True, options=options) as connection:
-            for statement in statements:
-                result = connection.execute(statement)
-            # A row may have no columns, and is one all the same.
-            return [] if result.description is None else result.fetchall()
+        if self._maker is None:
+            # The server's own date style is one that no program reads.
+            options = "-c datestyle=iso"
+            self._maker = psycopg.connect(
+                self.address("pantau"), autocommit=True, prepare_threshold=None, options=options
+            )
+        for statement in statements:
+            result = self._maker.execute(statement)
+        # A row may have no columns, and is one all the same.
+        return [] if result.description is None else result.fetchall()
 
     def said(self) -> str:
         """Return its log."""
