@@ -132,7 +132,8 @@ class Lab:
             while True:
                 if (found := await self.firing()) != {JCM.code} or (found := await self.handed_on()) != {JCM.code}:
                     missing.append(found)
-                await asyncio.sleep(0.2)
+                # Rules are evaluated once a second, and what they say changes no more often.
+                await asyncio.sleep(0.5)
 
         looking = asyncio.create_task(look())
         try:
