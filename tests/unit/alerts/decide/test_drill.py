@@ -176,6 +176,7 @@ def test_no_office_is_rung_outside_of_its_hours(
         (ExerciseState.CONFIRMED, ExerciseState.DELIVERED, False),
         (ExerciseState.CONFIRMED, ExerciseState.CONFIRMED, False),
         (ExerciseState.SKIPPED, ExerciseState.FAILED, False),
+        (ExerciseState.FAILED, ExerciseState.SKIPPED, False),
     ],
 )
 def test_what_is_known_better_is_not_written_over(before: ExerciseState, after: ExerciseState, *, may: bool) -> None:
