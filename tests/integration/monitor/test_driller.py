@@ -602,3 +602,30 @@ async def test_a_slot_is_free_again_when_a_gateway_breaks_as_it_is_asked_about_a
     await at.hold(5)
     assert at.pool.free_slots("sms") == 2
     assert await at.states() == {"siti/sms/0/sms": "accepted"}, "it was asked about in vain"
+
+
+async def test_a_provider_that_is_asked_again_before_it_has_answered_ends_neither_the_drill_nor_the_service(
+    at: School,
+) -> None:
+    class Slow(Scripted):
+        asked = asyncio.Semaphore(0)
+        answers = asyncio.Event()
+
+        async def check(self, order: Order, provider_id: str) -> Report:
+            self.asked.release()
+            await self.answers.wait()
+            return await super().check(order, provider_id)
+
+    slow = Slow()
+    at.pool.replace([Line(name="sms", channel=Channel.SMS, gateway=slow)])
+    at.trainees = [trainee("siti", sms(SITI))]
+    await at.ask()
+    await at.look()
+    async with asyncio.TaskGroup() as calls:
+        for _ in range(2):
+            at.clock.moment += MINUTE
+            await at.driller.look(calls)
+            await slow.asked.acquire()
+        slow.taken = dict.fromkeys(slow.taken, Progress.DELIVERED)
+        slow.answers.set()
+    assert await at.states() == {"siti/sms/0/sms": "delivered"}
