@@ -391,7 +391,9 @@ class Cycle:
 def _is_untold(incident: Incident) -> bool:
     """Whether nothing can have been decided about an incident yet."""
     at = incident.position
-    return incident.is_open and at.step < 0 and at.wave == 0 and incident.released_at is None
+    # Who takes it on before its first step is reminded all the same, and called about the release.
+    is_untouched = incident.heard_at is None and incident.released_at is None
+    return incident.is_open and at.step < 0 and at.wave == 0 and is_untouched
 
 
 def _has_heard(notices: Sequence[Notice], draft: Draft) -> bool:

@@ -17,7 +17,7 @@ from alerts.model.brief import AnnouncementPlan, Brief, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.delivery import AttemptState, NoticeState
-from alerts.model.event import Release, Resolve
+from alerts.model.event import Acknowledge, Release, Resolve
 from alerts.model.gateway import AckResult, ErrorClass, Heard, Order, Progress, Report
 from alerts.model.incident import IncidentState
 from alerts.model.notice import Cause, Language, Matter, Purpose
@@ -69,6 +69,20 @@ async def states(station: Station, incident_id: int = 1) -> list[str]:
 
 
 # -- people ----------------------------------------------------------------------------------------------------------
+
+
+async def test_who_takes_it_on_before_its_first_step_is_reminded_again_where_the_gateway_fails(
+    station: Station,
+) -> None:
+    later = replace(STAFF_ONLY.escalation, steps=(replace(POLICY.steps[0], after=10 * MINUTE),))
+    await station.submit(trigger(brief=replace(STAFF_ONLY, escalation=later)))
+    await station.submit(Acknowledge(incident_id=1, at=station.clock.now(), by=SITI.name))
+    station.sms.happens.append(ErrorClass.TRANSIENT)
+    station.clock.moment += later.acknowledge_for - later.remind_before
+    await station.settle()
+    await station.advance(20 * SECOND)
+    assert station.sms.sent == 2 * [f"reminder to {SMS_SITI.number}"]
+    assert await states(station) == ["reminder sms sent"]
 
 
 async def test_an_unanswered_sms_becomes_a_call_after_its_wait(station: Station) -> None:
