@@ -165,10 +165,13 @@ class Dispatcher:
             self._observer.told(telling)
 
     async def _write_down(self, call: GatewayCall, outcome: CallResult) -> bool:
-        """Commit what a gateway answered when it was called, if it is news; return whether it is."""
-        if not outcome.is_news(call):
-            return False
+        """Commit what a gateway answered when it was called, if it is news; return whether it is.
+
+        Of an answer that took until the next question, it is when that is to be asked: not at once.
+        """
         now, attempt = self._clock.now(), outcome.attempt
+        if not outcome.is_news(call) and now < call.attempt.look_at:
+            return False
 
         async def answer(ledger: Ledger) -> Sequence[Telling]:
             has_changed = attempt.state is not call.attempt.state

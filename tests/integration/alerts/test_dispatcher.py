@@ -434,6 +434,33 @@ async def test_a_letter_that_is_looked_for_at_recovery_is_taken_back_as_soon_as_
     assert tray.taken == {}
 
 
+async def test_a_provider_that_takes_longer_than_its_turn_to_answer_is_not_asked_again_at_once(
+    station: Station,
+) -> None:
+    class Slow(Scripted):
+        done = asyncio.Event()
+
+        async def check(self, order: Order, provider_id: str) -> Report:
+            report = await super().check(order, provider_id)
+            await self.done.wait()
+            return report
+
+    station.sms = slow = Slow()
+    station.restart()
+    await station.submit(trigger(brief=STAFF_ONLY))
+    station.clock.moment += 30 * SECOND
+    slow.called.clear()
+    looking = asyncio.create_task(station._one_cycle())
+    await slow.called.wait()
+    station.clock.moment += 40 * SECOND
+    slow.done.set()
+    await looking
+    await station.settle()
+    assert [call.split()[0] for call in slow.calls] == ["send", "check"]
+    await station.advance(30 * SECOND)
+    assert [call.split()[0] for call in slow.calls] == ["send", "check", "check"]
+
+
 async def test_a_tray_that_cannot_be_reached_at_recovery_is_tried_again_each_minute_and_not_in_a_loop(
     station: Station,
 ) -> None:
