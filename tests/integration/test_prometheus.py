@@ -71,7 +71,7 @@ EMPTY = {
     "pantau-telling: Gateways-B",
 }
 #: An agency whose outage only a person knows of.
-DECLARED = next(agency.code for agency in AGENCIES if agency is not JCM)
+DECLARED = next(agency.code for agency in AGENCIES if agency.code != JCM.code)
 #: What is there last, when everything else is long there.
 LAST_TOLD = "pantau_escalation_overdue_seconds"
 RECORDINGS = [rule["record"] for rule in RULE_LIST if "record" in rule]
