@@ -10,12 +10,12 @@ from itertools import pairwise
 import pytest
 
 from alerts.decide.escalation import StartStep, escalate
-from alerts.decide.gateway.telling import Milestone, due_at, is_first, reached
+from alerts.decide.gateway.telling import Milestone, due_at, is_first, reached, told_last
 from alerts.decide.silence import Silence
 from alerts.model.channel import Channel
 from alerts.model.delivery import RANK, AttemptState, Notice
 from alerts.model.notice import Plan, Purpose
-from tests.unit.alerts.people import MINUTE, T0, incident, written
+from tests.unit.alerts.people import MINUTE, T0, attempt, incident, tried, written
 
 ACCEPTED, DELIVERED = Milestone.ACCEPTED, Milestone.DELIVERED
 
@@ -105,3 +105,17 @@ def test_that_somebody_has_it_is_none_of_the_notices_that_an_incident_begins_wit
     assert is_first(written(draft))
     assert not is_first(written(replace(draft, facts=replace(draft.facts, purpose=Purpose.TAKEN))))
     assert not is_first(written(replace(draft, facts=replace(draft.facts, plan=Plan.ANNOUNCEMENT))))
+
+
+@pytest.mark.parametrize(("person", "minutes"), [("siti", 2), ("ravi", 4), ("aminah", 4)])
+def test_what_moved_somebody_is_what_they_were_told_last_and_only_of_nobody_what_another_was(
+    person: str, minutes: int
+) -> None:
+    def sent(to: str, after: int, state: AttemptState = AttemptState.ACCEPTED) -> Notice:
+        notice = replace(first(timedelta(0)), person=to, deliveries=())
+        return tried(notice, replace(attempt(state), started_at=T0 + after * MINUTE))
+
+    notices = [sent("siti", 2), sent("siti", 1), sent("siti", 3, AttemptState.FAILED), sent("ravi", 4)]
+    told = told_last(notices, person)
+    assert told is not None
+    assert told[1].started_at == T0 + minutes * MINUTE
