@@ -435,6 +435,7 @@ async def test_that_sites_disagree_about_an_agency_is_shown_while_two_at_least_h
     assert shown() == [0, 0]
     await nation.live(31, "johor", "kuching")
     assert shown() == [None, None]
+    assert [*Scrape(nation.metrics).labels("outage_agreed")] == [], "one alone tells nothing together with others"
     await nation.live(20)
     assert shown() == [1, 0]
     nation.consensus.release({"JCM"})
