@@ -38,6 +38,7 @@ from tests.unit.monitor.trial import (
     REFUSED,
     SECOND,
     T0,
+    WRONG_PASSWORD,
     Fault,
     World,
     agency_routes,
@@ -222,6 +223,18 @@ async def test_an_event_says_why_mail_fails_where_most_routes_agree() -> None:
 
     [event] = service.alerts.heard
     assert event.brief == replace(BRIEF, cause=Cause.REFUSED)  # type: ignore[union-attr]
+
+
+async def test_why_mail_fails_is_still_known_after_a_reload() -> None:
+    service = Service("JCM", "JKT")
+    await service.rounds(3)
+    service.world.faults["JCM/utama"] = port_refused
+    await service.rounds(6)
+    service.pipeline.look_again({"JCM"})
+    other = next(route for route in service.world.routes if route.agency == "JKT")
+    await service.pipeline.take(service.world.result(other, service.clock.time))
+
+    assert dict(service.store.standings)["JCM"].cause is Cause.REFUSED
 
 
 async def test_an_event_says_when_it_began_and_when_it_ended() -> None:
@@ -450,6 +463,17 @@ async def test_while_the_store_is_away_it_goes_on_judging_showing_and_telling() 
     assert set(errors) == {"disk full"}
     assert service.value("mail_up", agency="JCM", direction="outbound") == 0
     assert service.alerts.told() == ["JCM: both"]
+
+
+@pytest.mark.parametrize(("account", "reference"), [("a", "a"), ("JCM/utama", "")])
+async def test_what_is_wrong_with_us_is_shown_though_it_cannot_be_told(account: str, reference: str) -> None:
+    service = Service("JCM")
+    await service.rounds(3)
+    service.world.faults[account], service.alerts.store_away = WRONG_PASSWORD, True
+    await service.rounds(6)
+
+    assert service.alerts.told() == []
+    assert service.value("own_fault", cause="credentials", reference=reference) == 1
 
 
 async def test_runs_do_not_wait_for_a_store_that_is_away_and_what_was_seen_is_told_by_itself_when_it_is_back() -> None:
