@@ -415,6 +415,20 @@ async def test_what_is_not_understood_is_explained_a_few_times_until_something_i
     assert answered == "RM0 JCM: Jawapan tidak difahami. Tiada amaran yang menunggu jawapan sekarang."
 
 
+async def test_what_is_not_understood_while_nothing_waits_is_answered_by_whom_the_newest_alert_is_about(
+    play: Play,
+) -> None:
+    for agency in ("JCM", "MDC"):
+        office = replace(BY_SMS.office, short=agency)
+        await play.submit(trigger(brief=replace(BY_SMS, agency=agency, office=office)))
+        await play.advance(3 * MINUTE)
+    for code in ("1A", "2A"):
+        await play.says(SMS_SITI.number, code)
+
+    answered = await play.says(SMS_SITI.number, "??")
+    assert answered == "RM0 MDC: Jawapan tidak difahami. Tiada amaran yang menunggu jawapan sekarang."
+
+
 async def test_who_thanked_too_often_long_ago_is_answered_about_the_next_alert(play: Play) -> None:
     await play.submit(trigger(brief=BY_SMS))
     await play.resolve()
