@@ -13,7 +13,21 @@ from monitor.model.health import Grade, Health, HealthPolicy
 from monitor.model.route import Direction
 from probes.model.mailbox import Password
 from probes.model.result import Outcome, Phase
-from tests.unit.monitor.trial import LOSES, MINUTE, REFUSED, WRONG_PASSWORD, Fault, World, mailbox, smtp, world
+from tests.unit.monitor.trial import (
+    LOSES,
+    MINUTE,
+    PROBING,
+    REFUSED,
+    SECOND,
+    WRONG_PASSWORD,
+    Fault,
+    World,
+    agency_routes,
+    controls,
+    mailbox,
+    smtp,
+    world,
+)
 
 #: As the store has them: what was written last of each route.
 Store = dict[str, tuple[Graded, ...]]
@@ -124,6 +138,14 @@ def test_what_failed_of_our_own_before_a_long_stop_says_nothing_of_now() -> None
     assert here.own() == set()
     here.rounds(1)
     assert here.own() == {"network"}
+
+
+def test_what_failed_of_our_network_counts_until_the_next_control_run_however_often_agencies_are_probed() -> None:
+    quick = agency_routes("JCM", probing=replace(PROBING, interval=10 * SECOND))
+    here, stored = World([*quick, *controls()]).rounds(3), Store()
+    here.cut_off = True
+    here.rounds(1)
+    assert restarted(here, stored, away=6 * MINUTE).judge._own.is_suspicious()
 
 
 def test_an_account_that_was_exchanged_leaves_no_streak_to_the_next_one() -> None:
