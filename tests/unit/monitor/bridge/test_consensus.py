@@ -422,6 +422,19 @@ async def test_what_could_not_be_told_wakes_who_tells_it_again() -> None:
     assert (consensus._owes.is_set(), alerts.told()) == (True, [])
 
 
+async def test_what_was_being_told_when_the_run_that_found_it_was_cancelled_is_told_with_the_next() -> None:
+    alerts = Alerts()
+    consensus = alone(alerts, Clock())
+    consensus.hear(HERE, "JCM", wrong(BOTH))
+    telling = asyncio.create_task(consensus.tell())
+    await asyncio.sleep(0)
+    telling.cancel()
+    await asyncio.gather(telling, return_exceptions=True)
+    assert (alerts.asked, alerts.told()) == (0, [])
+    await consensus.tell()
+    assert alerts.told() == ["JCM: both"]
+
+
 @given(steps=st.lists(st.sets(st.sampled_from([HERE, *OTHERS])), max_size=60))
 def test_what_sites_see_fall_by_turns_opens_no_more_incidents_than_one_site_would_and_ends_when_it_is_quiet(
     steps: list[set[str]],
