@@ -175,7 +175,7 @@ def test_an_ed25519_signature_alone_is_no_ground_for_a_verdict() -> None:
 
 
 @pytest.mark.parametrize(
-    "others", [{"bits": 4096, "testing": True}, {"bits": 1024}, {"bits": 4096, "fault": "altered"}]
+    "others", [{"bits": 4096, "testing": True}, {"bits": 1024}, {"bits": None}, {"bits": 4096, "fault": "altered"}]
 )
 def test_of_several_signatures_the_best_that_counts_is_judged(others: dict[str, Any]) -> None:
     signatures = [
