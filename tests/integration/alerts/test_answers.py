@@ -550,7 +550,9 @@ async def test_who_wants_sms_again_is_heard_when_nothing_is_the_matter(play: Pla
 async def test_a_gateway_that_cannot_be_asked_holds_up_no_other(play: Play) -> None:
     class Dumb(Answerable):
         async def collect(self, since: datetime, desk: Desk) -> None:
-            raise DeliveryError(ErrorClass.TRANSIENT, "not reached")
+            self.asked_since.append(since)
+            if len(self.asked_since) < 3:
+                raise DeliveryError(ErrorClass.TRANSIENT, "not reached")
 
     class Broken(Answerable):
         async def collect(self, since: datetime, desk: Desk) -> None:
@@ -563,7 +565,7 @@ async def test_a_gateway_that_cannot_be_asked_holds_up_no_other(play: Play) -> N
 
     poller = Poller(store=play.store, pool=play.pool, desks=play.desks, clock=play.clock)
     with capture_logs() as logged:
-        for _ in range(3):
+        for _ in range(4):
             await poller.look()
 
     assert (await play.incident()).acknowledged_by == "Siti Contoh"
@@ -572,6 +574,8 @@ async def test_a_gateway_that_cannot_be_asked_holds_up_no_other(play: Play) -> N
         ("broken", "answers could not be taken in"),
         ("dumb", "a provider could not be asked for answers"),
     ], "once each, however often it is asked"
+    again = [line["gateway"] for line in logged if line["event"] == "a provider can be asked for answers again"]
+    assert again == ["dumb"], "once, and of none that could be asked all the time"
 
 
 @pytest.mark.blind
