@@ -220,6 +220,7 @@ async def test_a_domain_that_neither_sends_nor_takes_mail_lacks_nothing(name_ser
     name_server.add("_dmarc.sunyi.gov.my", "TXT", "v=DMARC1; p=reject")
     found = await posture_of(name_server.validating, "sunyi.gov.my")
     assert verdicts(found) == dict.fromkeys(KIND.aspects[:-1], Verdict.PASS)
+    assert found["spf"].detail == "SPF says that the domain sends no mail"
 
 
 async def test_a_domain_with_nothing_fails_where_it_must_have_something_and_is_warned_elsewhere(
