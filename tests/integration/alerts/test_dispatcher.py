@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -51,6 +51,18 @@ STAFF_ONLY = replace(ONLY_SITI, announcement=AnnouncementPlan())
 async def station(tmp_path: Path) -> AsyncIterator[Station]:
     async with station_at(tmp_path) as opened:
         yield opened
+
+
+@dataclass
+class Slow(Scripted):
+    """Does not answer what became of something until it is let."""
+
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def check(self, order: Order, provider_id: str) -> Report:
+        report = await super().check(order, provider_id)
+        await self.may_answer.wait()
+        return report
 
 
 def with_a_contact_of_its_own(agency: str, number: int) -> Brief:
@@ -408,14 +420,6 @@ async def test_that_a_letter_still_lies_in_its_tray_is_not_written_and_nothing_i
 
 
 async def test_a_letter_that_is_looked_for_at_recovery_is_taken_back_as_soon_as_that_is_done(station: Station) -> None:
-    class Slow(Scripted):
-        done = asyncio.Event()
-
-        async def check(self, order: Order, provider_id: str) -> Report:
-            report = await super().check(order, provider_id)
-            await self.done.wait()
-            return report
-
     station.tray = tray = Slow(certain=True)
     station.restart()
     await station.submit(trigger())
@@ -427,7 +431,7 @@ async def test_a_letter_that_is_looked_for_at_recovery_is_taken_back_as_soon_as_
     await station.resolve()
     assert tray.calls[-1].startswith("check")
 
-    tray.done.set()
+    tray.may_answer.set()
     await looking
     await station.settle()
     assert tray.calls[-1].startswith("withdraw")
@@ -437,14 +441,6 @@ async def test_a_letter_that_is_looked_for_at_recovery_is_taken_back_as_soon_as_
 async def test_a_provider_that_takes_longer_than_its_turn_to_answer_is_not_asked_again_at_once(
     station: Station,
 ) -> None:
-    class Slow(Scripted):
-        done = asyncio.Event()
-
-        async def check(self, order: Order, provider_id: str) -> Report:
-            report = await super().check(order, provider_id)
-            await self.done.wait()
-            return report
-
     station.sms = slow = Slow()
     station.restart()
     await station.submit(trigger(brief=STAFF_ONLY))
@@ -453,7 +449,7 @@ async def test_a_provider_that_takes_longer_than_its_turn_to_answer_is_not_asked
     looking = asyncio.create_task(station._one_cycle())
     await slow.called.wait()
     station.clock.moment += 40 * SECOND
-    slow.done.set()
+    slow.may_answer.set()
     await looking
     await station.settle()
     assert [call.split()[0] for call in slow.calls] == ["send", "check"]
