@@ -107,8 +107,7 @@ async def _start_tls(session: StrangerSession, protocol: Protocol, tls: ssl.SSLC
     if not greeting.done:
         raise ConnectionRefusedError(f"greeted with {greeting.text}")
     offers = await session.offers()
-    # Without CAPA a POP3 server may know STLS all the same.
-    if not tls_offered(protocol, offers) and not (protocol is Protocol.POP3 and not offers):
+    if not tls_offered(protocol, offers):
         raise _NotOffered("STARTTLS is not offered; passwords would go in clear, so nobody can sign in safely")
     reply = await session.start_tls(tls, name)
     if not reply.done:

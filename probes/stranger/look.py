@@ -79,8 +79,7 @@ async def _greeted(session: StrangerSession, party: Party) -> Sequence[str]:
 
 async def _start_tls(session: StrangerSession, protocol: Protocol, server: Server, offers: Sequence[str]) -> None:
     party = Party.SENDER if protocol is Protocol.SMTP else Party.RECIPIENT
-    # Without CAPA a POP3 server may know STLS all the same.
-    if not tls_offered(protocol, tuple(offers)) and not (protocol is Protocol.POP3 and not offers):
+    if not tls_offered(protocol, offers):
         raise failed(Outcome.TLS, Reason.TLS_NOT_OFFERED, Phase.TLS, party)
     with told(Phase.TLS, party):
         reply = await session.start_tls(server.tls, server.certificate_name)

@@ -225,8 +225,8 @@ def mechanisms(protocol: Protocol, offers: Sequence[str]) -> frozenset[str]:
     return frozenset(name for line in lines if line[:1] == [word] for name in line[1:])
 
 
-def tls_offered(protocol: Protocol, offers: tuple[str, ...]) -> bool:
-    """Return whether *offers* hold TLS."""
+def tls_offered(protocol: Protocol, offers: Collection[str]) -> bool:
+    """Return whether *offers* hold TLS: a POP3 server, too, says so (RFC 2595 4), or whoever reads mail there goes no further."""
     return ("STLS" if protocol is Protocol.POP3 else "STARTTLS") in offers
 
 

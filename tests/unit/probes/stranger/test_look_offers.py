@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from probes.model.mailbox import Security, Server
+from probes.kinds.certificate import KIND as CERTIFICATE
+from probes.model.check import Premises, Verdict
+from probes.model.mailbox import Mailbox, Password, Security, Server
+from probes.model.probe import ProbeFailure
 from probes.model.reply import Reason
+from probes.model.result import Party
+from probes.protocol.pop3 import open_session
+from probes.run.trace import Recorder
 from probes.stranger import look as looking
 from probes.stranger.forbidden_sign_in import revealing
 from probes.stranger.look import look_at, seen
 from probes.stranger.session import Protocol
+from tests.unit.probes.pop3_standin import Pop3StandIn
 from tests.unit.probes.standin import hang, listening
 
 
@@ -66,3 +74,20 @@ async def test_a_silent_server_is_left_after_some_seconds(monkeypatch: pytest.Mo
         found = await look_at(Protocol.SMTP, server)
     assert found.failure is not None
     assert found.failure.reason == Reason.NO_ANSWER
+
+
+async def test_a_pop3_server_that_does_not_say_that_it_has_tls_is_found_no_better_than_when_its_mail_is_read() -> None:
+    standin = Pop3StandIn(tricks={"CAPA": "-ERR apa?\r\n"})
+    async with listening(standin) as port:
+        server = Server(host="127.0.0.1", port=port, security=Security.STARTTLS, tls=ssl.create_default_context())
+        login = Password(username="semakan", secret="rahsia")
+        mailbox = Mailbox(name="a", address="semakan@jabatan-contoh.gov.my", login=login, pop3=server)
+        found = await look_at(Protocol.POP3, server)
+        premises = Premises(agency="JCM", mailboxes=(mailbox,), domains=("jabatan-contoh.gov.my",))
+        offered, *_ = await CERTIFICATE.build(premises, lambda: datetime.now(UTC)).run()
+        with pytest.raises(ProbeFailure) as read:
+            await open_session(mailbox, Recorder(), Party.RECIPIENT, leg=timedelta(seconds=5))
+    assert found.failure == read.value.failure
+    assert read.value.failure.reason == Reason.TLS_NOT_OFFERED
+    assert (offered.aspect, offered.verdict) == ("offered", Verdict.FAIL)
+    assert standin.asked == ["CAPA"] * 3
