@@ -238,6 +238,9 @@ async def test_the_latest_that_arrived_by_a_gateway_and_the_latest_that_did_not_
         assert await ledger.answered(["first"], 20) == {"first": answered}
         assert await ledger.answered(["second", "first"], 1) == {"first": answered[1:], "second": []}
         assert await ledger.answered([], 20) == {}
+        # SQLite joins 500 questions at the most.
+        others = [f"other {n}" for n in range(199)]
+        assert await ledger.answered([*others, "first"], 20) == {**{name: [] for name in others}, "first": answered}
 
         async def unanswered(after: int, until: int, at_most: int = 20) -> list[int]:
             found = await ledger.unanswered("first", T0 + after * MINUTE, T0 + until * MINUTE, at_most)

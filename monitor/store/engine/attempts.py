@@ -22,8 +22,11 @@ from monitor.store.engine.statements import (
     UNANSWERED,
     answered_by,
 )
-from monitor.store.schema.rows import from_row, named, new_id
+from monitor.store.schema.rows import from_row, named, new_id, portions
 from monitor.store.schema.tables import attempt, clean, delivery, heard
+
+#: Of each gateway it is three questions, and SQLite joins no more than 500.
+_GATEWAYS_AT_ONCE = 50
 
 
 class SqlAttempts(SqlNotices):
@@ -120,11 +123,10 @@ class SqlAttempts(SqlNotices):
     async def answered(self, gateways: Sequence[str], at_most: int) -> Mapping[str, Sequence[Answered]]:
         """Return the latest messages that arrived by each of these gateways, notices and exercises of drills."""
         found: dict[str, list[Answered]] = {name: [] for name in gateways}
-        if not found:
-            return found
-        names = {f"gateway_{n}": name for n, name in enumerate(found)}
-        for row in await self._connection.execute(answered_by(len(found)), {**names, "at_most": at_most}):
-            found[row.gateway].append(from_row(Answered, row))
+        for some in portions(list(found), _GATEWAYS_AT_ONCE):
+            names = {f"gateway_{n}": name for n, name in enumerate(some)}
+            for row in await self._connection.execute(answered_by(len(some)), {**names, "at_most": at_most}):
+                found[row.gateway].append(from_row(Answered, row))
         return {name: sorted(them, key=lambda each: each.taken_at)[-at_most:] for name, them in found.items()}
 
     async def unanswered(self, gateway: str, after: datetime, until: datetime, at_most: int) -> Sequence[Unanswered]:
