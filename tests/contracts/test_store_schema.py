@@ -26,7 +26,7 @@ from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
 from monitor.store.probing.retention import Keep, Retention
 from monitor.store.schema import migrations
-from monitor.store.schema.migrations import StoreTooNewError, upgrade
+from monitor.store.schema.migrations import StoreBarredError, StoreTooNewError, upgrade
 from monitor.store.schema.tables import advance_notice, hour, journal, metadata
 from monitor.store.upkeep.advance_notices import AdvanceRecords
 from tests.real.postgres import Postgres
@@ -178,6 +178,16 @@ async def test_a_store_that_a_newer_version_has_used_is_left_alone_and_says_what
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
 
     with pytest.raises(StoreTooNewError, match="install that version again, or put back the copy"):
+        async with Database.open(place.directory, place.server):
+            pass
+
+
+async def test_a_database_in_which_a_copy_was_not_put_to_its_end_is_no_empty_one(place: Place) -> None:
+    with place.engine.begin() as connection:
+        connection.execute(text("CREATE TABLE alembic_version (version_num TEXT)"))
+        journal.create(connection)
+
+    with pytest.raises(StoreBarredError, match="broken off: put it into an empty database again"):
         async with Database.open(place.directory, place.server):
             pass
 

@@ -65,9 +65,15 @@ def _number_of(engine: Engine) -> str | None:
     with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             alone(connection)
-        if not inspect(connection).has_table("alembic_version"):
+        tables = inspect(connection).get_table_names()
+        if "alembic_version" not in tables:
             return None
         number: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+        if number is None and len(tables) > 1:
+            raise StoreBarredError(
+                "this store has tables and no number of their schema, as when a copy was being put there and that was "
+                "broken off: put it into an empty database again (docs/restoring.md)"
+            )
         return number
 
 
