@@ -65,7 +65,7 @@ class GatewayCaller:
         self.under_way: dict[int, bool] = {}
 
     def begin(self, call: GatewayCall, calls: asyncio.TaskGroup) -> None:
-        """Make a call, as a task of the group *calls*."""
+        """Make a call, as a task of the group *calls*. About its attempt none may be under way."""
         self.under_way[call.attempt.id] = False
         calls.create_task(self._make(call))
 
@@ -78,8 +78,7 @@ class GatewayCaller:
         except Exception:
             log.exception("a call could not be completed", gateway=gateway, reference=call.attempt.reference)
         finally:
-            # Of a drill the same is asked again, should it take a minute: the first to end takes it out.
-            if self.under_way.pop(call.attempt.id, False) or is_news:
+            if self.under_way.pop(call.attempt.id) or is_news:
                 self._ended(call)
 
     async def _call(self, call: GatewayCall) -> CallResult | None:

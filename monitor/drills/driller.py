@@ -277,7 +277,7 @@ class Driller:
         look_at = None if over else now + ASK_EVERY
         await self._drills.change(record.reference, record.state, now, look_at=look_at)
         # An answer sets the time of the next question: asked once more, one that never tells would be asked for ever.
-        known = record.provider_id and record.gateway in self._pool
+        known = record.provider_id and record.gateway in self._pool and not self._exerciser.is_called_for(record)
         if not over and known and self._pool.take_spare(record.gateway):
             self._exerciser.check(record, calls)
 

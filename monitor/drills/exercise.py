@@ -56,8 +56,12 @@ class Exerciser:
         self.calls.begin(_call(CallKind.SEND, record, expires_at), calls)
 
     def check(self, record: Record, calls: asyncio.TaskGroup) -> None:
-        """Ask its provider what became of it, in the same way."""
+        """Ask its provider what became of it, in the same way; not while its gateway is called for it."""
         self.calls.begin(_call(CallKind.CHECK, record), calls)
+
+    def is_called_for(self, record: Record) -> bool:
+        """Whether its gateway is being called for it, or what that answered is not written down yet."""
+        return record.id in self.calls.under_way
 
     async def take_back(self, record: Record) -> None:
         """Take a letter out of its tray: one of a drill is not for the post."""

@@ -604,15 +604,13 @@ async def test_a_slot_is_free_again_when_a_gateway_breaks_as_it_is_asked_about_a
     assert await at.states() == {"siti/sms/0/sms": "accepted"}, "it was asked about in vain"
 
 
-async def test_a_provider_that_is_asked_again_before_it_has_answered_ends_neither_the_drill_nor_the_service(
-    at: School,
-) -> None:
+async def test_a_provider_that_hangs_is_not_asked_again_before_it_has_answered(at: School) -> None:
     class Slow(Scripted):
-        asked = asyncio.Semaphore(0)
+        asked = asyncio.Event()
         answers = asyncio.Event()
 
         async def check(self, order: Order, provider_id: str) -> Report:
-            self.asked.release()
+            self.asked.set()
             await self.answers.wait()
             return await super().check(order, provider_id)
 
@@ -622,10 +620,14 @@ async def test_a_provider_that_is_asked_again_before_it_has_answered_ends_neithe
     await at.ask()
     await at.look()
     async with asyncio.TaskGroup() as calls:
-        for _ in range(2):
+        for _ in range(3):
             at.clock.moment += MINUTE
             await at.driller.look(calls)
-            await slow.asked.acquire()
-        slow.taken = dict.fromkeys(slow.taken, Progress.DELIVERED)
+            await slow.asked.wait()
+            assert at.calls_under_way() == 1
         slow.answers.set()
+    await at.look()
+    assert [call.split()[0] for call in slow.calls] == ["send", "check"]
+    slow.taken = dict.fromkeys(slow.taken, Progress.DELIVERED)
+    await at.look(MINUTE)
     assert await at.states() == {"siti/sms/0/sms": "delivered"}
