@@ -52,12 +52,6 @@ def step_of(secret: str, digits: str, now: datetime) -> int | None:
     return found
 
 
-def code_at(secret: str, now: datetime) -> str:
-    """Return the code that an app shows."""
-    shown: bytes = _totp(secret).generate(int(now.timestamp()))
-    return shown.decode()
-
-
 def app_address(secret: str, name: str, issuer: str) -> str:
     """Return what an app reads from the picture (otpauth URI); *issuer*: how it calls the account beside its name."""
     address: str = _totp(secret).get_provisioning_uri(name, issuer)

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.async_api import expect
 
-from monitor.access.totp import code_at
 from monitor.web.page import Tongue
+from tests.authenticator import code_at
 from tests.browser.guest import NARROW, Door
 from tests.browser.running_site import UCM, RunningSite
 from tests.real.visitor import shut_out

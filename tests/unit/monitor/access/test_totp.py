@@ -10,12 +10,12 @@ import pytest
 from monitor.access.totp import (
     SECRET_OCTETS,
     app_address,
-    code_at,
     in_groups,
     one_time_digits,
     step_of,
     written_secret,
 )
+from tests.authenticator import code_at
 
 #: RFC 6238, appendix B.
 RFC = b32encode(b"12345678901234567890").decode()
