@@ -47,12 +47,15 @@ class ScreenState:
     notices: Sequence[Mapping[str, Any]] = ()
     #: By agency code, the faults that were put in.
     faults: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    #: By agency code, what each site says of it, as the API has it.
-    said: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     #: By site, what it was cut off from.
     cut_off: Mapping[str, Sequence[str]] = field(default_factory=dict)
     #: What reached somebody, the newest last.
     sent: Sequence[Sent] = ()
+
+    @property
+    def said(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+        """By agency code, what each site says of it; nothing where there is one alone."""
+        return {each["agency"]: each["sites"] for each in self.agencies}
 
 
 def render(

@@ -336,9 +336,7 @@ async def _state(demo: RunningDemo, client: httpx.AsyncClient) -> ScreenState:
         agencies, incidents, notices = [
             (await client.get(path)).raise_for_status().json() for path in ("/agencies", "/incidents", "/notices")
         ]
-        codes = [each["agency"] for each in agencies] if demo.pages else []
-        said = {code: (await client.get(f"/agencies/{code}")).raise_for_status().json()["sites"] for code in codes}
     except (httpx.HTTPError, ValueError):
         return state  # It is starting, or ending.
     new = [each for each in notices if datetime.fromisoformat(each["created_at"]) >= demo.since]
-    return replace(state, agencies=agencies, incidents=incidents, notices=new, said=said)
+    return replace(state, agencies=agencies, incidents=incidents, notices=new)

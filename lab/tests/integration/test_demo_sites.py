@@ -126,7 +126,9 @@ def test_a_cut_wire_and_what_one_site_alone_sees_are_told_to_nobody(tmp_path: Pa
         status, said = running.order("cut", site="johor/JCM")
         assert (status, "there is no site johor/JCM; there are johor, kuching, ipoh" in said) == (404, True)
         assert running.order("cut", site="johor", system="JCN")[0] == 404
-    assert running.process.returncode == 0, running.said.read_text()
+    shown = running.said.read_text()
+    assert running.process.returncode == 0, shown
+    assert {"johor says of JCM: stale", "kuching says of JCM: wrong"} <= {*shown.splitlines()}
     assert not home.exists()
     assert running_in(place, home) == []
 
