@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 
+from probes.model.mail_platform import PLATFORM_SERVERS
 from probes.model.mailbox import Mailbox, OAuth, Security, Server
 from probes.model.probe import Route
 from probes.model.result import Failure, Party, ProbeResult
@@ -15,12 +16,8 @@ _SERVICES = {"smtp": ("SMTP", 465, 587), "imap": ("IMAP", 993, 143), "pop3": ("P
 
 #: Whose service a server is, where its name tells; subdomains, too.
 _MAIL_PROVIDERS = {
-    "gmail.com": "Google",
-    "googlemail.com": "Google",
+    **{name: platform.capitalize() for platform, names in PLATFORM_SERVERS.items() for name in names},
     "google.com": "Google",
-    "office365.com": "Microsoft",
-    "office.com": "Microsoft",
-    "outlook.com": "Microsoft",
     "yahoo.com": "Yahoo",
 }
 

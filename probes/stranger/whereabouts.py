@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from probes.domain.names import DnsUnanswered, Names
 from probes.model.check import NameServers
+from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform
 from probes.model.mailbox import Security
 from probes.stranger.session import Protocol
 
@@ -47,25 +48,12 @@ _HOSTS_AT_MOST: Final = MOST_CANDIDATES // 2
 _HOST: Final = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9])?)+", re.ASCII)
 
 
-class MailPlatform(StrEnum):
-    """Who runs an agency's mail, where that decides how is signed in."""
-
-    GOOGLE = "google"
-    MICROSOFT = "microsoft"
-
-
 _BY_EXCHANGER: Final = {
     "google.com": MailPlatform.GOOGLE,
     "googlemail.com": MailPlatform.GOOGLE,
     "outlook.com": MailPlatform.MICROSOFT,
 }
-_BY_SERVER: Final = {
-    "gmail.com": MailPlatform.GOOGLE,
-    "googlemail.com": MailPlatform.GOOGLE,
-    "office365.com": MailPlatform.MICROSOFT,
-    "outlook.com": MailPlatform.MICROSOFT,
-    "office.com": MailPlatform.MICROSOFT,
-}
+_BY_SERVER: Final = {name: platform for platform, names in PLATFORM_SERVERS.items() for name in names}
 
 
 class ServerSource(StrEnum):

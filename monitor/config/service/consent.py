@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from pydantic import Field, SecretStr
 
@@ -17,13 +16,10 @@ from monitor.config.files.findings import Findings
 from monitor.config.files.section import Host, Line, Section
 from probes.credentials.oauth_endpoint import Client
 from probes.credentials.service_account import GOOGLE_SCOPE
+from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform
 
 #: Where a provider sends browsers back to; it is registered there.
 CONSENT_PATH = "/mailboxes/consent"
-
-#: The mail servers that are given tokens, each with all below its name.
-MICROSOFT_SERVERS: Final = ("office365.com", "outlook.com", "office.com")
-GOOGLE_SERVERS: Final = ("gmail.com", "googlemail.com")
 
 #: To read and to send in a person's name, and for longer than an hour.
 _MICROSOFT_SCOPE = (
@@ -57,7 +53,7 @@ class MicrosoftConsentSettings(Section):
     """Where codes for another device come from, where it is not Microsoft's public cloud."""
     token_url: TokenEndpoint | None = None
     """The token endpoint, with `device_url`."""
-    servers: tuple[Host, ...] = MICROSOFT_SERVERS
+    servers: tuple[Host, ...] = PLATFORM_SERVERS[MailPlatform.MICROSOFT]
     """The mail servers that are given its tokens; a name stands for all that end with it."""
 
     def way(self, domain: str, trust: Trust) -> ConsentWay:
@@ -91,7 +87,7 @@ class GoogleConsentSettings(Section):
     """Where browsers are sent, where it is not Google."""
     token_url: TokenEndpoint | None = None
     """The token endpoint, with `authorize_url`."""
-    servers: tuple[Host, ...] = GOOGLE_SERVERS
+    servers: tuple[Host, ...] = PLATFORM_SERVERS[MailPlatform.GOOGLE]
     """The mail servers that are given its tokens; a name stands for all that end with it."""
 
     def way(self, address: str, trust: Trust) -> ConsentWay:

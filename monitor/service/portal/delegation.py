@@ -14,11 +14,10 @@ from typing import Final, Self
 from monitor.config.agency.oauth import MICROSOFT_SCOPE, Flow, KnownAuthorizationServer, usual_endpoint
 from monitor.config.fields.listen import is_tenant
 from monitor.config.fields.trust import Trust
-from monitor.config.service.consent import GOOGLE_SERVERS, MICROSOFT_SERVERS
 from probes.credentials.oauth import Issuer
 from probes.credentials.oauth_endpoint import Client, ClientCredentials
 from probes.credentials.service_account import GOOGLE_SCOPE, BadServiceAccountError, Delegated, ServiceAccount
-from probes.stranger.whereabouts import MailPlatform
+from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform
 
 #: What is secret of what is typed of one.
 APPLICATION_SECRETS: Final = ("client_secret", "service_account")
@@ -106,11 +105,6 @@ def delegation_desk(application: Application, trust: Trust) -> DelegationDesk:
     """Return where an application asks."""
     return DelegationDesk(
         token_url=usual_endpoint(KnownAuthorizationServer(application.platform), application.tenant) or "",
-        servers=servers_of(application.platform),
+        servers=PLATFORM_SERVERS[application.platform],
         tls=trust.context(None),
     )
-
-
-def servers_of(platform: MailPlatform) -> tuple[str, ...]:
-    """Return the mail servers that tokens of a platform are shown to."""
-    return GOOGLE_SERVERS if platform is MailPlatform.GOOGLE else MICROSOFT_SERVERS

@@ -39,11 +39,12 @@ from probes.credentials.consent import (
 from probes.credentials.oauth import KeptTokens
 from probes.credentials.oauth_endpoint import RefreshToken, Rotation
 from probes.model.check import NameServers
+from probes.model.mail_platform import MailPlatform
 from probes.model.mailbox import Mailbox, OAuth, Password, Security, Server
 from probes.model.probe import Patience
 from probes.stranger import session
 from probes.stranger.look import ServerLook, look
-from probes.stranger.whereabouts import Candidate, MailPlatform, Whereabouts, find_servers, platform_at
+from probes.stranger.whereabouts import Candidate, Whereabouts, find_servers, platform_at
 
 #: How long one can be gone on with.
 KEPT: Final = timedelta(minutes=30)

@@ -41,8 +41,8 @@ from monitor.web.access.sign_in import from_where
 from monitor.web.agency.entry import mapping
 from monitor.web.agency.setup_sheet import BY_HAND, NONE, SetupSheet, offered
 from monitor.web.form import Pages, form_of
+from probes.model.mail_platform import MailPlatform
 from probes.stranger.session import Protocol
-from probes.stranger.whereabouts import MailPlatform
 
 #: Of any agency: whose it is stands in what was begun.
 _Returning = Annotated[Visitor, Depends(Needs(Permission.EDIT_AGENCY))]

@@ -25,7 +25,7 @@ from monitor.config.sense.custody import rests_on_typing
 from monitor.model.document import DocumentVersion
 from monitor.service.order import NotDone
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor, DraftAnswer
-from monitor.service.portal.delegation import APPLICATION_SECRETS, Application, BadApplicationError, servers_of
+from monitor.service.portal.delegation import APPLICATION_SECRETS, Application, BadApplicationError
 from monitor.service.portal.typed_mailbox import PROTOCOLS, SERVER_KEYS, TypedMailbox, mailbox_draft
 from monitor.store.upkeep.documents import DocumentsMovedOnError
 from monitor.web.access.gate import ItsEditor
@@ -33,8 +33,8 @@ from monitor.web.agency.entry import BadField, mapping, sequence
 from monitor.web.agency.sheet import NOTHING_TYPED, SettingsSheet, TypedForm
 from monitor.web.form import Pages, form_of
 from probes.model.bounds import OutOfBounds
+from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform
 from probes.model.mailbox import Security, Withheld
-from probes.stranger.whereabouts import MailPlatform
 
 _FORMS: Final = frozenset({"mailbox", "add_mailbox", "drop_mailbox"})
 #: In characters; what is longer is no password that a server takes.
@@ -163,7 +163,7 @@ def _application(fields: Mapping[str, str], secrets: Mapping[str, str]) -> Appli
     except (BadApplicationError, ValueError) as bad:
         raise BadField("application", str(bad) if isinstance(bad, BadApplicationError) else "bad_account") from None
     hosts = [host for each in PROTOCOLS if (host := fields.get(f"{each}.host"))]
-    if not all(is_within(host, servers_of(platform)) for host in hosts):
+    if not all(is_within(host, PLATFORM_SERVERS[platform]) for host in hosts):
         raise BadField("application", "not_its_servers")
     return application
 

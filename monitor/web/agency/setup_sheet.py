@@ -15,10 +15,10 @@ from monitor.probing.mailbox_sign_in import SENDING, SideTried
 from monitor.service.portal.agency_editor import AgencyEditor, DraftAnswer
 from monitor.service.portal.mailbox_setup import ChosenServers, MailboxSetup, MailboxSetups, SeenServer, ServerChoice
 from monitor.web.form import Pages
+from probes.model.mail_platform import MailPlatform
 from probes.model.mailbox import Mailbox, Security
 from probes.model.result import Phase
 from probes.stranger.session import Protocol
-from probes.stranger.whereabouts import MailPlatform
 
 #: What stands in the form where a server is typed by hand, and where there is to be none.
 BY_HAND: Final = "hand"

@@ -20,14 +20,14 @@ from monitor.config.loading import called_in_store
 from monitor.model.document import Pen
 from monitor.service.order import NotDone, NotFound
 from monitor.service.portal.agency_editor import AgencyDraft, AgencyEditor
-from monitor.service.portal.delegation import Application, BadApplicationError, servers_of
+from monitor.service.portal.delegation import Application, BadApplicationError
 from monitor.service.portal.typed_mailbox import PROTOCOLS, login_draft
 from monitor.store.upkeep.documents import DocumentsMovedOnError
 from monitor.web.access.gate import ItsEditor
 from monitor.web.api.document import OF_WRITING, DocumentWritten, IfMatch, moved_on, seen_version, unusable
 from monitor.web.api.route.order import given_orders
 from monitor.web.problem import problems
-from probes.stranger.whereabouts import MailPlatform
+from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform
 
 _Key = Annotated[str, Path(max_length=64)]
 #: Finds with what a mailbox is signed in to, by how it is written.
@@ -86,7 +86,7 @@ class MailboxApplication(BaseModel):
             application = Application.read(self.platform, typed, domain_of(str(mailbox.get("address", ""))))
         except BadApplicationError as bad:
             raise NotDone(_WRONG[str(bad)]) from None
-        own, servers = servers_of(self.platform), [mailbox[each] for each in PROTOCOLS if each in mailbox]
+        own, servers = PLATFORM_SERVERS[self.platform], [mailbox[each] for each in PROTOCOLS if each in mailbox]
         if not all(isinstance(each, Mapping) and is_within(str(each.get("host", "")), own) for each in servers):
             raise NotDone(f"its tokens are shown to servers below {', '.join(own)} only, and the document names others")
         return application

@@ -14,7 +14,7 @@ from monitor.config.service.consent import ConsentWay
 from pantau_lab.oauth import AuthorizationServer, LabServiceAccount, app
 from pantau_lab.serving import serve
 from probes.credentials.oauth_endpoint import Client
-from probes.stranger.whereabouts import MailPlatform
+from probes.model.mail_platform import MailPlatform
 from tests.integration.watching import agency
 from tests.real.mailserver import DOMAIN, HOST, SECRET, Door, MailServer
 from tests.real.nameserver import NameServer

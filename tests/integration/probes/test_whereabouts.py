@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from probes.model.mail_platform import MailPlatform
 from probes.model.mailbox import Security
 from probes.stranger.session import Protocol
-from probes.stranger.whereabouts import MailPlatform, ServerSource, Whereabouts, find_servers
+from probes.stranger.whereabouts import ServerSource, Whereabouts, find_servers
 from tests.real.nameserver import NameServer
 
 pytestmark = pytest.mark.real

@@ -25,7 +25,8 @@ from monitor.cli.operation.draft import (
 from monitor.cli.operation.init import _proposed, init
 from monitor.cli.service import to_run
 from monitor.config.loading import load
-from probes.stranger.whereabouts import MailPlatform, of_platform
+from probes.model.mail_platform import MailPlatform
+from probes.stranger.whereabouts import of_platform
 
 PASSWORD = "kata: laluan # 'contoh'"
 DRAFT = FirstMailbox(

@@ -9,12 +9,12 @@ from datetime import timedelta
 from functools import cache
 
 from monitor.config.service.consent import ConsentWay
-from monitor.service.portal.delegation import Application, DelegationDesk, servers_of
+from monitor.service.portal.delegation import Application, DelegationDesk
 from monitor.service.portal.mailbox_setup import ServerChoice
 from probes.model.bounds import Bounds, Opening
 from probes.model.check import NameServers
+from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform
 from probes.model.mailbox import Server
-from probes.stranger.whereabouts import MailPlatform
 
 #: Nobody listens there, and that is told at once.
 NO_NAMES = NameServers(addresses=("127.0.0.1",), port=1, within=timedelta(milliseconds=50))
@@ -56,5 +56,5 @@ class SetupPremises:
 
     def desk(self, application: Application) -> DelegationDesk:
         return DelegationDesk(
-            token_url=self.token_url, servers=self.own_servers or servers_of(application.platform), tls=self.tls
+            token_url=self.token_url, servers=self.own_servers or PLATFORM_SERVERS[application.platform], tls=self.tls
         )

@@ -26,9 +26,9 @@ from pantau_lab.oauth import AuthorizationServer, LabServiceAccount, TokenEndpoi
 from pantau_lab.serving import serve
 from probes.credentials.oauth_endpoint import Client
 from probes.credentials.service_account import GOOGLE_SCOPE
+from probes.model.mail_platform import MailPlatform
 from probes.model.mailbox import Security, Server
 from probes.stranger.session import Protocol
-from probes.stranger.whereabouts import MailPlatform
 from tests.integration.watching import agency, laid_out
 from tests.unit.monitor.web.premises import SetupPremises
 from tests.unit.monitor.web.signed import House, house

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dns.rdata
 import pytest
 
+from probes.model.mail_platform import MailPlatform
 from probes.model.mailbox import Security
 from probes.stranger.session import Protocol
 from probes.stranger.whereabouts import (
     MOST_CANDIDATES,
     Candidate,
-    MailPlatform,
     ServerSource,
     announced_hosts,
     chosen,
