@@ -275,7 +275,7 @@ def _told(dossier: Dossier) -> dict[str, Json]:
     rows = [
         cells(
             stamp(attempt.started_at),
-            f"{name_of(notice, dossier.incident)}\n{_purpose(notice)}",
+            f"{dossier.incident.reader(notice)}\n{_purpose(notice)}",
             f"{phrase.CHANNELS[delivery.address.channel]}\n{_address(delivery)}",
             attempt.gateway,
             _result(delivery, attempt),
@@ -284,7 +284,7 @@ def _told(dossier: Dossier) -> dict[str, Json]:
     ]
     untold = [n for n in dossier.notices if not n.attempts]
     notes = [] if rows else ["Tiada sesiapa dihubungi."]
-    notes += [f"Tidak dihubungi: {name_of(n, dossier.incident)} ({phrase.STATES[n.state]})." for n in untold]
+    notes += [f"Tidak dihubungi: {dossier.incident.reader(n)} ({phrase.STATES[n.state]})." for n in untold]
     return {
         "heading": "SIAPA YANG DIMAKLUMKAN",
         "notes": notes,
@@ -295,7 +295,7 @@ def _told(dossier: Dossier) -> dict[str, Json]:
 
 
 def _story(dossier: Dossier) -> dict[str, Json]:
-    names = {notice.person: name_of(notice, dossier.incident) for notice in dossier.notices}
+    names = {notice.person: dossier.incident.reader(notice) for notice in dossier.notices}
     notices = {notice.id: notice for notice in dossier.notices}
     entries = [entry for entry in dossier.entries if entry.event not in phrase.TOLD_ELSEWHERE]
     told = [entry for entry in entries if not phrase.is_machinery(entry.event)]
@@ -348,14 +348,6 @@ def _certificate() -> dict[str, Json]:
 def cells(*texts: str) -> list[Json]:
     """Return the cells of a row, each as its lines."""
     return [text.split("\n") for text in texts]
-
-
-def name_of(notice: Notice, incident: Incident) -> str:
-    """Return whom a notice went to, as people know them."""
-    if notice.addressee is not None:
-        return f"{notice.addressee.title}, {notice.addressee.organisation}"
-    contact = incident.brief.escalation.contact(notice.person)
-    return contact.name if contact else notice.person
 
 
 def _purpose(notice: Notice) -> str:

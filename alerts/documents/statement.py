@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from alerts.documents import phrase
-from alerts.documents.dossier import cells, name_of
+from alerts.documents.dossier import cells
 from alerts.documents.phrase import stamp
 from alerts.documents.printable import Json
 from alerts.documents.sender import letterhead
@@ -199,7 +199,7 @@ def _notices(statement: MonthlyStatement) -> dict[str, Json]:
         cells(
             stamp(notice.created_at),
             incident.number,
-            name_of(notice, incident),
+            incident.reader(notice),
             f"{phrase.CHANNELS[notice.channel]}, {phrase.PURPOSES[notice.purpose]}",
             phrase.STATES[notice.state],
         )

@@ -219,8 +219,8 @@ async def acknowledge(ledger: Ledger, notice: Notice, now: datetime) -> AckResul
         for part in notice.parts if notice.purpose is Purpose.RELEASE else ():
             before = await ledger.incident(part.incident_id)
             # What nobody has is theirs, and what is theirs is theirs for longer.
-            if before and before.acknowledged_by in {None, name_of(before, part.person)}:
-                by = name_of(before, part.person)
+            if before and before.acknowledged_by in {None, before.name_of(part.person)}:
+                by = before.name_of(part.person)
                 await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=by))
         return AckResult.OVER if await _is_past(ledger, notice) else AckResult.TAKEN
     results = [await _acknowledge(ledger, notice, part, now) for part in notice.parts]
@@ -239,7 +239,7 @@ async def _hand_on(ledger: Ledger, part: Part, now: datetime) -> AckResult:
     before = await ledger.incident(part.incident_id)
     if before is None or not before.is_open:
         return AckResult.OVER
-    name = name_of(before, part.person)
+    name = before.name_of(part.person)
     # What another has is theirs to hand on.
     if before.acknowledged_by not in {None, name}:
         return AckResult.ALREADY
@@ -277,7 +277,7 @@ async def _acknowledge(ledger: Ledger, notice: Notice, part: Part, now: datetime
         # A notice about what it was before it got worse: this person has not heard yet what it is now.
         await ledger.journal(_confirmed(notice, now, part))
         return AckResult.WORSE
-    name = name_of(before, part.person)
+    name = before.name_of(part.person)
     if before.state is IncidentState.TRIGGERED:
         await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=name))
         return AckResult.TAKEN
@@ -294,12 +294,6 @@ async def _acknowledge(ledger: Ledger, notice: Notice, part: Part, now: datetime
         await ledger.journal(_confirmed(notice, now, part))
         return AckResult.AGAIN
     return AckResult.PROLONGED
-
-
-def name_of(incident: Incident, person: str) -> str:
-    """Return the name of a contact of an incident's frozen plan; the key itself when it has none."""
-    contact = incident.brief.escalation.contact(person)
-    return contact.name if contact else person
 
 
 async def _find(ledger: Ledger, event: Event) -> Incident | None:

@@ -16,7 +16,7 @@ import structlog
 
 from alerts.decide.gateway.telling import Telling
 from alerts.decide.response import Responds, Starts, Stops, Unclear, printed, understand
-from alerts.engine.intake import acknowledge, hand_on, name_of, taken_on
+from alerts.engine.intake import acknowledge, hand_on, taken_on
 from alerts.model.channel import Channel
 from alerts.model.delivery import Notice, Part
 from alerts.model.gateway import AckResult, Said
@@ -145,7 +145,7 @@ async def _waits(ledger: Ledger, alert: _Alert, *, had: bool = False) -> bool:
             continue
         # Whoever has it was asked to say so again.
         asked = had or incident.reminded_at is not None
-        theirs = asked and incident.acknowledged_by == name_of(incident, part.person)
+        theirs = asked and incident.acknowledged_by == incident.name_of(part.person)
         if incident.acknowledged_at is not None and not theirs:
             continue
         if part.facts.is_handover or not has_got_worse(incident, part.facts.matter):
@@ -185,7 +185,7 @@ async def _hand_on(ledger: Ledger, number: str, alert: _Alert, known: SmsNumber,
     told = [(part, await ledger.incident(part.incident_id)) for part in alert.notice.parts]
     result = await hand_on(ledger, alert.notice, now)
     if result is AckResult.HANDED_ON:
-        mine = [p for p, i in told if i is not None and i.is_open and i.acknowledged_by in {None, name_of(i, p.person)}]
+        mine = [p for p, i in told if i is not None and i.is_open and i.acknowledged_by in {None, i.name_of(p.person)}]
         await ledger.responses.save_sms_number(number, replace(known, puzzled=0))
         return replace(alert.about(mine).react("handed_on"), concerned=tuple(part.incident_id for part in mine))
     if result is AckResult.ALREADY:
@@ -198,7 +198,7 @@ def _holds(result: AckResult, part: Part, incident: Incident) -> bool:
     """Whether an answer holds for one of the incidents that a notice tells of."""
     match result:
         case AckResult.TAKEN | AckResult.PROLONGED | AckResult.AGAIN:
-            return incident.is_open and incident.acknowledged_by == name_of(incident, part.person)
+            return incident.is_open and incident.acknowledged_by == incident.name_of(part.person)
         case AckResult.ALREADY:
             return incident.is_open and incident.acknowledged_by is not None
         case AckResult.WORSE:
@@ -225,7 +225,7 @@ async def _note_stop(ledger: Ledger, number: str, known: SmsNumber, alerts: Sequ
     if alerts:
         notice = alerts[0].notice
         incident = await ledger.incident(notice.incident_id)
-        person = name_of(incident, notice.person) if incident else notice.person
+        person = incident.name_of(notice.person) if incident else notice.person
         incident_id = notice.incident_id
     log.warning(event, person=person)
     await ledger.journal(Entry(at=now, actor=person, event=event, incident_id=incident_id))

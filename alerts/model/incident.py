@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import assert_never
 
 from alerts.model.brief import Brief
+from alerts.model.delivery import Notice
 from alerts.model.event import (
     AUTOMATIC,
     Acknowledge,
@@ -227,6 +228,15 @@ class Incident:
     def held_by(self) -> Matter | None:
         """By what it is held open: what is measured, what is declared, or both together; `None`: by nothing."""
         return joined(self.measured, self.standing)
+
+    def name_of(self, person: str) -> str:
+        """Return the name of a contact of the frozen plan, by its key; the key itself when there is none."""
+        contact = self.brief.escalation.contact(person)
+        return contact.name if contact else person
+
+    def reader(self, notice: Notice) -> str:
+        """Return whom a notice is for, as people know them."""
+        return str(notice.addressee or self.name_of(notice.person))
 
     @property
     def acknowledged_until(self) -> datetime | None:

@@ -148,6 +148,10 @@ class Addressee:
     fax: str = ""
     salutation: str = "Tuan/Puan,"
 
+    def __str__(self) -> str:
+        """Return it as it is listed."""
+        return f"{self.title}, {self.organisation}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:

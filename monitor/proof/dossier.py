@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from alerts.documents.dossier import Dossier, Measurement, SiteWord, name_of
+from alerts.documents.dossier import Dossier, Measurement, SiteWord
 from alerts.documents.phrase import MATTERS, stamp
 from alerts.documents.render import dossier as render
 from alerts.model.delivery import Notice
@@ -149,7 +149,7 @@ def _json(dossier: Dossier) -> str:
 
 def _tries(dossier: Dossier) -> Iterable[Sequence[object]]:
     for notice in dossier.notices:
-        about = (notice.id, notice.plan, notice.purpose, notice.person, name_of(notice, dossier.incident))
+        about = (notice.id, notice.plan, notice.purpose, notice.person, dossier.incident.reader(notice))
         if not notice.attempts:
             yield (*about, notice.channel, "", notice.state, *[""] * 9)
         for delivery in notice.deliveries:

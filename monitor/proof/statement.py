@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
-from alerts.documents.dossier import name_of
 from alerts.documents.phrase import CHANNELS
 from alerts.documents.render import statement as render
 from alerts.documents.statement import DayKind, MonthlyStatement, StatedLine, StatementDay
@@ -160,7 +159,7 @@ def statement_files(
     notices = csv_of(
         ("incident", "purpose", "to", "channel", "state", "written_at"),
         [
-            (incident.number, each.purpose, name_of(each, incident), each.channel, each.state, moment(each.created_at))
+            (incident.number, each.purpose, incident.reader(each), each.channel, each.state, moment(each.created_at))
             for incident, told in statement.incidents
             for each in told
         ],

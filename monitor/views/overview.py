@@ -273,7 +273,7 @@ def view_notice(notice: Notice, incident: Incident) -> NoticeView:
         plan=notice.plan,
         purpose=notice.purpose,
         channel=notice.channel,
-        person=_name(notice, incident),
+        person=incident.reader(notice),
         state=notice.state,
         created_at=notice.created_at,
         attempts=len(notice.attempts),
@@ -306,13 +306,6 @@ def _why(attempt: Attempt) -> str:
     if not attempt.error:
         return ""
     return " ".join(filter(None, (attempt.detail, f"({attempt.code})" if attempt.code else "")))
-
-
-def _name(notice: Notice, incident: Incident) -> str:
-    if notice.addressee is not None:
-        return f"{notice.addressee.title}, {notice.addressee.organisation}"
-    contact = incident.brief.escalation.contact(notice.person)
-    return contact.name if contact else notice.person
 
 
 def view_route(

@@ -337,7 +337,7 @@ def _pages(notices: Sequence[Notice]) -> Sequence[PageView]:
             page=n.facts.enclosure,
             channel=n.channel,
             purpose=n.purpose,
-            to=f"{n.addressee.title}, {n.addressee.organisation}" if n.addressee else n.person,
+            to=str(n.addressee or n.person),
         )
         for n in notices
         if n.state is NoticeState.PENDING and n.channel in ON_PAPER

@@ -11,7 +11,6 @@ from typing import Final
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 
-from alerts.documents.dossier import name_of
 from alerts.documents.statement import DayKind, MonthlyStatement
 from alerts.model.delivery import Notice
 from alerts.model.incident import Incident
@@ -142,7 +141,5 @@ def _minutes(begin: datetime, end: datetime) -> int:
 
 def _notices(told: MonthlyStatement) -> Sequence[tuple[str, Notice, str]]:
     """Return the notices, the oldest first: of which incident, and to whom."""
-    found = [
-        (incident.number, each, name_of(each, incident)) for incident, notices in told.incidents for each in notices
-    ]
+    found = [(incident.number, each, incident.reader(each)) for incident, notices in told.incidents for each in notices]
     return sorted(found, key=lambda row: (row[1].created_at, row[1].id))
