@@ -245,13 +245,13 @@ def _unchanged(laid: Mapping[int, LaidLetter], found: Mapping[str, bytes]) -> Ma
 
 
 def _view(letter: TrayLetter, hours: OfficeHours, now: datetime) -> LetterView:
-    to, printed, posted = letter.addressee, letter.printed, letter.posted
+    printed, posted = letter.printed, letter.posted
     return LetterView(
         id=letter.notice_id,
         incident=letter.number,
         agency=letter.agency,
         purpose=letter.purpose,
-        to=f"{to.title}, {to.organisation}" if to else "",
+        to=str(letter.addressee or ""),
         step=letter.step,
         laid_at=letter.laid_at,
         post_by=post_by(letter.laid_at, hours),

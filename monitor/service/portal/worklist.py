@@ -210,10 +210,9 @@ class Worklist:
         # Pages are set for whoever wants to see them: each takes typst a while.
         is_page = notice.channel in ON_PAPER
         said = () if is_page else _words(await self._composer.compose(notice, notice.channel))
-        to = notice.addressee
         return Outgoing(
             place=place,
-            to=f"{to.title}, {to.organisation}" if to else notice.person,
+            to=str(notice.addressee or notice.person),
             channel=notice.channel,
             not_before=opens if opens > now else None,
             says=said,
