@@ -190,12 +190,12 @@ def _after_failure(
     last = delivery.attempts[-1]
     if now >= notice.expires_at:
         return Settle(NoticeState.FAILED)
-    never_sent = last.state is AttemptState.NEVER_SENT
-    if last.error is ErrorClass.PERMANENT and not never_sent:
+    if last.error is ErrorClass.PERMANENT:
         return _next_address(notice, now)
     if _rang_in_vain(last) and _as_decided(notice, delivery).once:
         return _next_address(notice, now)
-    worth_another = (never_sent or last.error is ErrorClass.TRANSIENT) and last.look_at < notice.expires_at
+    passing = last.state is AttemptState.NEVER_SENT or last.error is ErrorClass.TRANSIENT
+    worth_another = passing and last.look_at < notice.expires_at
     waits = policy.retry_after[delivery.address.channel]
     if worth_another and last.gateway in lines and _failures(delivery, last.gateway) <= len(waits):
         return Try(last.gateway) if now >= last.look_at else Wait(last.look_at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -36,6 +37,16 @@ def ago(*minutes: float) -> list[datetime]:
 )
 def test_calls_to_one_number_are_so_many(taken: list[datetime], wait: timedelta) -> None:
     assert free_at(taken, VOICE, T0) == T0 + wait
+
+
+def test_how_many_a_person_gets_is_as_it_is_documented() -> None:
+    said = " ".join((Path(__file__).parents[4] / "docs" / "quiet.md").read_text(encoding="utf-8").split())
+    sms, calls = ([limit.count for limit in limits] for limits in (SMS, VOICE))
+    assert (
+        "{} SMS in 15 minutes, {} in an hour and {} in three hours, and {}, {} and {} calls".format(*sms, *calls)
+        in said
+    )
+    assert [limit.within / MINUTE for limits in (SMS, VOICE) for limit in limits] == [15, 60, 180] * 2
 
 
 def test_a_gateway_takes_so_many_a_minute() -> None:

@@ -131,9 +131,11 @@ def test_what_follows_each_state_of_an_attempt(state: AttemptState, channel: Cha
 def test_nothing_is_sent_after_its_expiry_whatever_happened_before(
     channel: Channel, state: AttemptState, error: ErrorClass | None, late: timedelta
 ) -> None:
-    expired = tried(notice(ON[channel]), attempt(state, error=error))
+    decided = move(tried(notice(ON[channel]), attempt(state, error=error)), EXPIRES + late)
 
-    assert not isinstance(move(expired, EXPIRES + late), Try | FallBack)
+    assert isinstance(decided, Reconcile | AskForReceipt | Wait | Settle)
+    if state in {AttemptState.FAILED, AttemptState.NEVER_SENT}:
+        assert decided == Settle(NoticeState.FAILED)
 
 
 @pytest.mark.parametrize("state", [AttemptState.CALLING, AttemptState.UNKNOWN])
@@ -156,6 +158,11 @@ def test_without_a_trace_an_sms_or_a_call_is_repeated_once_and_then_another_addr
     assert move(once) == Try("second")
     assert move(once, gateways=ONE_LINE) == Try("first")
     assert move(twice) == FallBack(FAX)
+    assert move(once, EXPIRES) == Settle(NoticeState.FAILED)
+    # It is the one that left no trace which is passed over, and not the one that refused before.
+    refused = failed(ErrorClass.CONFIGURATION)
+    by_the_second = replace(attempt(AttemptState.NO_TRACE, 2), gateway="second")
+    assert move(tried(notice(ON[channel], FAX), refused, by_the_second)) == Try("first")
 
 
 @pytest.mark.parametrize("channel", sorted(ON_PAPER))

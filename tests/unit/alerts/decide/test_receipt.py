@@ -60,6 +60,14 @@ def test_what_is_usual_is_each_gateways_own(receipts: tuple[float, ...], usual: 
     assert (found.usual, found.patience) == (usual, patience)
 
 
+def test_a_gateway_is_proven_by_the_latest_that_arrived_in_whatever_order_the_receipts_come() -> None:
+    quick, slow = after(0, 2, 9)[1:], after(3600)
+    for answered in ([*slow, *quick], [*quick, *slow]):
+        found = habit(answered)
+        assert found is not None
+        assert (found.proven_at, found.heard_at) == (T0 + 2 * MINUTE, T0 + timedelta(hours=1))
+
+
 def test_three_that_are_overdue_for_two_people_are_a_doubt_from_the_third_on() -> None:
     waiting = sent(0, 1, 2)
 

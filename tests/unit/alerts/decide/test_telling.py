@@ -82,6 +82,8 @@ def silence(begins: timedelta, ends: timedelta, about: str = "JCM") -> Silence:
         ((silence(-MINUTE, 20 * MINUTE),), 20 * MINUTE),
         ((silence(-MINUTE, 20 * MINUTE), silence(MINUTE, 25 * MINUTE)), 25 * MINUTE),
         ((silence(-MINUTE, 20 * MINUTE, about="MDC"),), timedelta(0)),
+        # It is decided on at the moment the silence ends.
+        ((silence(-MINUTE, 30 * MINUTE),), 30 * MINUTE),
         # It was over before, is to come, or goes on, and they are told all the same.
         ((silence(-9 * MINUTE, -MINUTE),), timedelta(0)),
         ((silence(40 * MINUTE, 50 * MINUTE),), timedelta(0)),
