@@ -198,7 +198,7 @@ def _given_up_at(notice: Notice) -> datetime:
 
 def _announcement(incident: Incident, notices: Sequence[Notice], now: datetime) -> Overdue | None:
     told = {n.person for n in notices if n.plan is Plan.ANNOUNCEMENT}
-    match announce(incident, notices, now - GRACE):
+    match announce(incident, notices, now):
         case ReleaseNow():
             since = incident.since + incident.brief.announcement.offered_after
         case Announce(drafts=drafts) if incident.released_at and any(d.person not in told for d in drafts):

@@ -35,7 +35,7 @@ from alerts.model.delivery import AttemptState, Notice, NoticeState
 from alerts.model.event import Acknowledge, Release, Resolve
 from alerts.model.gateway import NO_KEY, ErrorClass
 from alerts.model.incident import Incident, Position, apply
-from alerts.model.notice import OF_TELLING, Matter
+from alerts.model.notice import OF_TELLING, Matter, Plan
 from tests.unit.alerts.people import BRIEF, FAX, MINISTRY, MINUTE, SECOND, T0, attempt, incident, tried, written
 
 GATEWAYS = {channel: (str(channel),) for channel in Channel}
@@ -126,6 +126,7 @@ def test_an_acknowledgement_that_has_expired_and_is_not_gone_on_from_is_overdue(
 
 def test_what_somebody_wants_quiet_is_not_overdue() -> None:
     assert examined(incident(), (), T0 + timedelta(hours=5), held=True) == Examination(held=True)
+    assert not examined(incident(), (), T0 + timedelta(hours=5)).held
 
 
 @given(st.integers(min_value=0, max_value=4 * 3600))
@@ -201,9 +202,23 @@ def test_a_notice_to_an_office_that_is_closed_waits() -> None:
     fax = tried(replace(fax, created_at=night - timedelta(hours=1)))
     found = examined(apply(released, Acknowledge(incident_id=1, at=T0, by="Siti")), [*notices, fax], night)
     assert [lapse.lapse for lapse in found.overdue] == []
+    opened = hours.opening(night) + GRACE - SECOND
+    found = examined(apply(released, Acknowledge(incident_id=1, at=T0, by="Siti")), [*notices, fax], opened)
+    assert [lapse.notice_id for lapse in found.overdue] == []
     morning = T0 + timedelta(hours=9 + 12)
     found = examined(apply(released, Acknowledge(incident_id=1, at=T0, by="Siti")), [*notices, fax], morning)
     assert [lapse.notice_id for lapse in found.overdue] == [9]
+
+
+def test_what_waits_on_paper_until_an_older_store_is_confirmed_is_not_overdue_and_an_sms_is() -> None:
+    told, sms = pending()
+    fax = replace(sms, id=2, addresses=(FAX,))
+
+    def overdue(*, paper_held: bool) -> list[int | None]:
+        late = T0 + GRACE + SECOND
+        return [o.notice_id for o in examine(told, [sms, fax], GATEWAYS, POLICY, late, paper_held=paper_held).overdue]
+
+    assert (overdue(paper_held=False), overdue(paper_held=True)) == ([1, 2], [1])
 
 
 def test_a_notice_of_several_incidents_is_overdue_once() -> None:
@@ -230,6 +245,8 @@ def test_an_announcement_that_was_released_and_is_not_made_is_overdue() -> None:
     released = apply(told, Release(incident_id=1, at=T0 + MINUTE, by="Siti"))
     late = T0 + MINUTE + GRACE + SECOND
     assert lapses(released, notices, late) == [(Lapse.ANNOUNCEMENT, T0 + MINUTE)]
+    namesakes = [replace(notice, person=MINISTRY.key) for notice in notices]
+    assert lapses(released, namesakes, late) == [(Lapse.ANNOUNCEMENT, T0 + MINUTE)]
 
     announcement = announce(released, (), T0 + MINUTE)
     assert isinstance(announcement, Announce)
@@ -331,6 +348,11 @@ def test_nobody_is_reached_when_every_notice_to_staff_failed() -> None:
     assert examined(at_last_step, notices, T0 + GRACE + SECOND).unheard == {Unheard.NOBODY_REACHED}
     reached = replace(notices[0], id=7, state=NoticeState.SENT)
     assert examined(at_last_step, [*notices, reached], T0 + GRACE + SECOND).unheard == frozenset()
+    # That an office outside was, or staff of what it was before it got worse, helps nobody of them.
+    outside = replace(reached, plan=Plan.ANNOUNCEMENT)
+    before = replace(reached, created_at=at_last_step.since - GRACE - SECOND)
+    for other in (outside, before):
+        assert examined(at_last_step, [*notices, other], T0 + GRACE + SECOND).unheard == {Unheard.NOBODY_REACHED}
 
 
 def test_a_recipient_is_untold_when_all_its_notices_failed_and_not_when_one_arrived() -> None:
@@ -357,7 +379,7 @@ def test_the_same_lapse_has_the_same_key_at_every_look() -> None:
 
 def test_an_announcement_that_nobody_releases_is_unheard_half_an_hour_after_it_was_offered() -> None:
     taken = apply(incident(), Acknowledge(incident_id=1, at=T0, by="Siti Contoh"))
-    due = T0 + BRIEF.announcement.offered_after + RELEASED_WITHIN
+    due = T0 + BRIEF.announcement.offered_after + 30 * MINUTE
     assert examined(taken, (), due - SECOND).unheard == set()
     assert examined(taken, (), due).unheard == {Unheard.UNRELEASED}
     assert examined(taken, (), due).overdue == ()
