@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from unittest.mock import ANY
 
 import pytest
 
@@ -13,7 +14,7 @@ from alerts.decide.conclusion import NEWS_FOR, Cancel, Conclusion, GiveUp, TakeB
 from alerts.decide.escalation import StartStep, escalate
 from alerts.model.channel import Channel
 from alerts.model.delivery import SETTLED, AttemptState, Draft, Notice, NoticeState
-from alerts.model.event import Acknowledge, Correct, Release, Resolve, Trigger
+from alerts.model.event import AUTOMATIC, Acknowledge, Close, Correct, Release, Resolve, Trigger
 from alerts.model.gateway import ErrorClass
 from alerts.model.incident import Incident, IncidentState, Position, apply
 from alerts.model.notice import Matter, Plan, Purpose
@@ -199,6 +200,9 @@ def test_a_letter_that_could_not_be_taken_back_is_tried_again_after_a_pause() ->
 
     assert concluded(OVER, of) == []
     assert concluded(OVER, of, now=NOW + MINUTE) == [TakeBack(of, refused)]
+    # One that was not tried yet is taken back before a clerk has it.
+    lies = replace(refused, error=None)
+    assert concluded(OVER, tried(written(PAGES[Channel.LETTER]), lies)) == [TakeBack(ANY, lies)]
 
 
 def test_a_person_who_may_have_got_a_first_try_is_told_of_the_recovery_though_the_second_failed() -> None:
@@ -222,6 +226,7 @@ def test_staff_hear_of_the_recovery_by_sms_even_if_they_were_called() -> None:
     told = recoveries(concluded(OVER, notice(by_voice, AttemptState.DELIVERED, NoticeState.DELIVERED)))
 
     assert [d.addresses for d in told] == [(SMS_RAVI, VOICE_RAVI)], "a call only if no SMS gets there"
+    assert all(d.expires_at > NOW for d in told)
 
 
 def test_staff_without_a_mobile_hear_of_it_as_they_heard_of_the_outage() -> None:
@@ -320,6 +325,53 @@ def test_an_outage_that_began_as_acknowledged_slowness_concludes_nothing_while_i
     assert concluded(apply(slow, worse), notice(STAFF, None)) == []
 
 
+CORRECTED = apply(RELEASED, Correct(incident_id=1, at=NOW, by="Siti Contoh", why="silap"))
+REMINDED = replace(ACKNOWLEDGED, reminded_at=NOW)
+
+
+@pytest.mark.parametrize(
+    ("purpose", "needless"),
+    [
+        # Of what goes on: before anybody has it, once somebody has, once they were asked whether they still do; and after.
+        (Purpose.OUTAGE, (False, True, True, True, True)),
+        (Purpose.UPDATE, (False, False, False, True, True)),
+        (Purpose.TAKEN, (False, False, False, True, True)),
+        (Purpose.REMINDER, (False, True, False, True, True)),
+        (Purpose.RELEASE, (True, True, True, True, True)),
+        (Purpose.RECOVERY, (False, False, False, False, True)),
+        (Purpose.CLOSED, (False, False, False, False, True)),
+        (Purpose.CORRECTION, (False, False, False, False, False)),
+        (Purpose.DRILL, (False, False, False, False, False)),
+    ],
+)
+def test_what_has_not_left_for_staff_is_withdrawn_as_soon_as_it_is_of_no_use(
+    purpose: Purpose, needless: tuple[bool, ...]
+) -> None:
+    of = notice(replace(STAFF, facts=replace(STAFF.facts, purpose=purpose)), None)
+    states = (RELEASED, ACKNOWLEDGED, REMINDED, OVER, CORRECTED)
+    assert tuple(Cancel(of) in concluded(each, of) for each in states) == needless
+    offered = Acknowledge(incident_id=1, at=NOW, by="Siti Contoh")
+    for unreleased in (incident(), apply(incident(), offered)):
+        assert purpose is not Purpose.RELEASE or concluded(unreleased, of) == []
+
+
+@pytest.mark.parametrize("recovered", [True, False])
+@pytest.mark.parametrize("by", ["Siti Contoh", AUTOMATIC])
+def test_who_has_closed_it_is_told_where_nobody_says_that_mail_works_again(by: str, *, recovered: bool) -> None:
+    closed = apply(RELEASED, Close(incident_id=1, at=NOW, by=by, why="pindah", recovered=recovered))
+    told = recoveries(
+        concluded(closed, notice(STAFF, AttemptState.SENT), notice(PAGES[Channel.FAX], AttemptState.SENT))
+    )
+    if recovered:
+        assert [(d.purpose, d.facts.by) for d in told] == [(Purpose.RECOVERY, "")] * 2
+    else:
+        assert [(d.purpose, d.facts.by) for d in told] == [(Purpose.CLOSED, "" if by == AUTOMATIC else by)]
+
+
+def test_who_cannot_be_reached_anywhere_is_not_told_that_it_was() -> None:
+    assert belated(written(replace(STAFF, person="lain", addresses=()))) == []
+
+
 # -- who has it ------------------------------------------------------------------------------------------------------
 
 TO_BOTH = replace(
@@ -346,6 +398,7 @@ def test_who_was_told_hears_who_has_it_and_who_has_it_does_not(by: str, told: li
     assert [draft.person for draft in drafts] == told
     assert {(d.purpose, d.facts.by, d.addresses[0].channel) for d in drafts} == {(Purpose.TAKEN, by, Channel.SMS)}
     assert len({draft.key for draft in drafts}) == len(told)
+    assert all(draft.expires_at > NOW for draft in drafts)
 
 
 def test_who_was_not_told_does_not_hear_who_has_it_nor_once_it_is_no_news() -> None:
@@ -390,3 +443,10 @@ def test_a_recovery_cites_the_last_page_that_arrived_and_a_correction_the_first(
     for over, expected in ((OVER, recovery), (corrected, correction)):
         (draft,) = recoveries(concluded(over, first, second))
         assert (draft.facts.enclosure, draft.facts.cited, draft.facts.first_noticed_at) == expected
+
+
+def test_a_recovery_cites_a_page_from_before_pages_were_counted_as_the_first() -> None:
+    page = PAGES[Channel.FAX]
+    uncounted = replace(page, facts=replace(page.facts, enclosure=0))
+    (draft,) = recoveries(concluded(OVER, notice(uncounted, AttemptState.DELIVERED, NoticeState.DELIVERED)))
+    assert (draft.facts.enclosure, draft.facts.cited) == (2, 1)

@@ -18,8 +18,8 @@ from alerts.model.contact import Address, Contact
 from alerts.model.delivery import AttemptState, Draft, Notice, NoticeState
 from alerts.model.event import Acknowledge, HandOn
 from alerts.model.gateway import ErrorClass
-from alerts.model.incident import Incident, IncidentState, apply
-from alerts.model.notice import Cause, Language, Plan, Purpose
+from alerts.model.incident import OUTAGES, Incident, IncidentState, apply
+from alerts.model.notice import Cause, Language, Matter, Plan, Purpose
 from alerts.model.oncall import Layer, Override, Rota
 from tests.unit.alerts.people import BRIEF, MINUTE, POLICY, RAVI, SITI, T0, attempt, incident, tried, written
 
@@ -170,6 +170,15 @@ def test_why_it_fails_and_who_has_left_it_is_told_to_staff_who_are_to_take_it_on
     expected = (Cause.LOST, "Siti Contoh", True, T0 + MINUTE), (None, "", False, None)
     asked = (plan, purpose) == (Plan.ESCALATION, Purpose.OUTAGE)
     assert (told.cause, told.by, told.handed_on, told.heard_at) == expected[not asked]
+    fresh = facts(incident(), plan, purpose, T0)
+    assert (fresh.by, fresh.handed_on, fresh.heard_at) == ("", False, None)
+
+
+@pytest.mark.parametrize("matter", Matter)
+def test_only_of_an_outage_it_is_said_that_it_comes_and_goes(matter: Matter) -> None:
+    unsteady = replace(incident(matter), unsteady=True)
+    assert facts(unsteady, Plan.ESCALATION, Purpose.OUTAGE, T0).unsteady is (matter in OUTAGES)
+    assert not facts(incident(matter), Plan.ESCALATION, Purpose.OUTAGE, T0).unsteady
 
 
 def test_a_policy_without_steps_tells_nobody_and_does_not_fail() -> None:
@@ -312,6 +321,8 @@ def test_a_call_that_ended_without_a_keypress_is_made_again_while_its_step_runs(
     assert people(again.drafts) == ["siti by voice"]
     assert again.then == T0 + 30 * MINUTE
     assert again.drafts[0].key not in {siti.key, ravi.key}
+    assert again.drafts[0].once == "2", "by its number: a service of another version knows it"
+    assert again.drafts[0].expires_at - again.drafts[0].facts.noticed_at == siti.expires_at - T0 > timedelta(0)
     # Decided twice, it is written once; and the new call goes on.
     assert escalate(at, notices, T0 + 4 * MINUTE) == replace(
         again, drafts=(replace(again.drafts[0], facts=ANY, expires_at=ANY),)
@@ -374,6 +385,15 @@ def test_a_number_that_is_called_again_is_rung_once_a_notice() -> None:
 
     assert [(a.channel, a.once) for a in again.addresses] == [(Channel.SMS, False), (Channel.VOICE, True)]
     assert [a.once for a in plain.addresses] == [False]
+
+
+def test_what_is_made_again_is_the_call_and_not_the_sms_that_went_after_it() -> None:
+    at = on_rotas(replace(AGAIN, contacts=(SITI,), channels=(Channel.VOICE, Channel.SMS)))
+    first = step(at, [], 0)
+    again = escalate(replace(at, position=first.position), [called(first.drafts[0], 1, 1)], T0 + 3 * MINUTE)
+    assert isinstance(again, TellAgain)
+    assert [a.channel for a in first.drafts[0].addresses] == [Channel.VOICE, Channel.SMS]
+    assert [a.channel for a in again.drafts[0].addresses] == [Channel.VOICE]
 
 
 def test_nobody_is_called_again_while_an_earlier_call_to_them_is_held_back() -> None:
