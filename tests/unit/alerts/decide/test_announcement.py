@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -23,18 +23,22 @@ from alerts.decide.announcement import (
 from alerts.decide.escalation import StartStep, escalate
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
-from alerts.model.brief import AnnouncementPlan, Brief
+from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
+from alerts.model.channel import Channel
 from alerts.model.delivery import AttemptState, Notice, NoticeState
 from alerts.model.event import Acknowledge, Release
 from alerts.model.incident import Incident, IncidentState, Position, apply, release_is_offered
-from alerts.model.notice import Matter, Purpose
+from alerts.model.notice import Matter, Plan, Purpose
+from alerts.model.oncall import Layer, Override, Rota
 from tests.unit.alerts.people import (
     BRIEF,
     FAX,
     LETTER,
     MINISTRY,
     MINUTE,
+    RAVI,
     SECOND,
+    SITI,
     SMS_SITI,
     T0,
     VOICE_SITI,
@@ -105,9 +109,11 @@ def test_nothing_is_released_by_itself_before_staff_know() -> None:
 
     assert announce(automatic, (), T0 + 29 * MINUTE) == NotBefore(T0 + 30 * MINUTE)
     assert announce(automatic, (), T0 + 99 * MINUTE) == AwaitStaff()
-    # Of the slowness that it began as they do.
-    of_slowness = [replace(n, facts=replace(n.facts, matter=Matter.DEGRADED)) for n in told(AUTOMATIC)]
-    assert announce(automatic, of_slowness, T0 + 99 * MINUTE) == AwaitStaff()
+    # Of the slowness that it began as they do; and an office may, or who came on duty then.
+    (left,) = told(AUTOMATIC)
+    slow = replace(left, facts=replace(left.facts, matter=Matter.DEGRADED))
+    for other in (slow, replace(left, plan=Plan.ANNOUNCEMENT), replace(left, purpose=Purpose.UPDATE)):
+        assert announce(automatic, [other], T0 + 99 * MINUTE) == AwaitStaff()
 
 
 def test_a_person_who_releases_it_knows() -> None:
@@ -236,6 +242,13 @@ def test_in_the_first_hour_whoever_has_taken_such_a_call_is_not_called_again(
     assert turns == ["ravi", "siti" if again else "", "ravi", "siti"]
 
 
+def test_whoever_took_the_call_about_the_outage_has_not_been_asked_for_the_release() -> None:
+    (draft,) = asked(taken_on(), T0 + 30 * MINUTE).drafts
+    of_it = replace(draft, facts=replace(draft.facts, purpose=Purpose.OUTAGE))
+    notice = tried(written(of_it, state=NoticeState.DELIVERED), attempt(AttemptState.DELIVERED))
+    assert people(asked(taken_on(), T0 + 60 * MINUTE, [notice])) == "siti"
+
+
 def test_who_got_an_sms_because_no_call_was_taken_has_not_listened() -> None:
     (draft,) = asked(taken_on(), T0 + 30 * MINUTE).drafts
     called = tried(written(draft, state=NoticeState.DELIVERED), attempt(AttemptState.FAILED))
@@ -287,3 +300,16 @@ def test_of_what_works_now_and_then_whoever_has_it_is_asked_once_and_nobody_else
     waits = replace(taken_on(), unsteady=True)
     assert [people(asked(waits, T0 + minutes * MINUTE)) for minutes in (30, 45, 60, 600)] == ["siti", "", "", ""]
     assert people(asked(replace(waits, acknowledged_by="Puan NOC Contoh"), T0 + 30 * MINUTE)) == ""
+
+
+def test_whoever_is_asked_because_of_an_override_is_named_as_somebody_new() -> None:
+    rota = Rota(name="JCM/bertugas", zone=MALAYSIA, layers=(Layer(people=(SITI,), begins=date(2026, 11, 24)),))
+    step = Step(after=timedelta(0), rotas=(rota.name,), channels=(Channel.VOICE,))
+    waits = taken_on("Puan NOC Contoh", replace(BRIEF, escalation=EscalationPolicy(steps=(step,), rotas=(rota,))))
+    mei = replace(RAVI, key="mei")
+    stands = Override(id=1, rota=rota.name, contact=mei, begins=T0, ends=T0 + HOUR, by="x", made_at=T0)
+    decision = announce(waits, (), T0 + 30 * MINUTE, [stands])
+    assert isinstance(decision, AwaitOfficer)
+    assert (people(decision), decision.stand_ins) == ("mei", (mei,))
+    on_call = asked(waits, T0 + 30 * MINUTE)
+    assert (people(on_call), on_call.stand_ins) == ("siti", ())

@@ -8,8 +8,20 @@ from typing import Any
 
 import pytest
 
-from alerts.decide.bundle import GROUP_INTERVAL, AtOnce, Begin, Bundling, Covered, Gathered, Join, bundle, gathering
+from alerts.decide.bundle import (
+    GROUP_INTERVAL,
+    REACH,
+    AtOnce,
+    Begin,
+    Bundling,
+    Covered,
+    Gathered,
+    Join,
+    bundle,
+    gathering,
+)
 from alerts.decide.escalation import facts
+from alerts.decide.gateway.brake import CONTACT_LIMITS
 from alerts.model.delivery import Draft, NoticeState
 from alerts.model.notice import Language, Matter, Plan, Purpose
 from alerts.model.urgency import Urgency
@@ -78,6 +90,8 @@ def test_what_is_gathered_is_of_one_kind_and_goes_to_one_place() -> None:
         gathering(replace(DRAFT, language=Language.ENGLISH), Urgency.FIRST),
         gathering(telling(plan=Plan.ANNOUNCEMENT), Urgency.FIRST),
         gathering(telling(purpose=Purpose.RECOVERY), Urgency.FIRST),
+        # Who has it, or had it and has handed it on.
+        *(gathering(telling(by=by, handed_on=on), Urgency.FIRST) for by in ("Siti", "Ravi") for on in (False, True)),
         # That it is another by now, and that the duty has been handed over.
         *(gathering(telling(purpose=Purpose.UPDATE, was=was), Urgency.FIRST) for was in (Matter.BOTH, None)),
     ]
@@ -96,6 +110,10 @@ def test_a_letter_and_a_correction_always_go_alone() -> None:
     assert gathering(replace(DRAFT, addresses=(FAX,)), Urgency.FIRST) is not None
     assert gathering(replace(DRAFT, addresses=(LETTER,)), Urgency.FIRST) is None
     assert gathering(telling(purpose=Purpose.CORRECTION), Urgency.ESCALATION) is None
+
+
+def test_what_a_brake_holds_as_long_as_it_may_is_still_looked_at() -> None:
+    assert max(limit.within for limits in CONTACT_LIMITS.values() for limit in limits) < REACH
 
 
 def test_no_number_is_in_the_key() -> None:

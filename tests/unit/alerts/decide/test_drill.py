@@ -105,6 +105,16 @@ def test_neither_a_gateway_nor_a_person_is_used_twice_at_a_time() -> None:
     assert due(planned, begun | {two_sms: T0, one_voice: T0}, T0 + MINUTE) == []
 
 
+def test_it_is_the_last_use_of_a_gateway_or_a_person_that_the_next_one_waits_for() -> None:
+    of_one_gateway = plan([person(n, Channel.SMS) for n in (1, 2, 3)], {Channel.SMS: ("s",)}, 0)
+    of_one_person = plan([person(1, *Channel)], {channel: (channel,) for channel in Channel}, 0)
+    for planned in (of_one_gateway, of_one_person):
+        first, second, third, *_ = (e.key for e in planned)
+        for begun in ({first: T0, second: T0 + PACE}, {first: T0 + PACE, second: T0}):
+            assert due(planned, begun, T0 + 2 * PACE - SECOND) == []
+            assert due(planned, begun, T0 + 2 * PACE) == [third]
+
+
 # -- what comes first ------------------------------------------------------------------------------------------------
 
 
@@ -173,6 +183,7 @@ def test_no_office_is_rung_outside_of_its_hours(
         (ExerciseState.DELIVERED, ExerciseState.FAILED, False),
         (ExerciseState.FAILED, ExerciseState.DELIVERED, True),
         (ExerciseState.FAILED, ExerciseState.CONFIRMED, True),
+        (ExerciseState.DELIVERED, ExerciseState.CONFIRMED, True),
         (ExerciseState.CONFIRMED, ExerciseState.DELIVERED, False),
         (ExerciseState.CONFIRMED, ExerciseState.CONFIRMED, False),
         (ExerciseState.SKIPPED, ExerciseState.FAILED, False),

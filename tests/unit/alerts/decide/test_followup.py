@@ -238,6 +238,7 @@ def test_what_is_another_is_told_to_whoever_was_told(matter: Matter, now: Matter
     notices = [*staff(of()), *outage(of())]
     decided = follow_up(other, notices, T0 + 31 * MINUTE)
     assert [draft.person for draft in decided.drafts] == told
+    assert all(draft.expires_at > T0 + 31 * MINUTE for draft in decided.drafts)
     assert {(draft.facts.was, draft.facts.matter) for draft in decided.drafts} == (
         {(Matter.BOTH, now)} if now else set()
     )
@@ -280,6 +281,13 @@ def test_an_office_s_pages_are_not_counted_with_what_staff_of_the_same_name_were
     ours = [replace(n, person=MINISTRY.key) for n in staff(of())]
     assert next_enclosure(of(), [*pages, *ours], MINISTRY.key) == next_enclosure(of(), pages, MINISTRY.key) == 2
     assert next_enclosure(of(), ours, MINISTRY.key) == 1
+
+
+def test_a_page_that_was_sent_before_pages_were_counted_is_the_first() -> None:
+    uncounted = [replace(n, facts=replace(n.facts, enclosure=0)) for n in outage(of())]
+    assert next_enclosure(of(), uncounted, MINISTRY.key) == 2
+    told_again = follow_up(of(), uncounted, at("2026-11-25 08:00")).drafts
+    assert {(draft.facts.enclosure, draft.facts.cited) for draft in told_again} == {(2, 1)}
 
 
 def test_pages_go_on_behind_those_that_an_older_copy_of_the_store_did_not_know() -> None:

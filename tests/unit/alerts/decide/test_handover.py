@@ -19,7 +19,7 @@ from alerts.model.contact import Contact
 from alerts.model.delivery import AttemptState, Notice, NoticeState
 from alerts.model.event import Acknowledge, Expire, Resolve
 from alerts.model.incident import Incident, apply, open_incident
-from alerts.model.notice import Matter
+from alerts.model.notice import Matter, Plan
 from alerts.model.oncall import Days, Layer, Override, Rota
 from tests.unit.alerts.people import BRIEF, RAVI, SITI, attempt, tried, trigger, written
 
@@ -69,10 +69,20 @@ def test_whoever_takes_the_duty_over_is_told_from_then_on() -> None:
     assert names(long, [told(long)], "2026-11-28 08:01") == []
 
 
+def test_a_duty_that_no_step_names_is_another_s_affair() -> None:
+    policy = of().brief.escalation
+    elsewhere = replace(DAILY, name="JCM/lain", layers=(replace(DAILY.layers[0], people=(SITI, MEI)),))
+    both = replace(of(), brief=replace(of().brief, escalation=replace(policy, rotas=(DAILY, elsewhere))))
+    assert names(both, [told(both)], "2026-11-25 08:00") == [("ravi", "Siti Contoh")]
+
+
 def test_nobody_is_told_who_knows_has_it_or_where_nothing_was_told_or_is_over() -> None:
     now = "2026-11-25 09:00"
     by_a_step = told(of(), RAVI, at("2026-11-25 08:30"))
     assert names(of(), [told(of()), by_a_step], now) == []
+    # An office outside may be called as they are, and what was withdrawn told them nothing.
+    for other in (replace(by_a_step, plan=Plan.ANNOUNCEMENT), replace(by_a_step, state=NoticeState.WITHDRAWN)):
+        assert names(of(), [told(of()), other], now) == [("ravi", "Siti Contoh")]
     assert names(of(), [told(of()), told(of(), RAVI, at("2026-11-25 08:00"))], now) == []
     # In the night it was another's: now it is theirs to look after.
     assert names(of(), [told(of()), told(of(), RAVI, at("2026-11-25 03:00"))], now) == [("ravi", "Siti Contoh")]
@@ -96,6 +106,7 @@ def test_it_says_who_has_it_since_when_and_what_it_is_now() -> None:
     facts = draft.facts
     assert (facts.by, facts.heard_at, facts.matter) == ("Siti Contoh", at("2026-11-25 03:00"), Matter.RECEIVING)
     assert facts.is_handover
+    assert draft.expires_at > at("2026-11-25 08:00")
     # Who is not heard of any more has it no more, and when they last were is no news of whoever has it now.
     left = apply(taken, Expire(incident_id=1, at=at("2026-11-25 07:00")))
     (draft,) = come_on_duty(left, [told(of())], at("2026-11-25 08:00")).drafts
@@ -116,6 +127,7 @@ def test_an_override_is_a_handover_at_both_its_ends_and_brings_somebody_new() ->
     assert names(of(), [told(of())], "2026-11-25 05:00", stands) == [("mei", "Siti Contoh")]
     assert come_on_duty(of(), [told(of())], at("2026-11-25 05:00"), [stands]).stand_ins == (MEI,)
     assert names(of(), [told(of())], "2026-11-25 06:30", stands) == [("siti", "Mei Contoh")]
+    assert come_on_duty(of(), [told(of())], at("2026-11-25 06:30"), [stands]).stand_ins == ()
 
 
 @pytest.mark.parametrize(("fallback", "expected"), [(None, []), (MEI, [("mei", "Ravi Contoh")])])

@@ -100,3 +100,9 @@ def test_when_it_expires_the_next_step_begins_at_once(step: int, since: object, 
     assert (decision.position.round, decision.position.step) == following
     assert {draft.facts.by for draft in decision.drafts} == {"Siti Contoh"}
     assert {draft.addresses[0].channel for draft in decision.drafts} <= {Channel.SMS, Channel.VOICE}
+
+
+def test_after_the_last_step_of_the_last_round_none_begins() -> None:
+    last = replace(taken(), position=Position(step=1, round=1, since=T0))
+    expired = apply(last, Expire(incident_id=1, at=T0 + HOUR))
+    assert go_on(expired, T0 + HOUR) is expired
