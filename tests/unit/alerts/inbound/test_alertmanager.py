@@ -112,6 +112,9 @@ def test_a_beginning_that_no_clock_shows_is_the_same_whenever_it_comes(at: str) 
         (of_alert(labels={"a": 1}), "alerts.0.labels.a"),
         (of_alert(startsAt="2026-11-24T06:10:21"), "alerts.0.startsAt: Input should have timezone info"),
         (octets(truncatedAlerts="many"), "truncatedAlerts"),
+        # The first of several, and of a stranger's names so much as finds the place.
+        (octets(alerts=None, truncatedAlerts="many"), "^alerts: "),
+        (of_alert(labels={"a" * 500: 1}), f"^alerts.0.labels.{'a' * 64}: "),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_refused_in_words(body: bytes, why: str) -> None:

@@ -1,0 +1,30 @@
+"""Which PINs will do, and whose one is. How a configuration has them is tested there."""
+
+from __future__ import annotations
+
+import pytest
+
+from alerts.inbound.pin import PinBook, hashed, objection
+
+
+@pytest.mark.parametrize("pin", ["280146", "112233", "123450", "998877665544", "121212"])
+def test_digits_that_follow_no_rule_will_do(pin: str) -> None:
+    assert objection(pin) is None
+
+
+@pytest.mark.parametrize("pin", ["890123", "321098", "777777777777"])
+def test_a_row_that_goes_on_behind_nine_or_nought_is_one_that_anybody_tries(pin: str) -> None:
+    assert "the first that anybody tries" in (objection(pin) or "")
+
+
+async def test_a_pin_is_its_owners_wherever_they_have_the_same_one() -> None:
+    one, another = hashed("280146"), hashed("280146")
+    book = PinBook({("JCM", "siti"): one, ("MDC", "siti"): one, ("UCM", "siti"): another, ("MDC", "ravi"): one})
+
+    assert one != another, "salted"
+    assert book.agencies("JCM", "siti") == {"JCM", "MDC"}
+    assert book.agencies("JCM", "mei") == {"JCM"}
+    assert (book.has("MDC", "ravi"), book.has("JCM", "ravi")) == (True, False)
+    assert await book.check("MDC", "siti", "280146")
+    assert not await book.check("MDC", "siti", "146280")
+    assert not await book.check("JCM", "ravi", "280146")
