@@ -33,3 +33,8 @@ def test_several_people_are_known_in_one_browser_and_a_cookies_name_tells_no_nam
     assert device_cookie("siti") != device_cookie("ravi")
     assert "siti" not in device_cookie("siti")
     assert device_cookie("siti").removeprefix("-device-").isalnum()
+
+
+def test_who_was_known_before_an_update_is_known_after_it() -> None:
+    assert device_cookie("siti") == "-device-a7ad5342de24"
+    assert MARK == "penyemak-imbas.ef7dc09f9fdfb6c19ec7de070f16b06a4705c2d1f61a8c80a797a1db5d2bce1b"

@@ -70,6 +70,11 @@ def test_what_is_no_key_is_refused_without_showing_it(text: str) -> None:
     assert not text or text not in str(refused.value)
 
 
+def test_a_key_is_called_the_same_at_any_time() -> None:
+    """Otherwise nothing could be read that was encrypted with it before."""
+    assert EncryptionKey.read(f" {KEY}\n").id == "2570eae2"
+
+
 def test_a_key_shows_in_no_repr() -> None:
     assert KEY not in repr(Keyring(KEY))
     assert KEY not in repr(EncryptionKey.read(KEY))

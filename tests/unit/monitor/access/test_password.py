@@ -32,9 +32,12 @@ GOOD = "kerusi rotan di beranda hujan"
         ("malaysiamerdeka2026", "password_guessable"),
         ("akusayangkamu123", "password_guessable"),
         ("tukarkatalaluan1", "password_guessable"),
+        ("merdeka!merdeka!42", "password_guessable"),
         # And what they do not, though it is Malay.
         ("gerabak ungu menyanyi sumbang", None),
         ("zaitun-berlari-42-perahu", None),
+        # Nobody guesses it without what is stored, though it is the best of none.
+        ("nasilemaksatay99", None),
     ],
 )
 def test_a_password_is_long_and_nothing_that_guessers_try(password: str, problem: str | None) -> None:

@@ -77,6 +77,31 @@ def test_a_user_is_written_down_by_both_names() -> None:
     assert not visitor.may(Permission.RELEASE, "MDC")
 
 
+SITI = User(id=1, name="siti", full_name="Siti Contoh", assignments={assignment("duty:JCM")})
+WALL = AgencyScope(agencies=frozenset({"MDC"}))
+
+
+@pytest.mark.parametrize(
+    ("visitor", "is_known", "reads", "may"),
+    [
+        (Visitor(), False, AgencyScope(), 0),
+        (Visitor(user=SITI), True, AgencyScope(agencies=frozenset({"JCM"})), len(PERMISSIONS[Role.DUTY])),
+        # Until it has a second factor.
+        (Visitor(user=SITI, is_held=True), True, AgencyScope(), 0),
+        # A wall reads, and does nothing else, whoever has signed in there.
+        (Visitor(wall=WALL), False, WALL, 1),
+        (Visitor(user=SITI, wall=WALL), True, WALL, len(PERMISSIONS[Role.DUTY])),
+    ],
+    ids=["nobody", "signed in", "held", "wall", "signed in at a wall"],
+)
+def test_what_a_visitor_may_read_and_how_much_else(
+    visitor: Visitor, reads: AgencyScope, may: int, *, is_known: bool
+) -> None:
+    assert visitor.is_known is is_known
+    assert visitor.scope(Permission.READ) == reads
+    assert sum(visitor.may(each) for each in Permission) == may
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -58,3 +59,4 @@ def test_a_token_stands_up_to_its_end() -> None:
     given = token("viewer")
     assert given.stands(given.ends_at - timedelta(seconds=1))
     assert not given.stands(given.ends_at)
+    assert not replace(given, revoked_at=T0).stands(T0)

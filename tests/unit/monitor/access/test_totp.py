@@ -38,6 +38,12 @@ def test_the_codes_are_those_of_the_rfc(seconds: int, code: str) -> None:
     assert step_of(RFC, code, now) == seconds // 30
 
 
+@pytest.mark.parametrize("octets", [SECRET_OCTETS, 16, 17])
+def test_a_secret_of_any_length_is_read_as_it_was_written(octets: int) -> None:
+    secret, now = written_secret(bytes(range(octets))), datetime.fromtimestamp(59, UTC)
+    assert step_of(secret, code_at(secret, now), now) == 1
+
+
 @pytest.mark.parametrize(("away", "found"), [(-2, None), (-1, -1), (0, 0), (1, 1), (2, None)])
 def test_a_clock_that_is_off_by_a_step_is_near_enough_and_by_two_it_is_not(away: int, found: int | None) -> None:
     now = datetime(2026, 11, 29, 12, 0, 10, tzinfo=UTC)
