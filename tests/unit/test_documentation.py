@@ -8,6 +8,7 @@ import subprocess
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -25,11 +26,19 @@ from alerts.model.gateway import ErrorClass
 from alerts.model.incident import TRANSITIONS, IncidentState
 from alerts.model.notice import Cause, Matter, Plan, Purpose
 from alerts.model.urgency import Urgency
+from monitor.access.api_token import LONGEST_TOKEN
+from monitor.access.device import KNOWN_FOR
+from monitor.access.invitation_code import CodeWay
+from monitor.access.lockout import OF_ACCOUNT, OF_ADDRESS
+from monitor.access.password import SHORTEST
+from monitor.access.totp import RECOVERY_CODES
 from monitor.cli import COMMANDS, command
-from monitor.judging.lifeline import LifelineTrouble
-from monitor.judging.liveness import Ailment
+from monitor.judging.joint.freshness import FRESH_FOR
+from monitor.judging.lifeline import LifelinePatience, LifelineTrouble
+from monitor.judging.liveness import ANSWERS_WITHIN, Ailment
 from monitor.model.day import MinuteState
 from monitor.model.health import Health
+from monitor.planning.schedule import CATCH_UP
 from monitor.views.own_health import Ill, OwnPart
 from monitor.views.standing import AgencyStanding
 from pantau_lab.faultlab.order import USAGE
@@ -537,6 +546,39 @@ def test_every_page_is_somebodys_in_the_index_by_reader() -> None:
     places = ("docs", "docs/how-it-works")
     pages = {path.relative_to(ROOT / "docs").as_posix() for place in places for path in (ROOT / place).glob("*.md")}
     assert pages - linked == {"README.md"}
+
+
+MINUTES = timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("page", "promise", "kept", "figure"),
+    [
+        ("portal", "A code is told by telephone (ten minutes)", CodeWay.TELEPHONE.good_for, 10 * MINUTES),
+        ("portal", "or in a letter (`--by-letter`, two weeks)", CodeWay.LETTER.good_for, timedelta(weeks=2)),
+        ("portal", "A password has at least fifteen characters", SHORTEST, 15),
+        ("portal", "After three wrong attempts each further one", OF_ACCOUNT, 3),
+        (
+            "portal",
+            "makes the account wait, from one second to five minutes, and an address after twenty",
+            OF_ADDRESS,
+            20,
+        ),
+        ("portal", "It is known by a cookie, for half a year", KNOWN_FOR, timedelta(days=180)),
+        ("portal", "an end that is at most a year away", LONGEST_TOKEN, timedelta(days=366)),
+        ("portal", "keep the ten recovery codes on paper", RECOVERY_CODES, 10),
+        ("schedules", "less often than every ten minutes is run within ten minutes", CATCH_UP, 10 * MINUTES),
+        ("sites", "whose beat is younger than `hub: fresh_for:` (30 s)", FRESH_FOR, MINUTES / 2),
+        ("watching", "A store that for a quarter of an hour neither answers nor says", ANSWERS_WITHIN, 15 * MINUTES),
+        ("watching", "When nothing could be written for ten minutes", LifelinePatience().store, 10 * MINUTES),
+        ("watching", "again every half hour while it lasts", LifelinePatience().repeat, 30 * MINUTES),
+    ],
+)
+def test_a_figure_that_a_document_promises_is_the_one_in_force(
+    page: str, promise: str, kept: timedelta | int, figure: timedelta | int
+) -> None:
+    assert promise in " ".join(read(f"docs/{page}.md").split())
+    assert kept == figure
 
 
 def test_no_file_names_a_package_registry() -> None:

@@ -79,6 +79,19 @@ def test_what_no_gateway_took_is_tried_again_after_a_minute() -> None:
 def test_what_is_remembered_from_the_future_does_not_count() -> None:
     ahead = {LifelineTrouble.STORE: Spell(since=T0 + timedelta(days=300), told_at=T0 + timedelta(days=300))}
     assert rung(ahead, AWAY, T0 + 10 * MINUTE)[1] == [(LifelineTrouble.STORE, False)]
+    told_ahead = {LifelineTrouble.STORE: Spell(since=T0, told_at=T0 + timedelta(days=300))}
+    assert rung(told_ahead, AWAY, T0 + 10 * MINUTE)[1] == [(LifelineTrouble.STORE, False)]
+
+
+def test_what_was_told_in_this_very_moment_is_not_told_again() -> None:
+    at_once = LifelinePatience(store=timedelta(0))
+    memory, rings = recall({}, AWAY, at_once, T0)
+    assert len(rings) == 1
+    assert recall(memory, AWAY, at_once, T0) == (memory, ())
+
+
+def test_of_what_is_over_by_then_it_is_not_remembered_that_no_gateway_took_it() -> None:
+    assert untold({}, Ring(trouble=LifelineTrouble.STORE, since=T0), T0) == {}
 
 
 def test_a_peer_that_says_nothing_is_told_after_two_minutes() -> None:
@@ -135,6 +148,8 @@ def test_of_those_that_live_one_rings() -> None:
     silent: Beats = {"c": (T0 - 5 * MINUTE, None)}
     assert found("a", {**silent, "b": (T0, None)}) == "c"
     assert found("b", {**silent, "a": (T0, None)}) is None
+    # It is silent only after two minutes.
+    assert found("b", {**silent, "a": (T0 - 2 * MINUTE, None)}) is None
     # The first has fallen silent too.
     assert found("b", {**silent, "a": (T0 - 6 * MINUTE, None)}) == "a"
     # The first was told to end a moment ago, and rings no more.

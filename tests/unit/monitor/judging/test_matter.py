@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
-from alerts.model.notice import Matter
-from monitor.judging.matter import can_end
+from alerts.model.notice import Cause, Matter
+from monitor.judging.matter import can_end, is_proven_less, prevailing, what_is_down
+from monitor.judging.subject import Graded, Subject
+from monitor.model.health import Grade, Health, HealthPolicy
 from monitor.model.route import Direction
+from probes.model.result import Outcome, Party, Phase
+from tests.unit.monitor.trial import T0, agency_routes, failed
 
 
 @pytest.mark.parametrize(
@@ -31,3 +36,71 @@ def test_that_it_is_over_is_seen_by_runs_in_the_ways_that_it_is_about(
     matter: Matter, directions: Collection[Direction], *, can: bool
 ) -> None:
     assert can_end(matter, directions) is can
+
+
+UP, DEGRADED, DOWN, UNKNOWN = Health.UP, Health.DEGRADED, Health.DOWN, Health.UNKNOWN
+OUT, IN = Direction.OUTBOUND, Direction.INBOUND
+
+
+@pytest.mark.parametrize(
+    ("matter", "told", "directions", "is_less"),
+    [
+        (Matter.SENDING, Matter.BOTH, {OUT: DOWN, IN: UP}, True),
+        (Matter.SENDING, Matter.BOTH, {OUT: DOWN, IN: DEGRADED}, True),
+        (Matter.DEGRADED, Matter.BOTH, {OUT: UP, IN: DEGRADED}, True),
+        (Matter.DEGRADED, Matter.BOTH, {OUT: UP, IN: UNKNOWN}, False),
+        (Matter.SENDING, Matter.BOTH, {OUT: DOWN}, False),
+        (Matter.BOTH, Matter.BOTH, {OUT: UP, IN: UP}, False),
+        (Matter.BOTH, Matter.SENDING, {OUT: UP, IN: UP}, False),
+        # That of what was told nothing is so any more, but something else is.
+        (Matter.RECEIVING, Matter.SENDING, {OUT: UP, IN: DOWN}, True),
+        # What is our own has no ways.
+        (Matter.OWN_FAULT, Matter.OWN_FAULT, {}, False),
+        (Matter.OWN_FAULT, Matter.BOTH, {OUT: UP, IN: UP}, False),
+        (Matter.BOTH, Matter.OWN_FAULT, {OUT: UP, IN: UP}, False),
+    ],
+)
+def test_less_is_wrong_where_what_was_told_to_fail_is_seen_to_work(
+    matter: Matter, told: Matter, directions: Mapping[Direction, Health], *, is_less: bool
+) -> None:
+    assert is_proven_less(matter, told, directions) is is_less
+
+
+@pytest.mark.parametrize(
+    ("causes", "found"),
+    [
+        ([], None),
+        ([Cause.NAME], Cause.NAME),
+        ([Cause.NAME, Cause.SILENT], None),
+        ([Cause.NAME, Cause.SILENT, Cause.REFUSED, Cause.SILENT], Cause.SILENT),
+        ([Cause.NAME, Cause.SILENT, Cause.REFUSED, Cause.SILENT, Cause.NAME], None),
+    ],
+)
+def test_the_cause_is_the_one_that_is_more_frequent_than_any_other(
+    causes: Sequence[Cause], found: Cause | None
+) -> None:
+    assert prevailing(causes) is found
+
+
+@pytest.mark.parametrize(
+    ("runs", "outbound", "matter"),
+    [
+        ([(Party.RECIPIENT, Grade.BAD)], UP, Matter.RECEIVING),
+        ([(Party.SENDER, Grade.BAD)], UP, Matter.SENDING),
+        ([(Party.RECIPIENT, Grade.BAD)], DOWN, Matter.BOTH),
+        # What waits for a proof may be our network.
+        ([(Party.RECIPIENT, Grade.BAD), (Party.SENDER, Grade.PENDING)], UP, Matter.RECEIVING),
+        # Of a run from before a restart it is not known where it failed, and there may be none yet.
+        ([(None, Grade.BAD)], UP, Matter.DEGRADED),
+        ([], UP, Matter.DEGRADED),
+    ],
+)
+def test_mail_within_the_agency_tells_which_way_is_down_by_where_it_fails(
+    runs: Sequence[tuple[Party | None, Grade]], outbound: Health, matter: Matter
+) -> None:
+    route = agency_routes("JCM", directions=[Direction.INTERNAL])[0]
+    internal = Subject(policy=HealthPolicy(), health=DOWN)
+    for party, grade in runs:
+        run = Graded.of(failed(route, T0, Outcome.CONNECT, Phase.CONNECT, party or Party.SENDER), grade)
+        internal.recent.append(run if party else replace(run, result=None))
+    assert what_is_down({Direction.INTERNAL: DOWN, OUT: outbound, IN: UP}, [internal]) is matter
