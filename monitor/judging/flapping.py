@@ -39,7 +39,7 @@ class Flapping:
 
     def restore(self, falls: Iterable[datetime], *, is_down: bool, is_unsteady: bool = False) -> None:
         """Take up when it fell before a restart, oldest first, whether it has risen since, and whether it was believed."""
-        self._falls = [*falls][-self.policy.falls :]
+        self._falls = [*falls]
         # How often one that was held open has fallen since is not known, nor when last.
         self._turned_at = self._falls[-1] if self._falls and not is_unsteady else None
         self.is_down, self.is_unsteady = is_down, is_unsteady

@@ -10,6 +10,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import itemgetter
 
 from monitor.judging.evidence import ProofChange, Want
 
@@ -25,9 +26,6 @@ class PendingRun:
     #: It asks for its proof, because it says something new.
     asks: bool
 
-
-#: No route's name comes after it.
-_AFTER_ALL = chr(0x10FFFF)
 
 #: When runs began and their routes, in that order.
 _Line = list[tuple[datetime, str]]
@@ -65,7 +63,8 @@ class Pending:
         found: set[str] = set()
         for change in changes:
             line = self._waiting.get(change.want, ())
-            first, last = bisect_left(line, (change.first, "")), bisect_right(line, (change.last, _AFTER_ALL))
+            first = bisect_left(line, change.first, key=itemgetter(0))
+            last = bisect_right(line, change.last, key=itemgetter(0))
             found.update(route for _, route in line[first:last])
         return found
 

@@ -37,7 +37,7 @@ class Lateness:
 
 def is_believable(result: ProbeResult, lateness: Lateness, probing: Probing) -> bool:
     """Whether *result* is the mail service's doing, and not that of a process that stood still."""
-    if not lateness.whole or result.outcome in _SAID:
+    if result.outcome in _SAID:
         return True
     if result.outcome is Outcome.DELIVERED:
         return _is_as_slow_without(result, lateness, probing)

@@ -73,7 +73,10 @@ HUNG_UP = ended(Outcome.CONNECT, Reason.CONNECTION_CLOSED)
         ),
         # What came late was late because of us, if it would have been in time without us.
         (arrived(ROUTE, T0, PROBING.slow_after + 20 * SECOND), SECOND, 19 * SECOND, True),
-        (arrived(ROUTE, T0, PROBING.slow_after + 20 * SECOND), SECOND, 21 * SECOND, False),
+        *((arrived(ROUTE, T0, PROBING.slow_after + 20 * SECOND), SECOND, late * SECOND, False) for late in (20, 21)),
+        # Just in time is in time, with us and without us; and so is what took no time that anybody has measured.
+        (arrived(ROUTE, T0, PROBING.slow_after), SECOND, SECOND, True),
+        (replace(arrived(ROUTE, T0), phases={}), SECOND, SECOND, True),
         (replace(arrived(ROUTE, T0), uncertain=True), 4 * SECOND, 4 * SECOND, True),
         (replace(arrived(ROUTE, T0), uncertain=True), 5 * SECOND, 5 * SECOND, False),
     ],
@@ -90,8 +93,15 @@ def test_a_run_that_is_not_believed_is_our_own_and_says_by_how_much() -> None:
     assert result.outcome is Outcome.INCONCLUSIVE
     assert result.failure is not None
     assert result.failure.words == "we were late (this process stood still for 12.3 s of it)"
+    assert (result.failure.phase, result.failure.party) == (Phase.SUBMIT, Party.SENDER)
     verdict = weigh(ROUTE, result, Evidence())
     assert (verdict.grade, verdict.blame) == (Grade.NONE, Blame.OURS)
+
+
+def test_what_arrived_and_is_not_believed_was_late_on_its_way() -> None:
+    result = of_our_own(arrived(ROUTE, T0), Lateness(whole=9 * SECOND, longest=9 * SECOND))
+    assert result.failure is not None
+    assert (result.failure.phase, result.failure.party) == (Phase.TRANSIT, Party.RECIPIENT)
 
 
 def test_that_we_stood_still_says_nothing_of_our_network() -> None:
