@@ -48,13 +48,9 @@ class Lanes:
     def withdraw(self, name: str) -> None:
         """Wait no more in the name of a run that has not been let in."""
         del self._needs[name]
-        for lane, waiting in list(self._waiting.items()):
-            rest = [each for each in waiting if each[1] != name]
-            if not rest:
-                del self._waiting[lane]
-            elif len(rest) < len(waiting):
-                heapq.heapify(rest)
-                self._waiting[lane] = rest
+        # What is sorted is a heap.
+        rest = {lane: sorted(one for one in line if one[1] != name) for lane, line in self._waiting.items()}
+        self._waiting = {lane: line for lane, line in rest.items() if line}
 
     def resize(self, room: Mapping[str, int]) -> list[str]:
         """Let *room* be how many may be in a lane from now on; return those that may start now."""

@@ -38,6 +38,7 @@ from monitor.judging.lifeline import LifelinePatience, LifelineTrouble
 from monitor.judging.liveness import ANSWERS_WITHIN, Ailment
 from monitor.model.day import MinuteState
 from monitor.model.health import Health
+from monitor.planning.lane import ROOM
 from monitor.planning.schedule import CATCH_UP
 from monitor.views.own_health import Ill, OwnPart
 from monitor.views.standing import AgencyStanding
@@ -568,6 +569,7 @@ MINUTES = timedelta(minutes=1)
         ("portal", "an end that is at most a year away", LONGEST_TOKEN, timedelta(days=366)),
         ("portal", "keep the ten recovery codes on paper", RECOVERY_CODES, 10),
         ("schedules", "less often than every ten minutes is run within ten minutes", CATCH_UP, 10 * MINUTES),
+        ("schedules", "Any other server is opened ten sessions at a time", ROOM, 10),
         ("sites", "whose beat is younger than `hub: fresh_for:` (30 s)", FRESH_FOR, MINUTES / 2),
         ("watching", "A store that for a quarter of an hour neither answers nor says", ANSWERS_WITHIN, 15 * MINUTES),
         ("watching", "When nothing could be written for ten minutes", LifelinePatience().store, 10 * MINUTES),

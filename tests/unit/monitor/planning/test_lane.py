@@ -21,6 +21,25 @@ def test_so_many_are_let_in_and_the_next_waits_its_turn() -> None:
     assert [*lanes._taken, *lanes._needs, *lanes._waiting] == [], "of servers that nobody uses any more nothing is kept"
 
 
+def test_who_waits_no_more_is_not_let_in_and_leaves_the_others_in_their_order() -> None:
+    lanes = Lanes(room={"mel": 1, "lain": 1})
+    assert [lanes.enter(name, ["mel"]) for name in "abcde"] == [True, False, False, False, False]
+    lanes.enter("x", ["lain"])
+    assert not lanes.enter("y", ["lain"])
+    for name in "cey":
+        lanes.withdraw(name)
+    assert [lanes.leave(name) for name in "abdx"] == [["b"], ["d"], [], []]
+    assert [*lanes._taken, *lanes._needs, *lanes._waiting] == []
+
+
+def test_who_may_enter_when_there_is_more_room_is_told_at_once() -> None:
+    lanes = Lanes(room={"mel": 1})
+    assert [lanes.enter(name, ["mel"]) for name in "abcd"] == [True, False, False, False]
+    assert lanes.resize({"mel": 3}) == ["b", "c"]
+    assert lanes.resize({"mel": 2}) == lanes.leave("a") == []
+    assert lanes.leave("b") == ["d"]
+
+
 def test_a_lane_that_nothing_is_said_about_has_the_usual_room() -> None:
     lanes = Lanes()
     assert [lanes.enter(str(n), ["mel"]) for n in range(ROOM + 1)] == [True] * ROOM + [False]
