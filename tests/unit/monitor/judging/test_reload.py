@@ -11,19 +11,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from monitor.judging.attribution import Blame
 from monitor.judging.evidence import Ability
 from monitor.judging.flapping import FlappingPolicy
 from monitor.judging.judge import Judge
+from monitor.judging.suspect import Suspect
 from monitor.model.health import Health, HealthPolicy
 from monitor.model.route import Direction, Probing, WatchedRoute
 from monitor.model.window import ALWAYS, Hours, Once, Stretch
 from monitor.planning.schedule import Schedule
 from probes.model.result import Outcome, Party, Phase, ProbeResult
 from tests.unit.monitor.trial import (
+    LOSES,
     MINUTE,
     REFUSED,
     SECOND,
     T0,
+    WRONG_PASSWORD,
     agency_routes,
     arrived,
     controls,
@@ -181,6 +185,88 @@ def test_how_long_an_agency_must_be_quiet_that_is_held_open_is_said_by_the_polic
 
     here.judge.govern(HealthPolicy(), FlappingPolicy(within=MINUTE))
     assert here.judge.is_well("JCM", here.now + MINUTE) is not None
+
+
+def test_what_is_our_own_is_judged_by_the_policies_of_now_whether_it_was_judged_before_or_not() -> None:
+    for rounds in (0, 3):
+        here = world("JCM").rounds(rounds)
+        here.judge.govern(HealthPolicy(failures_to_down=1), FlappingPolicy())
+        here.faults["a"] = WRONG_PASSWORD
+        assert here.rounds(1).own() == {"credentials/a"}
+
+    here, network = world("JCM").rounds(3), "ours/network"
+    here.judge.restore_falls({network: [here.now]}, {network}, {network})
+    assert here.own_well_since("network") is None
+    here.judge.govern(HealthPolicy(), FlappingPolicy(within=MINUTE))
+    here.now += MINUTE
+    assert here.own_well_since("network") is not None
+
+
+def test_of_an_account_that_has_left_nothing_is_known_and_whoever_was_told_of_it_hears_so() -> None:
+    here = world("JCM", "MDC", "UCM").rounds(3)
+    here.faults["JCM/utama"] = WRONG_PASSWORD
+    here.rounds(3)
+    here.faults["MDC/utama"] = WRONG_PASSWORD
+    here.rounds(1)
+    judge, refused = here.judge, Suspect(Blame.CREDENTIALS, "JCM/utama")
+    assert judge.own_faults(here.now) == {Suspect(Blame.CREDENTIALS)}
+    judge.own_moved()
+    judge.release([*agency_routes("JCM"), *agency_routes("MDC")])
+    assert judge.suspect(str(refused)) is None
+    assert refused in judge.own_moved()
+    assert judge.own_faults(here.now) == set()
+    assert not [
+        name
+        for name in {*judge.rejudged(), *judge.other_streaks(), *judge.healths()}
+        if "UCM" not in name and "/utama" in name
+    ]
+
+
+def test_what_an_account_was_refused_is_not_held_against_another_one_of_the_same_name() -> None:
+    here = world("JCM").rounds(3)
+    # In a round it is refused three times where mail is read.
+    here.judge.govern(HealthPolicy(failures_to_down=4), FlappingPolicy())
+    here.faults["JCM/utama"] = WRONG_PASSWORD
+    part = "ours/credentials/JCM/utama#recipient"
+    assert here.rounds(1).judge.other_streaks()[part]
+    here.judge.alter(elsewhere(here.routes, "JCM/utama"))
+    assert here.judge.other_streaks()[part] == ()
+    assert here.rounds(1).own() == set()
+    assert here.rounds(1).own() == {"credentials/JCM/utama"}
+
+
+@pytest.mark.parametrize("other", ["a", "b"])
+def test_which_reference_was_to_blame_says_nothing_once_one_of_them_is_another(other: str) -> None:
+    here = world("JCM").rounds(3)
+    here.faults["a"] = LOSES
+    assert here.rounds(6).own() == {"reference/a"}
+    here.judge.alter(elsewhere(here.routes, other))
+    here.faults = {"b": LOSES}
+    assert here.rounds(6).own() == {"reference/b"}
+
+
+def test_which_reference_was_to_blame_is_known_while_something_else_is_another() -> None:
+    here = world("JCM").rounds(3)
+    here.faults["a"] = LOSES
+    assert here.rounds(6).own() == {"reference/a"}
+    here.judge.alter(elsewhere(here.routes, "JCM/utama"))
+    for route in 2 * sorted(here.routes, key=lambda r: r.route.recipient.name != "a"):
+        here.now += SECOND
+        here.judge.take_in(arrived(route, here.now), here.now + SECOND)
+        assert here.own() <= {"reference/a"}
+
+
+def test_which_accounts_are_refused_is_known_after_a_restart_before_any_run() -> None:
+    here = world("JCM", "MDC").rounds(3)
+    here.faults = {"JCM/utama": WRONG_PASSWORD, "a": WRONG_PASSWORD}
+    known = here.rounds(4).judge.healths()
+    again = Judge(here.routes, HealthPolicy())
+    assert again.own_faults(here.now) == set()
+    again.restore(known)
+    refused = {Suspect(Blame.CREDENTIALS, "a"), Suspect(Blame.CREDENTIALS, "JCM/utama")}
+    assert set(again.own_troubles(here.now)) == refused
+    assert again.own_faults(here.now) == {Suspect(Blame.CREDENTIALS, "a"), Suspect(Blame.CREDENTIALS)}
+    assert again.own_moved() >= refused
 
 
 def test_what_waited_for_a_proof_when_its_route_left_waits_no_more() -> None:
