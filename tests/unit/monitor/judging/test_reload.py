@@ -187,6 +187,38 @@ def test_how_long_an_agency_must_be_quiet_that_is_held_open_is_said_by_the_polic
     assert here.judge.is_well("JCM", here.now + MINUTE) is not None
 
 
+def test_of_routes_that_come_and_go_it_is_said_whose_they_are_and_nothing_else_is_kept() -> None:
+    here = world("JCM", "MDC").rounds(3)
+    here.faults["JCM/utama"] = REFUSED
+    here.rounds(2)
+    here.faults["MDC/utama"] = REFUSED
+    here.rounds(1)
+    assert here.judge.moved() == {"JCM", "MDC", ""}
+    here.judge.release([*agency_routes("JCM"), *agency_routes("MDC")])
+    assert here.judge.moved() == {"JCM", "MDC"}
+    left = {*here.judge.rejudged(), *here.judge.other_streaks(), *here.judge.healths()}
+    assert not [name for name in left if name.startswith(("JCM", "MDC"))]
+    here.judge.gain(agency_routes("MDC"))
+    assert here.judge.moved() == {"MDC"}
+    here.judge.alter(otherwise(agency_routes("MDC")))
+    assert here.judge.moved() == {"MDC"}
+    assert here.judge.knows("MDC")
+    assert not here.judge.knows("JCM")
+
+
+def test_what_the_old_mailbox_showed_is_remembered_by_nobody_and_what_waited_for_a_proof_waits_no_more() -> None:
+    here = world("JCM").rounds(3)
+    here.faults["JCM/utama"] = LOSES
+    here.rounds(1)
+    outbound = next(r for r in here.routes if r.direction is Direction.OUTBOUND)
+    here.judge.take_in(failed(outbound, here.now, Outcome.LOST, Phase.TRANSIT), here.now)
+    assert here.judge.proofs_wanted() != []
+    assert here.judge.other_streaks()[outbound.name]
+    here.judge.alter(elsewhere(here.routes, "JCM/utama"))
+    assert here.judge.proofs_wanted() == []
+    assert here.judge.other_streaks()[outbound.name] == ()
+
+
 def test_what_is_our_own_is_judged_by_the_policies_of_now_whether_it_was_judged_before_or_not() -> None:
     for rounds in (0, 3):
         here = world("JCM").rounds(rounds)
