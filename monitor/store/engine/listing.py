@@ -87,20 +87,18 @@ class SqlListing(InTransaction):
             query = query.where(incident.c.id >= await self._first_since(wanted.since))
         if wanted.until is not None:
             query = query.where(incident.c.id <= await self._last_before(wanted.until))
-        found: Sequence[int] = (await self._connection.execute(query)).scalars().all()
-        return found
+        return await self._ids(query)
 
     async def during(self, key: str, begin: datetime, end: datetime) -> Sequence[int]:
         """Return the ids of all about *key* that were open at some time from *begin* on and before *end*, oldest first."""
         was_open = (end > _OPENED) & (incident.c.resolved_at.is_(None) | (incident.c.resolved_at >= begin))
-        query = select(incident.c.id).where(incident.c.dedup_key == key, was_open).order_by(incident.c.id)
-        return (await self._connection.execute(query)).scalars().all()
+        query = select(incident.c.id).where(incident.c.dedup_key == key, was_open)
+        return await self._ids(query.order_by(incident.c.id))
 
     async def open_incidents(self, wanted: IncidentFilter, *, before: int = NEWEST) -> Sequence[int]:
         """Return the ids of all that fit and are open, newest first. There is at most one of each thing that is watched."""
         # Without an order in the question: the index of the open ones is small, and the order of all rows is not.
-        query = _fitting(wanted).where(incident.c.resolved_at.is_(None))
-        found: Sequence[int] = (await self._connection.execute(query)).scalars().all()
+        found = await self._ids(_fitting(wanted).where(incident.c.resolved_at.is_(None)))
         return sorted((each for each in found if each < before), reverse=True)
 
     async def untaken(self, wanted: IncidentFilter, *, most: int) -> tuple[Sequence[int], int]:
@@ -111,22 +109,18 @@ class SqlListing(InTransaction):
         query = _fitting(wanted).where(incident.c.resolved_at.is_(None), incident.c.acknowledged_at.is_(None))
         count = (await self._connection.execute(select(func.count()).select_from(query.subquery()))).scalar_one()
         ordered = query.order_by(_PRESENT.not_in(OUTAGES), incident.c.began_at, incident.c.id).limit(most)
-        return (await self._connection.execute(ordered)).scalars().all(), count
+        return await self._ids(ordered), count
 
     async def taken_by(self, names: Collection[str], wanted: IncidentFilter, *, most: int) -> Sequence[int]:
         """Return the ids of the oldest *most* open incidents that somebody has, by whatever name."""
         query = _fitting(wanted).where(incident.c.resolved_at.is_(None), incident.c.acknowledged_by.in_(names))
-        query = query.order_by(incident.c.began_at, incident.c.id).limit(most)
-        found: Sequence[int] = (await self._connection.execute(query)).scalars().all()
-        return found
+        return await self._ids(query.order_by(incident.c.began_at, incident.c.id).limit(most))
 
     async def unreleased_outages(self, wanted: IncidentFilter, *, most: int) -> Sequence[int]:
         """Return the ids of the oldest *most* open outages of which nothing was released."""
         query = _fitting(wanted).where(incident.c.resolved_at.is_(None), incident.c.released_at.is_(None))
         query = query.where(incident.c.matter.in_(OUTAGES), _PRESENT.in_(OUTAGES))
-        query = query.order_by(incident.c.began_at, incident.c.id).limit(most)
-        found: Sequence[int] = (await self._connection.execute(query)).scalars().all()
-        return found
+        return await self._ids(query.order_by(incident.c.began_at, incident.c.id).limit(most))
 
     async def _first_since(self, since: datetime) -> int:
         # Numbers grow as time does, but for a clock that was set back.
@@ -147,11 +141,11 @@ class SqlListing(InTransaction):
         if wanted.until is not None:
             query = query.where(notice.c.id < await self._first_notice_since(wanted.until))
         if not wanted.states:
-            return (await self._connection.execute(query)).scalars().all()
+            return await self._ids(query)
         # One state after the other: each has its place in an index, newest first, and several together have not.
         found: list[int] = []
         for state in wanted.states:
-            found += (await self._connection.execute(query.where(notice.c.state == state))).scalars()
+            found += await self._ids(query.where(notice.c.state == state))
         return sorted(found, reverse=True)[:most]
 
     async def _first_notice_since(self, at: datetime) -> int:
@@ -179,6 +173,10 @@ class SqlListing(InTransaction):
         return [
             from_row(DoneEntry, row, said=row.detail.get("text") or row.detail.get("why") or "") for row in rows[:most]
         ]
+
+    async def _ids(self, query: Select[Any]) -> Sequence[int]:
+        found: Sequence[int] = (await self._connection.execute(query)).scalars().all()
+        return found
 
     async def numbers(self, incident_ids: Collection[int]) -> Mapping[int, str]:
         """Return the numbers of incidents."""

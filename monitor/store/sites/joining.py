@@ -258,12 +258,8 @@ def _ends(member: MemberSite) -> Iterator[tuple[Subscriber, Publisher]]:
         hub, site = Subscriber(ours, member.site, member.hub), Publisher(theirs, member.site, member.hub)
         at_site = [*site.objections(), *_open_doors(member)]
         objections = [*hub.objections(), *(f"site {member.site}: {each}" for each in at_site)]
-        if (
-            not objections
-            and (apart := _schemas(hub, site)) is not None
-            and schema_of(site.connection) > schema_of(hub.connection)
-        ):
-            objections.append(f"site {member.site}: {apart}")
+        if not objections and schema_of(theirs) > schema_of(ours):
+            objections.append(f"site {member.site}: {_schemas(hub, site)}")
         if objections:
             raise SiteRefusedError("\n".join(objections))
         _be_the_only_one(ours)
