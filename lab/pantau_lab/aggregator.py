@@ -69,8 +69,6 @@ class Aggregator:
     secret: str
     #: What its callbacks are signed with, or carry.
     callback_secret: str = ""
-    #: Where it was told to bring what people send, or "".
-    replies_to: str = ""
     messages: list[Message] = field(default_factory=list)
     #: What people have sent, as (id, number, text).
     received: list[tuple[str, str, str]] = field(default_factory=list)

@@ -19,7 +19,6 @@ from tests.stories.theatre import BRISK, JCM, Theatre, theatre
 BY_SMS = replace(BRISK, call_after="120s", release_after="600s")
 #: A person releases it, soon after the first call.
 BY_HAND = replace(BRISK, release="manual")
-DEPUTY = JCM.deputy.number
 
 
 def code_in(sms: Sms) -> str:
