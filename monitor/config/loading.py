@@ -256,7 +256,6 @@ def load(
     environ: Mapping[str, str],
     *,
     kinds: Mapping[str, GatewayKind] | None = None,
-    checks: Mapping[str, CheckKind] | None = None,
     now: datetime | None = None,
     memory: Memory | None = None,
     documents: Sequence[AgencySource] | None = None,
@@ -264,16 +263,16 @@ def load(
 ) -> Loaded:
     """Read the settings file at *path* and the agencies it names; never raises for what files hold.
 
-    *kinds* are the gateways that may be configured, *checks* the checks; default: those that ship. With *now* it is also
-    noted what is going to be wrong; that makes no configuration unusable. Raise `TypeError` when one of the kinds is
-    not what it should be. *memory*: of earlier readings with the same kinds, for one who reads again and again; what
-    comes of it is the same as without. *documents*: those of all agencies, whatever there are where the settings say.
-    *typed*: secrets that they name and that are about to be kept.
+    *kinds* are the gateways that may be configured; default: those that ship. With *now* it is also noted what is going
+    to be wrong; that makes no configuration unusable. Raise `TypeError` when one of the kinds is not what it should be.
+    *memory*: of earlier readings with the same kinds, for one who reads again and again; what comes of it is the same as
+    without. *documents*: those of all agencies, whatever there are where the settings say. *typed*: secrets that they name
+    and that are about to be kept.
     """
     memory = memory or Memory()
     with memory.lock:
-        kinds, checks = gateway_kinds() if kinds is None else kinds, check_kinds() if checks is None else checks
-        return _load(path, environ, memory, _Known(kinds=kinds, checks=checks, now=now, typed=typed), documents)
+        kinds = gateway_kinds() if kinds is None else kinds
+        return _load(path, environ, memory, _Known(kinds=kinds, checks=check_kinds(), now=now, typed=typed), documents)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

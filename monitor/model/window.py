@@ -125,12 +125,12 @@ class Hours:
         touched = [stretch for stretch in following if stretch is not None and stretch.begins <= ends]
         return max(touched, key=lambda stretch: stretch.ends, default=None)
 
-    def busiest_day(self, since: datetime, days: int = 35) -> timedelta:
-        """Return for how long it is probed on that day from *since* on (of 24 hours) on which it is longest."""
+    def busiest_day(self, since: datetime) -> timedelta:
+        """Return for how long it is probed on that of five weeks' days from *since* on (of 24 hours) on which it is longest."""
         day = timedelta(days=1)
         if not self.when:
             return day
-        return max(_covered(self.when, since + day * number, since + day * (number + 1)) for number in range(days))
+        return max(_covered(self.when, since + day * number, since + day * (number + 1)) for number in range(35))
 
 
 #: At any time.

@@ -7,7 +7,6 @@ sent. Each account is tried with one wrong password a run: a server that locks a
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
@@ -36,18 +35,11 @@ _Said = tuple[Verdict, str]
 class NegativeCheck:
     """Tries each server of the mailboxes, and each MX host, once."""
 
-    def __init__(
-        self,
-        premises: Premises,
-        _now: Callable[[], datetime],
-        *,
-        port: int = _PORT,
-        tls: ssl.SSLContext | None = None,
-    ) -> None:
+    def __init__(self, premises: Premises, _now: Callable[[], datetime], *, port: int = _PORT) -> None:
         self._premises = premises
         self._names = Names(premises.name_servers)
         self._port = port
-        self._tls = tls or public()
+        self._tls = public()
         self._servers = [
             (protocol, server, f"{server.host}:{server.port}") for protocol, server in servers_among(premises.mailboxes)
         ]
