@@ -17,6 +17,7 @@ from markupsafe import Markup
 from alerts.model.incident import IncidentState
 from alerts.record.store import StoreAway
 from monitor.access.role import EVERYTHING, AgencyScope
+from monitor.access.visitor import Visitor
 from monitor.runtime.slices import in_slices
 from monitor.service.noticeboard import Noticeboard, Overview
 from monitor.store.engine.listing import IncidentFilter, NoticeFilter
@@ -157,8 +158,8 @@ class Board:
         rendering = await self._render(shown, histories, ask, known.rendering if known else None)
         return _Kept(shown=shown, histories=histories, asked_at=now, rendering=rendering)
 
-    async def agency(self, code: str, ask: Ask) -> Rendering | None:
-        """Return the page of one agency; `None`: there is none of this code."""
+    async def agency(self, code: str, ask: Ask, visitor: Visitor) -> Rendering | None:
+        """Return the page of one agency, as who looks may act on it; `None`: there is none of this code."""
         async with self._looking:
             shown = await self._look()
             entry = self._entries.get(code)
@@ -171,6 +172,7 @@ class Board:
                 "history": history and strip_of(history, ask.tongue),
                 "view": entry.view,
                 "card": entry.card,
+                "visitor": visitor,
                 "incidents": list(
                     {i.id: i for i in (*overview.open, *overview.incidents) if i.agency == code}.values()
                 ),

@@ -40,8 +40,6 @@ from monitor.web.access.gate import (
     Needs,
     NeedsNearness,
     Reader,
-    agency_in_path,
-    needs,
     open_to_all,
     put_gate,
 )
@@ -361,16 +359,16 @@ def _pages(noticeboard: Noticeboard, templates: Mapping[Tongue, Environment]) ->
 
     @router.get("/agencies/{code}")
     async def agency(request: Request, code: str, visitor: ItsReader) -> Response:
-        rendering, places = await of_agency(request, code), places_of(visitor, asked(request).tongue)
+        rendering, places = await of_agency(request, code, visitor), places_of(visitor, asked(request).tongue)
         return remember(request, _page(request, *await board.page(rendering, places)))
 
-    @router.get("/agencies/{code}/fragment", dependencies=needs(Permission.READ, agency_in_path))
-    async def agency_fragment(request: Request, code: str) -> Response:
-        rendering = await of_agency(request, code)
+    @router.get("/agencies/{code}/fragment")
+    async def agency_fragment(request: Request, code: str, visitor: ItsReader) -> Response:
+        rendering = await of_agency(request, code, visitor)
         return _page(request, rendering.etag, rendering.state)
 
-    async def of_agency(request: Request, code: str) -> Rendering:
-        rendering = await board.agency(code, asked(request))
+    async def of_agency(request: Request, code: str, visitor: Visitor) -> Rendering:
+        rendering = await board.agency(code, asked(request), visitor)
         if rendering is None:
             raise NotFound.said("no_agency", agency=code[:40])
         return rendering

@@ -20,6 +20,8 @@ from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
 from alerts.model.incident import IncidentState
 from alerts.model.notice import Matter, Purpose
+from monitor.access.role import Permission
+from monitor.access.visitor import Visitor
 from monitor.judging.attribution import RunVerdict
 from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.suspect import Trouble
@@ -402,7 +404,7 @@ def test_an_agency_of_which_nothing_is_known_is_not_green() -> None:
 async def test_routes_that_are_not_known_yet_are_said_to_be_probed_by_themselves(health: Health, times: int) -> None:
     new = view("A001")
     new = replace(new, routes=[replace(each, health=health) for each in new.routes])
-    rendering = await Board(Country(views=[new]), page_templates(), version="1").agency("A001", Ask())
+    rendering = await Board(Country(views=[new]), page_templates(), version="1").agency("A001", Ask(), Visitor())
     assert rendering
     text = rendering.state.plain.decode()
     assert text.count("diuji dengan sendirinya mengikut jadual") == times
@@ -414,8 +416,11 @@ async def test_an_agency_that_has_no_route_yet_says_so_and_leads_to_a_first_mail
     bare = replace(view("A001"), health={}, routes=())
     templates = page_templates(signs_in=True)
     board = Board(Country(views=[bare, view("A002")]), templates, version="1")
-    rendering = await board.agency("A001", Ask())
+    editor = Visitor(open=frozenset({Permission.EDIT_AGENCY}))
+    rendering, read = await board.agency("A001", Ask(), editor), await board.agency("A001", Ask(), Visitor())
     assert rendering
+    assert read
+    assert b"/mailboxes/new" not in read.state.plain
     text = (await board.page(rendering))[1].plain.decode()
     assert "belum ada peti mel" in text
     assert 'href="/agencies/A001/mailboxes/new"' in text
@@ -568,7 +573,7 @@ async def test_an_agencys_own_page_has_all_that_is_known_of_it_and_a_strange_cod
     for told in ("A001-01", "554: pengirim ditolak", "A001/outbound/a", "A001/inbound/a", "24/11 14:15:00", "1.7 s"):
         assert told in text
     board = Board(source, page_templates(), version="1")
-    again = await board.agency("A001", Ask())
+    again = await board.agency("A001", Ask(), Visitor())
     assert again
     _, page = await board.page(again)
     assert gzip.decompress(page.packed) == page.plain

@@ -261,7 +261,7 @@ async def test_nobody_who_has_not_signed_in_is_let_on_anywhere_but_where_all_are
             }, (route, status)
 
 
-async def test_the_head_of_the_status_page_leads_where_somebody_may_go_and_nowhere_else(place: House) -> None:
+async def test_the_status_page_and_an_agencys_lead_where_somebody_may_go_and_nowhere_else(place: House) -> None:
     marks = set()
     for role, places in {
         "viewer": [],
@@ -278,6 +278,9 @@ async def test_the_head_of_the_status_page_leads_where_somebody_may_go_and_nowhe
             links = re.findall(r'<a href="([^"]+)"', found[0]) if found else []
             assert [each for each in links if each not in {"/", "/account"}] == places, (role, path)
         assert [(await browser.get(each)).status_code for each in places] == [200] * len(places), role
+        theirs = set(re.findall(r'href="(/agencies/[^"?]+)', (await browser.get("/agencies/JCM")).text))
+        assert ("/agencies/JCM/drills" in theirs) is (role in {"officer:JCM", "noc"}), role
+        assert 403 not in [(await browser.get(each)).status_code for each in theirs], role
         marks.add((await browser.get("/")).headers["ETag"])
         assert 'class="places"' not in (await browser.get("/?wall=1")).text
     # Who signs in at somebody else's browser is not shown that their page still holds; of the same roles it is one page.
