@@ -219,9 +219,10 @@ async def test_a_remark_is_written_down_once_however_often_the_button_is_pressed
         await order(browser, "remark", text="pembekal dihubungi")
         assert service.incident is stood, "no second event"
         await order(browser, "remark", text="cakera diganti")
-        refused = await browser.post(f"{PAGE}/remark", data={"text": " "})
-    assert refused.status_code == 422
-    assert "Tulis sesuatu dahulu" in refused.text
+        # Nothing, too much, and a sign that a telephone joins pictures by.
+        refused = [await browser.post(f"{PAGE}/remark", data={"text": each}) for each in (" ", "a" * 501, "a\u200db")]
+    assert [each.status_code for each in refused] == [422] * 3
+    assert all("Tulis satu baris, paling banyak 500 aksara" in each.text for each in refused)
 
 
 async def test_it_is_handed_on(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ async def test_a_form_that_is_refused_comes_again_with_what_was_typed(tmp_path: 
         for form, wrong, says in (
             ("declare", {"agency": ""}, "Tulis kod agensi."),
             ("declare", {"matter": "degraded"}, "Pilih satu jawapan."),
-            ("declare", {"why": ""}, "Tulis sesuatu dahulu"),
+            ("declare", {"why": ""}, "Tulis satu baris"),
             ("silences", {"about": " "}, "Tulis kod agensi atau nama laluan."),
             ("silences", {"lasts": "2"}, "Pilih tempoh."),
         ):
