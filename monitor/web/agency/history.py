@@ -9,16 +9,17 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
+from alerts.wording import moment as in_words
 from monitor.access.role import Permission
 from monitor.model.day import day_of, moment_of
 from monitor.service.front import Front
 from monitor.store.engine.listing import IncidentFilter
 from monitor.store.probing.history import HourlyTransit
-from monitor.views.overview import IncidentView
 from monitor.views.site_report import view_sums
 from monitor.web.access.gate import agency_in_path, needs
 from monitor.web.ask import asked
 from monitor.web.form import Pages
+from monitor.web.page import language_of
 from monitor.web.strip import strip_of
 
 _AT_A_TIME: Final = 25
@@ -57,14 +58,18 @@ def history_pages(front: Front, transits: Transits, pages: Pages) -> APIRouter:
         )
         first = today - timedelta(days=_DAYS - 1)
         took = transit_days(await transits(agency, moment_of(first, 0)), first, today)
+        tongue, now = asked(request).tongue, front.now()
         facts = {
             "agency": agency,
-            "strip_drawn": days and strip_of(days, asked(request).tongue),
+            "strip_drawn": days and strip_of(days, tongue),
             "transits": took,
             "tall": _TALL,
             "sites": [view_sums(each) for each in await front.board.site_sums(agency, _DAYS)],
             "longest": max((each.slowest for each in took if each.slowest is not None), default=None),
-            "incidents": [(each, lasted(each, front.now())) for each in found.rows],
+            "incidents": [
+                (each, in_words.lasted(each.began_at, each.resolved_at or now, language_of(tongue)))
+                for each in found.rows
+            ],
             "after": found.after,
         }
         return pages.show(request, "history.html", facts, headers=None)
@@ -96,8 +101,3 @@ def transit_days(hours: Sequence[HourlyTransit], first: date, last: date) -> Seq
             )
         )
     return found
-
-
-def lasted(incident: IncidentView, now: datetime) -> int:
-    """Return how long it lasted, or has until now, in minutes."""
-    return max(0, ((incident.resolved_at or now) - incident.began_at) // timedelta(minutes=1))

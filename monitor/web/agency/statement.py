@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Final
 
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -15,6 +15,7 @@ from alerts.documents.statement import DayKind, MonthlyStatement
 from alerts.model.delivery import Notice
 from alerts.model.incident import Incident
 from alerts.model.notice import Language
+from alerts.wording import moment as in_words
 from monitor.access.role import Permission
 from monitor.model.said import said
 from monitor.service.days.statements import Statements
@@ -48,8 +49,8 @@ class StatedIncident:
 
     incident: Incident
     cause: str
-    #: In minutes, within the month or so far.
-    lasted: int
+    #: In words, as the printed statement has it: within the month or so far.
+    lasted: str
     #: Of 100: as a part of the longest.
     share: float
 
@@ -122,21 +123,17 @@ def _bars(told: MonthlyStatement) -> Sequence[ChartedDay]:
 
 
 def _incidents(told: MonthlyStatement, statements: Statements, language: Language) -> Sequence[StatedIncident]:
-    lasted = {each.id: _minutes(each.began_at, each.ended_at or told.until) for each, _ in told.incidents}
-    longest = max(lasted.values(), default=0) or 1
+    spans = {each.id: max(timedelta(), (each.ended_at or told.until) - each.began_at) for each, _ in told.incidents}
+    longest = max(spans.values(), default=timedelta()) or timedelta.resolution
     return [
         StatedIncident(
             incident=each,
             cause=statements.cause(each, language),
-            lasted=lasted[each.id],
-            share=round(100 * lasted[each.id] / longest, 1),
+            lasted=in_words.lasted(each.began_at, each.ended_at or told.until, language),
+            share=round(100 * (spans[each.id] / longest), 1),
         )
         for each, _ in told.incidents
     ]
-
-
-def _minutes(begin: datetime, end: datetime) -> int:
-    return max(0, (end - begin) // timedelta(minutes=1))
 
 
 def _notices(told: MonthlyStatement) -> Sequence[tuple[str, Notice, str]]:

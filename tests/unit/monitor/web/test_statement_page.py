@@ -31,7 +31,8 @@ async def filled(place: House) -> None:
     half.mark(MinuteState.WELL, 0, 720)
     half.mark(MinuteState.MAINTENANCE, 720, 900)
     await DayRecords(place.database).add({("JCM", date(2026, 11, 20)): well, ("JCM", date(2026, 11, 21)): half})
-    await place.station.submit(trigger(brief=replace(BRIEF, cause=Cause.REFUSED)))
+    down = trigger(brief=replace(BRIEF, cause=Cause.REFUSED))
+    await place.station.submit(replace(down, began_at=T0 - timedelta(seconds=100)))
     place.clock.move(timedelta(minutes=1))
 
 
@@ -67,6 +68,8 @@ async def test_a_month_is_shown_with_charts_whose_figures_are_in_words_too(
     assert "This month is not over: as of 24/11/2026 14:16." in shown(page)
     assert "20/11/2026: Down 1 hour; Well 23 hours" in shown(page)
     assert "JCM-01 neither sent nor received Cause: " in shown(page)
+    # From 14:13:20 to 14:16, as the printed statement reckons.
+    assert re.search(r"<td>3 minutes<svg .*\s*<td>24/11/2026 14:13</td>", page.text)
     assert re.search(r'<rect class="outage" x="1" y="92.0" width="17" height="4.0"/>', page.text)
     assert re.findall(r"<text [^>]*>(\d+)", page.text) == ["1", "5", "10", "15", "20"]
     assert "style=" not in page.text
