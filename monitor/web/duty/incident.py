@@ -5,6 +5,7 @@ Each form has an address of its own. Whatever is pressed twice changes nothing: 
 
 from __future__ import annotations
 
+from asyncio import Lock
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Final
@@ -100,6 +101,8 @@ class IncidentPages:
 def _offer_taking_on(router: APIRouter, front: Front, worklist: Worklist, sheets: IncidentPages) -> None:
     officer = Depends(Needs(Permission.ACKNOWLEDGE, incident_in_path(front)))
     anybody = Depends(Needs(Permission.ACKNOWLEDGE))
+    # Of a button that is pressed twice the second form comes before the first is written down.
+    remarking = Lock()
 
     @router.post("/incidents/{number}/acknowledge")
     async def acknowledge(request: Request, number: str, visitor: Visitor = officer) -> Response:
@@ -132,13 +135,15 @@ def _offer_taking_on(router: APIRouter, front: Front, worklist: Worklist, sheets
         text = read_why(form, "text")
         if text is None:
             return await sheets.shown(request, number, visitor, unreadable(StaffDeed.REMARK, "no_text", form))
-        sheet = await worklist.sheet(number)
-        was_said = any(
-            (each.event, each.actor, each.said) == ("remark", visitor.by, text) and front.now() - each.at < SAID_TWICE
-            for each in sheet.done
-        )
-        if not was_said:
-            await front.remark(number, visitor.by, text)
+        async with remarking:
+            sheet = await worklist.sheet(number)
+            was_said = any(
+                (each.event, each.actor, each.said) == ("remark", visitor.by, text)
+                and front.now() - each.at < SAID_TWICE
+                for each in sheet.done
+            )
+            if not was_said:
+                await front.remark(number, visitor.by, text)
         return then_say(request, _at(sheet.incident), "remarked")
 
     @router.post("/incidents/{number}/hand-on")
