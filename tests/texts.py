@@ -294,7 +294,7 @@ def _in_code() -> Iterator[Text]:
         channel, _, about = place.partition(".")
         for key, text in told.items():
             yield _malay(channel, f"{about}.{key}", text)
-    for key, (malay, _) in REFUSED.items():
+    for key, (malay, *_) in REFUSED.items():
         yield _malay("page", f"refused.{key}", malay)
     for section in page.WORDS:
         if not section.startswith("english."):

@@ -13,25 +13,27 @@ if TYPE_CHECKING:
     from alerts.model.incident import Incident
     from monitor.store.engine.ledger import SqlLedger
 
-#: By what stands for each: the Malay, and the English.
+#: By what stands for each: the Malay, the English, and where that names commands the English of a page.
 REFUSED: Final[Mapping[str, Sequence[str]]] = sections(Path(__file__).with_suffix(".yaml"))["refused"]
 
 
 class NotDone(Exception):
     """An order cannot be carried out. The message says why, and what to do or write instead.
 
-    It is English, as commands and programs read it. A page says `malay` in its place; "": there is none.
+    It is English, as commands and programs read it. A page says `malay` in its place, or `on_page`; "": there is none.
     """
 
     malay: str = ""
+    on_page: str = ""
 
     @classmethod
     def said(cls, key: str, **words: object) -> Self:
         """Return one in the words of `order.yaml`."""
-        malay, english = REFUSED[key]
+        malay, english, *on_page = REFUSED[key]
         made = cls(english.format(**words))
         # What another refusal says is said in the same language.
         made.malay = malay.format(**{key: getattr(word, "malay", "") or word for key, word in words.items()})
+        made.on_page = "".join(on_page).format(**words)
         return made
 
 

@@ -217,9 +217,9 @@ def _lasting(minutes: int, *, language: Language) -> str:
 
 
 def _refused(why: object, *, tongue: Tongue) -> Markup:
-    """Return why something was not done: in Malay where there are words for it, else as the service says it."""
-    if tongue is Tongue.MALAY and isinstance(why, NotDone) and why.malay:
-        return escape(why.malay)
+    """Return why something was not done: as a page says it where there are words for that, else as the service says it."""
+    if isinstance(why, NotDone) and (said := why.malay if tongue is Tongue.MALAY else why.on_page):
+        return escape(said)
     return _fault(str(why), tongue=tongue)
 
 

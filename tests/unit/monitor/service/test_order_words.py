@@ -34,9 +34,12 @@ def test_each_refusal_has_its_words_and_no_words_are_left_over() -> None:
     found = list(said())
     assert {key for key, _ in found} == set(REFUSED)
     for key, words in found:
-        malay, english = REFUSED[key]
+        malay, english, *on_page = REFUSED[key]
         assert named(english) == words, key
         assert named(malay) <= words, key
+        assert named("".join(on_page)) <= words, key
+        # Whoever reads a page has no terminal, except where an operator is wanted.
+        assert not re.search(r"`|--", (on_page or [english])[0]) or "`" in malay, key
 
 
 def test_a_page_says_it_in_its_language_and_never_as_markup() -> None:
@@ -44,13 +47,14 @@ def test_a_page_says_it_in_its_language_and_never_as_markup() -> None:
     assert str(wrong) == "there is no user <b>siti; `pantau user list` lists them"
     malay, english = (filters_of(tongue)["refused"] for tongue in Tongue)
     assert malay(wrong) == "tiada pengguna &lt;b&gt;siti"
-    assert english(wrong).startswith("there is no user &lt;b&gt;siti")
+    assert english(wrong) == "there is no user &lt;b&gt;siti"
 
 
 def test_a_refusal_that_tells_of_another_tells_of_it_in_the_same_language() -> None:
     wrong = NotDone.said("since_moment", wrong=NotDone.said("no_moment", text="tadi"))
     assert str(wrong).startswith("--since: 'tadi' is no date with a time")
     assert wrong.malay.startswith("waktu bermula: 'tadi' bukan tarikh dengan masa")
+    assert wrong.on_page.startswith("since: 'tadi' is no date with a time")
 
 
 @pytest.mark.parametrize("wrong", [NotDone("is <odd>"), ValueError("is <odd>"), "is <odd>"])
