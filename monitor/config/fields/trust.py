@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ssl
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 from monitor.config.files.findings import Findings
@@ -41,7 +42,7 @@ class Trust:
             authorities = None if ca_file is None else _read(ca_file)
             mark = _mark(authorities)
             if known is None or known[0] != mark:
-                known = self._contexts[ca_file] = mark, _made(authorities)
+                known = self._contexts[ca_file] = mark, _systems(mark) if authorities is None else _made(authorities)
             self._looked_at.add(ca_file)
         return known[1]
 
@@ -64,9 +65,13 @@ def _read(ca_file: Path) -> bytes:
         raise NoTrust(said("cannot be read: {error}", error=why(error))) from None
 
 
-def _made(authorities: bytes | None) -> ssl.SSLContext:
-    if authorities is None:
-        return ssl.create_default_context()
+@lru_cache(maxsize=1)
+def _systems(_mark: str) -> ssl.SSLContext:
+    """Return what trusts as the system does, while that has this mark: to read its hundreds of authorities takes longest."""
+    return ssl.create_default_context()
+
+
+def _made(authorities: bytes) -> ssl.SSLContext:
     # What stands beside the certificates, such as whose they are, may be in any language. Of nothing at all the library
     # would make a trust in the system's.
     text = authorities.decode("ascii", "ignore") or "-"
@@ -85,5 +90,5 @@ def _mark(authorities: bytes | None) -> str:
     marks = []
     for place in filter(None, (places.cafile, places.capath)):
         with suppress(OSError):
-            marks.append(str(Path(place).stat().st_mtime_ns))
+            marks.append(f"{place} {Path(place).stat().st_mtime_ns}")
     return " ".join(marks)

@@ -41,7 +41,20 @@ def test_whose_a_certificate_is_may_be_written_beside_it_in_any_language(tmp_pat
 def test_contexts_are_shared() -> None:
     trust = Trust()
 
-    assert trust.context(None) is trust.context(None)
+    assert trust.context(None) is trust.context(None) is Trust().context(None)
+
+
+def test_what_the_system_trusts_is_read_again_when_it_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "system.pem"))
+    trust, authorities = Trust(), [trustme.CA().cert_pem.bytes() for _ in range(2)]
+    for number, authority in enumerate(authorities, 1):
+        (tmp_path / "system.pem").write_bytes(authority)
+        os.utime(tmp_path / "system.pem", (number, number))
+        trust.look_again()
+        for each in (trust, Trust()):
+            assert each.context(None).get_ca_certs(binary_form=True) == [ssl.PEM_cert_to_DER_cert(authority.decode())]
 
 
 def test_authorities_in_a_pipe_are_not_waited_for(tmp_path: Path) -> None:
