@@ -1,4 +1,7 @@
-"""What FastAPI finds out of a portal's routes, found out once a process: each portal has the same, and it is most of its making."""
+"""What FastAPI finds out of a portal's routes, found out once a process: each portal has the same, and it is most of its making.
+
+And of each portal after the first, of a route when somebody asks it: most tests ask few of a hundred.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +10,61 @@ from contextlib import ExitStack
 from dataclasses import fields, replace
 from inspect import Signature
 from types import CodeType, FunctionType, MethodType
-from typing import Any
+from typing import Any, TypeGuard
 from unittest.mock import patch
 
 from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import get_dependant, get_typed_return_annotation, get_typed_signature
 from fastapi.params import Depends
+from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
+
+from monitor.web.access import gate
 
 
 def read_once() -> ExitStack:
     """Begin to find out nothing again, until the stack is closed."""
     begun = ExitStack()
+    _make_when_asked(begun)
     begun.enter_context(patch("fastapi._compat.v2.TypeAdapter", _Schemas()))
     begun.enter_context(patch("fastapi.routing.get_dependant", _Asked()))
     begun.enter_context(patch("fastapi.dependencies.utils.get_typed_signature", _Signatures()))
     begun.enter_context(patch("fastapi.routing.get_typed_return_annotation", _Returned()))
     return begun
+
+
+def _make_when_asked(patches: ExitStack) -> None:
+    """Let a route be made whole the first time, and after that only when it is asked; until then it can be found.
+
+    The same code at the same path needs the same, whatever it closes over, where it asks by name.
+    """
+    whole, need_of = APIRoute.__init__, gate.need_of
+    firsts: dict[object, APIRoute] = {}
+
+    def begin(route: APIRoute, path: str, endpoint: Callable[..., Any], **said: Any) -> None:
+        needs = tuple(each.dependency for each in said["dependencies"])
+        code = endpoint.__code__ if _asks_by_name(endpoint) else endpoint
+        key = (type(route), code, path, frozenset(said["methods"]), needs)
+        if (first := firsts.get(key)) is None:
+            whole(route, path, endpoint, **said)
+            firsts[key] = route
+        else:
+            found_by = ("path", "path_regex", "path_format", "param_convertors", "methods")
+            vars(route).update({name: getattr(first, name) for name in found_by}, endpoint=endpoint)
+            vars(route).update(_begun=(path, endpoint, said), _first=first)
+
+    def finish(route: APIRoute, name: str) -> Any:
+        if (begun := vars(route).get("_begun")) is None:
+            raise AttributeError(name)
+        path, endpoint, said = begun
+        made = object.__new__(type(route))
+        whole(made, path, endpoint, **said)
+        vars(route).update(vars(made))
+        return getattr(made, name)
+
+    patches.enter_context(patch.object(APIRoute, "__init__", begin))
+    patches.enter_context(patch.object(APIRoute, "__getattr__", finish, create=True))
+    patches.enter_context(patch.object(gate, "need_of", lambda route: need_of(vars(route).get("_first", route))))
 
 
 class _Schemas:
@@ -44,21 +85,16 @@ class _Schemas:
 class _Asked:
     """What routes' functions ask for.
 
-    The same code with the same path asks for the same, whatever it closes over, where what it asks for is written as
-    annotations, which name nothing but what its module has.
+    The same code with the same path asks for the same, whatever it closes over, where it asks by name.
     """
 
     def __init__(self) -> None:
         self._known: dict[tuple[CodeType, str], Dependant] = {}
 
     def __call__(self, *, path: str, call: Callable[..., Any], scope: Any = None) -> Dependant:
-        if not isinstance(call, FunctionType):
+        if not _asks_by_name(call):
             return get_dependant(path=path, call=call, scope=scope)
-        defaults = (*(call.__defaults__ or ()), *(call.__kwdefaults__ or {}).values())
-        told = call.__annotations__.values()
-        if any(isinstance(each, Depends) for each in defaults) or not all(isinstance(each, str) for each in told):
-            return get_dependant(path=path, call=call, scope=scope)
-        key = (call.__code__, f"{path} {scope} {defaults!r}")
+        key = (call.__code__, f"{path} {scope} {_defaults(call)!r}")
         if key not in self._known:
             self._known[key] = get_dependant(path=path, call=call, scope=scope)
         known = self._known[key]
@@ -102,6 +138,17 @@ class _Returned:
         if function.__code__ not in self._known:
             self._known[function.__code__] = get_typed_return_annotation(call)
         return self._known[function.__code__]
+
+
+def _asks_by_name(call: Callable[..., Any]) -> TypeGuard[FunctionType]:
+    """Whether what a function asks for is written as annotations, which name nothing but what its module has."""
+    if not isinstance(call, FunctionType) or any(isinstance(each, Depends) for each in _defaults(call)):
+        return False
+    return all(isinstance(each, str) for each in call.__annotations__.values())
+
+
+def _defaults(call: FunctionType) -> tuple[object, ...]:
+    return (*(call.__defaults__ or ()), *(call.__kwdefaults__ or {}).values())
 
 
 def _written(call: Callable[..., Any]) -> FunctionType | None:
