@@ -10,14 +10,12 @@ import tempfile
 from collections.abc import Generator, Iterator
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import pytest
 import structlog
 from _pytest.runner import runtestprotocol
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from hypothesis import settings
 from sqlalchemy import Connection, Dialect, Engine, event
 from sqlalchemy.util import LRUCache
@@ -31,6 +29,9 @@ from monitor.store.schema.migrations import upgrade
 from tests.in_memory import in_memory
 from tests.real.postgres import Postgres
 from tests.routes import read_once
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 # How long an example takes is the machine's affair: what it costs is measured in the bench.
 settings.register_profile("pantau", deadline=None)
@@ -198,6 +199,8 @@ def _statements_are_compiled_once() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _migrations_are_read_once() -> Iterator[None]:
     """Read the files of the migrations once: half of what an upgrade takes that has little to do."""
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 - whoever hands the tests out needs none of it
+
     read, known = ScriptDirectory.from_config, dict[str | None, ScriptDirectory]()
 
     def read_or_known(config: Config) -> ScriptDirectory:
