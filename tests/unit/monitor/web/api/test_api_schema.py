@@ -7,16 +7,17 @@ without users, and of one in which a program shows a token that permits everythi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 from queue import Queue
 from threading import Event, Thread
-from typing import Any, cast
+from types import ModuleType
+from typing import Any
 
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, given, settings
 
 from monitor.web.portal import portal
@@ -25,24 +26,37 @@ from tests.unit.monitor.web.api.test_alertmanager import Door
 from tests.unit.monitor.web.signed import House, house
 from tests.unit.monitor.web.source import LETTERS, TOKEN, Service
 
-SERVICE = Service(in_the_tray=LETTERS)
-PORTAL = portal(SERVICE, ["testserver"], SERVICE, receiver=Door().receiver())
-SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", PORTAL)
-OPERATIONS = [cast(Any, found).ok() for found in SCHEMA.get_all_operations()]
+
+@pytest.fixture(scope="module")
+def from_schema() -> ModuleType:
+    """Return what makes questions up. To read it takes half a second, and each process reads this file."""
+    return import_module("schemathesis")
 
 
-#: Of a text that may be a cursor, a number or an agency, only the service knows whether it is one.
-KNOWN_TO_THE_SERVICE = [schemathesis.checks.CHECKS.get_one("positive_data_acceptance")]
+def ask(operation: Any, examples: int, token: str, before: Callable[[], None] = lambda: None) -> None:
+    """Ask so many times, and do something *before* each."""
+    # Of a text that may be a cursor, a number or an agency, only the service knows whether it is one.
+    unknown = [import_module("schemathesis").checks.CHECKS.get_one("positive_data_acceptance")]
 
-
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: str(operation.label))
-def test_whatever_is_asked_is_answered_as_the_schema_says(operation: Any) -> None:
-    @settings(max_examples=12, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=examples, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    )
     @given(case=operation.as_strategy())
     def answered(case: Any) -> None:
-        case.call_and_validate(headers={"Authorization": f"Bearer {TOKEN}"}, excluded_checks=KNOWN_TO_THE_SERVICE)
+        before()
+        case.call_and_validate(headers={"Authorization": f"Bearer {token}"}, excluded_checks=unknown)
 
     answered()
+
+
+def test_whatever_is_asked_is_answered_as_the_schema_says(from_schema: ModuleType, subtests: pytest.Subtests) -> None:
+    service = Service(in_the_tray=LETTERS)
+    app = portal(service, ["testserver"], service, receiver=Door().receiver())
+    operations = [found.ok() for found in from_schema.openapi.from_asgi("/openapi.json", app).get_all_operations()]
+    assert len(operations) > 15
+    for operation in operations:
+        with subtests.test(operation.label):
+            ask(operation, 12, TOKEN)
 
 
 #: An hour later a wrong token that it tries is the first again, and not one of many.
@@ -73,22 +87,13 @@ def served(directory: Path) -> Iterator[tuple[House, str, str]]:
         thread.join(timeout=60)
 
 
-def test_whatever_a_program_asks_or_orders_is_answered_as_the_schema_says(tmp_path: Path) -> None:
+def test_whatever_a_program_asks_or_orders_is_answered_as_the_schema_says(
+    tmp_path: Path, from_schema: ModuleType
+) -> None:
     with served(tmp_path) as (opened, address, token):
-        told = schemathesis.openapi.from_url(f"{address}/openapi.json")
-        operations = [cast(Any, found).ok() for found in told.get_all_operations()]
+        told = from_schema.openapi.from_url(f"{address}/openapi.json")
+        operations = [found.ok() for found in told.get_all_operations()]
         asked = [each for each in operations if each.path.startswith("/api/v1")]
         assert len(asked) > 20
         for operation in asked:
-
-            @settings(
-                max_examples=8, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-            )
-            @given(case=operation.as_strategy())
-            def answered(case: Any) -> None:
-                opened.clock.move(LATER)
-                case.call_and_validate(
-                    headers={"Authorization": f"Bearer {token}"}, excluded_checks=KNOWN_TO_THE_SERVICE
-                )
-
-            answered()
+            ask(operation, 8, token, lambda: opened.clock.move(LATER))
