@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from alerts.engine.advance import OpenIncident
 from monitor.metrics import Metrics
@@ -30,23 +33,32 @@ class Clock:
 
 
 class Scrape:
-    """What Prometheus would read."""
+    """What Prometheus would read. Of a name only its own lines are parsed: to parse all takes longer than to write them."""
 
     def __init__(self, metrics: Metrics) -> None:
-        self.series = {
-            (sample.name, frozenset(sample.labels.items())): sample.value
-            for family in text_string_to_metric_families(metrics.render().decode())
-            for sample in family.samples
-        }
+        self._text = metrics.render().decode()
+
+    @cached_property
+    def series(self) -> Mapping[tuple[str, frozenset[tuple[str, str]]], float]:
+        """The value of each."""
+        return {(sample.name, frozenset(sample.labels.items())): sample.value for sample in _samples(self._text)}
 
     def value(self, name: str, **labels: str) -> float | None:
-        return self.series.get((f"pantau_{name}", frozenset(labels.items())))
+        found = {frozenset(sample.labels.items()): sample.value for sample in self._of(name)}
+        return found.get(frozenset(labels.items()))
 
     def labels(self, name: str) -> Iterator[dict[str, str]]:
-        return (dict(labels) for found, labels in self.series if found == f"pantau_{name}")
+        return (sample.labels for sample in self._of(name))
 
     def with_label(self, name: str, value: str) -> set[str]:
         return {series for series, labels in self.series if (name, value) in labels}
+
+    def _of(self, name: str) -> Iterator[Sample]:
+        return _samples("".join(re.findall(rf"^pantau_{name}[ {{].*\n", self._text, re.MULTILINE)))
+
+
+def _samples(text: str) -> Iterator[Sample]:
+    return (sample for family in text_string_to_metric_families(text) for sample in family.samples)
 
 
 def run(outcome: Outcome, route: str = ROUTE, at: datetime = NOON, **phases: float) -> ProbeResult:

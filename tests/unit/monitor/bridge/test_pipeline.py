@@ -191,9 +191,9 @@ class Service:
 
     def fault(self, cause: str) -> float:
         """Return whether something of ours is shown to be broken, whatever it is called."""
-        shown = Scrape(self.metrics).series.items()
-        faults = [value for (name, labels), value in shown if name == "pantau_own_fault" and ("cause", cause) in labels]
-        return max(faults)
+        shown = Scrape(self.metrics)
+        faults = [shown.value("own_fault", **each) for each in shown.labels("own_fault") if each["cause"] == cause]
+        return max(value for value in faults if value is not None)
 
 
 async def test_an_outage_is_told_once_and_its_end_is_told_once() -> None:
