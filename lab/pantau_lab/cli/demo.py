@@ -321,7 +321,8 @@ async def _show(demo: RunningDemo, stopping: asyncio.Event) -> None:
                 with suppress(httpx.HTTPError, OSError):
                     await post_letters(directory / "state" / CONTROL_SOCKET, datetime.now(UTC))
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(1):
+                    # Whoever reads lines is not kept waiting by two seconds, which are most of the hub's work otherwise.
+                    async with asyncio.timeout(3 if live is None else 1):
                         await stopping.wait()
 
 
