@@ -76,7 +76,7 @@ def demo(directory: Path) -> Iterator[Running]:
         with (
             httpx.Client(base_url=base, trust_env=False) as api,
             subprocess.Popen(
-                [*COMMAND, str(directory), "--sites", "3"],
+                [*COMMAND, str(directory), "--sites", "2"],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -104,7 +104,7 @@ def running_in(*places: Path) -> list[str]:
 def test_a_cut_wire_and_what_one_site_alone_sees_are_told_to_nobody(tmp_path: Path) -> None:
     place = tmp_path / "demo"
     with demo(place) as running:
-        running.until(lambda said: len(said) == 4 and said["johor"] == said["kuching"] == "well")
+        running.until(lambda said: len(said) == 3 and said["johor"] == said["kuching"] == "well")
         home = (place / "postgresql").resolve()
 
         assert running.order("cut", site="johor") == (200, "johor is cut off from the hub now")
@@ -122,9 +122,9 @@ def test_a_cut_wire_and_what_one_site_alone_sees_are_told_to_nobody(tmp_path: Pa
         running.until(lambda said: said["johor"] == "well" and said["kuching"] == "wrong")
 
         # Somebody mistypes.
-        assert running.order("mend", site="ipoh") == (200, "ipoh is not cut off from anything")
+        assert running.order("mend", site="johor") == (200, "johor is not cut off from anything")
         status, said = running.order("cut", site="johor/JCM")
-        assert (status, "there is no site johor/JCM; there are johor, kuching, ipoh" in said) == (404, True)
+        assert (status, "there is no site johor/JCM; there are johor, kuching" in said) == (404, True)
         assert running.order("cut", site="johor", system="JCN")[0] == 404
     shown = running.said.read_text()
     assert running.process.returncode == 0, shown
