@@ -6,47 +6,48 @@ Reading it takes longer than most stories let them live, and they start hundreds
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
+import json
 import os
-import runpy
+import select
 import signal
+import socket
 import sys
+import time
 from collections.abc import Mapping, Sequence
-from multiprocessing.process import BaseProcess
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["tests.stories.already_read"])
 
 
 class Living:
     """A service at work, or dead. It is known by what `asyncio.subprocess.Process` has."""
 
-    def __init__(self, process: BaseProcess) -> None:
-        self._process = process
-
-    @property
-    def pid(self) -> int:
-        assert self._process.pid is not None
-        return self._process.pid
+    def __init__(self, line: socket.socket) -> None:
+        """*line*: to the cradle, which says its number now, and in the end what it ended with."""
+        self._line = line
+        self.pid = int(line.recv(16))
+        self._code: int | None = None
 
     @property
     def returncode(self) -> int | None:
-        return self._process.exitcode
+        if self._code is None and select.select([self._line], [], [], 0)[0]:
+            self._code = int(self._line.recv(16))
+            self._line.close()
+        return self._code
 
     def kill(self) -> None:
-        self._process.kill()
+        self.send_signal(signal.SIGKILL)
 
     def terminate(self) -> None:
-        self._process.terminate()
+        self.send_signal(signal.SIGTERM)
 
     def send_signal(self, number: signal.Signals) -> None:
-        os.kill(self.pid, number)
+        if self.returncode is None:
+            os.kill(self.pid, number)
 
     async def wait(self) -> int:
         """Return what it ended with; -9 when it was killed."""
-        while (code := self._process.exitcode) is None:  # noqa: ASYNC110 - it can only be asked
+        while (code := self.returncode) is None:  # noqa: ASYNC110 - several may wait
             await asyncio.sleep(0.02)
         return code
 
@@ -56,9 +57,10 @@ def bring_to_life(words: Sequence[str], log: Path, environment: Mapping[str, str
 
     *environment*: what it is started with besides; then all that it reads is read anew.
     """
-    process = _CONTEXT.Process(target=_live, args=(list(words), str(log), dict(environment)), daemon=True)
-    process.start()
-    return Living(process)
+    line = socket.socket(socket.AF_UNIX)
+    line.connect(_cradle())
+    line.sendall(json.dumps([list(words), str(log), dict(environment)]).encode())
+    return Living(line)
 
 
 async def bring_to_its_end(words: Sequence[str], said: Path) -> int:
@@ -66,13 +68,19 @@ async def bring_to_its_end(words: Sequence[str], said: Path) -> int:
     return await (await asyncio.to_thread(bring_to_life, words, said)).wait()
 
 
-def _live(words: list[str], log: str, environment: Mapping[str, str]) -> None:
-    written = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for ours, standard in ((nothing, 0), (written, 1), (written, 2)):
-        os.dup2(ours, standard)
-    if environment:
-        # The loader of programs reads it, which has long been at work here.
-        os.execve(sys.executable, [sys.executable, "-m", *words], os.environ | environment)
-    module, *sys.argv[1:] = words
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+@cache
+def _cradle() -> str:
+    """Return where services of this run are had. The first of its processes that asks sees to it: the name is one's only."""
+    run = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    address = f"\0pantau-cradle-{run}"
+    with socket.socket(socket.AF_UNIX) as listener:
+        try:
+            listener.bind(address)
+        except OSError:
+            # By then whoever has it listens.
+            time.sleep(0.1)
+            return address
+        listener.listen(64)
+        words = [sys.executable, "-m", "tests.stories.cradle", str(run)]
+        os.posix_spawn(sys.executable, words, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, listener.fileno(), 0)])
+    return address
