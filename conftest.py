@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import os
 import shutil
@@ -10,25 +9,21 @@ import tempfile
 from collections.abc import Generator, Iterator
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 import pytest
 import structlog
 from _pytest.runner import runtestprotocol
 from hypothesis import settings
-from sqlalchemy import Connection, Dialect, Engine, event
-from sqlalchemy.util import LRUCache
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
 import monitor.store.backend.sqlite
-from alerts.wording.sms import WorstCase
-from alerts.wording.texts import Wording, load
 from monitor.store.schema.migrations import upgrade
 from tests.in_memory import in_memory
+from tests.once import found_once
 from tests.real.postgres import Postgres
-from tests.routes import read_once
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -160,40 +155,9 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _routes_are_read_once() -> Iterator[None]:
-    """Let each portal after the first take a tenth of the time: hundreds of tests want one."""
-    with read_once():
+def _what_is_always_the_same_is_found_out_once() -> Iterator[None]:
+    with found_once():
         yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _longest_sms_are_made_once() -> Iterator[None]:
-    """Make the longest SMS of the texts that ship once: half of what a configuration of two files takes to be read."""
-    ours = functools.cache(lambda: WorstCase(load()))
-
-    def made_or_known(wording: Wording) -> WorstCase:
-        return ours() if wording is load() else WorstCase(wording)
-
-    with patch("monitor.config.loading.WorstCase", made_or_known):
-        yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _statements_are_compiled_once() -> Iterator[None]:
-    """Let all stores of a process know what one has compiled: each test opens one, and says the same statements."""
-    #: By the kind of database, its driver and its version.
-    known: dict[object, tuple[Dialect, Any]] = {}
-
-    def share(connection: Connection) -> None:
-        engine, own = connection.engine, connection.dialect
-        # Until it has asked the database what it is, it is nobody's but its own.
-        if version := getattr(own, "server_version_info", None):
-            kept = known.setdefault((type(own), version), (own, LRUCache(5000)))
-            connection.dialect, _ = engine.dialect, engine._compiled_cache = kept  # noqa: SLF001 - nothing else keeps it
-
-    event.listen(Engine, "engine_connect", share)
-    yield
-    event.remove(Engine, "engine_connect", share)
 
 
 @pytest.fixture(scope="session", autouse=True)
