@@ -35,6 +35,8 @@ _PAUSE = 0.01
 
 #: A day's worth at once would be two million rows where there are ten thousand routes.
 _EVERY = timedelta(hours=1)
+#: A start has other work, and what is old can wait.
+_FIRST = timedelta(minutes=1)
 
 #: An alert that fires is heard of once a day at least, or its incident was closed by a person long ago.
 _ALERT_MEMORY = timedelta(days=90)
@@ -67,8 +69,8 @@ class Retention:
         self._site = site
         self._counted = counting(database)
 
-    async def keep_disposing(self, keep: Callable[[], Keep], clock: Clock) -> NoReturn:
-        """Delete what is old now, and once an hour from now on; *keep* says how old things become.
+    async def keep_disposing(self, keep: Callable[[], Keep], clock: Clock, first: timedelta = _FIRST) -> NoReturn:
+        """Delete what is old after *first*, and once an hour from then on; *keep* says how old things become.
 
         What cannot be deleted today may be tomorrow: until then it is kept too long, which harms nobody.
         """
@@ -78,6 +80,7 @@ class Retention:
             if runs:
                 log.info("old results deleted", runs=runs)
 
+        await asyncio.sleep(first.total_seconds())
         await keep_doing("deletion of what is old", tidy, _EVERY)
 
     async def dispose(self, keep: Keep, now: datetime) -> int:

@@ -50,7 +50,7 @@ async def test_old_runs_and_tokens_go_and_young_ones_stay(tmp_path: Path, *, awa
             await history.sent(f"{age:016x}", ROUTE.name, at, at)
             await history.ended(arrived(ROUTE, at), "JCM", {})
         with capture_logs() as logged:
-            keeping = asyncio.create_task(retention.keep_disposing(lambda: KEEP, clock))
+            keeping = asyncio.create_task(retention.keep_disposing(lambda: KEEP, clock, timedelta(0)))
             async with asyncio.timeout(60):
                 await retention.done.wait()
             await asyncio.sleep(0)
