@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from secrets import token_hex
 from typing import NoReturn
@@ -47,6 +46,7 @@ from monitor.runtime.place import CONTROL_SOCKET, signpost
 from monitor.runtime.repeat import keep_doing
 from monitor.runtime.systemd import ServiceManager
 from monitor.runtime.token_key import token_key
+from monitor.runtime.version import own_version
 from monitor.service.access.administration import Administration
 from monitor.service.access.authenticator import Authenticator
 from monitor.service.access.openid import OpenIdDoor
@@ -185,7 +185,7 @@ class App:
         self._manager = ServiceManager(environ)
         #: The store's, once that is open.
         self._clock: Clock = SystemClock()
-        self._metrics = Metrics(version=version("pantau"), now=self._now)
+        self._metrics = Metrics(version=own_version(), now=self._now)
         self._renewals = Renewals()
         self._memory = Memory(rotations=self._renewals.rotation)
         self._pins = PerConfiguration(self._configuration, pin_book)
@@ -455,7 +455,7 @@ class App:
         # Before anything is written into it that an older copy has not.
         await self._restorer.look()
         # The first that is asked of the store: one that takes no writes is no store.
-        await self._lifecycle.started(version=version("pantau"), user=f"uid {os.getuid()}")
+        await self._lifecycle.started(version=own_version(), user=f"uid {os.getuid()}")
         self._documents = Documents(database)
         self._reloader = Reloader(
             self._path,

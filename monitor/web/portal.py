@@ -11,7 +11,6 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from functools import cache
 from http import HTTPStatus
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
 from monitor.metrics import CONTENT_TYPE, OPEN_METRICS, accepts_open_metrics
+from monitor.runtime.version import own_version
 from monitor.service.access.openid import OpenIdDoor
 from monitor.service.alertmanager.receiver import AlertReceiver
 from monitor.service.front import Front
@@ -103,7 +103,7 @@ def portal(
     gate = gate or Gate()
     app = _Portal(
         title="Pantau",
-        version=version("pantau"),
+        version=own_version(),
         description="How government agencies' mail stands, and who was told; and orders of whoever may give them.",
         # The interactive pages load scripts from a public network that may be what failed; the schema stays.
         docs_url=None,
@@ -344,7 +344,7 @@ def _schema(app: FastAPI) -> APIRouter:
 
 def _pages(noticeboard: Noticeboard, templates: Mapping[Tongue, Environment]) -> APIRouter:
     router = APIRouter(include_in_schema=False)
-    board = Board(noticeboard, templates, version=version("pantau"))
+    board = Board(noticeboard, templates, version=own_version())
 
     @router.get("/")
     async def status(request: Request, visitor: Reader) -> Response:
