@@ -245,6 +245,12 @@ def test_an_announcement_that_was_released_and_is_not_made_is_overdue() -> None:
     released = apply(told, Release(incident_id=1, at=T0 + MINUTE, by="Siti"))
     late = T0 + MINUTE + GRACE + SECOND
     assert lapses(released, notices, late) == [(Lapse.ANNOUNCEMENT, T0 + MINUTE)]
+    another = replace(MINISTRY, key="jabatan")
+    two = replace(released, brief=replace(BRIEF, announcement=AnnouncementPlan(recipients=(MINISTRY, another))))
+    announced = announce(two, (), T0 + MINUTE)
+    assert isinstance(announced, Announce)
+    to_one = [written(d, 5 + n, NoticeState.SENT) for n, d in enumerate(announced.drafts) if d.person == another.key]
+    assert lapses(two, [*notices, *to_one], late) == [(Lapse.ANNOUNCEMENT, T0 + MINUTE)]
     namesakes = [replace(notice, person=MINISTRY.key) for notice in notices]
     assert lapses(released, namesakes, late) == [(Lapse.ANNOUNCEMENT, T0 + MINUTE)]
 

@@ -407,6 +407,12 @@ def test_who_was_not_told_does_not_hear_who_has_it_nor_once_it_is_no_news() -> N
     assert recoveries(concluded(replace(taken("NOC"), position=Position(wave=1, since=T0)), *both_told())) == []
 
 
+def test_who_came_on_duty_since_hears_who_has_it_too() -> None:
+    (first, _) = both_told()
+    handover = replace(first, purpose=Purpose.UPDATE, facts=replace(first.facts, purpose=Purpose.UPDATE))
+    assert [draft.person for draft in recoveries(concluded(taken("NOC"), handover))] == [first.person]
+
+
 def test_nobody_is_rung_to_hear_who_has_it() -> None:
     of = taken("NOC")
     desk = replace(TO_BOTH.escalation.steps[0].contacts[1], addresses=(VOICE_RAVI,))

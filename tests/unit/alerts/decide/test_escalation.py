@@ -10,7 +10,17 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from alerts.decide.auditor import Lapse, examine
-from alerts.decide.escalation import AtRest, Exhausted, StartStep, TellAgain, WaitUntil, escalate, facts, put_back
+from alerts.decide.escalation import (
+    AtRest,
+    Exhausted,
+    StartStep,
+    TellAgain,
+    WaitUntil,
+    escalate,
+    exhausted_at,
+    facts,
+    put_back,
+)
 from alerts.decide.gateway.move import DeliveryPolicy
 from alerts.model.brief import CallAgain, EscalationPolicy, Step
 from alerts.model.channel import Channel
@@ -354,6 +364,18 @@ def test_a_call_that_nobody_took_is_made_again_and_a_number_that_does_not_exist_
 
     assert isinstance(again, TellAgain)
     assert people(again.drafts) == ["siti by voice"]
+
+
+def test_a_call_of_the_very_last_step_is_made_again_and_something_is_due_after_it() -> None:
+    at = on_rotas(AGAIN)
+    last = replace(at, position=replace(at.position, step=0, round=1, since=T0))
+    calls = [replace(called(draft, n, 1), round=1) for n, draft in enumerate(step(at, [], 0).drafts)]
+
+    again = escalate(last, calls, T0 + 3 * MINUTE)
+
+    assert isinstance(again, TellAgain)
+    assert again.then > T0 + 3 * MINUTE
+    assert exhausted_at(last) == T0 + at.brief.escalation.repeat_after
 
 
 def test_a_second_number_that_does_not_exist_is_no_reason_not_to_ring_the_first_again() -> None:

@@ -281,6 +281,7 @@ def test_an_office_s_pages_are_not_counted_with_what_staff_of_the_same_name_were
     ours = [replace(n, person=MINISTRY.key) for n in staff(of())]
     assert next_enclosure(of(), [*pages, *ours], MINISTRY.key) == next_enclosure(of(), pages, MINISTRY.key) == 2
     assert next_enclosure(of(), ours, MINISTRY.key) == 1
+    assert follow_up(of(SMS), ours, T0 + timedelta(days=9)) == FollowUp(), "nor do those tell them anything"
 
 
 def test_a_page_that_was_sent_before_pages_were_counted_is_the_first() -> None:

@@ -285,6 +285,8 @@ def test_retries_come_later_and_later_and_never_sooner_than_the_provider_asks() 
 
     failures = [failed(ErrorClass.TRANSIENT, n) for n in range(1, 9)]
     assert [wait(*failures[:n]) / MINUTE for n in range(6)] == [3, 3, 5, 10, 10, 10]
+    # What left no trace is not known to have failed.
+    assert wait(failures[0], attempt(AttemptState.NO_TRACE, 2)) == wait(failures[0]) < wait(*failures[:2])
     assert wait(asked=timedelta(minutes=20)) == 20 * MINUTE
     assert wait(asked=timedelta(seconds=1)) == 3 * MINUTE
     assert wait(*(replace(f, gateway="second") for f in failures)) == 3 * MINUTE

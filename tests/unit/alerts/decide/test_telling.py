@@ -118,6 +118,7 @@ def test_what_moved_somebody_is_what_they_were_told_last_and_only_of_nobody_what
         return tried(notice, replace(attempt(state), started_at=T0 + after * MINUTE))
 
     notices = [sent("siti", 2), sent("siti", 1), sent("siti", 3, AttemptState.FAILED), sent("ravi", 4)]
-    told = told_last(notices, person)
+    thanked = replace(sent("siti", 5), purpose=Purpose.TAKEN)
+    told = told_last([*notices, thanked], person)
     assert told is not None
     assert told[1].started_at == T0 + minutes * MINUTE
