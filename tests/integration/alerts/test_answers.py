@@ -213,7 +213,8 @@ async def test_an_answer_after_the_recovery_is_told_that_it_is_over(play: Play) 
     await play.submit(trigger(brief=BY_SMS))
     await play.resolve()
 
-    assert "telah selesai" in (await play.says(SMS_SITI.number, "1A") or "")
+    for said in ("1A", "serah 1A"):
+        assert "telah selesai" in (await play.says(SMS_SITI.number, said) or "")
     assert (await play.incident()).acknowledged_by is None
 
 
@@ -415,6 +416,16 @@ async def test_what_is_not_understood_is_explained_a_few_times_until_something_i
     assert answered == "RM0 JCM: Jawapan tidak difahami. Tiada amaran yang menunggu jawapan sekarang."
 
 
+@pytest.mark.parametrize("said", ["1A", "serah 1A", "MULA"])
+async def test_whatever_is_understood_begins_the_count_of_what_is_not_anew(play: Play, said: str) -> None:
+    await play.submit(trigger(brief=BY_SMS))
+    for text in ("siapa ini?", said):
+        await play.says(SMS_SITI.number, text)
+
+    answers = [await play.says(SMS_SITI.number, "??") for _ in range(MOST_PUZZLED + 1)]
+    assert [answer is not None for answer in answers] == [True] * MOST_PUZZLED + [False]
+
+
 async def test_what_is_not_understood_while_nothing_waits_is_answered_by_whom_the_newest_alert_is_about(
     play: Play,
 ) -> None:
@@ -462,6 +473,10 @@ async def test_a_word_without_a_code_is_not_guessed_when_several_wait(play: Play
     assert "Ada beberapa amaran" in answer
     assert (await play.incident(2)).number in answer, "the newest is the one that is shown how"
     assert {(await play.incident(i)).state for i in (1, 2)} == {IncidentState.TRIGGERED}
+    assert (await play.incident(2)).number in (await play.says(SMS_SITI.number, "siapa ini?") or "")
+    # What is over does not wait.
+    await play.resolve("MDC")
+    assert "JCM-01 telah disahkan" in (await play.says(SMS_SITI.number, "terima") or "")
 
 
 async def test_stop_is_kept_and_the_person_is_called_instead(play: Play) -> None:
@@ -551,7 +566,7 @@ async def test_a_gateway_that_cannot_be_asked_holds_up_no_other(play: Play) -> N
     class Dumb(Answerable):
         async def collect(self, since: datetime, desk: Desk) -> None:
             self.asked_since.append(since)
-            if len(self.asked_since) < 3:
+            if len(self.asked_since) < 4:
                 raise DeliveryError(ErrorClass.TRANSIENT, "not reached")
 
     class Broken(Answerable):
@@ -565,7 +580,7 @@ async def test_a_gateway_that_cannot_be_asked_holds_up_no_other(play: Play) -> N
 
     poller = Poller(store=play.store, pool=play.pool, desks=play.desks, clock=play.clock)
     with capture_logs() as logged:
-        for _ in range(4):
+        for _ in range(5):
             await poller.look()
 
     assert (await play.incident()).acknowledged_by == "Siti Contoh"
@@ -710,6 +725,8 @@ async def test_a_right_pin_begins_the_count_of_wrong_ones_anew(play: Play) -> No
     typed = ("111111", "222222", PIN) * 2
     stages = [(await play.desk.prove_release(reference, pin)).stage for pin in typed]
     assert stages == [ReleaseStage.PIN, ReleaseStage.PIN, ReleaseStage.CONFIRM] * 2
+    stages = [(await play.desk.prove_release(reference, wrong)).stage for wrong in typed[:2] + typed[:1]]
+    assert stages == [ReleaseStage.PIN, ReleaseStage.PIN, ReleaseStage.END], "and no more than three"
 
 
 async def test_three_wrong_pins_lock_the_person_out_in_every_call_and_are_in_the_journal(play: Play) -> None:
@@ -758,7 +775,8 @@ async def test_what_is_over_released_or_not_offered_yet_cannot_be_released(play:
     await play.advance(5 * MINUTE)
     fresh = play.voice.orders[-1].reference
     assert "Tiada notis yang menunggu" in (await play.desk.begin_release(fresh)).words["ms-MY"]
-    assert "Tiada notis yang menunggu" in (await play.desk.begin_release("p99-1-0")).words["ms-MY"]
+    for said in (await play.desk.begin_release("p99-1-0"), await play.desk.prove_release("p99-1-0", PIN)):
+        assert "Tiada notis yang menunggu" in said.words["ms-MY"]
 
 
 async def test_one_pin_releases_all_that_wait_for_the_same_officer_and_nothing_that_was_not_read_out(

@@ -19,12 +19,12 @@ def test_a_row_that_goes_on_behind_nine_or_nought_is_one_that_anybody_tries(pin:
 
 async def test_a_pin_is_its_owners_wherever_they_have_the_same_one() -> None:
     one, another = hashed("280146"), hashed("280146")
-    book = PinBook({("JCM", "siti"): one, ("MDC", "siti"): one, ("UCM", "siti"): another, ("MDC", "ravi"): one})
+    book = PinBook({("JCM", "siti"): one, ("MDC", "siti"): one, ("UCM", "siti"): another, ("PCM", "ravi"): one})
 
     assert one != another, "salted"
     assert book.agencies("JCM", "siti") == {"JCM", "MDC"}
     assert book.agencies("JCM", "mei") == {"JCM"}
-    assert (book.has("MDC", "ravi"), book.has("JCM", "ravi")) == (True, False)
+    assert (book.has("PCM", "ravi"), book.has("JCM", "ravi")) == (True, False)
     assert await book.check("MDC", "siti", "280146")
     assert not await book.check("MDC", "siti", "146280")
     assert not await book.check("JCM", "ravi", "280146")
