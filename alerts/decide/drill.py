@@ -43,14 +43,14 @@ class ExerciseState(StrEnum):
 ENDED = frozenset({ExerciseState.DELIVERED, ExerciseState.CONFIRMED, ExerciseState.FAILED, ExerciseState.SKIPPED})
 
 #: A later member never gives way to an earlier one; a failure reported late does not undo an arrival.
-_RANK = {
-    ExerciseState.CALLING: 0,
-    ExerciseState.ACCEPTED: 1,
-    ExerciseState.FAILED: 2,
-    ExerciseState.SKIPPED: 2,
-    ExerciseState.DELIVERED: 3,
-    ExerciseState.CONFIRMED: 4,
-}
+_RANKS = (
+    {ExerciseState.CALLING},
+    {ExerciseState.ACCEPTED},
+    {ExerciseState.FAILED, ExerciseState.SKIPPED},
+    {ExerciseState.DELIVERED},
+    {ExerciseState.CONFIRMED},
+)
+_RANK = {state: rank for rank, states in enumerate(_RANKS) for state in states}
 
 
 def may_follow(before: ExerciseState, after: ExerciseState) -> bool:

@@ -139,13 +139,11 @@ class Releasing:
 
 def _by_pin(offered: Sequence[tuple[Incident, str]], pins: PinBook) -> Sequence[tuple[Incident, str, frozenset[str]]]:
     """Return one of *offered* for each PIN, with whose it is there and the agencies in which it is theirs."""
-    found, seen = list[tuple[Incident, str, frozenset[str]]](), set[tuple[str, str]]()
+    found = dict[tuple[str, frozenset[str]], Incident]()
     for each, person in offered:
-        if (each.brief.agency, person) not in seen and pins.has(each.brief.agency, person):
-            agencies = pins.agencies(each.brief.agency, person)
-            seen |= {(agency, person) for agency in agencies}
-            found.append((each, person, agencies))
-    return found
+        if pins.has(each.brief.agency, person):
+            found.setdefault((person, pins.agencies(each.brief.agency, person)), each)
+    return [(each, person, agencies) for (person, agencies), each in found.items()]
 
 
 def _most(
