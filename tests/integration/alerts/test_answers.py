@@ -479,6 +479,17 @@ async def test_a_word_without_a_code_is_not_guessed_when_several_wait(play: Play
     assert "JCM-01 telah disahkan" in (await play.says(SMS_SITI.number, "terima") or "")
 
 
+async def test_who_hands_on_without_a_code_means_what_is_theirs(play: Play) -> None:
+    await play.submit(trigger(brief=BY_SMS))
+    await play.advance(3 * MINUTE)
+    await play.submit(replace(trigger(at=play.clock.now(), brief=BY_SMS), dedup_key="MDC"))
+    await play.says(SMS_SITI.number, "1A")
+    await play.says(SMS_RAVI.number, "2A")
+
+    assert "JCM-01 telah diserahkan" in (await play.says(SMS_SITI.number, "serah") or "")
+    assert [(await play.incident(i)).acknowledged_by for i in (1, 2)] == [None, "Ravi Contoh"]
+
+
 async def test_stop_is_kept_and_the_person_is_called_instead(play: Play) -> None:
     brief = replace(
         BY_SMS,
@@ -629,14 +640,17 @@ async def test_a_bug_in_the_store_does_not_end_the_asking(play: Play) -> None:
         raise RuntimeError("a bug")
 
     poller = Poller(store=play.store, pool=play.pool, desks=play.desks, clock=play.clock)
-    await play.submit(trigger(brief=BY_SMS))
+    opened = await play.submit(trigger(brief=BY_SMS))
+    assert opened is not None
+    await play.advance(3 * MINUTE)
+    await play.submit(replace(trigger(at=play.clock.now(), brief=BY_SMS), dedup_key="MDC"))
     play.store.meddler = break_at
     await poller.look()
     play.store.meddler = None
     await poller.look()
 
     assert isinstance(play.sms, Answerable)
-    assert len(play.sms.asked_since) == 1
+    assert play.sms.asked_since == [opened.opened_at], "once, and as far back as anybody may be answering"
 
 
 async def test_a_store_that_is_away_ends_no_asking_and_fills_no_log(play: Play) -> None:

@@ -76,12 +76,24 @@ def test_a_duty_that_no_step_names_is_another_s_affair() -> None:
     assert names(both, [told(both)], "2026-11-25 08:00") == [("ravi", "Siti Contoh")]
 
 
+def test_of_several_duties_it_is_looked_again_when_the_first_of_them_changes() -> None:
+    seldom = replace(DAILY, name="JCM/lain", layers=(replace(DAILY.layers[0], shift_days=7),))
+    step = replace(STEP, rotas=(seldom.name, DAILY.name))
+    both = of()
+    both = replace(both, brief=replace(both.brief, escalation=EscalationPolicy(steps=(step,), rotas=(seldom, DAILY))))
+    assert come_on_duty(both, [], at("2026-11-25 09:00")).then == at("2026-11-26 08:00")
+
+
 def test_nobody_is_told_who_knows_has_it_or_where_nothing_was_told_or_is_over() -> None:
     now = "2026-11-25 09:00"
     by_a_step = told(of(), RAVI, at("2026-11-25 08:30"))
     assert names(of(), [told(of()), by_a_step], now) == []
-    # An office outside may be called as they are, and what was withdrawn told them nothing.
-    for other in (replace(by_a_step, plan=Plan.ANNOUNCEMENT), replace(by_a_step, state=NoticeState.WITHDRAWN)):
+    # An office outside may be called as they are, what was withdrawn told them nothing, nor what went to another.
+    for other in (
+        replace(by_a_step, plan=Plan.ANNOUNCEMENT),
+        replace(by_a_step, state=NoticeState.WITHDRAWN),
+        replace(by_a_step, person="siti"),
+    ):
         assert names(of(), [told(of()), other], now) == [("ravi", "Siti Contoh")]
     assert names(of(), [told(of()), told(of(), RAVI, at("2026-11-25 08:00"))], now) == []
     # In the night it was another's: now it is theirs to look after.
@@ -137,6 +149,9 @@ def test_of_a_duty_that_nobody_has_the_fallback_hears(
     # Friday's duty ends on Saturday, and nobody has the weekend.
     weekend = of("2026-11-28 02:00", WORKDAYS, fallback)
     assert names(weekend, [told(weekend)], "2026-11-28 08:00") == expected
+    # Whoever has it on Monday has it from nobody.
+    [(person, relieved)] = names(of("2026-11-29 12:00", WORKDAYS), [told(of())], "2026-11-30 08:00")
+    assert (person in {"siti", "ravi"}, relieved) == (True, "")
 
 
 @given(minutes=st.lists(st.integers(1, 600), max_size=30))
