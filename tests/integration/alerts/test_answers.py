@@ -791,6 +791,7 @@ async def test_what_is_over_released_or_not_offered_yet_cannot_be_released(play:
     assert "Tiada notis yang menunggu" in (await play.desk.begin_release(fresh)).words["ms-MY"]
     for said in (await play.desk.begin_release("p99-1-0"), await play.desk.prove_release("p99-1-0", PIN)):
         assert "Tiada notis yang menunggu" in said.words["ms-MY"]
+    assert await play.desk.content("p99-1-0") is None
 
 
 async def test_one_pin_releases_all_that_wait_for_the_same_officer_and_nothing_that_was_not_read_out(

@@ -102,7 +102,10 @@ def test_a_step_whose_contacts_all_failed_makes_way_at_once() -> None:
     told = replace(opened, position=first.position)
     failed = [written(d, state=NoticeState.FAILED) for d in first.drafts]
 
-    assert people(step(told, failed, 1).drafts) == ["siti by voice", "ravi by voice"]
+    # That somebody was reminded, or asked for the release, tells nobody of the outage.
+    others = [replace(failed[0], id=9, purpose=purpose, state=NoticeState.SENT) for purpose in Purpose]
+    for n in (failed, *([*failed, other] for other in others if other.purpose is not Purpose.OUTAGE)):
+        assert people(step(told, n, 1).drafts) == ["siti by voice", "ravi by voice"]
 
 
 def test_that_a_step_before_was_told_keeps_nobody_waiting() -> None:
