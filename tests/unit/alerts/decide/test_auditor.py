@@ -35,7 +35,7 @@ from alerts.model.delivery import AttemptState, Notice, NoticeState
 from alerts.model.event import Acknowledge, Release, Resolve
 from alerts.model.gateway import NO_KEY, ErrorClass
 from alerts.model.incident import Incident, Position, apply
-from alerts.model.notice import OF_TELLING, Matter, Plan
+from alerts.model.notice import OF_TELLING, Matter, Plan, Purpose
 from tests.unit.alerts.people import BRIEF, FAX, MINISTRY, MINUTE, SECOND, T0, attempt, incident, tried, written
 
 GATEWAYS = {channel: (str(channel),) for channel in Channel}
@@ -301,6 +301,7 @@ def test_whoever_was_told_of_an_outage_and_not_of_its_end_is_owed_that() -> None
     late = T0 + MINUTE + GROUP_INTERVAL + GRACE + SECOND
     assert lapses(over, [notice], late - SECOND) == []
     assert lapses(over, [notice], late) == [(Lapse.RECOVERY, T0 + MINUTE)]
+    assert lapses(over, [replace(notice, purpose=Purpose.RELEASE)], late) == [], "who was asked for the release only"
 
     (recovery,) = [c for c in conclude(over, [notice], late) if isinstance(c, Tell)]
     assert lapses(over, [notice, written(recovery.draft, 9, NoticeState.SENT)], late) == []

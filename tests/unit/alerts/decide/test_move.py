@@ -269,6 +269,7 @@ def test_a_first_attempt_that_turns_out_to_have_left_after_all_ends_the_trying(
     expected = Settle(NoticeState.DELIVERED) if late is AttemptState.DELIVERED else AskForReceipt(first)
     assert decisive(known) == first
     assert move(known) == expected
+    assert move(tried(tried(of, first))) == expected, "though the next address was to be tried"
     assert shown_state(known) is NoticeState.SENT
 
 
