@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.judging.attribution import Blame
+from monitor.judging.attribution import Blame, RunVerdict
 from monitor.judging.evidence import Ability
 from monitor.judging.flapping import FlappingPolicy
-from monitor.judging.judge import Judge
+from monitor.judging.judge import AT_A_TIME, Judge
 from monitor.judging.suspect import Suspect
 from monitor.model.health import Health, HealthPolicy
 from monitor.model.route import Direction, Probing, WatchedRoute
@@ -217,6 +217,53 @@ def test_what_the_old_mailbox_showed_is_remembered_by_nobody_and_what_waited_for
     here.judge.alter(elsewhere(here.routes, "JCM/utama"))
     assert here.judge.proofs_wanted() == []
     assert here.judge.other_streaks()[outbound.name] == ()
+
+
+def test_how_long_a_run_waits_for_its_proof_and_when_it_is_looked_at_is_said_by_the_route_of_now() -> None:
+    here = world("JCM").rounds(3)
+    outbound = next(r for r in here.routes if r.direction is Direction.OUTBOUND)
+    here.judge.take_in(failed(outbound, here.now, Outcome.LOST, Phase.TRANSIT), here.now)
+    here.judge.counted()
+    often = Probing(interval=MINUTE, confirmation=7 * SECOND)
+    here.judge.alter(otherwise(agency_routes("JCM"), often))
+    assert here.judge.looks(outbound.name, here.now)[outbound.name] == here.now + often.confirmation
+    until = here.now + MINUTE + 2 * often.patience.whole + SECOND
+    here.judge.take_in(arrived(here.routes[0], until), until)
+    assert here.judge.counted()["JCM", Direction.OUTBOUND, RunVerdict.UNPROVEN] == 1
+
+
+@pytest.mark.parametrize(("other", "is_asked"), [("a", False), ("b", True), ("c", True)])
+def test_a_proof_that_failed_is_asked_for_again_once_one_of_its_ends_is_another(other: str, *, is_asked: bool) -> None:
+    here = world("JCM", references=("a", "b", "c"))
+    into_c, outbound = (next(r for r in here.routes if r.name.endswith(ends)) for ends in ("control/b/c", "utama/c"))
+    here.judge.take_in(failed(into_c, T0, Outcome.LOST, Phase.TRANSIT), T0)
+    here.judge.alter(elsewhere(here.routes, other))
+    here.judge.take_in(failed(outbound, T0 + MINUTE, Outcome.LOST, Phase.TRANSIT), T0 + MINUTE)
+    assert (into_c.name in here.judge.proofs_wanted()) is is_asked
+
+
+@pytest.mark.parametrize("how_many", [1, AT_A_TIME + 1])
+def test_who_leaves_while_its_proof_has_just_come_is_neither_weighed_again_nor_looked_at(how_many: int) -> None:
+    here = world(*(f"A{number}" for number in range(how_many)))
+    into_b = next(r for r in here.routes if r.name.endswith("control/a/b"))
+    waiting = [r for r in here.routes if r.name.endswith("utama/b")]
+    for route in waiting:
+        here.judge.take_in(failed(route, T0, Outcome.LOST, Phase.TRANSIT), T0)
+    here.judge.take_in(arrived(into_b, T0 + MINUTE), T0 + MINUTE)
+    assert here.judge.is_done is (how_many == 1)
+    here.judge.release(waiting)
+    here.judge.weigh_more(T0 + MINUTE)
+    assert here.judge.looks(into_b.name, T0 + MINUTE).keys() <= here.judge.routes.keys()
+
+
+def test_an_agency_that_comes_is_believed_by_the_policy_of_now() -> None:
+    here = world("JCM").rounds(1)
+    here.judge.govern(HealthPolicy(), FlappingPolicy(within=MINUTE))
+    here.judge.gain(UCM)
+    here.judge.restore({each.name: (Health.UP, here.now) for each in UCM})
+    here.judge.restore_falls({"UCM": [here.now]}, {"UCM"}, {"UCM"})
+    assert here.judge.is_well("UCM", here.now) is None
+    assert here.judge.is_well("UCM", here.now + MINUTE) is not None
 
 
 def test_what_is_our_own_is_judged_by_the_policies_of_now_whether_it_was_judged_before_or_not() -> None:
