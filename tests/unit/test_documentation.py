@@ -39,7 +39,7 @@ from monitor.judging.liveness import ANSWERS_WITHIN, Ailment
 from monitor.model.day import MinuteState
 from monitor.model.health import Health
 from monitor.planning.lane import ROOM
-from monitor.planning.schedule import CATCH_UP
+from monitor.planning.schedule import CATCH_UP, JITTER, JITTER_AT_MOST, SOON
 from monitor.views.own_health import Ill, OwnPart
 from monitor.views.standing import AgencyStanding
 from pantau_lab.faultlab.order import USAGE
@@ -568,6 +568,9 @@ MINUTES = timedelta(minutes=1)
         ("portal", "It is known by a cookie, for half a year", KNOWN_FOR, timedelta(days=180)),
         ("portal", "an end that is at most a year away", LONGEST_TOKEN, timedelta(days=366)),
         ("portal", "keep the ten recovery codes on paper", RECOVERY_CODES, 10),
+        ("schedules", "From one run to the next it moves by a tenth of the interval", JITTER, 0.1),
+        ("schedules", "30 seconds at most, to and fro", JITTER_AT_MOST, MINUTES / 2),
+        ("schedules", "When the hours begin, every route is probed within a minute", SOON, MINUTES),
         ("schedules", "less often than every ten minutes is run within ten minutes", CATCH_UP, 10 * MINUTES),
         ("schedules", "Any other server is opened ten sessions at a time", ROOM, 10),
         ("sites", "whose beat is younger than `hub: fresh_for:` (30 s)", FRESH_FOR, MINUTES / 2),
@@ -577,7 +580,7 @@ MINUTES = timedelta(minutes=1)
     ],
 )
 def test_a_figure_that_a_document_promises_is_the_one_in_force(
-    page: str, promise: str, kept: timedelta | int, figure: timedelta | int
+    page: str, promise: str, kept: timedelta | float, figure: timedelta | float
 ) -> None:
     assert promise in " ".join(read(f"docs/{page}.md").split())
     assert kept == figure

@@ -360,6 +360,29 @@ def test_a_run_that_is_due_when_its_hours_end_is_not_started_after_them() -> Non
     assert schedule.wake() is None
 
 
+def test_what_was_not_begun_before_its_hours_ended_is_run_when_they_begin_again() -> None:
+    schedule = planned("one")
+    due = next_of(schedule)
+    again = due + 24 * HOUR
+    schedule.add("one", FIVE, T0, Hours(when=[Once(Stretch(T0, due + SECOND)), Once(Stretch(again, again + HOUR))]))
+
+    assert schedule.due(due, room=0) == []
+    assert schedule.due(due + 2 * SECOND) == []
+    assert again <= next_of(schedule) <= again + SOON
+
+
+def test_a_look_that_was_asked_for_is_wanted_after_a_pause_though_its_route_is_planned_otherwise_and_a_round_is_not() -> (
+    None
+):
+    schedule = planned("asked", "round", interval=HOUR)
+    schedule.look_again("asked", T0 + MINUTE)
+    for name in ("asked", "round"):
+        schedule.change(name, 2 * HOUR, T0)
+
+    assert schedule.due(T0 + HOUR + TOLERANCE + SECOND) == ["asked"]
+    assert (schedule.let_go(), schedule.let_go()) == (1, 0)
+
+
 # -- what always holds ----------------------------------------------------------------------------------------------
 
 
@@ -503,6 +526,13 @@ def test_a_last_run_that_is_still_to_come_puts_nothing_off_by_more_than_an_inter
     schedule = planned("JCM/internal")
     schedule.resume({"JCM/internal": T0 + 30 * FIVE}, T0)
     assert next_of(schedule) <= T0 + FIVE
+
+
+def test_what_was_run_elsewhere_just_now_is_not_run_before_its_interval_is_over() -> None:
+    schedule = planned("JCM/internal")
+    assert next_of(schedule) < T0 + FIVE - SECOND
+    schedule.resume({"JCM/internal": T0 - SECOND}, T0)
+    assert next_of(schedule) == T0 + FIVE - SECOND
 
 
 def test_thousands_that_are_to_be_looked_at_again_are_not_looked_at_in_the_same_second() -> None:
