@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from alerts.model.notice import Matter
 from monitor.judging.agency import AgencyMail
 from monitor.judging.attribution import Attribution, Blame
 from monitor.judging.flapping import FlappingPolicy
 from monitor.judging.subject import Subject
 from monitor.model.health import Grade, Health, HealthPolicy
 from monitor.model.route import Direction
-from probes.model.result import Outcome, Phase
+from probes.model.result import Outcome, Party, Phase
 from tests.unit.monitor.trial import MINUTE, PROBING, T0, agency_routes, failed
 
 
@@ -33,10 +34,12 @@ def test_a_direction_is_seen_while_one_of_its_routes_is_and_trouble_began_with_t
     mail.judge_by(first, Subject(policy=policy, health=Health.DOWN, changed_at=T0 + MINUTE, silent=99))
     mail.judge_by(second, Subject(policy=policy, health=Health.DEGRADED, changed_at=T0))
     assert (mail.unseen(), mail.troubled_since()) == ((), T0)
+    assert mail.troubled() == [first.name, second.name]
     mail.release(second.name)
     assert mail.unseen() == (Direction.INBOUND,)
     mail.judge_by(first, Subject(policy=policy, health=Health.UP, changed_at=T0))
     assert (mail.unseen(), mail.troubled_since()) == ((), None)
+    assert mail.troubled() == []
 
 
 @pytest.mark.parametrize(
@@ -64,3 +67,28 @@ def test_a_route_that_is_not_judged_yet_is_waited_for_since_the_first_of_the_oth
     until = T0 + 2 * (PROBING.confirmation + PROBING.patience.whole)
     assert mail.spreading_until(T0 + MINUTE) == (until if waits else None)
     assert mail.spreading_until(until) is None
+
+
+def test_what_is_wrong_began_with_the_first_of_it_and_the_latest_of_it_is_known() -> None:
+    mail, policy = AgencyMail(FlappingPolicy()), HealthPolicy()
+    internal, outbound, inbound = agency_routes("JCM", ("a",))
+    down = Subject(policy=policy, health=Health.DOWN, changed_at=T0 + 9 * MINUTE)
+    down.note(failed(internal, T0, Outcome.CONNECT, Phase.CONNECT), Attribution(grade=Grade.BAD))
+    # A message was refused once, which is no outage of sending.
+    up = Subject(policy=policy, health=Health.UP, changed_at=T0)
+    up.note(failed(outbound, T0, Outcome.REJECTED, Phase.SUBMIT, Party.SENDER), Attribution(grade=Grade.BAD))
+    slow = Subject(policy=policy, health=Health.DEGRADED, changed_at=T0 + MINUTE)
+    for route, subject in ((internal, down), (outbound, up), (inbound, slow)):
+        mail.judge_by(route, subject)
+    found = mail.trouble(T0 + 10 * MINUTE)
+    assert found is not None
+    assert (found.matter, found.since, found.latest) == (Matter.RECEIVING, T0 + MINUTE, T0 + 9 * MINUTE)
+
+
+def test_quiet_begins_when_the_last_of_the_routes_was_judged_to_be_well() -> None:
+    mail, policy = AgencyMail(FlappingPolicy()), HealthPolicy()
+    for minute, route in enumerate(agency_routes("JCM", ("a",))):
+        health = Health.UP if minute else Health.DEGRADED
+        mail.judge_by(route, Subject(policy=policy, health=health, changed_at=T0 + (minute or 9) * MINUTE))
+    mail.restore_falls([T0], is_down=True, is_unsteady=True)
+    assert mail.rose(T0 + 10 * MINUTE) == T0 + 2 * MINUTE + FlappingPolicy().within

@@ -521,6 +521,28 @@ def test_a_reference_that_works_again_does_not_put_the_blame_on_the_other() -> N
     assert here.own() == set()
 
 
+def test_a_reference_is_well_while_the_other_is_to_blame_and_to_blame_once_it_fails_itself() -> None:
+    here = world("JCM", references=("a", "b", "c")).rounds(3)
+    for sick, other in (("a", "c"), ("b", "a")):
+        here.faults = {sick: LOSES}
+        assert here.rounds(6).own() == {f"reference/{sick}"}
+        assert here.own_well_since(f"reference/{other}") is not None
+        assert here.own_well_since(f"reference/{sick}") is None
+        here.faults.clear()
+        assert here.rounds(4).own() == set()
+
+
+def test_a_run_that_never_came_to_sign_in_says_nothing_of_the_account() -> None:
+    here = world("JCM").rounds(3)
+    outbound = next(r for r in here.routes if r.direction is Direction.OUTBOUND)
+    refused = {"outcome": Outcome.AUTH, "phase": Phase.AUTH, "party": Party.SENDER, "credentials": True}
+    unread = {"outcome": Outcome.CONNECT, "phase": Phase.CONNECT}
+    for end in (refused, refused, unread, refused):
+        here.now += MINUTE
+        here.judge.take_in(failed(outbound, here.now, **end), here.now)  # type: ignore[arg-type]
+    assert here.own() == {"credentials/JCM/utama"}
+
+
 def test_recovery_needs_every_direction() -> None:
     here = world("JCM").rounds(3)
     here.faults["JCM/utama"] = REFUSED

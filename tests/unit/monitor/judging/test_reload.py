@@ -173,7 +173,7 @@ def test_how_often_an_agency_fell_is_forgotten_with_it() -> None:
 
 def test_how_far_apart_the_runs_of_an_agency_may_be_is_said_by_its_routes_of_now() -> None:
     here, probing = world("JCM").rounds(1), Probing(interval=20 * MINUTE)
-    here.judge.alter(otherwise(agency_routes("JCM"), probing))
+    here.judge.alter(otherwise(agency_routes("JCM")[:1], probing))
 
     assert here.judge.mail("JCM").seen_within() == 40 * MINUTE + probing.patience.whole
 
@@ -324,6 +324,15 @@ def test_which_reference_was_to_blame_says_nothing_once_one_of_them_is_another(o
     assert here.rounds(6).own() == {"reference/b"}
 
 
+def test_a_reference_is_judged_by_the_control_routes_of_now() -> None:
+    here = world("JCM").rounds(3)
+    here.faults["a"] = LOSES
+    assert here.rounds(6).own() == {"reference/a"}
+    here.judge.release(CONTROLS)
+    here.judge.gain(CONTROLS)
+    assert here.own() == set()
+
+
 def test_which_reference_was_to_blame_is_known_while_something_else_is_another() -> None:
     here = world("JCM").rounds(3)
     here.faults["a"] = LOSES
@@ -337,7 +346,8 @@ def test_which_reference_was_to_blame_is_known_while_something_else_is_another()
 
 def test_which_accounts_are_refused_is_known_after_a_restart_before_any_run() -> None:
     here = world("JCM", "MDC").rounds(3)
-    here.faults = {"JCM/utama": WRONG_PASSWORD, "a": WRONG_PASSWORD}
+    # Of the other reference it is known that it was down, and not by which run.
+    here.faults = {"JCM/utama": WRONG_PASSWORD, "a": WRONG_PASSWORD, "b": REFUSED}
     known = here.rounds(4).judge.healths()
     again = Judge(here.routes, HealthPolicy())
     assert again.own_faults(here.now) == set()

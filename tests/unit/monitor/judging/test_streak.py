@@ -158,3 +158,16 @@ def test_an_account_that_was_exchanged_leaves_no_streak_to_the_next_one() -> Non
     here.judge.alter([replace(internal, route=replace(internal.route, sender=other, recipient=other))])
     restarted(here, stored)
     assert not any(runs for name, runs in stored.items() if name.startswith("ours/"))
+
+
+def test_what_has_been_seen_since_a_restart_is_known_better_than_what_was_before_it() -> None:
+    here, stored = world("JCM").rounds(3), Store()
+    here.faults["a"] = WRONG_PASSWORD
+    here.judge.take_in(here.result(here.routes[-1], here.now), here.now)
+    stored |= here.judge.other_streaks()
+    again = Judge(here.routes, HealthPolicy())
+    again.restore(here.judge.healths())
+    here.faults.clear()
+    again.take_in(here.result(here.routes[-1], here.now), here.now)
+    again.restore_streaks({name: runs for name, runs in stored.items() if name.startswith("ours/")}, here.now)
+    assert not [name for name, runs in again.other_streaks().items() if runs]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 
 from monitor.judging.attribution import Attribution, Blame
@@ -20,10 +22,12 @@ def test_an_outage_whose_first_run_waits_long_for_its_proof_began_with_that_run(
         subject.note(failed(ROUTE, T0 + number * MINUTE, Outcome.CONNECT, Phase.CONNECT), Attribution(grade=grade))
 
     settled = list(subject.weigh_again(lambda _: Attribution(grade=Grade.BAD)))
-    subject.settle(T0 + 20 * MINUTE)
+    assert subject.settle(T0 + 20 * MINUTE)
+    assert not subject.settle(T0 + 21 * MINUTE), "it is judged as it was"
 
     assert [result.started_at for result, _ in settled] == [T0]
     assert (subject.health, subject.failing_since) == (Health.DOWN, T0)
+    assert [run.started_at for run in subject.recent] == [T0 + number * MINUTE for number in range(15, 20)]
 
 
 def test_runs_that_are_judged_are_not_kept_for_ever() -> None:
@@ -77,3 +81,24 @@ def test_a_route_that_cannot_see_has_a_say_until_another_is_judged_anew() -> Non
         for spoke_at, heard in ((T0 + MINUTE, [other, blind]), (T0, [other, blind]), (T0 - MINUTE, [other])):
             blind.spoke_at = spoke_at
             assert with_a_say([other, blind]) == heard
+
+
+def test_the_first_failure_of_what_was_steady_is_news_unless_nothing_could_be_seen() -> None:
+    subject = Subject(policy=HealthPolicy(), health=Health.UP)
+    assert subject.is_steady() is True
+    assert subject.has_just_failed() is False
+    subject.note(LOST, Attribution(grade=Grade.BAD))
+    assert (subject.is_steady(), subject.has_just_failed()) == (False, True)
+    subject.silent = subject.policy.failures_to_down
+    assert subject.has_just_failed() is False
+
+
+@pytest.mark.parametrize(
+    ("failing", "changed", "fell"),
+    [(T0 + MINUTE, T0, T0), (T0, T0 + MINUTE, T0), (None, T0, T0), (T0, None, T0), (None, None, None)],
+)
+def test_trouble_began_at_the_first_failure_or_when_it_was_judged_whichever_was_earlier(
+    failing: datetime | None, changed: datetime | None, fell: datetime | None
+) -> None:
+    subject = Subject(policy=HealthPolicy(), health=Health.DOWN, changed_at=changed, failing_since=failing)
+    assert subject.fell_at() == fell
