@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from alerts.model.notice import Cause, Matter
-from monitor.bridge.noc_brief import CAUSES, cause_of
+from monitor.bridge.noc_brief import CAUSES, agency_of, cause_of, key_of, speaker_of, subject_of
 from monitor.model.route import Direction
 from probes.model.reply import Reason
 
@@ -39,3 +39,27 @@ def test_the_cause_is_why_most_routes_of_the_direction_fail(
 def test_every_cause_is_told_and_what_is_ours_never_is() -> None:
     assert set(CAUSES.values()) == set(Cause)
     assert not set(CAUSES) & {Reason.OUR_OWN, Reason.OUR_LATENESS, Reason.TOKEN_REFUSED, Reason.NO_TOKEN}
+
+
+@pytest.mark.parametrize(
+    ("key", "agency", "subject"),
+    [
+        ("JCM", "JCM", "JCM"),
+        ("ours/credentials/JCM/utama", "JCM", "ours/credentials/JCM/utama"),
+        ("ours/credentials/a", None, "ours/credentials/a@satu"),
+        ("ours/reference/a", None, "ours/reference/a@satu"),
+        ("ours/network", None, "ours/network@satu"),
+        ("ours/site/johor", None, "ours/site/johor@satu"),
+        ("ours/reference/JCM/utama", None, "ours/reference/JCM/utama@satu"),
+    ],
+)
+def test_what_is_an_agencys_is_said_by_whoever_has_it_and_all_else_by_each_process(
+    key: str, agency: str | None, subject: str
+) -> None:
+    assert agency_of(key) == agency
+    assert subject_of(key, "satu") == subject
+    assert key_of(subject) == key
+    assert speaker_of(subject) == (None if agency else "satu")
+    # A process without a name, as an older one was.
+    assert subject_of(key, "") == key
+    assert speaker_of(key) == (None if agency else "")

@@ -70,7 +70,7 @@ def test_a_route_that_is_not_judged_yet_is_waited_for_since_the_first_of_the_oth
 
 
 def test_what_is_wrong_began_with_the_first_of_it_and_the_latest_of_it_is_known() -> None:
-    mail, policy = AgencyMail(FlappingPolicy()), HealthPolicy()
+    mail, policy = AgencyMail(FlappingPolicy(falls=1)), HealthPolicy()
     internal, outbound, inbound = agency_routes("JCM", ("a",))
     down = Subject(policy=policy, health=Health.DOWN, changed_at=T0 + 9 * MINUTE)
     down.note(failed(internal, T0, Outcome.CONNECT, Phase.CONNECT), Attribution(grade=Grade.BAD))
@@ -83,6 +83,7 @@ def test_what_is_wrong_began_with_the_first_of_it_and_the_latest_of_it_is_known(
     found = mail.trouble(T0 + 10 * MINUTE)
     assert found is not None
     assert (found.matter, found.since, found.latest) == (Matter.RECEIVING, T0 + MINUTE, T0 + 9 * MINUTE)
+    assert found.unsteady, "it was noted that it fell"
 
 
 def test_quiet_begins_when_the_last_of_the_routes_was_judged_to_be_well() -> None:

@@ -539,7 +539,7 @@ def test_a_run_that_never_came_to_sign_in_says_nothing_of_the_account() -> None:
     unread = {"outcome": Outcome.CONNECT, "phase": Phase.CONNECT}
     for end in (refused, refused, unread, refused):
         here.now += MINUTE
-        here.judge.take_in(failed(outbound, here.now, **end), here.now)  # type: ignore[arg-type]
+        here.judge.take_in(failed(outbound, here.now, **end), here.now)
     assert here.own() == {"credentials/JCM/utama"}
 
 

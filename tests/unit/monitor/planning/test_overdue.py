@@ -123,7 +123,7 @@ def test_who_is_to_be_probed_more_often_from_now_on_is_not_late_at_once_and_who_
     None
 ):
     route = watched("a", Probing(interval=12 * HOUR))
-    expected, later = Expectations(), T0 + 11 * HOUR
+    expected, later = Expectations(), T0 + 5 * HOUR
     expected.begin(route, T0)
     expected.change(route, later)
     overdue = expected.of("JCM")

@@ -101,6 +101,16 @@ def test_who_is_dead_stays_dead_while_our_own_beats_fail_and_go_through_again() 
     assert seen(membership, 8, at(7.5)) == {"dua"}
 
 
+def test_who_was_silent_while_the_store_was_away_for_days_is_given_up_by_nobody_who_had_begun() -> None:
+    membership, days = Membership(name="satu"), 3 * GIVEN_UP / SECOND
+    seen(membership, 0, at(0))
+    membership.missed()
+
+    assert seen(membership, days, at(0)) == {"dua"}
+    assert seen(membership, days + 3, at(0)) == {"dua"}
+    assert seen(membership, days + 5, at(0)) == set(), "by then our own beats have gone through for long enough"
+
+
 def test_who_begins_is_alive_by_itself() -> None:
     assert Membership(name="satu").beat((), T0) == {"satu"}
 
@@ -157,6 +167,22 @@ def test_who_has_not_said_of_which_agencies_it_has_documents_has_those_of_all() 
     share = Share(name="satu", alive=frozenset({"satu", "dua", "tiga"}), known={"dua": frozenset(CODES)})
 
     assert {code: share.owner(code) for code in CODES[:50]} == owners(CODES[:50], share.alive)
+
+
+def test_two_versions_come_to_the_same() -> None:
+    """While one takes the place of the other on one store, each agency would have two owners, or none."""
+    whose = owners(["JCM", "JKT", "MDC", "AGÉ", "A1", "A2"], ["satu", "dua", "tiga"])
+
+    assert whose == {"JCM": "satu", "JKT": "satu", "MDC": "satu", "AGÉ": "dua", "A1": "tiga", "A2": "tiga"}
+
+
+def test_an_agency_of_which_nobody_has_a_document_has_one_owner_all_the_same() -> None:
+    known = {"satu": frozenset({"JCM"}), "dua": frozenset({"MDC"})}
+    share = Share(name="satu", alive=frozenset(known), known={"dua": known["dua"]})
+
+    assert owners(["JKT"], known, known) == owners(["JKT"], known)
+    assert share.watched_elsewhere == {"MDC"}
+    assert WHOLE.watched_elsewhere == set()
 
 
 def test_a_process_alone_owns_all() -> None:

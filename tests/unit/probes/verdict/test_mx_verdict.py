@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import ssl
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import pytest
+import trustme
+from dns.rdata import from_text
+from dns.rdtypes.ANY.TLSA import TLSA
 
+from probes.domain.x509 import RENEW_AHEAD
 from probes.model.check import Premises, Verdict
 from probes.model.reply import Reason
 from probes.model.result import Failure, Party, Phase
 from probes.stranger.callout import Callout, TlsStage
 from probes.stranger.session import ReplyKind, ServerReply
-from probes.verdict.mx_verdict import is_about_us, judge_connection, judge_recipients, judge_tls
+from probes.verdict.mx_verdict import is_about_us, judge_certificate, judge_connection, judge_recipients, judge_tls
 
 REFUSED = Failure(phase=Phase.CONNECT, party=Party.RECIPIENT, reason=Reason.PORT_REFUSED)
 ADDRESS = "semakan@contoh.gov.my"
@@ -54,6 +62,44 @@ def test_tls(tls: TlsStage, must: str, verdict: Verdict) -> None:
     assert judge_tls(Callout(tls=tls), must)[0] is verdict
 
 
+HOST, NOW = "mel.contoh.gov.my", datetime(2026, 11, 25, tzinfo=UTC)
+AUTHORITY = trustme.CA()
+
+
+def shown(days: int) -> tuple[bytes, ...]:
+    leaf = AUTHORITY.issue_cert(HOST, not_before=NOW - timedelta(days=1), not_after=NOW + timedelta(days=days))
+    return tuple(ssl.PEM_cert_to_DER_cert(pem.bytes().decode()) for pem in leaf.cert_chain_pems)
+
+
+LASTS, ENDS = shown(90), shown(RENEW_AHEAD.days - 1)
+FITS = cast(TLSA, from_text("IN", "TLSA", f"3 0 1 {hashlib.sha256(LASTS[0]).hexdigest()}"))
+OTHER = cast(TLSA, from_text("IN", "TLSA", f"3 0 1 {hashlib.sha256(ENDS[0]).hexdigest()}"))
+
+
+@pytest.mark.parametrize(
+    ("chain", "tls", "dane", "must", "verdict", "told"),
+    [
+        ((), TlsStage.TRUSTED, [], "", Verdict.UNKNOWN, "no certificate was shown"),
+        ((b"x",), TlsStage.TRUSTED, [], "", Verdict.UNKNOWN, "cannot be read"),
+        (LASTS, TlsStage.TRUSTED, [], "", Verdict.PASS, "trusted, valid until 2027-02-23"),
+        (LASTS, TlsStage.DISTRUSTED, [OTHER, FITS], "DANE", Verdict.PASS, "a TLSA record fits it"),
+        (LASTS, TlsStage.TRUSTED, [OTHER], "", Verdict.FAIL, "no TLSA record fits it"),
+        (LASTS, TlsStage.DISTRUSTED, [], "", Verdict.WARN, "it is not trusted: nobody vouches; other servers deliver"),
+        (LASTS, TlsStage.DISTRUSTED, [], "MTA-STS", Verdict.FAIL, "nobody vouches, and MTA-STS asks for one that is"),
+        (ENDS, TlsStage.TRUSTED, [], "", Verdict.WARN, "renew it"),
+        (ENDS, TlsStage.DISTRUSTED, [OTHER], "", Verdict.WARN, "renew it"),
+    ],
+)
+def test_certificates(
+    chain: tuple[bytes, ...], tls: TlsStage, dane: list[TLSA], must: str, *, verdict: Verdict, told: str
+) -> None:
+    seen = Callout(chain=chain, tls=tls, tls_detail="nobody vouches")
+    judged, detail, end = judge_certificate(seen, HOST, dane, must, NOW)
+    assert judged is verdict
+    assert told in detail
+    assert (end is None) is (verdict is Verdict.UNKNOWN)
+
+
 @pytest.mark.parametrize(
     ("replies", "verdict"),
     [
@@ -68,6 +114,8 @@ def test_the_worst_answer_about_our_mailboxes_counts(replies: dict[str, ServerRe
     seen = Callout(greeting=said("220 sedia"), recipients=replies)
     ours = Premises(agency="JCONTOH", mailboxes=(), domains=(), our_address="kami@rujukan.example")
     assert judge_recipients(seen, ours)[0] is verdict
+    broken = replace(seen, recipients={}, broken="it hung up")
+    assert judge_recipients(broken, ours) == (Verdict.UNKNOWN, "it broke off: it hung up")
     for mute in (replace(ours, our_address=""), replace(ours, ask_recipients=False)):
         assert judge_recipients(seen, mute)[0] is Verdict.UNKNOWN
 
@@ -81,6 +129,7 @@ def test_the_worst_answer_about_our_mailboxes_counts(replies: dict[str, ServerRe
         ("550 5.7.64 Relaying not allowed", False),
         ("550 5.1.1 tiada", False),
         ("450 4.7.1 nanti", False),
+        ("450 5.7.1 nanti", False),
         ("550 tiada", False),
     ],
 )
