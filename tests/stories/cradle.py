@@ -15,6 +15,7 @@ import socket
 import struct
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkProcess
@@ -31,7 +32,8 @@ def _serve(listener: socket.socket, run: int) -> None:
             if isinstance(told, int):
                 process, asker = living.pop(told)
                 process.join()
-                with asker:
+                # A story that did not wait for it may be over.
+                with asker, suppress(BrokenPipeError):
                     asker.sendall(f"{process.exitcode}\n".encode())
                 continue
             asker, _ = listener.accept()
