@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -77,11 +77,12 @@ def test_a_duty_that_no_step_names_is_another_s_affair() -> None:
 
 
 def test_of_several_duties_it_is_looked_again_when_the_first_of_them_changes() -> None:
-    seldom = replace(DAILY, name="JCM/lain", layers=(replace(DAILY.layers[0], shift_days=7),))
-    step = replace(STEP, rotas=(seldom.name, DAILY.name))
+    late = replace(DAILY, name="JCM/malam", handover=time(20))
+    step = replace(STEP, rotas=(late.name, DAILY.name))
     both = of()
-    both = replace(both, brief=replace(both.brief, escalation=EscalationPolicy(steps=(step,), rotas=(seldom, DAILY))))
-    assert come_on_duty(both, [], at("2026-11-25 09:00")).then == at("2026-11-26 08:00")
+    both = replace(both, brief=replace(both.brief, escalation=EscalationPolicy(steps=(step,), rotas=(late, DAILY))))
+    found = [come_on_duty(both, [], at(f"2026-11-25 {now}")).then for now in ("09:00", "21:00")]
+    assert found == [at("2026-11-25 20:00"), at("2026-11-26 08:00")]
 
 
 def test_nobody_is_told_who_knows_has_it_or_where_nothing_was_told_or_is_over() -> None:
