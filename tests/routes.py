@@ -34,7 +34,7 @@ def read_once() -> ExitStack:
 def _make_when_asked(patches: ExitStack) -> None:
     """Let a route be made whole the first time, and after that only when it is asked; until then it can be found.
 
-    The same code at the same path needs the same, whatever it closes over, where it asks by name.
+    The same code at the same path names a need in each portal, whatever it closes over.
     """
     from monitor.web.access import gate  # noqa: PLC0415 - whoever hands the tests out needs none of it
 
@@ -42,9 +42,12 @@ def _make_when_asked(patches: ExitStack) -> None:
     firsts: dict[object, APIRoute] = {}
 
     def begin(route: APIRoute, path: str, endpoint: Callable[..., Any], **said: Any) -> None:
-        needs = tuple(each.dependency for each in said["dependencies"])
-        code = endpoint.__code__ if _asks_by_name(endpoint) else endpoint
-        key = (type(route), code, path, frozenset(said["methods"]), needs)
+        if (function := _written(endpoint)) is None:
+            whole(route, path, endpoint, **said)
+            return
+        asked = [*said["dependencies"], *(each for each in _defaults(function) if isinstance(each, Depends))]
+        needs = tuple(_kind(each.dependency) for each in asked)
+        key = (type(route), function.__code__, path, frozenset(said["methods"]), needs)
         if (first := firsts.get(key)) is None:
             whole(route, path, endpoint, **said)
             firsts[key] = route
@@ -65,6 +68,16 @@ def _make_when_asked(patches: ExitStack) -> None:
     patches.enter_context(patch.object(APIRoute, "__init__", begin))
     patches.enter_context(patch.object(APIRoute, "__getattr__", finish, create=True))
     patches.enter_context(patch.object(gate, "need_of", lambda route: need_of(vars(route).get("_first", route))))
+
+
+def _kind(asked: Any) -> object:
+    """Return of what a route asks what is the same in each portal: whose an incident is, each knows by a function of its own."""
+    agency = getattr(asked, "agency", None)
+    return getattr(asked, "__code__", None) or (
+        type(asked),
+        getattr(asked, "permission", None),
+        agency and _kind(agency),
+    )
 
 
 class _Schemas:
