@@ -8,7 +8,7 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 # Whatever the environment says: without it each of hundreds of processes compiles all libraries for itself.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run setup test lint types contracts compiled waiting computing unit proofs integration stories browser bench bench-portal bench-sites machine fuzz texts debian needed \
+.PHONY: run setup test lint types contracts compiled waiting computing unit proofs integration stories browser bench bench-portal bench-sites machine fuzz texts debian needed imported \
         dashboards lock release clean
 
 # make run SITES=3: three sites that probe, and a hub that hears them; each needs Debian's postgresql (docs/demo.md).
@@ -34,8 +34,11 @@ test:
 	$(MAKE) --jobs=2 --output-sync=target lint contracts
 	$(MAKE) --jobs=2 --output-sync=target waiting computing
 
-# Either waits for its archive half of the time.
-needed: debian $(VENV)/.dev
+# Either waits for its archive half of the time. While the tools of the tests come, what the tests will import is compiled.
+needed: debian $(VENV)/.dev imported
+
+imported: $(VENV)/.lab
+	@$(BIN)/python -c "import monitor.app, pantau_lab.cli.demo, alembic.command" || echo "The tests compile what they import."
 
 # The real servers that the tests start: named in one file, installed when root, named when not.
 debian:
