@@ -129,6 +129,10 @@ def test_what_contradicts_the_present_health_is_looked_at_again(runs: str, healt
         ("gs", UP, True),
         ("gbb", UP, False),
         ("gpb", UP, False),
+        ("gn", UP, False),
+        # Two that were good are enough.
+        ("bgb", UP, False),
+        ("bggb", UP, True),
         ("gb", UNKNOWN, False),
         ("gb", DEGRADED, False),
     ],
