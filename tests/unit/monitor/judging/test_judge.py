@@ -405,6 +405,18 @@ def test_what_cannot_be_proven_is_not_asked_for_without_end() -> None:
     assert here.judge.proofs_wanted() == []
 
 
+@pytest.mark.parametrize(("transit", "is_asked"), [(SECOND, True), (2 * MINUTE, False)])
+def test_of_mail_that_came_late_a_proof_is_asked_of_a_reference_that_was_in_time_itself(
+    transit: timedelta, *, is_asked: bool
+) -> None:
+    here = world("JCM")
+    outbound = next(r for r in here.routes if r.name == "JCM/outbound/JCM/utama/b")
+    into_b = next(r for r in here.routes if r.name == "control/control/a/b")
+    here.judge.take_in(arrived(into_b, T0, transit), T0 + transit)
+    here.judge.take_in(arrived(outbound, T0 + 5 * MINUTE, 2 * MINUTE), T0 + 7 * MINUTE)
+    assert (into_b.name in here.judge.proofs_wanted()) is is_asked
+
+
 def test_a_reference_that_has_failed_is_asked_again_until_it_has_worked_twice() -> None:
     here = world("JCM")
     outbound = next(r for r in here.routes if r.name == "JCM/outbound/JCM/utama/b")
