@@ -31,6 +31,7 @@ def _serve(listener: socket.socket, run: int) -> None:
         for told in heard:
             if isinstance(told, int):
                 process, asker = living.pop(told)
+                os.close(told)
                 process.join()
                 # A story that did not wait for it may be over.
                 with asker, suppress(BrokenPipeError):
@@ -45,7 +46,9 @@ def _serve(listener: socket.socket, run: int) -> None:
             words = json.loads(asker.recv(_LONGEST))
             process = ForkProcess(target=_live, args=(held, *words), daemon=True)
             process.start()
-            living[process.sentinel] = process, asker
+            assert process.pid is not None
+            # Not its sentinel, which one that becomes another program closes.
+            living[os.pidfd_open(process.pid)] = process, asker
             asker.sendall(f"{process.pid}\n".encode())
 
 
