@@ -139,11 +139,14 @@ class Releasing:
 
 def _by_pin(offered: Sequence[tuple[Incident, str]], pins: PinBook) -> Sequence[tuple[Incident, str, frozenset[str]]]:
     """Return one of *offered* for each PIN, with whose it is there and the agencies in which it is theirs."""
-    found = dict[tuple[str, frozenset[str]], Incident]()
+    found, known = list[tuple[Incident, str, frozenset[str]]](), set[tuple[str, str]]()
     for each, person in offered:
-        if pins.has(each.brief.agency, person):
-            found.setdefault((person, pins.agencies(each.brief.agency, person)), each)
-    return [(each, person, agencies) for (person, agencies), each in found.items()]
+        # In a mass outage hundreds are offered to one person, and which agencies are theirs is looked for among all PINs.
+        if (each.brief.agency, person) not in known and pins.has(each.brief.agency, person):
+            agencies = pins.agencies(each.brief.agency, person)
+            known |= {(agency, person) for agency in agencies}
+            found.append((each, person, agencies))
+    return found
 
 
 def _most(

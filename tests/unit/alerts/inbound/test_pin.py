@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from alerts.inbound.pin import PinBook, hashed, objection
+from alerts.inbound.releasing import _by_pin
+from tests.unit.alerts.people import BRIEF, incident
 
 
 @pytest.mark.parametrize("pin", ["280146", "112233", "123450", "998877665544", "121212"])
@@ -28,3 +32,22 @@ async def test_a_pin_is_its_owners_wherever_they_have_the_same_one() -> None:
     assert await book.check("MDC", "siti", "280146")
     assert not await book.check("MDC", "siti", "146280")
     assert not await book.check("JCM", "ravi", "280146")
+
+
+def test_whose_a_pin_is_is_looked_for_once_however_much_is_offered_by_it() -> None:
+    looked_for = []
+
+    class Watched(PinBook):
+        def agencies(self, agency: str, person: str) -> frozenset[str]:
+            looked_for.append((agency, person))
+            return super().agencies(agency, person)
+
+    offered = [
+        (incident(brief=replace(BRIEF, agency=agency)), person)
+        for agency, person in (("JCM", "siti"), ("MDC", "siti"), ("UCM", "siti"), ("PCM", "ravi"), ("JCM", "siti"))
+    ]
+    book = Watched({("JCM", "siti"): "one", ("MDC", "siti"): "one", ("UCM", "siti"): "other", ("LAIN", "ravi"): "one"})
+
+    found = [(each.brief.agency, person, agencies) for each, person, agencies in _by_pin(offered, book)]
+    assert found == [("JCM", "siti", frozenset({"JCM", "MDC"})), ("UCM", "siti", frozenset({"UCM"}))]
+    assert looked_for == [("JCM", "siti"), ("UCM", "siti")]
