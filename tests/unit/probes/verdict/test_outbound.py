@@ -39,9 +39,9 @@ def test_which_address_is_taken(headers: str, address: str | None) -> None:
 
 def test_a_header_of_blanks_does_not_stop_everybody_else() -> None:
     header = b"Received: from a " + b" " * 90_000 + b"\r\n"
-    began = time.monotonic()
+    began = time.process_time()
     assert outbound_address(header + b"From: a@contoh.gov.my\r\n\r\nx") is None
-    assert time.monotonic() - began < 0.1
+    assert time.process_time() - began < 0.1
 
 
 def test_thirty_headers_of_blanks_do_not_stop_everybody_else() -> None:
