@@ -3,7 +3,7 @@
     python -m tests.stories.cradle PID
 
 Standard input is a socket that listens; PID is the run's, with which this ends. Each connection asks for one life, in a line of
-JSON: it hears whose process it is, and in the end what that ended with.
+JSON: it hears the number of its process, and in the end what that ended with.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from importlib import import_module
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkProcess
 
+from tests.stories.living import LENGTH
+
 #: A question as long as that comes in one piece.
 _LONGEST = 1 << 16
 
@@ -33,23 +35,31 @@ def _serve(listener: socket.socket, run: int) -> None:
                 process, asker = living.pop(told)
                 os.close(told)
                 process.join()
-                # A story that did not wait for it may be over.
-                with asker, suppress(BrokenPipeError):
-                    asker.sendall(f"{process.exitcode}\n".encode())
+                assert process.exitcode is not None
+                with asker:
+                    tell(asker, process.exitcode)
                 continue
             asker, _ = listener.accept()
-            # Anybody on this machine can ask.
-            if struct.unpack("3i", asker.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1] != os.getuid():
+            # Anybody on this machine can ask; and whoever was ended meanwhile asks nothing.
+            user = struct.unpack("3i", asker.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
+            if user != os.getuid() or not (asked := asker.recv(_LONGEST)):
                 asker.close()
                 continue
             held = (listener, asker, *(each for _, each in living.values()))
-            words = json.loads(asker.recv(_LONGEST))
+            words = json.loads(asked)
             process = ForkProcess(target=_live, args=(held, *words), daemon=True)
             process.start()
             assert process.pid is not None
             # Not its sentinel, which one that becomes another program closes.
             living[os.pidfd_open(process.pid)] = process, asker
-            asker.sendall(f"{process.pid}\n".encode())
+            tell(asker, process.pid)
+
+
+def tell(asker: socket.socket, number: int) -> None:
+    """Tell a number. What a short life ends with may lie there before its own is read, so each is as long as the other."""
+    # A story that did not wait may be over.
+    with suppress(BrokenPipeError):
+        asker.sendall(f"{number:{LENGTH}}".encode())
 
 
 def _live(held: Sequence[socket.socket], words: Sequence[str], log: str, environment: Mapping[str, str]) -> None:

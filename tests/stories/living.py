@@ -18,6 +18,9 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
+#: In octets, of each number that the cradle tells.
+LENGTH = 16
+
 
 class Living:
     """A service at work, or dead. It is known by what `asyncio.subprocess.Process` has."""
@@ -25,13 +28,13 @@ class Living:
     def __init__(self, line: socket.socket) -> None:
         """*line*: to the cradle, which says its number now, and in the end what it ended with."""
         self._line = line
-        self.pid = int(line.recv(16))
+        self.pid = int(line.recv(LENGTH))
         self._code: int | None = None
 
     @property
     def returncode(self) -> int | None:
         if self._code is None and select.select([self._line], [], [], 0)[0]:
-            self._code = int(self._line.recv(16))
+            self._code = int(self._line.recv(LENGTH))
             self._line.close()
         return self._code
 
