@@ -96,7 +96,7 @@ class OAuthSettings(Section):
             client_secret=self.client_secret.get_secret_value() if self.client_secret else None,
             # With a refresh token, none means what was consented to.
             scope=self.scope or _USUAL_SCOPES.get((self.provider, self.flow)),
-            tls=trust.context(self.ca_file),
+            tls=trust.context(self.ca_file, for_http=True),
         )
         if self.service_account is not None:
             return Delegated(client, ServiceAccount.read(self.service_account.get_secret_value()), username)

@@ -23,27 +23,34 @@ class NoTrust(Exception):
 class Trust:
     """Makes one TLS context for each file of authorities: making one costs 4 ms of CPU, and hundreds of servers share it.
 
-    A context stays the same for as long as the file holds the same. `look_again` whenever the configuration is read.
+    And one for each by which HTTP is spoken: the library writes into it that it is, and a mail server that is offered
+    nothing but HTTP may hang up (RFC 7301 3.2). A context stays the same for as long as the file holds the same.
+    `look_again` whenever the configuration is read.
     """
 
     def __init__(self) -> None:
-        #: By file, with what it held.
-        self._contexts: dict[Path | None, tuple[str, ssl.SSLContext]] = {}
-        self._looked_at: set[Path | None] = set()
+        #: By file and use, with what it held.
+        self._contexts: dict[tuple[Path | None, bool], tuple[str, ssl.SSLContext]] = {}
+        self._looked_at: set[tuple[Path | None, bool]] = set()
 
     def look_again(self) -> None:
         """Look into each file anew when it is next asked for."""
         self._looked_at.clear()
 
-    def context(self, ca_file: Path | None) -> ssl.SSLContext:
-        """Return the context that trusts the authorities in *ca_file* only, or the system's. Raise `NoTrust`."""
-        known = self._contexts.get(ca_file)
-        if known is None or ca_file not in self._looked_at:
+    def context(self, ca_file: Path | None, *, for_http: bool = False) -> ssl.SSLContext:
+        """Return the context that trusts the authorities in *ca_file* only, or the system's. Raise `NoTrust`.
+
+        *for_http*: for whoever speaks HTTP; otherwise it is for mail servers.
+        """
+        what = ca_file, for_http
+        known = self._contexts.get(what)
+        if known is None or what not in self._looked_at:
             authorities = None if ca_file is None else _read(ca_file)
             mark = _mark(authorities)
             if known is None or known[0] != mark:
-                known = self._contexts[ca_file] = mark, _systems(mark) if authorities is None else _made(authorities)
-            self._looked_at.add(ca_file)
+                made = _systems(mark, for_http=for_http) if authorities is None else _made(authorities)
+                known = self._contexts[what] = mark, made
+            self._looked_at.add(what)
         return known[1]
 
 
@@ -65,8 +72,8 @@ def _read(ca_file: Path) -> bytes:
         raise NoTrust(said("cannot be read: {error}", error=why(error))) from None
 
 
-@lru_cache(maxsize=1)
-def _systems(_mark: str) -> ssl.SSLContext:
+@lru_cache(maxsize=2)
+def _systems(_mark: str, *, for_http: bool) -> ssl.SSLContext:  # noqa: ARG001 - one for each
     """Return what trusts as the system does, while that has this mark: to read its hundreds of authorities takes longest."""
     return ssl.create_default_context()
 

@@ -64,7 +64,7 @@ class MicrosoftConsentSettings(Section):
             token_url=self.token_url or f"{of_tenant}/token",
             client_id=self.client_id,
             scope=_MICROSOFT_SCOPE,
-            tls=trust.context(None),
+            tls=trust.context(None, for_http=True),
         )
         written = _written("microsoft", self.client_id, self.token_url)
         if self.token_url is None:
@@ -97,7 +97,7 @@ class GoogleConsentSettings(Section):
             client_id=self.client_id,
             client_secret=self.client_secret.get_secret_value(),
             scope=GOOGLE_SCOPE,
-            tls=trust.context(None),
+            tls=trust.context(None, for_http=True),
         )
         return ConsentWay(
             client=client,

@@ -106,5 +106,5 @@ def delegation_desk(application: Application, trust: Trust) -> DelegationDesk:
     return DelegationDesk(
         token_url=usual_endpoint(KnownAuthorizationServer(application.platform), application.tenant) or "",
         servers=PLATFORM_SERVERS[application.platform],
-        tls=trust.context(None),
+        tls=trust.context(None, for_http=True),
     )

@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 import trustme
 
+from monitor.config.agency.oauth import OAuthSettings
 from monitor.config.fields.trust import NoTrust, Trust
+from monitor.config.service.consent import GoogleConsentSettings, MicrosoftConsentSettings
+from monitor.service.portal.delegation import Application, delegation_desk
+from probes.credentials.oauth import Issuer
+from probes.credentials.oauth_endpoint import ClientCredentials
+from probes.model.mail_platform import MailPlatform
 
 
 @pytest.mark.parametrize("own_authority", [False, True])
@@ -42,6 +48,42 @@ def test_contexts_are_shared() -> None:
     trust = Trust()
 
     assert trust.context(None) is trust.context(None) is Trust().context(None)
+
+
+def hello(context: ssl.SSLContext) -> bytes:
+    """Return what a server is greeted with."""
+    sent = ssl.MemoryBIO()
+    with pytest.raises(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), sent, server_hostname="mel.jabatan-contoh.gov.my").do_handshake()
+    return sent.read()
+
+
+@pytest.mark.parametrize("own_authority", [False, True])
+def test_no_mail_server_is_offered_http_because_tokens_are_asked_for_by_it(
+    tmp_path: Path, *, own_authority: bool
+) -> None:
+    ca_file = tmp_path / "ca.pem" if own_authority else None
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    trust, name = Trust(), "jabatan-contoh.gov.my"
+    settings = {"provider": "microsoft", "tenant": name, "flow": "client_credentials", "client_id": "pantau"}
+    issuer: Issuer = OAuthSettings.model_validate(settings | {"client_secret": "rahsia", "ca_file": ca_file}).build(
+        trust, "a"
+    )
+    assert isinstance(issuer, ClientCredentials)
+    application = Application(platform=MailPlatform.MICROSOFT, client_id="pantau", secret="rahsia")
+    google = GoogleConsentSettings.model_validate({"client_id": "pantau", "client_secret": "rahsia"})
+    for asks in (
+        issuer._client.tls,
+        MicrosoftConsentSettings(client_id="pantau").way(name, trust).client.tls,
+        google.way("https://pantau.example", trust).client.tls,
+        delegation_desk(application, trust).tls,
+    ):
+        # As the library does before each connection.
+        asks.set_alpn_protocols(["http/1.1"])
+        assert b"http/1.1" in hello(asks)
+    for file in (ca_file, None):
+        for each in (trust, Trust()):
+            assert b"http/1.1" not in hello(each.context(file))
 
 
 def test_what_the_system_trusts_is_read_again_when_it_has_changed(
