@@ -125,10 +125,8 @@ class Releasing:
         waiting = await ledger.unreleased({agency for _, _, agencies in by_pin for agency in agencies})
         waiting = [each for each in waiting if release_is_offered(each, now)]
         first, person, together = _most(offered[0], by_pin, waiting)
-        contact = first.brief.escalation.contact(person)
-        name = contact.name if contact else person
         others = (each for each in together if each.id != first.id)
-        return _Case(reference=reference, incidents=(first, *others), person=person, name=name)
+        return _Case(reference=reference, incidents=(first, *others), person=person, name=first.name_of(person))
 
     def _end(self, line: str) -> ReleaseAnswer:
         return ReleaseAnswer(stage=ReleaseStage.END, words=words.say(line, self._wording))

@@ -32,7 +32,7 @@ class Flapping:
     #: It has fallen too often. Stays so until it is steady, or it would be believed each time that the oldest fall has
     #: become old, however often it goes on falling.
     is_unsteady: bool = False
-    #: Oldest first; only as many as decide.
+    #: Oldest first; with each that follows only as many as decide.
     _falls: list[datetime] = field(default_factory=list)
     #: When it last fell or rose.
     _turned_at: datetime | None = None
