@@ -30,7 +30,6 @@ from alerts.model.number import number_prefix
 from alerts.record.clock import Clock, SystemClock
 from alerts.record.store import StoreAway
 from monitor.config.agency.letterhead import load_crest
-from monitor.config.fields.trust import Trust
 from monitor.config.loading import BadConfiguration, Configuration, Memory
 from monitor.config.model.settings import Settings
 from monitor.config.service.portal import PortalSettings
@@ -680,7 +679,7 @@ class App:
             drills=Drills(self._database).under_way,
         )
         worklist = Worklist(store=self._around.store, composer=self._composer, clock=self._clock, muter=self._muter)
-        setups = MailboxSetups(self._lifecycle, self._clock, ConfiguredSite(self._configuration, Trust()))
+        setups = MailboxSetups(self._lifecycle, self._clock, ConfiguredSite(self._configuration))
         pages = [
             partial(user_pages, administration),
             partial(token_pages, tokens),

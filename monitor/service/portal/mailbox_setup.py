@@ -468,10 +468,9 @@ def _choice(candidate: Candidate) -> ServerChoice:
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredSite:
-    """Implements `SetupSite` by the configuration in force."""
+    """Implements `SetupSite` by the configuration in force, and by what the system trusts at that moment."""
 
     configuration: Callable[[], Configuration]
-    trust: Trust
 
     def domains(self, agency: str) -> Collection[str]:
         """Return the registered domains of an agency. Raise `NotFound`."""
@@ -488,7 +487,7 @@ class ConfiguredSite:
             host=choice.host,
             port=choice.port,
             security=choice.security,
-            tls=self.trust.context(None),
+            tls=Trust().context(None),
             bounds=self.configuration().settings.bounds,
         )
 
@@ -498,11 +497,11 @@ class ConfiguredSite:
         ways = portal.mailbox_consent if portal else None
         match platform:
             case MailPlatform.MICROSOFT if ways and ways.microsoft:
-                return ways.microsoft.way(domain, self.trust)
+                return ways.microsoft.way(domain, Trust())
             case MailPlatform.GOOGLE if ways and ways.google and portal and portal.address:
-                return ways.google.way(portal.address, self.trust)
+                return ways.google.way(portal.address, Trust())
         return None
 
     def desk(self, application: Application) -> DelegationDesk:
         """Return where an application asks for tokens, and the servers that are shown those."""
-        return delegation_desk(application, self.trust)
+        return delegation_desk(application, Trust())

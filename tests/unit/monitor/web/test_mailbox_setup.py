@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import os
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -14,9 +15,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+import trustme
 from sqlalchemy import select
 
-from monitor.config.fields.trust import Trust
 from monitor.config.loading import load
 from monitor.config.service.consent import ConsentWay
 from monitor.service.portal.mailbox_setup import ChosenServers, ConfiguredSite, ServerChoice, SetupRefused
@@ -147,7 +148,7 @@ async def test_what_the_officers_domain_announces_inside_is_not_knocked_at_whate
         settings.write_text(f"{text}{portal}checks: {{name_servers: ['127.0.0.1:{served.port}']}}\n")
         configuration = load(settings, {}).configuration
         assert configuration is not None
-        site = ConfiguredSite(lambda: configuration, Trust())
+        site = ConfiguredSite(lambda: configuration)
         async with house(tmp_path / "rumah", premises=site) as place:
             officer = await place.admitted("siti", "officer:JCM")
             pages = [(await officer.get(f"{await begun(officer)}?lang=en")).text for _ in range(4)]
@@ -156,6 +157,25 @@ async def test_what_the_officers_domain_announces_inside_is_not_knocked_at_whate
     assert not any(each in page for each in ("10.0.0.9", "127.0.0.", "169.254") for page in pages)
     assert served.asked["mel.jcm.gov.my A"] == 4
     assert (outside.connections, inside.connections) == (1, 0)
+
+
+def test_an_authority_that_the_system_trusts_since_is_trusted_without_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = laid_out(tmp_path / "tapak") / "pantau.yaml"
+    settings.write_text(settings.read_text().replace("in the store", "agencies"))
+    configuration = load(settings, {}).configuration
+    assert configuration is not None
+    site = ConfiguredSite(lambda: configuration)
+    imap = ServerChoice(protocol=Protocol.IMAP, host="mel.jcm.gov.my", port=993, security=Security.IMPLICIT)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "system.pem"))
+    for number in (1, 2):
+        authorities = [trustme.CA().cert_pem.bytes() for _ in range(number)]
+        (tmp_path / "system.pem").write_bytes(b"".join(authorities))
+        os.utime(tmp_path / "system.pem", (number, number))
+        tls = site.server(imap).tls
+        assert tls is not None
+        assert len(tls.get_ca_certs()) == number
 
 
 IN_THE_WAY: dict[str, dict[str, str]] = {
