@@ -89,8 +89,10 @@ class Pipeline:
         for agency in gained:
             self._show(agency)
         self._show_moved(self._clock.now())
-        # The consensus has forgotten those that have left: one that comes back is heard of again.
-        self._standings = {key: said for key, said in self._standings.items() if self._is_ours_to_say(key)}
+        # The consensus has forgotten those that have left, and what was said of those that are gained: it is said again.
+        self._standings = {
+            key: said for key, said in self._standings.items() if key not in gained and self._is_ours_to_say(key)
+        }
         self._unsaid &= self._standings.keys()
         self._unkept &= self._standings.keys()
         self._endings = {name: ending for name, ending in self._endings.items() if name in self._routes}

@@ -86,7 +86,9 @@ class Renamer:
         async with self._store.reading() as ledger:
             still = {i.dedup_key: i.measured for i in await ledger.open_incidents() if i.measured is not None}
         watch = self._reloader.watch
-        watch.consensus.gain({renaming.new} & watch.owned, still)
+        gained = {renaming.new} & watch.owned
+        watch.consensus.gain(gained, still)
+        watch.pipeline.look_again(gained)
 
     async def _check(self, renaming: Renaming, configuration: Configuration) -> None:
         if renaming.old == renaming.new:

@@ -162,9 +162,13 @@ async def test_whoever_has_edited_the_file_alone_is_asked_and_can_say_so_later(p
     assert any("pantau rename agency JCONTOH JBARU" in problem for problem in problems), problems
     assert place.reloader.watch.consensus._told == {}
     await place.ran("JBARU")
+    watch = place.reloader.watch
+    await watch.pipeline.speak()
     done = await place.renamer.rename(AGENCY, BY)
     assert (done.counts["runs"], done.counts["incidents"]) == (1, 1)
-    assert place.reloader.watch.consensus._told == {"JBARU": Matter.BOTH}
+    assert watch.consensus._told == {"JBARU": Matter.BOTH}
+    await watch.pipeline.speak()
+    assert watch.consensus._said["JBARU"], "nothing is told of one of which this process has not spoken since"
     assert len(await place.history.between("JBARU", place.station.clock.now() - DAY, place.station.clock.now())) == 2
 
 

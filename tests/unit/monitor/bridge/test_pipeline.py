@@ -137,7 +137,7 @@ class Service:
         self.clock, self.alerts, self.store = Clock(), Alerts(), Store()
         self.start()
 
-    def start(self, open_incidents: Mapping[str, Matter] | None = None) -> None:
+    def start(self, open_incidents: Mapping[str, Matter] | None = None, *, is_read: bool = False) -> None:
         self.judge = Judge(self.world.routes, HealthPolicy())
         self.judge.restore(self.store.healths)
         self.metrics = Metrics(version="0", now=self.clock.now)
@@ -161,6 +161,7 @@ class Service:
             clock=self.clock,
             site="utama",
             process="satu",
+            is_read=is_read,
         )
 
     @staticmethod
@@ -371,10 +372,11 @@ async def test_what_a_crash_kept_from_being_told_is_told_after_the_restart() -> 
 
 async def test_a_fault_of_what_left_the_configuration_is_over() -> None:
     service = Service("JCM")
-    service.start({"ours/reference/gone": Matter.OWN_FAULT, "ours/reference/a": Matter.OWN_FAULT})
+    told = ("ours/reference/gone", "ours/reference/a", "ours/site/johor")
+    service.start(dict.fromkeys(told, Matter.OWN_FAULT))
     await service.rounds(1)
 
-    assert service.alerts.told() == ["ours/reference/gone: over"]
+    assert service.alerts.told() == ["ours/reference/gone: over"], "of another site this process knows nothing"
 
 
 async def test_an_end_that_was_not_proven_is_not_told() -> None:
@@ -523,6 +525,41 @@ async def test_runs_that_end_together_tell_once() -> None:
         service.clock.time += MINUTE
 
     assert service.alerts.told() == ["JCM: both", "JCM: over"]
+
+
+async def test_how_a_route_ends_is_logged_when_it_ends_otherwise_than_before(logs: list[Any]) -> None:
+    service = Service("JCM")
+    await service.rounds(1)
+    service.world.faults["JCM/utama"] = REFUSED
+    await service.rounds(2)
+    service.world.faults["JCM/utama"] = port_refused
+    await service.rounds(2)
+    service.world.faults.clear()
+    await service.rounds(2)
+    name = agency_routes("JCM")[0].name
+    said = [(line["event"], line["why"]) for line in logs if line.get("route") == name]
+    assert [event for event, _ in said] == ["probe failed", "probe failed", "probe arrived"]
+    assert [why for _, why in said][1:] == [Reason.PORT_REFUSED, ""]
+
+
+async def test_what_a_route_that_has_left_said_is_shown_no_more_before_any_run_has_ended() -> None:
+    service = Service("JCM")
+    await service.rounds(3)
+    service.judge.release([each for each in service.world.routes if each.direction is Direction.OUTBOUND])
+    service.pipeline.look_again()
+    assert service.value("mail_up", agency="JCM", direction="outbound") is None
+    assert service.value("mail_up", agency="JCM", direction="inbound") == 1
+
+
+async def test_what_is_well_and_was_said_to_be_is_said_anew_where_its_incident_comes_to_this_process() -> None:
+    service = Service("JCM")
+    service.start(is_read=True)
+    await service.rounds(3)
+    # It was watched under its new name already when its past came to it.
+    service.consensus.gain({"JCM"}, {"JCM": Matter.BOTH})
+    service.pipeline.look_again({"JCM"})
+    await service.rounds(1)
+    assert service.alerts.told() == ["JCM: over"]
 
 
 async def test_a_run_of_a_route_that_has_left_is_ignored() -> None:
@@ -716,7 +753,9 @@ async def test_how_things_stand_is_written_with_the_next_run_where_the_one_that_
 async def test_what_was_told_by_a_process_that_is_gone_is_ended_by_one_that_sees_it_well() -> None:
     service = Service("JCM")
     await service.rounds(1)
-    service.pipeline.inherit({"ours/network": Matter.OWN_FAULT, "JKT": Matter.SENDING})
+    service.pipeline.inherit(
+        {"ours/network": Matter.OWN_FAULT, "ours/site/johor": Matter.OWN_FAULT, "JKT": Matter.SENDING}
+    )
     await service.rounds(1)
     assert service.alerts.told() == ["ours/network: over"]
 
