@@ -192,7 +192,6 @@ class Consensus:
             # What was said of an agency stands, until the other has it said otherwise.
             if key.startswith(OURS):
                 self._said.get(key, {}).pop(self._site, None)
-            self._unsettled.discard(key)
 
     def inherit(self, open_incidents: Mapping[str, Matter]) -> AbstractSet[str]:
         """Answer for what was told of what is our own, by processes that are gone; return what of it was not known here.
@@ -313,8 +312,8 @@ class Consensus:
             try:
                 await self._look_up(now)
                 self._unsettled |= {*self._ripe(now), *self._quiet(now)}
-                # Agencies first.
-                for number, key in enumerate(sorted(self._unsettled, key=lambda key: (key.startswith(OURS), key)), 1):
+                # Agencies first: a short code is capital letters and digits.
+                for number, key in enumerate(sorted(self._unsettled), 1):
                     await self._compare(key, now)
                     if number % AT_A_TIME == 0:
                         await asyncio.sleep(0)

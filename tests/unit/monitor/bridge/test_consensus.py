@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import cast
@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from alerts.model.event import Resolve, Trigger
+from alerts.model.event import Event, Resolve, Trigger
+from alerts.model.incident import Incident, apply
 from alerts.model.notice import Matter
 from monitor.bridge.consensus import Briefs, Consensus
 from monitor.judging.flapping import FlappingPolicy
@@ -25,7 +26,7 @@ from monitor.metrics import Metrics
 from monitor.model.route import Direction
 from monitor.service.sites.hub import Hub
 from monitor.store.probing.standings import SiteStandings
-from tests.unit.alerts.people import BRIEF
+from tests.unit.alerts.people import BRIEF, incident
 from tests.unit.monitor.bridge.test_pipeline import Alerts, Clock
 from tests.unit.monitor.judging.test_quorum import (
     BLIND,
@@ -313,7 +314,14 @@ async def test_what_is_less_by_now_must_last_while_somebody_sees_it() -> None:
     assert await stands(1, HERE) == ["JCM: sending"]
 
 
-def alone(alerts: Alerts, clock: Clock, told: Mapping[str, Matter] | None = None) -> Consensus:
+def alone(
+    alerts: Alerts,
+    clock: Clock,
+    told: Mapping[str, Matter] | None = None,
+    *,
+    open_keys: Callable[[], Awaitable[set[str]]] | None = None,
+    quorum: int = 1,
+) -> Consensus:
     return Consensus(
         briefs=Briefs(agencies={"JCM": BRIEF}, ours=lambda _: BRIEF),
         alerting=alerts,
@@ -321,6 +329,8 @@ def alone(alerts: Alerts, clock: Clock, told: Mapping[str, Matter] | None = None
         clock=clock,
         site=HERE,
         open_incidents=told or {},
+        open_keys=open_keys,
+        quorum=quorum,
     )
 
 
@@ -433,6 +443,199 @@ async def test_what_was_being_told_when_the_run_that_found_it_was_cancelled_is_t
     assert (alerts.asked, alerts.told()) == (0, [])
     await consensus.tell()
     assert alerts.told() == ["JCM: both"]
+
+
+async def test_until_this_site_has_said_how_an_agency_stands_that_it_gained_nothing_is_told_of_it() -> None:
+    clock, alerts = Clock(), Alerts()
+    consensus = alone(alerts, clock)
+    consensus.brief(Briefs(agencies=dict.fromkeys(("JCM", "JKT"), BRIEF), ours=lambda _: BRIEF))
+    # Another process of ours had it until now.
+    for site, standing in ((HERE, wrong(BOTH)), (JOHOR, wrong(BOTH)), (KUCHING, well())):
+        consensus.hear(site, "JKT", standing)
+    consensus.hear(HERE, "JCM", wrong(BOTH))
+    alerts.away = {"JCM"}
+    await consensus.tell()
+    alerts.away = set()
+    consensus.gain({"JKT"}, {"MDC": BOTH, "ours/credentials/JKT/utama": Matter.OWN_FAULT})
+    await consensus.tell()
+    assert alerts.told() == ["JCM: both"], "what was owed before is told"
+    assert consensus._disputed == {"JKT": True}
+    assert {*consensus.told} == {"JCM", "ours/credentials/JKT/utama"}
+    assert consensus.says("JKT") == {JOHOR: wrong(BOTH), KUCHING: well()}
+
+
+async def test_what_is_our_own_is_told_though_this_site_has_no_vote_on_agencies() -> None:
+    alerts = Alerts()
+    consensus = alone(alerts, Clock())
+    consensus.brief(Briefs(agencies={}, ours=lambda suspect: replace(BRIEF, agency=f"{suspect}")))
+    consensus.fresh({JOHOR})
+    for key in ("JCM", "ours/reference/a"):
+        consensus.hear(HERE, key, wrong(Matter.OWN_FAULT))
+    await consensus.tell()
+    assert alerts.told() == ["ours/reference/a: own_fault"]
+    assert [each.brief.agency for each in alerts.heard if isinstance(each, Trigger)] == ["reference/a"]
+    consensus.hear(HERE, "ours/reference/b", well())
+    assert [consensus.ails_us(f"ours/{each}") for each in ("reference/a", "reference/b", "network")] == [
+        True,
+        False,
+        False,
+    ]
+
+
+class HeldBack(Alerts):
+    """Answers with the incident that a person has ended by hand, while one is."""
+
+    is_open = False
+
+    async def submit(self, event: Event) -> Incident | None:
+        await super().submit(event)
+        return incident() if self.is_open else apply(incident(), Resolve(dedup_key="JCM", at=T0, ended_at=T0))
+
+
+async def test_that_a_person_has_ended_it_by_hand_is_known_while_it_is_measured_and_this_process_has_it() -> None:
+    clock, alerts = Clock(), HeldBack()
+    consensus = alone(alerts, clock)
+
+    async def stands(standing: SiteStanding) -> list[str]:
+        clock.time += MINUTE
+        consensus.hear(HERE, "JCM", standing)
+        await consensus.tell()
+        return [*consensus.ended_by_hand]
+
+    assert [await stands(each) for each in (wrong(SENDING), well(), wrong(SENDING))] == [["JCM"], [], ["JCM"]]
+    alerts.is_open = True
+    assert await stands(wrong(BOTH)) == []
+    alerts.is_open = False
+    assert [await stands(each) for each in (well(), wrong(BOTH))] == [[], ["JCM"]]
+    consensus.release({"JCM"})
+    assert not consensus.ended_by_hand
+
+
+async def test_what_is_open_is_looked_up_each_minute_and_at_once_after_a_clock_was_set_back() -> None:
+    clock, alerts, asked = Clock(), Alerts(), list[datetime]()
+
+    async def open_keys() -> set[str]:
+        asked.append(clock.time)
+        if len(asked) == 1:
+            raise RuntimeError("a bug")
+        return set()
+
+    consensus = alone(alerts, clock, open_keys=open_keys)
+    consensus.hear(HERE, "JCM", wrong(BOTH))
+    for seconds in (0, 59, 1, 59, 1, 30, -3600):
+        clock.time += seconds * SECOND
+        await consensus.tell()
+    first = T0 + MINUTE
+    assert asked == [first, first + MINUTE, first + MINUTE + 30 * SECOND - 60 * MINUTE]
+    assert alerts.told() == ["JCM: both"] * 3, "it was ended by a person each time"
+
+
+async def test_of_an_agency_that_another_process_has_now_all_is_forgotten_but_what_was_said_of_it() -> None:
+    alerts, mailbox = Alerts(), "ours/credentials/JCM/utama"
+    consensus = alone(alerts, Clock(), {"ours/network": Matter.OWN_FAULT})
+    for key, standing in (("JCM", wrong(BOTH)), (mailbox, wrong(Matter.OWN_FAULT))):
+        consensus.hear(HERE, key, standing)
+    await consensus.tell()
+    consensus.hear(HERE, "JCM", well())
+    consensus.hand_over({"JCM"})
+    await consensus.tell()
+    assert alerts.told() == ["JCM: both", f"{mailbox}: own_fault"], "the other ends it"
+    assert {*consensus.told} == {"ours/network"}
+    assert (consensus.ails_us(mailbox), consensus._said["JCM"]) == (False, {HERE: well()})
+    assert consensus.inherit({mailbox: Matter.OWN_FAULT, "ours/network": Matter.OWN_FAULT}) == set()
+
+
+async def test_of_an_agency_that_has_left_what_other_sites_say_is_kept() -> None:
+    consensus = alone(Alerts(), Clock(), {"JCM": BOTH})
+    for site, standing in ((HERE, wrong(SENDING)), (JOHOR, wrong(SENDING)), (KUCHING, UNCLEAR)):
+        consensus.hear(site, "JCM", standing)
+    await consensus.tell()
+    assert [*consensus._less] == ["JCM"]
+    consensus.release({"JCM"})
+    assert not consensus._less
+    consensus.fresh({HERE, KUCHING})
+    assert consensus.says("JCM") == {JOHOR: None, KUCHING: UNCLEAR}
+
+
+async def test_what_is_less_in_another_way_by_now_must_last_anew() -> None:
+    clock, alerts = Clock(), Alerts()
+    consensus = alone(alerts, clock, {"JCM": BOTH})
+    for standing, minutes in ((wrong(SENDING), 9), (wrong(RECEIVING), 9), (wrong(BOTH), 9), (wrong(RECEIVING), 9)):
+        consensus.hear(HERE, "JCM", standing)
+        await consensus.tell()
+        clock.time += minutes * MINUTE
+        await consensus.tell()
+    assert alerts.told() == []
+    clock.time += MINUTE
+    await consensus.tell()
+    assert alerts.told() == ["JCM: receiving"]
+
+
+async def test_a_site_that_says_nothing_any_more_keeps_nobody_from_being_told() -> None:
+    alerts = Alerts()
+    consensus = alone(alerts, Clock(), quorum=2)
+    for site, standing in ((HERE, wrong(BOTH)), (JOHOR, well())):
+        consensus.hear(site, "JCM", standing)
+    await consensus.tell()
+    assert (alerts.told(), consensus._disputed) == ([], {"JCM": True})
+    consensus.forget(JOHOR, "JCM")
+    await consensus.tell()
+    assert (alerts.told(), consensus._disputed) == (["JCM: both"], {})
+
+
+async def test_nothing_is_compared_anew_while_nobody_says_anything_else() -> None:
+    consensus = alone(Alerts(), Clock())
+    for _ in range(2):
+        consensus.hear(HERE, "JCM", well())
+        consensus.hear(HERE, "JKT", well())
+        consensus.fresh({HERE})
+        consensus.forget(JOHOR, "JCM")
+        assert consensus._unsettled <= {"JCM"}
+        await consensus.tell()
+        assert not consensus._unsettled
+    consensus.hear(HERE, "JCM", well())
+    consensus.fresh({HERE})
+    assert not consensus._unsettled
+
+
+async def test_how_often_it_fell_is_taken_up_and_what_is_believed_follows_the_configuration() -> None:
+    clock, alerts, policy = Clock(), Alerts(), FlappingPolicy()
+    consensus = alone(alerts, clock)
+    consensus.brief(Briefs(agencies=dict.fromkeys(("JCM", "MDC"), BRIEF), ours=lambda _: BRIEF))
+    consensus.restore_falls({"JCM": [T0 - MINUTE] * (policy.falls - 1), "MDC": [T0]}, set())
+    assert [*consensus._flapping] == ["JCM"]
+
+    async def unsteady(agency: str) -> bool:
+        for standing in (wrong(BOTH), well()):
+            clock.time += MINUTE
+            for site in (HERE, JOHOR):
+                consensus.hear(site, agency, standing)
+            await consensus.tell()
+        return [each.unsteady for each in alerts.heard if isinstance(each, Trigger)][-1]
+
+    assert await unsteady("JCM")
+    consensus.restore_falls({"JCM": []}, set())
+    assert consensus._flapping["JCM"].is_unsteady, "what is known better stays so"
+    assert alerts.told() == ["JCM: both"]
+    # With one site alone it is for that one to say what it believes.
+    consensus.forget(JOHOR, "JCM")
+    await consensus.tell()
+    assert alerts.told() == ["JCM: both", "JCM: over"]
+    clock.time += policy.within
+    assert not await unsteady("JCM")
+    consensus.believe(FlappingPolicy(falls=1))
+    consensus.gain({"MDC"}, {})
+    assert [await unsteady(agency) for agency in ("JCM", "MDC")] == [True, True]
+
+
+async def test_what_one_of_several_sites_does_not_believe_is_told_so() -> None:
+    alerts = Alerts()
+    consensus = alone(alerts, Clock())
+    for site in (HERE, JOHOR):
+        consensus.hear(site, "JCM", wrong(BOTH, unsteady=True, latest=T0 + SECOND))
+    await consensus.tell()
+    (told,) = (each for each in alerts.heard if isinstance(each, Trigger))
+    assert (told.unsteady, told.began_at, told.latest_at) == (True, T0, T0 + SECOND)
 
 
 @given(steps=st.lists(st.sets(st.sampled_from([HERE, *OTHERS])), max_size=60))
