@@ -152,9 +152,10 @@ class Service:
             clock=self.clock,
             site="utama",
         )
+        self.routes = {r.name: r for r in self.world.routes}
         self.pipeline = Pipeline(
             judge=self.judge,
-            routes={r.name: r for r in self.world.routes},
+            routes=self.routes,
             history=cast(History, self.store),
             consensus=self.consensus,
             metrics=self.metrics,
@@ -372,11 +373,12 @@ async def test_what_a_crash_kept_from_being_told_is_told_after_the_restart() -> 
 
 async def test_a_fault_of_what_left_the_configuration_is_over() -> None:
     service = Service("JCM")
-    told = ("ours/reference/gone", "ours/reference/a", "ours/site/johor")
+    gone = ["ours/credentials/JKT/utama", "ours/reference/gone"]
+    told = (*gone, "ours/reference/a", "ours/site/johor")
     service.start(dict.fromkeys(told, Matter.OWN_FAULT))
     await service.rounds(1)
 
-    assert service.alerts.told() == ["ours/reference/gone: over"], "of another site this process knows nothing"
+    assert service.alerts.told() == [f"{key}: over" for key in gone], "of another site this process knows nothing"
 
 
 async def test_an_end_that_was_not_proven_is_not_told() -> None:
@@ -551,10 +553,21 @@ async def test_what_a_route_that_has_left_said_is_shown_no_more_before_any_run_h
     assert service.value("mail_up", agency="JCM", direction="inbound") == 1
 
 
+async def test_of_a_route_that_has_left_nothing_is_kept() -> None:
+    service = Service("JCM")
+    await service.rounds(1)
+    assert service.pipeline._endings.keys() == set().union(*service.pipeline._reasons.values())
+    service.routes.clear()
+    service.pipeline.look_again()
+    assert (service.pipeline._endings, [*service.pipeline._reasons.values()]) == ({}, [{}, {}])
+
+
 async def test_what_is_well_and_was_said_to_be_is_said_anew_where_its_incident_comes_to_this_process() -> None:
     service = Service("JCM")
     service.start(is_read=True)
     await service.rounds(3)
+    written = dict(service.store.standings)["JCM"]
+    assert written.well_since is not None, "others read it"
     # It was watched under its new name already when its past came to it.
     service.consensus.gain({"JCM"}, {"JCM": Matter.BOTH})
     service.pipeline.look_again({"JCM"})

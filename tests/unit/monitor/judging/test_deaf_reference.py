@@ -134,9 +134,14 @@ async def test_a_proof_for_which_thousands_waited_holds_the_loop_for_a_few_of_th
 async def test_looks_at_what_was_proven_are_asked_for_a_few_at_a_time_and_none_is_forgotten() -> None:
     estate = await Estate.opened()
     await estate.lose(1)
-    judge, now = estate.service.judge, estate.service.clock.time + MINUTE
+    estate.service.clock.time += MINUTE
+    judge, now = estate.service.judge, estate.service.clock.time
     (into_a,) = estate.routes(Direction.CONTROL, recipient="a")
-    await estate.service.pipeline.take(arrived(into_a, now))
+    take = estate.service.pipeline.take
+    proof = asyncio.create_task(take(arrived(into_a, now)))
+    await asyncio.create_task(take(arrived(estate.routes(Direction.INBOUND, sender="b")[-1], now)))
+    assert not judge.is_done, "a run that ends meanwhile does not wait for all of it"
+    await proof
     looks: dict[str, Any] = {}
     for route in estate.routes(Direction.INBOUND, sender="b")[:10]:
         more = judge.looks(route.name, now)
