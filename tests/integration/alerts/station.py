@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import cast
 
+from sqlalchemy import select
+
 from alerts.decide.gateway.brake import Brake
 from alerts.decide.gateway.move import DeliveryPolicy
 from alerts.decide.gateway.telling import Telling
@@ -40,6 +42,7 @@ from alerts.model.notice import Matter, Purpose
 from alerts.record.store import Ledger, Store, StoreAway
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
+from monitor.store.schema.tables import journal
 from tests.in_the_loop import opened_in_the_loop
 from tests.unit.alerts.people import T0
 
@@ -304,6 +307,7 @@ class Station:
     """Everything between an event and a gateway."""
 
     def __init__(self, database: Database, policy: DeliveryPolicy | None = None) -> None:
+        self.database = database
         self.clock = Clock()
         self.store = BreakableStore(SqlStore(database))
         self.sms, self.voice, self.fax = Scripted(), Scripted(), Scripted()
@@ -414,6 +418,11 @@ class Station:
     async def notices(self, incident_id: int = 1) -> Sequence[Notice]:
         async with self.store.transaction() as ledger:
             return await ledger.notices(incident_id)
+
+    async def journal(self) -> list[str]:
+        """Return the events of the journal, oldest first."""
+        async with self.database.read() as connection:
+            return list((await connection.execute(select(journal.c.event).order_by(journal.c.id))).scalars())
 
     async def active(self) -> Sequence[int]:
         async with self.store.transaction() as ledger:

@@ -19,7 +19,7 @@ from alerts.inbound.desk import Desks, ServiceDesk
 from alerts.inbound.hearing import MOST_PUZZLED
 from alerts.inbound.pin import PinBook, hashed
 from alerts.inbound.poller import Poller
-from alerts.inbound.releasing import LOCKED_FOR
+from alerts.inbound.releasing import LOCKED_FOR, MOST_WRONG
 from alerts.model.channel import Channel
 from alerts.model.delivery import Attempt, NoticeState
 from alerts.model.event import Acknowledge, Correct
@@ -346,9 +346,10 @@ async def test_who_answers_a_bundle_hears_what_is_theirs_of_it_now(play: Play) -
 
 async def test_who_answers_a_bundle_of_which_one_has_got_worse_and_the_rest_is_over_hears_which(play: Play) -> None:
     await a_bundle(play, Matter.DEGRADED)
-    for agency in ("UCM", "PCM"):
-        await play.resolve(agency)
-    await play.submit(replace(trigger(Matter.BOTH, play.clock.now(), brief=BY_SMS), dedup_key="MDC"))
+    await play.resolve("PCM")
+    for agency in ("MDC", "UCM"):
+        await play.submit(replace(trigger(Matter.BOTH, play.clock.now(), brief=BY_SMS), dedup_key=agency))
+    await play.resolve("UCM")
 
     assert "JCM-02 kini lebih teruk" in (await play.says(SMS_SITI.number, "2A") or "")
 
@@ -358,6 +359,7 @@ async def test_who_answers_a_bundle_is_named_as_each_agency_calls_them(play: Pla
     policy = replace(POLICY, rounds=1)
     theirs = replace(
         BY_SMS,
+        office=replace(BY_SMS.office, short="MDC"),
         escalation=replace(
             policy,
             steps=(
@@ -372,7 +374,8 @@ async def test_who_answers_a_bundle_is_named_as_each_agency_calls_them(play: Pla
     await play.advance(3 * MINUTE)
     assert play.sms.sent == [f"outage to {SMS_SITI.number}"] * 2, "one, and a bundle of two"
 
-    await play.says(SMS_SITI.number, "2A")
+    answered = await play.says(SMS_SITI.number, "2A")
+    assert answered == "RM0 JCM: JCM-02 (+1) telah disahkan oleh Siti Contoh. Terima kasih.", "the first of them"
     for agency in ("NOC", "JCM", "MDC"):
         await play.resolve(agency)
     await play.advance(3 * MINUTE)
@@ -513,6 +516,20 @@ async def test_stop_is_kept_and_the_person_is_called_instead(play: Play) -> None
     assert play.sms.sent[-1] == f"outage to {SMS_SITI.number}"
 
 
+async def test_stop_of_somebody_who_was_told_without_a_code_is_kept_too(play: Play) -> None:
+    outside = replace(BRIEF.announcement.recipients[0], addresses=(SMS_RAVI,))
+    await play.submit(trigger(brief=replace(BRIEF, announcement=replace(BRIEF.announcement, recipients=(outside,)))))
+    await play.release()
+
+    with capture_logs() as lines:
+        assert await play.says(SMS_RAVI.number, "STOP") is None
+        assert await play.says(SMS_RAVI.number, "siapa ini?") is None, "there is nothing to answer"
+
+    assert [line["person"] for line in lines if line["event"] == "no more SMS wanted"] == ["somebody"]
+    async with play.store.transaction() as ledger:
+        assert (await ledger.responses.sms_number(SMS_RAVI.number)).stopped_at == play.clock.now()
+
+
 async def test_no_number_and_no_text_of_a_person_comes_into_the_journal(
     play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -566,9 +583,10 @@ async def test_who_wants_sms_again_is_heard_when_nothing_is_the_matter(play: Pla
     await poller.look()
     assert play.sms.asked_since == []
     play.clock.moment += MINUTE
-    await poller.look()
+    for _ in range(2):
+        await poller.look()
 
-    assert play.sms.asked_since == [play.clock.now() - 20 * MINUTE]
+    assert play.sms.asked_since == [play.clock.now() - 20 * MINUTE], "once"
     async with play.store.transaction() as ledger:
         assert (await ledger.responses.sms_number(SMS_SITI.number)).stopped_at is None
 
@@ -622,6 +640,20 @@ async def test_a_gateway_that_hangs_when_it_is_asked_for_answers_ends_the_asking
 
     assert len(heard.asked_since) == 2
     assert (await play.incident()).acknowledged_by == "Siti Contoh"
+
+
+async def test_providers_are_asked_again_and_again(play: Play) -> None:
+    assert isinstance(play.sms, Answerable)
+    await play.submit(trigger(brief=BY_SMS))
+    poller = Poller(store=play.store, pool=play.pool, desks=play.desks, clock=play.clock)
+    poller.EVERY = timedelta(0)
+    asking = asyncio.create_task(poller.run())
+    async with asyncio.timeout(HANGS):
+        while not asking.done() and len(play.sms.asked_since) < 3:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0)
+    assert not asking.done()
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
 
 
 @pytest.mark.blind
@@ -701,6 +733,9 @@ async def test_a_pin_and_key_one_release_the_announcement(play: Play) -> None:
 
     told = await play.desk.prove_release(reference, PIN)
     assert told.stage is ReleaseStage.CONFIRM
+    assert (await play.journal())[-1] == "PIN proven"
+    for asks in (asked, told):
+        assert "tidak dikeluarkan" in asks.otherwise["ms-MY"]
     assert "kepada satu penerima, iaitu melalui satu faks dan satu surat. Tekan satu" in told.words["ms-MY"]
     assert "Jabatan Contoh Malaysia" in told.words["en-GB"]
     assert play.fax.sent == [], "nothing leaves before key 1"
@@ -747,12 +782,17 @@ async def test_three_wrong_pins_lock_the_person_out_in_every_call_and_are_in_the
     reference = await in_a_call(play)
     stages = [(await play.desk.prove_release(reference, wrong)).stage for wrong in ("111111", "222222", "333333")]
     assert stages == [ReleaseStage.PIN, ReleaseStage.PIN, ReleaseStage.END]
-    assert "terlalu banyak kali" in (await play.desk.prove_release(reference, PIN)).words["ms-MY"]
+    locked_at = play.clock.now()
+    play.clock.moment += MINUTE
+    for _ in range(MOST_WRONG):
+        assert "terlalu banyak kali" in (await play.desk.prove_release(reference, PIN)).words["ms-MY"]
     assert "tidak dikeluarkan" in (await play.desk.release(reference)).words["ms-MY"]
     play.restart()
     assert (await play.desk.begin_release(reference)).stage is ReleaseStage.END
+    assert [event for event in await play.journal() if "PIN" in event] == ["wrong PIN"] * MOST_WRONG
 
-    play.clock.moment += LOCKED_FOR
+    # Whoever goes on trying is locked out no longer.
+    play.clock.moment = locked_at + LOCKED_FOR
     assert (await play.desk.begin_release(reference)).stage is ReleaseStage.PIN
 
 
@@ -800,17 +840,21 @@ async def test_one_pin_releases_all_that_wait_for_the_same_officer_and_nothing_t
     kept = hashed(PIN)
     escalation = replace(POLICY, steps=POLICY.steps[1:], rounds=3)
     offered = timedelta(minutes=30)
-    for agency in ("MDC", "UCM", "PCM"):
+    for agency in ("UCM", "PCM"):
         await play.submit(trigger(brief=replace(BRIEF, agency=agency, escalation=escalation)))
     reference = await in_a_call(play)
     # UCM has another PIN for her, and this one has just begun.
     play.pins = PinBook(
         {**dict.fromkeys([("JCM", "siti"), ("MDC", "siti"), ("NEW", "siti")], kept), ("UCM", "siti"): hashed(PIN)}
     )
-    late = trigger(
-        at=play.clock.now() - offered + timedelta(seconds=30), brief=replace(BRIEF, agency="NEW", escalation=escalation)
-    )
-    new = await play.dispatcher.submit(late)
+    now, half_a_minute = play.clock.now(), timedelta(seconds=30)
+    for agency, ago in (("MDC", offered + half_a_minute), ("NEW", offered - half_a_minute)):
+        brief = replace(BRIEF, agency=agency, escalation=escalation)
+        new = await play.dispatcher.submit(trigger(at=now - ago, brief=brief))
+    # She has typed it before in this call, when MDC could not be released yet.
+    async with play.store.transaction() as ledger:
+        before = PinEntry(reference=reference, agency="JCM", person="siti", at=now - MINUTE, proven=True)
+        await ledger.responses.add_pin_entry(before)
     assert new is not None
 
     told = (await play.desk.prove_release(reference, PIN)).words["ms-MY"]

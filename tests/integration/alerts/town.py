@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import select
-
 from alerts.decide.drill import Trainee
 from alerts.decide.gateway.move import DeliveryPolicy
 from alerts.decide.paper import LetterStep
@@ -46,7 +44,6 @@ from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine.drills import Drills
 from monitor.store.engine.ledger import SqlStore
-from monitor.store.schema.tables import journal
 from monitor.web.callbacks import callbacks
 from pantau_lab.carrier import api as carrier_api
 from pantau_lab.carrier.carrier import Carrier
@@ -85,7 +82,6 @@ class Town(Station):
     """A station whose gateways are those that ship."""
 
     def __init__(self, database: Database, outside: Outside, policy: DeliveryPolicy | None = None) -> None:
-        self.database = database
         self.outside = outside
         self.pins = PinBook()
         self.rounds: list[Round] = []
@@ -195,11 +191,6 @@ class Town(Station):
             if line.startswith(f"{series} "):
                 return float(line.rpartition(" ")[2])
         raise AssertionError(f"there is no series {series}")
-
-    async def journal(self) -> list[str]:
-        """Return the events of the journal, oldest first."""
-        async with self.database.read() as connection:
-            return list((await connection.execute(select(journal.c.event).order_by(journal.c.id))).scalars())
 
     async def close(self) -> None:
         for line in self._made:
