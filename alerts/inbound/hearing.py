@@ -148,7 +148,7 @@ async def _waits(ledger: Ledger, alert: _Alert, *, had: bool = False) -> bool:
         theirs = asked and incident.acknowledged_by == incident.name_of(part.person)
         if incident.acknowledged_at is not None and not theirs:
             continue
-        if part.facts.is_handover or not has_got_worse(incident, part.facts.matter):
+        if not has_got_worse(incident, part.facts.matter):
             return True
     return False
 

@@ -20,6 +20,7 @@ from alerts.inbound.hearing import MOST_PUZZLED
 from alerts.inbound.pin import PinBook, hashed
 from alerts.inbound.poller import Poller
 from alerts.inbound.releasing import LOCKED_FOR, MOST_WRONG
+from alerts.model.brief import Step
 from alerts.model.channel import Channel
 from alerts.model.delivery import Attempt, NoticeState
 from alerts.model.event import Acknowledge, Correct
@@ -41,6 +42,7 @@ from alerts.record.store import Ledger, PinEntry, SmsNumber, StoreAway
 from alerts.wording.texts import load
 from tests.hanging import HANGS
 from tests.integration.alerts.station import Scripted, Station, station_at
+from tests.integration.alerts.test_on_call import DUTY
 from tests.unit.alerts.people import (
     BRIEF,
     FAX,
@@ -289,6 +291,19 @@ async def test_a_word_without_a_code_means_the_outage_and_not_the_slowness_it_wa
 
     assert "telah disahkan oleh Siti" in (await play.says(SMS_SITI.number, "terima") or "")
     assert (await play.incident()).state is IncidentState.ACKNOWLEDGED
+
+
+async def test_a_word_without_a_code_means_the_outage_of_whoever_came_on_duty_while_it_was_slow(play: Play) -> None:
+    step = Step(after=timedelta(0), rotas=(DUTY.name,), channels=(Channel.SMS,))
+    brief = replace(BRIEF, escalation=replace(POLICY, steps=(step,), rounds=1, rotas=(DUTY,)))
+    await play.submit(trigger(Matter.DEGRADED, brief=brief))
+    await play.says(SMS_SITI.number, "1A")
+    await play.advance(timedelta(hours=18))
+    assert play.sms.sent[-1] == f"update to {SMS_RAVI.number}"
+    await play.submit(trigger(Matter.BOTH, play.clock.now(), brief=brief))
+    assert await play.codes(SMS_RAVI.number) == ["1A", "2A"]
+
+    assert "telah disahkan oleh Ravi" in (await play.says(SMS_RAVI.number, "terima") or "")
 
 
 async def test_a_code_is_good_only_on_the_phone_that_got_it(play: Play) -> None:

@@ -19,7 +19,6 @@ from alerts.model.gateway import NO_KEY, AckResult, ErrorClass, Heard, Progress,
 from alerts.model.notice import Language
 from alerts.model.oncall import Layer, Override, Rota
 from monitor.config.fields.window import MALAYSIA
-from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import journal
 from tests.in_the_loop import opened_in_the_loop
@@ -38,11 +37,7 @@ TO_SITI, TO_RAVI, TO_MEI = (f"outage to {address.number}" for address in (VOICE_
 
 
 class Place(Station):
-    """A station whose database the test may look into."""
-
-    def __init__(self, database: Database) -> None:
-        super().__init__(database)
-        self.database = database
+    """A station whose rota is overridden, and whose journal is looked into."""
 
     async def override(self, contact: Contact, begins: timedelta, ends: timedelta) -> Override:
         async with SqlStore(self.database).transaction() as ledger:
