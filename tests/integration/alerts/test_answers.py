@@ -53,6 +53,7 @@ from tests.unit.alerts.people import (
     SITI,
     SMS_RAVI,
     SMS_SITI,
+    VOICE_RAVI,
     VOICE_SITI,
     trigger,
 )
@@ -207,7 +208,7 @@ async def test_who_answered_by_sms_and_then_presses_the_key_does_not_hear_of_ano
 
     heard = Heard(reference=in_a_call.reference, event_id="CA1/key/1", acknowledged=True)
 
-    assert await play.dispatcher.record("voice", heard) is AckResult.AGAIN
+    assert await play.desks.of("voice").record(heard) is AckResult.AGAIN
     assert "lebih awal oleh Siti Contoh" in (await play.says(SMS_SITI.number, "1A") or "")
 
 
@@ -506,6 +507,15 @@ async def test_who_hands_on_without_a_code_means_what_is_theirs(play: Play) -> N
 
     assert "JCM-01 telah diserahkan" in (await play.says(SMS_SITI.number, "serah") or "")
     assert [(await play.incident(i)).acknowledged_by for i in (1, 2)] == [None, "Ravi Contoh"]
+
+
+async def test_whoever_is_next_is_called_as_soon_as_it_was_handed_on(play: Play) -> None:
+    await play.submit(trigger(brief=BY_SMS))
+    for said in ("1A", "serah 1A"):
+        assert play.voice.sent == []
+        await play.says(SMS_SITI.number, said)
+
+    assert play.voice.sent == [f"outage to {VOICE_RAVI.number}"]
 
 
 async def test_stop_is_kept_and_the_person_is_called_instead(play: Play) -> None:

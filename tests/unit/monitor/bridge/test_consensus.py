@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import cast
+from typing import Any, cast
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -318,9 +318,7 @@ def alone(
     alerts: Alerts,
     clock: Clock,
     told: Mapping[str, Matter] | None = None,
-    *,
-    open_keys: Callable[[], Awaitable[set[str]]] | None = None,
-    quorum: int = 1,
+    **more: Any,
 ) -> Consensus:
     return Consensus(
         briefs=Briefs(agencies={"JCM": BRIEF}, ours=lambda _: BRIEF),
@@ -329,8 +327,7 @@ def alone(
         clock=clock,
         site=HERE,
         open_incidents=told or {},
-        open_keys=open_keys,
-        quorum=quorum,
+        **more,
     )
 
 

@@ -374,11 +374,12 @@ async def test_what_a_crash_kept_from_being_told_is_told_after_the_restart() -> 
 async def test_a_fault_of_what_left_the_configuration_is_over() -> None:
     service = Service("JCM")
     gone = ["ours/credentials/JKT/utama", "ours/reference/gone"]
-    told = (*gone, "ours/reference/a", "ours/site/johor")
+    told = (*gone, "ours/reference/a", "ours/site/johor", "ZZZ")
     service.start(dict.fromkeys(told, Matter.OWN_FAULT))
     await service.rounds(1)
 
     assert service.alerts.told() == [f"{key}: over" for key in gone], "of another site this process knows nothing"
+    assert "ZZZ" not in dict(service.store.standings), "nor of an agency that has left"
 
 
 async def test_an_end_that_was_not_proven_is_not_told() -> None:
@@ -607,6 +608,7 @@ async def test_after_a_restart_it_shows_what_was_known() -> None:
     service.start()
 
     assert service.value("mail_up", agency="JCM", direction="outbound") == 1
+    assert not service.judge.moved(), "none is shown once more with the first run"
 
 
 async def test_mail_that_comes_late_is_timed_and_turns_lost_into_slow() -> None:
