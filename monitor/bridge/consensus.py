@@ -198,9 +198,7 @@ class Consensus:
 
         Who sees that it is well ends it. One that lives and is in trouble tells of it again.
         """
-        left = {
-            key for key in open_incidents.keys() - self._told.keys() if key.startswith(OURS) and agency_of(key) is None
-        }
+        left = {key for key in open_incidents.keys() - self._told.keys() if agency_of(key) is None}
         for key in left:
             self._note_told(key, open_incidents[key])
         self._unsettled |= left
@@ -241,7 +239,7 @@ class Consensus:
 
     def fresh(self, sites: AbstractSet[str]) -> None:
         """Count what *sites* say from now on, and nobody else. Until somebody says so, all count."""
-        if self._fresh is None or self._fresh != sites:
+        if self._fresh != sites:
             self._fresh = frozenset(sites)
             for key in self._said:
                 self._unsettle(key)

@@ -41,6 +41,7 @@ from tests.unit.monitor.judging.test_quorum import (
     well,
     wrong,
 )
+from tests.unit.monitor.scrape import Scrape
 from tests.unit.monitor.service.test_sites import Rows
 from tests.unit.monitor.trial import MINUTE, SECOND, T0
 
@@ -529,7 +530,7 @@ async def test_what_is_open_is_looked_up_each_minute_and_at_once_after_a_clock_w
 
 async def test_of_an_agency_that_another_process_has_now_all_is_forgotten_but_what_was_said_of_it() -> None:
     alerts, mailbox = Alerts(), "ours/credentials/JCM/utama"
-    consensus = alone(alerts, Clock(), {"ours/network": Matter.OWN_FAULT})
+    consensus = alone(alerts, Clock(), dict.fromkeys(("ours/network", f"{mailbox}-2"), Matter.OWN_FAULT))
     for key, standing in (("JCM", wrong(BOTH)), (mailbox, wrong(Matter.OWN_FAULT))):
         consensus.hear(HERE, key, standing)
     await consensus.tell()
@@ -537,7 +538,7 @@ async def test_of_an_agency_that_another_process_has_now_all_is_forgotten_but_wh
     consensus.hand_over({"JCM"})
     await consensus.tell()
     assert alerts.told() == ["JCM: both", f"{mailbox}: own_fault"], "the other ends it"
-    assert {*consensus.told} == {"ours/network"}
+    assert ({*consensus.told}, consensus.agencies) == ({"ours/network"}, set())
     assert (consensus.ails_us(mailbox), consensus._said["JCM"]) == (False, {HERE: well()})
     assert consensus.inherit({mailbox: Matter.OWN_FAULT, "ours/network": Matter.OWN_FAULT}) == set()
 
@@ -580,13 +581,26 @@ async def test_a_site_that_says_nothing_any_more_keeps_nobody_from_being_told() 
     assert (alerts.told(), consensus._disputed) == (["JCM: both"], {})
 
 
+def test_what_sites_say_and_where_they_see_trouble_is_known_of_those_that_have_a_vote() -> None:
+    consensus = alone(Alerts(), Clock())
+    for site, route in ((HERE, "JCM/1"), (JOHOR, "JCM/2")):
+        assert consensus.says("JCM") == {}, "nobody, or one alone"
+        consensus.hear(site, "JCM", replace(wrong(BOTH), troubled=frozenset({route})))
+    assert consensus.troubled("JCM") == {"JCM/1", "JCM/2"}
+    consensus.fresh({JOHOR})
+    assert consensus.troubled("JCM") == {"JCM/2"}
+    assert [site for site, said in consensus.says("JCM").items() if said is not None] == [JOHOR]
+    assert consensus.troubled("MDC") == set()
+
+
 async def test_nothing_is_compared_anew_while_nobody_says_anything_else() -> None:
     consensus = alone(Alerts(), Clock())
     for _ in range(2):
         consensus.hear(HERE, "JCM", well())
         consensus.hear(HERE, "JKT", well())
         consensus.fresh({HERE})
-        consensus.forget(JOHOR, "JCM")
+        for key in ("JCM", "MDC"):
+            consensus.forget(JOHOR, key)
         assert consensus._unsettled <= {"JCM"}
         await consensus.tell()
         assert not consensus._unsettled
@@ -596,11 +610,13 @@ async def test_nothing_is_compared_anew_while_nobody_says_anything_else() -> Non
 
 
 async def test_how_often_it_fell_is_taken_up_and_what_is_believed_follows_the_configuration() -> None:
-    clock, alerts, policy = Clock(), Alerts(), FlappingPolicy()
-    consensus = alone(alerts, clock)
+    clock, alerts, policy = Clock(), Alerts(), FlappingPolicy(falls=FlappingPolicy().falls - 1)
+    consensus = alone(alerts, clock, flapping=policy)
     consensus.brief(Briefs(agencies=dict.fromkeys(("JCM", "MDC"), BRIEF), ours=lambda _: BRIEF))
-    consensus.restore_falls({"JCM": [T0 - MINUTE] * (policy.falls - 1), "MDC": [T0]}, set())
-    assert [*consensus._flapping] == ["JCM"]
+    consensus.restore_falls({"JCM": [T0 - MINUTE] * (policy.falls - 1), "MDC": [T0]}, {"MDC"})
+    assert [(key, each.is_down, each.is_unsteady) for key, each in consensus._flapping.items()] == [
+        ("JCM", False, False)
+    ]
 
     async def unsteady(agency: str) -> bool:
         for standing in (wrong(BOTH), well()):
@@ -623,6 +639,36 @@ async def test_how_often_it_fell_is_taken_up_and_what_is_believed_follows_the_co
     consensus.believe(FlappingPolicy(falls=1))
     consensus.gain({"MDC"}, {})
     assert [await unsteady(agency) for agency in ("JCM", "MDC")] == [True, True]
+
+
+def test_an_incident_that_was_held_open_is_held_open_after_a_restart() -> None:
+    consensus = alone(Alerts(), Clock(), {"JCM": BOTH})
+    consensus.restore_falls({"JCM": [T0]}, {"JCM"})
+    flapping = consensus._flapping["JCM"]
+    assert (flapping.is_down, flapping.is_unsteady) == (True, True)
+
+
+async def test_what_sites_have_told_together_is_shown_while_they_say_it_and_this_process_tells_of_it() -> None:
+    consensus = alone(Alerts(), Clock(), hears_others=True)
+    consensus._metrics.watch_agency("JCM", routes=["JCM/1"])
+
+    async def shown(johor: SiteStanding, here: SiteStanding) -> list[float | None]:
+        consensus.hear(JOHOR, "JCM", johor)
+        consensus.hear(HERE, "JCM", here)
+        await consensus.tell()
+        return values()
+
+    def values() -> list[float | None]:
+        scrape = Scrape(consensus._metrics)
+        ways = [scrape.value("outage_agreed", agency="JCM", direction=way) for way in ("outbound", "inbound")]
+        return [scrape.value("quorum_disagreement", agency="JCM"), *ways]
+
+    assert values() == [None] * 3
+    assert await shown(well(), UNCLEAR) == [0, 0, 0]
+    assert await shown(well(), wrong(SLOW)) == [1, None, None], "of slowness it is not known"
+    assert await shown(well(), wrong(SENDING)) == [1, 1, 0]
+    consensus.release({"JCM"})
+    assert values() == [None] * 3
 
 
 async def test_what_one_of_several_sites_does_not_believe_is_told_so() -> None:

@@ -24,7 +24,7 @@ from monitor.judging.judge import Judge
 from monitor.judging.subject import Graded
 from monitor.judging.suspect import Suspect, Trouble
 from monitor.metrics import AGENCY_DIRECTIONS, OWN_FAULTS, Metrics
-from monitor.model.health import Health, HealthPolicy
+from monitor.model.health import Grade, Health, HealthPolicy
 from monitor.model.route import Direction, WatchedRoute
 from monitor.probing.arrival import Arrivals
 from monitor.store.probing.history import History
@@ -105,6 +105,8 @@ class Store:
         self.away = False
         self.standings: list[tuple[str, SiteStanding]] = []
         self.streaks: dict[str, Sequence[Graded]] = {}
+        self.grades: dict[str, Grade | None] = {}
+        self.says_again = False
 
     async def ended(
         self,
@@ -114,6 +116,7 @@ class Store:
         *,
         standings: Mapping[str, SiteStanding],
         streaks: Mapping[str, Sequence[Graded]],
+        grade: Grade | None,
         **_: object,
     ) -> None:
         await asyncio.sleep(0)
@@ -123,9 +126,10 @@ class Store:
         self.healths |= judged
         self.standings += standings.items()
         self.streaks |= streaks
+        self.grades[result.route] = grade
 
     def say_again(self) -> None:
-        pass
+        self.says_again = True
 
 
 class Service:
@@ -208,6 +212,7 @@ async def test_an_outage_is_told_once_and_its_end_is_told_once() -> None:
     await service.rounds(4)
 
     assert service.alerts.told() == ["JCM: both", "JCM: over"]
+    assert service.value("probe_runs_total", agency="JCM", direction="outbound", verdict="failed")
 
 
 def port_refused(of: WatchedRoute, at: datetime, party: Party) -> ProbeResult | None:
@@ -571,8 +576,12 @@ async def test_what_is_well_and_was_said_to_be_is_said_anew_where_its_incident_c
     assert written.well_since is not None, "others read it"
     # It was watched under its new name already when its past came to it.
     service.consensus.gain({"JCM"}, {"JCM": Matter.BOTH})
+    service.metrics.forget_agency("JCM")
+    service.metrics.watch_agency("JCM", routes=service.routes)
     service.pipeline.look_again({"JCM"})
-    await service.rounds(1)
+    assert service.value("mail_up", agency="JCM", direction="outbound") == 1
+    await service.pipeline.speak()
+    await service.consensus.tell()
     assert service.alerts.told() == ["JCM: over"]
 
 
@@ -654,6 +663,7 @@ async def test_a_failure_that_could_not_be_written_is_written_with_the_next_run_
     service.store.away = False
     await service.pipeline.take(service.world.result(other, service.clock.time))
     assert service.store.streaks[failing.name]
+    assert (service.store.grades[other.name], [*service.store.grades.values()].count(None)) == (Grade.GOOD, 0)
 
 
 async def test_what_could_not_be_written_of_an_agency_that_has_left_keeps_nobody_from_writing() -> None:
@@ -789,3 +799,4 @@ async def test_what_is_our_own_is_written_in_the_name_of_the_process_and_all_aga
     service.pipeline.say_again()
     await service.rounds(1)
     assert {key for key, _ in service.store.standings} == {*own, "JCM", "ours/credentials/JCM/utama"}
+    assert service.store.says_again, "whatever it is that it has said before"

@@ -124,6 +124,9 @@ async def test_a_proof_for_which_thousands_waited_holds_the_loop_for_a_few_of_th
         most = await calls.per_turn(proof)
 
     assert len(judge._pending) == 0
+    assert sum(told.endswith(": degraded") for told in estate.service.alerts.told()) == AGENCIES, (
+        "no run need end first"
+    )
     assert {judge.route_health(route.name) for route in waiting} == {Health.DOWN}
     assert [run.grade for run in judge._subjects[waiting[0].name].recent[-4:]] == [Grade.BAD] * 4
     # All of them at once: more than ten times as many.
