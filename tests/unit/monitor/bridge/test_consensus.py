@@ -20,6 +20,7 @@ from monitor.bridge.consensus import Briefs, Consensus
 from monitor.judging.flapping import FlappingPolicy
 from monitor.judging.joint.freshness import SiteBeat
 from monitor.judging.joint.standing import UNTROUBLED, SiteStanding
+from monitor.judging.judge import AT_A_TIME
 from monitor.judging.matter import WAYS
 from monitor.judging.suspect import Trouble
 from monitor.metrics import Metrics
@@ -534,12 +535,12 @@ async def test_of_an_agency_that_another_process_has_now_all_is_forgotten_but_wh
     for key, standing in (("JCM", wrong(BOTH)), (mailbox, wrong(Matter.OWN_FAULT))):
         consensus.hear(HERE, key, standing)
     await consensus.tell()
-    consensus.hear(HERE, "JCM", well())
+    consensus.hear(HERE, "JCM", wrong(RECEIVING))
     consensus.hand_over({"JCM"})
     await consensus.tell()
     assert alerts.told() == ["JCM: both", f"{mailbox}: own_fault"], "the other ends it"
     assert ({*consensus.told}, consensus.agencies) == ({"ours/network"}, set())
-    assert (consensus.ails_us(mailbox), consensus._said["JCM"]) == (False, {HERE: well()})
+    assert (consensus.ails_us(mailbox), consensus._said["JCM"]) == (False, {HERE: wrong(RECEIVING)})
     assert consensus.inherit({mailbox: Matter.OWN_FAULT, "ours/network": Matter.OWN_FAULT}) == set()
 
 
@@ -591,6 +592,17 @@ def test_what_sites_say_and_where_they_see_trouble_is_known_of_those_that_have_a
     assert consensus.troubled("JCM") == {"JCM/2"}
     assert [site for site, said in consensus.says("JCM").items() if said is not None] == [JOHOR]
     assert consensus.troubled("MDC") == set()
+
+
+async def test_while_thousands_are_compared_others_have_their_turn_now_and_then() -> None:
+    consensus = alone(Alerts(), Clock())
+    for number in range(3 * AT_A_TIME):
+        consensus.hear(HERE, f"ours/reference/{number}", well())
+    telling, turns = asyncio.create_task(consensus.tell()), 0
+    while not telling.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert 4 <= turns <= 6
 
 
 async def test_nothing_is_compared_anew_while_nobody_says_anything_else() -> None:

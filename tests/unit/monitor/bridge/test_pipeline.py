@@ -20,7 +20,7 @@ from alerts.record.store import StoreAway
 from monitor.bridge.consensus import Briefs, Consensus
 from monitor.bridge.pipeline import Pipeline
 from monitor.judging.joint.standing import SiteStanding
-from monitor.judging.judge import Judge
+from monitor.judging.judge import AT_A_TIME, Judge
 from monitor.judging.subject import Graded
 from monitor.judging.suspect import Suspect, Trouble
 from monitor.metrics import AGENCY_DIRECTIONS, OWN_FAULTS, Metrics
@@ -503,8 +503,15 @@ async def test_runs_do_not_wait_for_a_store_that_is_away_and_what_was_seen_is_to
             await asyncio.sleep(0.01)
         service.alerts.store_away = False
         await service.alerts.told_something.wait()
+        for _ in range(10):
+            await asyncio.sleep(0)
         telling.cancel()
     assert service.alerts.told() == ["JCM: both"]
+    assert not service.consensus._owes.is_set()
+    # From now on whoever has run tells by itself.
+    service.world.faults.clear()
+    await service.rounds(4)
+    assert service.alerts.told() == ["JCM: both", "JCM: over"]
 
 
 async def test_what_was_judged_while_the_store_was_away_is_written_when_it_is_back() -> None:
@@ -734,6 +741,23 @@ async def test_what_stands_here_is_heard_before_the_first_run_where_others_wait_
     await service.pipeline.speak()
     await service.pipeline.speak()
     assert heard == ["utama: JCM"]
+    assert not service.pipeline._moved, "each is looked at once"
+
+
+async def test_of_an_agency_that_leaves_before_it_was_found_how_it_stands_nothing_is_said() -> None:
+    service = Service("JCM", "JKT")
+    service.consensus.release({"JCM"})
+    await service.pipeline.speak()
+    assert service.pipeline._standings.keys() == service.consensus._said.keys() == {"JKT"}
+
+
+async def test_while_it_is_found_how_thousands_stand_others_have_their_turn_now_and_then() -> None:
+    service = Service(*(f"J{number:03}" for number in range(3 * AT_A_TIME)))
+    speaking, turns = asyncio.create_task(service.pipeline.speak()), 0
+    while not speaking.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert 4 <= turns <= 6
 
 
 async def test_a_write_that_fails_while_an_agency_leaves_keeps_no_later_run_from_being_written() -> None:
