@@ -371,7 +371,7 @@ async def test_after_a_clock_was_set_back_what_came_and_went_is_to_be_quiet_no_l
     await consensus.tell()
     clock.time += policy.within
     await consensus.tell()
-    assert alerts.told()[-1] == "JCM: over"
+    assert (alerts.told()[-1], consensus._unbelieved) == ("JCM: over", {})
 
 
 def test_of_what_nobody_speaks_of_any_more_nothing_is_kept() -> None:
@@ -564,7 +564,7 @@ async def test_what_is_less_in_another_way_by_now_must_last_anew() -> None:
         await consensus.tell()
         clock.time += minutes * MINUTE
         await consensus.tell()
-    assert alerts.told() == []
+    assert (alerts.told(), consensus._untold) == ([], set())
     clock.time += MINUTE
     await consensus.tell()
     assert alerts.told() == ["JCM: receiving"]
@@ -638,7 +638,14 @@ async def test_how_often_it_fell_is_taken_up_and_what_is_believed_follows_the_co
             await consensus.tell()
         return [each.unsteady for each in alerts.heard if isinstance(each, Trigger)][-1]
 
-    assert await unsteady("JCM")
+    for _ in range(2):
+        assert await unsteady("JCM")
+        assert [*consensus._unbelieved] == ["JCM"]
+        consensus.hear(HERE, "JCM", wrong(BOTH))
+        await consensus.tell()
+        assert not consensus._unbelieved, "it has fallen again"
+    consensus.hear(HERE, "JCM", well())
+    await consensus.tell()
     consensus.restore_falls({"JCM": []}, set())
     assert consensus._flapping["JCM"].is_unsteady, "what is known better stays so"
     assert alerts.told() == ["JCM: both"]
