@@ -660,6 +660,19 @@ async def test_how_often_it_fell_is_taken_up_and_what_is_believed_follows_the_co
     assert [await unsteady(agency) for agency in ("JCM", "MDC")] == [True, True]
 
 
+async def test_how_often_something_falls_that_one_site_alone_sees_is_for_that_one_to_judge() -> None:
+    clock, alerts, falls = Clock(), Alerts(), FlappingPolicy().falls + 1
+    consensus = alone(alerts, clock)
+    for _ in range(falls):
+        for standing in (wrong(BOTH), well()):
+            clock.time += MINUTE
+            consensus.hear(HERE, "JCM", standing)
+            await consensus.tell()
+    assert alerts.told() == ["JCM: both", "JCM: over"] * falls
+    assert not any(each.unsteady for each in alerts.heard if isinstance(each, Trigger))
+    assert not consensus._flapping, "nothing is counted twice when another comes to see it"
+
+
 def test_an_incident_that_was_held_open_is_held_open_after_a_restart() -> None:
     consensus = alone(Alerts(), Clock(), {"JCM": BOTH})
     consensus.restore_falls({"JCM": [T0]}, {"JCM"})
