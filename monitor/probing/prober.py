@@ -382,7 +382,7 @@ class Prober:
             result = await run_probe(
                 probe, route=name, token_id=token.id, patience=patience, recorder=recorder, clock=self._clock.now
             )
-        if result.outcome in CAME:
+        if came := result.outcome in CAME:
             self._arrivals.came(token.id)
         if recorder.content is not None and route.direction is Direction.OUTBOUND:
             self._specimens[route.agency] = recorder.content
@@ -390,6 +390,9 @@ class Prober:
         if trial is not None:
             trial.result = result
         await self._take(result, route)
+        if came and result.outcome not in CAME:
+            # It is here, however late we heard of it: its copy is a duplicate after the next start, too.
+            await self._history.came_late(token.id, self._clock.now())
         self._expectations.ended(route, self._clock.now(), proven=result.outcome is Outcome.DELIVERED)
         self._show_overdue(route.agency)
 
