@@ -105,7 +105,7 @@ class History:
         await self._backlog.write((self._sent, values))
 
     async def came_late(self, token_id: str, seen_at: datetime) -> None:
-        """Remember that the mail of a token came after its run: when it comes again, it is a duplicate."""
+        """Remember that the mail of a token came, after its run or in one that is not believed: when it comes again, it is a duplicate."""
         await self._backlog.write((_CAME_AT, {"token_id": token_id, "at": seen_at}))
 
     async def ended(
