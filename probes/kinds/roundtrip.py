@@ -117,7 +117,7 @@ class RoundTrip:
                         # About somebody else, such as the target of another forward.
                         bounce = report
             if not done:
-                if anew is not None:
+                if anew is not None or loop_time() >= deadline:
                     break
                 anew, until = self.recipient.look_anew(self.patience.last_look), deadline
         if letter.elsewhere is not None:

@@ -69,9 +69,16 @@ def _path(recorder: Recorder, started_at: datetime, started: float) -> Path | No
 
 
 async def _ending(probe: Probe, route: str, patience: Patience, recorder: Recorder) -> tuple[Outcome, Failure | None]:
+    loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(patience.whole.total_seconds()):
-            return await probe.run(recorder), None
+        async with asyncio.timeout(None) as deadline:
+            # It strikes a turn of the loop after it is due: where we stood still, a probe that has meanwhile ended by an
+            # earlier deadline of its own says more than in which phase it was.
+            due = loop.call_later(patience.whole.total_seconds(), lambda: deadline.reschedule(loop.time()))
+            try:
+                return await probe.run(recorder), None
+            finally:
+                due.cancel()
     except ProbeFailure as failure:
         let_go(failure)
         return failure.outcome, failure.failure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from probes.mail.token import Token, TokenSigner
 from probes.model.mailbox import Mailbox
 from probes.model.pace import Pace
 from probes.model.probe import Patience, Route, Trace
-from probes.model.reply import Reason
+from probes.model.reply import Reason, failed
 from probes.model.result import Outcome, Party, Phase, ProbeResult
 from probes.run.runner import run_probe
 from probes.run.trace import Recorder
@@ -37,7 +38,7 @@ PATIENCE = Patience(session=timedelta(seconds=0.4), arrival=timedelta(seconds=0.
 #: For what is to be said at once, however busy the machine is.
 LONG = Patience(session=timedelta(seconds=5), arrival=timedelta(seconds=10))
 PACE = Pace(quickest=timedelta(seconds=0.01), retry=timedelta(seconds=0.05), settled=timedelta(0))
-MARGIN = timedelta(seconds=1.5)
+MARGIN = timedelta(seconds=5)
 RECIPIENT = "penerima@jabatan-contoh.gov.my"
 PRO = "pro@jabatan-contoh.gov.my"
 
@@ -164,6 +165,18 @@ async def test_silence_after_the_message_keeps_its_cause_when_it_does_not() -> N
     assert len(world.smtp.taken) == 1
 
 
+async def test_silence_after_the_message_keeps_its_cause_though_we_stood_still_over_the_last_look_and_the_end() -> None:
+    world = World(answers=False, delivers=False)
+    async with world.trip() as trip:
+        running = asyncio.create_task(trip.run())
+        await until(lambda: bool(world.smtp.taken))
+        asyncio.get_running_loop().call_later(PATIENCE.session.total_seconds() + 0.1, time.sleep, 1)
+        result = await running
+    assert result.outcome is Outcome.TIMEOUT
+    assert result.failure is not None
+    assert (result.failure.phase, result.failure.party) == (Phase.DATA, Party.SENDER)
+
+
 @pytest.mark.parametrize(
     ("delivers", "about", "outcome"),
     [
@@ -281,6 +294,26 @@ async def test_a_bug_of_ours_is_inconclusive_and_says_where() -> None:
 )
 async def test_the_deadline_of_the_whole_is_the_last_word(phase: Phase, outcome: Outcome) -> None:
     assert (await outcome_of(Scripted(None, phase))).outcome is outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """A probe that has a deadline of its own, and can say what it means that it passed."""
+
+    within: float
+
+    async def run(self, trace: Trace) -> Outcome:
+        with trace.phase(Phase.TRANSIT, Party.RECIPIENT):
+            await asyncio.wait({asyncio.get_running_loop().create_future()}, timeout=self.within)
+            raise failed(Outcome.INCONCLUSIVE, Reason.MAILBOX_IN_USE, Phase.RETRIEVE, Party.RECIPIENT, "")
+
+
+@pytest.mark.parametrize(("within", "outcome"), [(0.04, Outcome.INCONCLUSIVE), (0.2, Outcome.LOST)])
+async def test_a_probe_that_ended_by_its_own_deadline_is_heard_though_we_stood_still_over_the_whole_one(
+    within: float, outcome: Outcome
+) -> None:
+    asyncio.get_running_loop().call_later(0.02, time.sleep, 0.1)
+    assert (await outcome_of(Patient(within))).outcome is outcome
 
 
 async def test_cancellation_passes_through() -> None:
