@@ -40,12 +40,12 @@ async def test_a_loop_that_is_not_held_is_not_late() -> None:
     mark = meter.mark()
     await asyncio.sleep(1.2)
 
-    assert meter.since(mark).longest < timedelta(seconds=1)
+    assert meter.since(mark).longest < timedelta(seconds=5)
     assert Scrape(metrics).value("event_loop_lag_seconds") is not None
     measuring.cancel()
     with suppress(asyncio.CancelledError):
         await measuring
-    assert meter.since(mark).longest < timedelta(seconds=1)
+    assert meter.since(mark).longest < timedelta(seconds=5)
 
 
 async def test_a_loop_that_is_held_is_late_at_once_and_later_too() -> None:
@@ -74,7 +74,7 @@ def test_a_process_that_was_stopped_knows_when_its_first_deadline_passes() -> No
     assert ours.poll(20)
     ours.recv()
     os.kill(child.pid, signal.SIGSTOP)
-    time.sleep(1.5)
+    time.sleep(3)
     os.kill(child.pid, signal.SIGCONT)
     try:
         assert ours.poll(20)
@@ -82,7 +82,7 @@ def test_a_process_that_was_stopped_knows_when_its_first_deadline_passes() -> No
     finally:
         child.join(10)
 
-    assert timedelta(seconds=1) < lateness.longest < timedelta(seconds=5)
+    assert timedelta(seconds=2) < lateness.longest < timedelta(seconds=20)
     assert lateness.whole >= lateness.longest
 
 
@@ -94,7 +94,7 @@ def _stopped(to: Connection) -> None:
         mark = meter.mark()
         to.send("ready")
         with suppress(TimeoutError):
-            async with asyncio.timeout(0.7):  # It passes while we are stopped.
+            async with asyncio.timeout(2):  # It passes while we are stopped.
                 await asyncio.Event().wait()
         to.send(meter.since(mark))
         measuring.cancel()

@@ -18,7 +18,7 @@ from probes.run.trace import Recorder
 from tests.hanging import HANGS
 from tests.unit.probes.standin import Handler, listening, mailbox, server, server_context
 
-LEG = timedelta(seconds=0.3)
+LEG = timedelta(seconds=2)
 
 
 @asynccontextmanager

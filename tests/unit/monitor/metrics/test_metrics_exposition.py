@@ -104,7 +104,7 @@ def test_a_scrape_of_many_routes_is_joined_and_not_written_anew() -> None:
     began = time.process_time()
     joined = b"".join(pieces)
     # A hundredth of what writing the lines takes: far from flaky on a busy machine, and not reached by any rendering.
-    assert timedelta(seconds=time.process_time() - began) < timedelta(milliseconds=20)
+    assert timedelta(seconds=time.process_time() - began) < timedelta(milliseconds=50)
     assert joined.count(b"pantau_probe_last_run_timestamp_seconds{") == 1000
     assert str(int(NOON.timestamp()) + 3).encode() in joined
 

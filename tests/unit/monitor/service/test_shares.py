@@ -19,6 +19,7 @@ from monitor.service.sharing import Sharing
 from monitor.store.probing.history import APART
 from monitor.store.probing.processes import Process
 from probes.mail.token import Origin, TokenSigner
+from tests.hanging import HANGS
 from tests.unit.monitor.scrape import Scrape
 from tests.unit.monitor.trial import SECOND, T0
 
@@ -412,7 +413,7 @@ async def test_what_a_process_has_left_behind_is_taken_back_again_and_again_unti
     with pytest.raises(StoreAway):
         await place.sharing._take_back()
     place.is_away = False
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(HANGS):
         with pytest.raises(RuntimeError):
             await place.sharing._take_back()
     assert taken == ["ours/network@tiga", "ours/network"]

@@ -20,6 +20,8 @@ from monitor.web.serving import _Proxied, open_port, serve, url_of
 from tests.hanging import HANGS
 
 SOON = timedelta(milliseconds=100)
+#: Long enough to ask in, on a machine that is busy.
+IN_TIME = timedelta(seconds=1)
 
 
 async def _length(request: Request) -> PlainTextResponse:
@@ -30,15 +32,15 @@ async def _length(request: Request) -> PlainTextResponse:
 
 
 async def _ponder(_: Request) -> PlainTextResponse:
-    await asyncio.sleep(3 * SOON.total_seconds())
+    await asyncio.sleep(1.2 * IN_TIME.total_seconds())
     return PlainTextResponse("at last")
 
 
 @asynccontextmanager
-async def caller() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def caller(asking: timedelta = SOON) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     app = Starlette(routes=[Route("/", _length, methods=["POST"]), Route("/ponder", _ponder)])
     listener = open_port("127.0.0.1", 0)
-    async with serve(app, listener, asking=SOON), asyncio.timeout(HANGS):
+    async with serve(app, listener, asking=asking), asyncio.timeout(HANGS):
         reader, writer = await asyncio.open_connection(*listener.getsockname())
         try:
             yield reader, writer
@@ -96,7 +98,7 @@ async def test_who_does_not_take_the_answer_is_hung_up_on() -> None:
 
 
 async def test_who_asks_in_time_may_wait_for_the_answer_and_ask_again() -> None:
-    async with caller() as (reader, writer):
+    async with caller(IN_TIME) as (reader, writer):
         for _ in range(2):
             writer.write(GET)
             assert (await reader.readuntil(b"at last")).startswith(b"HTTP/1.1 200")

@@ -41,7 +41,7 @@ def names(directory: Path) -> list[str]:
 
 async def failure_of(issuer: ClientCredentials | RefreshToken) -> NoAccessToken:
     with pytest.raises(NoAccessToken) as caught:
-        await KeptTokens(issuer, within=timedelta(seconds=0.3)).get()
+        await KeptTokens(issuer, within=timedelta(seconds=3)).get()
     return caught.value
 
 

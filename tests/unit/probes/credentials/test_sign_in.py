@@ -25,7 +25,7 @@ from tests.unit.probes.pop3_standin import Pop3StandIn
 from tests.unit.probes.purse import CHALLENGE, USER, Purse, login, purse, shown
 from tests.unit.probes.standin import ImapStandIn, SmtpStandIn, Trick, listening, mailbox, server, server_context
 
-WITHIN = timedelta(seconds=0.5)
+WITHIN = timedelta(seconds=2)
 #: What Microsoft says: nothing before the refusal.
 UNEXPLAINED = ""
 

@@ -34,7 +34,7 @@ from tests.unit.probes.standin import (
 )
 
 SIGNER = TokenSigner(b"kunci-untuk-ujian-sahaja", "putrajaya-1")
-PATIENCE = Patience(session=timedelta(seconds=0.4), arrival=timedelta(seconds=0.6))
+PATIENCE = Patience(session=timedelta(seconds=1.5), arrival=timedelta(seconds=2))
 #: For what is to be said at once, however busy the machine is.
 LONG = Patience(session=timedelta(seconds=5), arrival=timedelta(seconds=10))
 PACE = Pace(quickest=timedelta(seconds=0.01), retry=timedelta(seconds=0.05), settled=timedelta(0))

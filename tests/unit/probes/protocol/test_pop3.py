@@ -30,7 +30,7 @@ from tests.unit.probes.standin import (
     server_context,
 )
 
-LEG = timedelta(seconds=0.3)
+LEG = timedelta(seconds=2)
 MAIL = b"Subject: ujian\r\n\r\nbaris\r\n.titik\r\n..dua titik\r\n"
 
 
