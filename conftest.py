@@ -46,6 +46,8 @@ LONGEST = (
     "test_alert_rules",
     "test_error_budget",
     "test_letter",
+    "test_second_look",
+    "test_roundtrip_run",
     "test_fax",
     "test_alertmanager",
     "test_a_thousand_rounds",

@@ -19,7 +19,7 @@ from probes.run.runner import run_probe
 from tests.unit.probes.standin import SmtpStandIn, Trick, listening, mailbox, server, server_context
 from tests.unit.probes.watch import SIGNER, Counted
 
-PATIENCE = Patience(session=timedelta(seconds=2), arrival=timedelta(seconds=1.8))
+PATIENCE = Patience(session=timedelta(seconds=2), arrival=timedelta(seconds=3))
 PACE = Pace(quickest=timedelta(seconds=0.01), slowest=timedelta(seconds=0.1), retry=timedelta(seconds=0.05))
 
 #: UID to mail, and to when it came.
