@@ -305,7 +305,7 @@ async def test_a_server_that_hangs_is_a_time_out_by_the_deadline(mail_server: Ma
         assert result.outcome is Outcome.TIMEOUT
         assert result.failure is not None
         assert (result.failure.phase, result.failure.party) == (Phase.CONNECT, Party.SENDER)
-        assert result.duration < HASTY.whole + timedelta(seconds=1)
+        assert result.duration < HASTY.whole + timedelta(seconds=5)
         assert (await trips.run()).outcome is Outcome.DELIVERED, "it works again when it goes on"
 
 

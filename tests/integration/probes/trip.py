@@ -22,7 +22,7 @@ from tests.hanging import HANGS
 SIGNER = TokenSigner(b"kunci-untuk-ujian-sahaja", "putrajaya-1")
 PATIENCE = Patience(session=timedelta(seconds=5), arrival=timedelta(seconds=5))
 #: With an arrival that is given up soon; a session may take its time on a busy machine.
-HASTY = Patience(session=timedelta(seconds=10), arrival=timedelta(seconds=1))
+HASTY = Patience(session=timedelta(seconds=10), arrival=timedelta(seconds=3))
 PACE = Pace(retry=timedelta(seconds=0.1), revisit=timedelta(seconds=0.1))
 
 
