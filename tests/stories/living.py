@@ -20,6 +20,8 @@ from types import MappingProxyType
 
 #: In octets, of each number that the cradle tells.
 LENGTH = 16
+#: In seconds: whoever has the name listens by then, however busy the machine is.
+_LISTENS = 30
 
 
 class Living:
@@ -60,8 +62,7 @@ def bring_to_life(words: Sequence[str], log: Path, environment: Mapping[str, str
 
     *environment*: what it is started with besides; then all that it reads is read anew.
     """
-    line = socket.socket(socket.AF_UNIX)
-    line.connect(_cradle())
+    line = line_to(_cradle())
     line.sendall(json.dumps([list(words), str(log), dict(environment)]).encode())
     return Living(line)
 
@@ -80,10 +81,22 @@ def _cradle() -> str:
         try:
             listener.bind(address)
         except OSError:
-            # By then whoever has it listens.
-            time.sleep(0.1)
             return address
         listener.listen(64)
         words = [sys.executable, "-m", "tests.stories.cradle", str(run)]
         os.posix_spawn(sys.executable, words, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, listener.fileno(), 0)])
     return address
+
+
+def line_to(address: str) -> socket.socket:
+    """Return a connection to whoever listens there, or is about to: that has the name a moment before."""
+    line, until = socket.socket(socket.AF_UNIX), time.monotonic() + _LISTENS
+    while True:
+        try:
+            line.connect(address)
+        except ConnectionRefusedError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+        else:
+            return line
