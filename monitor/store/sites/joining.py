@@ -59,7 +59,12 @@ class SiteState:
 def add(member: MemberSite) -> bool:
     """Let a site join; return whether it did, and had not before. Raise `SiteRefusedError`."""
     with _ends(member) as (hub, site):
-        if (there := hub.subscription()) is not None:
+        there = hub.subscription()
+        if there is not None and not there.is_enabled and hub.beat() is None:
+            # It was broken off before the hub listened.
+            hub.unsubscribe()
+            there = None
+        if there is not None:
             if site.slot() is None:
                 raise SiteRefusedError(
                     f"the hub listens to a site {member.site} already, and there is no slot for it at {member.server}: "

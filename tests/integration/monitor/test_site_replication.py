@@ -6,12 +6,14 @@ import asyncio
 import os
 import re
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import pytest
@@ -592,6 +594,22 @@ def test_what_was_broken_off_before_the_site_spoke_is_gone_on_with(
             add(member(world))
     assert not add(member(world))
     assert hears(world, "johor", "JCM", Matter.BOTH)
+
+
+@pytest.mark.parametrize("step", ["try_out", "_of_it", "_see_tables"])
+def test_what_was_killed_on_the_way_is_gone_on_with(world: SiteWorld, tmp_path: Path, step: str) -> None:
+    say(world, "johor", tmp=tmp_path, JCM=DOWN)
+    adding = ForkProcess(target=_killed_at, args=(step, member(world)))
+    adding.start()
+    adding.join()
+    assert adding.exitcode == -signal.SIGKILL
+    assert add(member(world))
+    assert hears(world, "johor", "JCM", Matter.BOTH)
+
+
+def _killed_at(step: str, site: MemberSite) -> None:
+    setattr(subscriber.Subscriber, step, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    add(site)
 
 
 def test_while_one_lets_a_site_join_another_is_refused_what_would_take_it_apart(
