@@ -198,7 +198,10 @@ class Consensus:
 
         Who sees that it is well ends it. One that lives and is in trouble tells of it again.
         """
-        left = {key for key in open_incidents.keys() - self._told.keys() if agency_of(key) is None}
+        # The operations centre has incidents, too, of which no site speaks: an alert, or somebody who could not be told.
+        left = {
+            key for key in open_incidents.keys() - self._told.keys() if key.startswith(OURS) and agency_of(key) is None
+        }
         for key in left:
             self._note_told(key, open_incidents[key])
         self._unsettled |= left

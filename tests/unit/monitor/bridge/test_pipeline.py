@@ -809,6 +809,15 @@ async def test_what_was_told_by_a_process_that_is_gone_is_ended_by_one_that_sees
     assert service.alerts.told() == ["ours/network: over"]
 
 
+async def test_whoever_takes_back_what_others_said_leaves_incidents_that_no_site_speaks_of() -> None:
+    service = Service("JCM")
+    await service.rounds(1)
+    service.store.standings.clear()
+    service.pipeline.inherit({"alert/0123456789abcdef": Matter.ALERT, "unreached/NOC-01": Matter.UNREACHED})
+    await service.rounds(1)
+    assert (service.store.standings, service.consensus.told) == ([], {})
+
+
 async def test_what_is_our_own_is_written_in_the_name_of_the_process_and_all_again_that_others_may_have_written() -> (
     None
 ):
