@@ -102,12 +102,19 @@ class Trip:
     sender: MailboxWatcher
     recipient: MailboxWatcher
 
-    async def run(self, patience: Patience = PATIENCE, *, to: str | None = None, unread: bool = False) -> ProbeResult:
+    async def run(
+        self,
+        patience: Patience = PATIENCE,
+        *,
+        to: str | None = None,
+        unread: bool = False,
+        recorder: Recorder | None = None,
+    ) -> ProbeResult:
         token: Token = SIGNER.issue("ujian", datetime.now(UTC))
         route = Route(name="ujian", sender=self.sender.mailbox, recipient=self.recipient.mailbox, to=to)
         sender = None if unread else self.sender
         probe = KIND.build(route=route, token=token, patience=patience, sender=sender, recipient=self.recipient)
-        result = await run_probe(probe, route="ujian", token_id=token.id, patience=patience)
+        result = await run_probe(probe, route="ujian", token_id=token.id, patience=patience, recorder=recorder)
         assert result.token_id == token.id
         assert result.duration < patience.whole + MARGIN
         return result
@@ -166,12 +173,12 @@ async def test_silence_after_the_message_keeps_its_cause_when_it_does_not() -> N
 
 
 async def test_silence_after_the_message_keeps_its_cause_though_we_stood_still_over_the_last_look_and_the_end() -> None:
-    world = World(answers=False, delivers=False)
-    async with world.trip() as trip:
-        running = asyncio.create_task(trip.run())
-        await until(lambda: bool(world.smtp.taken))
-        asyncio.get_running_loop().call_later(PATIENCE.session.total_seconds() + 0.1, time.sleep, 1)
-        result = await running
+    def stand_still(phase: Phase) -> None:
+        if phase is Phase.TRANSIT:
+            asyncio.get_running_loop().call_soon(time.sleep, 1.5 * PATIENCE.whole.total_seconds())
+
+    async with World(answers=False, delivers=False).trip() as trip:
+        result = await trip.run(recorder=Recorder(entering=stand_still))
     assert result.outcome is Outcome.TIMEOUT
     assert result.failure is not None
     assert (result.failure.phase, result.failure.party) == (Phase.DATA, Party.SENDER)
