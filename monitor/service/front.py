@@ -10,11 +10,12 @@ from functools import partial
 from alerts.engine.composer import Composer
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import GatewayPool
+from alerts.engine.intake import take_in
 from alerts.engine.settling import Ruling, Settlement
 from alerts.inbound.desk import Desks
 from alerts.model.event import Acknowledge, Correct, Event, HandOn, Release, Remark
 from alerts.model.gateway import CallbackAnswer, CallbackRefused, Content, Incoming
-from alerts.model.incident import CORRECTABLE_FOR, Incident, may_correct, release_is_offered
+from alerts.model.incident import CORRECTABLE_FOR, SAID_TWICE, Incident, may_correct, release_is_offered
 from alerts.record.clock import Clock
 from monitor.config.files.problem import Problem
 from monitor.metrics import REFUSALS, Metrics
@@ -125,8 +126,19 @@ class Front:
         return await self._order(number, partial(Acknowledge, by=by, of=of))
 
     async def remark(self, number: str, by: str, text: str) -> Incident:
-        """Write down what a person says about an incident; whoever has taken it on has it for longer by it."""
-        return await self._order(number, partial(Remark, by=by, text=text))
+        """Write down what a person says about an incident; whoever has taken it on has it for longer by it.
+
+        What they say again at once changes nothing: a button is pressed twice.
+        """
+        now = self._clock.now()
+        async with self._store.transaction() as ledger:
+            found = await numbered(ledger, number)
+            done = await ledger.listing.done_about(found.id, {"remark"}, most=10)
+            if any((each.actor, each.said) == (by, text) and abs(now - each.at) < SAID_TWICE for each in done):
+                return found
+            after = await take_in(ledger, Remark(incident_id=found.id, at=now, by=by, text=text))
+        self._dispatcher.stir(found.id)
+        return after or found
 
     async def hand_on(self, number: str, by: str) -> Incident:
         """Let the next of the staff be told of an incident at once."""

@@ -5,7 +5,6 @@ Each form has an address of its own. Whatever is pressed twice changes nothing: 
 
 from __future__ import annotations
 
-from asyncio import Lock
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Final
@@ -15,7 +14,7 @@ from fastapi.responses import RedirectResponse
 
 from alerts.engine.settling import Ruling
 from alerts.model.delivery import NoticeState
-from alerts.model.incident import SAID_TWICE, Incident
+from alerts.model.incident import Incident
 from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
 from monitor.service.declarer import Declarer
@@ -47,7 +46,7 @@ def incident_pages(front: Front, worklist: Worklist, declarer: Declarer, pages: 
     async def incident(request: Request, number: str, visitor: Visitor = reader) -> Response:
         return await sheets.shown(request, number, visitor)
 
-    _offer_taking_on(router, front, worklist, sheets)
+    _offer_taking_on(router, front, sheets)
     _offer_releasing(router, front, worklist, sheets)
     _offer_ruling(router, front, declarer, sheets)
     return router
@@ -98,11 +97,9 @@ class IncidentPages:
         return self._pages.show(request, "release.html", facts, amiss.status)
 
 
-def _offer_taking_on(router: APIRouter, front: Front, worklist: Worklist, sheets: IncidentPages) -> None:
+def _offer_taking_on(router: APIRouter, front: Front, sheets: IncidentPages) -> None:
     officer = Depends(Needs(Permission.ACKNOWLEDGE, incident_in_path(front)))
     anybody = Depends(Needs(Permission.ACKNOWLEDGE))
-    # Of a button that is pressed twice the second form comes before the first is written down.
-    remarking = Lock()
 
     @router.post("/incidents/{number}/acknowledge")
     async def acknowledge(request: Request, number: str, visitor: Visitor = officer) -> Response:
@@ -135,16 +132,8 @@ def _offer_taking_on(router: APIRouter, front: Front, worklist: Worklist, sheets
         text = read_why(form, "text")
         if text is None:
             return await sheets.shown(request, number, visitor, unreadable(StaffDeed.REMARK, "no_text", form))
-        async with remarking:
-            sheet = await worklist.sheet(number)
-            was_said = any(
-                (each.event, each.actor, each.said) == ("remark", visitor.by, text)
-                and front.now() - each.at < SAID_TWICE
-                for each in sheet.done
-            )
-            if not was_said:
-                await front.remark(number, visitor.by, text)
-        return then_say(request, _at(sheet.incident), "remarked")
+        after = await front.remark(number, visitor.by, text)
+        return then_say(request, _at(after), "remarked")
 
     @router.post("/incidents/{number}/hand-on")
     async def hand_on(request: Request, number: str, visitor: Visitor = officer) -> Response:

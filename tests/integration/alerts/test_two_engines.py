@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -21,8 +22,9 @@ from alerts.model.delivery import AttemptState, Notice, NoticeState
 from alerts.model.event import Acknowledge, Event, Release, Resolve
 from alerts.model.gateway import ErrorClass, Progress
 from alerts.record.store import StoreAway
+from monitor.service.front import Front
 from monitor.store.backend.database import Database
-from monitor.store.engine.ledger import SqlStore
+from monitor.store.engine.ledger import SqlLedger, SqlStore
 from tests.in_the_loop import opened_in_the_loop
 from tests.integration.alerts.station import (
     HANG,
@@ -181,6 +183,32 @@ async def test_two_engines_that_see_the_same_outage_tell_everybody_once(pair: Pa
     assert [call.split()[0] for call in pair.station.calls].count("find") == 0
     assert len(pair.station.fax.orders) == 2, "the outage and the recovery"
     assert len(pair.station.tray.orders) == 2
+
+
+async def test_a_remark_is_written_down_once_in_whichever_process_a_button_is_pressed_twice(pair: Pair) -> None:
+    await pair.submit(trigger())
+    fronts = [
+        cast(Any, Front)(
+            **dict.fromkeys(("board", "desks", "pool", "composer", "metrics", "watch", "reload")),
+            store=engine.store,
+            dispatcher=engine.dispatcher,
+            clock=pair.clock,
+        )
+        for engine in (pair.first, pair.second)
+    ]
+
+    async def remarks() -> list[str]:
+        async with pair.first.store.reading() as ledger:
+            return [each.actor for each in await cast(SqlLedger, ledger).listing.done_about(1, {"remark"}, most=9)]
+
+    await asyncio.gather(*(front.remark("JCM-01", "Siti Contoh", "cakera diganti") for front in fronts * 3))
+    assert await remarks() == ["Siti Contoh"]
+    await fronts[1].remark("JCM-01", "Ravi Contoh", "cakera diganti")
+    await fronts[0].remark("JCM-01", "Siti Contoh", "mel diuji")
+    pair.clock.moment += MINUTE
+    # Whoever says so later means it.
+    await fronts[1].remark("JCM-01", "Siti Contoh", "cakera diganti")
+    assert await remarks() == ["Siti Contoh", "Siti Contoh", "Ravi Contoh", "Siti Contoh"]
 
 
 async def test_many_outages_at_once_are_shared_and_everybody_is_told_once(pair: Pair) -> None:

@@ -17,7 +17,7 @@ from alerts.decide.silence import Silence
 from alerts.engine.settling import Ruling
 from alerts.model.channel import Channel
 from alerts.model.delivery import Draft, NoticeState
-from alerts.model.event import Close, Event, Release
+from alerts.model.event import Close, Event, Release, Remark
 from alerts.model.gateway import CallbackAnswer, Content, Incoming, PageContent, SmsContent
 from alerts.model.incident import Incident, IncidentState, apply
 from alerts.model.notice import Addressee, Matter, Purpose
@@ -251,6 +251,10 @@ class Service(Front, Noticeboard, Letters):
     async def _order(self, number: str, event: Callable[..., Event]) -> Incident:
         self.incident = apply(await self.numbered(number), event(incident_id=1, at=T0))
         return self.incident
+
+    async def remark(self, number: str, by: str, text: str) -> Incident:
+        self.orders.append((by, text))
+        return await self._order(number, partial(Remark, by=by, text=text))
 
     async def letters(self) -> Sequence[LetterView]:
         return self.in_the_tray

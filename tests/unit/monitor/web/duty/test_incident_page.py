@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 
 from alerts.model.delivery import NoticeState
 from alerts.model.event import Acknowledge, Release
-from alerts.model.incident import Incident, IncidentState, apply
+from alerts.model.incident import IncidentState, apply
 from alerts.model.notice import Matter
 from monitor.store.engine.listing import DoneEntry
 from monitor.views.overview import NoticeDetail, NoticeView
@@ -25,17 +24,6 @@ from tests.unit.monitor.web.source import LETTERS, Orders, Service, client
 
 PAGE = "/incidents/JCM-01"
 SITI = "Siti Contoh (siti)"
-
-
-class Noting(Service):
-    """A service that takes a moment to write a remark down."""
-
-    worklist: Orders
-
-    async def remark(self, number: str, by: str, text: str) -> Incident:
-        await asyncio.sleep(0.05)
-        self.worklist.entries = (*self.worklist.entries, DoneEntry(at=T0, actor=by, event="remark", said=text))
-        return await super().remark(number, by, text)
 
 
 class Unsure(Service):
@@ -219,18 +207,13 @@ async def test_a_saying_that_somebody_else_has_put_into_the_cookie_is_not_said(t
     assert 'role="status"' not in page.text
 
 
-async def test_a_remark_is_written_down_once_however_often_the_button_is_pressed(tmp_path: Path) -> None:
-    service = Noting()
-    service.worklist = orders = Orders(service)
-    async with house(tmp_path, service, orders=orders) as place:
+async def test_a_remark_is_one_line_and_is_written_down_in_the_visitors_name(tmp_path: Path) -> None:
+    service = Service()
+    async with house(tmp_path, service) as place:
         browser = await officer_at(place)
-        twice = (order(browser, "remark", text=" pembekal  dihubungi ") for _ in range(2))
-        assert all("Catatan disimpan." in said for _, said in await asyncio.gather(*twice))
-        assert [(each.actor, each.said) for each in orders.entries] == [(SITI, "pembekal dihubungi")]
-        service.incident = (stood := replace(service.incident, unsteady=True))
-        await order(browser, "remark", text="pembekal dihubungi")
-        assert service.incident is stood, "no second event"
-        await order(browser, "remark", text="cakera diganti")
+        _, said = await order(browser, "remark", text=" pembekal  dihubungi ")
+        assert "Catatan disimpan." in said
+        assert service.orders == [(SITI, "pembekal dihubungi")]
         # Nothing, too much, and a sign that a telephone joins pictures by.
         refused = [await browser.post(f"{PAGE}/remark", data={"text": each}) for each in (" ", "a" * 501, "a\u200db")]
     assert [each.status_code for each in refused] == [422] * 3
