@@ -17,6 +17,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import namedtuple_row
 
 from monitor.store.backend.postgres import PostgresServer
+from monitor.store.schema.migrations import UNNUMBERED
 
 Connection = psycopg.Connection[Any]
 
@@ -133,8 +134,11 @@ def is_there(connection: Connection, table: str) -> bool:
 
 
 def schema_of(connection: Connection) -> str:
-    """Return the number of a store's schema."""
-    return str(one(connection, "SELECT version_num AS number FROM alembic_version").number)
+    """Return the number of a store's schema. Raise `SiteRefusedError` when it has none."""
+    row = connection.execute("SELECT version_num AS number FROM alembic_version").fetchone()
+    if row is None:
+        raise SiteRefusedError(f"database {connection.info.dbname} at {connection.info.host} {UNNUMBERED}")
+    return str(row.number)
 
 
 def time_of(connection: Connection) -> datetime:

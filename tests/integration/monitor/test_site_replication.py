@@ -469,8 +469,14 @@ def test_versions_that_do_not_go_together_are_told(
         assert state(world).troubles == (f"its schema is {theirs}, and the hub's {ours}: {words}",)
     with pytest.raises(SiteRefusedError, match="upgrade the hub first"):
         rejoin(member(world))
-    for each in (world.hub, world.sites["johor"]):
-        each.order(f"UPDATE alembic_version SET version_num = '{ours}'")
+    for each in (world.sites["johor"], world.hub):
+        each.order("DELETE FROM alembic_version")
+        [trouble] = state(world).troubles
+        assert trouble.startswith("database pantau at ")
+        assert "has tables and no number of their schema, as when a copy" in trouble
+        with pytest.raises(SiteRefusedError, match="no number of their schema"):
+            rejoin(member(world))
+        each.order(f"INSERT INTO alembic_version VALUES ('{ours}')")
     for end in (publisher, subscriber):
         monkeypatch.setattr(end, "_OLDEST", 99)
     with pytest.raises(SiteRefusedError) as refused:

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 #: The schema that this program uses: the last of the migrations.
 NEWEST: Final = max(file.name.partition("_")[0] for file in (Path(__file__).parent / "versions").glob("[0-9]*.py"))
 
+#: What is wrong with a store that nobody can bring up to date.
+UNNUMBERED: Final = (
+    "has tables and no number of their schema, as when a copy was being put there and that was broken off: "
+    "put it into an empty database again (docs/restoring.md)"
+)
+
 
 class StoreTooNewError(Exception):
     """A newer version of this program has used the store."""
@@ -70,10 +76,7 @@ def _number_of(engine: Engine) -> str | None:
             return None
         number: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
         if number is None and len(tables) > 1:
-            raise StoreBarredError(
-                "this store has tables and no number of their schema, as when a copy was being put there and that was "
-                "broken off: put it into an empty database again (docs/restoring.md)"
-            )
+            raise StoreBarredError(f"this store {UNNUMBERED}")
         return number
 
 
