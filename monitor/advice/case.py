@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 
+from probes.model.domain import parent_of
 from probes.model.mail_platform import PLATFORM_SERVERS
 from probes.model.mailbox import Mailbox, OAuth, Security, Server
 from probes.model.probe import Route
@@ -63,8 +64,8 @@ class Case:
     @property
     def mail_provider(self) -> str | None:
         """Whose service it is, as far as the name of the server tells."""
-        host = "" if self.server is None else self.server.host.lower().rstrip(".")
-        return next((who for name, who in _MAIL_PROVIDERS.items() if host == name or host.endswith(f".{name}")), None)
+        name = None if self.server is None else parent_of(self.server.host, _MAIL_PROVIDERS)
+        return None if name is None else _MAIL_PROVIDERS[name]
 
     def with_token(self) -> bool:
         """Whether the sign-in is by an access token."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from probes.model.domain import is_within
 from probes.model.mailbox import Mailbox
 
 
@@ -40,19 +41,14 @@ class MailProvider:
 
     def serves(self, host: str, address: str) -> bool:
         """Whether mail of *address* that is submitted at *host* goes through this provider."""
-        return _is_of(host, self.hosts) and self._has(address)
+        return is_within(host, self.hosts) and self._has(address)
 
     def keeps(self, host: str, address: str) -> bool:
         """Whether mail to *address* that is read at *host* is received by this provider."""
-        return _is_of(host, (*self.hosts, *self.inboxes)) and self._has(address)
+        return is_within(host, (*self.hosts, *self.inboxes)) and self._has(address)
 
     def _has(self, address: str) -> bool:
         return not self.domains or address.rpartition("@")[2].lower() in self.domains
-
-
-def _is_of(host: str, ends: Iterable[str]) -> bool:
-    host = host.lower().rstrip(".")
-    return any(host == end.lstrip(".") or host.endswith(f".{end.lstrip('.')}") for end in ends)
 
 
 #: Where mail at Google is read.

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from probes.domain.names import DnsUnanswered, Names
 from probes.model.check import NameServers
+from probes.model.domain import parent_of
 from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform
 from probes.model.mailbox import Security
 from probes.stranger.session import Protocol
@@ -242,8 +243,8 @@ def _told(protocol: Protocol, told: Collection[Protocol]) -> bool:
 
 
 def _whose(host: str, ends: Mapping[str, MailPlatform]) -> MailPlatform | None:
-    name = host.lower().rstrip(".")
-    return next((who for end, who in ends.items() if name == end or name.endswith(f".{end}")), None)
+    end = parent_of(host, ends)
+    return None if end is None else ends[end]
 
 
 def _name(name: Any) -> str:

@@ -13,11 +13,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from monitor.config.agency.mailbox import MailboxSettings, ServerSettings
 from monitor.config.agency.route import RouteDirection
-from monitor.config.fields.circular import OFFICIAL_SUFFIXES, PRIVATE_PROVIDERS, domain_of, is_within
+from monitor.config.fields.circular import OFFICIAL_SUFFIXES, PRIVATE_PROVIDERS, domain_of
 from monitor.config.fields.trust import Trust
 from monitor.config.files.section import Code, MailAddress
 from monitor.model.route import Direction, Probing, WatchedRoute
 from probes.model.bounds import Bounds
+from probes.model.domain import is_within
 from probes.model.mailbox import Security
 from probes.model.probe import Patience, Route
 

@@ -43,13 +43,14 @@ from monitor.cli.private import write_private
 from monitor.cli.service import fail, to_run
 from monitor.cli.table import legible
 from monitor.config.agency.mailbox import ServerSettings
-from monitor.config.fields.circular import OFFICIAL_SUFFIXES, domain_of, is_within
+from monitor.config.fields.circular import OFFICIAL_SUFFIXES, domain_of
 from monitor.config.fields.trust import NoTrust, Trust
 from monitor.config.files.secret import NoSecret, Vault
 from monitor.config.loading import load
 from monitor.model.route import WatchedRoute
 from monitor.probing.mailbox_sign_in import READING, SENDING, MailboxSignIn
 from probes.domain.x509 import issued_by
+from probes.model.domain import is_within
 from probes.model.mailbox import Security, Server
 from probes.model.probe import Patience, ProbeFailure, Unreadable
 from probes.model.reply import Reason

@@ -10,8 +10,9 @@ from pydantic import Field
 
 from monitor.config.agency.mailbox import MailboxSettings
 from monitor.config.fields.circular import domain_of
-from monitor.config.files.section import MailAddress, Section, Slug, normal_domain
+from monitor.config.files.section import MailAddress, Section, Slug
 from monitor.model.route import Direction
+from probes.model.domain import normal_domain
 
 
 class RouteDirection(StrEnum):

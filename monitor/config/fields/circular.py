@@ -1,7 +1,6 @@
 """Which domains and addresses may be used: the circular of 1 June 2007, paragraphs 3c to 3f.
 
-The address decides, never the server behind it: the official service of the government runs on Google. Domains are
-compared by whole labels: evil-gov.my is not below gov.my.
+The address decides, never the server behind it: the official service of the government runs on Google.
 """
 
 from __future__ import annotations
@@ -9,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from monitor.config.files.findings import Findings
-from monitor.config.files.section import normal_domain
 from monitor.model.said import either, said
+from probes.model.domain import is_within, normal_domain, parent_of
 
 #: What a government domain ends with (3d), each for one kind of body.
 OFFICIAL_SUFFIXES = ("gov.my", "edu.my", "mil.my")
@@ -29,21 +28,6 @@ PRIVATE_PROVIDERS = (
 def domain_of(address: str) -> str:
     """Return the domain of a mail address, as domains are compared."""
     return normal_domain(address.rpartition("@")[2])
-
-
-def is_within(domain: str, parents: Iterable[str]) -> bool:
-    """Return whether *domain* is one of *parents* or below one."""
-    return parent_of(domain, parents) is not None
-
-
-def parent_of(domain: str, parents: Iterable[str]) -> str | None:
-    """Return the one of *parents* that *domain* is or is below."""
-    name = normal_domain(domain)
-    for parent in parents:
-        root = normal_domain(parent)
-        if name == root or name.endswith(f".{root}"):
-            return parent
-    return None
 
 
 def check_domains(

@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 from monitor.config.files.duration import NoDuration, parse_duration
 from monitor.config.files.regular import may_be_path
 from monitor.model.said import said
+from probes.model.domain import normal_domain
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 #: A host or domain name (RFC 1123, with the underscores that some name servers' owners use).
@@ -112,11 +113,6 @@ def _line(text: str) -> str:
     if "\n" in text or "\t" in text:
         raise wrong("is longer than one line", "one line of text")
     return text.strip()
-
-
-def normal_domain(text: str) -> str:
-    """Return *text* as domains are compared: lower case, no dot at the end."""
-    return text.strip().rstrip(".").lower()
 
 
 def _domain(text: str) -> str:

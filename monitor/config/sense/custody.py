@@ -18,7 +18,6 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from monitor.config.agency.mailbox import MailboxSettings, ServerSettings
-from monitor.config.fields.circular import is_within
 from monitor.config.fields.phone import is_abroad
 from monitor.config.files.document import Document
 from monitor.config.files.problem import Path, Problem, dotted
@@ -26,6 +25,7 @@ from monitor.config.files.reading import as_model, core, is_mapping, is_secret, 
 from monitor.config.model.registry import Agency
 from monitor.model.said import said
 from probes.model.bounds import Bounds, OutOfBounds
+from probes.model.domain import is_within
 
 #: Of a mailbox: how it is signed in to, and who hears the password.
 _OF_A_MAILBOX: Final = frozenset({"smtp", "imap", "pop3", "login", "ca_file"})

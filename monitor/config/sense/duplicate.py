@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from monitor.config.fields.circular import domain_of, is_within
+from monitor.config.fields.circular import domain_of
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Path, Problem, Severity
 from monitor.config.model.registry import Agency
 from monitor.model.said import said
+from probes.model.domain import is_within
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

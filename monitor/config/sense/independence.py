@@ -7,7 +7,7 @@ from itertools import combinations, product
 from typing import Final
 
 from monitor.config.agency.mailbox import MailboxSettings
-from monitor.config.fields.circular import domain_of, is_within
+from monitor.config.fields.circular import domain_of
 from monitor.config.files.findings import Findings
 from monitor.config.files.problem import Path, dotted
 from monitor.config.model.reference import ReferenceSettings, every_member, members
@@ -15,6 +15,7 @@ from monitor.config.model.registry import Agency
 from monitor.config.model.settings import Settings
 from monitor.model.route import Direction
 from monitor.model.said import said
+from probes.model.domain import is_within
 
 _SECTION: Final = "references"
 

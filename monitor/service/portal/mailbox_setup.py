@@ -15,7 +15,7 @@ from secrets import token_hex
 from typing import Final, Protocol
 
 from alerts.record.clock import Clock
-from monitor.config.fields.circular import domain_of, is_within
+from monitor.config.fields.circular import domain_of
 from monitor.config.fields.trust import Trust
 from monitor.config.loading import Configuration
 from monitor.config.service.consent import ConsentWay
@@ -39,6 +39,7 @@ from probes.credentials.consent import (
 from probes.credentials.oauth import KeptTokens
 from probes.credentials.oauth_endpoint import RefreshToken, Rotation
 from probes.model.check import NameServers
+from probes.model.domain import is_within
 from probes.model.mail_platform import MailPlatform
 from probes.model.mailbox import Mailbox, OAuth, Password, Security, Server
 from probes.model.probe import Patience

@@ -16,7 +16,7 @@ from fastapi.responses import RedirectResponse
 
 from alerts.record.clock import Clock
 from monitor.access.role import Permission
-from monitor.config.fields.circular import domain_of, is_within
+from monitor.config.fields.circular import domain_of
 from monitor.config.files.document import document_of
 from monitor.config.files.edit import DropValue, NotEditable, TextEdit, edit_text
 from monitor.config.files.problem import Problem
@@ -33,6 +33,7 @@ from monitor.web.agency.entry import BadField, mapping, sequence
 from monitor.web.agency.sheet import NOTHING_TYPED, SettingsSheet, TypedForm
 from monitor.web.form import Pages, form_of
 from probes.model.bounds import OutOfBounds
+from probes.model.domain import is_within
 from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform
 from probes.model.mailbox import Security, Withheld
 

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from monitor.access.role import Permission
 from monitor.access.visitor import Visitor
-from monitor.config.fields.circular import domain_of, is_within
+from monitor.config.fields.circular import domain_of
 from monitor.config.files.document import document_of
 from monitor.config.files.edit import NotEditable
 from monitor.config.loading import called_in_store
@@ -27,6 +27,7 @@ from monitor.web.access.gate import ItsEditor
 from monitor.web.api.document import OF_WRITING, DocumentWritten, IfMatch, moved_on, seen_version, unusable
 from monitor.web.api.route.order import given_orders
 from monitor.web.problem import problems
+from probes.model.domain import is_within
 from probes.model.mail_platform import PLATFORM_SERVERS, MailPlatform
 
 _Key = Annotated[str, Path(max_length=64)]

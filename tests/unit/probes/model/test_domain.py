@@ -1,0 +1,27 @@
+"""Which names are below which."""
+
+from __future__ import annotations
+
+import pytest
+
+from probes.model.domain import is_within, parent_of
+
+_PARENTS = ("gov.my", "Contoh.EDU.my.")
+
+
+@pytest.mark.parametrize(
+    ("name", "parent"),
+    [
+        ("gov.my", "gov.my"),
+        ("jabatan-contoh.gov.my", "gov.my"),
+        ("Mel.Jabatan-Contoh.GOV.my.", "gov.my"),
+        ("pos.contoh.edu.my", "Contoh.EDU.my."),
+        ("jahat-gov.my", None),
+        ("gov.my.contoh.com", None),
+        ("my", None),
+        ("", None),
+    ],
+)
+def test_a_name_is_below_another_by_whole_labels(name: str, parent: str | None) -> None:
+    assert parent_of(name, _PARENTS) == parent
+    assert is_within(name, _PARENTS) is (parent is not None)
