@@ -64,6 +64,11 @@ class Visitor:
         return known.by if known else ""
 
     @property
+    def names(self) -> AbstractSet[str]:
+        """By which an incident is theirs: whoever has taken it on by telephone is called by their name alone."""
+        return {self.by, self.user.full_name} if self.user else {self.by}
+
+    @property
     def called(self) -> str:
         """How a refusal names who asks."""
         if self.user is not None:

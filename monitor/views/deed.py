@@ -42,12 +42,15 @@ PERMISSION_FOR: Final[Mapping[StaffDeed, Permission]] = {
 }
 
 
-def possible(incident: Incident, by: str, now: datetime) -> AbstractSet[StaffDeed]:
-    """Return what somebody could do to an incident, whatever they may. What another has they take over, or nothing."""
+def possible(incident: Incident, names: AbstractSet[str], now: datetime) -> AbstractSet[StaffDeed]:
+    """Return what somebody could do to an incident, whatever they may. What another has they take over, or nothing.
+
+    *names*: by which an incident is theirs.
+    """
     found = {StaffDeed.REMARK}
     if incident.is_open:
         found |= {StaffDeed.HAND_ON, StaffDeed.CLOSE}
-        is_anothers = incident.acknowledged_by not in {None, by}
+        is_anothers = incident.acknowledged_by not in {None, *names}
         found.add(StaffDeed.TAKE_OVER if is_anothers else StaffDeed.ACKNOWLEDGE)
     if may_release(incident):
         found.add(StaffDeed.RELEASE)

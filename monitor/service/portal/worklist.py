@@ -140,12 +140,10 @@ class Worklist:
         """Return what waits for somebody, of the agencies for which they may act."""
         now = self._clock.now()
         takes, releases = visitor.scope(Permission.ACKNOWLEDGE), visitor.scope(Permission.RELEASE)
-        # Whoever has it by telephone is called by their name alone.
-        names = {visitor.by, visitor.user.full_name if visitor.user else visitor.by}
         async with self._store.reading() as ledger:
             listing, theirs = ledger.listing, _of(takes)
             untaken, count = await listing.untaken(theirs, most=MOST) if takes else ((), 0)
-            taken = await listing.taken_by(names, theirs, most=MOST + 1) if takes else ()
+            taken = await listing.taken_by(visitor.names, theirs, most=MOST + 1) if takes else ()
             # Whether it is offered its brief says, and a brief is large: of a mass outage the oldest are looked at.
             waiting = await listing.unreleased_outages(_of(releases), most=_LOOKED_AT) if releases else ()
             found = await ledger.incidents({*untaken, *taken, *waiting})

@@ -65,7 +65,7 @@ class IncidentPages:
         sheet = await self._worklist.sheet(number)
         found, agency = sheet.incident, sheet.incident.brief.agency
         notices = await self._front.board.notice_page(NoticeFilter(incident_id=found.id), most=_NOTICES)
-        can = possible(found, visitor.by, self._front.now())
+        can = possible(found, visitor.names, self._front.now())
         facts = {
             "path": _at(found),
             "saying": (saying := "" if amiss.problem else to_be_said(request)),
@@ -104,8 +104,10 @@ def _offer_taking_on(router: APIRouter, front: Front, sheets: IncidentPages) -> 
     @router.post("/incidents/{number}/acknowledge")
     async def acknowledge(request: Request, number: str, visitor: Visitor = officer) -> Response:
         await form_of(request)
-        after = await front.acknowledge(number, visitor.by)
-        is_theirs = after.acknowledged_by == visitor.by
+        had_by = (await front.numbered(number)).acknowledged_by or ""
+        # What they have by telephone they keep by that name: by another it would be taken over, and all would hear of it.
+        after = await front.acknowledge(number, had_by if had_by in visitor.names else visitor.by)
+        is_theirs = after.acknowledged_by in visitor.names
         return then_say(request, _at(after), _unless_over(after, "acknowledged" if is_theirs else "has_another"))
 
     @router.post("/duty/acknowledge")

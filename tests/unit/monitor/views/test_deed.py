@@ -16,6 +16,7 @@ from monitor.views.deed import PERMISSION_FOR, StaffDeed, possible
 from tests.unit.alerts.people import T0, incident
 
 BY, OTHER = "Siti Contoh (siti)", "Ravi Contoh"
+MINE = {BY, "Siti Contoh"}
 DAY = timedelta(days=1)
 ALWAYS = {StaffDeed.REMARK}
 ENDING = {StaffDeed.CLOSE, StaffDeed.CORRECT}
@@ -40,6 +41,7 @@ UNHEARD = replace(incident(), brief=replace(incident().brief, announcement=Annou
         (incident(), OPEN | {StaffDeed.ACKNOWLEDGE, StaffDeed.RELEASE}),
         # It can be kept for longer by who has it, and not be taken from another.
         (after(TAKEN), OPEN | {StaffDeed.ACKNOWLEDGE, StaffDeed.RELEASE}),
+        (after(replace(TAKEN, by="Siti Contoh")), OPEN | {StaffDeed.ACKNOWLEDGE, StaffDeed.RELEASE}),
         (after(THEIRS), OPEN | {StaffDeed.TAKE_OVER, StaffDeed.RELEASE}),
         (after(Release(incident_id=1, at=T0, by=OTHER)), OPEN | {StaffDeed.ACKNOWLEDGE}),
         # Nobody outside hears of slowness, nor where nobody outside is named.
@@ -51,12 +53,12 @@ UNHEARD = replace(incident(), brief=replace(incident().brief, announcement=Annou
     ],
 )
 def test_what_can_be_done_follows_from_where_it_stands(stands: Incident, may: set[StaffDeed]) -> None:
-    assert possible(stands, BY, T0) == may
+    assert possible(stands, MINE, T0) == may
 
 
 def test_a_day_after_its_end_it_can_be_declared_a_false_alarm_no_more() -> None:
-    assert possible(after(ENDED), BY, T0 + DAY) == ALWAYS | {StaffDeed.CORRECT}
-    assert possible(after(ENDED), BY, T0 + DAY + timedelta(seconds=1)) == ALWAYS
+    assert possible(after(ENDED), MINE, T0 + DAY) == ALWAYS | {StaffDeed.CORRECT}
+    assert possible(after(ENDED), MINE, T0 + DAY + timedelta(seconds=1)) == ALWAYS
 
 
 def test_every_deed_needs_what_duty_officers_have_and_others_have_not() -> None:

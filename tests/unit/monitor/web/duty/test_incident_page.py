@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -176,6 +177,22 @@ async def test_what_another_has_taken_on_stays_theirs_and_the_page_says_so(tmp_p
         _, said = await order(browser, "acknowledge")
     assert "Pegawai lain telah mengesahkannya lebih awal" in said
     assert service.incident.acknowledged_by == "Ravi Contoh"
+
+
+async def test_what_somebody_has_by_telephone_is_theirs_on_the_page_and_kept_by_the_same_name(tmp_path: Path) -> None:
+    taken = apply(incident(), Acknowledge(incident_id=1, at=T0 - timedelta(minutes=30), by="Siti Contoh"))
+    service = Service(incident=taken)
+    async with house(tmp_path, service) as place:
+        browser = await officer_at(place)
+        page = await browser.get(PAGE)
+        assert {"acknowledge"} == forms_of(page) & {"take-over", "acknowledge"}
+        assert "Lanjutkan tempoh saya" in words_of(page)
+        _, said = await order(browser, "acknowledge")
+        assert "Insiden ini di bawah anda." in said
+        assert (service.incident.acknowledged_by, service.incident.heard_at) == ("Siti Contoh", T0)
+        # To a colleague it is another's.
+        ravi = await officer_at(place, "ravi")
+        assert {"take-over"} == forms_of(await ravi.get(PAGE)) & {"take-over", "acknowledge"}
 
 
 async def test_what_another_has_is_taken_over_by_who_says_from_whom(tmp_path: Path) -> None:
