@@ -529,6 +529,12 @@ async def test_a_filter_is_in_the_address_and_says_how_much_it_has_left_out(quer
     assert again in text
 
 
+async def test_an_installation_without_an_agency_says_who_adds_one_and_where() -> None:
+    async with client(portal(weather.Country(size=0), HOSTS)) as web:
+        text = (await web.get("/?lang=en")).text
+    assert "There is no agency to show. Administrators add agencies on the page Agencies." in text
+
+
 async def test_a_state_that_there_is_not_is_said_and_hides_nothing() -> None:
     async with client(portal(weather.Country(size=20, weather=weather.Weather.MASS), HOSTS)) as web:
         text = (await web.get("/?state=%3Cdwon%3E")).text

@@ -72,6 +72,18 @@ async def test_the_list_says_of_each_agency_who_wrote_it_last_and_what_it_has_no
         assert listed(await admin.get("/agencies", params={"q": sought})) == found, sought
 
 
+async def test_an_empty_list_asks_for_the_first_agency_and_blames_no_search(
+    place: House, admin: httpx.AsyncClient
+) -> None:
+    present = await place.site.documents.latest()
+    await place.site.documents.write(present, [], [*present], pen=Pen.FILES, by="Ravi", now=T0)
+    text = (await admin.get("/agencies?lang=en")).text
+    assert "There is no agency yet. Add the first one below." in text
+    assert "There is no such agency." not in text
+    sought = (await admin.get("/agencies?lang=en&q=laut")).text
+    assert "There is no such agency." in sought
+
+
 async def test_a_page_of_the_list_leads_to_the_next(place: House, admin: httpx.AsyncClient) -> None:
     present = await place.site.documents.latest()
     many = [WrittenDocument(agency=f"A{each:03}", name=f"a{each}.yaml", text="x") for each in range(150)]

@@ -176,6 +176,13 @@ async def test_what_cannot_be_made_is_said_on_the_page(place: House, form: dict[
     assert not await place.tokens.all()
 
 
+async def test_where_there_is_no_token_the_page_says_so_and_has_no_empty_table(place: House) -> None:
+    boss = await place.admitted("bos", "admin")
+    page = (await boss.get("/tokens?lang=en")).text
+    assert "There are no tokens yet." in page
+    assert "<table" not in page
+
+
 async def test_a_token_is_taken_back_on_the_page(place: House) -> None:
     boss = await place.admitted("bos", "admin")
     program = await place.program("viewer")
