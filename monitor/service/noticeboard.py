@@ -57,7 +57,7 @@ from monitor.views.own_health import (
     own_health,
     view_reference,
 )
-from monitor.views.site_report import SiteEvidence, SiteOpinion, SiteReport, SiteTestimony, view_evidence, view_sites
+from monitor.views.site_report import SiteEvidence, SiteReport, SiteTestimony, view_evidence, view_sites
 from probes.model.result import ProbeResult
 
 #: So many incidents and notices are listed for programs, and so many on the page.
@@ -493,7 +493,7 @@ class Noticeboard:
         incident: OpenNumber | None,
         health: Mapping[Direction, Health],
     ) -> tuple[Matter | None, Sequence[Direction]]:
-        """Return what is wrong with an agency as enough sites say, and which directions only too few say are down.
+        """Return what is wrong with an agency as enough sites say, and which directions too few say are down, this one or others.
 
         Nothing where there is no other site: there what is measured is all that is said.
         """
@@ -502,9 +502,11 @@ class Noticeboard:
         # Neither told nor taken back by what sites say now: it stands as people were told.
         agreed = incident.measured if incident else None
         down = [direction for direction, found in health.items() if found is Health.DOWN]
+        wrong = [each.matter for each in sites if each.matter is not None]
         # Of nearly all nothing is wrong anywhere, and there are thousands.
-        if not down and all(each.says is not SiteOpinion.WRONG for each in sites):
+        if not down and not wrong:
             return agreed, ()
+        down = list(dict.fromkeys([*down, *(way for matter in wrong for way in WAYS.get(matter, ()))]))
         together = watch.consensus.together(code)
         if together is None:
             return agreed, ()

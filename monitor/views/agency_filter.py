@@ -58,4 +58,5 @@ def state_in(agency: AgencyView, directions: Collection[Direction]) -> AgencySta
     if agreed in OUTAGES and not set(WAYS[agreed]).intersection(directions):
         agreed = None
     unseen = [each for each in agency.unseen if each in directions]
-    return replace(agency, health=found, declared=declared, agreed=agreed, unseen=unseen).state
+    disputed = [each for each in agency.disputed if each in directions]
+    return replace(agency, health=found, declared=declared, agreed=agreed, unseen=unseen, disputed=disputed).state

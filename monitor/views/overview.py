@@ -97,7 +97,7 @@ class AgencyView:
     sites: Sequence[SiteReport] = ()
     #: What is wrong with it as enough sites say, or have said and not taken back: `health` is what this one measures.
     agreed: Matter | None = None
-    #: The directions that are down as this site measures, and not enough others say so.
+    #: The directions that are down as this site measures or another says, and not enough say so.
     disputed: Sequence[Direction] = ()
     #: The process that probes it, where that is another than the one that answers: what the checks found is in its memory.
     probed_by: str = ""
@@ -109,11 +109,12 @@ class AgencyView:
     def __post_init__(self) -> None:
         """Find the state: whoever shows an agency shows the same. What is told of it goes before what this site measures."""
         found = [
-            Health.DEGRADED if health is Health.DOWN and direction in self.disputed else health
+            health
             for direction, health in self.health.items()
+            if health is not Health.DOWN or direction not in self.disputed
         ]
         is_down = self.agreed in OUTAGES
-        if self.agreed is not None and not is_down:
+        if self.disputed or (self.agreed is not None and not is_down):
             found.append(Health.DEGRADED)
         state = standing(
             found,

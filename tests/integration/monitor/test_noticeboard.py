@@ -392,6 +392,21 @@ async def test_what_too_few_sites_say_is_down_is_no_outage_on_the_page(service: 
     assert found == [(None, []), (None, [out]), (None, [out]), (Matter.SENDING, [])]
 
 
+async def test_what_another_site_alone_says_is_down_is_not_shown_as_working_as_usual(service: Service) -> None:
+    out, into = Direction.OUTBOUND, Direction.INBOUND
+    service.judge.restore({r.name: (Health.UP, T0) for r in agency_routes("JCM")})
+    well = _ails(None, {out: Health.UP, into: Health.UP})
+    service.sites_say = {"noc": well, "johor": well, "kuching": well}
+    assert (await service.board.agency("JCM")).state == "well"
+    found = []
+    for matter, health in ((Matter.SENDING, Health.DOWN), (Matter.DEGRADED, Health.DEGRADED)):
+        service.sites_say["kuching"] = _ails(matter, {out: health, into: Health.UP})
+        view = await service.board.agency("JCM")
+        found.append((view.state, view.agreed, [*view.disputed]))
+    # That some of it is slow, seen from there, is told on the agency's own page.
+    assert found == [("degraded", None, [out]), ("well", None, [])]
+
+
 async def test_an_agency_says_which_process_probes_it_where_it_is_another_one(service: Service) -> None:
     one, another = CODES[:2]
     service.probed_by[another] = "prob-2"

@@ -68,6 +68,8 @@ def test_an_agency_is_in_the_worst_state_that_holds_of_it(found: list[Health], w
         ({"agreed": Matter.SENDING}, [IN], "well"),
         ({"agreed": Matter.DEGRADED}, [IN], "degraded"),
         ({"health": {OUT: DOWN, IN: UP}, "disputed": [OUT]}, [OUT], "degraded"),
+        ({"disputed": [OUT]}, [OUT], "degraded"),
+        ({"disputed": [OUT]}, [IN], "well"),
         ({"unseen": [IN]}, [OUT], "well"),
         ({"unseen": [IN]}, [IN, OUT], "own_fault"),
     ],
@@ -87,7 +89,9 @@ def test_a_direction_has_a_state_of_its_own(more: Any, directions: list[Directio
         (DOWN, {"disputed": [IN]}, "down"),
         (DOWN, {"disputed": [OUT], "agreed": Matter.SENDING}, "down"),
         (DOWN, {"disputed": [OUT], "declared": Matter.BOTH}, "down"),
-        (UP, {"disputed": [OUT]}, "well"),
+        # As another site measures.
+        (UP, {"disputed": [OUT]}, "degraded"),
+        (UNKNOWN, {"disputed": [OUT]}, "unproven"),
     ],
 )
 def test_what_sites_have_told_together_goes_before_what_one_of_them_measures(
