@@ -119,15 +119,12 @@ class Consensus:
             self._note_told(key, matter)
         self._open_keys = open_keys
         self._looked_up_at = clock.now()
-        self._telling = asyncio.Lock()
         #: By dedup key: the incident that a person has ended by hand, while what it was about is measured all the same.
         self.ended_by_hand: dict[str, Incident] = {}
         #: By dedup key: what the alerting side could not take in.
         self._untold: set[str] = set()
-        #: Something could not be told.
-        self._owes = asyncio.Event()
-        #: The alerting side's store was away when something was last told.
-        self._is_away = False
+        #: Something may be to be told.
+        self._poked = asyncio.Event()
         #: By dedup key: what may stand otherwise than was last told. Few: most runs change nothing, and there are thousands.
         self._unsettled: set[str] = set()
         #: When what several sites say of an agency goes down and up too often to be believed: each may have seen too little of it.
@@ -289,40 +286,38 @@ class Consensus:
 
     # -- telling -------------------------------------------------------------------------------------------------
 
-    async def tell(self) -> None:
-        """Tell what stands otherwise than was last told; what cannot be told now is told by `keep_telling`."""
-        if self._is_away:
-            # Probing must not wait for a store that may not even refuse.
-            self._owes.set()
-        else:
-            await self._compare_all(self._clock.now())
+    def poke(self) -> None:
+        """Have `keep_telling` tell at once. Nobody waits for it: probing must not wait for a store that may not even refuse."""
+        self._poked.set()
 
     async def keep_telling(self) -> NoReturn:
-        """Tell what could not be told, again and again until it is: the next run may be minutes away."""
-        await keep_doing("telling the alerting side", self._tell_what_is_owed, timedelta(0))
+        """Tell whenever somebody pokes, and what could not be told again and again until it is: the next run may be minutes away."""
+        await keep_doing("telling the alerting side", self._tell_when_poked, timedelta(0))
 
-    async def _tell_what_is_owed(self) -> None:
-        await self._owes.wait()
-        self._owes.clear()
-        await asyncio.sleep(_RETRY.total_seconds())
-        await self._compare_all(self._clock.now())
+    async def _tell_when_poked(self) -> None:
+        await self._poked.wait()
+        self._poked.clear()
+        if not await self.tell():
+            self._poked.set()
+            await asyncio.sleep(_RETRY.total_seconds())
 
-    async def _compare_all(self, now: datetime) -> None:
-        # Runs end while others are being told of: what was told is compared by one at a time.
-        async with self._telling:
-            try:
-                await self._look_up(now)
-                self._unsettled |= {*self._ripe(now), *self._quiet(now)}
-                # Agencies first: a short code is capital letters and digits.
-                for number, key in enumerate(sorted(self._unsettled), 1):
-                    await self._compare(key, now)
-                    if number % AT_A_TIME == 0:
-                        await asyncio.sleep(0)
-            except StoreAway:
-                self._is_away = True
-                self._owes.set()
-            else:
-                self._is_away = False
+    async def tell(self) -> bool:
+        """Tell what stands otherwise than was last told; return whether all of it could be told.
+
+        It is for one at a time: what was told is noted after it is.
+        """
+        now = self._clock.now()
+        try:
+            await self._look_up(now)
+            self._unsettled |= {*self._ripe(now), *self._quiet(now)}
+            # Agencies first: a short code is capital letters and digits.
+            for number, key in enumerate(sorted(self._unsettled), 1):
+                await self._compare(key, now)
+                if number % AT_A_TIME == 0:
+                    await asyncio.sleep(0)
+        except StoreAway:
+            return False
+        return not self._untold & self._unsettled
 
     async def _look_up(self, now: datetime) -> None:
         """Forget what was told of incidents that have ended without us.
@@ -371,9 +366,6 @@ class Consensus:
         except Exception:
             if self._owe(key):
                 log.exception("could not compare what was told with what sites say; trying again", key=key)
-        except BaseException:
-            self._unsettled.add(key)
-            raise
 
     def _as_it_flaps(self, key: str, trouble: Trouble, now: datetime) -> Trouble:
         """Note that something fell, and return its trouble with whether it is believed. Of what one site sees that one has said it."""
@@ -494,18 +486,23 @@ class Consensus:
             self._told_of[fault_of(blame, name)] += (matter is not None) - (before is not None)
 
     async def _submit(self, event: Trigger | Resolve) -> bool:
+        """Submit an event; return whether it is taken in, and what it is about still for this process to tell."""
+        key = event.dedup_key
         try:
             incident = await self._alerting.submit(event)
         except StoreAway:
             raise
         # One event that cannot be taken in (our bug) must not keep the others from being told.
         except Exception:
-            if self._owe(event.dedup_key):
-                log.exception("could not tell the alerting side; telling it until it hears", key=event.dedup_key)
+            if self._owe(key):
+                log.exception("could not tell the alerting side; telling it until it hears", key=key)
             return False
-        self._untold.discard(event.dedup_key)
+        self._untold.discard(key)
+        if not self._is_told_of(key) or self._site not in self._said.get(key, ()):
+            # It has left meanwhile, or another process has it: of what is noted here this one would tell that it is over.
+            return False
         is_held = isinstance(event, Trigger) and incident is not None and not incident.is_open
-        self._note_ended_by_hand(event.dedup_key, incident if is_held else None)
+        self._note_ended_by_hand(key, incident if is_held else None)
         return True
 
     def _owe(self, key: str) -> bool:
@@ -513,7 +510,6 @@ class Consensus:
         is_first = key not in self._untold
         self._untold.add(key)
         self._unsettled.add(key)
-        self._owes.set()
         return is_first
 
     def _note_ended_by_hand(self, key: str, incident: Incident | None) -> None:

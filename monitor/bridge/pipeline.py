@@ -113,7 +113,7 @@ class Pipeline:
     async def take(self, result: ProbeResult) -> None:
         """Take in the end of a run.
 
-        How things stand is judged and shown at once, and told; what cannot be told now is told by `keep_telling`. Raise
+        How things stand is judged and shown at once, and told by `Consensus.keep_telling`, for which nobody waits. Raise
         what the store raises when the run cannot be written because of a bug; all the rest happens all the same.
         """
         route = self._routes.get(result.route)
@@ -138,7 +138,7 @@ class Pipeline:
         try:
             await self._write_down(result, route, None if verdict is None else verdict.grade)
         finally:
-            await self._say()
+            self._say()
             await self._weigh_the_rest()
 
     async def _weigh_the_rest(self) -> None:
@@ -156,7 +156,7 @@ class Pipeline:
             self._is_weighing = False
         if now is not None:
             await self._find_standings(now)
-            await self._say()
+            self._say()
 
     def _show_moved(self, now: datetime) -> None:
         """Show what stands otherwise, and remember that it is to be told."""
@@ -195,9 +195,9 @@ class Pipeline:
         await self._find_standings(self._clock.now())
         self._let_hear()
 
-    async def _say(self) -> None:
+    def _say(self) -> None:
         self._let_hear()
-        await self._consensus.tell()
+        self._consensus.poke()
 
     def _let_hear(self) -> None:
         """Tell the consensus what it has not heard: of each the latest, whoever has found it out."""

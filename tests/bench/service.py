@@ -96,6 +96,14 @@ async def service(routes: Mapping[str, WatchedRoute], state: Path, metrics: Metr
         metrics.watch_agency(agency, routes=[])
     async with Database.open(state) as database:
         history = History(database)
+        consensus = Consensus(
+            briefs=Briefs(agencies=dict.fromkeys(agencies, BRIEF), ours=lambda _: BRIEF),
+            alerting=_Nobody(),
+            open_incidents={},
+            metrics=metrics,
+            clock=clock,
+            site="putrajaya",
+        )
         judge = Judge(routes.values(), HealthPolicy())
         prober = Prober(
             routes=routes,
@@ -106,14 +114,7 @@ async def service(routes: Mapping[str, WatchedRoute], state: Path, metrics: Metr
                 judge=judge,
                 routes=routes,
                 history=history,
-                consensus=Consensus(
-                    briefs=Briefs(agencies=dict.fromkeys(agencies, BRIEF), ours=lambda _: BRIEF),
-                    alerting=_Nobody(),
-                    open_incidents={},
-                    metrics=metrics,
-                    clock=clock,
-                    site="putrajaya",
-                ),
+                consensus=consensus,
                 metrics=metrics,
                 clock=clock,
                 site="putrajaya",
@@ -125,7 +126,8 @@ async def service(routes: Mapping[str, WatchedRoute], state: Path, metrics: Metr
             mail_providers=_MAIL_PROVIDERS,
             lag=lag,
         )
-        beside = [asyncio.create_task(lag.keep_measuring(metrics)), asyncio.create_task(keep_setting_aside())]
+        works = (lag.keep_measuring(metrics), keep_setting_aside(), consensus.keep_telling())
+        beside = [asyncio.create_task(work) for work in works]
         try:
             yield Service(prober, judge)
         finally:

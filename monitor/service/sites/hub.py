@@ -179,9 +179,9 @@ class Hub:
             raise
         # Whoever cannot be read is not heard, and keeps no vote by that.
         except Exception:
-            await self._count(consensus)
+            self._count(consensus)
             raise
-        await self._count(consensus)
+        self._count(consensus)
 
     async def _read(self, consensus: Consensus) -> None:
         # Before what they say: what was judged before a beat is there when the beat is.
@@ -219,7 +219,7 @@ class Hub:
                     # From now on it is understood what it has said of time.
                     self._hear(name, site.said, now, consensus)
 
-    async def _count(self, consensus: Consensus) -> None:
+    def _count(self, consensus: Consensus) -> None:
         """Find out who has a vote by now, and tell."""
         now, steady = self._clock.now(), self._steady()
         fresh = {name for name, site in self._sites.items() if site.clock.is_fresh(steady)}
@@ -238,7 +238,7 @@ class Hub:
             self._metrics.watchdog.site_heard(
                 name, is_fresh=is_fresh, behind=site.clock.behind(steady), offset=site.clock.offset
             )
-        await consensus.tell()
+        consensus.poke()
 
     def _forget_what_is_said_no_more(
         self,

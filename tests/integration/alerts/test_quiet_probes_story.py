@@ -60,6 +60,7 @@ class Planned(Country):
                 route = self.prober._routes[name]
                 self.probed.append(route)
                 await self.prober._take(self.world.result(route, self.station.clock.now()), route)
+                await self.consensus.tell()
                 self.prober._plan_next(route)
             await self.station.settle()
 

@@ -102,6 +102,7 @@ class Country:
                 run = self.world.result(route, self.station.clock.now())
                 self.station.clock.moment = max(self.station.clock.moment, run.started_at + timedelta(seconds=0.1))
                 await self.pipeline.take(run)
+                await self.consensus.tell()
             await self.station.settle()
             self.station.clock.moment += MINUTE
 

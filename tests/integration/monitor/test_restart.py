@@ -155,9 +155,10 @@ async def life(directory: Path, network: LabNetwork, probing: Probing) -> AsyncI
             specimens=specimens,
         )
         async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(prober.run())
+            running = [tasks.create_task(work) for work in (prober.run(), consensus.keep_telling())]
             yield Life(prober, metrics, database, alerts, specimens, began)
-            running.cancel()
+            for task in running:
+                task.cancel()
 
 
 @pytest.mark.falsegreen

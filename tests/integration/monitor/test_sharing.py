@@ -85,7 +85,8 @@ async def test_what_goes_to_another_process_is_probed_judged_told_and_counted_he
     assert watch.consensus.told == {}, "what is open goes on elsewhere, and nothing here ends it"
     await watch.pipeline._find_standings(T0)
     assert not {"JCONTOH", ACCOUNT} & watch.pipeline._unkept, "nor is it written here that all is well there"
-    await watch.pipeline._say()
+    watch.pipeline._say()
+    await watch.consensus.tell()
     async with reloader._around.store.reading() as ledger:
         assert {each.dedup_key for each in await ledger.open_incidents()} == {"JCONTOH", ACCOUNT}
     assert watch.judge_of("JCONTOH").route_health(route.name) is Health.DOWN, "it is shown as it was judged last"
@@ -116,7 +117,8 @@ async def test_while_a_share_changes_hands_pages_are_read_and_runs_end(
         seen.append(watch.judge_of("JCONTOH").route_health(route.name))
         watch.pipeline._show_moved(T0)
         await watch.pipeline._find_standings(T0)
-        await watch.pipeline._say()
+        watch.pipeline._say()
+        await watch.consensus.tell()
         await announce(*told)
 
     monkeypatch.setattr(monitor.service.watch, "announce", meanwhile)

@@ -115,9 +115,10 @@ async def probed(directory: Path, *boxes: Mailbox) -> AsyncIterator[tuple[RealBe
             known_tokens={},
         )
         async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(prober.run())
+            running = [tasks.create_task(work) for work in (prober.run(), consensus.keep_telling())]
             yield RealBench(routes, prober), database
-            running.cancel()
+            for task in running:
+                task.cancel()
         assert deaf.heard == []
 
 

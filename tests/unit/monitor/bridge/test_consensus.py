@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
@@ -149,6 +150,7 @@ class Nation(RuleBasedStateMachine):
             site.beat(self.true)
             site.deliver(name, self.rows)
         self.runner.run(self.hub.listen())
+        self.runner.run(self.consensus.tell())
         self.look()
 
     # -- what must hold each second --------------------------------------------------------------------------------
@@ -422,26 +424,20 @@ async def test_an_outage_that_goes_on_is_told_once_however_long_it_lasts() -> No
     assert alerts.told() == ["JCM: sending"]
 
 
-async def test_what_could_not_be_told_wakes_who_tells_it_again() -> None:
+@pytest.mark.parametrize("trouble", [{"away": {"JCM"}}, {"store_away": True}])
+async def test_what_could_not_be_told_is_told_again_though_nobody_says_anything_else(trouble: dict[str, Any]) -> None:
     alerts = Alerts()
     consensus = alone(alerts, Clock())
-    alerts.away = {"JCM"}
+    for name, value in trouble.items():
+        setattr(alerts, name, value)
     consensus.hear(HERE, "JCM", wrong(BOTH))
-    await consensus.tell()
-    assert (consensus._owes.is_set(), alerts.told()) == (True, [])
-
-
-async def test_what_was_being_told_when_the_run_that_found_it_was_cancelled_is_told_with_the_next() -> None:
-    alerts = Alerts()
-    consensus = alone(alerts, Clock())
-    consensus.hear(HERE, "JCM", wrong(BOTH))
-    telling = asyncio.create_task(consensus.tell())
-    await asyncio.sleep(0)
-    telling.cancel()
-    await asyncio.gather(telling, return_exceptions=True)
-    assert (alerts.asked, alerts.told()) == (0, [])
-    await consensus.tell()
+    assert not await consensus.tell()
+    assert alerts.told() == []
+    alerts.away, alerts.store_away = set(), False
+    assert await consensus.tell()
     assert alerts.told() == ["JCM: both"]
+    assert await consensus.tell()
+    assert alerts.asked == 2
 
 
 async def test_until_this_site_has_said_how_an_agency_stands_that_it_gained_nothing_is_told_of_it() -> None:
@@ -508,6 +504,23 @@ async def test_that_a_person_has_ended_it_by_hand_is_known_while_it_is_measured_
     assert [await stands(each) for each in (well(), wrong(BOTH))] == [[], ["JCM"]]
     consensus.release({"JCM"})
     assert not consensus.ended_by_hand
+
+
+@pytest.mark.parametrize(
+    ("leave", "key"), [("release", "JCM"), ("hand_over", "JCM"), ("hand_over", "ours/credentials/JCM/utama")]
+)
+async def test_what_was_being_told_when_its_agency_left_is_not_for_this_process_to_end(leave: str, key: str) -> None:
+    alerts = HeldBack()
+    consensus = alone(alerts, Clock())
+    consensus.hear(HERE, key, wrong(BOTH))
+    alerts.answers.clear()
+    telling = asyncio.create_task(consensus.tell())
+    while not alerts.asked:  # noqa: ASYNC110 - it tells nobody
+        await asyncio.sleep(0)
+    getattr(consensus, leave)({"JCM"})
+    alerts.answers.set()
+    assert await telling
+    assert (alerts.told(), {*consensus.told}, consensus.ended_by_hand) == ([f"{key}: both"], set(), {})
 
 
 async def test_what_is_open_is_looked_up_each_minute_and_at_once_after_a_clock_was_set_back() -> None:

@@ -75,11 +75,15 @@ class Alerts:
         self.store_away = False
         self.asked = 0
         self.told_something = asyncio.Event()
+        #: Cleared: it neither answers nor refuses.
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     async def submit(self, event: Event) -> Incident | None:
         await asyncio.sleep(0)
         assert isinstance(event, Trigger | Resolve)
         self.asked += 1
+        await self.answers.wait()
         if self.store_away:
             raise StoreAway("it does not answer in time")
         if event.dedup_key in self.away:
@@ -173,6 +177,13 @@ class Service:
     def _ours(suspect: Suspect) -> Brief:
         return BRIEF
 
+    async def take(self, run: ProbeResult) -> None:
+        """Take a run in, and tell what follows."""
+        try:
+            await self.pipeline.take(run)
+        finally:
+            await self.consensus.tell()
+
     async def rounds(self, count: int) -> list[str]:
         """Run every route so many times; return the errors of runs that could not be taken in."""
         errors = []
@@ -181,7 +192,7 @@ class Service:
                 run = self.world.result(each, self.clock.time)
                 self.clock.time += run.duration
                 try:
-                    await self.pipeline.take(run)
+                    await self.take(run)
                 except OSError as error:
                     errors.append(str(error))
             self.clock.time += MINUTE
@@ -486,31 +497,40 @@ async def test_what_is_wrong_with_us_is_shown_though_it_cannot_be_told(account: 
     assert service.value("own_fault", cause="credentials", reference=reference) == 1
 
 
-async def test_runs_do_not_wait_for_a_store_that_is_away_and_what_was_seen_is_told_by_itself_when_it_is_back() -> None:
+async def test_runs_do_not_wait_for_what_is_told_and_what_could_not_be_is_told_by_itself_when_the_store_is_back() -> (
+    None
+):
     service = Service("JCM")
     await service.rounds(3)
     service.world.faults["JCM/utama"] = REFUSED
     service.alerts.store_away = True
-    assert await service.rounds(4) == []
-    # The first that has something to tell finds out; after it, nobody asks while they probe.
-    assert service.alerts.asked == 1
-    assert service.value("mail_up", agency="JCM", direction="internal") == 0
+    service.alerts.answers.clear()
+
+    async def seen(*, up: bool) -> None:
+        for route in service.world.routes * 4:
+            await service.pipeline.take(service.world.result(route, service.clock.time))
+            service.clock.time += SECOND
+        assert service.value("mail_up", agency="JCM", direction="internal") == up
 
     async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
         telling = tasks.create_task(service.consensus.keep_telling())
-        # In vain, and no run comes after it that would ask anew.
+        # Its store neither answers nor refuses: whoever tells waits, and nobody else.
+        await seen(up=False)
+        assert (service.alerts.asked, service.alerts.told()) == (1, [])
+        # It refuses, and no run comes after it that would ask anew.
+        service.alerts.answers.set()
         while service.alerts.asked < 2:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.01)
         service.alerts.store_away = False
         await service.alerts.told_something.wait()
+        service.alerts.told_something.clear()
+        service.world.faults.clear()
+        await seen(up=True)
+        await service.alerts.told_something.wait()
         for _ in range(10):
             await asyncio.sleep(0)
+        assert not service.consensus._poked.is_set(), "nothing is owed"
         telling.cancel()
-    assert service.alerts.told() == ["JCM: both"]
-    assert not service.consensus._owes.is_set()
-    # From now on whoever has run tells by itself.
-    service.world.faults.clear()
-    await service.rounds(4)
     assert service.alerts.told() == ["JCM: both", "JCM: over"]
 
 
@@ -537,6 +557,7 @@ async def test_runs_that_end_together_tell_once() -> None:
     service.world.faults.clear()
     for _ in range(3):
         await asyncio.gather(*(service.pipeline.take(arrived(r, service.clock.time)) for r in service.world.routes))
+        await service.consensus.tell()
         service.clock.time += MINUTE
 
     assert service.alerts.told() == ["JCM: both", "JCM: over"]

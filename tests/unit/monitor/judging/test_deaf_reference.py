@@ -71,8 +71,8 @@ class Estate:
         service = Service(*(f"JCM{number:03}" for number in range(AGENCIES)))
         service.start({"ours/reference/a": Matter.OWN_FAULT})
         for route in service.world.routes:
-            await service.pipeline.take(arrived(route, T0))
-            await service.pipeline.take(arrived(route, T0 + SECOND))
+            await service.take(arrived(route, T0))
+            await service.take(arrived(route, T0 + SECOND))
         return cls(service)
 
     def routes(self, direction: Direction, *, sender: str = "", recipient: str = "") -> list[WatchedRoute]:
@@ -85,13 +85,13 @@ class Estate:
         for number in range(1, times + 1):
             self.service.clock.time = T0 + number * MINUTE
             for route in self.routes(Direction.OUTBOUND, recipient="a"):
-                await self.service.pipeline.take(failed(route, self.service.clock.time, Outcome.LOST, Phase.TRANSIT))
+                await self.service.take(failed(route, self.service.clock.time, Outcome.LOST, Phase.TRANSIT))
 
     async def others(self, count: int) -> None:
         """Take in runs that have nothing to do with it."""
         for route in self.routes(Direction.INBOUND, sender="b")[:count]:
             self.service.clock.time += timedelta(milliseconds=6)
-            await self.service.pipeline.take(arrived(route, self.service.clock.time - SECOND))
+            await self.service.take(arrived(route, self.service.clock.time - SECOND))
             self.service.judge.looks(route.name, self.service.clock.time)
 
 
@@ -114,13 +114,13 @@ async def test_a_result_costs_no_more_while_thousands_of_runs_wait_for_a_proof()
 async def test_a_proof_for_which_thousands_waited_holds_the_loop_for_a_few_of_them_at_a_time() -> None:
     estate, calls = await Estate.opened(), Calls()
     await estate.lose(4)
-    judge, pipeline = estate.service.judge, estate.service.pipeline
+    judge = estate.service.judge
     waiting = estate.routes(Direction.OUTBOUND, recipient="a")
     (into_a,) = estate.routes(Direction.CONTROL, recipient="a")
     estate.service.clock.time += MINUTE
 
     with calls.counted():
-        proof = asyncio.create_task(pipeline.take(arrived(into_a, estate.service.clock.time)))
+        proof = asyncio.create_task(estate.service.take(arrived(into_a, estate.service.clock.time)))
         most = await calls.per_turn(proof)
 
     assert len(judge._pending) == 0
