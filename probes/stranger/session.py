@@ -154,7 +154,8 @@ class StrangerSession:
         self._wire.close()
 
     async def _line(self) -> str:
-        return (await self._wire.hear()).decode("utf-8", "replace").rstrip("\r")
+        # Some end with blanks what they offer.
+        return (await self._wire.hear()).decode("utf-8", "replace").rstrip()
 
     async def _reply(self, tag: str) -> ServerReply:
         lines: list[str] = []

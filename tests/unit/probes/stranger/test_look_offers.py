@@ -21,7 +21,7 @@ from probes.stranger.forbidden_sign_in import revealing
 from probes.stranger.look import look_at, seen
 from probes.stranger.session import Protocol
 from tests.unit.probes.pop3_standin import Pop3StandIn
-from tests.unit.probes.standin import hang, listening
+from tests.unit.probes.standin import SmtpStandIn, hang, listening
 
 
 @pytest.mark.parametrize(
@@ -91,3 +91,20 @@ async def test_a_pop3_server_that_does_not_say_that_it_has_tls_is_found_no_bette
     assert read.value.failure.reason == Reason.TLS_NOT_OFFERED
     assert (offered.aspect, offered.verdict) == ("offered", Verdict.FAIL)
     assert standin.asked == ["CAPA"] * 3
+
+
+@pytest.mark.parametrize(
+    ("protocol", "standin"),
+    [
+        (Protocol.SMTP, SmtpStandIn(extensions=("STARTTLS ", "SIZE 1000"), tricks={"STARTTLS": "454 4.7.0 nanti\r\n"})),
+        (Protocol.POP3, Pop3StandIn(capabilities=("UIDL", "STLS \t"), tricks={"STLS": "-ERR nanti\r\n"})),
+    ],
+)
+async def test_what_is_offered_with_blanks_behind_it_is_offered(
+    protocol: Protocol, standin: SmtpStandIn | Pop3StandIn
+) -> None:
+    async with listening(standin) as port:
+        server = Server(host="127.0.0.1", port=port, security=Security.STARTTLS, tls=ssl.create_default_context())
+        found = await look_at(protocol, server)
+    assert found.failure is not None
+    assert found.failure.reason == Reason.TLS_UNAVAILABLE
