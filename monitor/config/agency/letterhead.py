@@ -123,6 +123,8 @@ _NEEDED = {
     "contact_officer": ("contact_officer: {name: NAME, post: POST, telephone: NUMBER}", {Channel.LETTER}),
 }
 _LAST_LINE = re.compile(r"\d{5} \S.*", re.ASCII)
+#: What the window of an envelope shows, and a letterhead has room for, at their smallest.
+_MOST_LINES, _MOST_LETTERS, _LONGEST_WORD = 10, 300, 40
 
 
 def check_letterhead(letterhead: LetterheadSettings, used: Iterable[Channel], findings: Findings) -> None:
@@ -178,8 +180,16 @@ def check_glyphs(printed: object, findings: Findings) -> None:
 
 
 def check_postal(address: tuple[str, ...], findings: Findings) -> None:
-    """Note when the last line of *address* does not lead the post to a town."""
-    if address and not _LAST_LINE.fullmatch(address[-1]):
+    """Note when *address* is too long to be printed, or its last line does not lead the post to a town."""
+    whole = ", ".join(address)
+    longest = max(len(word) for word in re.split(r"[\s,-]", whole))
+    if len(address) > _MOST_LINES or len(whole) > _MOST_LETTERS or longest > _LONGEST_WORD:
+        most = "{lines} lines and {letters} letters at most, and no word longer than {word}"
+        findings.error(
+            "is longer than a letterhead and the window of an envelope have room for",
+            said(most, lines=_MOST_LINES, letters=_MOST_LETTERS, word=_LONGEST_WORD),
+        )
+    elif address and not _LAST_LINE.fullmatch(address[-1]):
         findings[len(address) - 1].warning(
             said("'{address}' does not begin with a postcode", address=address[-1]), "62000 PUTRAJAYA"
         )

@@ -15,11 +15,16 @@ from alerts.model.notice import Addressee, Cause, Facts, Matter, Plan, Purpose
 from alerts.wording.key import news
 from alerts.wording.need import PRINTED
 from alerts.wording.texts import load
+from monitor.config.agency.letterhead import check_postal
+from monitor.config.files.document import Document
+from monitor.config.files.findings import Findings
+from monitor.config.files.problem import Severity
 from tests.unit.alerts.documents.pages import (
     BARE,
     FACTS,
     LONG,
     LONG_ADDRESSEE,
+    LONG_OFFICE,
     MINISTRY,
     OFFICE,
     boxes,
@@ -229,6 +234,30 @@ def test_the_address_shows_in_the_window_of_an_envelope(facts: Facts, addressee:
 def test_nothing_runs_off_the_paper(tmp_path: Path) -> None:
     words = boxes(letter(LONG, LONG_ADDRESSEE, WORDING), tmp_path)
     assert all(left >= 24.5 and right <= 186 and top >= 8 and bottom <= 292 for _, left, top, right, bottom in words)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        (*["ARAS 9, KOMPLEKS CONTOH UTAR"] * 9, "62000 PUTRAJAYA"),
+        (*["MENARA CONTOH UTARA DAN SELATAN, JALAN TELADAN SEJAHTERA DUA"] * 4, "62000 PUTRAJAYA"),
+        ("MENARA CONTOH UTARA DAN SELATAN, JALAN TELADAN 2, " * 5 + "KAMPUNG BARU DUA, 62000 PUTRAJAYA",),
+        ("KOMPLEKS" * 5, "62000 PUTRAJAYA"),
+    ],
+)
+def test_the_longest_address_that_may_be_written_keeps_to_the_letterhead_and_the_window(
+    address: tuple[str, ...], tmp_path: Path
+) -> None:
+    check_postal(address, findings := Findings(Document(file="jcontoh.yaml", data={})))
+    assert not [each for each in findings.problems if each.severity is Severity.ERROR]
+    facts = replace(LONG, office=replace(LONG_OFFICE, address=address))
+    for addressee in (LONG_ADDRESSEE, MINISTRY):
+        words = boxes(letter(facts, replace(addressee, address=address), WORDING), tmp_path)
+        rule = next(top for word, _, top, *_ in words if word == "Ruj.")
+        assert all(bottom < rule for _, _, top, _, bottom in words if top < 42)
+        window = [(right, bottom) for _, left, top, right, bottom in words if left < 100 and 57 <= top < 92]
+        assert max(right for right, _ in window) <= 101
+        assert max(bottom for _, bottom in window) <= 80
 
 
 def test_the_town_keeps_its_line_when_others_share_one() -> None:
