@@ -31,6 +31,7 @@ from pantau_lab import leftover
 from pantau_lab.beginning.login import DemoLogin, demo_logins, login_table, write_logins, write_private
 from pantau_lab.beginning.prologue import handed_to_officers, prologue
 from pantau_lab.clerk import post_letters
+from pantau_lab.cli.fault import fault_called
 from pantau_lab.mail import Fault
 from pantau_lab.scenery import COUNTRY, DEMO
 from pantau_lab.screen import ScreenState, changes, render, site_orders
@@ -92,7 +93,10 @@ def demo(context: typer.Context, directory: Directory = _DIRECTORY, *, sites: Si
 @app.command("break")
 def break_(
     agency: Annotated[str, typer.Argument(help="Short code, such as JCM; or a reference, rujukan-a.")],
-    how: Annotated[Fault, typer.Option("--how", help="What goes wrong; `pantau lab --list` tells.", metavar="FAULT")],
+    how: Annotated[
+        Fault,
+        typer.Option("--how", parser=fault_called, help="What goes wrong; `pantau lab --list` tells.", metavar="FAULT"),
+    ],
     context: typer.Context,
     directory: WhichDemo = None,
 ) -> None:

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console, RenderableType
 
 from monitor.cli.service import fail
+from pantau_lab.cli.fault import fault_called
 from pantau_lab.faultlab import screen
 from pantau_lab.faultlab.directory import DirectoryTaken, claimed
 from pantau_lab.faultlab.lab import AGENCY, FaultLab, fault_lab
@@ -32,7 +33,8 @@ def lab(
         typer.Option("--directory", help="Where it keeps its files; default: a temporary one.", metavar="DIR"),
     ] = None,
     faults: Annotated[
-        list[Fault] | None, typer.Option("--break", help="Begin with this fault; may be repeated.", metavar="FAULT")
+        list[Fault] | None,
+        typer.Option("--break", parser=fault_called, help="Begin with this fault; may be repeated.", metavar="FAULT"),
     ] = None,
     *,
     list_: Annotated[bool, typer.Option("--list", help="List the faults and what a probe reports of each.")] = False,

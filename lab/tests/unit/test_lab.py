@@ -30,6 +30,14 @@ def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("words", [("--break", "tarpitt"), ("--break",)])
-def test_a_fault_that_does_not_exist_is_refused(words: tuple[str, ...]) -> None:
-    assert run(*words)[0] == 2
+@pytest.mark.parametrize(
+    "words", [("lab", "--break", "tarpit", "--break", "tarpitt"), ("demo", "break", "JCM", "--how", "tarpitt")]
+)
+def test_a_fault_that_does_not_exist_is_refused_in_words_of_ours(words: tuple[str, ...]) -> None:
+    result = CliRunner(env={"COLUMNS": "120", "TERM": "dumb"}).invoke(app, words)
+    assert result.exit_code == 2
+    assert f"'{words[-2]}': there is no fault 'tarpitt'; `pantau lab --list` tells which there are" in result.output
+
+
+def test_a_fault_has_to_be_named() -> None:
+    assert run("--break")[0] == 2

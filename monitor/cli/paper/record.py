@@ -71,11 +71,19 @@ def _write(directory: Path, files: Mapping[str, str]) -> None:
         fail(f"{directory} cannot be written: {error.strerror}")
 
 
+def _day(text: str) -> datetime:
+    """Return when a day begins."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=MALAYSIA)
+    except ValueError:
+        raise typer.BadParameter(f"'{text}' is no day; write it as 2019-12-31") from None
+
+
 def purge(
     *,
     before: Annotated[
         datetime,
-        typer.Option("--before", formats=["%Y-%m-%d"], help="What was over before this day begins.", metavar="DATE"),
+        typer.Option("--before", parser=_day, help="What was over before this day begins.", metavar="DATE"),
     ],
     authority: Annotated[
         str,
@@ -98,10 +106,9 @@ def purge(
     Without a reference nothing is ever deleted. Who, when, what and on whose authority stays in the journal, and the
     journal's chain stays whole.
     """
-    day = before.replace(tzinfo=MALAYSIA)
-    if day > datetime.now(MALAYSIA):
+    if before > datetime.now(MALAYSIA):
         fail("--before: must not lie in the future", 2)
-    word = {"before": day.isoformat(), "authority": authority, "by": by, "confirm": confirm}
+    word = {"before": before.isoformat(), "authority": authority, "by": by, "confirm": confirm}
     found = ask(config, socket, "POST", "/purge", word, within=LONG)
     incidents, notices, entries = found["counts"].split("/")
     told = f"{incidents} incidents, {notices} notices, {entries} entries of the journal"
@@ -110,7 +117,7 @@ def purge(
         return
     numbers = found["incidents"]
     if not any(int(count) for count in (incidents, notices, entries)):
-        typer.echo(f"Nothing was over before {day:%d/%m/%Y}.")
+        typer.echo(f"Nothing was over before {before:%d/%m/%Y}.")
         return
     more = f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
     if numbers:

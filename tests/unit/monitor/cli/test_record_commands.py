@@ -91,6 +91,11 @@ async def test_a_place_that_cannot_be_written_is_named(office: Office, tmp_path:
 PURGE = ("purge", "--before", "2019-01-01", "--authority", "ANM.600-1/7/3 (12)", "--by", "Puan Arkib Contoh")
 
 
+async def test_what_is_no_day_is_refused_in_words_of_ours(office: Office) -> None:
+    code, said = await office.ask("purge", "--before", "2019-13-01", *PURGE[3:])
+    assert (code, "'--before': '2019-13-01' is no day; write it as 2019-12-31" in said) == (2, True)
+
+
 async def test_without_a_confirmation_a_purge_only_looks(office: Office) -> None:
     async with running(office) as kept:
         code, said = await office.ask(*PURGE)
