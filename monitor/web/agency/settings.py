@@ -129,7 +129,7 @@ def _offer_versions(router: APIRouter, editor: AgencyEditor, sheet: SettingsShee
         code, asked_for = code.upper(), request.query_params
         listed = await editor.versions(code, below=_digits(asked_for.get("below", "")))
         if not listed:
-            raise HTTPException(404, said("there is no such version of '{agency}'", agency=code[:40]))
+            raise _no_such_version(code)
         before, after = [await numbered(code, asked_for.get(name, "")) for name in ("from", "to")]
         facts = {
             "code": code,
@@ -144,8 +144,17 @@ def _offer_versions(router: APIRouter, editor: AgencyEditor, sheet: SettingsShee
         return sheet.render(request, "versions.html", facts)
 
     async def numbered(code: str, written: str) -> DocumentVersion | None:
+        if not written:
+            return None
         number = _digits(written)
-        return None if number is None else await editor.numbered(code, number)
+        found = None if number is None else await editor.numbered(code, number)
+        if found is None:
+            raise _no_such_version(code)
+        return found
+
+
+def _no_such_version(code: str) -> HTTPException:
+    return HTTPException(404, said("there is no such version of '{agency}'", agency=code[:40]))
 
 
 async def _draft(code: str, typed: TypedForm, editor: AgencyEditor, sheet: SettingsSheet) -> AgencyDraft:

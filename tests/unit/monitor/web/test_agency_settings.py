@@ -602,7 +602,9 @@ async def test_versions_tell_who_wrote_what_when_and_with_which_pen(place: House
     assert "<td>Ravi</td><td>files</td>" in page.text
     page = await officer.get(VERSIONS, params={"from": "1", "to": "2"})
     assert "+ interval: 10m" in shown(page)
-    assert (await officer.get(VERSIONS, params={"from": "1", "to": "99"})).status_code == 200
+    for missing in ({"from": "1", "to": "99"}, {"from": "99"}, {"from": "satu", "to": "2"}):
+        page = await officer.get(VERSIONS, params={**missing, "lang": "ms"}, headers={"Accept": "text/html"})
+        assert (page.status_code, "tiada versi sedemikian bagi 'JCM'" in shown(page)) == (404, True)
     assert (await officer.get("/agencies/MDC/versions")).status_code == 403
 
 
