@@ -235,12 +235,12 @@ async def test_the_page_of_an_agency_says_which_site_says_what_and_nothing_where
         (
             "ms",
             ("Terganggu", "e-mel tidak dapat dihantar · menurut johor, kuching", "Keluar GAGAL Masuk BAIK"),
-            ("Terjejas", "Masuk: hanya dilihat dari noc", "Keluar BAIK Masuk GAGAL"),
+            ("Terjejas", "Masuk: GAGAL, hanya dilihat dari noc", "Keluar BAIK Masuk GAGAL"),
         ),
         (
             "en",
             ("Down", "mail: cannot be sent · by johor, kuching", "Out DOWN In UP"),
-            ("Degraded", "In: seen from noc only", "Out UP In DOWN"),
+            ("Degraded", "In: DOWN, seen from noc only", "Out UP In DOWN"),
         ),
     ],
 )
