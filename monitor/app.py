@@ -742,6 +742,7 @@ class App:
             deserted=self._duty.deserted,
             watch_only=self._rests() and not has_hub,
             for_hub=self._rests() and has_hub,
+            is_unheard=self._telling is not None and not self._telling.is_heard,
         )
 
     async def _tell_status(self) -> None:

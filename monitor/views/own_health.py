@@ -63,6 +63,8 @@ class Ill(StrEnum):
     WATCH_ONLY = "watch_only"
     #: Nor is anybody told by this site, and a hub that hears it does: so it is meant, and nothing is wrong.
     FOR_HUB = "for_hub"
+    #: A hub has let this site join, and does not read what it says now.
+    HUB_AWAY = "hub_away"
     GATEWAY_DOWN = "gateway_down"
     #: It takes messages, and the receipts that it used to give do not come.
     GATEWAY_DOUBTED = "gateway_doubted"
@@ -158,6 +160,8 @@ class Signs:
     watch_only: bool = False
     #: Mail is watched for a hub, which tells.
     for_hub: bool = False
+    #: And the hub does not read now what is seen here.
+    is_unheard: bool = False
 
 
 def own_health(
@@ -274,7 +278,10 @@ def _of_engine(signs: Signs) -> Iterator[Complaint]:
     if signs.watch_only:
         yield Complaint(ill=Ill.WATCH_ONLY, health=Health.DEGRADED)
     if signs.for_hub:
-        yield Complaint(ill=Ill.FOR_HUB, health=Health.UP)
+        if signs.is_unheard:
+            yield Complaint(ill=Ill.HUB_AWAY, health=Health.DEGRADED)
+        else:
+            yield Complaint(ill=Ill.FOR_HUB, health=Health.UP)
     for ailment, ill in ills.items():
         if ailment in signs.ailments:
             yield Complaint(ill=ill, health=Health.DOWN)

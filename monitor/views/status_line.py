@@ -24,7 +24,7 @@ def status_line(signs: Signs, *, agencies: int, routes: int, open_incidents: int
             "incidents not looked at yet"
             if open_incidents is None
             else f"{_count(open_incidents, 'incident', 'incidents')} open",
-            *(["the hub tells people"] if signs.for_hub else []),
+            *(["the hub tells people"] if signs.for_hub and not signs.is_unheard else []),
             *_troubles(signs),
         ]
     )
@@ -33,6 +33,8 @@ def status_line(signs: Signs, *, agencies: int, routes: int, open_incidents: int
 def _troubles(signs: Signs) -> Iterator[str]:
     if signs.watch_only:
         yield "NOBODY IS TOLD (mode: watch)"
+    if signs.for_hub and signs.is_unheard:
+        yield "THE HUB DOES NOT HEAR THIS SITE"
     if signs.away is not None:
         since, why = signs.away
         yield f"STORE AWAY since {since:%Y-%m-%d %H:%M} UTC: {why}"

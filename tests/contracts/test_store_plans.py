@@ -211,6 +211,7 @@ async def ask_everything(database: Database, asked: set[str]) -> None:
     await standings.forget(["JCM"])
     teller = Noted(SiteRunWriter(database, "johor"), asked)
     await teller.has_hub()
+    await teller.is_heard()
     await teller.newest()
     await teller.before(T0)
     await teller.tell_failed(0, 9, T0)

@@ -272,6 +272,7 @@ async def test_of_a_sites_processes_one_tells_at_a_time(shared: Database) -> Non
 async def test_a_store_has_a_hub_once_it_has_a_part_of_its_own(database: Database) -> None:
     teller = SiteRunWriter(database, "kuala-lumpur")
     assert not await teller.has_hub()
+    assert not await teller.is_heard()
     if database.is_shared:
         async with database.write() as connection:
             part = """CREATE TABLE "site_run_kuala-lumpur" PARTITION OF site_run FOR VALUES IN ('kuala-lumpur')"""

@@ -51,10 +51,13 @@ class SiteRunTeller:
         self._hour: datetime | None = None
         #: A hub has let this site join, as was last looked.
         self.has_hub = False
+        #: And it reads what is told.
+        self.is_heard = False
 
     async def tell(self) -> None:
         """Tell what there is. Raise `StoreAway`."""
         self.has_hub = await self._teller.has_hub()
+        self.is_heard = self.has_hub and await self._teller.is_heard()
         if not self.has_hub:
             self._seen.clear()
             self._told = self._hour = None

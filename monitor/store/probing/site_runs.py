@@ -54,6 +54,11 @@ _NEVER = 1e9
 
 _TRY_TURN = text("SELECT pg_try_advisory_xact_lock(:locks, :telling)")
 _PART = text("SELECT to_regclass(:part) IS NOT NULL")
+#: What first copies a table has slots of its own, and reads nothing else.
+_READS = text(
+    "SELECT EXISTS (SELECT FROM pg_replication_slots"
+    " WHERE database = current_database() AND plugin = 'pgoutput' AND active AND NOT temporary)"
+)
 
 
 class SiteRunWriter:
@@ -72,6 +77,13 @@ class SiteRunWriter:
             return False
         async with self._database.read() as connection:
             return bool((await connection.execute(_PART, {"part": f'"site_run_{self._site}"'})).scalar_one())
+
+    async def is_heard(self) -> bool:
+        """Whether a hub reads now what this site says; of one that cannot be reached that is known after some seconds."""
+        if not self._database.is_shared:
+            return False
+        async with self._database.read() as connection:
+            return bool((await connection.execute(_READS)).scalar_one())
 
     async def newest(self) -> int:
         """Return the number of the newest run; others that are being written may have lower ones."""

@@ -120,6 +120,14 @@ def fail(world: SiteWorld, site: str, *numbers: int, tmp: Path) -> None:
     asyncio.run(write())
 
 
+def knows_it_is_heard(world: SiteWorld, site: str, *, tmp: Path) -> bool:
+    async def ask() -> bool:
+        async with Database.open(tmp / site, world.stores[site], name=site) as database:
+            return await SiteRunWriter(database, site).is_heard()
+
+    return asyncio.run(ask())
+
+
 def count(at: Cluster, table: str) -> int:
     ((rows,),) = at.order(f"SELECT count(*) FROM {table}")
     return int(rows)
@@ -190,6 +198,18 @@ def test_after_a_cut_the_judgement_arrives_before_the_beat_that_followed_it(worl
     assert until(has_beaten, seconds=20) < 10
     assert (True, None) not in seen
     assert seen[-1] == (True, Matter.BOTH)
+
+
+def test_a_site_knows_whether_the_hub_hears_it(world: SiteWorld, tmp_path: Path) -> None:
+    say(world, "johor", tmp=tmp_path, JCM=WELL)
+    assert not knows_it_is_heard(world, "johor", tmp=tmp_path)
+    add(member(world))
+    until(lambda: knows_it_is_heard(world, "johor", tmp=tmp_path), seconds=20)
+    world.sites["johor"].cut()
+    # Neither end is told of a cut: the site's server lets go of who has not answered for ten seconds.
+    until(lambda: not knows_it_is_heard(world, "johor", tmp=tmp_path), seconds=60)
+    world.sites["johor"].mend()
+    until(lambda: knows_it_is_heard(world, "johor", tmp=tmp_path), seconds=60)
 
 
 def test_a_site_that_joins_anew_is_never_seen_to_live_before_it_has_said_what_it_knows(

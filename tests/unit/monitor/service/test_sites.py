@@ -607,6 +607,7 @@ class Told:
     """What a site has to tell, and in which parts it did."""
 
     is_joined: bool = True
+    is_read: bool = True
     runs: int = 0
     #: Of which runs it was told, and of which hours.
     failed: list[tuple[int, int]] = field(default_factory=list)
@@ -620,6 +621,9 @@ class Told:
 
     async def has_hub(self) -> bool:
         return self.is_joined
+
+    async def is_heard(self) -> bool:
+        return self.is_read
 
     async def newest(self) -> int:
         return self.runs
@@ -657,10 +661,19 @@ async def test_a_site_that_nobody_hears_tells_of_no_run() -> None:
     it = telling(told, clocks)
     for _ in range(3):
         await later(it, clocks)
-    assert (told.failed, told.hours, it.has_hub) == ([], [], False)
+    assert (told.failed, told.hours, it.has_hub, it.is_heard) == ([], [], False, False)
     told.is_joined = True
     await later(it, clocks)
-    assert it.has_hub
+    assert (it.has_hub, it.is_heard) == (True, True)
+
+
+async def test_a_site_that_is_cut_off_knows_it_and_tells_on() -> None:
+    told, clocks = Told(is_read=False), Watches()
+    it = telling(told, clocks)
+    for _ in range(3):
+        await later(it, clocks)
+    assert (it.has_hub, it.is_heard) == (True, False)
+    assert told.hours
 
 
 async def test_a_site_begins_with_the_last_day_and_tells_then_of_what_may_have_come_since() -> None:

@@ -96,11 +96,14 @@ def test_whatever_is_wrong_with_pantau_is_said_of_the_part_that_it_is(
     assert worst(list(found.values())) is health
 
 
-def test_a_site_that_watches_for_a_hub_is_well_and_says_who_tells() -> None:
+def test_a_site_that_watches_for_a_hub_is_well_while_it_is_heard_and_says_who_tells() -> None:
     site = replace(WELL, for_hub=True)
     found = parts(site, gateways=[])
     assert [each.ill for each in found[OwnPart.ENGINE].complaints] == [Ill.FOR_HUB]
     assert worst(list(found.values())) is Health.UP
+    cut_off = parts(replace(site, is_unheard=True), gateways=[])
+    assert [each.ill for each in cut_off[OwnPart.ENGINE].complaints] == [Ill.HUB_AWAY]
+    assert {each.part for each in cut_off.values() if each.health is not Health.UP} == {OwnPart.ENGINE}
     # One alone has nobody to tell, and its gateways are not proven.
     assert parts(WELL, gateways=[])[OwnPart.GATEWAY].health is Health.UNKNOWN
     assert parts(replace(site, ailments={Ailment.ENGINE}))[OwnPart.ENGINE].health is Health.DOWN

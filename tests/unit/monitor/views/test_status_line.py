@@ -26,6 +26,11 @@ AT = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
         ),
         (Signs(for_hub=True), (1, 1, 1), "Watching 1 agency by 1 route; 1 incident open; the hub tells people"),
         (
+            Signs(for_hub=True, is_unheard=True),
+            (1, 1, 0),
+            "Watching 1 agency by 1 route; no incidents open; THE HUB DOES NOT HEAR THIS SITE",
+        ),
+        (
             Signs(away=(AT, "disk full"), ailments={Ailment.STORE, Ailment.PROBING}),
             (2, 8, 0),
             (
