@@ -46,6 +46,9 @@ class Renewals:
         self._clock: Clock
         #: By the name of what was typed.
         self._at_hand: dict[str, _AtHand] = {}
+        #: Names of which the store has said since the start what followed; and whether it answered when it was last asked.
+        self._seen: set[str] = set()
+        self._answers = True
 
     def open(self, secrets: Secrets, safe: Safe, clock: Clock) -> None:
         """Keep them there from now on. *clock*: the same for all services on the store."""
@@ -58,8 +61,14 @@ class Renewals:
     async def newest(self, name: str) -> str | None:
         """Return the newest token that has followed; `None`: none has. While the store is away it is the newest known here."""
         known = self._at_hand.get(name)
+        if self._is_away and not self._answers and name in self._seen:
+            # Not once more: it may not even refuse, and whoever signs in has a session that waits. A full disk can be read.
+            return known.token if known else None
+        answers = False
         try:
             kept = await self._secrets.renewed(name) if self._secrets else None
+            answers = True
+            self._seen.add(name)
             if kept is not None and (known is None or kept.at > known.at):
                 token = self._safe.decrypt(_place(name), kept.secret)
                 known = self._at_hand[name] = _AtHand(token=token, at=kept.at, is_kept=True)
@@ -67,6 +76,9 @@ class Renewals:
             log.debug("whether a refresh token was renewed elsewhere cannot be seen", secret=name, why=str(away))
         except SecretLockedError as locked:
             log.warning("a renewed refresh token cannot be read", secret=name, why=str(locked))
+        finally:
+            # Also where whoever asked has waited long enough, and is cancelled.
+            self._answers = answers
         return known.token if known else None
 
     async def keep(self, name: str, following: str) -> None:
@@ -76,12 +88,17 @@ class Renewals:
         at = now if known is None else max(now, known.at + _LATER)
         # First of all: whatever happens to the store, the one before may be good for nothing by now.
         self._at_hand[name] = _AtHand(token=following, at=at, is_kept=False)
-        await self._try_to_keep(name)
+        if not self._is_away:
+            await self._try_to_keep(name)
 
     async def catch_up(self) -> None:
         """Keep what could not be kept before."""
         for name in [name for name, each in self._at_hand.items() if not each.is_kept]:
             await self._try_to_keep(name)
+
+    @property
+    def _is_away(self) -> bool:
+        return self._secrets is not None and self._secrets.are_away
 
     async def _try_to_keep(self, name: str) -> None:
         held = self._at_hand[name]

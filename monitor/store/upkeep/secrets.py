@@ -39,6 +39,11 @@ class Secrets:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @property
+    def are_away(self) -> bool:
+        """Whether the store is known to be away: whoever asks all the same may wait for a server that does not even refuse."""
+        return self._database.presence.away_since is not None
+
     async def find(self, place: SecretPlace) -> Ciphertext | None:
         """Return what is kept at a place."""
         row = await self._database.row(select(kept_secret).where(*_at(place)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -137,6 +138,67 @@ async def test_while_the_store_is_away_the_newest_holds_and_it_is_kept_later_but
     secrets.is_ill = False
     await renewals.catch_up()
     assert [await each._rotation.current() for each in (here, there, hill.service()[1])] == ["baharu"] * 3
+
+
+class Frozen(Secrets):
+    """Answers nothing while it is frozen, which is known."""
+
+    is_frozen = False
+    asked = 0
+
+    @property
+    def are_away(self) -> bool:
+        return self.is_frozen
+
+    async def renewed(self, name: str) -> Renewed | None:
+        await self._thawed()
+        return await super().renewed(name)
+
+    async def renew(self, name: str, later: Renewed) -> bool:
+        await self._thawed()
+        return await super().renew(name, later)
+
+    async def _thawed(self) -> None:
+        self.asked += 1
+        if self.is_frozen:
+            await asyncio.Event().wait()
+
+
+async def test_whoever_signs_in_does_not_wait_again_for_a_store_that_does_not_answer(hill: Hill) -> None:
+    """But where it never said what had followed: what was typed may be good for nothing, and be taken for theft."""
+    secrets = Frozen(hill.database)
+    renewals, here = hill.service(secrets)
+    await here.issue()
+    secrets.is_frozen, secrets.asked = True, 0
+    first = asyncio.create_task(here.issue())
+    while not secrets.asked:  # noqa: ASYNC110 - it tells nobody
+        await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.wait({first})
+    async with asyncio.timeout(60):
+        for _ in range(3):
+            await here.issue()
+    assert (hill.asked, secrets.asked) == ([f"segar-{number}" for number in range(4)], 1)
+    other = asyncio.create_task(renewals.newest("typed-other"))
+    while secrets.asked == 1:  # noqa: ASYNC110 - as above
+        await asyncio.sleep(0)
+    other.cancel()
+    await asyncio.wait({other})
+    secrets.is_frozen = False
+    await renewals.catch_up()
+    assert await hill.service()[1]._rotation.current() == "segar-4"
+
+
+async def test_a_store_that_takes_nothing_and_can_be_read_is_asked_what_another_has_kept(hill: Hill) -> None:
+    """As on a full disk."""
+    secrets = Ailing(hill.database)
+    secrets.is_ill = True
+    _, here = hill.service(secrets)
+    assert await here._rotation.current() == TYPED
+    await hill.service()[1].issue()
+    hill.database.presence.away_since = T0
+    await here.issue()
+    assert hill.asked == ["segar-0", "segar-1"]
 
 
 async def test_killed_before_it_is_kept_the_next_start_asks_with_the_one_before(hill: Hill) -> None:
