@@ -6,8 +6,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 
 from monitor.access.visitor import Visitor
+from monitor.model.said import said
 from monitor.service.order import NotDone
 from monitor.web.form import Pages, own_path
 from monitor.web.problem import ProblemAnswer
@@ -30,7 +32,7 @@ def _as_page(handler: _Handler, pages: Pages) -> Callable[..., Any]:
             return told
         facts = {
             "status": f"s{told.status_code}",
-            "detail": error if isinstance(error, NotDone) else told.detail,
+            "detail": _why(error, told),
             # What was sent cannot be asked for again in another language; and the path may be a stranger's.
             "path": own_path(request.url.path) if request.method == "GET" else "/",
             # The places that they might go to are no part of a refusal.
@@ -40,6 +42,14 @@ def _as_page(handler: _Handler, pages: Pages) -> Callable[..., Any]:
         return pages.show(request, "refusal.html", facts, told.status_code, headers=kept)
 
     return answer
+
+
+def _why(error: Exception, told: ProblemAnswer) -> object:
+    if isinstance(error, RequestValidationError):
+        # No form leads to such an address; what the library says of it is for who writes a program.
+        names = dict.fromkeys(str(each["loc"][-1]) for each in error.errors())
+        return said("what the address says of {names} cannot be understood", names=", ".join(names))
+    return error if isinstance(error, NotDone) else told.detail
 
 
 def _reads_pages(request: Request) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import pytest
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, Query
 
 import monitor.web
 from monitor.access.role import Permission
@@ -70,6 +71,8 @@ def test_each_permission_has_words_for_who_lacks_it() -> None:
         ("/tiada", Tongue.ENGLISH, "there is nothing at /tiada"),
         ("/lama", Tongue.MALAY, "tiada notis 9"),
         ("/lama", Tongue.ENGLISH, "there is no notice 9"),
+        ("/muka?dari=x&q=lama", Tongue.MALAY, "nilai dari, q dalam alamat halaman ini tidak dapat difahami"),
+        ("/muka?dari=x", Tongue.ENGLISH, "what the address says of dari cannot be understood"),
         ("/lain", Tongue.MALAY, '<span lang="en">of another kind</span>'),
     ],
 )
@@ -84,10 +87,14 @@ async def test_a_page_says_in_its_language_why_there_is_none(path: str, tongue: 
     async def other() -> None:
         raise HTTPException(404, "of another kind")
 
+    @app.get("/muka")
+    async def listed(dari: int = 0, q: Annotated[str, Query(max_length=3)] = "") -> None:
+        raise HTTPException(404, f"{dari} {q}")
+
     answer_with_problems(app)
     answer_in_pages(app, Pages(page_templates()))
     async with client(app) as browser:
-        answer = await browser.get(path, params={"lang": tongue}, headers={"Accept": "text/html"})
+        answer = await browser.get(f"{path}{'&' if '?' in path else '?'}lang={tongue}", headers={"Accept": "text/html"})
         program = await browser.get("/lama")
-    assert (answer.status_code, told in answer.text) == (404, True)
+    assert (answer.status_code, told in answer.text) == (422 if "?" in path else 404, True)
     assert program.json()["detail"] == "there is no notice 9"
