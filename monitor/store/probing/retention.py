@@ -35,8 +35,6 @@ _PAUSE = 0.01
 
 #: A day's worth at once would be two million rows where there are ten thousand routes.
 _EVERY = timedelta(hours=1)
-#: A start has other work, and what is old can wait.
-_FIRST = timedelta(minutes=1)
 
 #: An alert that fires is heard of once a day at least, or its incident was closed by a person long ago.
 _ALERT_MEMORY = timedelta(days=90)
@@ -63,14 +61,17 @@ class Keep:
 class Retention:
     """Deletes what is older than it is to be."""
 
+    #: A start has other work, and what is old can wait.
+    FIRST_AFTER = timedelta(minutes=1)
+
     def __init__(self, database: Database, site: str = "") -> None:
         """*site*: our own; of what it has told its hub it keeps no more than what it may tell of."""
         self._database = database
         self._site = site
         self._counted = counting(database)
 
-    async def keep_disposing(self, keep: Callable[[], Keep], clock: Clock, first: timedelta = _FIRST) -> NoReturn:
-        """Delete what is old after *first*, and once an hour from then on; *keep* says how old things become.
+    async def keep_disposing(self, keep: Callable[[], Keep], clock: Clock) -> NoReturn:
+        """Delete what is old after a while, and once an hour from then on; *keep* says how old things become.
 
         What cannot be deleted today may be tomorrow: until then it is kept too long, which harms nobody.
         """
@@ -80,7 +81,7 @@ class Retention:
             if runs:
                 log.info("old results deleted", runs=runs)
 
-        await asyncio.sleep(first.total_seconds())
+        await asyncio.sleep(self.FIRST_AFTER.total_seconds())
         await keep_doing("deletion of what is old", tidy, _EVERY)
 
     async def dispose(self, keep: Keep, now: datetime) -> int:

@@ -24,8 +24,9 @@ KEEP = Keep(delivered=10 * DAY, failed=365 * DAY, hourly=365 * DAY)
 
 
 class Once(Retention):
-    """Is asked to dispose once."""
+    """Is asked to dispose once, and at once."""
 
+    FIRST_AFTER = timedelta(0)
     away = False
     done: asyncio.Event
 
@@ -50,7 +51,7 @@ async def test_old_runs_and_tokens_go_and_young_ones_stay(tmp_path: Path, *, awa
             await history.sent(f"{age:016x}", ROUTE.name, at, at)
             await history.ended(arrived(ROUTE, at), "JCM", {})
         with capture_logs() as logged:
-            keeping = asyncio.create_task(retention.keep_disposing(lambda: KEEP, clock, timedelta(0)))
+            keeping = asyncio.create_task(retention.keep_disposing(lambda: KEEP, clock))
             async with asyncio.timeout(60):
                 await retention.done.wait()
             await asyncio.sleep(0)
