@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 #: Wider than any table: with no terminal to ask, rich would cut at 80 columns.
 _WIDE = 100_000
@@ -21,7 +21,10 @@ Columns = Mapping[str, str | Callable[[Any], str]]
 
 def show(found: Iterable[Any], columns: Columns, *, nothing: str) -> None:
     """Print a table with a row for each that was *found*, or *nothing*. Piped, it is as wide as it needs to be."""
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    # On a narrow terminal a word is broken and not cut off: half a name is another's. A number is to be typed again.
+    first, *others = columns
+    heads = [Column(first, no_wrap=True), *(Column(each, overflow="fold") for each in others)]
+    table = Table(*heads, box=None, pad_edge=False, header_style="bold")
     for each in found:
         table.add_row(*(legible(str(each[of]) if isinstance(of, str) else of(each)) for of in columns.values()))
     # A piece of an IPv6 address may be the name of a picture: "2001:db8:a:1".

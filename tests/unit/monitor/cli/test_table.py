@@ -1,4 +1,4 @@
-"""Tables that are read by another program."""
+"""Tables that are read at a terminal, or by another program."""
 
 from __future__ import annotations
 
@@ -21,6 +21,21 @@ def test_without_a_terminal_nothing_is_cut_or_wrapped(
     assert row.split(maxsplit=1)[1].startswith(long)
     assert row.rstrip().endswith("(30003)")
     assert len(row) < 500
+
+
+def test_on_a_narrow_terminal_a_word_is_broken_and_not_cut_off_and_a_number_stays_whole(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"COLUMNS": "30", "FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    row = {"number": "JCONTOH-123", "to": "Kementerian Perkhidmatan", "state": "acknowledged"}
+
+    show([row], {"No.": "number", "To": "to", "State": "state"}, nothing="None.")
+
+    _, *lines = capsys.readouterr().out.splitlines()
+    assert {len(line) for line in lines} == {30}
+    assert row["number"] in lines[0]
+    assert sorted("".join("".join(lines).split())) == sorted("".join("".join(row.values()).split()))
 
 
 def test_a_table_without_rows_says_so(capsys: pytest.CaptureFixture[str]) -> None:
