@@ -6,6 +6,7 @@ import gc
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import entry_points, version
+from inspect import cleandoc
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Final, cast
@@ -93,10 +94,19 @@ def command(name: str) -> TyperCommand | TyperGroup:
     if hasattr(module, "app"):
         group = typer.main.get_group(module.app)
         group.name = name
+        for each in group.commands.values():
+            _flow(each)
         return group
     alone = typer.Typer(add_completion=False)
     alone.command(name)(getattr(module, name.replace("-", "_")))
-    return cast(TyperCommand, typer.main.get_command(alone))
+    found = cast(TyperCommand, typer.main.get_command(alone))
+    _flow(found)
+    return found
+
+
+def _flow(found: Any) -> None:
+    """Let the paragraphs of a command's help be as wide as the terminal is: in its docstring they are as wide as code."""
+    found.help = "\n\n".join(" ".join(each.split()) for each in cleandoc(found.help or "").split("\n\n"))
 
 
 def _module(name: str) -> ModuleType:

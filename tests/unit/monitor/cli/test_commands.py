@@ -67,6 +67,15 @@ def test_every_command_has_help(name: str) -> None:
     assert f"pantau {name}" in found.output
 
 
+@pytest.mark.parametrize("name", ["check", "init", "letters"])
+def test_a_paragraph_of_help_is_as_wide_as_the_terminal_whoever_wrote_it(name: str) -> None:
+    found = command(name)
+
+    told = [each.help or "" for each in (found, *getattr(found, "commands", {}).values())]
+    assert all(told)
+    assert not [each for text in told for each in text.split("\n\n") if "\n" in each]
+
+
 def test_a_command_that_was_imported_leaves_the_collector_on() -> None:
     command("ack")
 
