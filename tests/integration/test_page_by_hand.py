@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page
 
+from alerts.decide.silence import Silence
+from alerts.model.notice import Matter
 from monitor.web.portal import portal
 from monitor.web.serving import open_port, serve, url_of
 from tests.real.visitor import opened_browser, shut_out
+from tests.unit.alerts.people import T0
 from tests.unit.monitor.web.country import Country, Weather, agency, down
 
 pytestmark = [pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
@@ -74,6 +79,24 @@ async def test_a_country_takes_three_screens_and_a_telephone_loses_nothing_of_it
         browser, Country(size=1000, weather=Weather.AWAY), "/?wall=1", viewport={"width": 1920, "height": 1080}
     ) as page:
         assert await page.evaluate(tall) == [1080, 1920], "on a wall nobody scrolls"
+
+
+async def test_what_people_have_written_at_length_pushes_nothing_off_a_wall(browser: Browser) -> None:
+    country = Country(size=1000, weather=Weather.MASS)
+    ends, why = T0 + timedelta(hours=2), "Tiga ratus pengguna menelefon meja bantuan sejak pagi. " * 9
+    silence = Silence(id=1, about="A997", begins=T0, ends=ends, why=why, by="Siti binti Contoh (siti)")
+    for number in range(997, 970, -3):
+        written = down(agency(f"A{number}"), number)
+        country.otherwise[f"A{number}"] = replace(
+            written,
+            declared=Matter.BOTH,
+            declared_by="Seorang Pegawai Yang Panjang Namanya binti Contoh",
+            silence=silence,
+        )
+    async with page_of(browser, country, "/?wall=1", viewport={"width": 1920, "height": 1080}) as page:
+        assert await page.locator("article", has_text=why[:20]).count() == 8
+        assert await page.evaluate("document.documentElement.scrollHeight") == 1080
+        assert await page.locator(".beyond").is_visible()
 
 
 async def test_what_has_the_focus_is_selected_scrolled_to_or_unfolded_stays_so_when_something_changes(
