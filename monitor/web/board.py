@@ -216,7 +216,8 @@ class Board:
                 agencies=[each for each in overview.agencies if each.agency in scope],
                 own_checks=(),
                 open=opened,
-                open_count=len(opened),
+                # Of many only the newest are listed, and each agency has one at most.
+                open_count=max(len(opened), sum(each.view.incident is not None for each in entries)),
                 incidents=incidents,
                 notices=notices,
                 attention=[each for each in overview.attention if each.agency in scope],

@@ -20,7 +20,7 @@ from alerts.model.channel import Channel
 from alerts.model.delivery import NoticeState
 from alerts.model.incident import IncidentState
 from alerts.model.notice import Matter, Purpose
-from monitor.access.role import Permission
+from monitor.access.role import AgencyScope, Permission
 from monitor.access.visitor import Visitor
 from monitor.judging.attribution import RunVerdict
 from monitor.judging.joint.standing import SiteStanding
@@ -527,6 +527,16 @@ async def test_a_filter_is_in_the_address_and_says_how_much_it_has_left_out(quer
         assert (f"{len(found)} daripada 20 agensi sepadan" in text) is bool(found)
         assert ("Tiada agensi yang sepadan dengan tapisan" in text) is (not found)
     assert again in text
+
+
+async def test_whoever_sees_some_agencies_is_told_of_all_their_open_incidents_though_not_all_are_listed() -> None:
+    country = weather.Country(size=300, weather=weather.Weather.MASS)
+    theirs = AgencyScope(agencies=frozenset(f"A{number:03}" for number in range(240)))
+    board = Board(country, page_templates(), version="1")
+    text = (await board.rendering(Ask(tongue=Tongue.ENGLISH), theirs)).state.plain.decode()
+    assert '<h2 id="open-name">Open incidents <small>80</small></h2>' in text
+    assert text.count('<li id="i-') == 50
+    assert "and 30 more in the" in text
 
 
 async def test_an_installation_without_an_agency_says_who_adds_one_and_where() -> None:
