@@ -80,6 +80,7 @@ async def test_an_empty_list_asks_for_the_first_agency_and_blames_no_search(
     text = (await admin.get("/agencies?lang=en")).text
     assert "There is no agency yet. Add the first one below." in text
     assert "There is no such agency." not in text
+    assert "<table" not in text
     sought = (await admin.get("/agencies?lang=en&q=laut")).text
     assert "There is no such agency." in sought
 
