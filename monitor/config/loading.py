@@ -405,6 +405,12 @@ def _stored(settings: Settings, findings: Findings, memory: Memory) -> Sequence[
         instead = "the same, after `pantau apply DIRECTORY` with the agency files"
         if settings.officers_write:
             instead += ", or add the first in the portal (/agencies)"
+            if len(findings.document.data.get("references") or ()) < 2:
+                # Whoever adds it there cannot mend that, and hears of it only then.
+                findings["references"].warning(
+                    "there are not two, and an agency that is added in the portal is refused until there are",
+                    "at least two reference mailboxes with different providers",
+                )
         note("the store holds no agency", instead)
     return [stored_source(each) for each in written]
 

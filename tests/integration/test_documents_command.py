@@ -15,7 +15,7 @@ import typer
 from typer.testing import CliRunner
 
 from monitor.cli.store.documents import apply, export
-from monitor.config.loading import load
+from monitor.config.loading import AgencySource, load
 from monitor.model.document import Pen, WrittenDocument
 from monitor.store.backend.database import Database
 from monitor.store.upkeep.documents import Documents, read_documents
@@ -253,3 +253,26 @@ async def test_what_the_files_held_is_in_the_store_when_the_settings_turn_to_it(
     assert stored(place) == {code: agency(code) for code in ("JCM", "MDC")}
     assert run(place, "export")[0] == 0
     assert set(load(settings, {}).accepted().registry.agencies) == {"JCM", "MDC"}
+
+
+def test_an_empty_store_is_accepted_where_there_is_a_portal_and_what_it_would_refuse_is_said_before(
+    place: Path,
+) -> None:
+    settings = place / "pantau.yaml"
+    settings.write_text(settings.read_text() + "portal: {}\n")
+    asyncio.run(_made(place))
+    found = load(settings, {})
+    assert (found.errors, [each.key for each in found.problems]) == ((), ["agencies"])
+    before, _, _ = settings.read_text().partition("references:")
+    settings.write_text(before + "portal: {}\n")
+    found = load(settings, {})
+    assert found.errors == ()
+    assert any("references: there are not two" in str(each) for each in found.problems)
+    # As the portal would say of the first one.
+    refused = load(settings, {}, documents=[AgencySource(called="JCM", name="jcm.yaml", text=agency("JCM"))]).errors
+    assert any("one alone cannot tell whose side is broken" in str(each) for each in refused)
+
+
+async def _made(place: Path) -> None:
+    async with Database.open(place / "state"):
+        pass
