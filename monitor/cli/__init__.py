@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import entry_points, version
@@ -68,6 +69,10 @@ _TOGETHER: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
+#: What Python makes of an octet that is no UTF-8, as a terminal that is set to Latin-1 sends it: nothing of ours can take it.
+_UNREADABLE: Final = re.compile("[\udc80-\udcff]")
+
+
 class _Commands(TyperGroup):
     """Knows what each command does, and imports the one that is called."""
 
@@ -76,6 +81,8 @@ class _Commands(TyperGroup):
         self.commands = {name: TyperCommand(name=name, help=text) for name, text in COMMANDS.items()}
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        for word in filter(_UNREADABLE.search, args):
+            fail(f"{word!a} is not in UTF-8: set the terminal to that, or write plain letters", 2)
         name, known, rest = super().resolve_command(ctx, args)
         found = known and command(known.name or "")
         if ctx.obj is not None:

@@ -153,3 +153,11 @@ def test_what_is_broken_in_a_command_is_not_taken_for_a_distribution_that_lacks(
 
     with pytest.raises(ModuleNotFoundError, match="aiosmtpd"):
         command("ack")
+
+
+@pytest.mark.parametrize(
+    "words", [["ack", "JCM-\udce9"], ["remark", "JCM-01", "x", "--by", "Jos\udce9"], ["jos\udce9"]]
+)
+def test_what_a_terminal_sends_in_another_encoding_is_refused_in_words(words: list[str]) -> None:
+    refused = CliRunner().invoke(app, words)
+    assert (refused.exit_code, "\\udce9' is not in UTF-8: set the terminal to that" in refused.output) == (2, True)
