@@ -202,7 +202,7 @@ def _run(work: Coroutine[Any, Any, T], place: _Place) -> T:
     try:
         return asyncio.run(work)
     except FileNotFoundError:
-        fail(f"there is no {place}")
+        fail(f"there is no file {place}")
     except DatabaseError as error:
         why = " ".join(str(error.orig).split())
         fail(f"{place} cannot be read, or is no store that this version has brought up to date: {why}")

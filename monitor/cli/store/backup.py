@@ -39,8 +39,9 @@ def backup(
     In it is what was sent to whom, and no key, configuration or letter. docs/restoring.md tells of it.
     """
     server = store_server(config) if store is None else None
-    final = _final(to, "sqlite" if server is None else "dump")
+    final = to
     try:
+        final = _final(to, "sqlite" if server is None else "dump")
         if server is not None:
             _dump(server, final)
         else:

@@ -237,7 +237,7 @@ async def on_server(server: PostgresServer) -> AsyncIterator[AsyncConnection]:
 
 
 def read_only(path: Path) -> URL:
-    if not path.exists():
+    if not path.is_file():
         raise FileNotFoundError(path)
     beside = path.with_name(f"{path.name}-wal")
     # After a clean stop everything is in the one file, and it can be read where nothing may be written (a copy on a

@@ -206,6 +206,8 @@ def test_a_file_that_is_no_store_is_named(office: Office, tmp_path: Path) -> Non
     code, said = office.run("audit", "verify", "--store", str(other))
     assert code == 1
     assert f"{other} cannot be read" in said
+    # As a script has it whose variable is empty.
+    assert office.run("audit", "head", "--store", "") == (1, "there is no file .\n")
 
 
 async def test_a_copy_can_be_looked_at_beside_the_running_service(office: Office, tmp_path: Path) -> None:

@@ -117,6 +117,12 @@ async def test_no_copy_is_written_over_another(office: Office, tmp_path: Path) -
     assert said == f"{there} is there already, and no copy is written over another; name a new file, or a directory\n"
 
 
+async def test_a_name_that_no_file_can_have_is_refused_in_words(office: Office) -> None:
+    await have_store(office)
+    name = "a" * 300
+    assert await office.ask("backup", name) == (1, f"{name} cannot be written: File name too long\n")
+
+
 async def test_of_two_that_copy_to_one_name_one_does(office: Office, tmp_path: Path) -> None:
     await have_store(office, 200, 1000)
 
