@@ -155,9 +155,10 @@ async def watchpost(
         with patch("monitor.service.watch._measured_keys", ear.open_keys):
             watch = await make_watch(configuration, around)
         async with asyncio.TaskGroup() as tasks:
-            probing = tasks.create_task(watch.prober.run())
+            working = [tasks.create_task(each) for each in (watch.prober.run(), watch.consensus.keep_telling())]
             yield Watchpost(watch=watch, history=around.history, metrics=around.metrics, ear=ear)
-            probing.cancel()
+            for each in working:
+                each.cancel()
 
 
 def _configuration(directory: Path, mailboxes: Mapping[str, Mailbox]) -> Configuration:
