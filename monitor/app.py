@@ -743,6 +743,7 @@ class App:
             watch_only=self._rests() and not has_hub,
             for_hub=self._rests() and has_hub,
             is_unheard=self._telling is not None and not self._telling.is_heard,
+            ailing_sites=self._watch().consensus.ailing_sites(),
         )
 
     async def _tell_status(self) -> None:

@@ -277,6 +277,12 @@ class Consensus:
         standing = self._said.get(key, {}).get(self._site)
         return standing is not None and standing.trouble is not None
 
+    def ailing_sites(self) -> Mapping[str, datetime]:
+        """Return other sites that are not heard, or cannot judge, by name, and since when."""
+        said = ((key, self._said[key].get(self._site)) for key in self._said if key.startswith(SITES))
+        troubles = ((key, standing.trouble) for key, standing in said if standing is not None)
+        return {key.removeprefix(SITES): trouble.since for key, trouble in troubles if trouble is not None}
+
     def _is_told_of(self, key: str) -> bool:
         return key.startswith(OURS) or key in self._agencies
 

@@ -47,6 +47,8 @@ class Ill(StrEnum):
     #: The store may be an older copy; letters and faxes wait until somebody has looked.
     PAPER_HELD = "paper_held"
     PROBES_LATE = "probes_late"
+    #: Another site is not heard, or cannot judge.
+    SITE = "site"
     NO_ROUTES = "no_routes"
     NETWORK = "network"
     CREDENTIALS = "credentials"
@@ -87,7 +89,7 @@ class Complaint:
     ill: Ill
     #: `DOWN`, or `DEGRADED` where the part still does its work; `UP` of what is only to be known.
     health: Health
-    #: Name of the mailbox, route, gateway, setting, rota.
+    #: Name of the mailbox, route, site, gateway, setting, rota.
     about: str = ""
     #: In words for an operator.
     why: str = ""
@@ -162,6 +164,8 @@ class Signs:
     for_hub: bool = False
     #: And the hub does not read now what is seen here.
     is_unheard: bool = False
+    #: Other sites, by name, that this hub does not hear or that cannot judge, and since when.
+    ailing_sites: Mapping[str, datetime] = field(default_factory=dict)
 
 
 def own_health(
@@ -234,6 +238,8 @@ def _of_probing(signs: Signs, routes: int) -> Iterator[Complaint]:
         yield Complaint(ill=Ill.NO_ROUTES, health=Health.DOWN)
     if Ailment.PROBING in signs.ailments:
         yield Complaint(ill=Ill.PROBES_LATE, health=Health.DOWN)
+    for site, since in signs.ailing_sites.items():
+        yield Complaint(ill=Ill.SITE, health=Health.DEGRADED, about=site, since=since)
 
 
 _ILLS = {

@@ -35,6 +35,8 @@ def _troubles(signs: Signs) -> Iterator[str]:
         yield "NOBODY IS TOLD (mode: watch)"
     if signs.for_hub and signs.is_unheard:
         yield "THE HUB DOES NOT HEAR THIS SITE"
+    if signs.ailing_sites:
+        yield f"sites not heard, or unable to judge: {', '.join(signs.ailing_sites)}"
     if signs.away is not None:
         since, why = signs.away
         yield f"STORE AWAY since {since:%Y-%m-%d %H:%M} UTC: {why}"

@@ -285,8 +285,10 @@ async def test_a_site_that_cannot_judge_is_told_to_the_noc_and_is_over_when_it_c
     (event,) = nation.alerts.heard
     assert isinstance(event, Trigger)
     assert (event.began_at, event.brief.subject) == (T0 + 40 * SECOND, "site/johor")
+    assert nation.consensus.ailing_sites() == {"johor": T0 + 40 * SECOND}
     nation.say("johor", ours_network=SiteStanding())
     assert await nation.live(1) == ["ours/site/johor: over"]
+    assert nation.consensus.ailing_sites() == {}
 
 
 async def test_what_fell_by_turns_before_a_start_or_in_another_process_is_not_believed_at_once() -> None:

@@ -31,6 +31,11 @@ AT = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
             "Watching 1 agency by 1 route; no incidents open; THE HUB DOES NOT HEAR THIS SITE",
         ),
         (
+            Signs(ailing_sites={"johor": AT, "kuching": AT}),
+            (1, 1, 0),
+            "Watching 1 agency by 1 route; no incidents open; sites not heard, or unable to judge: johor, kuching",
+        ),
+        (
             Signs(away=(AT, "disk full"), ailments={Ailment.STORE, Ailment.PROBING}),
             (2, 8, 0),
             (
