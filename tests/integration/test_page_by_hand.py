@@ -13,6 +13,8 @@ from playwright.async_api import Browser, Page
 
 from alerts.decide.silence import Silence
 from alerts.model.notice import Matter
+from monitor.model.health import Health
+from monitor.model.route import Direction
 from monitor.web.portal import portal
 from monitor.web.serving import open_port, serve, url_of
 from tests.real.visitor import opened_browser, shut_out
@@ -97,6 +99,28 @@ async def test_what_people_have_written_at_length_pushes_nothing_off_a_wall(brow
         assert await page.locator("article", has_text=why[:20]).count() == 8
         assert await page.evaluate("document.documentElement.scrollHeight") == 1080
         assert await page.locator(".beyond").is_visible()
+
+
+async def test_what_is_ordered_for_an_agency_and_who_sees_it_fail_is_read_from_a_wall(browser: Browser) -> None:
+    country = Country(size=1000, weather=Weather.MASS)
+    silence = Silence(id=1, about="A997", begins=T0, ends=T0 + timedelta(hours=2), why="pelayan diganti", by="siti")
+    seen = down(agency("A997"), 997)
+    ways = [Direction.INBOUND]
+    country.otherwise["A997"] = replace(
+        seen, silence=silence, disputed=ways, health={**seen.health, ways[0]: Health.DOWN}
+    )
+    # Whether all of it is within the paragraph that holds it.
+    is_within = """it => {
+      const range = document.createRange(), held = it.closest("p").getBoundingClientRect();
+      range.selectNodeContents(it);
+      return [...range.getClientRects()].every(each => each.right <= held.right + 1 && each.bottom <= held.bottom + 1);
+    }"""
+    for language in ("ms", "en"):
+        screen = {"width": 1920, "height": 1080}
+        async with page_of(browser, country, f"/?wall=1&lang={language}", viewport=screen) as page:
+            card = page.locator("article", has_text="A997")
+            assert await card.locator(".order time").evaluate(is_within)
+            assert await card.locator(".together").evaluate(is_within)
 
 
 async def test_what_has_the_focus_is_selected_scrolled_to_or_unfolded_stays_so_when_something_changes(
