@@ -70,6 +70,8 @@ def verdicts(findings: dict[str, Finding]) -> dict[str, Verdict]:
         (("v=spf1 ip4:192.0.2.0/24 ~all", "google-site-verification=x"), Verdict.PASS, "ends with ~all"),
         (("v=spf1 +all",), Verdict.FAIL, "lets everybody send in the domain's name: +all"),
         (("v=spf1 ip4:0.0.0.0/0 -all",), Verdict.FAIL, "ip4:0.0.0.0/0"),
+        (("v=spf1 ip4:192.0.2.1/0 -all",), Verdict.FAIL, "ip4:192.0.2.1/0"),
+        (("v=spf1 ip4:0.0.0.0/1 ip4:128.0.0.0/1 -all",), Verdict.FAIL, "ip4:0.0.0.0/1"),
         (("v=spf1 -ip4:0.0.0.0/0 -include:terbuka.example -all",), Verdict.PASS, "ends with -all"),
         (("v=spf1 include:terbuka.example -all",), Verdict.FAIL, "+all in terbuka.example"),
         (("v=spf1 ip4:192.0.2.1 ?all",), Verdict.WARN, "-all or ~all is expected"),
@@ -143,6 +145,8 @@ async def test_no_more_is_asked_when_time_is_up(name_server: NameServer) -> None
         (None, Verdict.FAIL, "there is no DMARC record"),
         ("v=DMARC1; p=reject; rua=mailto:a@rujukan.example", Verdict.PASS, "the DMARC policy is reject"),
         ("v=DMARC1; p=quarantine", Verdict.PASS, "without rua="),
+        ("v=DMARC1; p=reject; sp=none", Verdict.PASS, "the DMARC policy is reject"),
+        ("v=DMARC1; p=none; sp=reject", Verdict.WARN, "only watches"),
         ("v=DMARC1; p=none; rua=mailto:a@rujukan.example", Verdict.WARN, "only watches"),
         ("v=DMARC1; p=reject; t=y", Verdict.WARN, "marked as a test"),
         ("v=DMARC1; p=tolak", Verdict.FAIL, "receivers cannot use the DMARC record"),
@@ -212,6 +216,7 @@ async def test_a_domain_that_is_set_up_well_passes(name_server: NameServer) -> N
             policy_server=web,
         )
     assert verdicts(found) == dict.fromkeys(KIND.aspects, Verdict.PASS), found
+    assert found["dmarc"].detail == "the DMARC policy is reject"
 
 
 async def test_a_domain_that_neither_sends_nor_takes_mail_lacks_nothing(name_server: NameServer) -> None:
@@ -277,6 +282,22 @@ async def test_dane(
     finding = (await posture_of(name_server.validating, domain))["dane"]
     assert finding.verdict is verdict
     assert told in finding.detail
+
+
+@pytest.mark.parametrize(("zone", "host_zone"), [("gov.my", BARE), (BARE, "gov.my")])
+async def test_tlsa_records_have_no_effect_unless_dnssec_proves_them_and_who_takes_the_mail(
+    name_server: NameServer, request: pytest.FixtureRequest, zone: str, host_zone: str
+) -> None:
+    label = named_after(request).removesuffix(".gov.my")
+    domain, host = f"{label}.{zone}", f"mx.{label}.{host_zone}"
+    name_server.add(domain, "MX", f"10 {host}.")
+    name_server.add(f"_25._tcp.{host}", "TLSA", "3 1 1 " + "ab" * 32)
+    finding = (await posture_of(name_server.validating, domain))["dane"]
+    unproven = domain if zone == BARE else host
+    assert (finding.verdict, finding.detail) == (
+        Verdict.WARN,
+        f"the TLSA records have no effect: DNSSEC does not prove the records of {unproven}",
+    )
 
 
 # -- DKIM -------------------------------------------------------------------------------------------------------------
