@@ -91,8 +91,8 @@ class Card:
     #: What is wrong as enough sites say, and which of them say now that something is.
     agreed: Matter | None
     agreed_by: Sequence[str]
-    #: The directions that are down as this site measures, and not enough others say so.
-    disputed: Sequence[Direction]
+    #: The directions that are down as too few sites say, each with those that do; without any this one measures it.
+    disputed: Sequence[tuple[Direction, Sequence[str]]]
     #: What people have declared that no probe may see, and who has.
     declared: Matter | None
     declared_by: str
@@ -153,6 +153,13 @@ def _seen(agency: AgencyView, direction: Direction) -> Health:
     return Health.UNKNOWN if health is Health.UP and direction in agency.unseen else health
 
 
+def _fails_for(agency: AgencyView, direction: Direction) -> Sequence[str]:
+    """Return the sites that say that a direction is down: others may find it slow, or another one down."""
+    ways = {each.site: WAYS.get(each.matter, ()) for each in agency.sites if each.matter is not None}
+    # That the internal one fails is told as one of the others, or both.
+    return [site for site, down in ways.items() if direction in down or (down and direction is Direction.INTERNAL)]
+
+
 def tally_of(route: RouteView) -> str | None:
     """Return why a failed run of a route is not held against the agency, or not as such; `None`: it is.
 
@@ -182,7 +189,7 @@ def card_of(agency: AgencyView) -> Card:
         incident=agency.incident,
         agreed=agency.agreed,
         agreed_by=[each.site for each in agency.sites if each.says is SiteOpinion.WRONG],
-        disputed=agency.disputed,
+        disputed=[(each, _fails_for(agency, each)) for each in agency.disputed],
         declared=agency.declared,
         declared_by=agency.declared_by,
         ended=agency.ended,

@@ -248,6 +248,7 @@ async def test_an_agency_is_shown_as_enough_sites_say_and_what_one_of_them_alone
     tongue: str, told: tuple[str, ...], by_one: tuple[str, ...]
 ) -> None:
     down, well = SiteStanding(trouble=Trouble(matter=Matter.SENDING, since=T0)), SiteStanding(well_since=T0)
+    deaf, slow = [SiteStanding(trouble=Trouble(matter=each, since=T0)) for each in (Matter.RECEIVING, Matter.DEGRADED)]
     out, into = Direction.OUTBOUND, Direction.INBOUND
     views = [
         replace(
@@ -260,7 +261,7 @@ async def test_an_agency_is_shown_as_enough_sites_say_and_what_one_of_them_alone
             view("JKT"),
             health={out: Health.UP, into: Health.DOWN},
             disputed=[into],
-            sites=view_sites({"noc": down, "johor": well, "kuching": well}),
+            sites=view_sites({"noc": deaf, "johor": slow, "kuching": down}),
         ),
     ]
     async with client(portal(Country(views=views, codes=("JCM", "JKT")), HOSTS)) as web:
