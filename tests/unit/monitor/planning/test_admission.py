@@ -183,3 +183,16 @@ def test_what_was_begun_and_did_not_run_leaves_its_room_to_another() -> None:
     admission.refused()
 
     assert admission.room(0.0, late=0.0) == 1
+
+
+@pytest.mark.parametrize(("is_used", "late", "grows"), [(True, 0.0, True), (False, 0.0, False), (True, 0.9, False)])
+def test_the_rate_grows_only_while_it_is_used_up_and_the_loop_is_in_time(
+    *, is_used: bool, late: float, grows: bool
+) -> None:
+    admission = Admission(rate=LEAST)
+    for turn in range(3):
+        room = admission.room(turn * EVERY, late)
+        assert room == 1
+        admission.begun(room if is_used else 0)
+
+    assert (admission.rate > LEAST) is grows
