@@ -196,3 +196,14 @@ def test_the_rate_grows_only_while_it_is_used_up_and_the_loop_is_in_time(
         admission.begun(room if is_used else 0)
 
     assert (admission.rate > LEAST) is grows
+
+
+def test_who_finds_no_room_waits_until_there_is_some_and_no_longer() -> None:
+    admission = Admission(rate=4.0)
+    assert admission.room(0.0, late=0.0) == 1
+    admission.begun(1)
+    assert admission.room(0.125, late=0.0) == 0
+
+    assert admission.pause() == 0.125
+    assert admission.room(0.25, late=0.0) == 1
+    assert admission.pause() == 0.0
