@@ -11,15 +11,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from probes.arrival.reader import Looked
 from probes.arrival.watcher import MailboxWatcher
-from probes.kinds.roundtrip import KIND
+from probes.kinds.roundtrip import KIND, RoundTrip
 from probes.mail.token import Token, TokenSigner
 from probes.model.mailbox import Mailbox
 from probes.model.pace import Pace
 from probes.model.probe import Patience, Probe, Route, Trace
 from probes.model.reply import Reason, failed
 from probes.model.result import Outcome, Party, Phase, ProbeResult
-from probes.run.runner import run_probe
+from probes.run.runner import loop_time, run_probe
 from probes.run.trace import Recorder
 from tests.unit.probes.standin import (
     ImapStandIn,
@@ -254,6 +255,34 @@ async def test_a_mailbox_that_hangs_ends_at_the_deadline_and_is_not_lost_mail(
 @pytest.mark.parametrize("command", ["LOGIN", "SELECT", "NOOP", "UID FETCH"])
 async def test_a_senders_mailbox_that_hangs_changes_nothing(command: str) -> None:
     assert (await World(sender_imap=ImapStandIn(tricks={command: hang})).run()).outcome is Outcome.DELIVERED
+
+
+@pytest.mark.parametrize(
+    ("accepted", "looked_at", "outcome"),
+    [
+        (-5, -1, Outcome.LOST),
+        # Before the message was taken; since, and long ago; never.
+        (-5, -10, Outcome.TIMEOUT),
+        (-60, -30, Outcome.TIMEOUT),
+        (-5, None, Outcome.TIMEOUT),
+    ],
+)
+async def test_what_a_new_sign_in_does_not_find_is_lost_only_if_the_watch_has_looked_since_and_lately(
+    accepted: float, looked_at: float | None, outcome: Outcome
+) -> None:
+    box, now = mailbox(), loop_time()
+    recipient = watcher(box)
+    recipient.looked_at = None if looked_at is None else now + looked_at
+    probe = RoundTrip(
+        route=Route(name="ujian", sender=box, recipient=box),
+        token=SIGNER.issue("ujian", datetime.now(UTC)),
+        patience=PATIENCE,
+        sender=None,
+        recipient=recipient,
+    )
+    anew = asyncio.get_running_loop().create_future()
+    anew.set_result(Looked(folders=2, of=2))
+    assert probe._absent(now + accepted, anew).outcome is outcome
 
 
 async def test_a_mailbox_nobody_watches_is_our_own_fault() -> None:
