@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -138,6 +138,47 @@ async def test_while_the_store_is_away_the_newest_holds_and_it_is_kept_later_but
     secrets.is_ill = False
     await renewals.catch_up()
     assert [await each._rotation.current() for each in (here, there, hill.service()[1])] == ["baharu"] * 3
+
+
+class Watched(Secrets):
+    """Notes what it is to keep, and lets something happen before it keeps the first."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
+        self.times = 0
+
+    async def renew(self, name: str, later: Renewed) -> bool:
+        self.times += 1
+        if (meanwhile := self.meanwhile) is not None:
+            self.meanwhile = None
+            await meanwhile()
+        elif self.times == 2:
+            raise StoreAway("the disk is full")
+        return await super().renew(name, later)
+
+
+async def test_what_comes_while_the_one_before_is_being_kept_holds_and_is_kept_after_it(hill: Hill) -> None:
+    secrets = Watched(hill.database)
+    renewals, here = hill.service(secrets)
+    secrets.meanwhile = lambda: renewals.keep(NAME, "segar-2")
+    await renewals.keep(NAME, "segar-1")
+    assert await here._rotation.current() == "segar-2"
+    assert await hill.service()[1]._rotation.current() == "segar-1"
+    await renewals.catch_up()
+    assert await hill.service()[1]._rotation.current() == "segar-2"
+
+
+async def test_what_is_kept_is_not_written_again(hill: Hill) -> None:
+    secrets = Watched(hill.database)
+    renewals, here = hill.service(secrets)
+    await here.issue()
+    await renewals.catch_up()
+    hill.clock.at += timedelta(hours=1)
+    await hill.service()[1].issue()
+    assert await here._rotation.current() == "segar-2"
+    await renewals.catch_up()
+    assert secrets.times == 1
 
 
 class Frozen(Secrets):
