@@ -180,16 +180,22 @@ def check_glyphs(printed: object, findings: Findings) -> None:
 
 
 def check_postal(address: tuple[str, ...], findings: Findings) -> None:
-    """Note when *address* is too long to be printed, or its last line does not lead the post to a town."""
+    """Note when *address* is too long or too wide to be printed, or its last line does not lead the post to a town."""
     whole = ", ".join(address)
-    longest = max(len(word) for word in re.split(r"[\s,-]", whole))
-    if len(address) > _MOST_LINES or len(whole) > _MOST_LETTERS or longest > _LONGEST_WORD:
-        most = "{lines} lines and {letters} letters at most, and no word longer than {word}"
+    if len(address) > _MOST_LINES or len(whole) > _MOST_LETTERS:
         findings.error(
             "is longer than a letterhead and the window of an envelope have room for",
-            said(most, lines=_MOST_LINES, letters=_MOST_LETTERS, word=_LONGEST_WORD),
+            said("{lines} lines and {letters} letters at most", lines=_MOST_LINES, letters=_MOST_LETTERS),
         )
-    elif address and not _LAST_LINE.fullmatch(address[-1]):
+        return
+    if any(len(word) > _LONGEST_WORD for word in re.split(r"[\s,-]", whole)):
+        findings.warning(
+            said(
+                "has a word of more than {most} letters: it is wider than the window of an envelope", most=_LONGEST_WORD
+            ),
+            "a shorter one, or a hyphen in it",
+        )
+    if address and not _LAST_LINE.fullmatch(address[-1]):
         findings[len(address) - 1].warning(
             said("'{address}' does not begin with a postcode", address=address[-1]), "62000 PUTRAJAYA"
         )
