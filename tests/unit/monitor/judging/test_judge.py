@@ -628,6 +628,13 @@ def test_a_message_that_comes_after_all_was_slow_and_not_lost() -> None:
     here.judge.came_late("no such route", "ffffffffffffffff", 5 * MINUTE, here.now)
 
 
+def test_of_what_is_not_judged_here_nothing_is_known() -> None:
+    judge = world("JCM").rounds(3).judge
+    assert judge.route_health("no such route") is Health.UNKNOWN
+    assert (judge.knows("JCM"), judge.knows("MDC")) == (True, False)
+    assert judge.counted_as("no such route", "ffffffffffffffff") is None
+
+
 @pytest.mark.blind
 def test_a_message_that_was_never_answered_for_and_comes_after_its_run_was_slow_and_not_refused() -> None:
     here = world("JCM").rounds(3)
