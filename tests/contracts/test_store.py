@@ -308,8 +308,11 @@ async def test_an_incident_of_the_centre_is_found_by_what_its_sms_begins_with(st
 
 
 async def test_the_hundredth_incident_has_three_digits(store: SqlStore) -> None:
-    async with store.transaction() as ledger:
-        numbers = [await open_and_end(ledger, "jkr") for _ in range(100)]
+    numbers = []
+    # Not in one transaction: a busy machine may not end it before its deadline.
+    for _ in range(10):
+        async with store.transaction() as ledger:
+            numbers += [await open_and_end(ledger, "jkr") for _ in range(10)]
 
     assert numbers[-2:] == ["JKR-99", "JKR-100"]
 
