@@ -56,8 +56,10 @@ class SiteRunTeller:
 
     async def tell(self) -> None:
         """Tell what there is. Raise `StoreAway`."""
-        self.has_hub = await self._teller.has_hub()
-        self.is_heard = self.has_hub and await self._teller.is_heard()
+        has_hub = await self._teller.has_hub()
+        # Both at once: between the two a page would say that the hub does not hear this site.
+        self.is_heard = has_hub and await self._teller.is_heard()
+        self.has_hub = has_hub
         if not self.has_hub:
             self._seen.clear()
             self._told = self._hour = None

@@ -669,6 +669,20 @@ async def test_a_site_that_nobody_hears_tells_of_no_run() -> None:
     assert (it.has_hub, it.is_heard) == (True, True)
 
 
+async def test_a_site_that_has_just_joined_is_at_no_moment_one_that_its_hub_does_not_hear() -> None:
+    seen: list[tuple[bool, bool]] = []
+
+    class Asked(Told):
+        async def is_heard(self) -> bool:
+            seen.append((it.has_hub, it.is_heard))
+            return True
+
+    it = telling(Asked(), Watches())
+    await it.tell()
+    assert seen == [(False, False)]
+    assert (it.has_hub, it.is_heard) == (True, True)
+
+
 async def test_a_site_that_is_cut_off_knows_it_and_tells_on() -> None:
     told, clocks = Told(is_read=False), Watches()
     it = telling(told, clocks)
