@@ -248,7 +248,8 @@ async def _services(settings: Sequence[Path], mark: Path, stopping: asyncio.Even
             for process in processes.values():
                 if process.returncode is None:
                     process.terminate()
-            await asyncio.wait(watching, timeout=10)
+            # As long as systemd waits for it: on a busy machine it may need that.
+            await asyncio.wait(watching, timeout=60)
             for process in processes.values():
                 if process.returncode is None:
                     process.kill()
