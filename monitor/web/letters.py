@@ -96,8 +96,8 @@ def letter_pages(tray: Letters, pages: Pages) -> APIRouter:
     router = APIRouter(include_in_schema=False)
 
     @router.get("/letters")
-    async def page(request: Request, visitor: _Clerk) -> Response:
-        return await shown(request, visitor)
+    async def page(request: Request, visitor: _Clerk, letter: Annotated[list[str] | None, Query()] = None) -> Response:
+        return await shown(request, visitor, ticked=letter or ())
 
     @router.post("/letters/{deed}")
     async def together(deed: _OfSeveral, request: Request, visitor: _Clerk) -> Response:
@@ -165,7 +165,8 @@ def letter_pages(tray: Letters, pages: Pages) -> APIRouter:
             "ticked": ticked,
             "day": day,
             "unnoted": unnoted,
-            "most": MOST_STACKED,
+            "first": waiting[:MOST_STACKED],
+            "printed": [each for each in waiting if each.step is LetterStep.PRINTED][:MOST_STACKED],
         }
         # There may be two thousand of them: half a megabyte.
         return await asyncio.to_thread(pages.show, request, "letters.html", facts, status)
@@ -180,8 +181,18 @@ def letter_papers(tray: Letters, source: Front) -> APIRouter:
     turn = asyncio.Lock()
 
     @router.get("/letters/waiting.pdf")
-    async def stack(visitor: _Clerk, sides: Annotated[int, Query(ge=1, le=2)] = 1) -> Response:
-        waiting = [each.id for each in await _theirs(tray, visitor) if each.step in WAITING][:MOST_STACKED]
+    async def stack(
+        visitor: _Clerk,
+        letter: Annotated[list[Id] | None, Query()] = None,
+        sides: Annotated[int, Query(ge=1, le=2)] = 1,
+    ) -> Response:
+        # Those that were named and no others: what came meanwhile would be recorded as printed with them, or they without it.
+        named = frozenset(letter or ())
+        if not named:
+            raise HTTPException(422, "tick at least one letter")
+        if len(named) > MOST_STACKED:
+            raise HTTPException(422, said("tick {most} letters at most: they are set in one file", most=MOST_STACKED))
+        waiting = [each.id for each in await _theirs(tray, visitor) if each.step in WAITING and each.id in named]
         # To set a letter takes thirty times what it takes to read it: only those are set that do not lie there as they were laid.
         lying = await tray.lying(waiting)
         pages: list[bytes] = []
@@ -194,7 +205,7 @@ def letter_papers(tray: Letters, source: Front) -> APIRouter:
             if found is not None and isinstance(found[1], PageContent):
                 pages.append(found[1].pdf)
         if not pages:
-            raise HTTPException(404, "no letter waits in your trays")
+            raise HTTPException(404, "none of these letters waits in your trays")
         title = f"{len(pages)} surat"
         return _pdf(await asyncio.to_thread(stacked, pages, title, both_sides=sides == 2), "surat.pdf")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from dataclasses import replace
@@ -52,7 +53,7 @@ async def test_the_page_shows_what_waits_what_is_late_and_what_is_not_to_be_post
     found = Forms(answer.text)
     assert found.actions == [
         *("/letters/10/posted-after-all", "/letters/11/posted-after-all"),
-        *("/letters/printed", "/letters/posted"),
+        *("/letters/waiting.pdf", "/letters/waiting.pdf", "/letters/printed", "/letters/posted"),
         *("/letters/7/printed", "/letters/7/posted", "/letters/8/posted"),
     ]
     assert "script" not in found.tags
@@ -227,8 +228,12 @@ async def test_a_tray_of_a_thousand_letters_can_be_ticked() -> None:
     assert len(service.orders) == 1000
 
 
-@pytest.mark.parametrize(("sides", "pages", "blank"), [("", 2, []), ("?sides=2", 3, [1])])
-async def test_the_letters_that_wait_are_one_file_to_print(sides: str, pages: int, blank: list[int]) -> None:
+#: As a browser asks for the file when all of `LETTERS` are ticked.
+STACK = "/letters/waiting.pdf?" + "&".join(f"letter={each.id}" for each in LETTERS)
+
+
+@pytest.mark.parametrize(("sides", "pages", "blank"), [("", 2, []), ("&sides=2", 3, [1])])
+async def test_the_ticked_letters_that_wait_are_one_file_to_print(sides: str, pages: int, blank: list[int]) -> None:
     service = Service(in_the_tray=LETTERS, says=letter(FACTS, MINISTRY, WORDING))
     asked: list[int] = []
 
@@ -238,7 +243,7 @@ async def test_the_letters_that_wait_are_one_file_to_print(sides: str, pages: in
 
     service.content = content  # type: ignore[method-assign, assignment]
     async with client(portal(service, HOSTS, service)) as web:
-        answer = await web.get(f"/letters/waiting.pdf{sides}")
+        answer = await web.get(STACK + sides)
     assert answer.headers["content-type"] == "application/pdf"
     # Those that wait, in their order, and none that was taken back or is posted.
     assert asked == [7, 8]
@@ -260,12 +265,42 @@ async def test_of_many_letters_those_come_first_that_are_not_printed_yet() -> No
 
     service.content = content  # type: ignore[method-assign]
     async with client(portal(service, HOSTS, service)) as web:
-        await web.get("/letters/waiting.pdf")
-        page = (await web.get("/letters")).text
+        page = (await web.get("/letters?lang=en")).text
+        [all_that_wait, those_printed] = [html.unescape(each) for each in re.findall(r'"(/letters\?letter=.*?)"', page)]
+        await web.get(all_that_wait.replace("?", "/waiting.pdf?"))
+        ticked = boxes((await web.get(all_that_wait)).text)
+        printed_already = boxes((await web.get(those_printed)).text)
     first = [*range(200, 250), *range(100, 150)]
+    assert "the first 100</a>" in page
     assert asked == first
-    # In the same order as they are ticked.
-    assert [int(each) for each in re.findall(r'name="letter" value="(\d+)"', page)][:100] == first
+    # In the same order as they are ticked, and no other is.
+    assert list(ticked) == [*range(200, 250), *range(100, 200)]
+    assert [each for each in ticked if ticked[each]] == first
+    assert [each for each in printed_already if printed_already[each]] == [*range(100, 200)]
+    assert not any(boxes(page).values())
+
+
+def boxes(page: str) -> dict[int, bool]:
+    """Return whether the box of each letter is ticked."""
+    found = re.findall(r'name="letter" value="(\d+)" form="together"( checked)?', page)
+    return {int(number): bool(ticked) for number, ticked in found}
+
+
+async def test_what_came_since_the_page_was_shown_is_neither_printed_nor_ticked_with_the_others() -> None:
+    service = Service(in_the_tray=LETTERS[:1])
+    asked: list[int] = []
+
+    async def content(notice_id: int) -> None:
+        asked.append(notice_id)
+
+    service.content = content  # type: ignore[method-assign]
+    async with client(portal(service, HOSTS, service)) as web:
+        page = (await web.get("/letters?lang=en")).text
+        [all_that_wait] = re.findall(r'"(/letters\?letter=.*?)">all that wait', page)
+        service.in_the_tray = LETTERS
+        await web.get(all_that_wait.replace("?", "/waiting.pdf?"))
+        assert boxes((await web.get(all_that_wait)).text) == {7: True, 8: False}
+    assert asked == [7]
 
 
 async def test_what_lies_in_the_tray_is_printed_and_only_the_rest_is_set_again() -> None:
@@ -279,7 +314,7 @@ async def test_what_lies_in_the_tray_is_printed_and_only_the_rest_is_set_again()
 
     service.content = content  # type: ignore[method-assign, assignment]
     async with client(portal(service, HOSTS, service)) as web:
-        answer = await web.get("/letters/waiting.pdf")
+        answer = await web.get(STACK)
     assert asked == [8]
     read = PdfReader(io.BytesIO(answer.content))
     found = [re.findall(r"JCM-\d+", page.extract_text())[0] for page in read.pages]
@@ -290,8 +325,24 @@ async def test_what_lies_in_the_tray_is_printed_and_only_the_rest_is_set_again()
 @pytest.mark.parametrize("service", [Service(), Service(in_the_tray=LETTERS, says=SmsContent(text="x"))])
 async def test_where_no_letter_waits_there_is_no_file_to_print(service: Service) -> None:
     async with client(portal(service, HOSTS, service)) as web:
-        assert (await web.get("/letters/waiting.pdf")).status_code == 404
-        assert (await web.get("/letters/waiting.pdf?sides=3")).status_code == 422
+        assert (await web.get(STACK)).status_code == 404
+        assert (await web.get(f"{STACK}&sides=3")).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("ticked", "why"),
+    [
+        ("", "Tandakan sekurang-kurangnya satu surat"),
+        ("?" + "&".join(f"letter={each}" for each in range(1, 102)), "Tandakan paling banyak 100 surat"),
+        ("?letter=tujuh", "tidak dapat difahami"),
+    ],
+)
+async def test_a_file_of_no_letter_or_of_too_many_is_refused_in_words(ticked: str, why: str) -> None:
+    service = Service(in_the_tray=LETTERS)
+    async with client(portal(service, HOSTS, service)) as web:
+        answer = await web.get(f"/letters/waiting.pdf{ticked}", headers={"Accept": "text/html"})
+    assert answer.status_code == 422
+    assert why.lower() in answer.text.lower()
 
 
 @pytest.mark.parametrize(("asked", "lines"), [("", 1), ("?day=2026-11-24", 1), ("?day=2026-11-23", 0)])
@@ -316,7 +367,7 @@ async def test_another_agencys_letters_are_not_ticked_printed_or_listed_and_ones
     async with house(tmp_path, service) as place:
         theirs, mine = await place.admitted("devi", "clerk:MDC"), await place.admitted("kerani", "clerk:JCM")
         assert (await theirs.post("/letters/posted", data=form)).status_code == 409
-        assert (await theirs.get("/letters/waiting.pdf")).status_code == 404
+        assert (await theirs.get(STACK)).status_code == 404
         listed = PdfReader(io.BytesIO((await theirs.get("/letters/docket?day=2026-11-24")).content))
         assert "JCM" not in listed.pages[0].extract_text()
         assert service.orders == []
