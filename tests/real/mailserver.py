@@ -254,7 +254,24 @@ class MailServer:
         # Postfix waits two seconds before it reads a file that has just changed.
         past = time.time() - 60
         os.utime(file, (past, past))
-        _run("postfix", "-c", str(file.parent), "reload")
+        self._reload()
+
+    def _reload(self) -> None:
+        """Let Postfix read its files anew, and wait until nobody works any more by what they said before.
+
+        It only tells its processes, and each ends when it hears of it: what is sent meanwhile may meet an old one.
+        """
+        old = {*_children(self._postfix)}
+        _run("postfix", "-c", str(self.directory / "postfix"), "reload")
+        _until(lambda: old.isdisjoint(_children(self._postfix)), "Postfix's old processes to end")
+
+    @property
+    def _postfix(self) -> int:
+        return int((self.directory / "spool/pid/master.pid").read_text())
+
+    @property
+    def _pid_file(self) -> Path:
+        return self.directory / "dovecot/run/master.pid"
 
     def _wait_for(self, door: Door) -> None:
         _until(lambda: _is_open(self.ports[door]), f"{door} to open")

@@ -87,10 +87,6 @@ class Postfix(MailServer):
         self.start_imap()
         self._wait_for(Door.SUBMISSION)
 
-    @property
-    def _pid_file(self) -> Path:
-        return self.directory / "dovecot/run/master.pid"
-
     def _dovecots(self) -> list[int]:
         master = int(self._pid_file.read_text())
         return [master, *mailserver._children(master)]
@@ -106,7 +102,7 @@ class Postfix(MailServer):
     def _configure(self, ailment: str) -> None:
         postfix = self.directory / "postfix"
         _write_at_once(postfix / "main.cf", _changed((postfix / "main.cf.well").read_text(), ailment))
-        mailserver._run("postfix", "-c", str(postfix), "reload")
+        self._reload()
 
     def _write(self) -> None:
         MailServer._write(self)
