@@ -442,6 +442,8 @@ service lmtp {
   # Otherwise each message has a process of its own.
   restart_request_count = unlimited
 }
+# Of ten that come to a user at the same time the next would be put off, for minutes.
+lmtp_user_concurrency_limit = unlimited
 service auth {
   unix_listener postfix-auth {
     mode = 0666

@@ -24,7 +24,6 @@ from tests.real.othermail import Door, OtherMail
 
 pytestmark = [pytest.mark.real, pytest.mark.falsegreen]
 
-#: Dovecot delivers ten messages to one user at the same time, and puts off the eleventh.
 AT_ONCE = 8
 PATIENCE = Patience(session=timedelta(seconds=20), arrival=timedelta(seconds=20))
 _ESTABLISHED, _CLOSE_WAIT = "01", "08"
