@@ -150,14 +150,16 @@ class MailServer:
     @contextmanager
     def hung_smtp(self) -> Iterator[None]:
         """Stop Postfix in its tracks: the kernel still takes connections, and nobody says a word."""
-        master = int((self.directory / "spool/pid/master.pid").read_text())
-        family = [master, *_children(master)]
-        for pid in family:
-            os.kill(pid, signal.SIGSTOP)
+        # The father first: what he has then is all that there is.
+        os.kill(self._postfix, signal.SIGSTOP)
+        children = _children(self._postfix)
+        for pid in children:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
         try:
             yield
         finally:
-            for pid in family:
+            for pid in (self._postfix, *children):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
 

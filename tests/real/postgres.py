@@ -225,10 +225,12 @@ class Postgres:
 
     def _signal_all(self, number: signal.Signals) -> None:
         assert self._process is not None
+        # The father first: once he stands still he has no more children than are listed.
+        self._process.send_signal(number)
         listed = subprocess.run(
             ["ps", "-o", "pid=", "--ppid", str(self._process.pid)], capture_output=True, text=True, check=True
         )
-        for pid in (self._process.pid, *map(int, listed.stdout.split())):
+        for pid in map(int, listed.stdout.split()):
             # One that served somebody may have ended since.
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
