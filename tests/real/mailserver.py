@@ -128,13 +128,14 @@ class MailServer:
     def start_imap(self) -> None:
         _run("dovecot", "-c", str(self.directory / "dovecot.conf"))
         self._wait_for(Door.IMAPS)
+        # It writes down its number when its ports are open already; without it, it cannot be stopped.
+        _until(self._pid_file.exists, "Dovecot to say its number")
 
     def stop_imap(self) -> None:
-        pid_file = self.directory / "dovecot/run/master.pid"
         with suppress(FileNotFoundError, ProcessLookupError):
-            pid = int(pid_file.read_text())
+            pid = int(self._pid_file.read_text())
             os.kill(pid, signal.SIGTERM)
-            _until(lambda: not pid_file.exists(), "Dovecot to stop")
+            _until(lambda: not self._pid_file.exists(), "Dovecot to stop")
             # Its children hold the port a moment longer, and answer nothing there.
             _until(lambda: not _is_open(self.ports[Door.IMAPS]), "Dovecot's port to close")
 
@@ -201,9 +202,12 @@ class MailServer:
     def mails(self, address: str, folder: str = "") -> list[bytes]:
         """Return what is in a mailbox now: the inbox, or a folder such as "Junk"."""
         maildir = self.directory / "mail" / address / "Maildir" / (f".{folder}" if folder else "")
-        files = [file for part in ("new", "cur") for file in sorted((maildir / part).glob("*"))]
-        # The flag T: marked as deleted and not yet expunged.
-        return [file.read_bytes() for file in files if "T" not in file.name.partition(":2,")[2]]
+        while True:
+            files = [file for part in ("new", "cur") for file in sorted((maildir / part).glob("*"))]
+            # A file that gets another name or goes while we look: it is looked once more.
+            with suppress(FileNotFoundError):
+                # The flag T: marked as deleted and not yet expunged.
+                return [file.read_bytes() for file in files if "T" not in file.name.partition(":2,")[2]]
 
     def release(self) -> None:
         """Let go what `Fate.HELD` has kept."""
@@ -504,6 +508,8 @@ smtpd_client_connection_count_limit = 0
 smtpd_peername_lookup = no
 biff = no
 in_flow_delay = 0
+# A process that cannot start, as one that lets people sign in while Dovecot is down, is started again soon.
+service_throttle_time = 1s
 """,
     "postfix/access": r"""@REJECTED@@@DOMAIN@ 550 5.1.1 no such mailbox here
 @DEFERRED@@@DOMAIN@ 450 4.2.0 mailbox busy, come again
