@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
+from pantau_lab.serving import claim
 from probes.model.mailbox import Mailbox, Server
 
 
@@ -15,8 +16,9 @@ from probes.model.mailbox import Mailbox, Server
 class Line:
     """Passes on octets between ports of its own and the servers'. Use it with `async with`."""
 
-    #: By the server's port, our own that leads there.
+    #: By the server's port, our own that leads there; it stays ours while the line is cut.
     _ports: dict[int, int] = field(default_factory=dict)
+    _held: ExitStack = field(default_factory=ExitStack)
     _listeners: list[asyncio.Server] = field(default_factory=list)
     _passing: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -27,6 +29,7 @@ class Line:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.cut()
+        self._held.close()
 
     async def to(self, mailbox: Mailbox) -> Mailbox:
         """Return *mailbox* as it is reached over this line."""
@@ -48,11 +51,16 @@ class Line:
 
     async def _to(self, server: Server) -> Server:
         if server.port not in self._ports:
-            self._ports[server.port] = await self._listen(server.port, 0)
+            self._ports[server.port] = self._held.enter_context(claim()).getsockname()[1]
+            await self._listen(server.port, self._ports[server.port])
         return replace(server, host="127.0.0.1", port=self._ports[server.port], tls_name=server.tls_name or server.host)
 
-    async def _listen(self, there: int, here: int) -> int:
+    async def _listen(self, there: int, here: int) -> None:
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if not listener.is_serving():
+                # It was taken in the very turn of the loop in which the line was cut.
+                writer.transport.abort()
+                return
             task = asyncio.ensure_future(_pass(reader, writer, there))
             self._passing.add(task)
             task.add_done_callback(self._passing.discard)
@@ -61,8 +69,6 @@ class Line:
 
         listener = await asyncio.start_server(accept, "127.0.0.1", here)
         self._listeners.append(listener)
-        port: int = listener.sockets[0].getsockname()[1]
-        return port
 
 
 async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> None:
