@@ -17,6 +17,7 @@ from probes.model.mailbox import Mailbox
 from probes.model.probe import Patience
 from probes.model.result import Arrival, Outcome
 from tests.ends import imap_of, smtp_of
+from tests.hanging import HANGS
 from tests.integration.probes.foreign import Mails, contents, foreign_mail, put
 from tests.integration.probes.trip import Trips, between
 from tests.real.mailserver import REFERENCE, MailServer
@@ -34,9 +35,11 @@ async def test_13_foreign_mail_survives_a_thousand_rounds_and_nothing_is_left_ov
     for each in (sender, box):
         await asyncio.to_thread(put, each, foreign_mail(each))
     before = await _everything_in(sender, box)
+    # We have signed in to fill it, and to look into each of two folders; the server writes that down a little later.
+    await _until(lambda: _sessions(mail_server, box) == 3)
     # What others have left is not counted: it may go meanwhile.
     gc.collect()
-    tasks, handles, sessions = asyncio.all_tasks(), _handles(), _sessions(mail_server, box)
+    tasks, handles = asyncio.all_tasks(), _handles()
 
     def somebody_writes(number: int) -> None:
         if number % 50 == 0:
@@ -46,9 +49,9 @@ async def test_13_foreign_mail_survives_a_thousand_rounds_and_nothing_is_left_ov
         assert await _rounds(trips, 1000, somebody_writes) == {Outcome.DELIVERED: 1000}
 
     assert asyncio.all_tasks() == tasks
-    await _until(lambda: _handles() == handles)
+    await _until(lambda: _handles() <= handles)
     await _until(lambda: not _is_connected(box))
-    assert _sessions(mail_server, box) == sessions + 1
+    assert _sessions(mail_server, box) == 3 + 1
     after = await _everything_in(sender, box)
     assert before - after == {}
     arrived = [raw.partition(b"\r\n\r\n")[2] for _, raw, _ in (after - before).elements()]
@@ -141,6 +144,6 @@ def _ports_in_use() -> list[str]:
 
 
 async def _until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANGS):
         while not true():  # noqa: ASYNC110 - the kernel can only be asked
             await asyncio.sleep(0.05)

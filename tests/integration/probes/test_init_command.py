@@ -189,10 +189,10 @@ def becomes_green(place: Path) -> None:
     ):
         try:
             deadline = time.monotonic() + PATIENCE
-            while 'pantau_mail_up{agency="JCONTOH",direction="internal"} 1' not in scraped(client):
+            while 'pantau_mail_up{agency="JCONTOH",direction="internal"} 1' not in (shown := scraped(client)):
                 assert time.monotonic() < deadline, (place.parent / "run.log").read_text()
                 time.sleep(1)
-            assert "pantau_watch_only 1.0" in scraped(client)
+            assert "pantau_watch_only 1.0" in shown
         finally:
             service.terminate()
 
