@@ -63,7 +63,7 @@ class Postroom:
 
     async def arrived(self, mailbox: str, arrival: Arrival) -> None:
         """Wait until this was counted in that mailbox."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANGS):
             while (mailbox, arrival) not in self.arrivals:
                 self._changed.clear()
                 await self._changed.wait()
@@ -72,7 +72,7 @@ class Postroom:
 
 @asynccontextmanager
 async def postroom(
-    directory: Path, systems: Neighbours, agency: Sequence[Tree], arrival: str = "10s"
+    directory: Path, systems: Neighbours, agency: Sequence[Tree], arrival: str = "30s"
 ) -> AsyncIterator[Postroom]:
     """Write the configuration, load it, and watch all mailboxes until the end of the block."""
     loaded = load(configured(directory, systems, agency, arrival), {}).accepted()
@@ -95,7 +95,7 @@ async def postroom(
             task.cancel()
 
 
-def configured(directory: Path, systems: Neighbours, agency: Sequence[Tree], arrival: str = "10s") -> Path:
+def configured(directory: Path, systems: Neighbours, agency: Sequence[Tree], arrival: str = "30s") -> Path:
     """Write the configuration of these systems with these parts of the agency's file; return the settings file."""
     own, reference_a, reference_b = systems.mailboxes()
     here = _settings_of(directory, own)
@@ -107,7 +107,7 @@ def configured(directory: Path, systems: Neighbours, agency: Sequence[Tree], arr
             "rujukan-a": _settings_of(directory, reference_a),
             "rujukan-b": _settings_of(directory, reference_b),
         },
-        "probing": {"session_timeout": "5s", "arrival_timeout": arrival, "slow_after": "1s"},
+        "probing": {"session_timeout": "20s", "arrival_timeout": arrival, "slow_after": "1s"},
     }
     path = written(directory, [*agency, {"mailboxes": mailboxes}], settings)
     put_secrets(directory, {_SECRET_FILE: password_of(own).secret})

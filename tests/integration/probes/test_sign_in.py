@@ -16,7 +16,7 @@ from probes.credentials.oauth_endpoint import Client, ClientCredentials, Refresh
 from probes.model.mailbox import Mailbox, OAuth
 from probes.model.reply import Reason
 from probes.model.result import Outcome, Party, Phase
-from tests.integration.probes.trip import between
+from tests.integration.probes.trip import PATIENCE, between
 from tests.real.mailserver import REFERENCE, Door, MailServer
 
 pytestmark = pytest.mark.real
@@ -93,7 +93,7 @@ async def test_a_refused_token_ends_the_run_at_once_with_the_servers_reason(mail
             receiving = await trips.run()
     for result, party in ((sending, Party.SENDER), (receiving, Party.RECIPIENT)):
         assert result.outcome is Outcome.AUTH
-        assert result.duration < timedelta(seconds=3)
+        assert result.duration < PATIENCE.session
         assert result.failure is not None
         assert (result.failure.party, result.failure.reason) == (party, Reason.CREDENTIALS_REFUSED)
         assert result.failure.credentials_refused
