@@ -88,6 +88,8 @@ def demo(directory: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
                 yield f"http://127.0.0.1:{port}", process
             finally:
                 process.send_signal(signal.SIGTERM)
+                # To its end: it may say something yet, and would break where nobody reads.
+                process.communicate()
 
 
 def logins(directory: Path) -> Sequence[DemoLogin]:
@@ -105,14 +107,14 @@ def test_each_role_can_sign_in_sees_ninety_days_and_the_screen_goes_on_without_a
         while "JCM: internal" not in shown:
             assert time.monotonic() < deadline, shown
             shown += process.stdout.readline()
-        assert httpx.get(f"{url}/api/v1/agencies", trust_env=False).status_code == 401
+        assert httpx.get(f"{url}/api/v1/agencies", trust_env=False, timeout=PATIENCE).status_code == 401
         token = place / "token"
         assert token.stat().st_mode & 0o777 == 0o600
         shows = {"Authorization": f"Bearer {token.read_text().strip()}"}
-        assert httpx.get(f"{url}/api/v1/agencies", headers=shows, trust_env=False).status_code == 200
+        assert httpx.get(f"{url}/api/v1/agencies", headers=shows, trust_env=False, timeout=PATIENCE).status_code == 200
         for login in logins(place):
             assert login.password in shown
-            with httpx.Client(base_url=f"{url}/api/v1", trust_env=False) as client:
+            with httpx.Client(base_url=f"{url}/api/v1", trust_env=False, timeout=PATIENCE) as client:
                 form = {"name": login.name, "password": login.password}
                 assert client.post(f"{url}/sign-in", data=form, headers={"Origin": url}).status_code == 303
                 seen = {each["agency"] for each in client.get("/agencies").json()}
