@@ -17,7 +17,8 @@ from select import select
 
 import yaml
 
-PATIENCE = 20.0
+#: In seconds; it takes two to begin, and on a machine that is busy with other things many.
+PATIENCE = 90.0
 COMMAND = (sys.executable, "-m", "monitor.cli", "lab")
 
 
@@ -35,7 +36,7 @@ class Session:
         while not re.search(pattern, self.shown[begun:]):
             assert time.monotonic() < deadline, self.shown
             if select([self.terminal], [], [], 0.1)[0]:
-                self.shown += os.read(self.terminal, 65536).decode().replace("\r\n", "\n")
+                self.shown += os.read(self.terminal, 65536).decode(errors="replace").replace("\r\n", "\n")
         return self.shown[begun:]
 
     def type(self, keys: str) -> None:

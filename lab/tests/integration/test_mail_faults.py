@@ -20,9 +20,11 @@ from probes.model.mailbox import Mailbox, Security
 from tests.ends import imap_of, password_of, smtp_of
 
 AGENCY, REFERENCE = "jabatan-contoh", "rujukan-satu"
-SLOW_BY = timedelta(milliseconds=300)
+#: Much longer than a submission takes, on a busy machine, too.
+SLOW_BY = timedelta(seconds=3)
 TEMPO = Tempo(slow_by=SLOW_BY)
-PATIENCE = 5.0
+#: In seconds; a machine that is busy with other things may need many.
+PATIENCE = 30.0
 TEXT = "Selamat pagi, café\n"
 BYTES = bytes(range(256))
 

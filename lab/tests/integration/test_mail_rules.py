@@ -32,7 +32,10 @@ from pantau_lab.mail.post.directory import Exchanger
 from probes.model.mailbox import Mailbox
 from tests.ends import imap_of, password_of, smtp_of
 
-PATIENCE = 5.0
+#: In seconds; what is waited for comes at once, and on a machine that is busy with other things later.
+PATIENCE = 30.0
+#: In seconds; shorter than anything that a session may wait for, such as the handshake that never comes.
+AT_ONCE = 4.0
 PLANS = [
     SystemPlan.with_one_mailbox("jabatan-contoh", "jabatan-contoh.gov.my"),
     SystemPlan.with_one_mailbox("rujukan-satu", "rujukan-satu.example"),
@@ -213,7 +216,7 @@ async def test_stopping_leaves_nothing_behind(tmp_path: Path) -> None:
         mute, unheard = await asyncio.open_connection(imap_of(box).host, imap_of(box).port)
         assert agency.queued == 1
         began = time.monotonic()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < AT_ONCE
     assert await reader.read() == b""
     assert await mute.read() == b""
     writer.close()

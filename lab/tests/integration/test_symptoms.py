@@ -27,7 +27,7 @@ from tests.hanging import HANGS
 from tests.integration.probes.trip import SIGNER
 
 #: Enough for two busy cores. What waits for its end waits for nothing else, and all wait at the same time.
-PATIENCE = Patience(session=timedelta(seconds=8), arrival=timedelta(seconds=6))
+PATIENCE = Patience(session=timedelta(seconds=12), arrival=timedelta(seconds=12))
 #: Quick to come back after a repair.
 PACE = Pace(
     retry=timedelta(seconds=0.4),
@@ -64,7 +64,7 @@ class Field:
 
     async def healed(self, agency: str) -> None:
         """Wait until mail goes round again; a watcher that has just failed does not look again at once."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(2 * PATIENCE.whole.total_seconds()):
             while (await self.probe(agency, "internal")).outcome is not Outcome.DELIVERED:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
@@ -119,7 +119,8 @@ async def test_every_fault_is_reported_as_the_lab_says_and_is_gone_after_the_rep
         ]
         assert otherwise == []
 
-        assert [result for result in results.values() if result.duration > PATIENCE.whole + timedelta(seconds=1)] == []
+        late = PATIENCE.whole + timedelta(seconds=HANGS)
+        assert [result for result in results.values() if result.duration > late] == []
         assert [
             result for result in results.values() if result.failure and result.failure.reason is Reason.OUR_OWN
         ] == []
@@ -174,7 +175,9 @@ async def test_faults_add_up_and_are_taken_away_one_by_one(tmp_path: Path) -> No
         for fault in (Fault.STRIP, Fault.REWRITE, Fault.FOOTER, Fault.JUNK, Fault.SLOW):
             await system.break_(fault)
         result = await lab.probe(Fault.SLOW, "internal")
-        assert (result.outcome, result.phases[Phase.TRANSIT] >= TEMPO.slow_by) == (Outcome.JUNK, True)
+        assert result.outcome is Outcome.JUNK
+        # It is held from when it is taken, which is a moment before we hear of that.
+        assert result.phases[Phase.DATA] + result.phases[Phase.TRANSIT] >= TEMPO.slow_by
 
         await system.break_(Fault.POLICY)
         assert (await lab.probe(Fault.SLOW, "internal")).outcome is Outcome.AUTH
@@ -206,7 +209,7 @@ async def test_a_server_that_ends_every_idle_is_watched_all_the_same(tmp_path: P
     async with field(tmp_path, [Fault.BYE_IDLE]) as lab:
         watcher = lab.watchers[Fault.BYE_IDLE]
         looks: set[float | None] = set()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(2 * HANGS):
             # While nobody waits, it looks again only when it has a new connection.
             while len(looks - {None}) < 3:
                 looks.add(watcher.looked_at)
