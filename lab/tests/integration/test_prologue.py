@@ -30,7 +30,8 @@ from pantau_lab.serving import claimed
 from pantau_lab.stage import stage
 
 NOW = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
-PATIENCE = 90.0
+#: In seconds. It takes ten to begin, and on a machine that is busy with other things many.
+PATIENCE = 300.0
 
 
 async def test_the_past_is_written_whole_the_same_each_time_and_owes_nobody_anything(tmp_path: Path) -> None:
