@@ -25,6 +25,7 @@ pytestmark = pytest.mark.real
 
 #: What is written of a consent at Google, beside its secrets.
 GOOGLE = {"flow": "refresh_token", "client_id": "pantau-ujian", "provider": "google"}
+ANSWERS = "announced by the domain (SRV) · answers, its certificate is trusted"
 BACK = "http://localhost/mailboxes/consent"
 
 
@@ -54,12 +55,10 @@ async def test_a_mailbox_is_found_and_signed_in_to_by_password_and_by_consent_an
         async with house(tmp_path, premises=premises) as place:
             await place.site.write(JCM=agency("JCM", DOMAIN))
             officer = await place.admitted("siti", "officer:JCM")
-            begun = await officer.post("/agencies/JCM/mailboxes/new", data={"address": mailbox})
-            address = begun.headers["location"]
-            page = (await officer.get(f"{address}?lang=en")).text
+            address, page = await searched(officer, mailbox)
             for port in doors:
                 assert f"<strong>{HOST}:{port}</strong>" in page
-            assert page.count("announced by the domain (SRV) · answers, its certificate is trusted") == 2
+            assert page.count(ANSWERS) == 2
 
             form = {"smtp": "0", "reading": "0", "username": mailbox}
             await officer.post(address, data={**form, "password": "salah"})
@@ -94,11 +93,22 @@ async def test_a_mailbox_is_found_and_signed_in_to_by_password_and_by_consent_an
     assert desk.refresh_token not in text
 
 
+async def searched(officer: httpx.AsyncClient, mailbox: str) -> tuple[str, str]:
+    """Return the page of a search and what it shows; search once more where it is said that servers did not answer in time."""
+    for _ in range(5):
+        begun = await officer.post("/agencies/JCM/mailboxes/new", data={"address": mailbox})
+        address = begun.headers["location"]
+        page = (await officer.get(f"{address}?lang=en")).text
+        if page.count(ANSWERS) == 2:
+            break
+    return address, page
+
+
 async def again_by_application(officer: httpx.AsyncClient, form: Mapping[str, str], desk: AuthorizationServer) -> None:
     """Set the mailbox up again, by an application that the domain's administrator has delegated to."""
     account = desk.service_account = LabServiceAccount()
-    begun = await officer.post("/agencies/JCM/mailboxes/new", data={"address": form["username"]})
-    address = begun.headers["location"]
+    address, page = await searched(officer, form["username"])
+    assert page.count(ANSWERS) == 2
     await officer.post(address, data={**form, "way": "google", "service_account": account.file()})
     assert works(await officer.get(address))
     kept = await officer.post(f"{address}/save")
