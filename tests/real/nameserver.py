@@ -69,8 +69,8 @@ class NameServer:
         # Bound and never read: a closed port would be told by ICMP, where a packet filter says nothing.
         silent = self._held.enter_context(socket.socket(type=socket.SOCK_DGRAM))
         silent.bind(("127.0.0.1", 0))
-        self.careless = NameServers(addresses=("127.0.0.1",), port=knot, within=timedelta(seconds=5))
-        self.validating = NameServers(addresses=("127.0.0.1",), port=unbound, within=timedelta(seconds=5))
+        self.careless = NameServers(addresses=("127.0.0.1",), port=knot, within=timedelta(seconds=15))
+        self.validating = NameServers(addresses=("127.0.0.1",), port=unbound, within=timedelta(seconds=15))
         self.silent = NameServers(addresses=("127.0.0.1",), port=silent.getsockname()[1], within=timedelta(seconds=0.3))
         try:
             self._write_knot(knot)
@@ -99,7 +99,7 @@ class NameServer:
         update = dns.update.UpdateMessage(zone)
         for value in values:
             update.add(owner, 1, kind, _quoted(value) if kind == "TXT" else value)
-        answer = dns.query.tcp(update, "127.0.0.1", port=self.careless.port, timeout=5)
+        answer = dns.query.tcp(update, "127.0.0.1", port=self.careless.port, timeout=_PATIENCE)
         if answer.rcode() != dns.rcode.NOERROR:
             raise ValueError(f"{name} {kind} {values}: {dns.rcode.to_text(answer.rcode())}")
 

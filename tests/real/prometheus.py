@@ -173,7 +173,7 @@ async def listening(log: Path, *command: str, says: str = "") -> AsyncIterator[h
         )
     try:
         base_url = await _listening(process, log, says)
-        async with httpx.AsyncClient(base_url=base_url, trust_env=False, timeout=10) as client:
+        async with httpx.AsyncClient(base_url=base_url, trust_env=False, timeout=PATIENCE.total_seconds()) as client:
             yield client
     finally:
         await _stop(process)

@@ -24,7 +24,7 @@ OURS = "semakan@rujukan.example"
 
 
 async def findings_of(premises: Premises, port: int = 1) -> tuple[Finding, ...]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         findings = await NegativeCheck(premises, lambda: datetime.now(UTC), port=port).run()
     assert {one.aspect for one in findings} <= set(KIND.aspects)
     return findings

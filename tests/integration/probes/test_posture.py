@@ -43,7 +43,7 @@ async def findings_of(
     premises = Premises(
         agency="JCM", mailboxes=(), domains=domains, name_servers=servers, specimen=lambda: specimen, bounds=bounds
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         check = Posture(premises, lambda: datetime.now(UTC), lists=lists, policy_server=policy_server)
         findings = await check.run()
     assert {one.aspect for one in findings} <= set(KIND.aspects)

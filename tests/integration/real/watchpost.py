@@ -44,7 +44,8 @@ _PROBING = Probing(
 )
 #: As in earnest, the proof that we ourselves are well comes much sooner than the next look at what has failed.
 _CONTROL = replace(_PROBING, confirmation=timedelta(seconds=0.05))
-_WITHIN = 30.0
+#: In seconds; on a machine that stalls a run more or less is needed.
+_WITHIN = 90.0
 
 
 class Ear:
