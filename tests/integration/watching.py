@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+
+import structlog
 
 from monitor.app import App
 from monitor.runtime.place import CONTROL_SOCKET
@@ -61,6 +64,8 @@ def laid_out(place: Path) -> Path:
 @asynccontextmanager
 async def service(place: Path) -> AsyncIterator[None]:
     """Run it until the end of the block."""
+    # What it says goes where all goes now: a command that runs beside it in this process has an output of its own meanwhile.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stdout))
     app = App(place / "pantau.yaml", {})
     running = asyncio.create_task(app.run())
     try:
