@@ -6,7 +6,6 @@ import asyncio
 import html
 import json
 import re
-import socket
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
@@ -32,12 +31,6 @@ PASSWORD = "kerusi rotan di beranda hujan"
 app = typer.Typer()
 app.command("apply")(apply)
 app.command("export")(export)
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def run(place: Path, command: str, *words: str) -> tuple[int, str]:
@@ -81,8 +74,7 @@ def place(tmp_path: Path) -> Path:
     return laid_out(tmp_path)
 
 
-async def test_page_and_apply_write_at_once_and_nothing_is_lost(place: Path) -> None:
-    port = free_port()
+async def test_page_and_apply_write_at_once_and_nothing_is_lost(place: Path, port: int) -> None:
     settings = place / "pantau.yaml"
     settings.write_text(
         settings.read_text().replace("\nlisten: 127.0.0.1:0", f"\nlisten: 127.0.0.1:{port}\nportal: {{}}")
@@ -132,8 +124,7 @@ async def test_page_and_apply_write_at_once_and_nothing_is_lost(place: Path) -> 
         assert "+ name: Jabatan Baharu" in versions.text
 
 
-async def test_many_edits_by_two_pens_at_once_lose_none_unseen(place: Path) -> None:
-    port = free_port()
+async def test_many_edits_by_two_pens_at_once_lose_none_unseen(place: Path, port: int) -> None:
     settings = place / "pantau.yaml"
     settings.write_text(
         settings.read_text().replace("\nlisten: 127.0.0.1:0", f"\nlisten: 127.0.0.1:{port}\nportal: {{}}")

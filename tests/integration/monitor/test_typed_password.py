@@ -12,7 +12,7 @@ from monitor.config.loading import load
 from monitor.model.document import digest_of, secrets_named
 from monitor.store.upkeep.keyring import new_key
 from probes.model.mailbox import Password, Withheld
-from tests.integration.monitor.test_agency_by_page import free_port, invited, officer, run, stored
+from tests.integration.monitor.test_agency_by_page import invited, officer, run, stored
 from tests.integration.watching import laid_out, service
 
 PAGE = "/agencies/JCM/mailboxes"
@@ -33,9 +33,9 @@ def login(place: Path) -> object:
 
 
 async def test_what_was_typed_is_taken_up_goes_nowhere_inside_and_is_named_by_an_export(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place, port = laid_out(tmp_path), free_port()
+    place = laid_out(tmp_path)
     settings, key = place / "pantau.yaml", place / "secrets" / "key"
     key.write_text(new_key())
     key.chmod(0o600)
@@ -59,7 +59,7 @@ async def test_what_was_typed_is_taken_up_goes_nowhere_inside_and_is_named_by_an
         assert "The store has all of it already." in told
         # The running service has taken it up, and goes nowhere inside: not for the name of this machine either.
         said = ""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while "mailbox=JCM/kaunter" not in said:
                 await asyncio.sleep(0.05)
                 said += capsys.readouterr().out
