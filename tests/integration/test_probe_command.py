@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -28,7 +28,14 @@ PROVIDERS = StandIns(
     key_secret="rahsia-kunci",
     fax_caller="+60300000199",
 )
-TIMING = Timing(session_timeout="2s", arrival_timeout="2s", slow_after="1s")
+#: Nothing that is answered, or arrives, comes too late on a machine that stands still for a while.
+PATIENT = Timing(interval="20s", session_timeout="20s", arrival_timeout="20s", slow_after="15s", deferred_budget="30s")
+#: What is told only once nothing has come for so long.
+BRIEF = {
+    Fault.LOSE: replace(PATIENT, arrival_timeout="2s", slow_after="1s"),
+    Fault.CUT_LOST: replace(PATIENT, arrival_timeout="2s", slow_after="1s"),
+    Fault.MUTE: replace(PATIENT, session_timeout="4s"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,10 @@ class Desk:
 
     network: LabNetwork
     config: Path
+
+    def waits(self, timing: Timing) -> None:
+        """Let nobody wait longer than this says."""
+        write(self.config.parent, self.network, PROVIDERS, timing, listen="127.0.0.1:0", callbacks="127.0.0.1:8081")
 
     async def probe(self, *words: str) -> tuple[int, str]:
         command = ["probe", AGENCY, *words, "--config", str(self.config)]
@@ -51,8 +62,9 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     plans = [SystemPlan.with_one_mailbox(each.code, each.domain) for each in AGENCIES]
     plans += [SystemPlan.with_one_mailbox(each.key, each.domain) for each in REFERENCES]
     async with LabNetwork(plans, folder=tmp_path) as network:
-        config = write(tmp_path, network, PROVIDERS, TIMING, listen="127.0.0.1:0", callbacks="127.0.0.1:8081")
-        yield Desk(network, config)
+        made = Desk(network, tmp_path / "pantau.yaml")
+        made.waits(PATIENT)
+        yield made
 
 
 def squeezed(text: str) -> str:
@@ -88,6 +100,7 @@ FAULTS = [
 @pytest.mark.parametrize(("fault", "route", "code", "expected"), FAULTS, ids=[each[0] for each in FAULTS])
 async def test_a_fault_is_told_with_what_to_do(desk: Desk, fault: Fault, route: str, code: int, expected: str) -> None:
     system = desk.network.systems[AGENCY]
+    desk.waits(BRIEF.get(fault, PATIENT))
     await system.break_(fault)
     try:
         ended, text = await desk.probe(route)
