@@ -35,6 +35,8 @@ _PATIENCE = 15.0
 _AGAIN, _GOES_ON = 15.0, 0.5
 #: In seconds, for both ends to be seen to have the same: a command can wait for that, and a service that is to end cannot.
 _SETTLES, _LOOKS_AGAIN = 3.0, 0.2
+#: In seconds: so long the hub's server may still know a command that has just ended, or was killed.
+_LET_GO_WITHIN = 5.0
 #: Clocks that are further apart are told of.
 APART = timedelta(seconds=5)
 
@@ -273,9 +275,13 @@ def _ends(member: MemberSite) -> Iterator[tuple[Subscriber, Publisher]]:
 
 def _be_the_only_one(hub: Connection) -> None:
     """Let nobody else be at work until *hub* is closed: they would drop each other's slots. Raise `SiteRefusedError`."""
-    asked = "SELECT pg_try_advisory_lock(%s, %s) AS is_ours"
-    if not one(hub, asked, [LOCKS, Lock.JOINING]).is_ours:
-        raise SiteRefusedError("somebody else lets a site join or leave just now: call this again when they have done")
+    asked, until = "SELECT pg_try_advisory_lock(%s, %s) AS is_ours", time.monotonic() + _LET_GO_WITHIN
+    while not one(hub, asked, [LOCKS, Lock.JOINING]).is_ours:
+        if time.monotonic() > until:
+            raise SiteRefusedError(
+                "somebody else lets a site join or leave just now: call this again when they have done"
+            )
+        time.sleep(_LOOKS_AGAIN)
 
 
 def _see_slot(site: Publisher) -> None:

@@ -16,6 +16,7 @@ from functools import partial
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 
+import psycopg
 import pytest
 import trustme
 from typer.testing import CliRunner
@@ -34,6 +35,7 @@ from monitor.store.probing.probe_calls import ProbeCalls
 from monitor.store.probing.processes import Processes
 from monitor.store.probing.site_runs import SiteRunWriter
 from monitor.store.probing.standings import SiteStandings
+from monitor.store.schema.lock import LOCKS, Lock
 from monitor.store.sites import joining, publisher, subscriber
 from monitor.store.sites.joining import SiteState, add, check, rejoin, remove
 from monitor.store.sites.link import MemberSite, SiteRefusedError
@@ -668,6 +670,7 @@ def test_while_one_lets_a_site_join_another_is_refused_what_would_take_it_apart(
 ) -> None:
     say(world, "johor", tmp=tmp_path, JCM=DOWN)
     make_slot, refused = publisher.Publisher.make_slot, list[str]()
+    monkeypatch.setattr(joining, "_LET_GO_WITHIN", 0.0)
 
     def beside_another(site: publisher.Publisher) -> None:
         make_slot(site)
@@ -680,6 +683,21 @@ def test_while_one_lets_a_site_join_another_is_refused_what_would_take_it_apart(
     assert add(member(world))
     assert hears(world, "johor", "JCM", Matter.BOTH)
     assert refused == 2 * ["somebody else lets a site join or leave just now: call this again when they have done"]
+
+
+def test_a_command_that_has_just_ended_and_is_still_known_to_the_hub_is_waited_for(
+    world: SiteWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joining, "_LET_GO_WITHIN", PATIENCE)
+    say(world, "johor", tmp=tmp_path, JCM=DOWN)
+    with ThreadPoolExecutor() as pool:
+        with psycopg.connect(world.hub.address("pantau"), autocommit=True) as ended:
+            ended.execute("SELECT pg_advisory_lock(%s, %s)", [LOCKS, Lock.JOINING])
+            adding = pool.submit(add, member(world))
+            refused = "SELECT FROM pg_stat_activity WHERE state = 'idle' AND query LIKE 'SELECT pg_try_advisory_lock%'"
+            until(lambda: world.hub.order(refused) != [])
+        assert adding.result()
+    assert hears(world, "johor", "JCM", Matter.BOTH)
 
 
 def test_a_site_that_leaves_leaves_nothing_but_what_it_says_to_itself(world: SiteWorld, tmp_path: Path) -> None:
