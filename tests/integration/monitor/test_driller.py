@@ -178,7 +178,7 @@ async def school(place: Path, *, callbacks: bool = True) -> AsyncIterator[School
             "auth_token": SecretStr(carrier.auth_token),
             "from_number": next(iter(carrier.senders)),
             "base_url": url,
-            "deadline_seconds": 2,
+            "deadline_seconds": 30,
         }
 
         def around(name: str) -> Surroundings:

@@ -63,7 +63,7 @@ class Watchroom:
                 "auth_token": SecretStr(carrier.auth_token),
                 "from_number": next(iter(carrier.senders)),
                 "base_url": url,
-                "deadline_seconds": 1,
+                "deadline_seconds": 30,
             }
             voice = TwilioVoice(TwilioVoiceSettings(**account), around)  # type: ignore[arg-type]
             text = TwilioSms(TwilioSmsSettings(**account), around)  # type: ignore[arg-type]
