@@ -42,6 +42,7 @@ from alerts.wording.sms import compose
 from monitor.store.backend.database import Database
 from monitor.store.probing.records import ConfigurationRecords
 from pantau_lab.callbacks import NotedDesk
+from tests.hanging import HANGS
 from tests.integration.alerts.station import HANG, Station, station_at
 from tests.unit.alerts.documents.pages import LONG
 from tests.unit.alerts.people import BRIEF, MINUTE, RAVI, T0, trigger
@@ -76,13 +77,13 @@ def desk() -> NotedDesk:
     return NotedDesk(contents={"p1-1-1": VoiceContent(scripts=(SCRIPT,))})
 
 
-def sms(base_url: str = "http://127.0.0.1:9") -> TwilioSms:
+def sms(base_url: str = "http://127.0.0.1:9", deadline: float = HANGS) -> TwilioSms:
     settings = TwilioSmsSettings(
         account_sid=ACCOUNT,
         auth_token=SecretStr(TOKEN),
         from_number="+60300000000",
         base_url=base_url,
-        deadline_seconds=1,
+        deadline_seconds=deadline,
     )
     return TwilioSms(settings, Surroundings(callback_base=BASE, directory="."))
 
@@ -321,7 +322,8 @@ async def test_14_a_list_that_cannot_be_stored_whole_leaves_the_old_one(tmp_path
 
 async def test_15_a_provider_that_never_answers_is_left_and_its_message_is_of_unknown_fate() -> None:
     async with answering(None) as (url, asked):
-        twilio = sms(url)
+        # It has to be asked before it is left, however busy the machine is.
+        twilio = sms(url, deadline=3)
         with pytest.raises(DeliveryError) as error:
             await twilio.send(ORDER)
         await twilio.close()
