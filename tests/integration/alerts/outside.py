@@ -20,6 +20,9 @@ from pantau_lab.carrier.carrier import Carrier
 from pantau_lab.faxservice.service import FaxService
 from tests.unit.alerts.documents.pages import text_of
 
+#: In seconds, the most that may be: what hangs is given up by no story, however busy the machine is.
+_DEADLINE = 60
+
 
 @dataclass
 class Outside:
@@ -48,6 +51,7 @@ class Outside:
             "auth_token": SecretStr(self.carrier.auth_token),
             "from_number": next(iter(self.carrier.senders)),
             "base_url": self.carrier_url,
+            "deadline_seconds": _DEADLINE,
         }
 
     def lines(self) -> list[Line]:
@@ -60,6 +64,7 @@ class Outside:
             from_number="+60300003001",
             base_url=self.fax_url,
             callback_secret=SecretStr("rahsia-panggilan-balik"),
+            deadline_seconds=_DEADLINE,
         )
         gateways: list[tuple[str, Channel, Gateway]] = [
             ("sms", Channel.SMS, TwilioSms(sms, self._around("sms"))),
