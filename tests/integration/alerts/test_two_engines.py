@@ -410,7 +410,7 @@ async def test_an_answer_that_cannot_be_written_down_is_kept_until_it_can_be(pai
 ACTIONS = st.one_of(
     st.sampled_from(["trigger", "release", "acknowledge", "resolve", "both", "first", "second"]),
     st.sampled_from([1, 10, 29, 35, 70, 110, 310, 1000]),
-    st.tuples(st.just("kill"), st.integers(0, 1), st.integers(0, 4)),
+    st.tuples(st.just("kill"), st.integers(0, 1), st.integers(0, 4), st.integers(0, 100)),
     st.tuples(st.integers(0, 4), st.sampled_from([*Progress, *ErrorClass, LOST_ANSWER, NOT_REACHED])),
 )
 
@@ -432,18 +432,22 @@ async def act(pair: Pair, action: object) -> None:
             await (pair.first if action == "first" else pair.second).settle()
         case int(seconds):
             pair.clock.moment += timedelta(seconds=seconds)
-        case ("kill", int(which), int(gateway)):
-            await kill(pair, which, pair.station.gateways[gateway])
+        case ("kill", int(which), int(gateway), int(turns)):
+            await kill(pair, which, pair.station.gateways[gateway], turns)
         case (int(which), Progress() | ErrorClass() | str() as happening):
             pair.station.gateways[which].happens.append(happening)
 
 
-async def kill(pair: Pair, which: int, gateway: Scripted) -> None:
-    """Kill an engine in the middle of whatever it calls, and start one with another name in its place."""
+async def kill(pair: Pair, which: int, gateway: Scripted, turns: int) -> None:
+    """Kill an engine after so many turns of the loop, and start one with another name in its place.
+
+    It may have begun a transaction by then, or a call, or be in the middle of whatever it calls.
+    """
     gateway.happens.appendleft(HANG)
     engine = (pair.first, pair.second)[which]
     running = asyncio.create_task(engine.settle())
-    await asyncio.wait({running}, timeout=0.05)
+    for _ in range(turns):
+        await asyncio.sleep(0)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     gateway.happens = type(gateway.happens)(h for h in gateway.happens if h != HANG)
