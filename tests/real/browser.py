@@ -6,8 +6,8 @@ import asyncio
 from datetime import timedelta
 from pathlib import Path
 
-#: The browser without what would draw its window, which takes half as long again for the same pages.
-CHROMIUM = "chromium-headless-shell"
+#: The browser, which goes on when networks come and go beside it.
+CHROMIUM = str(Path(__file__).with_name("chromium.py"))
 #: None of it is about the page: no sandbox for root, and no word to anybody but the page's own server.
 ALONE = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),

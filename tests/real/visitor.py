@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -22,7 +21,7 @@ _GRAVE: Final = {"serious", "critical"}
 async def opened_browser() -> AsyncIterator[Browser]:
     """Start a browser for as long as the block lasts; it ends with us."""
     async with async_playwright() as driver:
-        browser = await driver.chromium.launch(executable_path=shutil.which(CHROMIUM), args=list(ALONE))
+        browser = await driver.chromium.launch(executable_path=CHROMIUM, args=list(ALONE))
         try:
             yield browser
         finally:
