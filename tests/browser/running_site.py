@@ -23,10 +23,14 @@ from pantau_lab.world import AGENCIES
 from tests.stories.theatre import BRISK, Theatre
 
 JCM, MDC, UCM = AGENCIES
-#: Calm enough to look at: what fails is noticed in seconds, nobody is called a second time, and a person releases.
+#: Calm enough to look at: what fails is noticed in seconds, nobody is called a second time, and a person releases. Beside a
+#: browser the machine may be late: that is no outage of an agency's.
 TIMING: Final = replace(
     BRISK,
     interval="20s",
+    session_timeout="20s",
+    arrival_timeout="25s",
+    slow_after="25s",
     deferred_budget="25s",
     call_after="2h",
     call_again_after="2h",

@@ -12,12 +12,15 @@ import httpx
 
 from monitor.cli.service import request
 from monitor.runtime.place import CONTROL_SOCKET
+from pantau_lab.carrier.phone import PATIENCE
 from pantau_lab.mail import Fault
 from tests.stories.theatre import BRISK, JCM, Theatre, theatre
 
 PASSWORD = "kerusi rotan di beranda hujan"
-#: Nothing is sent but what somebody asks for.
-CALM = replace(BRISK, interval="1h", deferred_budget="2h")
+#: Nothing is sent but what somebody asks for, and nothing of that is about speed.
+CALM = replace(
+    BRISK, interval="1h", deferred_budget="2h", session_timeout="30s", arrival_timeout="60s", slow_after="60s"
+)
 
 
 def with_portal(settings: Path) -> None:
@@ -46,7 +49,7 @@ async def signed_in(play: Theatre, name: str, role: str) -> httpx.AsyncClient:
 async def came_of(browser: httpx.AsyncClient, route: str) -> str:
     begun = await browser.post(f"/agencies/{JCM.code}/test", data={"route": route})
     assert begun.status_code == 303, begun.text
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         shown = ""
         while "data-over" not in shown:
             await asyncio.sleep(0.1)

@@ -202,7 +202,7 @@ async def it_is_told_again_by_telephone_alone(play: Theatre, number: str) -> Non
     await by_telephone(play, number)
     await until_paper_waits(play)
     assert number in await incidents(play)
-    await play.noc.expect_sms("AMARAN", "surat dan faks ditahan", within=60)
+    await play.noc.expect_sms("AMARAN", "surat dan faks ditahan")
     # Long enough for each to have left, were they not held.
     await asyncio.sleep(3)
     assert references(play) == ["JCM-01/1", "JCM-01/2", "JCM-02/1"]
@@ -214,7 +214,7 @@ async def a_person_lets_paper_go(play: Theatre, number: str) -> None:
     said = await pantau(play, "paper", "go", "--by", "Siti Contoh", "--why", "looked at all letters with the clerk")
     assert said.startswith("Letters and faxes go out again. Numbers that are not given: JCM-02")
     await play.until_notice("fax", "outage", "delivered", 2)
-    await play.noc.expect_sms("SELESAI", "Surat dan faks tidak lagi ditahan", within=60)
+    await play.noc.expect_sms("SELESAI", "Surat dan faks tidak lagi ditahan")
     assert references(play) == ["JCM-01/1", "JCM-01/2", "JCM-02/1", f"{number}/1"]
 
     async def lies_there() -> bool:

@@ -36,7 +36,8 @@ async def readiness(play: Theatre) -> tuple[int, str]:
 async def test_while_the_store_is_locked_the_page_says_so_and_the_service_is_not_ready(tmp_path: Path) -> None:
     async with theatre(tmp_path) as play:
         await play.everybody_is_up()
-        with closing(sqlite3.connect(play.directory / "state" / "pantau.sqlite", isolation_level=None)) as somebody:
+        store = play.directory / "state" / "pantau.sqlite"
+        with closing(sqlite3.connect(store, isolation_level=None, timeout=30)) as somebody:
             somebody.execute("BEGIN EXCLUSIVE")
 
             async def away() -> bool:
