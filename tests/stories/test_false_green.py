@@ -67,7 +67,8 @@ async def test_03_a_mailbox_that_does_not_let_us_in_is_a_failure_with_its_reason
 
 
 async def test_04_before_the_first_result_nothing_is_green(tmp_path: Path) -> None:
-    patient = replace(SWIFT, interval="30m", deferred_budget="1h")
+    # Each route has its place in the interval: of a shorter one a first run might fall between the start and the look.
+    patient = replace(SWIFT, interval="30d", deferred_budget="30d")
     async with lookout(tmp_path, timing=patient) as watching:
         scraped = await watching.scrape()
         for name in ("probe_success", "mail_up", "mail_degraded", "probe_last_success_timestamp_seconds"):
@@ -80,11 +81,12 @@ async def test_05_sending_and_receiving_do_not_share_a_gauge(tmp_path: Path) -> 
         green = await proven(watching, OUT, IN)
         await watching.break_(Fault.NO_STARTTLS)  # nobody can send
         await turns_red(watching, green, OUT, "tls")
-        judged = await watching.when(
-            lambda now: now.value("mail_up", agency=AGENCY, direction="outbound") == 0, "sending is down"
-        )
-        assert judged.value("probe_success", route=IN) == 1
-        assert judged.value("mail_up", agency=AGENCY, direction="inbound") == 1
+
+        def receives_alone(now: Scraped) -> bool:
+            directions = [now.value("mail_up", agency=AGENCY, direction=each) for each in ("outbound", "inbound")]
+            return directions == [0, 1] and now.value("probe_success", route=IN) == 1
+
+        await watching.when(receives_alone, "sending is down, and receiving is up and green")
 
 
 async def test_07_a_mailbox_that_was_never_reached_has_received_nothing(tmp_path: Path) -> None:
@@ -141,7 +143,11 @@ async def test_11_the_delay_of_what_did_not_arrive_is_not_observed(tmp_path: Pat
 
 
 async def test_12_a_message_delivered_twice_is_one_success_and_one_duplicate(tmp_path: Path) -> None:
-    async with lookout(tmp_path) as watching:
+    # A run that fails for no duplicate, but because the machine stood still for two seconds, would be counted as well.
+    unhurried = replace(
+        SWIFT, interval="6s", session_timeout="6s", arrival_timeout="30s", slow_after="30s", deferred_budget="6s"
+    )
+    async with lookout(tmp_path, timing=unhurried) as watching:
         await proven(watching, IN)
         await watching.break_(Fault.DUPLICATE)
         runs = (await watching.scrape()).total("probe_outcomes_total", outcome="delivered", direction="inbound")
@@ -157,8 +163,12 @@ async def test_14_a_message_that_may_have_been_taken_is_never_sent_again(tmp_pat
         await proven(watching, OUT)
         await watching.break_(Fault.CUT_TAKEN)
         before = (await watching.scrape()).total("probe_outcomes_total", outcome="delivered", direction="outbound")
-        after = await watching.until("probe_outcomes_total", before + 3, outcome="delivered", direction="outbound")
-        assert after.value("probe_success", route=OUT) == 1
+
+        def delivered(now: Scraped) -> bool:
+            runs = now.total("probe_outcomes_total", outcome="delivered", direction="outbound")
+            return runs >= before + 3 and now.value("probe_success", route=OUT) == 1
+
+        after = await watching.when(delivered, "three more were delivered, and it is green")
         assert after.total("probe_arrivals_total", arrival="duplicate") == 0
 
 
@@ -190,11 +200,11 @@ async def test_16_a_slow_agency_does_not_delay_the_others(tmp_path: Path) -> Non
         def seen(scraped: Scraped) -> bool:
             for one, ends in runs.items():
                 ends.add(scraped.value("probe_last_run_timestamp_seconds", route=one) or 0)
-            return len(runs[OUT]) > 3
+            return len(runs[OUT]) > 3 and scraped.value("probe_success", route=route) == 1
 
-        scraped = await watching.when(seen, "three more runs have hung")
-        assert len(runs[route]) >= len(runs[OUT])
-        assert scraped.value("probe_success", route=route) == 1
+        await watching.when(seen, "three more runs have hung, and the neighbour is green")
+        # Each has its own times: at either end one more or less may be seen of it.
+        assert len(runs[route]) >= len(runs[OUT]) - 1
 
 
 async def test_17_the_installed_command_really_probes(tmp_path: Path) -> None:

@@ -36,7 +36,11 @@ async def test_when_one_is_killed_the_other_probes_its_agencies_within_ten_secon
         dead.duty.keys = ["1"] * 9
         for service in both.services.values():
             await service.everybody_is_up()
-        assert (await owned(dead), await owned(left)) == (1, 1), "each agency is one's, and both show both"
+
+        async def is_shared() -> bool:
+            return (await owned(dead), await owned(left)) == (1, 1)
+
+        await left.until(is_shared, "each agency is one's, and both show both")
 
         await left.world.network.systems[JCM.code].break_(Fault.REFUSE)
         await left.duty.expect_sms("gagal")
@@ -55,7 +59,7 @@ async def test_when_one_is_killed_the_other_probes_its_agencies_within_ten_secon
         taken = datetime.now(UTC) - killed
 
         async def all_are_run() -> bool:
-            return both.runs(killed, datetime.now(UTC)).keys() == earlier.keys()
+            return both.runs(killed, datetime.now(UTC)).keys() >= earlier.keys()
 
         earlier = both.runs(killed - 3 * INTERVAL, killed)
         await left.until(all_are_run, "every route is run again")
