@@ -41,4 +41,4 @@ async def door(site: RunningSite, browser: Browser, empty: list[Page]) -> AsyncI
     async with AsyncExitStack() as stack:
         opened = Door(site, browser, empty, stack)
         yield opened
-        assert [said for guest in opened.guests for said in guest.complaints] == []
+        assert [said for guest in opened.guests for said in guest.unforeseen()] == []

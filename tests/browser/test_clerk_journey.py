@@ -32,7 +32,7 @@ async def test_several_letters_are_printed_posted_with_their_day_and_stand_in_th
     await clerk.press(clerk.link("letters.tick_all"))
     async with clerk.context.expect_event("request", lambda each: "waiting.pdf" in each.url) as asked:
         await clerk.button("letters.print_ticked").click()
-    printed = await clerk.context.request.get((await asked.value).url)
+    printed = await clerk.fetch((await asked.value).url.removeprefix(site.url))
     said = text_of(await printed.body())
     assert all(office.upper() in said.upper() for office in recipients(MDC.code)), said
     # The file has a tab of its own: what is ticked is ticked still.
@@ -48,7 +48,7 @@ async def test_several_letters_are_printed_posted_with_their_day_and_stand_in_th
     await expect(rows).to_have_count(len(recipients(MDC.code)))
     told = [detail for _, detail in site.journal("letter dispatched") if detail.get("day") == day]
     assert len(told) >= len(recipients(MDC.code)), site.journal("letter dispatched")[-2:]
-    docket = await clerk.context.request.get(f"{site.url}/letters/docket?day={day}")
+    docket = await clerk.fetch(f"/letters/docket?day={day}")
     listed = text_of(await docket.body())
     assert all(office in listed for office in recipients(MDC.code)), listed
     await site.over(number)

@@ -59,7 +59,7 @@ async def test_an_outage_is_declared_taken_on_released_and_closed_from_a_telepho
     pages = siti.page.get_by_role("link", name=siti.say("duty.look_at_page"))
     assert await pages.count() == 2
     for place in range(2):
-        page = await siti.context.request.get(site.url + (await pages.nth(place).get_attribute("href") or ""))
+        page = await siti.fetch(await pages.nth(place).get_attribute("href") or "")
         assert (await page.body()).startswith(b"%PDF")
     await siti.press(siti.button("duty.release_now", count=2))
     await siti.sees("duty_said.released")

@@ -136,7 +136,7 @@ async def pages(site: RunningSite, door: Door, known: Mapping[str, str]) -> Sequ
     guests = {name: await door.admit(name) for name in VISITORS.values()}
     found = list[tuple[Guest, str]]()
     for who, address in addresses(known):
-        answer = await guests[who].context.request.get(site.url + address, headers={"Accept": "text/html"})
+        answer = await guests[who].fetch(address, Accept="text/html")
         if answer.headers["content-type"].startswith("text/html"):
             assert answer.status == 200, f"{who} at {address}: {answer.status}"
             found.append((guests[who], address))
