@@ -1,25 +1,10 @@
-"""Mail hosts on several loopback addresses that share one port, as MX hosts share port 25."""
+"""A host that takes mail for a domain."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-
-from pantau_lab.serving import claimed
-from tests.unit.probes.standin import Handler, listening
-
-
-@asynccontextmanager
-async def hosts(handlers: dict[str, Handler]) -> AsyncIterator[int]:
-    """Run each handler at its address ("127.0.0.2", "::1"); yield the port that all share."""
-    async with AsyncExitStack() as stack:
-        (port,) = stack.enter_context(claimed(1))
-        for address, handler in handlers.items():
-            await stack.enter_async_context(listening(handler, address=address, port=port))
-        yield port
 
 
 @dataclass(slots=True)

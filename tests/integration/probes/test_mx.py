@@ -17,10 +17,10 @@ from probes.model.bounds import Bounds, Opening
 from probes.model.check import Finding, Premises, Verdict
 from probes.model.mailbox import Mailbox, Password, Security
 from probes.stranger.callout import TlsStage, call
-from tests.integration.probes.exchange import Exchanger, hosts
+from tests.integration.probes.exchange import Exchanger
 from tests.real.mailserver import HOST, Door, MailServer
 from tests.real.nameserver import BARE, NameServer
-from tests.unit.probes.standin import Handler, hang, listening, server
+from tests.unit.probes.standin import Handler, hang, hosts, listening, server
 
 pytestmark = pytest.mark.real
 

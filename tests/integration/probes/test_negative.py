@@ -13,10 +13,10 @@ from probes.kinds.negative import KIND, NegativeCheck
 from probes.model.bounds import Bounds, Opening
 from probes.model.check import Finding, Premises, Verdict
 from probes.model.mailbox import AccessTokens, Mailbox, OAuth, Password, Security, Server
-from tests.integration.probes.exchange import Exchanger, hosts
+from tests.integration.probes.exchange import Exchanger
 from tests.real.mailserver import Door, MailServer
 from tests.real.nameserver import NameServer
-from tests.unit.probes.standin import Handler, ImapStandIn, SmtpStandIn, listening, server, server_context
+from tests.unit.probes.standin import Handler, ImapStandIn, SmtpStandIn, hosts, listening, server, server_context
 
 pytestmark = pytest.mark.real
 

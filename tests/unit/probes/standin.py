@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
 
 import trustme
 
+from pantau_lab.serving import claimed
 from probes.model.mailbox import Mailbox, Password, Security, Server
 from tests.hanging import HANGS
 
@@ -83,6 +84,19 @@ async def listening(
         for task in tasks:
             task.cancel()
         await until(lambda: not tasks)
+
+
+@asynccontextmanager
+async def hosts(handlers: dict[str, Handler], tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """Run each handler at its address ("127.0.0.2", "::1"); yield the port that all share, as MX hosts share port 25.
+
+    A port that is free at one address may be taken at another: by a client of another test, up to a minute after its end.
+    """
+    async with AsyncExitStack() as stack:
+        (port,) = stack.enter_context(claimed(1))
+        for address, handler in handlers.items():
+            await stack.enter_async_context(listening(handler, tls, address=address, port=port))
+        yield port
 
 
 async def until(condition: Callable[[], bool]) -> None:

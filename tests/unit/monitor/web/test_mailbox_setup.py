@@ -33,7 +33,7 @@ from probes.stranger.session import Protocol
 from tests.integration.watching import agency, laid_out
 from tests.unit.monitor.web.premises import SetupPremises
 from tests.unit.monitor.web.signed import House, house
-from tests.unit.probes.standin import ImapStandIn, listening
+from tests.unit.probes.standin import ImapStandIn, hosts
 from tests.unit.probes.turncoat import turncoat
 
 NEW = "/agencies/JCM/mailboxes/new"
@@ -132,8 +132,7 @@ async def test_what_the_officers_domain_announces_inside_is_not_knocked_at_whate
 ) -> None:
     outside, inside = ImapStandIn(), ImapStandIn()
     async with (
-        listening(outside, address="127.0.0.2") as port,
-        listening(inside, address="127.0.0.1", port=port),
+        hosts({"127.0.0.2": outside, "127.0.0.1": inside}) as port,
         turncoat(
             {
                 "_submissions._tcp.jcm.gov.my SRV": [["0 0 0 ."]],

@@ -27,7 +27,7 @@ from probes.run.trace import Recorder
 from probes.stranger.callout import call
 from probes.stranger.session import Protocol, open_session
 from probes.verdict.mx_verdict import judge_connection
-from tests.unit.probes.standin import listening, mailbox, server, server_context, trust, until
+from tests.unit.probes.standin import hosts, listening, mailbox, server, server_context, trust, until
 
 
 def bounded(port: int, *openings: str, host: str = "mel.jabatan-contoh.gov.my") -> Server:
@@ -96,7 +96,7 @@ async def test_a_port_of_ours_is_not_connected_to() -> None:
 
 async def test_a_name_that_leads_elsewhere_a_moment_later_is_met_where_it_was_checked() -> None:
     allowed, ours = Door(), Door()
-    async with listening(allowed, address="127.0.0.2") as port, listening(ours, address="127.0.0.1", port=port):
+    async with hosts({"127.0.0.2": allowed, "127.0.0.1": ours}) as port:
         rebinds = Resolver(["127.0.0.2"], ["127.0.0.1"])
         sock = await open_socket(bounded(port, f"127.0.0.2:{port}"), Recorder(), Party.SENDER, ask=rebinds)
         peer = sock.getpeername()
@@ -126,7 +126,7 @@ async def test_a_connection_that_has_come_elsewhere_than_it_was_to_go_is_given_u
 
 async def test_of_several_addresses_those_are_met_that_are_allowed() -> None:
     allowed, ours = Door(), Door()
-    async with listening(allowed, address="127.0.0.2") as port, listening(ours, address="127.0.0.1", port=port):
+    async with hosts({"127.0.0.2": allowed, "127.0.0.1": ours}) as port:
         both = Resolver(["127.0.0.1", "::1", "127.0.0.2"])
         sock = await open_socket(bounded(port, f"127.0.0.2:{port}"), Recorder(), Party.SENDER, ask=both)
         peer = sock.getpeername()

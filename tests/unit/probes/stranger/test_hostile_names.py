@@ -13,7 +13,7 @@ from probes.model.mailbox import Security, Server
 from probes.model.reply import Reason
 from probes.stranger.look import ServerLook, look
 from probes.stranger.whereabouts import Candidate, find_servers
-from tests.unit.probes.standin import ImapStandIn, listening, server_context, trust
+from tests.unit.probes.standin import ImapStandIn, hosts, listening, server_context, trust
 from tests.unit.probes.turncoat import Turncoat, turncoat
 
 DOMAIN = "contoh.gov.my"
@@ -37,10 +37,8 @@ async def looked(served: Turncoat, bounds: Bounds) -> list[ServerLook]:
 
 async def test_a_name_that_leads_inside_once_it_was_checked_leads_nowhere() -> None:
     outside, inside = ImapStandIn(capabilities="IMAP4rev1"), ImapStandIn()
-    tls = server_context(HOST)
     async with (
-        listening(outside, tls, address="127.0.0.2") as port,
-        listening(inside, tls, address="127.0.0.1", port=port),
+        hosts({"127.0.0.2": outside, "127.0.0.1": inside}, server_context(HOST)) as port,
         turncoat(SILENT | {IMAPS: [[f"0 0 {port} {HOST}."]], f"{HOST} A": [["127.0.0.2"], ["127.0.0.1"]]}) as served,
     ):
         bounds = Bounds(openings=(Opening.read(f"127.0.0.2:{port}"),), ports=frozenset({port}))
@@ -57,8 +55,7 @@ async def test_a_name_that_leads_inside_once_it_was_checked_leads_nowhere() -> N
 async def test_a_name_that_turns_between_two_servers_of_one_look_is_checked_for_each() -> None:
     outside, inside = ImapStandIn(), ImapStandIn()
     async with (
-        listening(outside, server_context(HOST), address="127.0.0.2") as port,
-        listening(inside, server_context(HOST), address="127.0.0.1", port=port),
+        hosts({"127.0.0.2": outside, "127.0.0.1": inside}, server_context(HOST)) as port,
         turncoat(
             SILENT
             | {
