@@ -37,8 +37,8 @@ async def main():
         async with store.transaction() as ledger:
             await ledger.add_incidents([trigger()])
         async with store.transaction() as ledger:
-            for n in range(200):
-                await ledger.add_incidents([replace(trigger(), dedup_key=f"lost-{n}")])
+            # At once: a transaction has ten seconds, and it is to be looked at from outside meanwhile.
+            await ledger.add_incidents([replace(trigger(), dedup_key=f"lost-{n}") for n in range(200)])
             print("ready", flush=True)
             await asyncio.Event().wait()
 
