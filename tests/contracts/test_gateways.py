@@ -49,7 +49,7 @@ from pantau_lab.carrier.carrier import Carrier
 from pantau_lab.faxservice import api as fax_api
 from pantau_lab.faxservice.service import FaxService
 from pantau_lab.provider_fault import SubmissionFault
-from pantau_lab.serving import serve
+from pantau_lab.serving import claimed, serve
 from tests import sms_providers
 from tests.hanging import HANGS
 
@@ -59,6 +59,8 @@ FOUND = gateway_kinds()
 NUMBER = "+60100000101"
 FAX_NUMBER = "+60300000201"
 SECRET = "rahsia-yang-tidak-patut-keluar"
+#: In seconds: when a provider that says nothing is given up.
+GIVEN_UP = 2.0
 TEXT = "RM0 JPC: E-mel rasmi terganggu sejak 24/11, 2.15 ptg. Sila guna surat, faks atau telefon sahaja. Ruj JPC-07"
 PDF = b"%PDF-1.7\n1 0 obj << /Type /Page >> endobj\n%%EOF\n"
 
@@ -184,7 +186,7 @@ async def tray(name: str, directory: Path) -> AsyncIterator[Bench]:
 def build_twilio(name: str, directory: Path, **changes: Any) -> Gateway:
     kind = kind_of(name)
     account = {"account_sid": "AC" + "5" * 32, "auth_token": SECRET, "from_number": "+60300000100"}
-    settings = kind.config.model_validate({**account, "deadline_seconds": 2, **changes})
+    settings = kind.config.model_validate({**account, "deadline_seconds": HANGS, **changes})
     return kind.build(settings, Surroundings(callback_base=None, directory=str(directory)))
 
 
@@ -196,12 +198,12 @@ def build_sinch(name: str, directory: Path, **changes: Any) -> Gateway:
         "key_secret": SECRET,
         "from_number": "+60300000100",
     }
-    settings = kind.config.model_validate({**project, "deadline_seconds": 2, **changes})
+    settings = kind.config.model_validate({**project, "deadline_seconds": HANGS, **changes})
     return kind.build(settings, Surroundings(callback_base=None, directory=str(directory)))
 
 
 def build_described(name: str, _directory: Path, **changes: Any) -> Gateway:
-    return sms_providers.build(name.partition(":")[2], **{"secret": SECRET, "deadline_seconds": 2, **changes})
+    return sms_providers.build(name.partition(":")[2], **{"secret": SECRET, "deadline_seconds": HANGS, **changes})
 
 
 BENCHES: dict[str, Callable[[str, Path], AbstractAsyncContextManager[Bench]]] = {
@@ -432,9 +434,9 @@ async def test_a_lost_answer_is_ambiguous_and_the_submission_is_found(
     name: str, fault: SubmissionFault, tmp_path: Path
 ) -> None:
     async with BENCHES[name](name, tmp_path) as bench:
-        # Of those only a silent provider is given up; it has to hear of the message before, however busy the machine is.
-        deadline = 2.0 if fault is SubmissionFault.HANG_AFTER else 10.0
-        gateway, order = bench.build(deadline_seconds=deadline), order_for(kind_of(name).channel)
+        # It has to hear of the message before, however busy the machine is.
+        silent = {"deadline_seconds": GIVEN_UP} if fault is SubmissionFault.HANG_AFTER else {}
+        gateway, order = bench.build(**silent), order_for(kind_of(name).channel)
         bench.faults.append(fault)
         with pytest.raises(DeliveryError) as raised:
             await gateway.send(order)
@@ -456,7 +458,8 @@ async def test_a_lost_request_looks_the_same_and_nothing_is_found(
     name: str, fault: SubmissionFault, tmp_path: Path
 ) -> None:
     async with BENCHES[name](name, tmp_path) as bench:
-        gateway, order = bench.build(deadline_seconds=0.3), order_for(kind_of(name).channel)
+        silent = {"deadline_seconds": GIVEN_UP} if fault is SubmissionFault.HANG_BEFORE else {}
+        gateway, order = bench.build(**silent), order_for(kind_of(name).channel)
         bench.faults.append(fault)
         with pytest.raises(DeliveryError) as raised:
             await gateway.send(order)
@@ -483,11 +486,10 @@ async def test_too_many_requests_were_never_processed(name: str, tmp_path: Path)
 
 @pytest.mark.parametrize("name", OVER_HTTP)
 async def test_nobody_listening_means_nothing_was_sent(name: str, tmp_path: Path) -> None:
-    async with serve(answering(200)) as base_url:
-        pass
-    gateway = OVER_HTTP[name](name, tmp_path, base_url=base_url)
-    with pytest.raises(DeliveryError) as raised:
-        await gateway.send(order_for(kind_of(name).channel))
+    with claimed(1) as (port,):
+        gateway = OVER_HTTP[name](name, tmp_path, base_url=f"http://127.0.0.1:{port}")
+        with pytest.raises(DeliveryError) as raised:
+            await gateway.send(order_for(kind_of(name).channel))
     await gateway.close()
     assert raised.value.error is ErrorClass.TRANSIENT
 
