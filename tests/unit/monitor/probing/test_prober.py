@@ -31,6 +31,7 @@ from probes.model.mailbox import Mailbox, Password
 from probes.model.probe import Patience, Probe, ProbeFailure, ProbeKind, Route, Trace
 from probes.model.reply import Reason
 from probes.model.result import Arrival, Failure, Outcome, Party, Phase, ProbeResult
+from tests.hanging import HANGS
 from tests.unit.monitor.scrape import Scrape
 from tests.unit.monitor.trial import mailbox
 
@@ -39,6 +40,8 @@ CLOCK = SystemClock()
 PATIENCE = Patience(session=timedelta(seconds=3), arrival=timedelta(seconds=3))
 #: Often enough for a test, and no run is looked at again.
 PROBING = Probing(interval=SECOND * 0.2, confirmation=60 * SECOND, patience=PATIENCE)
+#: What hangs is not given up before the test is over.
+HANGING = replace(PROBING, patience=Patience(session=60 * SECOND, arrival=60 * SECOND))
 #: Nobody listens there, which is known at once.
 CLOSED = 1
 
@@ -88,8 +91,8 @@ class Play:
     def build(self, *, route: Route, **_: object) -> Probe:
         return cast(Probe, Run(self, route.name))
 
-    async def until(self, condition: Callable[[Play], bool], seconds: float = 5) -> None:
-        async with asyncio.timeout(seconds):
+    async def until(self, condition: Callable[[Play], bool]) -> None:
+        async with asyncio.timeout(HANGS):
             while not condition(self):  # noqa: ASYNC110 - what is played does not tell
                 await asyncio.sleep(0.01)
 
@@ -247,7 +250,7 @@ async def test_an_account_at_a_big_provider_has_few_sessions_at_a_time() -> None
 
 async def test_a_slow_agency_never_delays_another() -> None:
     reference = box("rujukan-a", smtp=2)
-    slow = [route(box("JCM", smtp=3), reference, n) for n in range(30)]
+    slow = [route(box("JCM", smtp=3), reference, n, probing=HANGING) for n in range(30)]
     others = [route(box("MDC", smtp=4), reference), route(reference, box("MDC"), direction=Direction.INBOUND)]
 
     async def one_hangs(name: str, trace: Trace) -> Outcome:
@@ -261,7 +264,7 @@ async def test_a_slow_agency_never_delays_another() -> None:
 
 
 async def test_who_waits_for_an_arrival_keeps_nobody_from_the_server() -> None:
-    routes = [route(box("JCM"), box("rujukan-a"), n) for n in range(30)]
+    routes = [route(box("JCM"), box("rujukan-a"), n, probing=HANGING) for n in range(30)]
     async with probing(routes, never_arrives) as scene:
         await scene.play.until(lambda play: play.at_servers["JCM"] == 30)
 
@@ -274,10 +277,11 @@ async def test_who_cannot_tell_whether_a_mailbox_can_be_read_keeps_nobody_from_t
     silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]
     reference = box("rujukan-a", smtp=2)
-    hanging = [route(reference, box("JCM", imap=port), n, direction=Direction.INBOUND) for n in range(30)]
+    direction = Direction.INBOUND
+    hanging = [route(reference, box("JCM", imap=port), n, direction=direction, probing=HANGING) for n in range(30)]
     other = route(reference, box("MDC"), direction=Direction.INBOUND)
     async with probing([*hanging, other]) as scene:
-        await scene.play.until(lambda play: play.started.count(other.name) >= 5, seconds=2)
+        await scene.play.until(lambda play: play.started.count(other.name) >= 5)
         assert set(scene.play.started) == {other.name}
     silent.close()
     await silent.wait_closed()
@@ -340,7 +344,7 @@ async def test_an_account_that_may_send_no_more_takes_no_room_from_others_and_sa
     known = {f"{n:016x}": SentToken(route=spent[0].name, at=CLOCK.now() - 60 * SECOND, came=True) for n in range(3)}
     async with probing([*spent, *others], mail_providers=THREE_A_DAY, known=known) as scene:
         scene.prober._lag.share = 1.0  # The machine has no time for us.
-        await scene.play.until(lambda play: len(play.started) >= 2 * LEAST, seconds=20)
+        await scene.play.until(lambda play: len(play.started) >= 2 * LEAST)
         assert scene.prober._ticker._admission.rate == LEAST  # Though hundreds are refused a second.
 
 
@@ -349,7 +353,8 @@ async def test_an_account_that_may_send_no_more_takes_no_room_from_others_and_sa
 
 async def test_nothing_is_probed_in_maintenance_and_everything_soon_after(logs: list[Any]) -> None:
     now = CLOCK.now()
-    until = now + SECOND
+    # Long enough for three runs of the other, on a machine that stands still meanwhile.
+    until = now + 4 * SECOND
     hours = Hours(maintenance=[Once(Stretch(now - SECOND, until, "Naik taraf"))])
     each = route(box("JCM"), box("rujukan-a"), probing=replace(PROBING, hours=hours))
     other = route(box("MDC"), box("rujukan-a"))
@@ -426,7 +431,7 @@ SELDOM = replace(PROBING, interval=3600 * SECOND)
 
 
 async def over(trial: RouteTrial) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANGS):
         while not trial.is_over:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.01)
 
@@ -546,7 +551,7 @@ async def test_rounds_that_were_let_go_are_counted() -> None:
     routes = [route(box("JCM"), box("rujukan-a"), n, probing=replace(PROBING, interval=2 * SECOND)) for n in range(300)]
     async with probing(routes) as scene:
         scene.prober._lag.share = 1.0  # The machine has no time for us.
-        await scene.play.until(lambda _: (scene.value("runs_skipped_total") or 0) > 0, seconds=20)
+        await scene.play.until(lambda _: (scene.value("runs_skipped_total") or 0) > 0)
         assert len(scene.play.started) < 200
 
 
@@ -730,4 +735,4 @@ async def test_what_fails_while_maintenance_is_being_written_down_is_held_agains
         fail.set()
         await scene.play.until(lambda _: bool(scene.books.stored))
         assert scene.books.taken == []
-        await scene.play.until(lambda _: scene.value("maintenance", agency="JCM") == 1, seconds=8)
+        await scene.play.until(lambda _: scene.value("maintenance", agency="JCM") == 1)
