@@ -33,8 +33,8 @@ def test_a_process_that_was_left_is_known_again_and_ended(process: subprocess.Po
     leftover.remember(tmp_path / "mark", process.pid)
     [left] = leftover.left_by(tmp_path / "mark")
     assert left.pid == process.pid
-    # Time goes by in a hurry, and not before the process has had a moment to hear.
-    leftover.end(left, sleep=lambda _: time.sleep(0.005))
+    # Time goes by in a hurry, and not before the process has had its two seconds to hear.
+    leftover.end(left, sleep=lambda _: time.sleep(0.02))
     # It is our child, and a zombie until it is asked after: that is no living process.
     assert not left.is_alive()
     assert leftover.left_by(tmp_path / "mark") == []

@@ -104,7 +104,7 @@ class Place:
         await self.sharing._beat()
 
     async def takes_up(self) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANGS):
             await self.sharing._take_share()
 
     def value(self, name: str) -> float | None:

@@ -39,6 +39,7 @@ from monitor.store.probing.site_runs import AT_ONCE, SiteRunWriter
 from monitor.store.probing.standings import Mark, SiteStandings
 from monitor.store.sites.link import MemberSite, SiteRefusedError
 from monitor.views.site_report import SiteOpinion, SiteReport, read_words, written_word
+from tests.hanging import HANGS
 from tests.unit.alerts.people import BRIEF, MINUTE, trigger
 from tests.unit.monitor.bridge.test_pipeline import Alerts, Clock
 from tests.unit.monitor.scrape import Scrape
@@ -1003,14 +1004,14 @@ async def test_sites_that_do_not_answer_hold_up_nobody_else_who_needs_a_thread()
     nowhere, mended = PostgresServer(host="127.0.0.1", port=1, database="x", user="x", tls=True), threading.Event()
 
     def look(member: MemberSite) -> Replication:
-        mended.wait(5)
+        mended.wait(60)
         raise SiteRefusedError(member.site)
 
     # More than asyncio has threads, on however many cores.
     members = [MemberSite(site=f"s{number}", server=nowhere, hub="noc", store=nowhere) for number in range(40)]
     looking = asyncio.create_task(Wires(members, Metrics(version="1", now=lambda: T0), look=look).look())
     try:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(HANGS):
             # So that the looks have begun.
             await asyncio.sleep(0.05)
             assert await asyncio.to_thread(len, "a page")
