@@ -33,7 +33,7 @@ async def test_mail_that_a_blind_session_does_not_show_is_found_by_a_new_sign_in
             result = await at.run()
             assert result.outcome is Outcome.DELIVERED, result
             # What lay there for most of the run was not on its way all that time.
-            assert result.phases[Phase.TRANSIT] < PATIENCE.arrival / 4
+            assert result.duration - result.phases[Phase.TRANSIT] > PATIENCE.arrival / 4
             await until(lambda: not office.folders["INBOX"])
             assert at.counted.arrivals == []
     (told,) = [line for line in lines if "did not show new mail" in line["event"]]
@@ -50,9 +50,9 @@ async def test_a_blind_session_is_replaced_for_the_runs_that_come_after() -> Non
         first, later = asyncio.create_task(at.run()), asyncio.create_task(at.run())
         assert {(await first).outcome, (await later).outcome} == {Outcome.DELIVERED}
         office.blind = False
-        quick = await at.run()
-        assert quick.outcome is Outcome.DELIVERED
-        assert quick.duration < PATIENCE.arrival / 2, "not by a second look"
+        looked_into = office.opened
+        assert (await at.run()).outcome is Outcome.DELIVERED
+        assert office.opened == looked_into, "not by a second look"
 
 
 @pytest.mark.blind
@@ -99,7 +99,7 @@ async def test_mail_in_a_junk_folder_that_nobody_configured_is_found_and_the_fol
     assert result.outcome is Outcome.JUNK
     assert result.failure is not None
     assert (result.failure.reason, result.failure.detail) == (Reason.FOLDER_NOT_WATCHED, REMEH)
-    assert result.phases[Phase.TRANSIT] < PATIENCE.arrival / 4
+    assert result.duration - result.phases[Phase.TRANSIT] > PATIENCE.arrival / 4
     # Nobody's mail has been read by this.
     fetches = [line for line in office.asked if "BODY" in line]
     assert fetches

@@ -17,6 +17,7 @@ from probes.model.reply import Reason
 from probes.model.result import Outcome, Phase
 from probes.protocol.smtp import Submitted, rehearse, submit
 from probes.run.trace import Recorder
+from tests.hanging import HANGS
 from tests.unit.probes.standin import (
     Handler,
     SmtpStandIn,
@@ -350,9 +351,10 @@ async def test_a_session_that_is_cancelled_lets_go_of_its_connection(word: str) 
         gone.set()
 
     reached = asyncio.Event()
-    async with asyncio.timeout(3), listening(SmtpStandIn(tricks={word: wait_for_the_end}), server_context()) as port:
+    smtp = SmtpStandIn(tricks={word: wait_for_the_end})
+    async with asyncio.timeout(HANGS), listening(smtp, server_context()) as port:
         box = mailbox(smtp=server(port))
-        going = asyncio.ensure_future(submit(box, TO, MESSAGE, Recorder(), timedelta(seconds=9)))
+        going = asyncio.ensure_future(submit(box, TO, MESSAGE, Recorder(), timedelta(minutes=1)))
         await reached.wait()
         going.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -16,7 +16,7 @@ from probes.model.probe import Trace
 from probes.model.result import Outcome
 from probes.protocol.smtp import submit
 from probes.run.runner import run_probe
-from tests.unit.probes.standin import Handler, close, garbage, listening, mailbox, server
+from tests.unit.probes.standin import Handler, close, garbage, listening, mailbox, server, until
 from tests.unit.probes.watch import PACE, PATIENCE, SIGNER, Counted, issue, running
 
 
@@ -51,8 +51,7 @@ async def test_a_connection_that_broke_goes_with_its_run(trick: Handler) -> None
         for _ in range(3):
             result = await run_probe(Submission(mailbox(smtp=server(port))), route="a", token_id="b", patience=PATIENCE)
             assert result.outcome in {Outcome.TLS, Outcome.CONNECT}
-        await asyncio.sleep(0.05)
-        assert sessions() == before
+        await until(lambda: sessions() == before)
 
 
 async def test_a_connection_that_broke_goes_though_its_mailbox_is_watched_on() -> None:
@@ -64,5 +63,4 @@ async def test_a_connection_that_broke_goes_though_its_mailbox_is_watched_on() -
                 with watcher.expect(issue()) as letter:
                     assert await letter.ready is not None
                 await asyncio.sleep(0.1)
-        await asyncio.sleep(0.05)
-        assert sessions() == before
+        await until(lambda: sessions() == before)
