@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 import pytest
 from structlog.testing import capture_logs
 
-from alerts.record.clock import SystemClock
+from alerts.record.clock import Clock, SystemClock
 from monitor.bridge.pipeline import Pipeline
 from monitor.judging.judge import Judge
 from monitor.metrics import Metrics
@@ -37,11 +37,10 @@ from tests.unit.monitor.trial import mailbox
 
 SECOND = timedelta(seconds=1)
 CLOCK = SystemClock()
-PATIENCE = Patience(session=timedelta(seconds=3), arrival=timedelta(seconds=3))
+#: No run that is held ends by itself while a test looks at it, on a machine that stands still for seconds, too.
+PATIENCE = Patience(session=timedelta(minutes=10), arrival=timedelta(minutes=10))
 #: Often enough for a test, and no run is looked at again.
 PROBING = Probing(interval=SECOND * 0.2, confirmation=60 * SECOND, patience=PATIENCE)
-#: What hangs is not given up before the test is over.
-HANGING = replace(PROBING, patience=Patience(session=60 * SECOND, arrival=60 * SECOND))
 #: Nobody listens there, which is known at once.
 CLOSED = 1
 
@@ -188,10 +187,11 @@ async def probing(
     mail_providers: MailProviders | None = None,
     known: Mapping[str, SentToken] | None = None,
     books: Books | None = None,
+    clock: Clock = CLOCK,
 ) -> AsyncIterator[Scene]:
     play, books = Play(script), books or Books()
     specimens: dict[str, bytes] = {}
-    metrics = Metrics(version="0", now=CLOCK.now)
+    metrics = Metrics(version="0", now=clock.now)
     for agency in {each.agency for each in routes}:
         metrics.watch_agency(agency, routes=[each.name for each in routes if each.agency == agency])
     prober = Prober(
@@ -202,7 +202,7 @@ async def probing(
         pipeline=cast(Pipeline, books),
         history=cast(History, books),
         metrics=metrics,
-        clock=CLOCK,
+        clock=clock,
         known_tokens=known or {},
         mail_providers=mail_providers,
         specimens=specimens,
@@ -250,7 +250,7 @@ async def test_an_account_at_a_big_provider_has_few_sessions_at_a_time() -> None
 
 async def test_a_slow_agency_never_delays_another() -> None:
     reference = box("rujukan-a", smtp=2)
-    slow = [route(box("JCM", smtp=3), reference, n, probing=HANGING) for n in range(30)]
+    slow = [route(box("JCM", smtp=3), reference, n, probing=PROBING) for n in range(30)]
     others = [route(box("MDC", smtp=4), reference), route(reference, box("MDC"), direction=Direction.INBOUND)]
 
     async def one_hangs(name: str, trace: Trace) -> Outcome:
@@ -264,7 +264,7 @@ async def test_a_slow_agency_never_delays_another() -> None:
 
 
 async def test_who_waits_for_an_arrival_keeps_nobody_from_the_server() -> None:
-    routes = [route(box("JCM"), box("rujukan-a"), n, probing=HANGING) for n in range(30)]
+    routes = [route(box("JCM"), box("rujukan-a"), n, probing=PROBING) for n in range(30)]
     async with probing(routes, never_arrives) as scene:
         await scene.play.until(lambda play: play.at_servers["JCM"] == 30)
 
@@ -278,7 +278,7 @@ async def test_who_cannot_tell_whether_a_mailbox_can_be_read_keeps_nobody_from_t
     port = silent.sockets[0].getsockname()[1]
     reference = box("rujukan-a", smtp=2)
     direction = Direction.INBOUND
-    hanging = [route(reference, box("JCM", imap=port), n, direction=direction, probing=HANGING) for n in range(30)]
+    hanging = [route(reference, box("JCM", imap=port), n, direction=direction, probing=PROBING) for n in range(30)]
     other = route(reference, box("MDC"), direction=Direction.INBOUND)
     async with probing([*hanging, other]) as scene:
         await scene.play.until(lambda play: play.started.count(other.name) >= 5)
@@ -351,20 +351,30 @@ async def test_an_account_that_may_send_no_more_takes_no_room_from_others_and_sa
 # -- maintenance ----------------------------------------------------------------------------------------------------
 
 
+@dataclass
+class PutOn:
+    """The machine's clock, which a test puts on."""
+
+    by: timedelta = timedelta(0)
+
+    def now(self) -> datetime:
+        return CLOCK.now() + self.by
+
+
 async def test_nothing_is_probed_in_maintenance_and_everything_soon_after(logs: list[Any]) -> None:
-    now = CLOCK.now()
-    # Long enough for three runs of the other, on a machine that stands still meanwhile.
-    until = now + 4 * SECOND
+    clock = PutOn()
+    now = clock.now()
+    until = now + 3600 * SECOND
     hours = Hours(maintenance=[Once(Stretch(now - SECOND, until, "Naik taraf"))])
     each = route(box("JCM"), box("rujukan-a"), probing=replace(PROBING, hours=hours))
     other = route(box("MDC"), box("rujukan-a"))
-    async with probing([each, other]) as scene:
+    async with probing([each, other], clock=clock) as scene:
         await scene.play.until(lambda play: play.started.count(other.name) >= 3)
         assert scene.value("maintenance", agency="JCM") == 1
         assert scene.value("maintenance", agency="MDC") == 0
         assert each.name not in scene.play.started
+        clock.by = until - now
         await scene.play.until(lambda play: each.name in play.started)
-        assert CLOCK.now() >= until
     (begun,) = [line for line in logs if line["event"] == "maintenance has begun"]
     assert (begun["agency"], begun["why"]) == ("JCM", "Naik taraf")
 
@@ -427,7 +437,8 @@ async def test_what_fails_in_maintenance_is_held_against_nobody(script: Script, 
 
 # -- for somebody who looks on --------------------------------------------------------------------------------------
 
-SELDOM = replace(PROBING, interval=3600 * SECOND)
+#: An hour would come round while a test looks, in some moment of each.
+SELDOM = replace(PROBING, interval=timedelta(days=36_500))
 
 
 async def over(trial: RouteTrial) -> None:
@@ -518,8 +529,11 @@ async def test_a_run_that_is_ordered_comes_to_nothing_where_the_route_is_release
 # -- our own lateness -----------------------------------------------------------------------------------------------
 
 
+HELD = replace(PROBING, patience=Patience(session=3 * SECOND, arrival=3 * SECOND))
+
+
 def stands_still(outcome: Outcome, reason: Reason) -> Script:
-    """Fail, after the whole loop has been held for more than a tenth of the time that a server has to answer."""
+    """Fail, after the whole loop has been held for more than a tenth of the time that a server has in `HELD`."""
 
     async def script(_: str, trace: Trace) -> Outcome:
         with trace.phase(Phase.SUBMIT, Party.SENDER):
@@ -537,7 +551,8 @@ def stands_still(outcome: Outcome, reason: Reason) -> Script:
 async def test_a_deadline_that_passed_while_our_loop_was_held_is_no_agencys_fault(
     outcome: Outcome, reason: Reason, *, believed: bool
 ) -> None:
-    async with probing([route(box("JCM"), box("rujukan-a"))], stands_still(outcome, reason)) as scene:
+    each = route(box("JCM"), box("rujukan-a"), probing=HELD)
+    async with probing([each], stands_still(outcome, reason)) as scene:
         measuring = asyncio.create_task(scene.prober._lag.keep_measuring(scene.metrics))
         await scene.play.until(lambda _: bool(scene.books.taken))
         result = scene.books.taken[0]
