@@ -26,8 +26,9 @@ from probes.run.runner import run_probe
 from tests.hanging import HANGS
 from tests.integration.probes.trip import SIGNER
 
-#: Enough for two busy cores. What waits for its end waits for nothing else, and all wait at the same time.
-PATIENCE = Patience(session=timedelta(seconds=12), arrival=timedelta(seconds=12))
+#: Enough for two busy cores: a quarter of it is what the last look has before mail is called lost. What waits for its end waits
+#: for nothing else, and all wait at the same time.
+PATIENCE = Patience(session=timedelta(seconds=12), arrival=timedelta(seconds=20))
 #: Quick to come back after a repair.
 PACE = Pace(
     retry=timedelta(seconds=0.4),
