@@ -57,7 +57,8 @@ async def test_a_loop_that_is_held_is_late_at_once_and_later_too() -> None:
     at_once = meter.since(mark)
     await looks(2)
 
-    assert timedelta(seconds=0.4) < at_once.whole == at_once.longest
+    # The longest may have begun before: where the machine stood still just then.
+    assert timedelta(seconds=0.4) < at_once.whole <= at_once.longest
     assert meter.since(mark).whole >= at_once.whole
     assert meter.share > 0.2
     assert meter.since(meter.mark()) == NOTHING
@@ -71,13 +72,12 @@ def test_a_process_that_was_stopped_knows_when_its_first_deadline_passes() -> No
     child = fork.Process(target=_stopped, args=(theirs,))
     child.start()
     assert child.pid is not None
-    assert ours.poll(20)
-    ours.recv()
-    os.kill(child.pid, signal.SIGSTOP)
+    _, status = os.waitpid(child.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
     time.sleep(3)
     os.kill(child.pid, signal.SIGCONT)
     try:
-        assert ours.poll(20)
+        assert ours.poll(60)
         lateness = ours.recv()
     finally:
         child.join(10)
@@ -92,9 +92,9 @@ def _stopped(to: Connection) -> None:
         _, measuring = measured(meter)
         await looks(2)
         mark = meter.mark()
-        to.send("ready")
         with suppress(TimeoutError):
             async with asyncio.timeout(2):  # It passes while we are stopped.
+                os.kill(os.getpid(), signal.SIGSTOP)
                 await asyncio.Event().wait()
         to.send(meter.since(mark))
         measuring.cancel()
