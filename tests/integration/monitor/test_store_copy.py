@@ -33,6 +33,7 @@ from monitor.store.move.copying import MoveProgress, MoveStage, move
 from monitor.store.move.rows import BATCH
 from monitor.store.move.source import SERVED, opened
 from monitor.store.move.target import Target, taken
+from monitor.store.schema.lock import NAMES
 from monitor.store.schema.migrations import StoreBarredError, known, upgrade
 from monitor.store.schema.tables import Moment, journal, journal_head, metadata, run
 from tests.integration.alerts.station import Station
@@ -357,6 +358,17 @@ def there(server: PostgresServer, table: str = "run") -> int:
     return int(row[0])
 
 
+async def nobody_is_there(server: PostgresServer) -> None:
+    """Wait until the server has let go of a service that has ended: it does so in its own time."""
+    asked = (
+        "SELECT FROM pg_locks JOIN pg_database ON oid = database"
+        " WHERE locktype = 'advisory' AND classid = %s AND datname = current_database()"
+    )
+    with psycopg.connect(address(server), autocommit=True) as connection:
+        while connection.execute(asked, [NAMES]).fetchone() is not None:  # noqa: ASYNC110 - it can only be asked
+            await asyncio.sleep(0.05)
+
+
 def before_each_run(connection: psycopg.Connection[Any], does: str) -> None:
     """Let the server do this, and nothing else, before it takes a run in."""
     connection.execute(
@@ -627,6 +639,7 @@ async def test_it_is_refused_while_a_service_runs_on_the_server(office: Office, 
     async with Database.open(office.state, server, name="utama"):
         assert f"a pantau service runs on the {server}; stop it, on whichever machine it is" in await refused(office)
     assert not half_of(server)
+    await nobody_is_there(server)
     assert (await office.ask("store", "copy"))[0] == 0
 
 
@@ -650,6 +663,7 @@ async def test_what_another_installation_has_written_is_not_copied_over(
     async with Database.open(tmp_path / "other", server) as database, SqlStore(database).transaction() as ledger:
         await ledger.journal(Entry(at=T0, actor="x", event="service started"))
 
+    await nobody_is_there(server)
     said = await refused(office)
 
     assert f"nothing was copied: the {server} holds another store already, with 1 entries in its journal" in said
