@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import date
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 import pytest
@@ -78,6 +79,8 @@ RECORDINGS = [rule["record"] for rule in RULE_LIST if "record" in rule]
 
 #: So many seconds, a scrape each.
 SCRAPES = 20
+
+T = TypeVar("T")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -197,6 +200,15 @@ async def has_a_number(server: Prometheus, *wanted: str) -> bool:
     return False
 
 
+async def in_time(ask: Callable[[], Awaitable[T]], wanted: T) -> T:
+    """Return what is asked for once it is *wanted*, else what it is in the end: for the same reason."""
+    for _ in range(SCRAPES):
+        if (found := await ask()) == wanted:
+            break
+        await asyncio.sleep(1)
+    return found
+
+
 async def test_every_rule_can_be_evaluated(server: Prometheus) -> None:
     rules = await server.rules()
     assert {rule["name"] for rule in rules} == {rule.get("alert") or rule["record"] for rule in RULE_LIST}
@@ -204,23 +216,32 @@ async def test_every_rule_can_be_evaluated(server: Prometheus) -> None:
 
 
 async def test_what_is_down_is_alerted_in_words_and_what_is_not_is_not(server: Prometheus) -> None:
-    down = await server.query("min by (agency, direction) (pantau_mail_up) == 0")
-    alerts = await server.alerts()
-    firing = [alert for alert in alerts if alert["labels"]["alertname"] == "PantauMailDown"]
-    assert [(alert["labels"]["agency"], alert["state"]) for alert in firing] == [(JCM.code, "firing")]
-    for sample in down:
-        assert f"{sample['metric']['direction']}: down · terganggu; " in firing[0]["annotations"]["details"]
-    for alert in alerts:
+    async def told() -> tuple[list[tuple[str, str]], bool]:
+        """Return of which agencies it is told how that stands, and whether each direction that is down is told of."""
+        down = await server.query("min by (agency, direction) (pantau_mail_up) == 0")
+        found = [alert for alert in await server.alerts() if alert["labels"]["alertname"] == "PantauMailDown"]
+        details = "".join(alert["annotations"]["details"] for alert in found)
+        words = [f"{sample['metric']['direction']}: down · terganggu; " for sample in down]
+        return [(alert["labels"]["agency"], alert["state"]) for alert in found], all(each in details for each in words)
+
+    wanted = ([(JCM.code, "firing")], True)
+    assert await in_time(told, wanted) == wanted
+    for alert in await server.alerts():
         assert not [text for text in alert["annotations"].values() if "no value" in text or "{{" in text]
 
 
 async def test_what_people_have_declared_counts_on_the_wall_and_is_alerted_where_no_probe_sees_it(
     server: Prometheus,
 ) -> None:
-    [count] = await server.query(asked("pantau-wall", "Down"))
-    assert count["value"][1] == "2"
-    listed = await server.query(asked("pantau-wall", "Worst first"))
-    told = {(s["metric"]["agency"], s["metric"]["runbook"], int(float(s["value"][1]))) for s in listed}
-    assert told == {(JCM.code, "mail-down", 6), (DECLARED, "mail-declared-down", 5)}
+    async def count() -> list[str]:
+        return [sample["value"][1] for sample in await server.query(asked("pantau-wall", "Down"))]
+
+    async def told() -> set[tuple[str, str, int]]:
+        listed = await server.query(asked("pantau-wall", "Worst first"))
+        return {(s["metric"]["agency"], s["metric"]["runbook"], int(float(s["value"][1]))) for s in listed}
+
+    assert await in_time(count, ["2"]) == ["2"]
+    wanted = {(JCM.code, "mail-down", 6), (DECLARED, "mail-declared-down", 5)}
+    assert await in_time(told, wanted) == wanted
     found = await server.query('ALERTS{alertname="PantauMailDeclaredDown"}')
     assert [sample["metric"]["agency"] for sample in found] == [DECLARED]

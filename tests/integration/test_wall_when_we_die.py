@@ -102,6 +102,14 @@ class Lab:
         """Wait until an expression has a result."""
         await self.wait_for(lambda: self.server.query(expr), expr)
 
+    async def shows(self, title: str, number: float) -> None:
+        """Wait until the wall has a number: a scrape that a busy machine answers too late leaves it without any until the next."""
+
+        async def is_so() -> bool:
+            return [float(sample["value"][1]) for sample in await self.server.query(STATS[title])] == [number]
+
+        await self.wait_for(is_so, f"the wall shows {number} of {title}")
+
     async def wait_for(self, holds: Callable[[], Awaitable[object]], what: str) -> None:
         async def is_so() -> bool:
             return bool(await holds())
@@ -174,7 +182,8 @@ async def test_nothing_turns_green_and_no_alert_is_resolved_when_pantau_dies_in_
     async with lab.never_resolved():
         await lab.die(how)
         soon = await lab.silent_for(SOON)
-        later = await lab.silent_for(FAILED)
+        await lab.silent_for(FAILED)
+        await lab.until('ALERTS{alertname="PantauDown",alertstate="firing"}')
         [alert] = [each for each in await lab.server.alerts() if each["labels"]["alertname"] == "PantauMailDown"]
         shown = {title: await lab.server.query(expr) for title, expr in STATS.items()}
         await lab.live(how)
@@ -183,10 +192,8 @@ async def test_nothing_turns_green_and_no_alert_is_resolved_when_pantau_dies_in_
     told = {title: [float(s["value"][1]) for s in samples] for title, samples in shown.items() if samples}
     assert told == {"Scraped · Dibaca": [1.0]}, "a number without anybody who could tell it"
     assert "PantauDown" not in soon
-    assert {"PantauMailDown", "PantauDown"} <= later
     assert alert["annotations"]["details"].startswith("Pantau cannot be read")
-    back = await lab.server.query(STATS[DOWN])
-    assert [sample["value"][1] for sample in back] == ["1"]
+    await lab.shows(DOWN, 1)
 
 
 @pytest.mark.blind
@@ -204,7 +211,7 @@ async def test_while_the_store_is_locked_the_outage_stays_and_the_wall_says_what
         return said.items() >= {title: (words, "red") for title, words in told.items()}.items()
 
     async with lab.never_resolved():
-        with closing(sqlite3.connect(path, isolation_level=None)) as somebody:
+        with closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as somebody:
             somebody.execute("BEGIN EXCLUSIVE")
             await lab.until('ALERTS{alertname="PantauStoreAway",alertstate="firing"}')
             await lab.wait_for(says_so, "the wall says that it is down, and that nobody can be told")
@@ -221,5 +228,4 @@ async def test_an_alert_is_resolved_soon_after_a_recovery_that_pantau_has_seen(l
         return not await lab.firing() and not await lab.handed_on()
 
     await lab.wait_for(over, "the alert is resolved")
-    [well] = await lab.server.query(STATS[DOWN])
-    assert well["value"][1] == "0"
+    await lab.shows(DOWN, 0)
