@@ -28,7 +28,7 @@ JCM, MDC, UCM = AGENCIES
 TIMING: Final = replace(
     BRISK,
     interval="20s",
-    session_timeout="20s",
+    session_timeout="15s",
     arrival_timeout="25s",
     slow_after="25s",
     deferred_budget="25s",
