@@ -51,9 +51,10 @@ wal_retrieve_retry_interval = 100ms
 max_slot_wal_keep_size = 512MB
 """
 
-#: Of the range that is set aside for benchmarks: each process that tests takes addresses of its own.
+#: Of the range that is set aside for benchmarks: each process that tests takes addresses of its own, for eight sites.
 _FIRST = int(IPv4Address("198.18.0.0")) + 32 * (os.getpid() % 4096)
-_numbers = count(0)
+_sites = count(0)
+_certificates = count(1)
 
 
 @dataclass(slots=True)
@@ -131,7 +132,7 @@ class Cluster(_NewPostgres):
 class SiteCluster(Cluster):
     """A PostgreSQL behind a wire that can be cut."""
 
-    number: int = field(default_factory=lambda: next(_numbers))
+    number: int = field(default_factory=lambda: next(_sites))
     #: What its server is started with besides.
     environment: Mapping[str, str] = field(default_factory=dict)
     wire: SlowWire = field(init=False)
@@ -196,7 +197,7 @@ class SiteCluster(Cluster):
         begins = None if ahead is None else datetime.now(UTC) + ahead
         ours = trustme.CA.from_pem(*((self._own / f"ca.{each}").read_bytes() for each in ("crt", "key")))
         made = (by or ours).issue_cert("hab.contoh", common_name=name, not_before=begins, not_after=until)
-        file = self.directory / f"{name}-{next(_numbers)}.pem"
+        file = self.directory / f"{name}-{next(_certificates)}.pem"
         made.private_key_and_cert_chain_pem.write_to_path(file)
         # The hub's server reads it as its user, and the command as ours.
         shutil.chown(file, "root", "postgres")
