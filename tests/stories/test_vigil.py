@@ -6,6 +6,7 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,8 @@ async def test_a_switch_outside_hears_the_service_and_hears_it_again_after_a_cra
 async def test_a_drill_reaches_everybody_and_no_incident_comes_of_it(tmp_path: Path) -> None:
     async with theatre(tmp_path) as play:
         await play.everybody_is_up()
-        hours = {"cron": "0 10 * * tue", "for": "4h"}
+        # Within these hours one would begin by itself.
+        hours = {"cron": f"0 10 * * {datetime.now(UTC) + timedelta(days=3):%a}".lower(), "for": "4h"}
         await configure(play, drills={"when": hours, "contacts": "all", "pace": "1s"})
         people = [play.duty, play.phone(JCM.deputy.number), play.noc]
         for phone in people:
