@@ -103,7 +103,8 @@ async def test_what_nobody_answered_within_a_minute_is_run_by_nobody(place: Plac
 async def test_it_is_said_of_each_site_whether_it_was_asked_and_nobody_waits_for_one_that_is_cut_off(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probe_calls, "_PATIENCE", 0.1)
+    # Three have to answer meanwhile, each by a thread.
+    monkeypatch.setattr(probe_calls, "_PATIENCE", 3)
     hangs = Event()
     wire = Wire(johor=None, kuching=SiteRefusedError("no route"), labuan=SiteOutdatedError("older"), miri=hangs)
     caller = place.process(Bench(["JCM"]), wire)
