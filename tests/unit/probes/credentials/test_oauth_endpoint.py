@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pantau_lab.oauth import AuthorizationServer, TokenEndpointFault, app
-from pantau_lab.serving import serve
+from pantau_lab.serving import claimed, serve
 from probes.credentials.oauth import KeptTokens, NoAccessToken
 from probes.credentials.oauth_endpoint import Client, ClientCredentials, RefreshToken, Rotation
 
@@ -122,9 +122,10 @@ async def test_a_failure_says_whether_it_is_about_us(*, trouble: TokenEndpointFa
 async def test_an_endpoint_out_of_reach_is_nobodys_refusal() -> None:
     async with authorization_server() as (_, client):
         pass
-    for url in (client.token_url, "https://log-masuk.tiada.invalid/token"):
-        failure = await failure_of(ClientCredentials(replace(client, token_url=url)))
-        assert not failure.refused
+    with claimed(1) as (port,):
+        for url in (f"http://127.0.0.1:{port}/token", "https://log-masuk.tiada.invalid/token"):
+            failure = await failure_of(ClientCredentials(replace(client, token_url=url)))
+            assert not failure.refused
 
 
 async def test_the_wrong_path_is_a_refusal_in_words() -> None:
