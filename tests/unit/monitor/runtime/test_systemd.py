@@ -77,7 +77,7 @@ async def test_a_start_asks_for_patience_while_the_loop_turns(
 ) -> None:
     monkeypatch.setattr(systemd, "_TOLD_EVERY", 0.01)
     with ServiceManager(listener.environ).starting():
-        asked = listener.heard()
+        asked: list[str] = []
         async with asyncio.timeout(HANGS):
             while len(asked) < 3:
                 await asyncio.sleep(0.01)
