@@ -200,7 +200,7 @@ asyncio.run(tray.send(order()))
 @pytest.mark.crash
 async def test_killed_before_the_rename_leaves_no_letter_and_the_next_try_clears_up(tray: Tray, tmp_path: Path) -> None:
     program = KILLED_BEFORE_THE_RENAME.format(tests=str(Path(__file__).parent), directory=str(tmp_path))
-    killed = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", program], check=False, timeout=30)
+    killed = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", program], check=False, timeout=60)
     assert killed.returncode == -signal.SIGKILL
     assert [name for name in files(tmp_path) if name.endswith(".pdf")] == []
     assert len(files(tmp_path)) == 1
@@ -214,7 +214,7 @@ async def test_what_a_killed_process_left_half_written_is_cleared_away_when_the_
     tray: Tray, tmp_path: Path
 ) -> None:
     program = KILLED_BEFORE_THE_RENAME.format(tests=str(Path(__file__).parent), directory=str(tmp_path))
-    await asyncio.to_thread(subprocess.run, [sys.executable, "-c", program], check=False, timeout=30)
+    await asyncio.to_thread(subprocess.run, [sys.executable, "-c", program], check=False, timeout=60)
     assert [name.endswith(".part") for name in files(tmp_path)] == [True]
     await tray.tidy()
     assert files(tmp_path) == []
