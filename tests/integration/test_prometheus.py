@@ -113,7 +113,7 @@ async def outage(directory: Path) -> AsyncIterator[str]:
 
 
 async def tells_of(url: str, series: str) -> bool:
-    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as client:
         lines = (await client.get("/metrics")).text.splitlines()
     return any(line.startswith((f"{series} ", f"{series},")) for line in lines)
 

@@ -62,7 +62,7 @@ class _Process:
     async def round(self) -> set[Outcome]:
         """Run each route once more; return how the runs ended."""
         trials = [self.watch.prober.run_now(name) for name in self.watch.routes]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while any(trial.ended_at is None for trial in trials):  # noqa: ASYNC110 - a trial does not tell
                 await asyncio.sleep(0.02)
         return {trial.result.outcome for trial in trials if trial.result is not None}

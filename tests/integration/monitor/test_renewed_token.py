@@ -65,7 +65,7 @@ async def test_what_the_store_has_of_before_is_asked_with_and_what_comes_of_it_i
         assert await Secrets(database).renew(NAME, Renewed(secret=renewed, at=entry.at))
     assert token_of(place) == "segar-0"
 
-    async with serve(app(desk), listener, certificate=(certificate, private)), service(place), asyncio.timeout(30):
+    async with serve(app(desk), listener, certificate=(certificate, private)), service(place), asyncio.timeout(90):
         while token_of(place) == "segar-0":  # noqa: ASYNC110 - the store gives no notice of it
             await asyncio.sleep(0.05)
     assert [form["refresh_token"] for form in desk.asked] == ["segar-0"]
