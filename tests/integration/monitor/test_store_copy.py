@@ -33,7 +33,6 @@ from monitor.store.move.copying import MoveProgress, MoveStage, move
 from monitor.store.move.rows import BATCH
 from monitor.store.move.source import SERVED, opened
 from monitor.store.move.target import Target, taken
-from monitor.store.schema.lock import NAMES
 from monitor.store.schema.migrations import StoreBarredError, known, upgrade
 from monitor.store.schema.tables import Moment, journal, journal_head, metadata, run
 from tests.integration.alerts.station import Station
@@ -359,13 +358,13 @@ def there(server: PostgresServer, table: str = "run") -> int:
 
 
 async def nobody_is_there(server: PostgresServer) -> None:
-    """Wait until the server has let go of a service that has ended: it does so in its own time."""
+    """Wait until the server has let go of all that have ended: it does so in its own time."""
     asked = (
-        "SELECT FROM pg_locks JOIN pg_database ON oid = database"
-        " WHERE locktype = 'advisory' AND classid = %s AND datname = current_database()"
+        "SELECT FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'"
+        " AND pid <> pg_backend_pid()"
     )
     with psycopg.connect(address(server), autocommit=True) as connection:
-        while connection.execute(asked, [NAMES]).fetchone() is not None:  # noqa: ASYNC110 - it can only be asked
+        while connection.execute(asked).fetchone() is not None:  # noqa: ASYNC110 - it can only be asked
             await asyncio.sleep(0.05)
 
 
@@ -411,6 +410,7 @@ async def test_killed_in_the_middle_it_goes_on_where_it_was_and_nobody_runs_on_h
         first.kill()
         await first.wait()
 
+    await nobody_is_there(server)
     assert there(server) == BATCH
     with pytest.raises(StoreBarredError, match="half a copy of another: finish it with `pantau store copy`"):
         async with Database.open(office.state, server):
