@@ -21,6 +21,8 @@ LINK = {"alertname": "TalianPutus", "instance": "wan02", "severity": "critical"}
 
 #: More than are taken in in one transaction.
 MANY = 300
+#: A second alert's SMS would else wait until two minutes after the first, and longer than anything is waited for here.
+IMPATIENT = ("tests.stories.impatient", "gathering")
 
 
 def receiving(settings: Path) -> None:
@@ -63,7 +65,7 @@ def fires(number: int, at: datetime) -> dict[str, Any]:
 
 async def test_an_alert_rings_until_somebody_has_it_and_is_over_when_alertmanager_says_so(tmp_path: Path) -> None:
     began = datetime.now(UTC)
-    async with theatre(tmp_path, prepare=receiving) as play:
+    async with theatre(tmp_path, program=IMPATIENT, prepare=receiving) as play:
         place = tmp_path / "alertmanager"
         async with alertmanager(place, webhook=webhook(play), token=TOKEN) as server:
             await server.take(DISK, starts_at=began)
