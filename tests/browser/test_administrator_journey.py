@@ -79,7 +79,7 @@ async def test_a_token_is_shown_once_opens_what_it_may_and_is_taken_back(site: R
     assert await shut_out(admin.page) == []
 
     async def asked() -> int:
-        async with httpx.AsyncClient(base_url=site.url, trust_env=False) as program:
+        async with httpx.AsyncClient(base_url=site.url, trust_env=False, timeout=30) as program:
             shown = {"Authorization": f"Bearer {secret}"}
             return (await program.get(f"/api/v1/agencies/{JCM.code}/document", headers=shown)).status_code
 

@@ -137,7 +137,7 @@ async def test_a_calendar_reads_a_rota_at_an_address_that_is_shown_once_until_it
     assert await shut_out(ali.page) == []
 
     async def read() -> tuple[int, str]:
-        async with httpx.AsyncClient(trust_env=False) as calendar:
+        async with httpx.AsyncClient(trust_env=False, timeout=30) as calendar:
             answer = await calendar.get(address)
         return answer.status_code, answer.text
 

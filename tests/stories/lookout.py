@@ -121,7 +121,7 @@ async def lookout(
             if routes is not None:
                 file.write_text(f"{file.read_text()}routes: {json.dumps(routes)}\n")
         app = App(world.settings, {})
-        async with asyncio.TaskGroup() as tasks, httpx.AsyncClient(trust_env=False) as client:
+        async with asyncio.TaskGroup() as tasks, httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client:
             tasks.create_task(app.run())
             watching = Lookout(world=world, client=client)
             try:

@@ -25,7 +25,7 @@ def rewrite(play: Theatre, **sections: Any) -> None:
 async def ask(play: Theatre, path: str) -> Any:
     """Ask over the control socket."""
     socket = httpx.AsyncHTTPTransport(uds=str(play.directory / "state" / "control.sock"))
-    async with httpx.AsyncClient(transport=socket, base_url="http://pantau") as client:
+    async with httpx.AsyncClient(transport=socket, base_url="http://pantau", timeout=30) as client:
         return (await client.get(path)).json()
 
 
