@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
 from threading import Event
@@ -69,6 +69,14 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
         yield Place(database)
 
 
+@pytest.fixture
+def hangs() -> Iterator[Event]:
+    """Hold a site up, and let its thread go whatever becomes of the test, which would not end otherwise."""
+    event = Event()
+    yield event
+    event.set()
+
+
 def ran(bench: Bench) -> list[str]:
     return [each.route.name for each in bench.trials]
 
@@ -102,11 +110,10 @@ async def test_what_nobody_answered_within_a_minute_is_run_by_nobody(place: Plac
 
 
 async def test_it_is_said_of_each_site_whether_it_was_asked_and_nobody_waits_for_one_that_is_cut_off(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Place, hangs: Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Three have to answer meanwhile, each by a thread.
     monkeypatch.setattr(probe_calls, "_PATIENCE", 3)
-    hangs = Event()
     wire = Wire(johor=None, kuching=SiteRefusedError("no route"), labuan=SiteOutdatedError("older"), miri=hangs)
     caller = place.process(Bench(["JCM"]), wire)
     call = await caller.call("JCM", by="Siti Contoh")
@@ -127,10 +134,9 @@ async def test_it_is_said_of_each_site_whether_it_was_asked_and_nobody_waits_for
 
 
 async def test_a_site_that_never_answers_is_not_asked_by_ever_more(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Place, hangs: Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probe_calls, "_PATIENCE", 0.0)
-    hangs = Event()
     wire = Wire(johor=hangs)
     codes = ["JCM", "MDC", "KKC", "UCM", "PCM"]
     caller = place.process(Bench(codes), wire)
