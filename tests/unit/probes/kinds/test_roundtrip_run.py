@@ -159,8 +159,8 @@ async def test_silence_after_the_message_is_no_failure_when_it_arrives() -> None
 async def test_how_long_the_server_took_to_answer_for_a_message_is_known_also_when_it_never_did() -> None:
     unanswered = await World(answers=False).run()
     assert unanswered.phases[Phase.DATA] > 0.9 * PATIENCE.session
-    prompt = await World().run()
-    assert timedelta() < prompt.phases[Phase.DATA] < PATIENCE.slow_data
+    prompt = await World().run(LONG)
+    assert timedelta() < prompt.phases[Phase.DATA] < LONG.slow_data
 
 
 async def test_silence_after_the_message_keeps_its_cause_when_it_does_not() -> None:

@@ -169,9 +169,9 @@ async def test_a_submission_that_is_cancelled_does_not_hold_up_the_next_one() ->
         await hang(reader, writer)
 
     standin = SmtpStandIn(tricks={"AUTH": stick})
-    async with asyncio.timeout(3), listening(standin, server_context()) as port:
+    async with asyncio.timeout(HANGS), listening(standin, server_context()) as port:
         box = mailbox(smtp=server(port))
-        first = asyncio.create_task(submit(box, TO, MESSAGE, Recorder(), timedelta(seconds=9)))
+        first = asyncio.create_task(submit(box, TO, MESSAGE, Recorder(), timedelta(minutes=1)))
         await stuck.wait()
         first.cancel()
         assert await submit(box, TO, MESSAGE, Recorder(), timedelta(seconds=2)) == Submitted()
@@ -198,9 +198,9 @@ async def test_every_message_has_a_connection_of_its_own_and_many_go_side_by_sid
         await standin(reader, writer)
 
     standin.tricks["MAIL"] = wait_for_all
-    async with asyncio.timeout(5), listening(counted, server_context()) as port:
+    async with asyncio.timeout(HANGS), listening(counted, server_context()) as port:
         box = mailbox(smtp=server(port))
-        sending = (submit(box, TO, MESSAGE, Recorder(), timedelta(seconds=4)) for _ in range(8))
+        sending = (submit(box, TO, MESSAGE, Recorder(), timedelta(minutes=1)) for _ in range(8))
         assert await asyncio.gather(*sending) == [Submitted()] * 8
     assert connections == 8
     assert len(standin.taken) == 8
@@ -216,10 +216,13 @@ async def test_what_takes_long_is_seen_in_its_own_leg_and_in_no_other(word: str,
         writer.write(standin._usual(word).encode())
 
     standin, recorder = SmtpStandIn(tricks={word: slowly}), Recorder()
-    assert await submitted_to(standin, recorder=recorder, within=timedelta(seconds=5)) == Submitted()
+    began = asyncio.get_running_loop().time()
+    assert await submitted_to(standin, recorder=recorder, within=timedelta(seconds=HANGS)) == Submitted()
+    lasted = timedelta(seconds=asyncio.get_running_loop().time() - began)
     assert list(recorder.phases) == [Phase.DNS, Phase.CONNECT, Phase.TLS, Phase.AUTH, Phase.SUBMIT, Phase.DATA]
-    assert max(recorder.phases, key=recorder.phases.__getitem__) is slow
     assert recorder.phases[slow] >= timedelta(seconds=0.2)
+    # Each of the others may have taken as long by itself, where the machine is busy; together they are no more than there was.
+    assert sum(recorder.phases.values(), timedelta()) <= lasted
 
 
 @pytest.mark.pitfall
