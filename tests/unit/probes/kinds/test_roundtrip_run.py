@@ -157,8 +157,9 @@ async def test_silence_after_the_message_is_no_failure_when_it_arrives() -> None
 
 @pytest.mark.blind
 async def test_how_long_the_server_took_to_answer_for_a_message_is_known_also_when_it_never_did() -> None:
-    unanswered = await World(answers=False).run()
-    assert unanswered.phases[Phase.DATA] > 0.9 * PATIENCE.session
+    # What was before it takes of the same deadline: on a busy machine more than some tenths of a second.
+    unanswered = await World(answers=False).run(LONG)
+    assert unanswered.phases[Phase.DATA] > LONG.slow_data
     prompt = await World().run(LONG)
     assert timedelta() < prompt.phases[Phase.DATA] < LONG.slow_data
 
