@@ -20,6 +20,7 @@ from probes.stranger import look as looking
 from probes.stranger.forbidden_sign_in import revealing
 from probes.stranger.look import look_at, seen
 from probes.stranger.session import Protocol
+from tests.hanging import HANGS
 from tests.unit.probes.pop3_standin import Pop3StandIn
 from tests.unit.probes.standin import SmtpStandIn, hang, listening
 
@@ -69,7 +70,7 @@ def test_what_is_offered_in_clear_shows_a_password_or_not(
 
 async def test_a_silent_server_is_left_after_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(looking, "_SERVER_SECONDS", 0.05)
-    async with listening(hang) as port, asyncio.timeout(2):
+    async with listening(hang) as port, asyncio.timeout(HANGS):
         server = Server(host="127.0.0.1", port=port, security=Security.STARTTLS, tls=ssl.create_default_context())
         found = await look_at(Protocol.SMTP, server)
     assert found.failure is not None
