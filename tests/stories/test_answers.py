@@ -13,10 +13,10 @@ from pantau_lab.carrier.phone import PhoneBehaviour, Sms
 from pantau_lab.mail import Fault
 from pantau_lab.provider_fault import ReplyFault
 from pantau_lab.world import AGENCIES
-from tests.stories.theatre import BRISK, JCM, Theatre, theatre
+from tests.stories.theatre import BRISK, CALLED_ONCE, JCM, Theatre, theatre
 
 #: Long enough that nobody is called before an answer has come by any way.
-BY_SMS = replace(BRISK, call_after="120s", release_after="600s")
+BY_SMS = replace(BRISK, call_after="10m", release_after="10m")
 #: A person releases it, soon after the first call.
 BY_HAND = replace(BRISK, release="manual")
 
@@ -122,7 +122,7 @@ async def test_a_duty_officer_releases_the_announcement_by_telephone(tmp_path: P
 async def test_a_false_alarm_is_corrected_by_every_channel_and_nothing_is_said_to_have_recovered(
     tmp_path: Path,
 ) -> None:
-    async with theatre(tmp_path) as play:
+    async with theatre(tmp_path, CALLED_ONCE) as play:
         await play.everybody_is_up()
         play.duty.keys = ["1"] * 9
         await play.world.network.systems[JCM.code].break_(Fault.REFUSE)

@@ -9,14 +9,14 @@ import pytest
 
 from pantau_lab.mail import Fault
 from pantau_lab.world import AGENCIES
-from tests.stories.theatre import BRISK, JCM, theatre
+from tests.stories.theatre import BRISK, CALLED_ONCE, JCM, theatre
 
 #: What comes after three seconds is slow, and not lost, though the machine stands still for some more.
 SLOW_AFTER_TWO = replace(BRISK, slow_after="2s", arrival_timeout="15s")
 
 
 async def test_an_unanswered_sms_becomes_a_call_and_recovery_is_told_to_those_who_were_told(tmp_path: Path) -> None:
-    async with theatre(tmp_path) as play:
+    async with theatre(tmp_path, CALLED_ONCE) as play:
         await play.everybody_is_up()
         play.duty.keys = ["2", "1"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from monitor.cli.service import request
 from monitor.runtime.place import CONTROL_SOCKET
 from pantau_lab.mail import Fault
-from tests.stories.theatre import JCM, Theatre, theatre
+from tests.stories.theatre import CALLED_ONCE, JCM, Theatre, theatre
 
 BANNER = "tiada sesiapa akan dimaklumkan"
 
@@ -84,7 +84,7 @@ async def test_nobody_is_told_while_it_only_watches_and_the_officer_is_from_the_
 async def test_no_reload_ends_the_telling_and_a_restart_that_does_says_of_what_people_hear_no_more(
     tmp_path: Path,
 ) -> None:
-    async with theatre(tmp_path) as play:
+    async with theatre(tmp_path, CALLED_ONCE) as play:
         await play.everybody_is_up()
         await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
         await play.duty.expect_sms("RM0 JCM ICT: AMARAN", "Ruj JCM-01")

@@ -45,6 +45,8 @@ BRISK = Timing(
     # Stories break the same agency again and again.
     unsteady_for="1s",
 )
+#: Nobody is called a second time, however long it takes until somebody presses a key: for stories that expect each call.
+CALLED_ONCE = replace(BRISK, call_again_after="10m")
 #: Its duty officer has no PIN but in the story that is about it: what is kept of one takes 20 ms at each start and reload.
 JCM = replace(AGENCIES[0], duty=replace(AGENCIES[0].duty, pin=""))
 #: The portal is asked in plain text, and often: to read the public authorities for each question would take longer than it.
