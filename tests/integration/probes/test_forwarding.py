@@ -154,7 +154,7 @@ async def test_the_rule_of_the_document_sends_a_copy_to_a_reference_and_nothing_
     assert (result.outcome, room.arrivals) == (Outcome.DELIVERED, [])
     assert relays(result) == WAY
     await out_of_the_way(systems, WEBMASTER)
-    await until(lambda: "forwarded to" in systems.agency.log())
+    await until(lambda: f"forwarded to <pantau@{REFERENCE_B}>" in systems.agency.log())
     assert systems.agency.log().count(f"forwarded to <pantau@{REFERENCE_B}>") == 1
 
 
