@@ -43,7 +43,5 @@ class RouteTrial:
     @property
     def phase(self) -> Phase | None:
         """The phase that it is in."""
-        if self.is_over or self.recorder is None or not self.recorder.entered:
-            return None
-        phase, _ = self.recorder.where
-        return None if phase in self.recorder.phases else phase
+        # One may be entered again: connecting is, for the server's greeting.
+        return None if self.is_over or self.recorder is None else self.recorder.current

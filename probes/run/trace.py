@@ -29,6 +29,8 @@ class Recorder:
         self.phases: dict[Phase, timedelta] = {}
         #: The phase and party that the run is in, or was in last.
         self.where: tuple[Phase, Party] = (Phase.DNS, Party.SENDER)
+        #: The phase that the run is in, or broke in; `None` before the first and between two.
+        self.current: Phase | None = None
         #: The submission ended without an answer after the message was sent.
         self.uncertain = False
         #: What was said, oldest first, secrets masked: "sender C: EHLO ...". Empty unless asked for.
@@ -44,7 +46,7 @@ class Recorder:
     @contextmanager
     def phase(self, phase: Phase, party: Party) -> Iterator[None]:
         self._entering(phase)
-        self.where = (phase, party)
+        self.where, self.current = (phase, party), phase
         started = time.monotonic()
         self.entered.setdefault(phase, started)
         try:
@@ -53,6 +55,7 @@ class Recorder:
             self.phases.pop(phase, None)
             raise
         self.phases[phase] = self.phases.get(phase, timedelta()) + timedelta(seconds=time.monotonic() - started)
+        self.current = None
 
     @property
     def listens(self) -> bool:
