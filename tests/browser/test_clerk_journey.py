@@ -52,3 +52,25 @@ async def test_several_letters_are_printed_posted_with_their_day_and_stand_in_th
     listed = text_of(await docket.body())
     assert all(office in listed for office in recipients(MDC.code)), listed
     await site.over(number)
+
+
+async def test_who_goes_back_once_the_order_has_changed_finds_no_other_letter_ticked(
+    site: RunningSite, door: Door
+) -> None:
+    number = await site.released(MDC.code)
+    clerk = await door.admit("kerani")
+    boxes = clerk.page.locator("form.letter").filter(has_text=number).get_by_role("checkbox")
+
+    async def letters() -> list[str]:
+        await expect(boxes).to_have_count(len(recipients(MDC.code)))
+        found: list[str] = await boxes.evaluate_all("all => all.map(each => each.value)")
+        return found
+
+    await clerk.go("/letters")
+    first, *rest = await letters()
+    await boxes.first.check()
+    await clerk.press(clerk.button("letters.ticked_printed"))
+    await clerk.page.go_back()
+    assert await letters() == [*rest, first], "what is printed comes last"
+    await expect(clerk.page.locator("[name=letter]:checked")).to_have_count(0)
+    await site.over(number)
