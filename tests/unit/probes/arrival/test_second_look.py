@@ -49,6 +49,8 @@ async def test_a_blind_session_is_replaced_for_the_runs_that_come_after() -> Non
     async with desk(office, office.put) as at:
         first, later = asyncio.create_task(at.run()), asyncio.create_task(at.run())
         assert {(await first).outcome, (await later).outcome} == {Outcome.DELIVERED}
+        # Who only looks does not select: a second session watches.
+        await until(lambda: sum(any(" SELECT " in line for line in each) for each in office.sessions) > 1)
         office.blind = False
         looked_into = office.opened
         assert (await at.run()).outcome is Outcome.DELIVERED
