@@ -212,6 +212,9 @@ class Theatre:
 
 async def settled(play: Theatre, number: str = "JCM-01") -> bool:
     """Whether the call was acknowledged and nothing is under way: what was decided is told, or laid before a person."""
+    # The SMS comes before the call, unless the machine stands still.
+    if not any("gagal" in sms.text for sms in play.duty.inbox):
+        return False
     if (number, "acknowledged") not in [(i["number"], i["state"]) for i in await play.get("/incidents")]:
         return False
     letter, fax = await stands(play, "letter", number), await stands(play, "fax", number)
