@@ -592,7 +592,6 @@ class App:
         archive = Archive(
             database=self._database,
             history=self._around.history,
-            lifecycle=self._lifecycle,
             clock=self._clock,
             wording=lambda: self._configuration().wording,
             keep=self._keep,

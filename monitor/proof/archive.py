@@ -18,7 +18,6 @@ from alerts.record.clock import Clock
 from alerts.record.store import Entry
 from alerts.wording.texts import Wording
 from monitor.proof import dossier as paper
-from monitor.proof.lifecycle import Lifecycle
 from monitor.store.backend.database import Database
 from monitor.store.engine import audit
 from monitor.store.engine.ledger import SqlStore
@@ -30,6 +29,9 @@ from probes.model.result import Outcome
 
 log = structlog.get_logger()
 
+#: The audit log's event for a dossier that left the store.
+DOSSIER_MADE = "dossier made"
+
 
 class Archive:
     """The journal's chain, the dossiers and the purges of one store."""
@@ -39,7 +41,6 @@ class Archive:
         *,
         database: Database,
         history: History,
-        lifecycle: Lifecycle,
         clock: Clock,
         wording: Callable[[], Wording],
         keep: Callable[[], Keep],
@@ -52,7 +53,6 @@ class Archive:
         self._database = database
         self._store = SqlStore(database)
         self._history = history
-        self._lifecycle = lifecycle
         self._clock = clock
         self._wording = wording
         self._keep = keep
@@ -74,7 +74,11 @@ class Archive:
     # -- dossiers ------------------------------------------------------------------------------------------------
 
     async def dossier(self, number: str, by: str) -> Mapping[str, bytes] | None:
-        """Return the files of an incident's dossier by name, made in a person's name; `None`: no such incident."""
+        """Return the files of an incident's dossier by name, made in a person's name; `None`: no such incident.
+
+        The files are final before they are sealed: the entry in the audit log that says so holds the digest of their
+        sums. The hash of that entry vouches for each of them.
+        """
         async with self._store.reading() as ledger:
             incident = await ledger.incident_numbered(number)
             notices = [] if incident is None else await ledger.notices(incident.id)
@@ -107,9 +111,23 @@ class Archive:
             made_by=by,
         )
         files = await asyncio.to_thread(paper.files, made, trail, self._wording())
-        sums = hashlib.sha256(files["SHA256SUMS"]).hexdigest()
-        await self._lifecycle.told(by, "dossier made", {"number": incident.number, "sha256": sums}, incident.id)
-        return files
+        entry = Entry(
+            at=self._clock.now(),
+            actor=by,
+            event=DOSSIER_MADE,
+            incident_id=incident.id,
+            detail={
+                "number": incident.number,
+                "sha256": hashlib.sha256(files["SHA256SUMS"]).hexdigest(),
+                "entries": str(len(entries)),
+            },
+        )
+        async with self._database.write() as connection:
+            [sealed] = await audit.append(connection, [entry])
+        async with self._database.read() as connection:
+            between = await audit.links(connection, head.number + 1, sealed.number)
+        log.info("dossier made", incident=incident.number, head=f"{sealed.number}:{sealed.hash}")
+        return {**files, paper.SEAL: paper.seal(sealed, between)}
 
     # -- purges --------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from alerts.documents.phrase import MATTERS, stamp
 from alerts.documents.render import dossier as render
 from alerts.model.delivery import Notice
 from alerts.model.incident import Incident
-from alerts.record.audit import BEGINNING, as_json, compact, moment
+from alerts.record.audit import BEGINNING, Sealed, as_json, compact, moment
 from alerts.wording.source import sections
 from alerts.wording.texts import Wording
 from monitor.store.engine.audit import Trail
@@ -30,6 +30,9 @@ from probes.model.result import Outcome, Phase, ProbeResult
 BEFORE = timedelta(minutes=15)
 #: So many runs of each other site, the last, are in the files.
 SITE_RUNS = 2000
+
+#: The file that holds the entry by which the audit log vouches for all other files.
+SEAL = "seal.json"
 
 _INCIDENT = TypeAdapter(Incident)
 _NOTICES = TypeAdapter(tuple[Notice, ...])
@@ -121,6 +124,11 @@ def files(dossier: Dossier, trail: Trail, wording: Wording) -> Mapping[str, byte
     digests = {f"{number}.pdf": hashlib.sha256(pdf).hexdigest(), **digests}
     sums = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
     return {f"{number}.pdf": pdf, **octets, "SHA256SUMS": sums.encode()}
+
+
+def seal(entry: Sealed, links: Sequence[tuple[int, str]]) -> bytes:
+    """Return the seal: *entry* of the audit log, which holds the digest of SHA256SUMS, and *links* from the head to it."""
+    return f"{compact({'entry': as_json(entry), 'links': [list(link) for link in links]})}\n".encode()
 
 
 def since(incident: Incident) -> datetime:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from base64 import b64decode
 from collections.abc import Mapping
 from datetime import datetime
@@ -36,6 +37,8 @@ def dossier(
     directory = output or Path(f"dossier-{incident.strip().upper()}")
     _write(directory, files)
     typer.echo(f"{directory}: {', '.join(files)}. TERHAD: keep it where only those may read it who have to.")
+    entry = json.loads(b64decode(files["seal.json"]))["entry"]
+    typer.echo(f"Its head: {entry['number']}:{entry['hash']}. Keep this apart: it proves that no file was changed.")
 
 
 def report(

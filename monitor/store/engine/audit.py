@@ -116,19 +116,20 @@ async def trail(connection: AsyncConnection, stops: Sequence[int]) -> Trail:
     between = (journal.c.id > stops[0]) & (journal.c.id <= stops[-1])
     rows = await connection.execute(select(journal).where(is_one, between).order_by(journal.c.id))
     known = [to_sealed(row) for row in rows]
-    links = [*await _links(connection, stops[0], stops[0])]
+    found = [*await links(connection, stops[0], stops[0])]
     leapt: list[Sealed] = []
     for one, other in pairwise(stops):
         inside = [each for each in known if one < each.number <= other]
         if len(inside) > 1:
-            links += await _links(connection, one + 1, inside[0].number)
-            links += [(each.number, each.content) for each in inside[1:]]
+            found += await links(connection, one + 1, inside[0].number)
+            found += [(each.number, each.content) for each in inside[1:]]
             leapt += inside[1:]
-        links += await _links(connection, links[-1][0] + 1, other)
-    return Trail(links=links, checkpoints=leapt)
+        found += await links(connection, found[-1][0] + 1, other)
+    return Trail(links=found, checkpoints=leapt)
 
 
-async def _links(connection: AsyncConnection, first: int, last: int) -> Sequence[tuple[int, str]]:
+async def links(connection: AsyncConnection, first: int, last: int) -> Sequence[tuple[int, str]]:
+    """Return number and content hash of the entries from *first* to *last*, both among them."""
     query = select(journal.c.id, journal.c.content).where(journal.c.id.between(first, last)).order_by(journal.c.id)
     return [(row.id, row.content) for row in await connection.execute(query)]
 

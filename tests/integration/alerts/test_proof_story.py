@@ -20,7 +20,6 @@ from alerts.model.channel import Channel
 from alerts.record.audit import Sealed
 from monitor.config.service.store import KeepSettings
 from monitor.proof.archive import Archive
-from monitor.proof.lifecycle import Lifecycle
 from monitor.store.engine import audit
 from monitor.store.probing.history import History
 from probes.model.result import Outcome, Phase
@@ -50,7 +49,6 @@ def archive_of(town: Town) -> Archive:
     return Archive(
         database=town.database,
         history=History(town.database),
-        lifecycle=Lifecycle(town.store_itself, town.clock, "pantau@test"),
         clock=town.clock,
         wording=lambda: WORDING,
         keep=KeepSettings().build,

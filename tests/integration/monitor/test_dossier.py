@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -64,6 +65,10 @@ class Office:
     database: Database
     history: History
 
+    @property
+    def lifecycle(self) -> Lifecycle:
+        return Lifecycle(SqlStore(self.database), self.station.clock, "pantau@test")
+
 
 @asynccontextmanager
 async def office_at(
@@ -75,7 +80,6 @@ async def office_at(
         archive = Archive(
             database=database,
             history=history,
-            lifecycle=Lifecycle(SqlStore(database), station.clock, "pantau@test"),
             clock=station.clock,
             wording=lambda: WORDING,
             keep=KeepSettings().build,
@@ -152,9 +156,8 @@ async def test_of_an_incident_that_is_over_a_dossier_has_what_each_site_said_the
         await office.station.submit(trigger(at=T0, brief=OF_JCM))
         (incident_id,) = await office.station.active()
         report = SiteReport(site="johor", says=SiteOpinion.WRONG, matter=Matter.SENDING, since=T0)
-        lifecycle = Lifecycle(SqlStore(office.database), office.station.clock, "pantau@test")
         detail = {WORDS_OF_SITES: f"johor: {written_word(report)}; noc: well"}
-        await lifecycle.told("pantau@test", SITES_SAY, detail, incident_id)
+        await office.lifecycle.told("pantau@test", SITES_SAY, detail, incident_id)
         await office.station.resolve()
         files = await made(office)
     said = text_of(files["JCM-01.pdf"])
@@ -216,9 +219,9 @@ async def test_it_is_made_for_the_archive_and_marked_on_every_page(tmp_path: Pat
 
 async def test_a_third_person_can_verify_the_data_with_nothing_of_ours(tmp_path: Path) -> None:
     async with office_at(tmp_path) as office:
-        await office.archive._lifecycle.started(version="1", user="uid 1")
+        await office.lifecycle.started(version="1", user="uid 1")
         await live_through_an_outage(office)
-        await office.archive._lifecycle.stopped()
+        await office.lifecycle.stopped()
         files = await made(office)
 
     for line in files["SHA256SUMS"].decode().splitlines():
@@ -268,9 +271,8 @@ async def test_a_dossier_leads_to_the_head_over_a_link_a_day_and_not_over_all_th
     assert len(checkpoints) == 4
     assert len(links) == len(entries) + 100 + 5, "of five days, the rest of the first"
     assert {link["number"] for link in links} > {str(entry["number"]) for entry in entries}
-    head = json.loads(files["dossier.json"])["head"]
     assert checked(tmp_path, first).startswith("whole: ")
-    assert checked(tmp_path, files) == f"whole: {head['number']}:{head['hash']}\n"
+    assert checked(tmp_path, files) == f"whole: {sealed_by(files)}\n"
     # What is left out, or vouches for something else, leads nowhere.
     text = files["checkpoints.jsonl"]
     for changed in (
@@ -282,32 +284,81 @@ async def test_a_dossier_leads_to_the_head_over_a_link_a_day_and_not_over_all_th
     assert "whole" not in checked(tmp_path, {**files, "links.csv": less})
 
 
-def checked(place: Path, files: Mapping[str, bytes]) -> str:
-    """Return what the program says that the document gives a third person."""
+def checked(place: Path, files: Mapping[str, bytes], head: str = "") -> str:
+    """Return what the program says that the document gives a third person; *head*: the one that was kept apart."""
+    dossier, program = place / "dossier", place / "check.py"
+    shutil.rmtree(dossier, ignore_errors=True)
+    dossier.mkdir(parents=True)
     for name, content in files.items():
-        (place / name).write_bytes(content)
+        (dossier / name).write_bytes(content)
     document = (Path(__file__).parents[3] / "docs" / "audit.md").read_text()
-    (place / "check.py").write_text(document.split("```python\n")[2].partition("```")[0])
-    command = [sys.executable, "-I", str(place / "check.py"), str(place)]
+    program.write_text(document.split("```python\n")[2].partition("```")[0])
+    command = [sys.executable, "-I", str(program), str(dossier), head or sealed_by(files)]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
-async def test_the_program_that_the_document_gives_a_third_person_finds_what_was_changed(tmp_path: Path) -> None:
+def sealed_by(files: Mapping[str, bytes]) -> str:
+    """Return the head that is printed when a dossier is made."""
+    entry = json.loads(files["seal.json"])["entry"]
+    return f"{entry['number']}:{entry['hash']}"
+
+
+def without(octets: bytes, line: int) -> bytes:
+    lines = octets.splitlines(keepends=True)
+    return b"".join([*lines[:line], *lines[line + 1 :]])
+
+
+#: What somebody may do to a dossier that they were handed, by what it is: a file, and its octets before and after.
+CHANGES: Mapping[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "an entry in another name": ("journal.jsonl", lambda was: was.replace(b"Siti Contoh", b"Ravi Contoh", 1)),
+    "the first entry left out": ("journal.jsonl", lambda was: without(was, 0)),
+    "an entry left out": ("journal.jsonl", lambda was: without(was, 5)),
+    "all but the first entry left out": ("journal.jsonl", lambda was: was.splitlines(keepends=True)[0]),
+    "another incident": ("dossier.json", lambda was: was.replace(b'"released_by": "', b'"released_by": "X', 1)),
+    "a run left out": ("evidence.csv", lambda was: without(was, 1)),
+    "an attempt left out": ("notices.csv", lambda was: without(was, 1)),
+    "another page": ("JCM-01.pdf", lambda was: was + b"\n"),
+    "another link": ("links.csv", lambda was: was.replace(b"3,", b"3,0", 1)),
+    "other sums": ("SHA256SUMS", lambda was: without(was, 1)),
+    "another seal": ("seal.json", lambda was: was.replace(b"Puan Arkib Contoh", b"Encik Palsu", 1)),
+}
+
+
+@pytest.mark.falsegreen
+async def test_documented_check_changed_dossier_is_never_whole(tmp_path: Path) -> None:
     async with office_at(tmp_path / "state") as office:
-        await office.archive._lifecycle.started(version="1", user="uid 1")
+        await probe(office, at=T0 - 1 * MINUTE, works=False)
         await live_through_an_outage(office)
-        await office.archive._lifecycle.stopped()
+        files = await made(office)
+        head = await office.archive.head()
+        forged = await made(office)
+
+    kept = f"{head.number}:{head.hash}"
+    assert kept == sealed_by(files)
+    assert checked(tmp_path, files, kept) == f"whole: {kept}\n"
+    assert [
+        what
+        for what, (name, change) in CHANGES.items()
+        if "whole" in checked(tmp_path, {**files, name: change(files[name])}, kept)
+    ] == []
+    assert "whole" not in checked(tmp_path, {**files, "evidence-2.csv": b"another"}, kept)
+    assert "whole" not in checked(tmp_path, {name: files[name] for name in files if name != "evidence.csv"}, kept)
+    # Whoever makes all of it anew has another head, and not the one that was kept.
+    assert checked(tmp_path, forged).startswith("whole: ")
+    assert "whole" not in checked(tmp_path, forged, kept)
+
+
+async def test_dossier_made_while_others_write_is_sealed_by_its_own_entry(tmp_path: Path) -> None:
+    async def sites(_: Incident, __: int) -> list[SiteTestimony]:
+        await office.lifecycle.stopped()
+        return []
+
+    async with office_at(tmp_path / "state", sites) as office:
+        await live_through_an_outage(office)
         files = await made(office)
 
-    def check(changed: Mapping[str, bytes]) -> str:
-        return checked(tmp_path, changed)
-
-    head = json.loads(files["dossier.json"])["head"]
-    assert check(files) == f"whole: {head['number']}:{head['hash']}\n"
-    journal = files["journal.jsonl"]
-    assert check({"journal.jsonl": journal.replace(b"Siti Contoh", b"Ravi Contoh", 1)}).endswith("was changed\n")
-    assert check({"journal.jsonl": b"".join(journal.splitlines(keepends=True)[1:])}) != check(files)
-    assert check({"links.csv": files["links.csv"].replace(b"3,", b"3,0", 1)}) != check(files)
+    assert len(json.loads(files["seal.json"])["links"]) == 2
+    assert checked(tmp_path, files).startswith("whole: ")
 
 
 async def test_the_data_has_every_attempt_with_its_number_in_full(tmp_path: Path) -> None:

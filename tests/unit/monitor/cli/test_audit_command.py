@@ -20,7 +20,6 @@ import pytest
 from alerts.record.store import Entry
 from monitor.config.service.store import KeepSettings
 from monitor.proof.archive import Archive
-from monitor.proof.lifecycle import Lifecycle
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.probing.history import History
@@ -52,7 +51,6 @@ def archive(database: Database) -> Archive:
     return Archive(
         database=database,
         history=History(database),
-        lifecycle=Lifecycle(SqlStore(database), Clock(), "pantau@test"),
         clock=Clock(),
         wording=lambda: WORDING,
         keep=KeepSettings().build,

@@ -22,7 +22,7 @@ from monitor.web.command.records import records
 from tests.unit.monitor.cli.office import Office
 from tests.unit.monitor.web.source import Service
 
-FILES = {"JCM-01.pdf": b"%PDF", "dossier.json": b"{}"}
+FILES = {"JCM-01.pdf": b"%PDF", "seal.json": b'{"entry": {"number": 7, "hash": "ab12"}}'}
 
 
 @dataclass
@@ -63,7 +63,8 @@ async def test_a_dossier_is_written_where_only_its_maker_can_read_it(office: Off
     place.parent.mkdir()
     async with running(office) as kept:
         code, said = await office.ask("dossier", "jcm-01", "--output", str(place), "--by", "Puan Arkib Contoh")
-        assert (code, said.startswith(f"{place}: JCM-01.pdf, dossier.json. TERHAD")) == (0, True)
+        assert (code, said.startswith(f"{place}: JCM-01.pdf, seal.json. TERHAD")) == (0, True)
+        assert "Its head: 7:ab12." in said
         # Again, over files that somebody has opened to others.
         (place / "JCM-01.pdf").chmod(0o644)
         await office.ask("dossier", "JCM-01", "--output", str(place))
