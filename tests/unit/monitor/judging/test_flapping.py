@@ -74,6 +74,16 @@ def test_another_fall_begins_the_quiet_anew_though_it_comes_too_seldom_to_make_i
     assert rose(flapping, 104) == 160
 
 
+def test_quiet_said_to_begin_before_the_last_fall_counts_from_that_fall() -> None:
+    flapping = after(0, 20)
+    flapping.fell(T0 + 40 * MINUTE)
+
+    # Another route has worked all the while: "well since" is earlier than the fall.
+    assert flapping.rose(T0 + 30 * MINUTE, T0 + 45 * MINUTE) == T0 + 100 * MINUTE
+    assert flapping.rose(T0 + 30 * MINUTE, T0 + 99 * MINUTE) == T0 + 100 * MINUTE
+    assert flapping.rose(T0 + 30 * MINUTE, T0 + 100 * MINUTE) is None
+
+
 def test_what_has_been_down_for_an_hour_is_steady_in_its_way_and_its_end_is_told() -> None:
     assert rose(after(0, 20, 40, down=5), 45) == 105
     flapping = after(0, 20)
