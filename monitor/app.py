@@ -158,6 +158,8 @@ from probes.mail.token import TokenSigner
 
 log = structlog.get_logger()
 
+#: For results that wait for the store at a stop: longer than a server that hangs is waited for.
+_LAST_WRITES = timedelta(seconds=15)
 #: What the command line waits for at the longest.
 _OWN_WORK = timedelta(hours=1)
 #: How often the service manager is told how the service does.
@@ -797,7 +799,7 @@ class App:
             return
         await self._watchdog.pulse.stop()
         try:
-            await self._around.history.catch_up()
+            await self._around.history.drain(_LAST_WRITES)
             await self._daybook.look()
             await self._lifecycle.stopped()
         # Then the stop looks like a crash in the journal, and the next start is none the worse.

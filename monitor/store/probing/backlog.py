@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import NoReturn
 
 import structlog
@@ -72,6 +73,10 @@ class Backlog:
                 await self._together.write((*statements, *levels.values()))
             except StoreAway:
                 pass
+            except asyncio.CancelledError:
+                # The commit goes on, and reports its failure to nobody. What is written twice is stored once.
+                self._keep(statements)
+                raise
             except BaseException:
                 self._let_go(levels)
                 raise
@@ -103,6 +108,17 @@ class Backlog:
                 if len(self):
                     await asyncio.sleep(_PAUSE)
 
+    async def drain(self, within: timedelta) -> None:
+        """Write what waits before the process ends; log how many writes are lost when the store has not taken them *within*."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + within.total_seconds()
+        await self.catch_up()
+        while len(self) and loop.time() + _PAUSE <= until:
+            await asyncio.sleep(_PAUSE)
+            await self.catch_up()
+        if len(self):
+            log.error("the store stayed away until the end; results of probes are lost", runs_and_tokens=len(self))
+
     async def catch_up(self) -> None:
         """Write what waits, as far as the store takes it."""
         async with self._catching_up:
@@ -116,9 +132,12 @@ class Backlog:
                     levels, self._levels = self._levels, {}
                     some.append(stand := [*levels.values()])
                     await self._store(some)
-            except StoreAway:
+            # A service that stops while the store hangs is cancelled here, and writes once more at its end.
+            except (StoreAway, asyncio.CancelledError) as failure:
                 self._levels = levels | self._levels
                 self._put_back([each for each in some if each is not stand])
+                if isinstance(failure, asyncio.CancelledError):
+                    raise
                 return
             finally:
                 self._under_way = 0

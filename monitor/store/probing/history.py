@@ -99,6 +99,10 @@ class History:
         await self._backlog.catch_up()
         return len(self._backlog)
 
+    async def drain(self, within: timedelta) -> None:
+        """Write before the end what could not be written, as far as the store takes it *within* that time."""
+        await self._backlog.drain(within)
+
     async def sent(self, token_id: str, route: str, sent_at: datetime, deadline: datetime) -> None:
         """Remember a token before its message is sent."""
         values = {"id": token_id, "route": route, "sent_at": sent_at, "deadline": deadline}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import sqlite3
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -221,6 +223,67 @@ async def test_it_is_written_by_itself_when_the_store_is_back(shelf: Shelf) -> N
     assert await shelf.counters() == {"a": 0}
     writing.cancel()
     await asyncio.gather(writing, return_exceptions=True)
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keep the file from being written: whoever tries waits."""
+    other = sqlite3.connect(directory / "pantau.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.rollback()
+        other.close()
+
+
+@pytest.mark.blind
+async def test_backlog_cancelled_while_store_hangs_keeps_every_write(shelf: Shelf, tmp_path: Path) -> None:
+    writes = backlog(shelf, at_most=1000)
+    await writes.write(made("before"))
+    shelf.away = True
+    for number in range(300):
+        await writes.write(made(f"waited {number}"))
+    shelf.away = False
+    with locked(tmp_path):
+        stopped: list[asyncio.Task[None]] = [asyncio.create_task(writes.keep_writing())]
+        await asyncio.sleep(0)
+        stopped += [asyncio.create_task(writes.write(made(f"late {number}"))) for number in range(10)]
+        await asyncio.sleep(0.05)
+        for task in stopped:
+            task.cancel()
+        await asyncio.gather(*stopped, return_exceptions=True)
+        assert len(writes) == 310
+    await writes.drain(10 * SECOND)
+    assert (len(writes), len(await shelf.counters())) == (0, 311)
+
+
+@pytest.mark.blind
+async def test_backlog_write_cancelled_before_commit_fails_is_kept(shelf: Shelf) -> None:
+    writes = backlog(shelf)
+    failing = asyncio.Event()
+
+    async def fail_late(_: Sequence[Sequence[Statement]]) -> Sequence[None]:
+        await failing.wait()
+        raise StoreAway("it does not answer in time")
+
+    shelf.together.write = GroupCommit(fail_late).write  # type: ignore[method-assign]
+    run = asyncio.create_task(writes.write(made("a"), levels={"b": made("b")}))
+    await asyncio.sleep(0)
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+    failing.set()
+    shelf.together.write = shelf.write  # type: ignore[method-assign]
+    await writes.catch_up()
+    assert sorted(await shelf.counters()) == ["a", "b"]
+
+
+async def test_backlog_drain_returns_at_deadline_while_store_stays_away(shelf: Shelf) -> None:
+    writes = backlog(shelf)
+    shelf.away = True
+    await writes.write(made("a"))
+    await writes.drain(timedelta(0))
+    assert (len(writes), shelf.asked) == (1, 2)
 
 
 async def test_a_run_that_began_and_ended_while_the_store_was_away_is_known_as_any_other(shelf: Shelf) -> None:
