@@ -3,6 +3,9 @@
 The order of the rules: never send twice what may have been sent (ask first); try the same gateway again after a
 passing error; then the channel's next gateway; then the person's next address; then give up.
 
+A page to somebody outside is not given up before it expires, unless its address is wrong: once each gateway has had its
+attempts, the best one redials at widening intervals (`redial_after`). It has no second round by which it could arrive.
+
 An address with office hours is not tried outside of them. Staff are told at their next address that answers now; if none
 does, at this one all the same, because silence is worse. An office outside is told when it opens.
 
@@ -43,6 +46,14 @@ class DeliveryPolicy:
             # A busy line is free again after a page or two: 3 min, as HylaFAX does.
             Channel.FAX: (timedelta(minutes=3), timedelta(minutes=3), timedelta(minutes=5), timedelta(minutes=10)),
             Channel.LETTER: (timedelta(seconds=30), timedelta(minutes=5), timedelta(minutes=30)),
+        }
+    )
+    #: Waits between the further attempts of a page to somebody outside; the last one repeats until the page expires. A line
+    #: without paper is busy for hours. Widening, because a person may answer a wrong number each time.
+    redial_after: Mapping[Channel, tuple[timedelta, ...]] = field(
+        default_factory=lambda: {
+            Channel.FAX: (timedelta(minutes=20), timedelta(minutes=40), timedelta(hours=1)),
+            Channel.LETTER: (timedelta(hours=1),),
         }
     )
     #: How long after acceptance, and then how often, the provider is asked for an overdue receipt.
@@ -200,8 +211,13 @@ def _after_failure(
     if worth_another and last.gateway in lines and _failures(delivery, last.gateway) <= len(waits):
         return Try(last.gateway) if now >= last.look_at else Wait(last.look_at)
     tried = {a.gateway for a in delivery.attempts}
-    untried = next((line for line in lines if line not in tried), None)
-    return Try(untried) if untried else _next_address(notice, now)
+    if (untried := next((line for line in lines if line not in tried), None)) is not None:
+        return Try(untried)
+    following = _next_address(notice, now)
+    redials = notice.plan is Plan.ANNOUNCEMENT and delivery.address.channel in policy.redial_after
+    if isinstance(following, FallBack) or not redials or not lines or last.look_at >= notice.expires_at:
+        return following
+    return Try(lines[0]) if now >= last.look_at else Wait(last.look_at)
 
 
 def _rang_in_vain(last: Attempt) -> bool:
@@ -240,7 +256,8 @@ def retry_at(
     delivery: Delivery, gateway: str, policy: DeliveryPolicy, now: datetime, asked: timedelta | None
 ) -> datetime:
     """When a transient failure may be tried again; *asked* is the provider's own wish (Retry-After)."""
-    waits = policy.retry_after[delivery.address.channel]
+    channel = delivery.address.channel
+    waits = (*policy.retry_after[channel], *policy.redial_after.get(channel, ()))
     wait = waits[min(_failures(delivery, gateway), len(waits) - 1)]
     return now + max(wait, asked or timedelta(0))
 

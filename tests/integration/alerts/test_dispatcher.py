@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from alerts.decide.announcement import EXPIRY
 from alerts.decide.gateway.move import DeliveryPolicy
 from alerts.decide.paper import LetterStep
 from alerts.engine.gateway_pool import Line
@@ -532,11 +533,14 @@ async def test_a_gateway_that_says_for_certain_that_it_never_got_anything_is_not
     await station.submit(trigger())
     await station.acknowledge()
     await station.release()
-    for _ in range(6):
-        station.clock.moment += 31 * MINUTE
+    for _ in range(12):
+        station.clock.moment += 30 * MINUTE
         await station.settle()
 
-    assert len(station.tray.sent) == 4
+    assert len(station.tray.sent) == 4 + 5, "hourly after the first attempts"
+    station.clock.moment += EXPIRY[Channel.LETTER]
+    await station.settle()
+    assert len(station.tray.sent) == 4 + 5
     assert "outage letter failed" in await states(station)
 
 

@@ -243,6 +243,20 @@ async def test_a_fax_machine_that_is_busy_is_dialled_again_after_three_minutes(t
     town.gets_fax("JCM-01")
 
 
+async def test_fax_machine_busy_for_hours_gets_its_page_when_it_is_free(town: Town) -> None:
+    machine = town.fax_service.machines[FAX.number]
+    machine.behaviour = FaxBehaviour.BUSY
+    await town.submit(trigger(brief=AND_OUTSIDE))
+    await town.siti.gets("AMARAN")
+    await town.release()
+    town.gets_letter("JCM-01")
+    await town.advance(timedelta(hours=2))
+    assert len(town.fax_service.faxes) == 7
+    machine.behaviour = FaxBehaviour.ANSWERS
+    await town.advance(timedelta(hours=1))
+    town.gets_fax("JCM-01")
+
+
 async def test_a_process_that_dies_while_it_sends_sends_once(either_town: Town) -> None:
     town = either_town
     taken = asyncio.Event()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -285,7 +286,7 @@ def test_retries_come_later_and_later_and_never_sooner_than_the_provider_asks() 
         return retry_at(delivery, "first", POLICY, T0, asked) - T0
 
     failures = [failed(ErrorClass.TRANSIENT, n) for n in range(1, 9)]
-    assert [wait(*failures[:n]) / MINUTE for n in range(6)] == [3, 3, 5, 10, 10, 10]
+    assert [wait(*failures[:n]) / MINUTE for n in range(9)] == [3, 3, 5, 10, 20, 40, 60, 60, 60]
     # What left no trace is not known to have failed.
     assert wait(failures[0], attempt(AttemptState.NO_TRACE, 2)) == wait(failures[0]) < wait(*failures[:2])
     assert wait(asked=timedelta(minutes=20)) == 20 * MINUTE
@@ -366,6 +367,69 @@ def test_a_busy_fax_machine_is_not_dialled_again_after_the_office_has_closed() -
 def test_what_may_have_been_sent_is_asked_about_at_any_hour() -> None:
     unsure = tried(outside(OFFICE_FAX, T0), attempt(AttemptState.UNKNOWN))
     assert isinstance(move(unsure, EVENING), Reconcile)
+
+
+# -- redialled -------------------------------------------------------------------------------------------------------
+
+
+def dialled(address: Address, error: ErrorClass, lines: Mapping[Channel, Sequence[str]] = ONE_LINE) -> list[datetime]:
+    """Return when an address outside is tried that answers *error* each time, until its notice has failed."""
+    of, now, attempts, times = outside(address, T0), T0, list[Attempt](), list[datetime]()
+    while (decided := move(tried(of, *attempts), now, lines)) != Settle(NoticeState.FAILED):
+        match decided:
+            case Wait(until=datetime() as until):
+                assert until > now
+                now = until
+            case Try(gateway=gateway):
+                times.append(now)
+                again = retry_at(tried(of, *attempts).deliveries[0], gateway, POLICY, now, None)
+                attempts.append(failed(error, len(times), again, gateway))
+            case other:
+                raise AssertionError(other)
+    return times
+
+
+def minutes(times: Sequence[datetime]) -> list[int]:
+    return [(at - T0) // MINUTE for at in times]
+
+
+def test_next_move_fax_outside_busy_is_redialled_at_widening_intervals_until_it_expires() -> None:
+    always = minutes(dialled(FAX, ErrorClass.TRANSIENT))
+    assert always[:8] == [0, 3, 6, 11, 21, 41, 81, 141]
+    gaps = [later - earlier for earlier, later in pairwise(always)]
+    assert gaps == sorted(gaps)
+    assert always[-1] * MINUTE < expiry(FAX, T0) - T0 <= (always[-1] + 60) * MINUTE
+
+
+def test_next_move_fax_outside_busy_is_redialled_in_office_hours_only() -> None:
+    times = dialled(OFFICE_FAX, ErrorClass.TRANSIENT)
+    assert all(HOURS.is_open(at) for at in times)
+    assert {at.date() for at in times} == {T0.date(), MORNING.date()}, "until the office closes on the next workday"
+    assert len(times) > 10
+
+
+@pytest.mark.parametrize("error", [ErrorClass.TRANSIENT, ErrorClass.CONFIGURATION])
+def test_next_move_letter_whose_tray_is_away_is_laid_when_it_is_back(error: ErrorClass) -> None:
+    times = dialled(LETTER, error)
+    assert times[-1] + timedelta(hours=1) >= expiry(LETTER, T0)
+    assert all(later - earlier <= timedelta(hours=1) for earlier, later in pairwise(times))
+
+
+def test_next_move_fax_outside_has_its_attempts_on_each_gateway_before_it_is_redialled() -> None:
+    of, attempts = outside(FAX, T0), list[Attempt]()
+    for n in range(10):
+        attempts.append(failed(ErrorClass.TRANSIENT, n + 1, gateway="first" if n < 5 else "second"))
+    assert move(tried(of, *attempts[:5])) == Try("second")
+    assert move(tried(of, *attempts)) == Try("first")
+
+
+def test_next_move_fax_that_can_never_arrive_is_not_redialled() -> None:
+    of = outside(FAX, T0)
+    assert move(tried(of, failed(ErrorClass.PERMANENT))) == Settle(NoticeState.FAILED)
+    assert move(tried(of, failed(ErrorClass.TRANSIENT)), gateways={}) == Settle(NoticeState.FAILED)
+    # A page to staff makes way for the next step.
+    to_staff, busy = notice(FAX), [failed(ErrorClass.TRANSIENT, n) for n in range(1, 6)]
+    assert move(tried(to_staff, *busy), gateways=ONE_LINE) == Settle(NoticeState.FAILED)
 
 
 # -- rung once -------------------------------------------------------------------------------------------------------
