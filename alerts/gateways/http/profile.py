@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -260,6 +260,22 @@ class Receipts(Request):
         return fields
 
 
+def split_list(path: str) -> tuple[str | None, str]:
+    """Return the list that a path of a callback leads through, and the path in each of its items; `None`: no list.
+
+    Providers bring several events in one call (`results.0.from`): the place 0 stands for every item.
+    """
+    found = re.fullmatch(r"(?:(.+?)\.)?0\.(.+)", path)
+    return (None, path) if found is None else (found[1] or ".", found[2])
+
+
+def _from_one_list(paths: Sequence[str | None]) -> None:
+    """Refuse paths that lead through different lists: which items belong together is unknown."""
+    given = [path for path in paths if path is not None]
+    if len({split_list(path)[0] for path in given}) > 1:
+        raise ValueError(f"{', '.join(given)} lead through different lists; all must begin with the same, as results.0")
+
+
 class ResponseFields(_Part):
     """Where in what comes a person's SMS stands."""
 
@@ -272,12 +288,12 @@ class ResponseFields(_Part):
 class Callback(_Part):
     """What the provider brings to us, and how it proves who it is. At least one proof."""
 
-    #: `form` reads a form and the query alike.
+    #: `form` reads a form and the query alike. In JSON a path may lead through a list: see `split_list`.
     format: Method = Method.FORM
     #: Our reference; not needed where the address has it ({callback}).
     reference: Name | None = None
     state: Name | None = None
-    id: Name | None = None
+    id: Annotated[Name | None, Field(validate_default=True)] = None
     reply: ResponseFields | None = None
     #: From where it comes.
     addresses: tuple[Annotated[str, AfterValidator(_network)], ...] = ()
@@ -295,6 +311,20 @@ class Callback(_Part):
         if format_ is Method.GET:
             raise ValueError("form reads the query as well; write form or json")
         return format_
+
+    @field_validator("id")
+    @classmethod
+    def _belongs_to_the_state(cls, id_: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("format") is Method.JSON:
+            _from_one_list((info.data.get("reference"), info.data.get("state"), id_))
+        return id_
+
+    @field_validator("reply")
+    @classmethod
+    def _is_one_sms(cls, reply: ResponseFields | None, info: ValidationInfo) -> ResponseFields | None:
+        if reply is not None and info.data.get("format") is Method.JSON:
+            _from_one_list((reply.sender, reply.text, reply.id))
+        return reply
 
     @field_validator("secret")
     @classmethod

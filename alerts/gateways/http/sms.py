@@ -11,12 +11,21 @@ import ipaddress
 import math
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from alerts.gateways.http.profile import OTHERWISE, Callback, HttpSmsSettings, Method, Receipts, Request, ResponseFields
+from alerts.gateways.http.profile import (
+    OTHERWISE,
+    Callback,
+    HttpSmsSettings,
+    Method,
+    Receipts,
+    Request,
+    ResponseFields,
+    split_list,
+)
 from alerts.gateways.http.reading import at, below, credentials, fill, judge, pick, report
 from alerts.model.channel import Channel
 from alerts.model.gateway import (
@@ -84,9 +93,9 @@ class HttpSms:
         brought.authenticate()
         match incoming.path.split("/"):
             case ["status", *reference] if callback.state is not None and len(reference) <= 1:
-                await self._hear_state(brought, callback, desk, next(iter(reference), ""))
+                await self._hear_states(brought, callback, desk, next(iter(reference), ""))
             case ["sms"] if callback.reply is not None:
-                await self._hear_person(brought, callback.reply, desk)
+                await self._hear_people(brought, callback.reply, desk)
             case _:
                 raise CallbackRefused(404, "no such callback")
         return CallbackAnswer(status=200)
@@ -108,7 +117,8 @@ class HttpSms:
             listed = None
         if not isinstance(listed, list):
             raise refusal(received, None, ErrorClass.TRANSIENT)
-        said = [one for item in listed if (one := _said(item, inbox.sender, inbox.text, inbox.id)) is not None]
+        paths = (inbox.sender, inbox.text, inbox.id)
+        said = [one for item in listed if (one := _said(*(at(item, path) or "" for path in paths))) is not None]
         for sender, answer in await self._polled.hand_in(said, desk):
             await self._answer(sender, answer)
 
@@ -167,28 +177,38 @@ class HttpSms:
             return url
         return f"{url}?{quote(callback.secret_field)}={quote(callback.secret.get_secret_value(), safe='')}"
 
-    async def _hear_state(self, brought: _Brought, callback: Callback, desk: Desk, reference: str) -> None:
-        state = brought.value(callback.state)
-        named = brought.value(callback.reference)
-        if callback.signature_header is None:
-            # A signature does not cover the address: what it signs could be said of any message.
-            named = named or reference
+    async def _hear_states(self, brought: _Brought, callback: Callback, desk: Desk, reference: str) -> None:
+        refused: CallbackRefused | None = None
+        for state, named, id_ in brought.events(callback.state, callback.reference, callback.id):
+            if callback.signature_header is None:
+                # A signature does not cover the address: what it signs could be said of any message.
+                named = named or reference  # noqa: PLW2901 - of this event
+            try:
+                await self._hear_state(state, named, id_, desk, reference)
+            except CallbackRefused as error:
+                # One event that is not understood must not lose those behind it.
+                refused = error
+        if refused is not None:
+            raise refused
+
+    async def _hear_state(self, state: str, named: str, id_: str, desk: Desk, reference: str) -> None:
         if not is_id(state) or not is_id(named) or reference not in {"", named}:
             raise CallbackRefused(400, "not a state of a sent message")
         if not {state, OTHERWISE} & set(self._settings.states):
             raise CallbackRefused(400, "a state that the table does not have")
-        id_ = brought.value(callback.id)
         told = report(state, self._settings.states, id_ if is_id(id_) else named)
         if told is not None:
             await desk.record(Heard(reference=named, event_id=f"{told.provider_id}/{state}", report=told))
 
-    async def _hear_person(self, brought: _Brought, reply: ResponseFields, desk: Desk) -> None:
-        said = _said(brought.document, reply.sender, reply.text, reply.id)
-        if said is None:
+    async def _hear_people(self, brought: _Brought, reply: ResponseFields, desk: Desk) -> None:
+        received = [_said(*values) for values in brought.events(reply.sender, reply.text, reply.id)]
+        # All are stored before the first answer is sent: an answer may take as long as the deadline.
+        owed = [(said.sender, await desk.receive(said)) for said in received if said is not None]
+        for sender, answer in owed:
+            if answer is not None:
+                await self._answer(sender, answer)
+        if None in received:
             raise CallbackRefused(400, "not an SMS with a number and an id")
-        answer = await desk.receive(said)
-        if answer is not None:
-            await self._answer(said.sender, answer)
 
     async def _answer(self, number: str, answer: SmsContent) -> None:
         """Send an answer once: what it confirms is stored, and a second SMS would only confuse."""
@@ -213,9 +233,15 @@ class _Brought:
             self._document = self._read()
         return self._document
 
-    def value(self, name: str | None) -> str:
-        """Return a field's value, or ""."""
-        return "" if name is None else at(self.document, name) or ""
+    def events(self, *names: str | None) -> Sequence[Sequence[str]]:
+        """Return the values of these fields, "" for what is not there, of each event in it. Raise `CallbackRefused`."""
+        is_json = self._callback.format is Method.JSON
+        paths = [split_list(name) if name is not None and is_json else (None, name) for name in names]
+        listed = next((each for each, _ in paths if each is not None), None)
+        items = [self.document] if listed is None else below(self.document, listed)
+        if not isinstance(items, list):
+            raise CallbackRefused(400, "no list where the description of the callback has one")
+        return [["" if path is None else at(item, path) or "" for _, path in paths] for item in items]
 
     def authenticate(self) -> None:
         """Raise `CallbackRefused` unless it proves who it is, by all that is asked for."""
@@ -280,12 +306,10 @@ def _spans(validity: timedelta) -> dict[str, str]:
     return {"seconds": str(seconds), "minutes": str(math.ceil(seconds / 60))}
 
 
-def _said(item: Any, sender: str, text: str, id_: str) -> Said | None:
+def _said(sender: str, text: str, id_: str) -> Said | None:
     """Return what a person has sent, or `None` when it has no number or no id."""
-    number, known_as = _e164(at(item, sender) or ""), at(item, id_) or ""
-    if number is None or not is_id(known_as):
-        return None
-    return Said(sender=number, text=at(item, text) or "", event_id=f"{known_as}/received")
+    number = _e164(sender)
+    return None if number is None or not is_id(id_) else Said(sender=number, text=text, event_id=f"{id_}/received")
 
 
 def _e164(written: str) -> str | None:

@@ -393,6 +393,67 @@ async def test_a_signature_of_the_body_proves_nothing_that_stands_in_the_query()
     await gateway.close()
 
 
+RESULTS = {
+    "format": "json",
+    "reference": "results.0.callbackData",
+    "state": "results.0.status.groupName",
+    "id": "results.0.messageId",
+    "reply": {"sender": "results.0.from", "text": "results.0.text", "id": "results.0.messageId"},
+    "secret_header": "X-Kunci",
+    "secret": CALLBACK_SECRET,
+}
+
+
+async def bring_results(path: str, results: Any) -> tuple[int, NotedDesk]:
+    """Bring several events in one call, as Infobip does; return the answer's status, and what came of them."""
+    desk = NotedDesk(contents={"d42-1": SmsContent(text=TEXT), "d42-2": SmsContent(text=TEXT)})
+    gateway = sms_providers.build("suria", "", SECRET, "https://x/callbacks/sms-suria", callback=RESULTS)
+    body = json.dumps({"results": results}).encode()
+    incoming = Incoming(path=path, url=f"https://x/{path}", form={}, headers={"X-Kunci": CALLBACK_SECRET}, body=body)
+    try:
+        status = (await gateway.hear(incoming, desk)).status
+    except CallbackRefused as refused:
+        status = refused.status
+    await gateway.close()
+    return status, desk
+
+
+def reply(sender: str, text: str, id_: str) -> dict[str, str]:
+    return {"from": sender, "to": "63001", "text": text, "messageId": id_}
+
+
+def result(reference: str, group: str) -> dict[str, Any]:
+    return {"callbackData": reference, "messageId": f"m-{reference}", "status": {"groupName": group}}
+
+
+@pytest.mark.parametrize(
+    ("results", "status", "said"),
+    [
+        ([reply("60100000101", "2A", "mo1"), reply("60100000102", "1A", "mo2")], 200, ["2A", "1A"]),
+        ([reply("SPAM", "Menang RM5", "mo1"), reply("60100000102", "1A", "mo2")], 400, ["1A"]),
+        ([reply("60100000102", "1A", "mo2"), reply("60100000102", "1A", "mo2")], 200, ["1A"]),
+        (["", reply("60100000102", "1A", "mo2")], 400, ["1A"]),
+        ([], 200, []),
+        (reply("60100000102", "1A", "mo2"), 400, []),
+    ],
+)
+async def test_http_sms_callback_with_a_list_reads_every_reply(results: Any, status: int, said: list[str]) -> None:
+    answered, desk = await bring_results("sms", results)
+    assert (answered, [each.text for each in desk.said]) == (status, said)
+
+
+@pytest.mark.parametrize(
+    ("results", "status", "heard"),
+    [
+        ([result("d42-1", "D"), result("d42-2", "S")], 200, ["d42-1", "d42-2"]),
+        ([result("d42-1", "BAHARU"), result("d42-2", "D")], 400, ["d42-2"]),
+    ],
+)
+async def test_http_sms_callback_with_a_list_reads_every_state(results: Any, status: int, heard: list[str]) -> None:
+    answered, desk = await bring_results("status", results)
+    assert (answered, [each.reference for each in desk.heard]) == (status, heard)
+
+
 async def test_without_a_callback_nobody_is_heard() -> None:
     gateway = sms_providers.build("awan", "", SECRET)
     with pytest.raises(CallbackRefused):

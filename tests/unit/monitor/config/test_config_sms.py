@@ -121,6 +121,14 @@ def test_every_provider_of_the_document_is_under_test() -> None:
         ),
         ("suria", "    reference: client_ref\n", "", "callback: reference is missing; write what holds {reference}"),
         (
+            *("suria", "sender: from, text: body", "sender: results.0.from, text: results.0.text"),
+            "callback.reply: results.0.from, results.0.text, message_id lead through different lists",
+        ),
+        (
+            *("suria", "    state: status\n", "    state: results.0.status\n"),
+            "callback.id: client_ref, results.0.status, message_id lead through different lists",
+        ),
+        (
             "suria",
             "signature_header: X",
             "secret_field: kunci\n    signature_header: X",
