@@ -85,7 +85,7 @@ _CAUSES = {
     (Language.ENGLISH, "call"): "the mail server does not answer",
 }
 _WAITS = {
-    (Language.MALAY, "sms"): "Notis luar belum keluar.",
+    (Language.MALAY, "sms"): "Notis luar belum dikeluarkan.",
     (Language.ENGLISH, "sms"): "Outside notices wait.",
     (Language.MALAY, "call"): "Notis kepada pihak luar belum dikeluarkan, dan menunggu kebenaran.",
     (Language.ENGLISH, "call"): "The notices to outside parties have not been issued, and wait for release.",

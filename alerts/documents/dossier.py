@@ -137,7 +137,7 @@ def _summary(dossier: Dossier) -> list[Json]:
             _done(incident.heard_at, incident.had_by),
         ),
         ("Pemakluman dikeluarkan", _done(incident.released_at, incident.released_by)),
-        ("Penggera palsu", _done(incident.corrected_at, incident.corrected_by)),
+        ("Amaran palsu", _done(incident.corrected_at, incident.corrected_by)),
         *_closed(incident),
         ("Berakhir", _ended(incident)),
         ("Tempoh", moment.lasted(incident.began_at, incident.ended_at, MALAY) if incident.ended_at else ""),

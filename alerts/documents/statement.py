@@ -186,7 +186,7 @@ def _matter(incident: Incident, wording: Wording) -> str:
     if incident.known_from:
         lines.append(f"Diisytiharkan oleh {incident.known_from}")
     if incident.corrected_at is not None:
-        lines.append(f"Penggera palsu, menurut {incident.corrected_by}")
+        lines.append(f"Amaran palsu, menurut {incident.corrected_by}")
     return "\n".join(lines)
 
 

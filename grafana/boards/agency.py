@@ -19,7 +19,7 @@ _HEALTH: Final = f"0 * ({_AGREED} == 1) or {_UP} == 0 or {_DECLARED} or clamp_mi
 _HEALTH_WORDS: Final = {
     -1: ("declared down · diisytiharkan terganggu", "dark-red"),
     0: ("down · terganggu", "red"),
-    1: ("degraded · merosot", "orange"),
+    1: ("degraded · terjejas", "orange"),
     2: ("up · berfungsi", "green"),
 }
 _SINCE: Final = (
@@ -92,7 +92,7 @@ AGENCY: Final = Board(
                     text="value_and_name",
                     links={
                         "Down: what to do · Terganggu: tindakan": "${runbooks}/mail-down.md",
-                        "Degraded: what to do · Merosot: tindakan": "${runbooks}/mail-degraded.md",
+                        "Degraded: what to do · Terjejas: tindakan": "${runbooks}/mail-degraded.md",
                     },
                 ),
                 stat(

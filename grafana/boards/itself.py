@@ -29,7 +29,7 @@ ITSELF: Final = Board(
                     text="value_and_name",
                 ),
                 stat(
-                    "Store · Stor",
+                    "Store · Simpanan data",
                     "Whether what is decided can be written. While it is away, no notice is sent.",
                     ("min by (instance) (pantau_store_up)", _BY_INSTANCE),
                     size=(4, 4),
@@ -153,7 +153,7 @@ ITSELF: Final = Board(
             title="Faults and references · Kerosakan dan peti mel rujukan",
             panels=(
                 timeline(
-                    "Our own faults · Kerosakan kita",
+                    "Our own faults · Kegagalan di pihak Pantau",
                     "What on our side kept us from judging, and when; of a reference mailbox, which.",
                     ("max by (cause, reference) (pantau_own_fault)", "{{cause}} {{reference}}"),
                     size=(12, 6),

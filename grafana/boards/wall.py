@@ -29,7 +29,7 @@ _STATES: Final = {
     5: ("declared down · diisytiharkan terganggu", "red"),
     4: ("closed by hand, still down · ditutup, masih terganggu", "orange"),
     3: ("unproven · belum terbukti", "orange"),
-    2: ("degraded · merosot", "yellow"),
+    2: ("degraded · terjejas", "yellow"),
     1: ("not probed · tidak diuji", "purple"),
     0: ("nobody · tiada", "green"),
 }
@@ -109,7 +109,7 @@ WALL: Final = Board(
                     links=_all_that_are("down") | runbook_link("mail-down"),
                 ),
                 stat(
-                    "Degraded · Merosot",
+                    "Degraded · Terjejas",
                     "Agencies whose mail flows, but slowly, into junk, or with errors for who sends, or is down as only too few sites "
                     "see; none that is down.",
                     number_of(DEGRADED),
@@ -158,7 +158,7 @@ WALL: Final = Board(
                     links=_ITSELF | runbook_link("pantau-down"),
                 ),
                 stat(
-                    "Store · Stor",
+                    "Store · Simpanan data",
                     "Whether what is decided can be written. While it is away, no notice is sent.",
                     "min(pantau_store_up)",
                     size=(3, 3),
@@ -190,7 +190,7 @@ WALL: Final = Board(
                     links=_ITSELF | runbook_link("own-fault"),
                 ),
                 stat(
-                    "Own faults · Kerosakan kita",
+                    "Own faults · Kegagalan di pihak Pantau",
                     "Faults on our side. While there is one, agencies are not blamed and their outages may be missed. 0 is said only by a Pantau that hears mail arrive.",
                     number_of_ours("sum(max by (cause, reference) (pantau_own_fault))"),
                     size=(3, 3),
@@ -276,12 +276,12 @@ WALL: Final = Board(
                     "Agencies by state · Agensi mengikut keadaan",
                     "How many agencies were down, degraded and unproven. No line: nobody could tell.",
                     (number_of(DOWN), "down · terganggu"),
-                    (number_of(DEGRADED), "degraded · merosot"),
+                    (number_of(DEGRADED), "degraded · terjejas"),
                     (number_of(UNPROVEN), "unproven · belum terbukti"),
                     size=(6, 10),
                     colours={
                         "down · terganggu": "red",
-                        "degraded · merosot": "yellow",
+                        "degraded · terjejas": "yellow",
                         "unproven · belum terbukti": "orange",
                     },
                 ),

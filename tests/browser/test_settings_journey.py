@@ -131,12 +131,12 @@ async def test_without_a_script_an_officer_adds_a_step_and_a_recipient_on_a_tele
     steps = (await site.document(MDC.code))["escalation"]["steps"]
     added = await ravi.unfold("edit.step_add")
     wait = added.get_by_label(ravi.say("edit.after"))
-    await wait.fill("sekejap lagi")
+    await wait.fill("sebentar lagi")
     await added.get_by_label(MDC.deputy.name, exact=True).check()
     await added.locator("[name$='.channels[0]']").select_option("voice")
     await ravi.press(ravi.page.locator("form").filter(has=added).get_by_role("button", name=ravi.say("edit.save")))
     assert await told_at(wait)
-    await expect(wait).to_have_value("sekejap lagi")
+    await expect(wait).to_have_value("sebentar lagi")
     await expect(added.get_by_label(MDC.deputy.name, exact=True)).to_be_checked()
     assert (await site.document(MDC.code))["escalation"]["steps"] == steps
     assert await ravi.wider_than(NARROW["width"]) == []

@@ -27,19 +27,38 @@ AMISS = {
     r"disahkan sesiapa|dimaklumkan sesiapa": "oleh sesiapa",
     r"gagal mulai": "gagal sejak",
     r"pemantauan sendiri": "sistem pemantauan",
+    r"penggera palsu": "amaran palsu",
+    r"kekal dibuka": "kekal terbuka",
+    r"tiada khabar|menerima khabar": "tiada maklum balas, menerima data",
+    r"menerima kekunci": "kekunci tidak dapat digunakan dalam panggilan ini",
+    r"luar belum keluar": "luar belum dikeluarkan",
+    r"suis luar": "sistem amaran luar",
+    r"memanggil seseorang": "menghubungi pegawai",
+    r"kata-kata": "respons (a server's), laporan (a bounce's)",
+    r"simpan menggantikan": "simpanan ini menggantikan",
+    r"sekejap lagi": "sebentar lagi",
+    # One word for one thing, on the pages and in Grafana. "Perantara" remains for certificates and devices in between.
+    r"(?:di|meng)?poskan": "dipos, mengepos",
+    r"pelayan perantara": "pelayan geganti",
+    r"resit": "pengesahan terimaan",
+    r"merosot": "terjejas",
 }
 _FOUND = re.compile(rf"\b(?:{'|'.join(AMISS)})\b", re.IGNORECASE)
 
 
 def _malay() -> Iterator[tuple[str, str]]:
     """Yield file and text of all that people read in Malay."""
-    for path in ("alerts/wording/ms.yaml", "alerts/documents/phrase.yaml", "alerts/documents/dossier.py"):
-        yield path, (ROOT / path).read_text(encoding="utf-8")
     for path in (
+        "alerts/wording/ms.yaml",
+        "alerts/documents/phrase.yaml",
+        "alerts/documents/docket.py",
+        "alerts/documents/dossier.py",
+        "alerts/documents/statement.py",
         "monitor/advice/ms.yaml",
         "monitor/bridge/noc_brief.py",
         "monitor/proof/dossier.yaml",
         "monitor/proof/BACA-SAYA.txt",
+        "monitor/service/order.yaml",
         "monitor/web/page.yaml",
         "monitor/web/strip.yaml",
     ):
@@ -50,6 +69,9 @@ def _malay() -> Iterator[tuple[str, str]]:
         yield template.name, template.read_text(encoding="utf-8")
     rules = (ROOT / "grafana/rules/pantau.rules.yml").read_text(encoding="utf-8")
     yield "rules", "\n".join(re.findall(r"(?:summary|description)_ms: .*(?:\n {12}.*)*", rules))
+    for board in sorted((ROOT / "grafana/boards").glob("*.py")):
+        if titles := re.findall(r" · [^\"]+", board.read_text(encoding="utf-8")):
+            yield f"boards/{board.name}", "\n".join(titles)
     for runbook in sorted((ROOT / "docs/runbooks").glob("*.md")):
         yield runbook.name, "\n".join(re.findall(r"\*\*Ringkasan:\*\*(?:.+\n)+", runbook.read_text(encoding="utf-8")))
 

@@ -191,7 +191,7 @@ async def test_an_outage_is_declared_by_the_page_handed_on_and_taken_back(town: 
         assert "Diserahkan." in await press(town, browser, f"{PAGE}/hand-on")
         await town.ravi.gets("JCM-01")
         said = await press(town, browser, f"{PAGE}/correct", why="mel web tidak rosak")
-        assert f"diisytiharkan penggera palsu oleh {BY}" in said
+        assert f"diisytiharkan amaran palsu oleh {BY}" in said
         await town.siti.gets("JCM-01")
         await town.ravi.gets("JCM-01")
 

@@ -143,7 +143,7 @@ def test_an_outage_is_told_with_its_cause_and_a_false_alarm_is_none() -> None:
     assert "'Gangguan', 'value': '1'" in told
     wrong = replace(one, corrected_at=T0 + timedelta(hours=1), corrected_by="Siti")
     told = printed(statement([(wrong, [])]))
-    assert "Penggera palsu, menurut Siti" in told
+    assert "Amaran palsu, menurut Siti" in told
     assert "'Gangguan', 'value': '0'" in told
 
 

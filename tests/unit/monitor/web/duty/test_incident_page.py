@@ -354,7 +354,7 @@ async def test_it_is_declared_a_false_alarm_once(tmp_path: Path) -> None:
     async with house(tmp_path, service) as place:
         browser = await officer_at(place)
         _, said = await order(browser, "correct", why="akaun ujian rosak")
-        assert "Diisytiharkan sebagai penggera palsu." in said
+        assert "Diisytiharkan sebagai amaran palsu." in said
         assert (service.incident.corrected_by, service.incident.corrected_why) == (SITI, "akaun ujian rosak")
         _, again = await order(browser, "correct", why="akaun ujian rosak")
     assert "lebih awal; tiada apa-apa yang berubah" in again
