@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 
+from probes.model import refusal
 from probes.model.domain import parent_of
 from probes.model.mail_platform import PLATFORM_SERVERS
 from probes.model.mailbox import Mailbox, OAuth, Security, Server
@@ -27,13 +28,6 @@ _SHOW = "</dev/null 2>/dev/null | openssl x509 -noout -subject -issuer -dates -e
 
 #: Needs no quotes in a list in YAML. A name of digits, or such as "no", would be read as something else.
 _PLAIN = re.compile(r"(?!(?:no|yes|on|off|true|false|null|y|n)$)[A-Za-z][\w /.-]*(?<! )", re.IGNORECASE)
-
-#: In a server's words; "rate" stands in "operate", too.
-_LIMITS = re.compile(
-    r"\b(?:rates?|limit(?:s|ed)?|limit exceeded|throttl\w+|concurrent\w*|too (?:many|fast|quickly|much))\b"
-)
-_SENDING = ("sending limit", "sending quota", "daily", "messages per day", "outbound spam", "submission quota")
-_FULL = ("quota", "mailbox full", "mailbox is full", "insufficient system storage", "insufficient storage")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,12 +82,11 @@ class Case:
 
     def is_limited(self) -> bool:
         """Whether the server's words tell of a limit to how much or how fast is asked of it."""
-        return _LIMITS.search(self.failure.detail.lower()) is not None
+        return refusal.is_limited(self.failure.detail)
 
     def has_sent_too_much(self) -> bool:
         """Whether the server says that the account has sent all that it may; that is its quota, and no mailbox's."""
-        # Google says so with 5.4.5, Exchange Online with the others.
-        return self.has_status("5.4.5", "5.7.232", "5.7.233") or self.says(*_SENDING)
+        return refusal.has_sent_all(self.failure.status, self.failure.detail)
 
     def is_full(self) -> bool:
         """Whether the server says that a mailbox or a disk is full (RFC 3463 3.3, 3.4).
@@ -102,8 +95,9 @@ class Case:
         """
         if self.has_sent_too_much():
             return False
-        bare = self.failure.status is None and self.failure.code in {452, 552}
-        return self.has_status("5.2.2", "4.2.2", "5.3.1", "4.3.1") or bare or self.says(*_FULL)
+        failure = self.failure
+        disk = self.has_status("5.3.1", "4.3.1") or (failure.status is None and failure.code == 452)
+        return disk or refusal.is_full(failure.code, failure.status, failure.detail) or self.says("insufficient")
 
     def is_closing(self) -> bool:
         """Whether the server is being shut down or takes nothing from anybody for now (RFC 5321 3.8, RFC 3463 3.4)."""
@@ -111,7 +105,7 @@ class Case:
 
     def is_blocked(self) -> bool:
         """Whether the server's words tell of a list of those whom it does not serve."""
-        return self.says("blocked", "block list", "blocklist", "blacklist", "blacklisted", "spamhaus", "dnsbl", "rbl")
+        return refusal.is_listed(self.failure.detail) or self.says("blocked")
 
     def is_not_understood(self) -> bool:
         """Whether the server says that it does not know what we said (RFC 5321 4.2.1: x0z is syntax)."""

@@ -8,7 +8,7 @@ from enum import StrEnum
 from monitor.advice.case import Case
 from probes.model.mailbox import Security
 from probes.model.reply import Reason
-from probes.model.result import Outcome, Phase
+from probes.model.result import Outcome, Phase, RefusalCause
 
 #: Told of whatever the other names of a reason do not take.
 OTHERWISE = "otherwise"
@@ -81,9 +81,7 @@ def _at_port(case: Case, *ports: int) -> bool:
 
 
 def _greylisted(case: Case) -> bool:
-    return case.says("greylist", "graylist", "postgrey") or (
-        case.failure.code in {450, 451} and case.has_status("4.7.1", "4.2.0", "4.7.0") and not _throttled(case)
-    )
+    return case.failure.cause is RefusalCause.GREYLISTING
 
 
 def _is_busy(case: Case) -> bool:
@@ -185,6 +183,7 @@ USUAL: Mapping[str, Mapping[str, Callable[[Case], bool]]] = {
         "full": Case.is_full,
         "no server": lambda case: case.has_status("5.1.2", "5.4.4", "5.4.6", "5.4.14") or case.says("loop"),
         "not reached": lambda case: case.has_status("4.", "5.4."),
+        "block list": lambda case: case.failure.cause is RefusalCause.BLOCK_LIST,
         "policy": lambda case: (
             case.has_status("5.7.") or case.says("spam", "blocked", "blocklist", "blacklist", "policy")
         ),

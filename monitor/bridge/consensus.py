@@ -528,5 +528,5 @@ class Consensus:
 
 
 def fault_of(blame: str, name: str) -> tuple[str, str]:
-    """Return what the metrics call a fault of ours: its cause, and the reference mailbox that is meant, or ""."""
-    return _CAUSES.get(blame, blame), "" if "/" in name else name
+    """Return what the metrics call a fault of ours: its cause, and the mailbox or site that is meant, or ""."""
+    return _CAUSES.get(blame, blame), name

@@ -21,6 +21,7 @@ WORDS: dict[Blame, tuple[str, str]] = {
     Blame.OURS: ("ujian e-mel", "our own probes"),
     Blame.SITE: ("tapak {name}", "site {name}"),
     Blame.CREDENTIALS: ("log masuk akaun ujian {name}", "sign-in of probe account {name}"),
+    Blame.MAILBOX: ("peti mel ujian {name}", "probe mailbox {name}"),
 }
 
 #: Stands between a dedup key and the process of a site that speaks of it.
@@ -77,7 +78,7 @@ def agency_of(key: str) -> str | None:
     if "/" not in key:
         return key
     match key.split("/"):
-        case ["ours", Blame.CREDENTIALS, agency, _]:
+        case ["ours", Blame.CREDENTIALS | Blame.MAILBOX, agency, _]:
             return agency
         case _:
             return None

@@ -21,13 +21,16 @@ from monitor.judging.evidence import (
     Ability,
     Evidence,
     Want,
+    end_of,
     is_prompt,
+    only_mailbox,
     was_taken_well,
 )
 from monitor.model.health import Grade
 from monitor.model.route import Direction, WatchedRoute
+from probes.model.mailbox import Mailbox
 from probes.model.reply import Reason
-from probes.model.result import Failure, Outcome, Party, ProbeResult
+from probes.model.result import Failure, Outcome, ProbeResult, RefusalCause
 
 
 class Blame(StrEnum):
@@ -39,6 +42,8 @@ class Blame(StrEnum):
     REFERENCE = "reference"
     #: A server refused our account's password, and serves others.
     CREDENTIALS = "credentials"
+    #: A mailbox that is probed: it is over its quota, has sent all that it may, or other sessions hold it.
+    MAILBOX = "mailbox"
     #: Our own bug or configuration.
     OURS = "ours"
     #: Another site of ours: nothing is heard of it, or it cannot judge.
@@ -86,6 +91,9 @@ class Attribution:
 
 def weigh(route: WatchedRoute, result: ProbeResult, evidence: Evidence) -> Attribution:
     """Say what *result* means, given what is known of our own side now."""
+    failure = result.failure
+    if failure is not None and (one := only_mailbox(route, failure)) is not None:
+        return _of_one_mailbox(route, one, failure, result, evidence)
     match result.outcome:
         case Outcome.DELIVERED | Outcome.JUNK if _is_taken_badly(route, result):
             return _taken_badly(route, result, evidence)
@@ -96,13 +104,10 @@ def weigh(route: WatchedRoute, result: ProbeResult, evidence: Evidence) -> Attri
             return _once_proven(route, result, evidence, Grade.SLOW)
         case Outcome.INCONCLUSIVE:
             return Attribution(grade=Grade.NONE, blame=Blame.OURS)
-    failure = result.failure
     if failure is None:
         # A failed run that does not say where is a bug of ours, not evidence against an agency.
         return Attribution(grade=Grade.NONE, blame=Blame.OURS)
-    mailbox = route.route.sender if failure.party is Party.SENDER else route.route.recipient
-    if failure.credentials_refused:
-        return Attribution(grade=Grade.NONE, blame=Blame.CREDENTIALS, suspect=mailbox.name)
+    mailbox = end_of(route, failure.party)
     if route.direction is Direction.CONTROL:
         return _between_references(mailbox.name, failure, result, evidence)
     if result.outcome in ON_THE_WAY:
@@ -110,6 +115,17 @@ def weigh(route: WatchedRoute, result: ProbeResult, evidence: Evidence) -> Attri
     if mailbox.name in route.references:
         return Attribution(grade=Grade.NONE, blame=Blame.REFERENCE, suspect=mailbox.name)
     return _at_the_agency(failure, result, evidence)
+
+
+def _of_one_mailbox(
+    route: WatchedRoute, one: Mailbox, failure: Failure, result: ProbeResult, evidence: Evidence
+) -> Attribution:
+    """Blame our account or mailbox; and the agency once others of its mailboxes are refused as well."""
+    if failure.credentials_refused:
+        return Attribution(grade=Grade.NONE, blame=Blame.CREDENTIALS, suspect=one.name)
+    if evidence.others_are_refused(one.name, result.started_at - 2 * route.probing.interval):
+        return Attribution(grade=Grade.BAD, blame=Blame.AGENCY)
+    return Attribution(grade=Grade.NONE, blame=Blame.MAILBOX, suspect=one.name)
 
 
 def rests_on(route: WatchedRoute, result: ProbeResult) -> Sequence[Want]:
@@ -151,6 +167,9 @@ def _on_the_way(route: WatchedRoute, result: ProbeResult, evidence: Evidence) ->
     if route.forwarded and result.failure is not None and result.failure.reason == Reason.COPY_RETURNED:
         # The agency took the message and sent it on. That our mailbox takes no forwarded mail is no fault of theirs.
         return Attribution(grade=Grade.NONE, blame=Blame.REFERENCE, suspect=route.route.recipient.name)
+    sender = route.route.sender.name
+    if sender in route.references and result.failure is not None and result.failure.cause is RefusalCause.BLOCK_LIST:
+        return Attribution(grade=Grade.NONE, blame=Blame.REFERENCE, suspect=sender)
     return _once_proven(route, result, evidence, Grade.BAD)
 
 

@@ -6,10 +6,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Final
 
 from monitor.model.route import Direction, WatchedRoute
+from probes.model.mailbox import Mailbox
 from probes.model.reply import Reason
-from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
+from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult, RefusalCause
 
 #: Phases in which a failure may be our network's as well as the server's.
 REACHING = frozenset({Phase.DNS, Phase.CONNECT, Phase.TLS})
@@ -22,6 +24,14 @@ ARRIVED = frozenset({Outcome.DELIVERED, Outcome.JUNK})
 
 #: A server took the message, and what became of it may be the fault of either side.
 ON_THE_WAY = frozenset({Outcome.LOST, Outcome.BOUNCED, Outcome.CORRUPTED})
+
+#: At which end the mailbox is that alone a refusal is about; `None`: where it was refused.
+_ONE_MAILBOX: Final[Mapping[RefusalCause, Party | None]] = {
+    RefusalCause.ACCOUNT: None,
+    RefusalCause.SESSION_LIMIT: None,
+    RefusalCause.SENDING_LIMIT: Party.SENDER,
+    RefusalCause.RECEIVING_LIMIT: Party.RECIPIENT,
+}
 
 #: A reference that failed a control run proves nothing until so many of them have worked: one that loses every
 #: other message would otherwise vouch for itself with those that it does not lose.
@@ -176,6 +186,8 @@ class Evidence:
     """What is known of our own side, by what a reference does."""
 
     proofs: Mapping[Ability, Proofs] = field(default_factory=dict)
+    #: When a server last refused, of an agency's mailboxes, one alone: by agency, mailbox, and what it did. It has not worked since.
+    refused: Mapping[str, Mapping[tuple[str, Party], datetime]] = field(default_factory=dict)
 
     def of(self, ability: Ability) -> Proofs:
         """Return what is known of one ability."""
@@ -184,6 +196,11 @@ class Evidence:
     def proof(self, want: Want) -> Proof:
         """Return what is known of one ability of one reference."""
         return self.of(want.ability).get(want.reference, _UNKNOWN)
+
+    def others_are_refused(self, mailbox: str, since: datetime) -> bool:
+        """Return whether *since* a moment, and until now, another mailbox of the same agency was refused as well."""
+        beside = self.refused.get(mailbox.rpartition("/")[0], {})
+        return any(at >= since for (other, _), at in beside.items() if other != mailbox)
 
     def network_stands(self, moment: datetime) -> bool | None:
         """Return whether our network worked at or after *moment*: one reference reached is enough."""
@@ -200,7 +217,9 @@ class Witness:
         self._next: dict[str, str] = {}
         self._previous: dict[str, str] = {}
         self._books = {ability: _Book(ability) for ability in Ability}
-        self._evidence = Evidence(proofs={ability: book.proofs for ability, book in self._books.items()})
+        self._refused: dict[str, dict[tuple[str, Party], datetime]] = {}
+        proofs = {ability: book.proofs for ability, book in self._books.items()}
+        self._evidence = Evidence(proofs=proofs, refused=self._refused)
         self.follow([*controls])
 
     def follow(
@@ -216,6 +235,10 @@ class Witness:
         references = dict.fromkeys([*self._next, *self._previous])
         for book in self._books.values():
             book.follow(references, exchanged)
+        accounts = {*accounts}
+        for refused in self._refused.values():
+            for mailbox in [key for key in refused if key[0] not in accounts or key[0] in exchanged]:
+                del refused[mailbox]
         if not references:
             # Else nothing could ever prove our network, and whoever cannot be reached would stay well for ever.
             self._books[Ability.REACH].follow(accounts, exchanged)
@@ -234,6 +257,9 @@ class Witness:
             for name, proof in book.proofs.items():
                 if proof.is_later_than(now):
                     book.put(name, Proof(owed=proof.owed))
+        for refused in self._refused.values():
+            for mailbox in [mailbox for mailbox, at in refused.items() if at > now]:
+                del refused[mailbox]
 
     def owes(self, want: Want) -> bool:
         """Whether a reference that has failed what is wanted has to work again before it is trusted."""
@@ -245,16 +271,17 @@ class Witness:
         A proof is dated by the *start* of its run: so a run is never excused or blamed by what happened before it.
         """
         self._hear_reach(route, result)
+        self._hear_mailboxes(route, result)
         sender, recipient = route.route.sender.name, route.route.recipient.name
         at, control = result.started_at, route.direction is Direction.CONTROL
         sends, receives = self._books[Ability.SEND], self._books[Ability.RECEIVE]
         if result.outcome in ARRIVED:
             self._passed(sends, receives, sender, recipient, at, control=control)
-        elif control and result.outcome in ON_THE_WAY:
+        elif control and result.outcome in ON_THE_WAY and only_party(result.failure) is None:
             self._got_lost(sends, receives, sender, recipient, at)
         elif control and result.failure is not None and result.outcome is not Outcome.INCONCLUSIVE:
             # It failed at one end, so nothing was learnt of the other.
-            if result.failure.party is Party.SENDER:
+            if (only_party(result.failure) or result.failure.party) is Party.SENDER:
                 _fails(sends, sender, at)
             else:
                 _fails(receives, recipient, at)
@@ -263,6 +290,17 @@ class Witness:
             self._passed(sends, receives, sender, recipient, at, control=control)
         elif control and (result.outcome in ARRIVED or result.outcome in ON_THE_WAY):
             self._got_lost(sends, receives, sender, recipient, at)
+
+    def _hear_mailboxes(self, route: WatchedRoute, result: ProbeResult) -> None:
+        """Note which mailbox of the agency a server has refused alone, or that it is not refused any more."""
+        failure = result.failure
+        refused = None if failure is None or failure.credentials_refused else only_mailbox(route, failure)
+        if refused is not None and (agency := refused.name.rpartition("/")[0]):
+            what = refused.name, only_party(failure) or Party.RECIPIENT
+            self._refused.setdefault(agency, {})[what] = result.started_at
+        elif result.outcome in ARRIVED and route.agency in self._refused:
+            for party in Party:
+                self._refused[route.agency].pop((end_of(route, party).name, party), None)
 
     def _passed(
         self, sends: _Book, receives: _Book, sender: str, recipient: str, at: datetime, *, control: bool
@@ -302,9 +340,34 @@ class Witness:
             place = sender if failure.party is Party.SENDER else recipient
             if result.outcome in UNANSWERED or could_not_reach(result):
                 _fails(reach, place, at, owed=0)
-            elif result.outcome is not Outcome.INCONCLUSIVE and not _may_be_old(failure):
+            elif (result.outcome is not Outcome.INCONCLUSIVE or failure.cause) and not _may_be_old(failure):
                 # It refused us, in words.
                 _works(reach, place, at)
+
+
+def only_mailbox(route: WatchedRoute, failure: Failure) -> Mailbox | None:
+    """Return the mailbox that alone a failure is about, as far as the server's words tell; `None`: its service."""
+    if failure.cause is RefusalCause.RECEIVING_LIMIT and route.route.to and failure.reason != Reason.COPY_RETURNED:
+        # The mailbox of the public address, which is the agency's own.
+        return None
+    party = only_party(failure)
+    return None if party is None else end_of(route, party)
+
+
+def only_party(failure: Failure | None) -> Party | None:
+    """Return at which end the mailbox is that alone a failure is about."""
+    if failure is None:
+        return None
+    if failure.credentials_refused:
+        return failure.party
+    if failure.cause is None or failure.cause not in _ONE_MAILBOX:
+        return None
+    return _ONE_MAILBOX[failure.cause] or failure.party
+
+
+def end_of(route: WatchedRoute, party: Party) -> Mailbox:
+    """Return the mailbox at one end of a route."""
+    return route.route.sender if party is Party.SENDER else route.route.recipient
 
 
 def could_not_reach(result: ProbeResult) -> bool:

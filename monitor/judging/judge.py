@@ -29,7 +29,7 @@ from monitor.judging.suspect import OwnSide, Suspect, Trouble
 from monitor.model.difference import exchanged, goes_elsewhere
 from monitor.model.health import Grade, Health, HealthPolicy
 from monitor.model.route import Direction, WatchedRoute
-from probes.model.result import Outcome, Phase, ProbeResult
+from probes.model.result import Outcome, Phase, ProbeResult, RefusalCause
 
 #: Somebody's failure waits for a proof that we ourselves work.
 _PROOF_SOON = timedelta(seconds=5)
@@ -309,7 +309,8 @@ class Judge:
         verdict = weigh(route, result, self._witness.evidence())
         if result.outcome in ARRIVED:
             subject.deferred_since = None
-        if result.outcome is not Outcome.DEFERRED or verdict.grade is Grade.NONE:
+        # Who is only not known yet may come again; whatever else puts everybody off is a failure like any other.
+        if not _is_greylisted(result) or verdict.grade is Grade.NONE:
             return verdict
         subject.deferred_since = subject.deferred_since or result.started_at
         if result.started_at - subject.deferred_since < route.probing.deferred_budget:
@@ -542,6 +543,11 @@ def _pending_runs(route: WatchedRoute, subject: Subject) -> Sequence[PendingRun]
         for run in subject.recent
         if run.grade is Grade.PENDING and run.result is not None
     ]
+
+
+def _is_greylisted(result: ProbeResult) -> bool:
+    failure = result.failure if result.outcome is Outcome.DEFERRED else None
+    return failure is not None and failure.cause is RefusalCause.GREYLISTING
 
 
 def _may_still_come(run: Graded) -> bool:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from alerts.model.notice import Matter
 from monitor.judging.attribution import Attribution, Blame
-from monitor.judging.evidence import ARRIVED, ON_THE_WAY, Ability, Evidence, Want, could_not_reach, was_taken_well
+from monitor.judging.evidence import (
+    ARRIVED,
+    ON_THE_WAY,
+    Ability,
+    Evidence,
+    Want,
+    could_not_reach,
+    end_of,
+    only_party,
+    was_taken_well,
+)
 from monitor.judging.subject import Graded, Streaks, Subject
 from monitor.model.health import IN_TROUBLE, Grade, Health, HealthPolicy
 from monitor.model.route import Direction, WatchedRoute
-from probes.model.result import Outcome, Party, Phase, ProbeResult
+from probes.model.result import Outcome, Party, Phase, ProbeResult, RefusalCause
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +63,8 @@ class _Part:
 
 _NETWORK = Suspect(Blame.NETWORK)
 _OURS = Suspect(Blame.OURS)
+#: What a mailbox that is probed is suspected of, beside being a reference.
+_OF_MAILBOXES = (Blame.CREDENTIALS, Blame.MAILBOX)
 
 
 class OwnSide:
@@ -64,14 +76,15 @@ class OwnSide:
         self._policy = policy
         #: By reference, the control routes around it.
         self._around: dict[str, list[tuple[WatchedRoute, Subject]]] = {}
-        self._suspects: dict[str, Suspect] = {}
+        #: The names of all mailboxes. Few are suspected, and there are thousands.
+        self._mailboxes: frozenset[str] = frozenset()
         #: What is always judged anew: by evidence and by the clock, and of no number that grows.
         self._references: set[Suspect] = set()
-        #: The accounts that are no agency's.
-        self._own_accounts: set[Suspect] = set()
         self._parts: dict[Suspect, dict[_Part, Subject]] = {}
         #: Those that are down, among thousands of accounts, by what they are of.
         self._down: dict[Blame, set[_Part]] = {blame: set() for blame in Blame}
+        #: Mailboxes and references that were ever refused by words about them alone: of thousands few.
+        self._once_refused: set[_Part] = set()
         self._rejudged: set[_Part] = set()
         self._streaks = Streaks()
         self._moved: set[Suspect] = set()
@@ -93,23 +106,24 @@ class OwnSide:
         for route, subject in controls.values():
             for end in dict.fromkeys((route.route.sender.name, route.route.recipient.name)):
                 self._around.setdefault(end, []).append((route, subject))
+        references = self._references
         self._references = {Suspect(Blame.REFERENCE, name) for name in self._around}
-        signed_in = {Suspect(Blame.CREDENTIALS, name) for name in accounts}
-        # An agency's mailbox is called "CODE/key".
-        self._own_accounts = {suspect for suspect in signed_in if "/" not in suspect.name}
-        known = {_NETWORK, _OURS} | self._references | signed_in
-        for gone in {*self._suspects.values()} - known:
+        known = self._references | {_NETWORK, _OURS}
+        self._mailboxes = frozenset(accounts)
+        judged = {*self._parts} | references
+        for gone in {each for each in judged - known if not self._is_of_mailbox(each)}:
             parts = self._parts.pop(gone, {}).keys()
             for part in parts:
                 self._streaks.forget(str(part))
             self._down[gone.blame] -= parts
+            self._once_refused -= parts
             self._rejudged -= parts
             self._moved.add(gone)
-        self._suspects = {str(suspect): suspect for suspect in known}
         for name in exchanged:
-            for part, subject in self._parts.get(Suspect(Blame.CREDENTIALS, name), {}).items():
-                subject.begin_anew(subject.policy)
-                self._streaks.note(str(part), subject)
+            for blame in (*_OF_MAILBOXES, Blame.REFERENCE):
+                for part, subject in self._parts.get(Suspect(blame, name), {}).items():
+                    subject.begin_anew(subject.policy)
+                    self._streaks.note(str(part), subject)
         untouched = {name for name, (route, _) in controls.items() if not _ends(route) & {*exchanged}}
         self._culprits = {name: end for name, end in self._culprits.items() if name in untouched}
 
@@ -121,12 +135,19 @@ class OwnSide:
                 subject.policy = policy
 
     def suspects(self) -> Collection[Suspect]:
-        """Return all that can be suspected in this configuration."""
-        return self._suspects.values()
+        """Return all that may be in trouble: of mailboxes, those that have been judged."""
+        return {_NETWORK, _OURS, *self._references, *self._parts}
 
     def suspect(self, name: str) -> Suspect | None:
         """Return the one that is called so."""
-        return self._suspects.get(name)
+        blame, _, mailbox = name.partition("/")
+        with suppress(ValueError):  # Written by another version.
+            found = Suspect(Blame(blame), mailbox)
+            return found if found in {_NETWORK, _OURS} | self._references or self._is_of_mailbox(found) else None
+        return None
+
+    def _is_of_mailbox(self, suspect: Suspect) -> bool:
+        return suspect.blame in _OF_MAILBOXES and suspect.name in self._mailboxes
 
     # -- remembering ---------------------------------------------------------------------------------------------
 
@@ -134,9 +155,7 @@ class OwnSide:
         """Take up how a part was judged before a restart; not what has left the configuration, or is known better."""
         part = self._known(name)
         if part is not None and part not in self._parts.get(part.suspect, {}):
-            subject = Subject(policy=self._policy, health=health, changed_at=since)
-            self._parts.setdefault(part.suspect, {})[part] = subject
-            self._note(part, subject)
+            self._note(part, self._enter(part, Subject(policy=self._policy, health=health, changed_at=since)))
 
     def restore_streak(self, name: str, streak: Sequence[Graded], now: datetime) -> None:
         """Take up the latest runs that spoke of a part before a restart; not where some have since."""
@@ -150,7 +169,7 @@ class OwnSide:
     def _known(self, name: str) -> _Part | None:
         """Return the part that is called so, if it is of something in this configuration."""
         suspect_name, _, server = name.partition("#")
-        suspect = self._suspects.get(suspect_name)
+        suspect = self.suspect(suspect_name)
         with suppress(ValueError):  # Written by another version.
             return _Part(suspect, Party(server) if server else None) if suspect is not None else None
         return None
@@ -183,6 +202,8 @@ class OwnSide:
         Where there is no control route every run speaks of those.
         """
         grades = _account_grades(route, result, verdict)
+        if self._once_refused and result.outcome in ARRIVED:
+            grades |= {part: Grade.GOOD for part in _proven_well(route) if part in self._once_refused}
         if route.direction is Direction.CONTROL or not self._around:
             grades |= _control_grades(result, verdict)
         for part, grade in grades.items():
@@ -191,7 +212,14 @@ class OwnSide:
             self._settle(part, subject, now)
 
     def _subject(self, part: _Part) -> Subject:
-        return self._parts.setdefault(part.suspect, {}).setdefault(part, Subject(policy=self._policy))
+        found = self._parts.get(part.suspect, {}).get(part)
+        return found or self._enter(part, Subject(policy=self._policy))
+
+    def _enter(self, part: _Part, subject: Subject) -> Subject:
+        self._parts.setdefault(part.suspect, {})[part] = subject
+        if part.suspect.blame in {Blame.MAILBOX, Blame.REFERENCE}:
+            self._once_refused.add(part)
+        return subject
 
     def _settle(self, part: _Part, subject: Subject, now: datetime) -> None:
         if subject.settle(now):
@@ -212,12 +240,9 @@ class OwnSide:
     # -- how things stand ----------------------------------------------------------------------------------------
 
     def faults(self, now: datetime) -> set[Suspect]:
-        """Return what is in trouble; of the thousands of accounts at agencies, one without a name for all."""
-        refused = self._down[Blame.CREDENTIALS]
-        own = {part for account in self._own_accounts for part in self._parts.get(account, ())} & refused
-        faults = {part.suspect for part in own} | {s for s in (_NETWORK, _OURS) if self._down[s.blame]}
-        if len(own) < len(refused):
-            faults.add(Suspect(Blame.CREDENTIALS))
+        """Return what is in trouble."""
+        down = {part.suspect for blame in _OF_MAILBOXES for part in self._down[blame]}
+        faults = down | {s for s in (_NETWORK, _OURS) if self._down[s.blame]}
         return faults | {reference for reference in self._references if self.trouble(reference, now)}
 
     def trouble(self, suspect: Suspect, now: datetime) -> Trouble | None:
@@ -236,6 +261,8 @@ class OwnSide:
             # A route that fails because of its other end says nothing against this one.
             subjects = [s for r, s in around if self._culprit(r, s, now) in {suspect.name, None}]
             proven = {Health.UP}
+            listed = [s for s in self._of(suspect) if s.health is not Health.UNKNOWN]
+            subjects += listed
         else:
             subjects, proven = [*self._of(suspect)], {Health.UP, Health.UNKNOWN}
         if any(s.health not in proven for s in subjects):
@@ -288,12 +315,28 @@ def _account_grades(route: WatchedRoute, result: ProbeResult, verdict: Attributi
         grades[_Part(Suspect(Blame.CREDENTIALS, route.route.recipient.name), Party.RECIPIENT)] = Grade.GOOD
     if verdict.blame is Blame.CREDENTIALS and result.failure is not None:
         grades[_Part(Suspect(Blame.CREDENTIALS, verdict.suspect), result.failure.party)] = Grade.BAD
+    elif verdict.blame is Blame.MAILBOX:
+        grades[_Part(Suspect(Blame.MAILBOX, verdict.suspect), only_party(result.failure))] = Grade.BAD
+    elif verdict.blame is Blame.REFERENCE and _is_listed(result):
+        grades[_Part(Suspect(Blame.REFERENCE, verdict.suspect), Party.SENDER)] = Grade.BAD
     return grades
+
+
+def _is_listed(result: ProbeResult) -> bool:
+    return result.failure is not None and result.failure.cause is RefusalCause.BLOCK_LIST
+
+
+def _proven_well(route: WatchedRoute) -> Iterator[_Part]:
+    """Yield what a message that arrived proves of its ends, beside that they were let in."""
+    for party in Party:
+        yield _Part(Suspect(Blame.MAILBOX, end_of(route, party).name), party)
+    if route.direction is Direction.INBOUND:
+        yield _Part(Suspect(Blame.REFERENCE, route.route.sender.name), Party.SENDER)
 
 
 def _control_grades(result: ProbeResult, verdict: Attribution) -> dict[_Part, Grade]:
     network, ours = _Part(_NETWORK), _Part(_OURS)
-    if result.outcome is Outcome.INCONCLUSIVE:
+    if result.outcome is Outcome.INCONCLUSIVE and verdict.blame is not Blame.MAILBOX:
         # This machine could not open a connection; or something of ours broke, or stood still.
         return {network if could_not_reach(result) else ours: Grade.BAD}
     if verdict.blame is Blame.NETWORK:

@@ -34,9 +34,9 @@ AGENCY_DIRECTIONS: Final = ("internal", "outbound", "inbound")
 #: "control" is from one reference mailbox to another.
 DIRECTIONS: Final = (*AGENCY_DIRECTIONS, "control")
 #: What can be wrong on our side.
-OWN_FAULTS: Final = ("network", "reference", "credentials", "configuration", "site")
+OWN_FAULTS: Final = ("network", "reference", "credentials", "mailbox", "configuration", "site")
 #: Which of these is about one of our reference mailboxes.
-OF_A_REFERENCE: Final = ("reference", "credentials")
+OF_A_REFERENCE: Final = ("reference", "credentials", "mailbox")
 
 #: Why a callback was refused, by the status it was answered with.
 REFUSALS: Final = {400: "malformed", 401: "untrusted", 403: "untrusted", 404: "unknown", 413: "too_large"}

@@ -147,7 +147,11 @@ class Metrics:
         for gone in self._references - set(names):
             for cause in OF_A_REFERENCE:
                 self._all.own_fault.remove_by_labels({"cause": cause, "reference": gone})
-        self._faults = {fault for fault in self._faults if fault[0] == "site" or fault[1] in {"", *names}}
+        self._faults = {
+            (cause, name)
+            for cause, name in self._faults
+            if cause == "site" or name in {"", *names} or _is_agencys(name)
+        }
         self._references = set(names)
         start_at_zero(self._all.own_fault, OF_A_REFERENCE, names)
 
@@ -570,11 +574,18 @@ class Metrics:
         self._all.runs_disbelieved.inc()
 
     def own_faults(self, present: Collection[tuple[str, str]]) -> None:
-        """Show what of ours is broken: causes, each with the name of the reference mailbox or the site that is meant, or ""."""
+        """Show what of ours is broken: causes, each with the name of the mailbox or the site that is meant, or ""."""
         named = {cause: self.watchdog.sites if cause == "site" else self._references for cause in OWN_FAULTS}
-        shown = {(_one_of(OWN_FAULTS, cause), name if name in named[cause] else "") for cause, name in present}
-        for fault in shown ^ self._faults:
-            self._all.own_fault.labels(*fault).set(fault in shown)
+        shown = {
+            (_one_of(OWN_FAULTS, cause), name if name in named[cause] or _is_agencys(name) else "")
+            for cause, name in present
+        }
+        for cause, name in shown ^ self._faults:
+            if _is_agencys(name) and (cause, name) not in shown:
+                # There are thousands of them, and nearly all are well.
+                self._all.own_fault.remove_by_labels({"cause": cause, "reference": name})
+            else:
+                self._all.own_fault.labels(cause, name).set((cause, name) in shown)
         self._faults = shown
 
     # What is read
@@ -601,6 +612,11 @@ def _exemplar(result: ProbeResult) -> dict[str, str] | None:
 def _owner_of(mailbox: str) -> str:
     code, _, key = mailbox.partition("/")
     return code if key else NO_AGENCY
+
+
+def _is_agencys(mailbox: str) -> bool:
+    """Whether a mailbox is an agency's: it is called "CODE/key"."""
+    return "/" in mailbox
 
 
 def _one_of(closed: Collection[str], value: str) -> str:

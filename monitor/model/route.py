@@ -34,7 +34,7 @@ class Probing:
     patience: Patience = field(default_factory=Patience)
     #: A message that takes longer is slow.
     slow_after: timedelta = timedelta(seconds=60)
-    #: 4xx answers are no verdict for this long (greylisting, a full queue).
+    #: Greylisting (RFC 6647) is no verdict for this long. Any other 4xx is a failure.
     deferred_budget: timedelta = timedelta(minutes=30)
     health: HealthPolicy = field(default_factory=HealthPolicy)
     hours: Hours = ALWAYS

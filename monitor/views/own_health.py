@@ -52,6 +52,8 @@ class Ill(StrEnum):
     NO_ROUTES = "no_routes"
     NETWORK = "network"
     CREDENTIALS = "credentials"
+    #: A mailbox that is probed is full, has sent all that it may, or is held by another session.
+    MAILBOX = "mailbox"
     #: Something of ours that broke.
     OURS = "ours"
     REFERENCE = "reference"
@@ -245,6 +247,7 @@ def _of_probing(signs: Signs, routes: int) -> Iterator[Complaint]:
 _ILLS = {
     Blame.NETWORK: Ill.NETWORK,
     Blame.CREDENTIALS: Ill.CREDENTIALS,
+    Blame.MAILBOX: Ill.MAILBOX,
     Blame.OURS: Ill.OURS,
     Blame.REFERENCE: Ill.REFERENCE,
 }

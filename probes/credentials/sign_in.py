@@ -18,7 +18,7 @@ from probes.credentials.oauth import NoAccessToken
 from probes.model.mailbox import AccessToken, OAuth, Password, Withheld
 from probes.model.probe import ProbeFailure
 from probes.model.reply import Reason, failed
-from probes.model.result import Outcome, Party, Phase
+from probes.model.result import Outcome, Party, Phase, RefusalCause
 
 T = TypeVar("T")
 
@@ -123,5 +123,8 @@ def _without_token(missing: NoAccessToken, party: Party) -> ProbeFailure:
     An authorization server that does not answer may be out of our reach only, so it is held against no mail server.
     """
     if missing.refused:
-        return failed(Outcome.AUTH, Reason.TOKEN_REFUSED, Phase.AUTH, party, str(missing), credentials_refused=True)
+        said, account = str(missing), RefusalCause.ACCOUNT
+        return failed(
+            Outcome.AUTH, Reason.TOKEN_REFUSED, Phase.AUTH, party, said, credentials_refused=True, cause=account
+        )
     return failed(Outcome.INCONCLUSIVE, Reason.NO_TOKEN, Phase.AUTH, party, str(missing))

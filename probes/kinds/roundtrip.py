@@ -15,6 +15,7 @@ from probes.mail.bounce import DsnReport
 from probes.mail.message import changes_in, compose
 from probes.mail.token import Token
 from probes.model.probe import Patience, ProbeFailure, ProbeKind, Route, Trace
+from probes.model.refusal import refusal_cause
 from probes.model.reply import Reason, expired, failed
 from probes.model.result import Outcome, Party, Phase
 from probes.protocol.smtp import Submitted, submit
@@ -164,8 +165,9 @@ class RoundTrip:
 
 
 def _bounced(report: DsnReport, reason: Reason = Reason.RETURNED) -> ProbeFailure:
-    said, place = report.text, Party.RECIPIENT
-    return failed(Outcome.BOUNCED, reason, Phase.TRANSIT, place, said, code=report.code, status=report.status)
+    cause = refusal_cause(report.code, report.status, report.text)
+    ending = Outcome.BOUNCED, reason, Phase.TRANSIT, Party.RECIPIENT, report.text
+    return failed(*ending, code=report.code, status=report.status, cause=cause)
 
 
 KIND = ProbeKind(name="roundtrip", build=RoundTrip)

@@ -13,7 +13,8 @@ from base64 import b64decode
 from enum import StrEnum
 
 from probes.model.probe import ProbeFailure
-from probes.model.result import Failure, Outcome, Party, Phase
+from probes.model.refusal import refusal_cause, sign_in_refusal
+from probes.model.result import Failure, Outcome, Party, Phase, RefusalCause
 
 _DETAIL_AT_MOST = 300
 _STATUS = re.compile(r"(?:^|[\s#(\[-])([245]\.\d{1,3}\.\d{1,3})(?=$|[\s)\];:,.-])", re.ASCII)
@@ -25,6 +26,8 @@ _CREDENTIALS_CODES = frozenset({525, 534, 535, 538})
 #: 4.7.12: a new mechanism wants the password to be shown once by the old one. Exchange Online refuses password sign-in as
 #: a policy with 550 5.7.30, and a disabled account with 5.7.139.
 _CREDENTIALS_STATUS = frozenset({"4.7.12", "5.7.8", "5.7.9", "5.7.13", "5.7.14", "5.7.30", "5.7.139"})
+#: Exchange Online, of a mailbox that has too many sessions, or may not be read over IMAP.
+_NOT_CONNECTED = re.compile("authenticated but not connected", re.IGNORECASE)
 #: The server hangs up, whatever it was asked: it is being shut down, or has had enough of us (RFC 5321 3.8). Whom it lets
 #: in no more cannot sign in, for whatever reason.
 _CLOSING = 421
@@ -127,6 +130,7 @@ _REFUSALS = {
     # Every server grants it (RFC 5321 4.1.1.5).
     SubmissionStep.RESET: Reason.UNEXPECTED_ANSWER,
 }
+_OF_RECIPIENT = frozenset({SubmissionStep.RECIPIENT, SubmissionStep.MESSAGE})
 
 
 def failed(
@@ -139,6 +143,7 @@ def failed(
     code: int | None = None,
     status: str | None = None,
     credentials_refused: bool = False,
+    cause: RefusalCause | None = None,
 ) -> ProbeFailure:
     """Return how a run ended that did not go well; *detail* is whatever a server or the system said, at any length."""
     failure = Failure(
@@ -149,6 +154,7 @@ def failed(
         code=code,
         status=status,
         credentials_refused=credentials_refused,
+        cause=cause,
     )
     return ProbeFailure(outcome, failure)
 
@@ -158,32 +164,61 @@ def smtp_failure(
 ) -> ProbeFailure:
     """Say what a negative SMTP reply to *step* means; *challenge* is what XOAUTH2 said before, in words."""
     status = status_in(text)
-    refused = step is SubmissionStep.SIGN_IN and (code in _CREDENTIALS_CODES or status in _CREDENTIALS_STATUS)
-    outcome, reason = _meaning(step, code, refused=refused)
-    if step is SubmissionStep.SIGN_IN and 300 <= code < 400:
-        # A question in base64, which may hold what we have said.
-        text = "it goes on asking instead of saying yes or no"
+    if step is SubmissionStep.SIGN_IN and 300 <= code < 600:
+        refused = code in _CREDENTIALS_CODES or status in _CREDENTIALS_STATUS
+        return _not_let_in(text, party, refused=refused, code=code, status=status, challenge=challenge)
+    outcome, reason = _meaning(step, code)
+    ends = {"of_sender": step is SubmissionStep.SENDER, "of_recipient": step in _OF_RECIPIENT}
     return failed(
         outcome,
         reason,
         _PHASES.get(step, Phase.SUBMIT),
         party,
-        joined(challenge, text),
+        text,
         # What aiosmtplib cannot read has none, by its own word.
         code=code if 100 <= code < 600 else None,
         status=status,
-        credentials_refused=refused,
+        cause=refusal_cause(code, status, text, **ends) if 400 <= code < 600 else None,
     )
 
 
-def _meaning(step: SubmissionStep, code: int, *, refused: bool) -> tuple[Outcome, Reason]:
+def _not_let_in(
+    text: str,
+    party: Party,
+    *,
+    refused: bool,
+    code: int | None = None,
+    status: str | None = None,
+    response: str | None = None,
+    challenge: str = "",
+) -> ProbeFailure:
+    """Say how a run ends that is not let in; the arguments are those of `sign_in_refusal`.
+
+    Where other sessions leave no room for ours, the mailbox may be well: that is our own arrangement, and we cannot look.
+    """
+    refused, cause = sign_in_refusal(text, refused=refused, code=code, status=status, response=response)
+    if code is not None and code < 400:
+        # A question in base64, which may hold what we have said.
+        text = "it goes on asking instead of saying yes or no"
+    return failed(
+        Outcome.INCONCLUSIVE if cause is RefusalCause.SESSION_LIMIT else Outcome.AUTH,
+        Reason.CREDENTIALS_REFUSED if refused else Reason.SIGN_IN_UNAVAILABLE,
+        Phase.AUTH,
+        party,
+        joined(challenge, text),
+        code=code,
+        status=status,
+        credentials_refused=refused,
+        cause=cause,
+    )
+
+
+def _meaning(step: SubmissionStep, code: int) -> tuple[Outcome, Reason]:
     match step:
-        case _ if code == _CLOSING and step is not SubmissionStep.SIGN_IN:
+        case _ if code == _CLOSING:
             return Outcome.DEFERRED, Reason.COME_AGAIN
         case SubmissionStep.TLS if 400 <= code < 600:
             return Outcome.TLS, Reason.TLS_UNAVAILABLE
-        case SubmissionStep.SIGN_IN if 300 <= code < 600:
-            return Outcome.AUTH, Reason.CREDENTIALS_REFUSED if refused else Reason.SIGN_IN_UNAVAILABLE
         case _ if 500 <= code < 600:
             return Outcome.REJECTED, _REFUSALS[step]
         case _ if 400 <= code < 500:
@@ -200,9 +235,7 @@ def imap_sign_in_failure(result: str, text: str, party: Party, *, challenge: str
     """
     code = imap_code(text)
     refused = result == "NO" and (code is None or code in _IMAP_CREDENTIALS)
-    reason = Reason.CREDENTIALS_REFUSED if refused else Reason.SIGN_IN_UNAVAILABLE
-    said = joined(challenge, text)
-    return failed(Outcome.AUTH, reason, Phase.AUTH, party, said, credentials_refused=refused)
+    return _not_let_in(text, party, refused=refused, response=code, challenge=challenge)
 
 
 def pop3_sign_in_failure(text: str, party: Party, *, challenge: str = "") -> ProbeFailure:
@@ -215,10 +248,9 @@ def pop3_sign_in_failure(text: str, party: Party, *, challenge: str = "") -> Pro
     ours = code in {"IN-USE", "LOGIN-DELAY"} or (not code and _LOCKED.search(text) is not None)
     said = joined(challenge, text)
     if ours:
-        return failed(Outcome.INCONCLUSIVE, Reason.MAILBOX_IN_USE, Phase.AUTH, party, said)
-    refused = code in {"", "AUTH"}
-    reason = Reason.CREDENTIALS_REFUSED if refused else Reason.SIGN_IN_UNAVAILABLE
-    return failed(Outcome.AUTH, reason, Phase.AUTH, party, said, credentials_refused=refused)
+        limit = RefusalCause.SESSION_LIMIT
+        return failed(Outcome.INCONCLUSIVE, Reason.MAILBOX_IN_USE, Phase.AUTH, party, said, cause=limit)
+    return _not_let_in(text, party, refused=code in {"", "AUTH"}, response=code, challenge=challenge)
 
 
 def not_opened(text: str, *, anothers: bool) -> ProbeFailure | None:
@@ -226,9 +258,12 @@ def not_opened(text: str, *, anothers: bool) -> ProbeFailure | None:
 
     One that somebody has locked may be well (RFC 5530, INUSE), as over POP3.
     """
-    if imap_code(text) != "INUSE":
-        return not_shown(text) if anothers else None
-    return failed(Outcome.INCONCLUSIVE, Reason.MAILBOX_IN_USE, Phase.RETRIEVE, Party.RECIPIENT, text)
+    place, limit = (Phase.RETRIEVE, Party.RECIPIENT), RefusalCause.SESSION_LIMIT
+    if imap_code(text) in {"INUSE", "LIMIT"}:
+        return failed(Outcome.INCONCLUSIVE, Reason.MAILBOX_IN_USE, *place, text, cause=limit)
+    if _NOT_CONNECTED.search(text):
+        return failed(Outcome.INCONCLUSIVE, Reason.MAILBOX_REFUSED, *place, text, cause=limit)
+    return not_shown(text) if anothers else None
 
 
 def not_shown(text: str) -> ProbeFailure:
@@ -236,9 +271,10 @@ def not_shown(text: str) -> ProbeFailure:
 
     NOPERM and NONEXISTENT (RFC 5530) are about what our account may see; a server says the one to hide the other.
     """
-    ours = imap_code(text) in _IMAP_NOT_OURS
-    outcome = Outcome.AUTH if ours else Outcome.CONNECT
-    return failed(outcome, Reason.MAILBOX_REFUSED, Phase.RETRIEVE, Party.RECIPIENT, text, credentials_refused=ours)
+    place = Reason.MAILBOX_REFUSED, Phase.RETRIEVE, Party.RECIPIENT
+    if imap_code(text) in _IMAP_NOT_OURS:
+        return failed(Outcome.AUTH, *place, text, credentials_refused=True, cause=RefusalCause.ACCOUNT)
+    return failed(Outcome.CONNECT, *place, text)
 
 
 def challenge_in(text: str) -> str:

@@ -19,7 +19,7 @@ class Outcome(StrEnum):
     BOUNCED = "bounced"
     #: The submission server refused it for good (5xx).
     REJECTED = "rejected"
-    #: The submission server asked to come again (4xx). No verdict within its budget.
+    #: The submission server asked to come again (4xx). No verdict within its budget, where it greylists.
     DEFERRED = "deferred"
     #: It arrived, and is not what was sent.
     CORRUPTED = "corrupted"
@@ -76,6 +76,23 @@ class Arrival(StrEnum):
     NAMESAKE = "namesake"
 
 
+class RefusalCause(StrEnum):
+    """What a refusal is about, where the server's words say that it is not the service as a whole."""
+
+    #: The account is locked, disabled or expired, or must sign in another way.
+    ACCOUNT = "account"
+    #: Other sessions of the account, or one that holds its mailbox, leave no room for ours.
+    SESSION_LIMIT = "session limit"
+    #: The sender's account has sent all that it may for now.
+    SENDING_LIMIT = "sending limit"
+    #: The recipient's mailbox takes no more: it is over its quota, or gets more than it may for now.
+    RECEIVING_LIMIT = "receiving limit"
+    #: The sender is on a list of those whose mail is refused.
+    BLOCK_LIST = "block list"
+    #: The sender is not known yet, and must come again later (RFC 6647).
+    GREYLISTING = "greylisting"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """Where and why a run failed.
@@ -94,6 +111,8 @@ class Failure:
     status: str | None = None
     #: The server refused our credentials for good (535; IMAP AUTHENTICATIONFAILED), not the service to everybody.
     credentials_refused: bool = False
+    #: `None`: the service as a whole, as far as the words tell.
+    cause: RefusalCause | None = None
 
     @property
     def words(self) -> str:

@@ -131,7 +131,7 @@ class ProbingSettings(Section):
     successes_to_up: Count = 2
     """So many successes in a row mean that mail works again."""
     deferred_budget: Span = timedelta(minutes=30)
-    """A server may ask us to come again later for this long before it counts as a failure."""
+    """A server may greylist us for this long before it counts as a failure. Any other 4xx is one at once."""
     when: tuple[WindowSettings, ...] | None = None
     """The hours in which mail is probed, and an outage seen; default: always."""
     shared: bool = True

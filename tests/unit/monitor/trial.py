@@ -17,7 +17,7 @@ from monitor.model.health import HealthPolicy
 from monitor.model.route import Direction, Probing, WatchedRoute
 from probes.model.mailbox import Mailbox, Password, Security, Server
 from probes.model.probe import Route
-from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
+from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult, RefusalCause
 
 T0 = datetime(2026, 11, 24, 1, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -99,6 +99,7 @@ def failed(
     party: Party = Party.RECIPIENT,
     *,
     credentials: bool = False,
+    cause: RefusalCause | None = None,
     lasted: timedelta = SECOND,
     token: str = "00c0ffee00c0ffee",
 ) -> ProbeResult:
@@ -110,7 +111,7 @@ def failed(
         duration=lasted,
         outcome=outcome,
         phases=dict.fromkeys((Phase.DNS, Phase.CONNECT, Phase.TLS, Phase.AUTH), SECOND) if sent else {},
-        failure=Failure(phase=phase, party=party, reason="contoh", credentials_refused=credentials),
+        failure=Failure(phase=phase, party=party, reason="contoh", credentials_refused=credentials, cause=cause),
     )
 
 
@@ -118,20 +119,24 @@ def failed(
 Fault = Callable[[WatchedRoute, datetime, Party], "ProbeResult | None"]
 
 
-def smtp(outcome: Outcome, phase: Phase, *, credentials: bool = False) -> Fault:
+def smtp(outcome: Outcome, phase: Phase, *, credentials: bool = False, cause: RefusalCause | None = None) -> Fault:
     """Fail whatever is sent by this side."""
 
     def fault(of: WatchedRoute, at: datetime, party: Party) -> ProbeResult | None:
-        return failed(of, at, outcome, phase, party, credentials=credentials) if party is Party.SENDER else None
+        if party is Party.RECIPIENT:
+            return None
+        return failed(of, at, outcome, phase, party, credentials=credentials, cause=cause)
 
     return fault
 
 
-def imap(outcome: Outcome, phase: Phase, *, credentials: bool = False) -> Fault:
+def imap(outcome: Outcome, phase: Phase, *, credentials: bool = False, cause: RefusalCause | None = None) -> Fault:
     """Fail whatever is to be read on this side."""
 
     def fault(of: WatchedRoute, at: datetime, party: Party) -> ProbeResult | None:
-        return failed(of, at, outcome, phase, party, credentials=credentials) if party is Party.RECIPIENT else None
+        if party is Party.SENDER:
+            return None
+        return failed(of, at, outcome, phase, party, credentials=credentials, cause=cause)
 
     return fault
 
@@ -162,6 +167,7 @@ def unanswered(of: WatchedRoute, at: datetime, party: Party) -> ProbeResult | No
 
 REFUSED = both(imap(Outcome.CONNECT, Phase.CONNECT), smtp(Outcome.CONNECT, Phase.CONNECT))
 NO_SIGN_IN = both(imap(Outcome.AUTH, Phase.AUTH), smtp(Outcome.AUTH, Phase.AUTH))
+GREYLISTS = smtp(Outcome.DEFERRED, Phase.SUBMIT, cause=RefusalCause.GREYLISTING)
 LOSES = on_the_way(Outcome.LOST)
 WRONG_PASSWORD = both(
     imap(Outcome.AUTH, Phase.AUTH, credentials=True), smtp(Outcome.AUTH, Phase.AUTH, credentials=True)

@@ -16,7 +16,7 @@ from monitor.judging.judge import Judge
 from monitor.model.health import Grade, Health, HealthPolicy
 from monitor.model.route import Direction, WatchedRoute
 from probes.model.reply import Reason
-from probes.model.result import Outcome, Party, Phase, ProbeResult
+from probes.model.result import Outcome, Party, Phase, ProbeResult, RefusalCause
 from tests.unit.monitor.trial import MINUTE, SECOND, T0, agency_routes, arrived, controls, failed, forwarded
 
 INTERNAL, OUTBOUND, INBOUND = agency_routes("JCM", references=("a",))
@@ -128,6 +128,16 @@ def test_an_answer_within_half_of_the_patience_is_in_good_time() -> None:
     assert verdicts(OUTBOUND, prompt) == [(Grade.GOOD, Blame.NOBODY)] * 3
 
 
+FORWARDED = forwarded("JCM", sender="a", arrives_in="b")
+
+
+def of_two(sends_a: Proof, receives_b: Proof) -> Evidence:
+    """Return what is known when a's sending and b's receiving are as told, and the contrary of each works."""
+    sends, receives = {"a": sends_a, "b": WORKS}, {"a": WORKS, "b": receives_b}
+    ends = {Ability.SEND: sends, Ability.SEND_WELL: sends, Ability.RECEIVE: receives, Ability.RECEIVE_WELL: receives}
+    return Evidence(proofs={Ability.REACH: {"a": WORKS, "b": WORKS}, **ends})
+
+
 def test_a_refused_password_is_a_matter_of_credentials_wherever_it_is_refused() -> None:
     for of in (INTERNAL, OUTBOUND, INBOUND, CONTROL):
         refused = failed(of, T0, Outcome.AUTH, Phase.AUTH, S, credentials=True)
@@ -135,6 +145,51 @@ def test_a_refused_password_is_a_matter_of_credentials_wherever_it_is_refused() 
     assert weigh(
         OUTBOUND, failed(OUTBOUND, T0, Outcome.AUTH, Phase.AUTH, R, credentials=True), Evidence()
     ) == Attribution(grade=Grade.NONE, blame=Blame.CREDENTIALS, suspect="a")
+
+
+MAILBOX_OF: dict[RefusalCause, Party | None] = {
+    RefusalCause.SESSION_LIMIT: None,
+    RefusalCause.SENDING_LIMIT: S,
+    RefusalCause.RECEIVING_LIMIT: R,
+}
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("cause", MAILBOX_OF)
+@pytest.mark.parametrize("outcome", [Outcome.REJECTED, Outcome.DEFERRED, Outcome.BOUNCED, Outcome.INCONCLUSIVE])
+@pytest.mark.parametrize("party", [S, R])
+@pytest.mark.parametrize("of", [INTERNAL, OUTBOUND, INBOUND, CONTROL], ids=lambda of: of.direction)
+def test_weigh_refusal_of_one_mailbox_blames_that_mailbox(
+    of: WatchedRoute, party: Party, outcome: Outcome, cause: RefusalCause
+) -> None:
+    whose = of.route.sender if (MAILBOX_OF[cause] or party) is S else of.route.recipient
+    run = failed(of, T0, outcome, Phase.SUBMIT, party, cause=cause)
+    expected = Attribution(grade=Grade.NONE, blame=Blame.MAILBOX, suspect=whose.name)
+    assert [weigh(of, run, evidence(proof)) for proof in PROOFS.values()] == [expected] * 3
+
+
+@pytest.mark.blind
+def test_weigh_full_mailbox_of_a_public_address_is_the_agencys() -> None:
+    # It is not the one that is probed: what people write to that address comes back.
+    run = failed(FORWARDED, T0, Outcome.BOUNCED, Phase.TRANSIT, cause=RefusalCause.RECEIVING_LIMIT)
+    assert weigh(FORWARDED, run, of_two(WORKS, WORKS)) == Attribution(grade=Grade.BAD, blame=Blame.AGENCY)
+    assert run.failure is not None
+    copy = replace(run, failure=replace(run.failure, reason=Reason.COPY_RETURNED))
+    assert weigh(FORWARDED, copy, of_two(WORKS, WORKS)).suspect == "b"
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("of", [INBOUND, FORWARDED], ids=["inbound", "forwarded"])
+def test_weigh_refusal_by_block_list_blames_the_reference_that_sent(of: WatchedRoute) -> None:
+    run = failed(of, T0, Outcome.BOUNCED, Phase.TRANSIT, cause=RefusalCause.BLOCK_LIST)
+    expected = Attribution(grade=Grade.NONE, blame=Blame.REFERENCE, suspect="a")
+    assert [weigh(of, run, evidence(proof)) for proof in PROOFS.values()] == [expected] * 3
+
+
+@pytest.mark.parametrize("of", [INTERNAL, OUTBOUND], ids=["internal", "outbound"])
+def test_weigh_refusal_by_block_list_of_the_agencys_own_sender_is_the_agencys(of: WatchedRoute) -> None:
+    run = failed(of, T0, Outcome.BOUNCED, Phase.TRANSIT, cause=RefusalCause.BLOCK_LIST)
+    assert verdicts(of, run)[0] == THEIRS
 
 
 def test_what_does_not_say_where_it_failed_is_ours() -> None:
@@ -164,16 +219,7 @@ def test_a_control_run_blames_a_reference_or_our_network(
     assert verdicts(CONTROL, failed(CONTROL, T0, outcome, phase)) == expected
 
 
-# -- an address that is forwarded to a reference of ours ---------------------------------------------------------------
-
-FORWARDED = forwarded("JCM", sender="a", arrives_in="b")
-
-
-def of_two(sends_a: Proof, receives_b: Proof) -> Evidence:
-    """Return what is known when a's sending and b's receiving are as told, and the contrary of each works."""
-    sends, receives = {"a": sends_a, "b": WORKS}, {"a": WORKS, "b": receives_b}
-    ends = {Ability.SEND: sends, Ability.SEND_WELL: sends, Ability.RECEIVE: receives, Ability.RECEIVE_WELL: receives}
-    return Evidence(proofs={Ability.REACH: {"a": WORKS, "b": WORKS}, **ends})
+# -- an address that is forwarded -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("outcome", sorted(ON_THE_WAY))

@@ -13,9 +13,10 @@ from monitor.judging.attribution import RunVerdict
 from monitor.judging.judge import CountedAs
 from monitor.model.health import Grade
 from monitor.model.route import Direction, WatchedRoute
-from probes.model.result import Outcome, Party, Phase, ProbeResult
+from probes.model.result import Outcome, Party, Phase, ProbeResult, RefusalCause
 from tests.unit.monitor.judging.test_judge_news import ENDS
 from tests.unit.monitor.trial import (
+    GREYLISTS,
     LOSES,
     MINUTE,
     REFUSED,
@@ -24,13 +25,19 @@ from tests.unit.monitor.trial import (
     WRONG_PASSWORD,
     Fault,
     arrived,
+    both,
     failed,
+    imap,
     slow,
     smtp,
     world,
 )
 
 DEFERS = smtp(Outcome.DEFERRED, Phase.SUBMIT)
+FULL = both(
+    smtp(Outcome.REJECTED, Phase.SUBMIT, cause=RefusalCause.RECEIVING_LIMIT),
+    imap(Outcome.INCONCLUSIVE, Phase.AUTH, cause=RefusalCause.SESSION_LIMIT),
+)
 
 
 def breaks(of: WatchedRoute, at: datetime, party: Party) -> ProbeResult | None:
@@ -44,8 +51,10 @@ def breaks(of: WatchedRoute, at: datetime, party: Party) -> ProbeResult | None:
         ("JCM/utama", slow(), {RunVerdict.SLOW}),
         ("JCM/utama", REFUSED, {RunVerdict.FAILED}),
         ("JCM/utama", LOSES, {RunVerdict.FAILED}),
-        # The half hour in which a server may put mail off is not over.
-        ("JCM/utama", DEFERS, {RunVerdict.UNPROVEN, RunVerdict.GOOD}),
+        # The half hour in which a server may not know us yet is not over.
+        ("JCM/utama", GREYLISTS, {RunVerdict.UNPROVEN, RunVerdict.GOOD}),
+        ("JCM/utama", DEFERS, {RunVerdict.FAILED, RunVerdict.GOOD}),
+        ("JCM/utama", FULL, {RunVerdict.OURS}),
         ("JCM/utama", WRONG_PASSWORD, {RunVerdict.OURS}),
         ("JCM/utama", breaks, {RunVerdict.OURS}),
         ("a", REFUSED, {RunVerdict.OURS, RunVerdict.GOOD}),

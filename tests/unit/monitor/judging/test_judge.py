@@ -12,8 +12,9 @@ from monitor.judging.joint.standing import UNTROUBLED
 from monitor.judging.judge import Judge
 from monitor.model.health import Grade, Health, HealthPolicy
 from monitor.model.route import Direction
-from probes.model.result import Outcome, Party, Phase
+from probes.model.result import Outcome, Party, Phase, RefusalCause
 from tests.unit.monitor.trial import (
+    GREYLISTS,
     LOSES,
     MINUTE,
     NO_SIGN_IN,
@@ -448,11 +449,21 @@ def test_what_waits_for_proof_does_not_wait_for_ever() -> None:
 # -- the rest --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("minutes", "down"), [(29, False), (60, True)])
-def test_a_server_that_asks_to_come_again_has_a_budget(minutes: int, *, down: bool) -> None:
+@pytest.mark.parametrize(
+    ("cause", "minutes", "down"),
+    [
+        (RefusalCause.GREYLISTING, 29, False),
+        (RefusalCause.GREYLISTING, 60, True),
+        # A dead policy service, a full disk, a configuration that cannot be read.
+        (None, 5, False),
+        (None, 15, True),
+    ],
+)
+@pytest.mark.falsegreen
+def test_judge_deferral_only_greylisting_has_a_budget(cause: RefusalCause | None, minutes: int, *, down: bool) -> None:
     here = world("JCM").rounds(3)
     began = here.now
-    here.faults["JCM/utama"] = smtp(Outcome.DEFERRED, Phase.SUBMIT)
+    here.faults["JCM/utama"] = smtp(Outcome.DEFERRED, Phase.SUBMIT, cause=cause)
     here.rounds(minutes // 5)
 
     found = here.trouble("JCM")
@@ -465,11 +476,25 @@ def test_an_inconclusive_run_does_not_give_the_deferral_a_new_budget() -> None:
     here = world("JCM").rounds(3)
     internal = here.routes[0]
     for n in range(12):
-        outcome, phase = (Outcome.DEFERRED, Phase.SUBMIT) if n % 2 else (Outcome.INCONCLUSIVE, Phase.RETRIEVE)
-        here.judge.take_in(failed(internal, here.now, outcome, phase, Party.SENDER), here.now)
+        end = GREYLISTS(internal, here.now, Party.SENDER) if n % 2 else None
+        here.judge.take_in(end or failed(internal, here.now, Outcome.INCONCLUSIVE, Phase.RETRIEVE), here.now)
         here.now += 10 * MINUTE
 
     assert here.judge.route_health(internal.name) is Health.DOWN
+
+
+@pytest.mark.parametrize("junk", [False, True])
+def test_judge_arrival_after_deferral_begins_a_new_budget(*, junk: bool) -> None:
+    here = world("JCM").rounds(3)
+    internal = here.routes[0]
+    for minutes in range(0, 70, 5):
+        at = here.now + minutes * MINUTE
+        end = arrived(internal, at, junk=junk) if minutes == 25 else GREYLISTS(internal, at, Party.SENDER)
+        assert end is not None
+        verdict = here.judge.take_in(end, at)
+        assert verdict is not None
+        # Half an hour from the first after the arrival.
+        assert (verdict.grade is Grade.BAD) is (minutes >= 60)
 
 
 def test_while_it_spreads_nothing_is_said_yet_and_in_the_end_it_is() -> None:

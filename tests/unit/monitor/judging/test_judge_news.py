@@ -174,7 +174,7 @@ def test_what_is_ours_and_has_not_moved_stands_as_before() -> None:
             for suspect in judge._own.suspects():
                 trouble = judge.own_trouble(suspect, here.now)
                 stands = (trouble is None, judge.own_well_since(suspect, here.now) is None)
-                assert str(suspect) in moved or known[str(suspect)] in {None, stands}
+                assert str(suspect) in moved or known.get(str(suspect)) in {None, stands}
                 known[str(suspect)] = stands  # type: ignore[assignment]
 
 

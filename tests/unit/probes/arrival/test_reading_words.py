@@ -58,7 +58,7 @@ def advice_for(trouble: ProbeFailure, *, pop3: bool = False) -> str:
 
 OURS = (Outcome.AUTH, Reason.CREDENTIALS_REFUSED, "refuses the password")
 NOBODY = (Outcome.AUTH, Reason.SIGN_IN_UNAVAILABLE, "can let nobody in")
-BUSY = (Outcome.AUTH, Reason.SIGN_IN_UNAVAILABLE, "too many sign-ins or sessions")
+BUSY = (Outcome.INCONCLUSIVE, Reason.SIGN_IN_UNAVAILABLE, "too many sign-ins or sessions")
 CLOSED = (Outcome.CONNECT, Reason.CONNECTION_CLOSED, "hung up")
 GARBLED = (Outcome.CONNECT, Reason.UNEXPECTED_ANSWER, "does not speak IMAP")
 TURNED_AWAY = (Outcome.CONNECT, Reason.SERVICE_REFUSED, "turned us away")
@@ -85,8 +85,8 @@ def imap_table() -> Iterator[tuple[str, str, tuple[Outcome, Reason, str]]]:
         yield "LOGIN", f"{{tag}} NO {said}\r\n", OURS if about_us else busy
         yield "LOGIN", f"{{tag}} BAD {said}\r\n", busy
         yield "LOGIN", f"* BYE {said}\r\n", CLOSED
-        yield "SELECT", f"{{tag}} NO {said}\r\n", IN_USE if code == "INUSE" else UNOPENED
-        yield "SELECT", f"{{tag}} BAD {said}\r\n", IN_USE if code == "INUSE" else UNOPENED
+        yield "SELECT", f"{{tag}} NO {said}\r\n", IN_USE if code in {"LIMIT", "INUSE"} else UNOPENED
+        yield "SELECT", f"{{tag}} BAD {said}\r\n", IN_USE if code in {"LIMIT", "INUSE"} else UNOPENED
         yield "SELECT", f"* BYE {said}\r\n", CLOSED
         yield "", f"* BYE {said}\r\n", TURNED_AWAY
         yield "", f"* NO {said}\r\n", GARBLED
