@@ -408,6 +408,7 @@ async def ask_of_probing(database: Database, asked: set[str]) -> None:
     await history.between("JCM", T0, T0 + DAY)
     await history.failed("JCM", T0, T0 + DAY, 9)
     await history.catch_up()
+    await history.drain(MINUTE)
     asked.add("History.keep_writing")  # Writes what the others could not.
     days: Any = Noted(DayRecords(database), asked)
     for _ in range(2):
@@ -481,6 +482,7 @@ async def ask_of_the_journal(database: Database, asked: set[str], incident_id: i
         await journal.entries(connection)
         await journal.of_incident(connection, incident_id)
         await journal.trail(connection, [1, 2])
+        await journal.links(connection, 1, 2)
         await journal.hash_of(connection, 1)
         await journal.entry_of(connection, 1)
         search: Any = Noted(purge.Search(T0 + DAY), asked)
