@@ -39,6 +39,7 @@ from monitor.planning.ownership import WHOLE, TakeoverPolicy
 from monitor.proof.archive import Archive
 from monitor.proof.chain import Chain
 from monitor.proof.lifecycle import Lifecycle
+from monitor.runtime.descriptors import raise_open_files_limit
 from monitor.runtime.garbage import keep_setting_aside
 from monitor.runtime.names import names_apart
 from monitor.runtime.place import CONTROL_SOCKET, signpost
@@ -209,6 +210,7 @@ class App:
         Raise `BadConfiguration`, `StoreInUseError`, `StoreUnusableError`, `StoreTooNewError`, `StoreBarredError`, or
         `OSError` when a port cannot be had; everything that was begun is ended.
         """
+        raise_open_files_limit()
         async with AsyncExitStack() as life:
             life.enter_context(names_apart())
             with self._manager.starting():

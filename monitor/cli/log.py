@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Hashable, Mapping
 from enum import StrEnum
 from typing import TextIO
 
@@ -31,6 +32,7 @@ def log_to_stderr(level: Level = Level.INFO) -> None:
         level=max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]),
         handlers=[handler := logging.StreamHandler(sys.stderr)],
     )
+    handler.addFilter(_Repeated())
     words = "%(levelname)s %(name)s %(message)s"
     handler.setFormatter(_Prioritised(words) if to_journal(sys.stderr, os.environ) else logging.Formatter(words))
     # Most commands have none, and it is a quarter of their time.
@@ -78,6 +80,42 @@ def to_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
     except (OSError, ValueError):  # It is no file.
         return False
     return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+class _Repeated(logging.Filter):
+    """Pass a library's line at most once a minute; the next one says how many were left out.
+
+    Some are written for whatever a stranger sends ("Invalid HTTP request received."): without a limit they fill the disk.
+    Lines are the same that have the same logger, the same first line before anything is filled in, and the same exception.
+    """
+
+    _EVERY_SECONDS = 60.0
+    _MOST_KINDS = 500
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: By kind: when it was written last, and how many were left out since.
+        self._written: dict[Hashable, tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        kind, now = _kind_of(record), time.monotonic()
+        at, left_out = self._written.pop(kind, (now - self._EVERY_SECONDS, 0))
+        is_due = now - at >= self._EVERY_SECONDS
+        self._written[kind] = (now, 0) if is_due else (at, left_out + 1)
+        if len(self._written) > self._MOST_KINDS:
+            self._written.pop(next(iter(self._written)))
+        if is_due and left_out:
+            record.msg = f"{record.msg} ({left_out} more of these in between)"
+        return is_due
+
+
+def _kind_of(record: logging.LogRecord) -> Hashable:
+    error = record.exc_info[1] if record.exc_info else None
+    at = error.__traceback__ if error is not None else None
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    where = None if at is None else (at.tb_frame.f_code.co_filename, at.tb_lineno)
+    return record.name, str(record.msg).partition("\n")[0], type(error), where
 
 
 class _Prioritised(logging.Formatter):

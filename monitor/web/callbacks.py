@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import nullcontext
-from datetime import datetime, timedelta
+from datetime import timedelta
 from urllib.parse import parse_qsl
 
 import structlog
@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from alerts.model.gateway import CallbackRefused, Incoming
 from alerts.record.store import StoreAway
+from monitor.runtime.log_throttle import LogThrottle
 from monitor.service.front import Front
 from monitor.web.form import read_body
 
@@ -36,7 +37,7 @@ LOGGED_EVERY = timedelta(minutes=1)
 def callbacks(source: Front) -> Starlette:
     """Build the callback listener."""
     places = asyncio.Semaphore(MOST_LARGE)
-    logged: dict[tuple[str, int, str], datetime] = {}
+    throttle = LogThrottle(LOGGED_EVERY)
 
     async def hear(request: Request) -> Response:
         base = source.callback_base(request.path_params["gateway"])
@@ -71,9 +72,7 @@ def callbacks(source: Front) -> Starlette:
         try:
             answer = await source.hear(gateway, incoming)
         except CallbackRefused as refusal:
-            kind, now = (gateway, refusal.status, refusal.reason), source.now()
-            if kind not in logged or now - logged[kind] >= LOGGED_EVERY:
-                logged[kind] = now
+            if throttle.is_due((gateway, refusal.status, refusal.reason), source.now()):
                 log.warning("callback refused", gateway=gateway, status=refusal.status, why=refusal.reason)
             return PlainTextResponse("", status_code=refusal.status)
         if answer is None:

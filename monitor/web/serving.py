@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
@@ -14,20 +15,33 @@ from pathlib import Path
 from typing import Any
 
 import h11
+import structlog
 import uvicorn
 from starlette.requests import ClientDisconnect
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from monitor.runtime.descriptors import open_files_limit
 from monitor.runtime.unix_socket import reachable
+from monitor.web.connection import Connection, ConnectionLimits, Connections, connection_limits
 from monitor.web.problem import problem
+
+log = structlog.get_logger()
 
 #: What connections are allowed for their goodbye.
 _GOODBYE_SECONDS = 1.0
+#: How long the TLS handshake may take, and then the headers of a request: both are a few kilobytes.
+_HEADERS = timedelta(seconds=5)
 #: How long a caller may take to ask. A provider on a bad line needs a second or two for the page that it sends back.
 _ASKING = timedelta(seconds=20)
 #: How long a caller may take to read the answer, our own work on it included: a reload reads every agency's file.
 _ANSWERING = timedelta(minutes=2)
+#: In seconds. That connections are cut is logged so often, with how many.
+_LOGGED_EVERY = 60.0
+#: So many connections are accepted before others have their turn.
+_ACCEPTED_AT_ONCE = 32
+#: In seconds. When no descriptor is free, the kernel keeps who waits; asking again at once would take the whole core.
+_ACCEPTED_AGAIN = 1.0
 
 
 def open_port(host: str, port: int) -> socket.socket:
@@ -64,6 +78,7 @@ async def serve(
     *,
     asking: timedelta = _ASKING,
     answering: timedelta = _ANSWERING,
+    limits: ConnectionLimits | None = None,
     certificate: tuple[Path, Path] | None = None,
     proxies: Sequence[str] = (),
     past_them: Sequence[str] = (),
@@ -72,10 +87,12 @@ async def serve(
 
     *certificate*: its file, and that of its key, to speak TLS with. *proxies*: the networks from which alone it is asked, by
     proxies that say for whom they ask; and *past_them*, those who ask for themselves, beside this machine.
-    Whoever has not finished a request within *asking*, or not taken the answer within *answering*, is hung up on.
+    Whoever has not sent the headers of a request within 5 s, not finished it within *asking*, or not taken the answer within
+    *answering*, is hung up on. *limits*: on its connections, by default a share of the descriptors that this process may open.
     """
+    connections = Connections(limits or connection_limits(open_files_limit()), proxies)
     # Not Server.serve(): it takes the signal handlers from the program around it, and ends up to 0.2 s late.
-    protocol: Any = partial(_Prompt, asking=asking, answering=answering)
+    protocol: Any = partial(_Prompt, asking=asking, answering=answering, connections=connections)
     config = uvicorn.Config(
         _Endable(_Proxied(app, proxies, past_them) if proxies else app),
         http=protocol,
@@ -92,12 +109,122 @@ async def serve(
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
-    await server.startup(sockets=[listener])
+    await server.startup(sockets=[])
+    serve_on = partial(protocol, config=config, server_state=server.server_state, app_state=server.lifespan.state)
+    acceptor = _Acceptor(listener, config, connections, lambda connection: serve_on(connection=connection))
+    accepting = asyncio.create_task(acceptor.keep_accepting())
     try:
         yield
     finally:
+        accepting.cancel()
+        await asyncio.gather(accepting, return_exceptions=True)
+        await acceptor.close()
         await _stop(server)
         listener.close()
+
+
+#: Makes what speaks HTTP on a connection.
+_ServeOn = Callable[[Connection], asyncio.Protocol]
+
+
+class _Acceptor:
+    """Accepts the connections of a listener, as many as it may have.
+
+    Not the loop's own server: it accepts whatever comes, and where no descriptor is free it writes 2,048 lines to the log at
+    each attempt (CPython 3.13, `_accept_connection`).
+    """
+
+    def __init__(
+        self, listener: socket.socket, config: uvicorn.Config, connections: Connections, serve_on: _ServeOn
+    ) -> None:
+        self._listener = listener
+        self._config = config
+        self._serve_on = serve_on
+        self._connections = connections
+        self._beginning = set[asyncio.Task[None]]()
+        self._logged = 0
+        self._refused_at = -_LOGGED_EVERY
+        self._report: asyncio.TimerHandle | None = None
+
+    async def keep_accepting(self) -> None:
+        """Accept connections until cancelled."""
+        loop = asyncio.get_running_loop()
+        self._listener.setblocking(False)
+        self._listener.listen(self._config.backlog)
+        for number in itertools.count(1):
+            if number % _ACCEPTED_AT_ONCE == 0:
+                await asyncio.sleep(0)  # To accept who waits already is no turn of the loop.
+            try:
+                accepted, address = await loop.sock_accept(self._listener)
+            except ConnectionAbortedError:
+                continue
+            except OSError as error:
+                self._note_refusal(error)
+                await asyncio.sleep(_ACCEPTED_AGAIN)
+                continue
+            try:
+                self._begin(accepted, address[0] if address else "")
+            # Whatever it is, it must not end the listener.
+            except Exception:
+                log.exception("a connection could not be begun", listener=self._name)
+                accepted.close()
+
+    async def close(self) -> None:
+        """End what has not begun to speak yet."""
+        if self._report is not None:
+            self._report.cancel()
+        beginning = list(self._beginning)
+        for task in beginning:
+            task.cancel()
+        await asyncio.gather(*beginning, return_exceptions=True)
+
+    @property
+    def _name(self) -> str:
+        name = self._listener.getsockname()
+        return name if isinstance(name, str) else f"port {name[1]}"
+
+    def _begin(self, accepted: socket.socket, address: str) -> None:
+        connection = Connection(origin=self._connections.origin(address), close=accepted.close)
+        if not self._connections.admit(connection):
+            accepted.close()
+        else:
+            task = asyncio.create_task(self._connect(accepted, connection))
+            connection.close = task.cancel
+            self._beginning.add(task)
+            task.add_done_callback(partial(self._begun, accepted))
+        if self._connections.cut > self._logged and self._report is None:
+            self._log_cut()
+
+    def _begun(self, accepted: socket.socket, task: asyncio.Task[None]) -> None:
+        self._beginning.discard(task)
+        if task.cancelled():
+            accepted.close()  # It may not have come to a transport, which would close it.
+
+    async def _connect(self, accepted: socket.socket, connection: Connection) -> None:
+        protocol, tls = partial(self._serve_on, connection), self._config.ssl
+        timeout = _HEADERS.total_seconds() if tls is not None else None
+        loop = asyncio.get_running_loop()
+        # Whoever does not get through the handshake is no event of ours.
+        with suppress(OSError):
+            try:
+                await loop.connect_accepted_socket(protocol, accepted, ssl=tls, ssl_handshake_timeout=timeout)
+            except BaseException:
+                self._connections.leave(connection)
+                raise
+
+    def _note_refusal(self, error: OSError) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._refused_at >= _LOGGED_EVERY:
+            self._refused_at = now
+            log.warning("connections cannot be accepted; trying again each second", why=str(error), listener=self._name)
+
+    def _log_cut(self) -> None:
+        """Log how many connections were cut since the last line, at most once a minute."""
+        self._report = None
+        if cut := self._connections.cut - self._logged:
+            self._logged += cut
+            log.warning("more connections than the listener may have; some were cut", cut=cut, listener=self._name)
+            self._report = asyncio.get_running_loop().call_later(_LOGGED_EVERY, self._log_cut)
 
 
 class _Proxied:
@@ -144,15 +271,28 @@ class _Endable:
 class _Prompt(H11Protocol):
     """Hangs up on callers who do not get on with it; uvicorn would wait for ever."""
 
-    def __init__(self, *args: Any, asking: timedelta, answering: timedelta, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        asking: timedelta,
+        answering: timedelta,
+        connections: Connections,
+        connection: Connection,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self._connections = connections
+        self._connection = connection
+        self._headers = min(_HEADERS, asking).total_seconds()
         self._asking = asking.total_seconds()
         self._answering = answering.total_seconds()
-        self._is_asked = False
+        #: What was waited for last, of h11's states of the caller.
+        self._awaited: Any = None
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
+        self._connection.close = transport.abort
         self._wait()
 
     def handle_events(self) -> None:
@@ -161,6 +301,7 @@ class _Prompt(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._connections.leave(self._connection)
         self._stop_waiting()
 
     def hang_up(self) -> None:
@@ -170,12 +311,14 @@ class _Prompt(H11Protocol):
             self.transport.close()
 
     def _wait(self) -> None:
-        asked = self.conn.their_state not in {h11.IDLE, h11.SEND_BODY}
-        if self._deadline is None or asked is not self._is_asked:
-            self._stop_waiting()
-            self._is_asked = asked
-            within = self._answering if asked else self._asking
-            self._deadline = self.loop.call_later(within, self.transport.abort)
+        stage = self.conn.their_state if self.conn.their_state in {h11.IDLE, h11.SEND_BODY} else h11.DONE
+        if stage is self._awaited and self._deadline is not None:
+            return
+        self._stop_waiting()
+        self._awaited = stage
+        self._connections.note(self._connection, is_asking=stage is not h11.DONE)
+        within = {h11.IDLE: self._headers, h11.SEND_BODY: self._asking}.get(stage, self._answering)
+        self._deadline = self.loop.call_later(within, self.transport.abort)
 
     def _stop_waiting(self) -> None:
         if self._deadline is not None:
@@ -184,8 +327,6 @@ class _Prompt(H11Protocol):
 
 
 async def _stop(server: uvicorn.Server) -> None:
-    for listening in server.servers:
-        listening.close()
     for connection in list(server.server_state.connections):
         connection.shutdown()
         if isinstance(connection, _Prompt):

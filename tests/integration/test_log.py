@@ -71,3 +71,34 @@ def test_only_what_is_as_bad_as_the_level_is_said(level: str, first: str) -> Non
     lines = said(level=level)
     assert lines[0].startswith(first)
     assert lines[-1] == "<4>pantau.yaml:3: odd", "why it ends is always said"
+
+
+def test_what_a_library_says_again_and_again_is_written_once_a_minute(capfd: pytest.CaptureFixture[str]) -> None:
+    program = """
+import logging, time
+from monitor.cli.log import log_to_stderr
+log_to_stderr()
+moment = [0.0]
+time.monotonic = lambda: moment[0]
+theirs = logging.getLogger("uvicorn.error")
+for at in range(0, 62):
+    moment[0] = float(at)
+    theirs.warning("Invalid HTTP request received.")
+    theirs.warning("from %s", f"10.0.0.{at}")
+    try:
+        int("x")
+    except ValueError:
+        theirs.exception("broken")
+    try:
+        {}[1]
+    except KeyError:
+        theirs.exception("broken")
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    lines = capfd.readouterr().err.splitlines()
+    assert [line for line in lines if "Invalid" in line] == [
+        "WARNING uvicorn.error Invalid HTTP request received.",
+        "WARNING uvicorn.error Invalid HTTP request received. (59 more of these in between)",
+    ]
+    assert next(line for line in lines if " from " in line) == "WARNING uvicorn.error from 10.0.0.0"
+    assert sum(line.startswith("ERROR uvicorn.error broken") for line in lines) == 4

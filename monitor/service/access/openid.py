@@ -23,6 +23,7 @@ from alerts.record.clock import Clock
 from alerts.record.store import Entry
 from monitor.access.visitor import User
 from monitor.config.service.openid import OpenIdClient
+from monitor.runtime.log_throttle import LogThrottle
 from monitor.service.access.authenticator import Authenticator, EntryRefused, NewHalf, NewSession
 from monitor.service.access.secret import SessionKey
 from monitor.store.upkeep.users import IdentityTakenError, Users
@@ -33,6 +34,8 @@ log = structlog.get_logger()
 _GOOD_FOR: Final = timedelta(minutes=10)
 #: So many may be there at once; the oldest begins anew.
 _AT_ONCE: Final = 1_000
+#: What goes wrong there is logged so often, each kind.
+_LOGGED_EVERY: Final = timedelta(minutes=1)
 #: In seconds, for each answer of the provider.
 _PATIENCE: Final = 10.0
 #: Signatures that need the provider's private key; "none" and shared secrets are not among them.
@@ -82,6 +85,7 @@ class OpenIdDoor:
         self._authenticator = authenticator
         self._users = users
         self._clock = clock
+        self._throttle = LogThrottle(_LOGGED_EVERY)
         self._errands: OrderedDict[str, _Errand] = OrderedDict()
         self._provider = OAuth().register(
             "openid",
@@ -158,7 +162,7 @@ class OpenIdDoor:
             token = await self._provider.authorize_access_token(request, claims_options=options)
             subject = token["userinfo"]["sub"]
         except (AuthlibBaseError, JoseError) as error:
-            log.warning("a provider's word about somebody is not taken", issuer=self._issuer, why=type(error).__name__)
+            self._warn("a provider's word about somebody is not taken", type(error).__name__)
             raise EntryRefused("openid_refused") from None
         except (httpx2.HTTPError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise self._away(error) from None
@@ -167,9 +171,10 @@ class OpenIdDoor:
         return subject
 
     def _away(self, error: Exception) -> EntryRefused:
-        log.warning(
-            "the provider of identities cannot be used",
-            issuer=self._issuer,
-            why=f"{type(error).__name__}: {error}"[:300],
-        )
+        self._warn("the provider of identities cannot be used", f"{type(error).__name__}: {error}"[:300])
         return EntryRefused("openid_away")
+
+    def _warn(self, what: str, why: str) -> None:
+        # Anybody may come back from the provider, or pretend to.
+        if self._throttle.is_due((what, why), self._clock.now()):
+            log.warning(what, issuer=self._issuer, why=why)

@@ -6,7 +6,7 @@ import asyncio
 import hmac
 from collections import Counter
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import structlog
 
@@ -17,6 +17,7 @@ from alerts.model.brief import Brief
 from alerts.record.clock import Clock
 from monitor.config.model.settings import Settings
 from monitor.metrics import Metrics
+from monitor.runtime.log_throttle import LogThrottle
 
 log = structlog.get_logger()
 
@@ -35,7 +36,7 @@ class AlertReceiver:
         self._metrics = metrics
         self._clock = clock
         self._settings = settings
-        self._logged: dict[str, datetime] = {}
+        self._throttle = LogThrottle(_LOGGED_EVERY)
 
     def admits(self, token: str) -> bool | None:
         """Whether this is the token of the Alertmanager; `None`: nobody is admitted, as none is configured."""
@@ -81,8 +82,5 @@ class AlertReceiver:
         return brief
 
     def _say(self, what: str, **fields: object) -> None:
-        kind, now = f"{what} {fields.get('why')}", self._clock.now()
-        if not timedelta(0) <= now - self._logged.get(kind, now - _LOGGED_EVERY) < _LOGGED_EVERY:
-            # Of each kind there is one sentence, and of strangers' names in it a bounded number of letters.
-            self._logged = {each: at for each, at in self._logged.items() if now - at < _LOGGED_EVERY} | {kind: now}
+        if self._throttle.is_due((what, fields.get("why")), self._clock.now()):
             log.warning(what, **fields)

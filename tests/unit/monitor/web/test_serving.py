@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
 import socket
+import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 
 import httpx
 import pytest
+import structlog
+import trustme
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from monitor.web.connection import ConnectionLimits
 from monitor.web.serving import _Proxied, open_port, serve, url_of
 from tests.hanging import HANGS
 
@@ -164,6 +171,93 @@ async def test_who_goes_away_in_the_middle_of_asking_is_not_written_down_at_leng
         writer.close()
         await over.wait()
     assert caplog.records == []
+
+
+FEW = ConnectionLimits(in_all=4, of_address=4)
+
+
+@pytest.mark.blind
+async def test_serve_with_all_connections_idle_answers_a_new_one_and_closes_the_oldest() -> None:
+    app = Starlette(routes=[Route("/", _length, methods=["POST"])])
+    listener = open_port("127.0.0.1", 0)
+    async with serve(app, listener, limits=FEW), asyncio.timeout(HANGS):
+        idle = [await asyncio.open_connection(*listener.getsockname()) for _ in range(6)]
+        async with httpx.AsyncClient(trust_env=False) as client:
+            assert (await client.post(url_of(listener), content=b"fives")).text == "5"
+        for reader, _ in idle[:3]:
+            with suppress(ConnectionResetError):
+                assert await reader.read() == b""
+        assert not idle[-1][0].at_eof()
+        for _, writer in idle:
+            writer.close()
+
+
+async def test_serve_counts_no_connection_that_is_over() -> None:
+    app = Starlette(routes=[Route("/", _length, methods=["POST"])])
+    listener = open_port("127.0.0.1", 0)
+    async with serve(app, listener, limits=FEW), asyncio.timeout(HANGS):
+        for _ in range(FEW.in_all + 2):
+            async with httpx.AsyncClient(trust_env=False, headers={"Connection": "close"}) as client:
+                assert (await client.post(url_of(listener), content=b"fives")).text == "5"
+
+
+@pytest.mark.blind
+async def test_serve_over_tls_closes_who_does_not_shake_hands_for_a_new_one(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    certificate.write_bytes(issued.cert_chain_pems[0].bytes())
+    key.write_bytes(issued.private_key_pem.bytes())
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)
+    app = Starlette(routes=[Route("/", _length, methods=["POST"])])
+    listener = open_port("127.0.0.1", 0)
+    async with serve(app, listener, limits=FEW, certificate=(certificate, key)), asyncio.timeout(HANGS):
+        silent = [await asyncio.open_connection(*listener.getsockname()) for _ in range(5)]
+        async with httpx.AsyncClient(trust_env=False, verify=trust) as client:
+            answer = await client.post(f"https://localhost:{listener.getsockname()[1]}", content=b"fives")
+        assert answer.text == "5"
+        for reader, _ in silent[:2]:
+            with suppress(ConnectionResetError):
+                assert await reader.read() == b""
+        for _, writer in silent:
+            writer.close()
+
+
+@pytest.mark.blind
+async def test_serve_without_a_free_descriptor_logs_one_line_and_accepts_later() -> None:
+    app = Starlette(routes=[Route("/", _length, methods=["POST"])])
+    listener = open_port("127.0.0.1", 0)
+    callers = [socket.socket() for _ in range(20)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with structlog.testing.capture_logs() as logged:
+        async with serve(app, listener), asyncio.timeout(HANGS):
+            await asyncio.sleep(0)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(each.fileno() for each in callers) + 1, hard))
+            try:
+                taken = _take_all()
+                for each in callers:
+                    each.connect(listener.getsockname())
+                while not logged:  # noqa: ASYNC110 - it is only logged
+                    await asyncio.sleep(0)
+            finally:
+                for descriptor in taken:
+                    os.close(descriptor)
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            callers[0].sendall(POST + b"fives")
+            assert (await asyncio.to_thread(callers[0].recv, 1000)).startswith(b"HTTP/1.1 200")
+            for each in callers:
+                each.close()
+    assert [each["event"] for each in logged] == ["connections cannot be accepted; trying again each second"]
+
+
+def _take_all() -> list[int]:
+    """Open files until no descriptor is left."""
+    taken: list[int] = []
+    with suppress(OSError):
+        while True:
+            taken.append(os.open(os.devnull, os.O_RDONLY))
+    return taken
 
 
 async def test_only_a_proxy_that_is_named_says_for_whom_it_asks() -> None:

@@ -1,0 +1,21 @@
+"""How many files and connections this process may have open at a time."""
+
+from __future__ import annotations
+
+import resource
+
+#: What is without limit in name has one in the kernel.
+_UNLIMITED = 1 << 20
+
+
+def open_files_limit() -> int:
+    """Return how many descriptors this process may have open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _UNLIMITED if soft == resource.RLIM_INFINITY else soft
+
+
+def raise_open_files_limit() -> None:
+    """Raise the limit to the highest that this process may set: the usual 1,024 is for programs that call select(2)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard not in {soft, resource.RLIM_INFINITY}:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

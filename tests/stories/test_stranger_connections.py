@@ -1,0 +1,59 @@
+"""A stranger who opens connections and says nothing, or nonsense, while a ministry's mail fails."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+
+import pytest
+
+from pantau_lab.mail import Fault
+from tests.stories.theatre import JCM, Theatre, theatre
+
+#: A service has some sixty descriptors open by itself, and each connection takes one.
+DESCRIPTORS, IDLE, GARBAGE = 256, 400, 300
+
+
+async def connect(address: tuple[str, int], count: int, says: bytes = b"") -> list[socket.socket]:
+    """Return connections, of which each has said the same; who is refused has none."""
+    loop = asyncio.get_running_loop()
+    found = []
+    for _ in range(count):
+        line = socket.socket()
+        line.setblocking(False)
+        found.append(line)
+        try:
+            await loop.sock_connect(line, address)
+            await loop.sock_sendall(line, says)
+        except OSError:
+            pass
+    return found
+
+
+def addresses(play: Theatre) -> tuple[tuple[str, int], tuple[str, int]]:
+    """Return where the portal and the listener for callbacks are, as the log says."""
+    started = next(line for line in play.log().splitlines() if "event=started" in line)
+    ports = [int(started.partition(f"{name}=http://127.0.0.1:")[2].split()[0]) for name in ("portal", "callbacks")]
+    return ("127.0.0.1", ports[0]), ("127.0.0.1", ports[1])
+
+
+@pytest.mark.blind
+async def test_idle_connections_leave_probes_store_and_portal_their_descriptors(tmp_path: Path) -> None:
+    async with theatre(tmp_path, program=("tests.stories.cramped", str(DESCRIPTORS))) as play:
+        await play.everybody_is_up()
+        portal, callbacks = addresses(play)
+        idle = [*await connect(portal, IDLE), *await connect(callbacks, IDLE, b"GET / HTTP/1.1\r\n")]
+        garbage = await connect(callbacks, GARBAGE, b"\x16\x03\x01 garbage\r\n\r\n")
+        try:
+            await play.world.network.systems[JCM.code].break_(Fault.REFUSE)
+            await play.duty.expect_sms("RM0 JCM ICT: AMARAN", "keluar dan masuk gagal", "Ruj JCM-01")
+            [incident] = await play.get("/incidents")
+            assert incident["number"] == "JCM-01"
+        finally:
+            for each in (*idle, *garbage):
+                each.close()
+        log = play.log()
+    assert "store cannot be written" not in log
+    assert log.count("Invalid HTTP request") == 1
+    assert len(log.splitlines()) < 60, log[-4000:]
