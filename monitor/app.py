@@ -33,6 +33,7 @@ from monitor.config.agency.letterhead import load_crest
 from monitor.config.loading import BadConfiguration, Configuration, Memory
 from monitor.config.model.settings import Settings
 from monitor.config.service.portal import PortalSettings
+from monitor.judging.joint.freshness import FRESH_FOR
 from monitor.judging.joint.standing import SiteStanding
 from monitor.metrics import NO_AGENCY, Metrics
 from monitor.planning.ownership import WHOLE, TakeoverPolicy
@@ -81,6 +82,7 @@ from monitor.service.renamer import Renamer
 from monitor.service.sharing import Sharing
 from monitor.service.silences import Silencer, route_muter
 from monitor.service.sites.beating import Beating
+from monitor.service.sites.continuity import SiteContinuity
 from monitor.service.sites.hub import Hub
 from monitor.service.sites.offering import SiteOffering
 from monitor.service.sites.probe_calls import ProbeCaller
@@ -335,6 +337,7 @@ class App:
         store = SqlStore(database)
         standings = SiteStandings(database, settings.site)
         history = History(database, standings)
+        processes = Processes(database, _prober(settings))
         self._database = database
         service = f"pantau@{_prober(settings)}"
         self._lifecycle = Lifecycle(store, self._clock, service)
@@ -374,6 +377,7 @@ class App:
             metrics=self._metrics,
             clock=self._clock,
             watch=self._watch,
+            processes=processes,
             name=_prober(settings),
             directory=self._path.parent,
             manager=self._manager,
@@ -396,6 +400,16 @@ class App:
             metrics=self._metrics,
             clock=self._clock,
             is_read=database.is_shared,
+            continuous_since=lambda: processes.continuous_since,
+        )
+        self._continuity = SiteContinuity(
+            processes,
+            standings,
+            self._clock,
+            site=settings.site,
+            fresh_for=_fresh_for(settings),
+            lag=self._around.lag,
+            watch=self._watch,
         )
         self._sites = self._with_other_sites(settings, standings)
         members = _members(settings)
@@ -446,8 +460,8 @@ class App:
             members=members,
             looks=database.is_shared,
         )
-        processes = Processes(database, _prober(settings))
         await self._daybook.begin(await processes.last_beat())
+        await self._continuity.begin()
         self._alert_teller = AlertTeller(
             store=store,
             metrics=self._metrics,
@@ -514,6 +528,8 @@ class App:
                 standings,
                 self._clock,
                 owes=lambda: self._around.history.owes,
+                look=self._continuity.look,
+                fresh_for=_fresh_for(settings),
                 # A row that ten write each second is written ten times, in its log, on the wire and at the hub.
                 is_ours=self._speaks_for_all,
             ).beat
@@ -876,6 +892,10 @@ def _members(settings: Settings) -> Sequence[MemberSite]:
     store = settings.store.build()
     each = settings.hub.sites.items()
     return [MemberSite(site=name, server=one.build(), hub=settings.site, store=store) for name, one in each]
+
+
+def _fresh_for(settings: Settings) -> timedelta:
+    return FRESH_FOR if settings.hub is None else settings.hub.fresh_for
 
 
 def _prober(settings: Settings) -> str:

@@ -67,6 +67,22 @@ class AgencyMail:
             for direction, subjects in self._by_direction().items()
         }
 
+    def current_directions(self) -> Mapping[Direction, Health]:
+        """Return how each direction is judged without routes that are in trouble by a stale judgement."""
+        return {
+            direction: combine(s.current_health for s in with_a_say(subjects))
+            for direction, subjects in self._by_direction().items()
+        }
+
+    @property
+    def is_current(self) -> bool:
+        """Whether no judgement that has a say is stale, apart from routes that see nothing beside others that do."""
+        saying = [with_a_say(subjects) for subjects in self._by_direction().values()]
+        return not any(
+            any(s.is_stale and not s.is_mute for s in subjects) or all(s.is_stale for s in subjects)
+            for subjects in saying
+        )
+
     def cause(self, direction: Direction) -> PresentCause | None:
         """Return why a direction is down or degraded: as most of its routes say that are, by the latest run of each.
 
@@ -101,23 +117,21 @@ class AgencyMail:
         """Return until when it is waited for a route that is failing and not judged yet, beside one that is down.
 
         What to say (slow, cannot send, cannot receive, both) is clear only then; for two confirmations that is waited
-        for, so that staff are not told twice within a minute. `None` when nothing is waited for.
+        for, so that staff are not told twice within a minute. `None` when nothing is waited for. A route that is down by
+        a stale judgement is waited for as one that is not judged yet.
         """
         if all(s.health is not Health.DOWN for s in self._with_a_say()):
             return None
-        down_since = min(
-            (s.changed_at for _, s in self.routes if s.health is Health.DOWN and s.changed_at), default=now
-        )
+        down = [s for _, s in self.routes if s.health is Health.DOWN]
+        # Each is waited for since something was first known to be down without it.
+        since = [s.stale_since for s in down if s.stale_since and s.is_stale and not s.is_mute]
+        if any(_is_undecided(s) for _, s in self.routes):
+            since.append(min((s.changed_at for s in down if s.changed_at), default=now))
+        if not since:
+            return None
         patience: timedelta = max(2 * (r.probing.confirmation + r.probing.patience.whole) for r, _ in self.routes)
-        undecided = any(
-            s.health is not Health.DOWN
-            and (
-                (s.recent and s.recent[-1].grade in {Grade.BAD, Grade.PENDING})
-                or 0 < s.silent < s.policy.failures_to_down
-            )
-            for _, s in self.routes
-        )
-        return down_since + patience if undecided and now - down_since < patience else None
+        until = max(since) + patience
+        return until if now < until else None
 
     def sight(self) -> Sight:
         """Return what is to be seen of it now, and was proven last."""
@@ -128,12 +142,12 @@ class AgencyMail:
         return max(2 * route.probing.interval + route.probing.patience.whole for route, _ in self.routes)
 
     def trouble(self, now: datetime) -> Trouble | None:
-        """Return what is wrong, and note that it fell; `None` if nothing is."""
+        """Return what is wrong by judgements that are current, and note that it fell; `None` if nothing is."""
         internal = [s for r, s in self.routes if r.direction is Direction.INTERNAL]
-        matter = matter_of(self.directions(), internal)
+        matter = matter_of(self.current_directions(), internal)
         if matter is None:
             return None
-        troubled = [s for s in self._with_a_say() if s.health in IN_TROUBLE]
+        troubled = [s for s in self._with_a_say() if s.current_health in IN_TROUBLE]
         self._flapping.fell(now)
         return Trouble(
             matter=matter,
@@ -169,6 +183,14 @@ class AgencyMail:
         for route, subject in self.routes:
             found.setdefault(route.direction, []).append(subject)
         return found
+
+
+def _is_undecided(subject: Subject) -> bool:
+    """Whether a route is failing and not judged to be down yet."""
+    if subject.health is Health.DOWN:
+        return False
+    fails = bool(subject.recent) and subject.recent[-1].grade in {Grade.BAD, Grade.PENDING}
+    return fails or 0 < subject.silent < subject.policy.failures_to_down
 
 
 def _says_why(subject: Subject) -> Graded | None:

@@ -27,7 +27,7 @@ from monitor.judging.pending import Pending, PendingRun
 from monitor.judging.subject import Graded, Streaks, Subject
 from monitor.judging.suspect import OwnSide, Suspect, Trouble
 from monitor.model.difference import exchanged, goes_elsewhere
-from monitor.model.health import Grade, Health, HealthPolicy
+from monitor.model.health import IN_TROUBLE, Grade, Health, HealthPolicy
 from monitor.model.route import Direction, WatchedRoute
 from probes.model.result import Outcome, Phase, ProbeResult, RefusalCause
 
@@ -222,6 +222,27 @@ class Judge:
                 self._own_flapping[suspect] = Flapping(self._flapping)
                 self._own_flapping[suspect].restore(times, **how)
 
+    def restore_continuity(self, routes: Iterable[str], since: datetime | None, now: datetime) -> None:
+        """Mark what was judged of *routes* before a silence as stale, unless each has been run again after it.
+
+        *since*: when the silence ended; `None`: there was none.
+        """
+        if since is not None:
+            self.mark_stale([name for name in routes if now - since <= _proof_within(self._routes[name])], now)
+
+    def mark_stale(self, routes: Iterable[str], at: datetime) -> None:
+        """Let what was judged of *routes* count neither as trouble nor as well until runs since *at* confirm it."""
+        for name in routes:
+            self._subjects[name].stale_since = at
+            self._moved.add(self._routes[name].agency)
+
+    def is_to_be_confirmed(self, route_name: str) -> bool:
+        """Whether a stale judgement says that something is wrong with the agency of this route, which is stale itself."""
+        if not self._subjects[route_name].is_stale:
+            return False
+        beside = self._agencies[self._routes[route_name].agency].routes
+        return any(subject.health in IN_TROUBLE and subject.is_stale for _, subject in beside)
+
     def healths(self) -> Mapping[str, tuple[Health, datetime]]:
         """Return all judgements that a restart should take up."""
         routes = {name: (s.health, s.changed_at) for name, s in self._subjects.items() if s.changed_at is not None}
@@ -293,6 +314,9 @@ class Judge:
             # The clock was set back.
             self._moved.update(agency for _, agency in self._clocked)
             self._clocked.clear()
+            for subject in self._subjects.values():
+                if subject.stale_since is not None:
+                    subject.stale_since = min(subject.stale_since, now)
         self._heard = now
         while self._clocked and self._clocked[0][0] <= now:
             self._moved.add(heapq.heappop(self._clocked)[1])
@@ -446,7 +470,8 @@ class Judge:
             return UNTROUBLED
         well_since = self.is_well(agency, now) if trouble is None and is_told else None
         # How they were last judged says nothing of what they are by now.
-        directions = {**mail.directions(), **dict.fromkeys(unseen, Health.UNKNOWN)}
+        judged = mail.directions() if trouble is None else mail.current_directions()
+        directions = {**judged, **dict.fromkeys(unseen, Health.UNKNOWN)}
         return SiteStanding(
             trouble=trouble,
             well_since=well_since,
@@ -474,10 +499,11 @@ class Judge:
     def is_well(self, agency: str, now: datetime) -> datetime | None:
         """Return since when every direction of an agency is proven to work; `None` if not all are.
 
-        What has gone down and up too often lately is not believed yet.
+        What has gone down and up too often lately is not believed yet; what was judged before a start or a pause is not
+        either, until runs confirm it.
         """
         mail = self.mail(agency)
-        if (since := mail.well_since()) is None:
+        if (since := mail.well_since()) is None or not mail.is_current:
             return None
         if (until := mail.rose(now)) is not None:
             heapq.heappush(self._clocked, (until, agency))

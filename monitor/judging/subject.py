@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from monitor.judging.attribution import Attribution, Blame, RunVerdict
 from monitor.judging.evidence import ARRIVED
 from monitor.judging.health import assess, has_just_failed, is_news, is_steady, is_suspicious
-from monitor.model.health import Grade, Health, HealthPolicy
+from monitor.model.health import IN_TROUBLE, Grade, Health, HealthPolicy
 from probes.model.result import Outcome, ProbeResult
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
@@ -21,6 +21,9 @@ _AGREES = {
     Health.DEGRADED: (Grade.GOOD, Grade.SLOW, Grade.BAD),
     Health.DOWN: (Grade.BAD,),
 }
+
+#: What a run says that confirms a stale judgement: a good run does not confirm that something is slow.
+_CONFIRMS = _AGREES | {Health.DEGRADED: (Grade.SLOW, Grade.BAD)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +74,8 @@ class Subject:
     #: Start of the last run that counted, and how many have come to nothing since.
     spoke_at: datetime | None = None
     silent: int = 0
+    #: What was judged before is stale until a run that has begun since then agrees with it; `None`: it is current.
+    stale_since: datetime | None = None
     #: Token of the latest run that ended here, when that began, and what it is counted as.
     latest: tuple[str, datetime, RunVerdict | None] | None = None
 
@@ -81,9 +86,22 @@ class Subject:
 
     def begin_anew(self, policy: HealthPolicy) -> None:
         """Forget what runs have shown, because it is another thing now; how it was judged stands until that is known."""
-        now = Subject(policy=policy, health=self.health, changed_at=self.changed_at)
+        now = Subject(policy=policy, health=self.health, changed_at=self.changed_at, stale_since=self.stale_since)
         for each in fields(self):
             setattr(self, each.name, getattr(now, each.name))
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether its health was judged before a start or a pause, and no run has confirmed it since."""
+        if self.stale_since is None or self.health is Health.UNKNOWN:
+            return False
+        confirming = _CONFIRMS[self.health]
+        return not any(run.grade in confirming and run.started_at >= self.stale_since for run in self.recent)
+
+    @property
+    def current_health(self) -> Health:
+        """Its health; unknown while it is in trouble by a judgement that is stale."""
+        return Health.UNKNOWN if self.health in IN_TROUBLE and self.is_stale else self.health
 
     def grades(self) -> list[Grade]:
         """Return what the latest runs said, oldest first."""
@@ -159,10 +177,12 @@ class Subject:
                 self.slow_since = (self.slow_since or run.started_at) if slow else None
         self._forget()
         health = assess(self.grades(), self.health, self.policy)
-        if health is self.health:
-            return False
-        self.health, self.changed_at = health, now
-        return True
+        has_changed = health is not self.health
+        if has_changed:
+            self.health, self.changed_at = health, now
+        if not self.is_stale:
+            self.stale_since = None
+        return has_changed
 
     def streak(self) -> tuple[Graded, ...]:
         """Return the latest runs, oldest first, where the last of them contradicts how it is judged; otherwise nothing.

@@ -280,6 +280,14 @@ class Prober:
         """Put every route into the schedule."""
         await self._plan(self._routes.values())
 
+    def confirm(self) -> None:
+        """Run the routes soon whose agency is in trouble by a stale judgement."""
+        now = self._clock.now()
+        for name, route in self._routes.items():
+            if self._judge.is_to_be_confirmed(name):
+                self._schedule.look_within(name, route.probing.confirmation, now)
+        self._ticker.poke()
+
     async def _plan(self, routes: Iterable[WatchedRoute]) -> None:
         async for name in in_slices([route.name for route in routes]):
             # It may have been altered, or released, meanwhile.
@@ -288,8 +296,9 @@ class Prober:
                 self._schedule.add(route.name, route.probing.interval, now, route.probing.hours)
                 self._expectations.begin(route, now)
                 self._show_overdue(route.agency)
-                if self._judge.is_suspicious(name):
-                    # Somebody was about to look again when the service ended, or the process that had it.
+                if self._judge.is_suspicious(name) or self._judge.is_to_be_confirmed(name):
+                    # Somebody was about to look again when the service ended, or the process that had it; or what was
+                    # judged then is stale.
                     self._schedule.look_within(name, route.probing.confirmation, now)
                 if name in self._trials:
                     self._schedule.order(name, now)

@@ -70,6 +70,8 @@ class WatchSurroundings:
     clock: Clock
     #: A hub may read what is said of agencies.
     is_read: bool = False
+    #: Since when the site has judged without a silence (`monitor.judging.joint.freshness.continuous_since`).
+    continuous_since: Callable[[], datetime | None] = lambda: None
     #: Whoever runs the loop keeps it measuring.
     lag: LagMeter = field(default_factory=LagMeter)
 
@@ -122,10 +124,13 @@ class _Past:
     #: What people have declared and nobody has said to be over, by agency.
     declared: Mapping[str, Matter] = field(default_factory=dict)
     tokens: Mapping[str, SentToken] = field(default_factory=dict)
+    #: Since when the site has judged without a silence.
+    continuous_since: datetime | None = None
 
     def tell(self, judge: Judge, routes: Iterable[WatchedRoute], agencies: Collection[str], now: datetime) -> None:
         """Tell *judge* of *routes* and *agencies* that it has gained."""
         names = {route.name for route in routes}
+        judge.restore_continuity([route.name for route in routes if route.agency], self.continuous_since, now)
         ours = {name: judged for name, judged in self.healths.items() if name not in judge.routes}
         judge.restore({name: judged for name, judged in self.healths.items() if name in names} | ours)
         judge.restore_streaks({name: runs for name, runs in self.streaks.items() if name in names}, now)
@@ -406,6 +411,7 @@ async def _past(
         open_incidents={incident.dedup_key: incident.measured for incident in still if incident.measured},
         declared={incident.brief.agency: incident.standing for incident in still if incident.standing},
         tokens=await history.tokens(now, among),
+        continuous_since=around.continuous_since(),
     )
 
 

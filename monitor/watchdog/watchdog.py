@@ -62,6 +62,7 @@ class Watchdog:
         metrics: Metrics,
         clock: Clock,
         watch: Callable[[], Watch],
+        processes: Processes,
         name: str,
         directory: Path,
         manager: ServiceManager,
@@ -79,7 +80,7 @@ class Watchdog:
         self._heartbeat: tuple[HeartbeatSettings, Heartbeat] | None = None
         self._lifeline: tuple[Configuration, Lifeline] | None = None
         self.pulse = Pulse(
-            processes=Processes(database, name),
+            processes=processes,
             signs=self._signs,
             heartbeat=self._heartbeat_in_force,
             manager=manager,

@@ -92,6 +92,23 @@ async def test_what_was_said_already_is_not_written_again_but_for_what_was_renam
     assert await read(standings) == {"johor": {"JCM": DOWN}}
 
 
+async def test_mark_stale_leaves_no_agency_of_the_site_in_trouble_or_well(database: Database) -> None:
+    standings, history = writers(database)
+    _, other = writers(database, "kuching")
+    await history.ended(
+        ended(1), "JCM", {}, standings={"JCM": DOWN, "MDC": WELL, "UCM": NOT_CLEAR, "ours/network": OURS}
+    )
+    await said(other, 2, JCM=DOWN)
+    await standings.mark_stale()
+    unclear = {
+        "JCM": SiteStanding(directions=DOWN.directions, troubled=DOWN.troubled),
+        "MDC": SiteStanding(directions=WELL.directions),
+        "UCM": NOT_CLEAR,
+        "ours/network": OURS,
+    }
+    assert await read(standings) == {"johor": unclear, "kuching": {"JCM": DOWN}}
+
+
 async def test_what_could_not_be_stored_is_said_again(database: Database) -> None:
     standings, history = writers(database)
     with pytest.raises(ProgrammingError):

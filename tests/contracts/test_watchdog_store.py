@@ -97,6 +97,23 @@ async def test_a_journal_that_takes_nothing_is_not_taken_for_another_who_was_fir
         await begun(Drills(database))
 
 
+async def test_continuity_of_a_site_is_that_of_its_newest_process(database: Database) -> None:
+    processes = Processes(database, "a")
+    assert await processes.continuity() == (None, None)
+    await processes.beat(T0, T0)
+    assert await processes.continuity() == (T0, None)
+    processes.continuous_since = T0
+    await processes.beat(T0, T0 + MINUTE)
+    assert await processes.continuity() == (T0 + MINUTE, T0)
+    if database.is_shared:
+        other = Processes(database, "b")
+        other.continuous_since = T0 + MINUTE
+        await other.beat(T0, T0)
+        assert await processes.continuity() == (T0 + MINUTE, T0 + MINUTE)
+        await processes.lives(T0 + 2 * MINUTE)
+        assert await other.continuity() == (T0 + 2 * MINUTE, T0 + MINUTE)
+
+
 @pytest.mark.real
 async def test_processes_on_one_postgresql_see_each_other_and_who_has_ended(postgres: Postgres, tmp_path: Path) -> None:
     server = postgres.store()

@@ -43,6 +43,19 @@ _DRIFT = 0.0002
 _LIVES = 64
 
 
+def continuous_since(
+    now: datetime, last_beat: datetime | None, known: datetime | None, fresh_for: timedelta
+) -> datetime | None:
+    """Return since when a site has judged without a silence beyond *fresh_for*; `None`: as far back as is known.
+
+    *last_beat*: when one of its processes last wrote that it lives; `None`: none ever has. *known*: since when its
+    processes knew that themselves. Either may lie ahead where the clock was set back.
+    """
+    if last_beat is not None and abs(now - last_beat) > fresh_for:
+        return now
+    return None if known is None else min(known, now)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteBeat:
     """A sign of life of a site, which it writes each second behind all that it has judged."""

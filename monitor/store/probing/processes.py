@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from monitor.store.backend.database import Database
@@ -16,7 +16,7 @@ from monitor.store.schema.rows import from_row
 from monitor.store.schema.tables import process
 
 #: What is read each second: not which agencies there are.
-_SEEN = tuple(column for column in process.c if column.name != "agencies")
+_SEEN = tuple(column for column in process.c if column.name not in {"agencies", "continuous_since"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +41,18 @@ class Processes:
         """*name*: this process's own, unique among those on the store."""
         self._database = database
         self._name = name
+        #: Since when the site has judged without a silence, as this process knows it (`continuous_since`).
+        self.continuous_since: datetime | None = None
+
+    async def continuity(self) -> tuple[datetime | None, datetime | None]:
+        """Return when any process last wrote that it runs, and since when the site has judged without a silence."""
+        found = await self._database.row(select(func.max(process.c.beat_at), func.max(process.c.continuous_since)))
+        return (None, None) if found is None else (found[0], found[1])
 
     async def beat(self, started_at: datetime, now: datetime) -> Sequence[Process]:
         """Write that this process runs and can write; return the others, by name."""
         values = {"started_at": started_at, "beat_at": now, "stopped_at": None}
+        values["continuous_since"] = self.continuous_since
         others = process.c.name != self._name
         async with self._database.write() as connection:
             known = await connection.execute(update(process).where(~others).values(**values))
@@ -61,7 +69,7 @@ class Processes:
 
         One that has not begun to `beat` is not there yet.
         """
-        values = {"beat_at": now, "stopped_at": None}
+        values = {"beat_at": now, "stopped_at": None, "continuous_since": self.continuous_since}
         async with self._database.write() as connection:
             await connection.execute(update(process).where(process.c.name == self._name).values(**values))
             return await self._others(connection)

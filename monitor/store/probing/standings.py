@@ -25,6 +25,7 @@ from sqlalchemy import (
     literal_column,
     select,
     text,
+    update,
 )
 
 from alerts.model.notice import Cause, Matter
@@ -42,6 +43,9 @@ log = structlog.get_logger()
 
 #: A moment, as a transaction's number.
 Mark = NewType("Mark", int)
+
+#: What neither says that something is wrong, nor that all is well.
+_UNCLEAR = dict.fromkeys(("matter", "cause", "since", "latest", "well_since")) | {"unsteady": False}
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -121,6 +125,12 @@ class SiteStandings:
             self._said.pop(subject, None)
         theirs = (standing.c.site == self._site) & standing.c.subject.in_(subjects)
         await self._database.change(delete(standing).where(theirs))
+
+    async def mark_stale(self) -> None:
+        """Let the site say of no agency that it is in trouble or well: nobody knows by now."""
+        said = standing.c.matter.is_not(None) | standing.c.well_since.is_not(None)
+        of_agencies = (standing.c.site == self._site) & standing.c.subject.not_like("ours/%") & said
+        await self._database.change(update(standing).where(of_agencies).values(**_UNCLEAR))
 
     async def changed(self, mark: Mark | None) -> tuple[Mapping[str, Mapping[str, SiteStanding]], Mark]:
         """Return what sites say otherwise than at *mark*, by site and subject, and the mark of now; `None`: all they say.

@@ -646,6 +646,8 @@ process = Table(
     #: The agencies of which it has documents, as JSON, and by what others see that they are others; NULL: it has not said so.
     Column("agencies", Text),
     Column("agencies_digest", String(64)),
+    #: Since when the site has judged without a silence; NULL: as far back as is known.
+    Column("continuous_since", Moment),
 )
 
 #: When somebody last asked for all routes of an agency to be run at once. A hub writes that into the stores of its sites.

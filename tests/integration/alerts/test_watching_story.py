@@ -127,6 +127,7 @@ async def vigil(town: Town, name: str, database: Database | None = None) -> Asyn
             metrics=metrics,
             clock=town.clock,
             watch=lambda: cast(Watch, watch),
+            processes=Processes(base, name),
             name=name,
             directory=place,
             manager=ServiceManager({}),

@@ -67,6 +67,7 @@ class Watchroom:
             metrics=self.metrics,
             clock=self.station.clock,
             watch=lambda: self.watch,
+            processes=Processes(database, "utama"),
             name="utama",
             directory=office.directory,
             manager=ServiceManager({}),

@@ -544,6 +544,10 @@ class Beats:
         self.heard.append(beaten)
 
 
+async def looked() -> None:
+    """Find that nobody stood still."""
+
+
 @dataclass
 class Watches:
     """A wall clock and a steady one."""
@@ -557,7 +561,7 @@ class Watches:
 
 async def test_a_site_beats_with_both_its_clocks_and_another_life_begins_when_they_go_apart() -> None:
     beats, clocks = Beats(), Watches()
-    beating = Beating(cast(SiteStandings, beats), clocks, owes=lambda: False, steady=lambda: clocks.steady)
+    beating = Beating(cast(SiteStandings, beats), clocks, owes=lambda: False, look=looked, steady=lambda: clocks.steady)
     for wall, steady in ((1, 1), (1, 1), (181, 1), (1, 1)):
         clocks.wall += wall * SECOND
         clocks.steady += steady * SECOND
@@ -568,6 +572,38 @@ async def test_a_site_beats_with_both_its_clocks_and_another_life_begins_when_th
     assert (beats.heard[-1].at, beats.heard[-1].steady) == (clocks.wall, clocks.steady)
 
 
+async def test_beating_after_it_could_not_write_for_long_begins_another_life() -> None:
+    """Other processes of the site may still write what they judged meanwhile: a hub learns anew that nothing waits."""
+    beats, clocks, away = Beats(), Watches(), [False]
+    beating = Beating(
+        cast(SiteStandings, beats),
+        clocks,
+        owes=lambda: away[0],
+        look=looked,
+        fresh_for=30 * SECOND,
+        steady=lambda: clocks.steady,
+    )
+    for second in range(1, 64):
+        clocks.wall += SECOND
+        clocks.steady += SECOND
+        away[0] = second not in (1, 31, 62, 63)
+        await beating.beat()
+    lives = [each.life for each in beats.heard]
+    assert lives == [lives[0], lives[0], lives[2], lives[2]]
+    assert lives[0] != lives[2]
+
+
+async def test_beating_looks_whether_it_stood_still_before_it_beats() -> None:
+    beats, clocks, order = Beats(), Watches(), list[int]()
+
+    async def look() -> None:
+        order.append(len(beats.heard))
+
+    beating = Beating(cast(SiteStandings, beats), clocks, owes=lambda: False, look=look, steady=lambda: clocks.steady)
+    await beating.beat()
+    assert (order, len(beats.heard)) == ([0], 1)
+
+
 async def test_of_several_processes_of_a_site_one_beats_and_another_when_it_is_its_turn() -> None:
     beats, clocks, turn = Beats(), Watches(), ["satu"]
     both = [
@@ -575,6 +611,7 @@ async def test_of_several_processes_of_a_site_one_beats_and_another_when_it_is_i
             cast(SiteStandings, beats),
             clocks,
             owes=lambda: False,
+            look=looked,
             is_ours=lambda name=name: turn == [name],  # type: ignore[misc]
             steady=lambda: clocks.steady,
         )
@@ -594,7 +631,9 @@ async def test_of_several_processes_of_a_site_one_beats_and_another_when_it_is_i
 
 async def test_a_site_does_not_beat_while_something_judged_is_not_written() -> None:
     beats, clocks, owes = Beats(), Watches(), [True]
-    beating = Beating(cast(SiteStandings, beats), clocks, owes=lambda: owes[0], steady=lambda: clocks.steady)
+    beating = Beating(
+        cast(SiteStandings, beats), clocks, owes=lambda: owes[0], look=looked, steady=lambda: clocks.steady
+    )
     await beating.beat()
     owes[0] = False
     await beating.beat()

@@ -1,0 +1,335 @@
+"""A site that was silent says nothing that it judged before: neither after a start, nor when it stood still and goes on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from alerts.model.notice import Matter
+from monitor.bridge.consensus import Briefs, Consensus
+from monitor.bridge.pipeline import Pipeline
+from monitor.judging.joint.freshness import SiteBeat
+from monitor.judging.joint.standing import SiteStanding
+from monitor.judging.judge import Judge
+from monitor.metrics import Metrics
+from monitor.model.health import HealthPolicy
+from monitor.model.route import Direction
+from monitor.planning.lateness import Lateness
+from monitor.probing.lag import LagMeter, Mark
+from monitor.service.sites.beating import Beating
+from monitor.service.sites.continuity import SiteContinuity
+from monitor.service.watch import Watch
+from monitor.store.backend.database import Database
+from monitor.store.probing.history import History
+from monitor.store.probing.processes import Processes
+from monitor.store.probing.standings import SiteStandings
+from tests.unit.alerts.people import BRIEF
+from tests.unit.monitor.bridge.test_pipeline import Alerts, Clock
+from tests.unit.monitor.service.test_sites import DOWN, WELL, Nation
+from tests.unit.monitor.trial import MINUTE, REFUSED, SECOND, T0, World, agency_routes, world
+
+FRESH_FOR = 30 * SECOND
+SITES = ("johor", "kuching")
+
+
+@dataclass
+class StoodStill:
+    """A meter that says how long the process stood still since it was last asked."""
+
+    longest: timedelta = timedelta(0)
+
+    def mark(self) -> Mark:
+        return Mark(0, 0)
+
+    def since(self, _: Mark) -> Lateness:
+        longest, self.longest = self.longest, timedelta(0)
+        return Lateness(whole=longest, longest=longest)
+
+
+@dataclass
+class Place:
+    """The parts of a site's process that judge, write and beat; all that it knows is in its store."""
+
+    name: str
+    database: Database
+    clock: Clock
+    lives: int = 0
+    lag: StoodStill = field(default_factory=StoodStill)
+    looked: int = 0
+
+    def __post_init__(self) -> None:
+        self.world: World = world("JCM")
+
+    async def start(self) -> None:
+        self.lives += 1
+        self.standings = SiteStandings(self.database, self.name)
+        self.processes = Processes(self.database, f"{self.name}-1")
+        history = History(self.database, self.standings)
+        metrics = Metrics(version="0", now=self.clock.now)
+        metrics.watch_agency("JCM", routes=())
+        judge = self.world.judge = Judge(self.world.routes, HealthPolicy())
+        consensus = Consensus(
+            briefs=Briefs(agencies={"JCM": BRIEF}, ours=lambda _: BRIEF),
+            alerting=Alerts(),
+            metrics=metrics,
+            clock=self.clock,
+            site=self.name,
+            open_incidents={},
+        )
+        routes = {route.name: route for route in self.world.routes}
+        prober = SimpleNamespace(confirm=self._confirm)
+        self.watch = cast(Watch, SimpleNamespace(judge=judge, routes=routes, prober=prober))
+        self.continuity = SiteContinuity(
+            self.processes,
+            self.standings,
+            self.clock,
+            site=self.name,
+            fresh_for=FRESH_FOR,
+            lag=cast(LagMeter, self.lag),
+            watch=lambda: self.watch,
+        )
+        await self.continuity.begin()
+        judge.restore(await history.healths())
+        agency = [route.name for route in self.world.routes if route.agency]
+        judge.restore_continuity(agency, self.processes.continuous_since, self.clock.now())
+        self.pipeline = Pipeline(
+            judge=judge,
+            routes=routes,
+            history=history,
+            consensus=consensus,
+            metrics=metrics,
+            clock=self.clock,
+            site=self.name,
+            is_read=True,
+        )
+        self.watch.pipeline = self.pipeline  # type: ignore[misc]
+        self.beating = Beating(
+            self.standings,
+            self.clock,
+            owes=lambda: False,
+            look=self.continuity.look,
+            steady=lambda: self.clock.time - T0,
+        )
+
+    def _confirm(self) -> None:
+        self.looked += 1
+
+    async def live(self) -> None:
+        """Beat, as each second."""
+        await self.processes.beat(self.clock.now(), self.clock.now())
+        await self.beating.beat()
+
+    async def probe(self) -> None:
+        """Run each route once."""
+        for route in self.world.routes:
+            await self.pipeline.take(self.world.result(route, self.clock.now()))
+
+    async def says(self) -> SiteStanding:
+        found, _ = await self.standings.changed(None)
+        return found[self.name]["JCM"]
+
+
+@asynccontextmanager
+async def places(directory: Path, clock: Clock) -> AsyncIterator[Mapping[str, Place]]:
+    made = {}
+    async with (
+        Database.open(directory / "johor") as johor,
+        Database.open(directory / "kuching") as kuching,
+    ):
+        for name, database in zip(SITES, (johor, kuching), strict=True):
+            made[name] = Place(name, database, clock)
+            await made[name].start()
+        yield made
+
+
+class Country:
+    """A hub that probes, with two sites that have stores of their own."""
+
+    def __init__(self, sites: Mapping[str, Place], hub: Nation) -> None:
+        self.sites = sites
+        self.hub = hub
+
+    async def live(self, seconds: int, *silent: str) -> list[str]:
+        """Let so much time pass; return what is told of the agency."""
+        told = list[str]()
+        for _ in range(seconds):
+            for name, site in self.sites.items():
+                if name not in silent:
+                    await site.live()
+                said, _ = await site.standings.changed(None)
+                self.hub.rows.say(name, **said.get(name, {}))
+                self.hub.rows.beaten |= await site.standings.beats()
+            told += await self.hub.live(1, *SITES)
+        return [each for each in told if each.startswith("JCM")]
+
+    async def all_say(self) -> list[tuple[bool, bool]]:
+        """Return of each site whether it says that something is wrong, and that all is well."""
+        said = [await site.says() for site in self.sites.values()]
+        return [(each.trouble is not None, each.well_since is not None) for each in said]
+
+    async def probe(self, rounds: int = 3) -> None:
+        for _ in range(rounds):
+            for site in self.sites.values():
+                await site.probe()
+
+
+@asynccontextmanager
+async def country(directory: Path) -> AsyncIterator[Country]:
+    hub = Nation()
+    hub.steady = hub.clock.time - T0
+    hub.here = {}
+    async with places(directory, hub.clock) as sites:
+        yield Country(sites, hub)
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("how", ["started anew", "stood still"])
+async def test_site_back_from_a_silence_does_not_tell_an_outage_that_has_ended(tmp_path: Path, how: str) -> None:
+    async with country(tmp_path) as here:
+        for site in here.sites.values():
+            site.world.faults = {"JCM/utama": REFUSED}
+        here.hub.say("utama", JCM=DOWN)
+        await here.probe()
+        assert await here.live(30) == ["JCM: both"]
+
+        # Both are silent, the agency is repaired, and the hub alone has seen it: what is open there is not the matter here.
+        await here.live(180, *SITES)
+        here.hub.say("utama", JCM=_well(here.hub))
+        here.hub.alerts.heard.clear()
+        here.hub.consensus._note_told("JCM", None)
+        for site in here.sites.values():
+            site.world.faults = {}
+            if how == "started anew":
+                await site.start()
+            else:
+                site.lag.longest = 180 * SECOND
+        assert await here.live(60) == [], "nobody has looked since"
+        assert await here.all_say() == [(False, False)] * 2
+        assert [site.looked for site in here.sites.values()] == [how == "stood still"] * 2
+        await here.probe()
+        assert await here.live(10) == []
+        assert await here.all_say() == [(False, True)] * 2
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("how", ["started anew", "stood still"])
+async def test_site_back_from_a_silence_ends_no_outage_that_began_meanwhile(tmp_path: Path, how: str) -> None:
+    async with country(tmp_path) as here:
+        here.hub.say("utama", JCM=_well(here.hub))
+        await here.probe()
+        assert await here.live(30) == []
+        await here.live(180, *SITES)
+        here.hub.say("utama", JCM=DOWN)
+        here.hub.consensus._note_told("JCM", Matter.BOTH)
+        for site in here.sites.values():
+            site.world.faults = {"JCM/utama": REFUSED}
+            if how == "started anew":
+                await site.start()
+            else:
+                site.lag.longest = 180 * SECOND
+        assert await here.live(60) == [], "nobody has looked since"
+        await here.probe(1)
+        assert await here.live(10) == []
+        await here.probe(2)
+        assert await here.live(10) == []
+        assert await here.all_say() == [(True, False)] * 2
+
+
+@pytest.mark.parametrize("how", ["started anew", "stood still"])
+async def test_outage_that_goes_on_over_a_silence_is_said_once_a_run_confirms_it(tmp_path: Path, how: str) -> None:
+    async with country(tmp_path) as here:
+        johor = here.sites["johor"]
+        johor.world.faults = {"JCM/utama": REFUSED}
+        await johor.probe()
+        await johor.probe()
+        await johor.probe()
+        await johor.live()
+        assert (await johor.says()).trouble is not None
+        johor.clock.time += 3 * MINUTE
+        if how == "started anew":
+            await johor.start()
+            assert (await johor.says()).trouble is None, "before its first beat"
+        johor.lag.longest = 180 * SECOND
+        await johor.live()
+        assert (await johor.says()).trouble is None
+        await johor.probe()
+        assert (await johor.says()).trouble is not None
+
+
+async def test_judgement_that_the_first_run_confirms_is_said_again_as_it_was(tmp_path: Path) -> None:
+    async with country(tmp_path) as here:
+        johor = here.sites["johor"]
+        johor.world = World(agency_routes("JCM", directions=[Direction.INTERNAL]))
+        await johor.start()
+        for _ in range(3):
+            await johor.probe()
+        await johor.live()
+        before = await johor.says()
+        assert before.well_since
+        johor.clock.time += 3 * MINUTE
+        johor.lag.longest = 180 * SECOND
+        await johor.live()
+        assert (await johor.says()).well_since is None
+        await johor.probe()
+        assert await johor.says() == before
+
+
+async def test_short_restart_leaves_what_a_site_says_as_it_was(tmp_path: Path) -> None:
+    async with country(tmp_path) as here:
+        johor = here.sites["johor"]
+        johor.world.faults = {"JCM/utama": REFUSED}
+        for _ in range(3):
+            await johor.probe()
+        await johor.live()
+        before = await johor.says()
+        johor.clock.time += 20 * SECOND
+        await johor.start()
+        assert await johor.says() == before
+
+
+async def test_restart_soon_after_a_silence_leaves_stale_what_was_stale(tmp_path: Path) -> None:
+    async with country(tmp_path) as here:
+        johor = here.sites["johor"]
+        johor.world.faults = {"JCM/utama": REFUSED}
+        for _ in range(3):
+            await johor.probe()
+        await johor.live()
+        johor.clock.time += 3 * MINUTE
+        for _ in range(3):
+            await johor.start()
+            await johor.live()
+            johor.clock.time += 20 * SECOND
+        await johor.pipeline.speak()
+        assert johor.pipeline._standings["JCM"].trouble is None
+
+
+async def test_another_process_that_goes_on_keeps_what_the_site_says(tmp_path: Path) -> None:
+    async with country(tmp_path) as here:
+        johor = here.sites["johor"]
+        await johor.probe()
+        await johor.probe()
+        await johor.live()
+        before = await johor.says()
+        assert before.well_since
+        johor.clock.time += 3 * MINUTE
+        await johor.standings.beat(_beat(johor))
+        johor.lag.longest = 180 * SECOND
+        await johor.continuity.look()
+        assert await johor.says() == before
+        # What this process judged itself counts for nothing all the same.
+        assert johor.pipeline._standings["JCM"].well_since is None
+
+
+def _well(hub: Nation) -> SiteStanding:
+    return replace(WELL, well_since=hub.clock.time)
+
+
+def _beat(of: Place) -> SiteBeat:
+    return SiteBeat(at=of.clock.time, steady=of.clock.time - T0, life="another")
