@@ -60,6 +60,7 @@ class Maildrop:
         self.tidy = asyncio.Event()
         self.tidy.set()
         self.remainder = Remainder(self._mailbox.name)
+        self.in_use: ProbeFailure | None = None
 
     @property
     def has_more(self) -> bool:
@@ -108,7 +109,7 @@ class Maildrop:
         """Wait for the next look: each is by a new sign-in, and POP3 knows no other folder."""
         with trace.phase(Phase.RETRIEVE, Party.RECIPIENT):
             if not await caught_up(within):
-                raise TimeoutError
+                raise self.in_use or TimeoutError
         return Looked(folders=1, of=1)
 
     def close(self) -> None:
@@ -121,12 +122,20 @@ class Maildrop:
     async def _enter(self) -> Pop3Session:
         within = self.patience.session
         tried = 1
+        self.in_use = None
         while True:
             try:
-                return await open_session(self._mailbox, self._trace, Party.RECIPIENT, leg=within * _LEG, within=within)
+                session = await open_session(
+                    self._mailbox, self._trace, Party.RECIPIENT, leg=within * _LEG, within=within
+                )
             except ProbeFailure as failure:
                 if failure.failure.reason != Reason.MAILBOX_IN_USE or tried == _IN_USE_TRIES:
                     raise
+                # Dovecot says so after ten seconds: who waits for the mailbox may give up before the last attempt.
+                self.in_use = failure
+            else:
+                self.in_use = None
+                return session
             tried += 1
             await asyncio.sleep(self._pace.revisit.total_seconds())
 

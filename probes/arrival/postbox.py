@@ -17,7 +17,7 @@ from probes.arrival.reception import Letter, Reception
 from probes.arrival.remainder import Remainder
 from probes.arrival.second_look import CHUNK, SecondLook, chunks
 from probes.model.pace import Pace
-from probes.model.probe import CommandRefused, Patience, Trace, Unreadable
+from probes.model.probe import CommandRefused, Patience, ProbeFailure, Trace, Unreadable
 from probes.model.reply import not_opened
 from probes.model.result import Party, Phase
 from probes.protocol.cause import stage
@@ -86,6 +86,7 @@ class Postbox:
         self.tidy = asyncio.Event()
         self.tidy.set()
         self.remainder = Remainder(self._mailbox.name)
+        self.in_use: ProbeFailure | None = None
 
     @property
     def has_more(self) -> bool:

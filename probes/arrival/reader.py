@@ -10,7 +10,7 @@ from typing import Protocol
 
 from probes.arrival.remainder import Remainder
 from probes.model.pace import Pace
-from probes.model.probe import Patience, Trace
+from probes.model.probe import Patience, ProbeFailure, Trace
 
 #: Waits until the watch has looked once more, no longer than a span; says whether it has.
 CaughtUp = Callable[[timedelta], Awaitable[bool]]
@@ -46,6 +46,8 @@ class MailReader(Protocol):
     tidy: asyncio.Event
     #: What the server keeps of it all the same.
     remainder: Remainder
+    #: What was said of another session that holds the mailbox, while the reader tries again.
+    in_use: ProbeFailure | None
 
     @property
     def has_more(self) -> bool:

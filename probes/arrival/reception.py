@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 import structlog
 
@@ -16,10 +17,16 @@ from probes.mail.token import Token, TokenSigner
 from probes.model.mailbox import Mailbox
 from probes.model.result import Arrival, Party
 
+T = TypeVar("T")
+
 _log = structlog.get_logger(__name__)
 
 #: A mail of this size may be ours with every header rewritten; a larger one is not ours.
 OURS_AT_MOST = 64 * 1024
+
+
+#: Added by whoever delivers a mail (RFC 5321 4.4: Return-Path), and not by who keeps a copy of what is sent.
+_DELIVERY = re.compile(rb"^(?:return-path|delivered-to|envelope-to):", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +41,11 @@ class Letter:
     marked: bool = False
     #: Returns the whole of it, or its beginning when it is large; `None` when it is gone.
     whole: Callable[[], Awaitable[bytes | None]]
+
+
+def was_delivered(header: bytes) -> bool:
+    """Return whether a mail came to the mailbox, by its header."""
+    return _DELIVERY.search(header) is not None
 
 
 class Reception:
@@ -86,15 +98,33 @@ class Reception:
             self._ledger.arrived(token_id)
         return disposition.delete
 
-    def awaited(self, letter: Letter) -> Token | None:
+    async def awaited(self, letter: Letter) -> Token | None:
         """Return the token of *letter*, as its header tells it, if a run still waits for it and it is its message."""
-        sighting = Sighting(kind=MailKind.FOREIGN)
-        with self._parsing(letter):
-            sighting = recognise(letter.header, self._signer)
+        sighting = self._sighting(letter, letter.header)
         token = sighting.token
-        if token is None or sighting.kind is not MailKind.MESSAGE or not self._unseen(token):
+        if token is None or not self._unseen(token):
             return None
-        return token
+        if sighting.kind is MailKind.ANSWER:
+            sighting = self._sighting(letter, await letter.whole() or letter.header)
+        return token if sighting.kind in {MailKind.MESSAGE, MailKind.REWRITTEN} else None
+
+    def take_left_over(self, letter: Letter) -> bool:
+        """Count *letter* where it is a message of ours that was delivered after its run; return whether it is to be deleted."""
+        sighting = self._sighting(letter, letter.header)
+        token = sighting.token
+        if token is None or sighting.kind is not MailKind.MESSAGE or self._waiting.get(token.id):
+            return False
+        fate = self._ledger.fate(token.id)
+        if fate is None or not was_delivered(letter.header):
+            return False
+        if fate is Fate.ENDED:
+            self._on_arrival(Arrival.LATE, token.id, self._clock())
+            self._ledger.arrived(token.id)
+        return True
+
+    def _sighting(self, letter: Letter, raw: bytes) -> Sighting:
+        foreign = Sighting(kind=MailKind.FOREIGN)
+        return self._parsed(letter, lambda raw: recognise(raw, self._signer), raw, otherwise=foreign)
 
     async def make_up_for(self, letter: Letter, token: Token, folder: FolderKind, since: datetime | None) -> bool:
         """Hand over a message that lies in *folder*, which is watched, and that the watch did not show.
@@ -113,8 +143,9 @@ class Reception:
 
     async def note_elsewhere(self, letter: Letter, token: Token, name: str, since: datetime | None) -> bool:
         """Tell who waits for a message that it lies in the folder *name*; return whether it is to be deleted."""
-        if any(one.party is Party.SENDER for one in self._waiting.get(token.id, ())):
-            # What was sent from this very mailbox may lie in it as a copy, which proves nothing.
+        was_sent_here = any(one.party is Party.SENDER for one in self._waiting.get(token.id, ()))
+        if was_sent_here and not was_delivered(letter.header):
+            # It may be the copy that is kept of what is sent, which proves nothing.
             return False
         content = await letter.whole()
         if not content:
@@ -128,32 +159,30 @@ class Reception:
         return [one for one in waiting if one.party is Party.RECIPIENT and not one.seen.done()]
 
     async def _recognised(self, letter: Letter) -> tuple[Sighting, bytes | None]:
-        whole: bytes | None = None
-        sighting = Sighting(kind=MailKind.FOREIGN)
-        more = False
-        with self._parsing(letter):
-            if may_hide_token(letter.header):
-                more = True
-            else:
-                sighting = recognise(letter.header, self._signer)
-                small = letter.size is not None and letter.size <= OURS_AT_MOST
-                more = sighting.token is None and not sighting.forged and bool(self._waiting) and small
-        if more:
-            whole = await letter.whole()
-            with self._parsing(letter):
-                sighting = recognise(whole or letter.header, self._signer)
-        return sighting, whole
+        hides = self._parsed(letter, may_hide_token, letter.header, otherwise=False)
+        sighting = Sighting(kind=MailKind.FOREIGN) if hides else self._sighting(letter, letter.header)
+        small = letter.size is not None and letter.size <= OURS_AT_MOST
+        if not hides and not (small and self._may_say_more(sighting)):
+            return sighting, None
+        whole = await letter.whole()
+        return self._sighting(letter, whole or letter.header), whole
 
-    @contextmanager
-    def _parsing(self, letter: Letter) -> Iterator[None]:
+    def _may_say_more(self, sighting: Sighting) -> bool:
+        """Whether the text may tell a run that waits what the header does not."""
+        if sighting.token is None:
+            return not sighting.forged and bool(self._waiting)
+        return sighting.kind is MailKind.ANSWER and bool(self._unseen(sighting.token))
+
+    def _parsed(self, letter: Letter, parse: Callable[[bytes], T], raw: bytes, *, otherwise: T) -> T:
         try:
-            yield
+            return parse(raw)
         except Exception as error:  # noqa: BLE001 - see below
             # The parser of the standard library gives up in ways that nobody has counted, and anybody may send the mail
             # on which it does. One that ended the watch would end it at each new connection again.
             _log.warning(
                 "a mail cannot be parsed", mailbox=self.mailbox.name, uid=letter.uid, error=type(error).__name__
             )
+            return otherwise
 
     async def _hand_over(
         self, letter: Letter, content: bytes | None, seen: Seen, recipients: Sequence[Expectation]

@@ -76,7 +76,7 @@ class SecondLook:
     async def look(self, trace: Trace, within: timedelta) -> Looked:
         """Sign in anew and look for what runs wait for: hand it over, or tell them where it lies.
 
-        What lies in no watched folder is deleted there. Raise `ProbeFailure` or `TimeoutError` when inbox and junk could
+        What lies in no watched folder is deleted there, and so is what is left there of earlier runs. Raise `ProbeFailure` or `TimeoutError` when inbox and junk could
         not be looked through; whatever goes wrong in other folders only ends the look.
         """
         until = asyncio.get_running_loop().time() + within.total_seconds()
@@ -134,9 +134,10 @@ class SecondLook:
                 letter = Letter(
                     uid=mail.uid, header=mail.content or b"", size=mail.size, whole=partial(session.message, mail.uid)
                 )
-                if (token := self._reception.awaited(letter)) is None:
-                    continue
-                if watched is not None:
+                if (token := await self._reception.awaited(letter)) is None:
+                    if watched is None and self._reception.take_left_over(letter):
+                        ours.append(mail.uid)
+                elif watched is not None:
                     await self._make_up_for(letter, token, watched, since.get(mail.uid), sweep)
                 elif await self._reception.note_elsewhere(letter, token, legible_name(name), since.get(mail.uid)):
                     ours.append(mail.uid)

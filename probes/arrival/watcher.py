@@ -167,8 +167,10 @@ class MailboxWatcher:
         """Say why the mailbox is not being read yet, to a run that has waited for it long enough.
 
         Not the last trouble: the run would have heard of it, unless it is older than the run. Since then an attempt has
-        been under way that does not end.
+        been under way that does not end; or several, of which the last has not.
         """
+        if self._reader.in_use is not None:
+            return self._reader.in_use
         if self._recorder is not None:
             return expired(self._recorder.where[0], Party.RECIPIENT)
         return _our_fault("nobody watches this mailbox")

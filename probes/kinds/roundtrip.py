@@ -12,7 +12,7 @@ from probes.arrival.expectation import Elsewhere, Expectation, FolderKind, Seen
 from probes.arrival.reader import Looked
 from probes.arrival.watcher import MailboxWatcher
 from probes.mail.bounce import DsnReport
-from probes.mail.message import changes_in, compose
+from probes.mail.message import changes_in, compose, rewrites_in
 from probes.mail.token import Token
 from probes.model.probe import Patience, ProbeFailure, ProbeKind, Route, Trace
 from probes.model.refusal import refusal_cause
@@ -63,9 +63,9 @@ class RoundTrip:
                 trace.took(Phase.TRANSIT, max(timedelta(), seen.since - made))
             with trace.phase(Phase.RETRIEVE, Party.RECIPIENT):
                 content = seen.content if isinstance(seen, Elsewhere) else await self._content(letter)
-            trace.arrived(content)
+            trace.arrived(content, rewrites_in(content, self.token))
             if changes := changes_in(content, self.token):
-                what = ", ".join(changes)
+                what = ", ".join([*changes, *([f"in {seen.name}"] if isinstance(seen, Elsewhere) else ())])
                 raise failed(Outcome.CORRUPTED, Reason.CHANGED, Phase.RETRIEVE, Party.RECIPIENT, what)
             if isinstance(seen, Elsewhere):
                 raise failed(Outcome.JUNK, Reason.FOLDER_NOT_WATCHED, Phase.RETRIEVE, Party.RECIPIENT, seen.name)

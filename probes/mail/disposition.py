@@ -85,6 +85,9 @@ def decide(
     token = sighting.token
     if token is None:
         return Disposition(count=Arrival.FORGED if sighting.forged else None)
+    if sighting.kind is MailKind.REWRITTEN:
+        is_awaited = Party.RECIPIENT in awaited and fate is not Fate.ARRIVED
+        return Disposition(hand_over=is_awaited, delete=is_awaited)
     if sighting.kind not in {MailKind.MESSAGE, MailKind.REPORT}:
         # A person may have written it.
         return Disposition()

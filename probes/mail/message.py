@@ -11,12 +11,14 @@ import re
 import unicodedata
 from base64 import encodebytes
 from binascii import b2a_qp
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from email.errors import MessageError
 from email.message import Message
 from email.utils import format_datetime
+from html import unescape
 
-from probes.mail.mime import is_charset, taken_apart
+from probes.mail.mime import in_clear, is_charset, taken_apart
 from probes.mail.token import Token
 
 TOKEN_HEADER = "X-Pantau-Token"  # noqa: S105 - a header's name
@@ -131,12 +133,10 @@ def text_of(token: Token) -> str:
 def changes_in(raw: bytes, expected: Token) -> tuple[str, ...]:
     """Return what of the message of *expected* the message *raw* does not carry: "text changed", "attachment missing".
 
-    Nothing: it is whole. A relay may rewrite headers, re-encode the parts, wrap the text and put a notice before or after
-    it. It may not change, lose or cut what the sender wrote and attached.
+    Nothing: it is whole. A relay may rewrite headers, re-encode the parts, wrap the text, make it HTML and put a notice before
+    or after it. It may not change, lose or cut what the sender wrote and attached.
     """
-    header, _, body = raw.partition(b"\r\n\r\n")
-    if body.rstrip() == _body(expected).rstrip() and _content_type(expected).encode() in header:
-        # To the octet, as almost always: taking it apart costs as much as fetching it did.
+    if _is_as_sent(raw, expected):
         return ()
     try:
         message = taken_apart(raw)
@@ -145,14 +145,85 @@ def changes_in(raw: bytes, expected: Token) -> tuple[str, ...]:
         return (f"not readable as mail: {type(error).__name__}",)
 
 
-def _text_changes(message: Message, expected: Token) -> tuple[str, ...]:
-    texts = [_decoded(part) for part in message.walk() if part.get_content_type() == "text/plain"]
-    if not texts:
-        return ("text missing",)
-    arrived, sent = _squeezed(" ".join(texts)), _squeezed(text_of(expected))
-    if sent in arrived:
+def rewrites_in(raw: bytes, expected: Token) -> tuple[str, ...]:
+    """Return what relays did to the message of *expected* that loses nothing: "Message-ID replaced", "text as HTML only"."""
+    header = raw.partition(b"\r\n\r\n")[0]
+    as_sent = _is_as_sent(raw, expected)
+    if as_sent and all(f"\r\n{name}: {value}".encode() in header for name, (value, _) in _carriers(expected).items()):
+        # As almost always.
         return ()
-    if _squeezed(_ascii_only(text_of(expected))) in _squeezed(_ascii_only(" ".join(texts))):
+    try:
+        message = taken_apart(raw)
+        rewritten = tuple(
+            what
+            for name, (value, what) in _carriers(expected).items()
+            if value not in " ".join(in_clear(str(message.get(name, ""))).split())
+        )
+        plain, html = ("", "") if as_sent else _texts(message)
+    except (MessageError, LookupError, ValueError, RecursionError):
+        return ()
+    sent = _squeezed(text_of(expected))
+    return (*rewritten, "text as HTML only") if sent not in plain and sent in html else rewritten
+
+
+def _carriers(token: Token) -> Mapping[str, tuple[str, str]]:
+    """Return which headers carry the token, how they begin, and what it is called that one of them does not."""
+    return {
+        "Subject": (subject_of(token), "subject changed"),
+        "Message-ID": (f"<{token.text}@", "Message-ID replaced"),
+        "References": (f"<{token.text}@", "References removed"),
+        TOKEN_HEADER: (token.text, f"{TOKEN_HEADER} removed"),
+    }
+
+
+def says_all(message: Message, expected: Token, *, nested: bool = True) -> bool:
+    """Return whether the text of the message of *expected* stands in *message*, plain or as HTML.
+
+    *nested*: or in a message that *message* holds.
+    """
+    sent = _squeezed(text_of(expected))
+    return any(sent in said for said in _texts(message, nested=nested))
+
+
+def _is_as_sent(raw: bytes, expected: Token) -> bool:
+    """Whether the body is what was sent, to the octet, as almost always: taking it apart costs as much as fetching it did."""
+    header, _, body = raw.partition(b"\r\n\r\n")
+    return body.rstrip() == _body(expected).rstrip() and _content_type(expected).encode() in header
+
+
+def _texts(message: Message, *, nested: bool = True) -> tuple[str, str]:
+    """Return what *message* says in plain text and in HTML, squeezed; *nested*: with what messages in it say."""
+    said: dict[str, list[str]] = {"plain": [], "html": []}
+    for part in message.walk() if nested else _own_parts(message):
+        if part.get_content_maintype() == "text" and (kind := part.get_content_subtype()) in said:
+            said[kind].append(_decoded(part) if kind == "plain" else _shown_of(_decoded(part)))
+    return _squeezed(" ".join(said["plain"])), _squeezed(" ".join(said["html"]))
+
+
+def _own_parts(message: Message) -> Iterator[Message]:
+    payload = message.get_payload()
+    if not isinstance(payload, list):
+        yield message
+    elif message.get_content_type() != "message/rfc822":
+        for part in payload:
+            if isinstance(part, Message):
+                yield from _own_parts(part)
+
+
+def _shown_of(text: str) -> str:
+    """Return *text*, which is HTML, without its tags: a tag ends at the next ">", and nothing is looked for twice."""
+    first, *pieces = text.split("<")
+    return unescape(first + "".join(piece.partition(">")[2] for piece in pieces))
+
+
+def _text_changes(message: Message, expected: Token) -> tuple[str, ...]:
+    plain, html = _texts(message)
+    if not plain and not html:
+        return ("text missing",)
+    if says_all(message, expected):
+        return ()
+    sent = _squeezed(_ascii_only(text_of(expected)))
+    if any(sent in _ascii_only(said) for said in (plain, html)):
         return ("characters outside ASCII changed",)
     return ("text changed",)
 

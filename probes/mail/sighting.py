@@ -10,7 +10,7 @@ from email.message import Message
 from enum import StrEnum
 
 from probes.mail.bounce import DsnReport, parse
-from probes.mail.message import TOKEN_HEADER, boundary_of, subject_of
+from probes.mail.message import TOKEN_HEADER, boundary_of, says_all, subject_of
 from probes.mail.mime import header_of, in_clear, taken_apart
 from probes.mail.token import Token, TokenReading, TokenSigner
 
@@ -33,6 +33,9 @@ class MailKind(StrEnum):
     MESSAGE = "message"
     #: A delivery status notification about it.
     REPORT = "report"
+    #: The message with all headers replaced that tell it from an answer, known by its text. It counts only for a run that
+    #: waits for it: a person may have copied it.
+    REWRITTEN = "rewritten"
     #: Something that quotes it: an automatic or a human answer, a bounce in prose. Proves nothing.
     ANSWER = "answer"
     FOREIGN = "foreign"
@@ -60,8 +63,11 @@ def recognise(raw: bytes, signer: TokenSigner) -> Sighting:
         return Sighting(kind=MailKind.FOREIGN, forged=bool(reading.forged))
     if report is not None:
         return Sighting(kind=MailKind.REPORT, token=token, report=report)
-    ours = _is_ours(message, token) and not _answers(message)
-    return Sighting(kind=MailKind.MESSAGE if ours else MailKind.ANSWER, token=token)
+    if _answers(message):
+        return Sighting(kind=MailKind.ANSWER, token=token)
+    if _is_ours(message, token):
+        return Sighting(kind=MailKind.MESSAGE, token=token)
+    return Sighting(kind=MailKind.REWRITTEN if _is_rewritten(message, reading) else MailKind.ANSWER, token=token)
 
 
 def _reading(message: Message, raw: bytes, signer: TokenSigner) -> TokenReading:
@@ -131,6 +137,18 @@ def _is_ours(message: Message, token: Token) -> bool:
         or _subject(message).lower().startswith(subject_of(token).lower())
         or message.get_boundary() == boundary_of(token)
     )
+
+
+def _is_rewritten(message: Message, reading: TokenReading) -> bool:
+    """Whether the mail says all that was sent, of one token alone, and not as an answer to it.
+
+    A digest lists several tokens, and no text. Whoever forwards the message as a part gives the whole a subject of their own;
+    a filter that does so puts something before ours.
+    """
+    if len(reading.tokens) != 1 or "In-Reply-To" in message:
+        return False
+    token = reading.tokens[0]
+    return says_all(message, token, nested=subject_of(token).lower() in _subject(message).lower())
 
 
 def _answers(message: Message) -> bool:

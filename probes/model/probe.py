@@ -71,8 +71,8 @@ class Trace(Protocol):
     def took(self, phase: Phase, at_most: timedelta) -> None:
         """Note that a finished phase is known to have taken no longer than this."""
 
-    def arrived(self, content: bytes) -> None:
-        """Keep the message as it lay in the mailbox: its headers tell which way it went."""
+    def arrived(self, content: bytes, rewrites: tuple[str, ...] = ()) -> None:
+        """Keep the message as it lay in the mailbox: its headers tell which way it went; *rewrites*: what was done to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -159,3 +159,5 @@ class ProbeResult:
     uncertain: bool = False
     #: The way of a message that arrived; `None` when none did.
     path: Path | None = None
+    #: What relays did to a message that arrived, and that loses nothing: "text as HTML only".
+    rewrites: tuple[str, ...] = ()

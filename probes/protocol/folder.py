@@ -22,6 +22,10 @@ _BETWEEN = ("/", ".", "\\")
 _INBOX = "INBOX"
 #: What cannot be opened; what holds what was written here, or shows again what lies elsewhere (RFC 6154).
 _NOTHING_ARRIVES = frozenset({"\\noselect", "\\nonexistent", "\\sent", "\\drafts", "\\all", "\\flagged", "\\important"})
+#: What holds what was written here, where the server marks nothing. A copy of what is sent may be delivered to it.
+_SENT = re.compile(
+    r"(?:^|[/.\\])(?:sent(?:[ _-]?(?:items|mail|messages))?|(?:item |mel |e-mel )?dihantar|terkirim)$", re.IGNORECASE
+)
 #: What providers and people call the place where filters put mail, in the languages that we meet.
 _LIKELY = re.compile(
     r"junk|spam|bulk|scam|suspect|quarantin|kuarantin|karantin|remeh|sarap|sampah|tapis|filter|trash|deleted",
@@ -76,7 +80,9 @@ def elsewhere(inbox: str, folders: Iterable[Listed], known: Namespaces, watched:
 
     Those whose name says that a filter uses them come first.
     """
-    names = [one.name for one in folders if one.name and not one.marks & _NOTHING_ARRIVES]
+    names = [
+        one.name for one in folders if one.name and not one.marks & _NOTHING_ARRIVES and not _SENT.search(one.name)
+    ]
     if not is_anothers(inbox) and not known:
         names = [name for name in names if not _SHARED.match(name)]
     seen = {inbox, *watched}

@@ -54,6 +54,7 @@ async def run_probe(
         failure=failure,
         uncertain=recorder.uncertain,
         path=_path(recorder, started_at, started),
+        rewrites=recorder.rewrites,
     )
 
 

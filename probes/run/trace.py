@@ -37,6 +37,7 @@ class Recorder:
         self.dialogue: list[str] = []
         #: The message as it lay in the mailbox, if it came.
         self.content: bytes | None = None
+        self.rewrites: tuple[str, ...] = ()
         #: When each phase was first entered, on the monotonic clock.
         self.entered: dict[Phase, float] = {}
         self._keep_dialogue = keep_dialogue
@@ -76,5 +77,5 @@ class Recorder:
         if phase in self.phases:
             self.phases[phase] = min(self.phases[phase], at_most)
 
-    def arrived(self, content: bytes) -> None:
-        self.content = content
+    def arrived(self, content: bytes, rewrites: tuple[str, ...] = ()) -> None:
+        self.content, self.rewrites = content, rewrites

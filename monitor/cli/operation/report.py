@@ -78,6 +78,8 @@ def _outcome(route: WatchedRoute, result: ProbeResult, width: int) -> Iterator[s
         said = " ".join([*(code for code in codes if code not in failure.detail.split()[:2]), failure.detail]).strip()
         if said:
             yield from labelled("Detail", said, width)
+    if result.rewrites:
+        yield from labelled("Changed", ", ".join(result.rewrites), width)
     if result.uncertain:
         came = "it was taken all the same" if result.outcome in ARRIVED else "it may have been taken"
         yield from labelled("Doubt", f"the submission ended without an answer after the message: {came}", width)

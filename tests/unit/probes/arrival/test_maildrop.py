@@ -296,3 +296,31 @@ async def test_a_mail_that_breaks_every_session_does_not_keep_us_from_the_rest()
 async def test_a_mailbox_that_is_sent_from_only_cannot_be_watched() -> None:
     with pytest.raises(ValueError, match="no server that it is read at"):
         MailboxWatcher(replace(mailbox(), imap=None), SIGNER, on_arrival=Counted(), patience=PATIENCE, pace=PACE)
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("held", ["before", "after"])
+async def test_maildrop_session_held_for_long_is_never_silence(held: str) -> None:
+    # Dovecot waits for ten seconds before it says so: three attempts last longer than a run waits for its mailbox.
+    standin, token = Pop3StandIn(), issue()
+
+    async def late(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.4 * PATIENCE.session.total_seconds())
+        writer.write(b"-ERR [IN-USE] Mailbox is locked by another POP3 session\r\n")
+
+    if held == "before":
+        standin.tricks["PASS"] = late
+    async with watching(standin, Counted()) as watcher:
+        with watcher.expect(token) as letter:
+            if held == "before":
+                await asyncio.wait({letter.ready}, timeout=PATIENCE.session.total_seconds())
+                trouble = letter.ready.result() if letter.ready.done() else watcher.overdue()
+            else:
+                assert await letter.ready is None
+                standin.tricks["PASS"] = late
+                await until(lambda: watcher._reader.in_use is not None)
+                # The last look of a run: a quarter of its time, or less than three attempts take.
+                found = await watcher.look_anew(0.6 * PATIENCE.session)
+                trouble = found if isinstance(found, ProbeFailure) else None
+    assert trouble is not None
+    assert (trouble.outcome, trouble.failure.reason) == (Outcome.INCONCLUSIVE, Reason.MAILBOX_IN_USE)

@@ -13,7 +13,7 @@ from probes.arrival.reader import Looked
 from probes.arrival.watcher import MailboxWatcher
 from probes.model.pace import Pace
 from probes.model.reply import Reason
-from probes.model.result import Outcome, Party, Phase
+from probes.model.result import Arrival, Outcome, Party, Phase
 from tests.hanging import HANGS
 from tests.unit.probes.arrival.test_maildrop import PACE as POP3_PACE
 from tests.unit.probes.arrival.test_maildrop import box
@@ -168,6 +168,77 @@ async def test_a_copy_of_what_was_sent_from_the_same_mailbox_proves_nothing() ->
     async with desk(office, lambda raw: office.put(raw, "Dihantar"), from_itself=True) as at:
         assert (await at.run()).outcome is Outcome.LOST
         assert len(office.folders["Dihantar"]) == 1
+
+
+def delivered(raw: bytes) -> bytes:
+    """Return a mail as a server lays it into a mailbox (RFC 5321 4.4)."""
+    return b"Return-Path: <a@jabatan-contoh.gov.my>\r\nDelivered-To: penerima\r\n" + raw
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("folder", [REMEH, "Projek/2026"])
+async def test_second_look_internal_mail_in_another_folder_is_found_named_and_deleted(folder: str) -> None:
+    # What is sent from the mailbox to itself, as `pantau init` sets a single mailbox up.
+    office = Office(folders={"INBOX": {}, "Arkib": {}, folder: {}})
+    async with desk(office, lambda raw: office.put(delivered(raw), folder), from_itself=True) as at:
+        result = await at.run()
+        await until(lambda: not office.folders[folder])
+        assert at.counted.arrivals == []
+    assert result.failure is not None
+    assert (result.outcome, result.failure.reason) == (Outcome.JUNK, Reason.FOLDER_NOT_WATCHED)
+    assert result.failure.detail == folder
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("folder", ["Sent", "Sent Items", "INBOX.Sent", "Item Dihantar", "Mel/Dihantar", "Kiriman"])
+async def test_second_look_copy_that_is_kept_of_what_is_sent_proves_nothing(folder: str) -> None:
+    office = Office(folders={"INBOX": {}, folder: {}})
+
+    def keep(raw: bytes) -> None:
+        # A copy that a rule of the server brings is delivered, too; by its name the folder is one for such.
+        office.put(raw if folder == "Kiriman" else delivered(raw), folder)
+
+    async with desk(office, keep, from_itself=True) as at:
+        assert (await at.run()).outcome is Outcome.LOST
+        assert len(office.folders[folder]) == 1
+
+
+@pytest.mark.blind
+async def test_second_look_mail_left_over_in_another_folder_is_deleted_and_counted_once() -> None:
+    office = Office(folders={"INBOX": {}, "Projek/2026": {}})
+    late, kept, unknown, sent = issue(), issue(), issue(), issue()
+    async with desk(office, lambda _: None) as at:
+        at.watcher.know({late.id: False, kept.id: True})
+        at.watcher.know({sent.id: False})
+        for raw in (delivered(mail(late)), delivered(mail(kept)), FOREIGN, delivered(mail(unknown)), mail(sent)):
+            office.put(raw, "Projek/2026")
+        assert (await at.run()).outcome is Outcome.LOST
+        await until(lambda: len(office.folders["Projek/2026"]) == 3)
+        assert at.counted.arrivals == [(Arrival.LATE, late.id)]
+    left = [raw for raw, _ in office.folders["Projek/2026"].values()]
+    # Somebody else's, one of which nothing is known here, and one that was not delivered.
+    assert left == [FOREIGN, delivered(mail(unknown)), mail(sent)]
+
+
+@pytest.mark.blind
+async def test_second_look_mail_made_anew_and_filed_is_found_with_what_was_changed() -> None:
+    office = Office(folders={"INBOX": {}, "Projek/2026": {}})
+
+    def deliver(raw: bytes) -> None:
+        text = raw.partition(b"\r\n\r\n")[2]
+        header = raw.partition(b"\r\n\r\n")[0].decode()
+        subject = next(line for line in header.splitlines() if line.startswith("Subject: "))
+        kind = next(line for line in header.splitlines() if line.startswith("Content-Type: "))
+        anew = f"From: a@b\r\n{subject.replace(': ', ': EXTERNAL: ', 1)}\r\n{kind}\r\n\r\n".encode() + text
+        office.put(
+            anew.replace(b'boundary="semakan-', b'boundary="lain-').replace(b"--semakan-", b"--lain-"), "Projek/2026"
+        )
+
+    async with desk(office, deliver) as at:
+        result = await at.run()
+        await until(lambda: not office.folders["Projek/2026"])
+    assert (result.outcome, result.failure and result.failure.detail) == (Outcome.JUNK, "Projek/2026")
+    assert result.rewrites == ("Message-ID replaced", "References removed", "X-Pantau-Token removed")
 
 
 @pytest.mark.blind

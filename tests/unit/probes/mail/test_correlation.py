@@ -6,14 +6,17 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
+from email.message import EmailMessage
 from email.utils import parsedate_to_datetime
 
 import pytest
 
 from probes.arrival.expectation import Seen
+from probes.mail.disposition import Disposition, Fate, decide
 from probes.mail.message import DIGEST_HEADER, TOKEN_HEADER, changes_in, compose, subject_of, text_of
-from probes.mail.sighting import MailKind, recognise
+from probes.mail.sighting import MailKind, Sighting, recognise
 from probes.mail.token import Token
+from probes.model.result import Party
 from tests.unit.probes.standin import ImapStandIn, until
 from tests.unit.probes.watch import SIGNER, Counted, gone, issue, mail, watching
 
@@ -100,6 +103,65 @@ async def test_a_message_whose_message_id_was_rewritten_on_the_way_is_still_ours
 )
 async def test_a_message_whose_own_headers_were_stripped_on_the_way_is_still_ours(relay: Relay) -> None:
     await arrives(relay)
+
+
+def gateway(subject: str) -> Relay:
+    """Return what a gateway does that makes a message anew: other headers, other parts, the text as it was."""
+
+    def relay(raw: bytes) -> bytes:
+        old, new = message_from_bytes(raw, policy=policy.default), EmailMessage(policy=AS_IT_IS)
+        new["From"], new["To"], new["Subject"] = str(old["From"]), str(old["To"]), subject.format(str(old["Subject"]))
+        new["Message-ID"], new["References"] = "<1@get-laluan.example>", "<2@get-laluan.example>"
+        body = old.get_body(("plain",))
+        assert body is not None
+        new.set_content(f"AWAS: dari luar.\n\n{body.get_content()}\nPenafian.\n")
+        (attachment,) = old.iter_attachments()
+        new.add_attachment(
+            attachment.get_content(), maintype="application", subtype="octet-stream", filename="semakan.dat"
+        )
+        return new.as_bytes()
+
+    return relay
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("subject", ["EXTERNAL: {}", "{}", "(tiada tajuk)", "[LUAR] Awas! {}"])
+async def test_watcher_message_made_anew_by_a_gateway_is_handed_over_and_deleted(subject: str) -> None:
+    await arrives(gateway(subject))
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize(
+    "copied",
+    [
+        # Answered, forwarded, quoted, listed, attached: what people and robots do with a message.
+        lambda raw: rewriting(In_Reply_To="<a@b>")(gateway("LUAR: {}")(raw)),
+        gateway("Fwd: {}"),
+        gateway("Bls: {}"),
+        lambda raw: gateway("Senarai")(raw).replace(b"AWAS", f"{issue().text} AWAS".encode()),
+        lambda raw: b"From: a@b\r\nSubject: FYI\r\nContent-Type: message/rfc822\r\n\r\n" + gateway("{}")(raw),
+        lambda raw: gateway("FYI {}")(raw).replace(b"SHA-256", b"SHA"),
+        rewriting(Auto_Submitted="auto-replied"),
+    ],
+    ids=["answer", "forward", "reply", "digest", "attached", "part of the text", "robot"],
+)
+def test_recognise_copy_of_the_message_is_no_arrival(copied: Relay) -> None:
+    found = recognise(copied(mail(issue())), SIGNER)
+    assert found.kind is MailKind.ANSWER
+
+
+@pytest.mark.blind
+def test_decide_rewritten_message_counts_for_a_run_that_waits_and_is_left_alone_otherwise() -> None:
+    token = issue()
+    rewritten = Sighting(kind=MailKind.REWRITTEN, token=token)
+
+    def decided(awaited: set[Party], fate: Fate | None) -> Disposition:
+        return decide(rewritten, origin=SIGNER.origin(token), awaited=awaited, fate=fate, now=token.sent_at)
+
+    assert decided({Party.RECIPIENT}, None) == Disposition(hand_over=True, delete=True)
+    assert decided({Party.SENDER}, None) == Disposition()
+    assert decided(set(), Fate.ENDED) == Disposition()
+    assert decided({Party.RECIPIENT}, Fate.ARRIVED) == Disposition(), "it may be somebody's copy of it"
 
 
 @pytest.mark.pitfall

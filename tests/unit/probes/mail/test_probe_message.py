@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
-from email.message import Message
+from email.message import EmailMessage, Message
 from email.utils import parsedate_to_datetime
+from html import escape
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.mail.message import OUR_HEADERS, TOKEN_HEADER, changes_in, compose, text_of
+from probes.mail.message import OUR_HEADERS, TOKEN_HEADER, changes_in, compose, rewrites_in, subject_of, text_of
 from probes.mail.sighting import MailKind, _taken_apart, may_hide_token, recognise
 from probes.mail.token import TokenSigner
 
@@ -156,18 +158,80 @@ def test_rewritten_headers_and_encodings_are_no_corruption(change: Callable[[byt
     assert changes_in(change(RAW), TOKEN) == ()
 
 
+def html_only(raw: bytes) -> bytes:
+    """Do what gateways do that have one form of text: paragraphs, entities, a banner before and a disclaimer behind."""
+    message = message_from_bytes(raw, policy=policy.SMTP)
+    part = next(part for part in message.walk() if part.get_content_type() == "text/plain")
+    lines = "".join(f"<p>{escape(line)}&nbsp;<br>\r\n</p>" for line in part.get_content().splitlines())
+    html = f"<html><head><style>p {{color: red}}</style></head><body><b>AWAS</b>{lines}<hr>Penafian</body></html>"
+    part.set_content(html, subtype="html")
+    return message.as_bytes()
+
+
+def as_an_attachment(raw: bytes) -> bytes:
+    """Do what a spam filter does that puts a report in place of the message, and the message behind it."""
+    report = EmailMessage()
+    report["From"], report["Subject"] = "a@jabatan-contoh.gov.my", f"*****SPAM***** {subject_of(TOKEN)}"
+    report.set_content("Mesej ini mungkin spam.")
+    report.add_attachment(message_from_bytes(raw, policy=policy.default))
+    return report.as_bytes(policy=policy.SMTP)
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize(
+    ("change", "rewrites"),
+    [
+        (lambda raw: raw, ()),
+        (html_only, ("text as HTML only",)),
+        (replaced("text/plain", "text/html"), ("text as HTML only",)),
+        (wrapped_in_html_and_notice, ()),
+        # A tag before or behind is no other subject.
+        (replaced("Subject: ", "Subject: EXTERNAL: "), ()),
+        (replaced("Subject: Semakan", "Subject: Ujian"), ("subject changed",)),
+        (replaced(f"Message-ID: <{TOKEN.text}", "Message-ID: <01020304"), ("Message-ID replaced",)),
+        (without("References"), ("References removed",)),
+        (without("X-Pantau-Token"), ("X-Pantau-Token removed",)),
+        (replaced("Message-ID:", "Message-Id:"), ()),
+        (
+            lambda raw: html_only(without("References")(raw)),
+            ("References removed", "text as HTML only"),
+        ),
+    ],
+)
+def test_rewrites_in_message_that_lost_nothing_are_named(
+    change: Callable[[bytes], bytes], rewrites: tuple[str, ...]
+) -> None:
+    changed = change(RAW)
+    assert changes_in(changed, TOKEN) == ()
+    assert rewrites_in(changed, TOKEN) == rewrites
+
+
+@pytest.mark.blind
+def test_changes_in_html_text_that_lost_something_are_named() -> None:
+    assert changes_in(replaced("Rujukan:", "Rujuk:")(html_only(RAW)), TOKEN) == ("text changed",)
+    assert changes_in(html_only(without_attachment(RAW)), TOKEN) == ("attachment missing",)
+    assert changes_in(html_only(latin1_mangled(RAW)), TOKEN) == ("characters outside ASCII changed",)
+
+
+@pytest.mark.parametrize("piece", ["<", "<p", "&#", "&nbsp", "<!--", "]]>"])
+def test_rewrites_in_hostile_html_takes_time_that_grows_with_its_size(piece: str) -> None:
+    hostile = html_only(RAW).replace(b"<hr>", piece.encode() * (200_000 // len(piece)))
+    began = time.process_time()
+    rewrites_in(hostile, TOKEN)
+    assert time.process_time() - began < 5
+
+
 @pytest.mark.parametrize(
     ("change", "finding"),
     [
         (replaced("SHA-256:", "SHA-255:"), "text changed"),
         (replaced("Rujukan:", "Rujuk:"), "text changed"),
         (latin1_mangled, "characters outside ASCII changed"),
-        (replaced("text/plain", "text/html"), "text missing"),
         (without_attachment, "attachment missing"),
         (other_attachment, "attachment changed"),
         (truncated, "attachment cut short"),
         (header_of, "text missing"),
-        (lambda _: b"", "text changed"),
+        (lambda _: b"", "text missing"),
         (lambda _: b"\x00\xff" * 400, "text changed"),
     ],
 )

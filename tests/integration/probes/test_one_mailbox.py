@@ -1,0 +1,81 @@
+"""Real servers that say something of one mailbox only, and mail that they put where nobody looks."""
+
+from __future__ import annotations
+
+import poplib
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from probes.model.mailbox import Mailbox
+from probes.model.reply import Reason
+from probes.model.result import Outcome, RefusalCause
+from tests.ends import password_of
+from tests.integration.probes.foreign import signed_in
+from tests.integration.probes.trip import HASTY, PATIENCE, between
+from tests.real.mailserver import REFERENCE, Door, MailServer
+
+pytestmark = pytest.mark.real
+
+
+@contextmanager
+def shared(server: MailServer, settings: str) -> Iterator[None]:
+    """Let Dovecot have *settings*, too, for the length of the block."""
+    server.share(settings)
+    try:
+        yield
+    finally:
+        server.share("")
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("folder", ["Projek.2026", "E-mel Remeh"])
+async def test_real_dovecot_internal_mail_filed_by_a_rule_is_found_and_deleted(
+    mail_server: MailServer, folder: str
+) -> None:
+    box = mail_server.mailbox(f"tunggal-{len(folder)}")
+    mail_server.rule(box.address, f'require ["fileinto", "mailbox"];\nfileinto :create "{folder}";\n')
+    async with between(box, box, HASTY) as trips:
+        result = await trips.run()
+    mail_server.rule(box.address, None)
+    assert result.failure is not None, result
+    assert (result.outcome, result.failure.detail) == (Outcome.JUNK, folder)
+    assert mail_server.mails(box.address, folder) == []
+
+
+@contextmanager
+def _held(box: Mailbox) -> Iterator[None]:
+    """Keep the one POP3 session that there may be."""
+    assert box.pop3 is not None
+    # The connection goes to this machine and carries nothing secret.
+    client = poplib.POP3_SSL("127.0.0.1", box.pop3.port, context=ssl._create_unverified_context())
+    client.user(password_of(box).username)
+    client.pass_(password_of(box).secret)
+    try:
+        yield
+    finally:
+        client.quit()
+
+
+@pytest.mark.blind
+async def test_real_dovecot_pop3_mailbox_in_use_is_inconclusive(mail_server: MailServer) -> None:
+    box = mail_server.mailbox("pos-dipegang", pop3=Door.POP3S)
+    with _held(box):
+        async with between(mail_server.mailbox("semakan", domain=REFERENCE), box) as trips:
+            result = await trips.run()
+    assert result.failure is not None, result
+    assert (result.outcome, result.failure.reason) == (Outcome.INCONCLUSIVE, Reason.MAILBOX_IN_USE)
+    assert result.failure.cause is RefusalCause.SESSION_LIMIT
+    assert result.duration < PATIENCE.whole
+
+
+@pytest.mark.blind
+async def test_real_dovecot_session_limit_is_inconclusive(mail_server: MailServer) -> None:
+    box = mail_server.mailbox("rakan-sekerja")
+    with shared(mail_server, "protocol imap {\n  mail_max_userip_connections = 1\n}\n"), signed_in(box):
+        async with between(mail_server.mailbox("semakan", domain=REFERENCE), box) as trips:
+            result = await trips.run()
+    assert result.failure is not None, result
+    assert (result.outcome, result.failure.cause) == (Outcome.INCONCLUSIVE, RefusalCause.SESSION_LIMIT)
