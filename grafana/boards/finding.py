@@ -101,6 +101,16 @@ def findings(agencies: str) -> Sequence[Json]:
             links=runbook_link("own-mail-undeleted"),
         ),
         bars(
+            "Mailboxes by quota · Kuota peti mel",
+            "How much of its quota each mailbox uses, of those that use most: one that is full takes no probe. "
+            '"none" where no server tells.',
+            (first(f"max by (agency, mailbox) (pantau_mailbox_used_ratio{{{agencies}}})"), "{{agency}} {{mailbox}}"),
+            size=(6, 6),
+            unit="percentunit",
+            steps=("green", (0.9, "orange"), (1, "red")),
+            links=runbook_link("mailbox-full"),
+        ),
+        bars(
             "Mailboxes that cannot be opened · Peti mel yang terkunci",
             "Mailboxes that are not signed in to, because the secret that was typed for them cannot be read: its key is lost, "
             'or it is not in the store. "none" when all can be.',

@@ -33,6 +33,9 @@ _ONE_MAILBOX: Final[Mapping[RefusalCause, Party | None]] = {
     RefusalCause.RECEIVING_LIMIT: Party.RECIPIENT,
 }
 
+#: Of the mailbox in which a message is looked for, whatever address it was sent to.
+_OF_RECIPIENT: Final = frozenset({Reason.COPY_RETURNED, Reason.NOT_ARRIVED})
+
 #: A reference that failed a control run proves nothing until so many of them have worked: one that loses every
 #: other message would otherwise vouch for itself with those that it does not lose.
 PENANCE = 2
@@ -347,7 +350,7 @@ class Witness:
 
 def only_mailbox(route: WatchedRoute, failure: Failure) -> Mailbox | None:
     """Return the mailbox that alone a failure is about, as far as the server's words tell; `None`: its service."""
-    if failure.cause is RefusalCause.RECEIVING_LIMIT and route.route.to and failure.reason != Reason.COPY_RETURNED:
+    if failure.cause is RefusalCause.RECEIVING_LIMIT and route.route.to and failure.reason not in _OF_RECIPIENT:
         # The mailbox of the public address, which is the agency's own.
         return None
     party = only_party(failure)

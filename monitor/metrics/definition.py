@@ -88,6 +88,20 @@ class Definitions:
         self._define_vigil()
         self._define_service()
         self._define_shares()
+        self._define_mailboxes()
+
+    def _define_mailboxes(self) -> None:
+        many = self._many
+        meaning = "When the access token expires that a mailbox is signed in with."
+        self.token_expiry = many("gauge", "oauth_token_expiry_timestamp_seconds", meaning, "mailbox")
+        meaning = (
+            "Always 1, where a mailbox is not signed in to because the secret that was typed for it cannot be had."
+        )
+        self.locked = many("gauge", "mailbox_locked", meaning, "mailbox")
+        meaning = "Messages of ours that stay in a mailbox although they were deleted there."
+        self.undeleted = many("gauge", "own_mail_undeleted", meaning, "mailbox")
+        meaning = "How much of its quota a mailbox uses; from 1 on it is full."
+        self.used = many("gauge", "mailbox_used_ratio", meaning, "mailbox")
 
     def _define_mail(self) -> None:
         gauge, counter, histogram = self._gauge, self._counter, self._histogram
@@ -124,14 +138,6 @@ class Definitions:
         self.clock_skew = many("gauge", "clock_skew_seconds", meaning, "direction")
         self.maintenance = many("gauge", "maintenance", "Whether mail may fail for a while, as planned.")
         self.off_hours = many("gauge", "off_hours", "Whether it is outside of the hours in which mail is probed.")
-        meaning = "When the access token expires that a mailbox is signed in with."
-        self.token_expiry = many("gauge", "oauth_token_expiry_timestamp_seconds", meaning, "mailbox")
-        meaning = (
-            "Always 1, where a mailbox is not signed in to because the secret that was typed for it cannot be had."
-        )
-        self.locked = many("gauge", "mailbox_locked", meaning, "mailbox")
-        meaning = "Messages of ours that stay in a mailbox although they were deleted there."
-        self.undeleted = many("gauge", "own_mail_undeleted", meaning, "mailbox")
         self.outcomes = counter("probe_outcomes", "Runs by how they ended.", "direction", "outcome")
         start_at_zero(self.outcomes, DIRECTIONS, Outcome)
         self.arrivals = counter("probe_arrivals", "Mail with a token that no run waited for.", "arrival")

@@ -122,6 +122,7 @@ class Metrics:
         # The mailboxes may be others now; those that stay tell again when they next sign in.
         self._all.token_expiry.drop(agency)
         self._all.locked.drop(agency)
+        self._all.used.drop(agency)
         self._show_open(agency, self._open.get(agency, ()))
         self._show_declared(agency)
         self.duty.watch(agency)
@@ -407,6 +408,13 @@ class Metrics:
         self._all.undeleted.drop(agency, mailbox)
         if count and agency in self._routes:
             self._all.undeleted.put(agency, mailbox, [((agency, mailbox), count)])
+
+    def mailbox_used(self, mailbox: str, share: float | None) -> None:
+        """Show how much of its quota *mailbox*, called as in `token_known`, uses; 1: all of it, `None`: not known."""
+        agency = _owner_of(mailbox)
+        self._all.used.drop(agency, mailbox)
+        if share is not None and agency in self._routes:
+            self._all.used.put(agency, mailbox, [((agency, mailbox), share)])
 
     # What happened to notices
 

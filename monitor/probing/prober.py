@@ -35,7 +35,7 @@ from monitor.runtime.slices import in_slices
 from monitor.store.probing.history import CAME, History, SentToken
 from probes.arrival.watcher import MailboxWatcher
 from probes.mail.token import Token, TokenSigner
-from probes.model.mailbox import Mailbox
+from probes.model.mailbox import Mailbox, MailboxQuota
 from probes.model.probe import Patience, ProbeKind
 from probes.model.result import Arrival, Outcome, Party, ProbeResult
 from probes.run.runner import run_probe
@@ -113,6 +113,10 @@ class Prober:
     def undeleted(self) -> Mapping[str, int]:
         """Return how many of our messages stay in each mailbox that is read, although they were deleted."""
         return {name: watcher.undeleted for name, watcher in self._watchers.items()}
+
+    def quotas(self) -> Mapping[str, MailboxQuota | None]:
+        """Return how full each mailbox is that is read; `None`: its server does not tell."""
+        return {name: watcher.quota for name, watcher in self._watchers.items()}
 
     def run_now(self, name: str) -> RouteTrial:
         """Run a route now, or when its run under way is over, and return what will be seen of it. Raise `KeyError`.

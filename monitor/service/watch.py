@@ -489,6 +489,8 @@ async def keep_showing_mailboxes(metrics: Metrics, watch: Callable[[], Watch]) -
         show_locked(metrics, (each.mailbox for each in watch().configuration.registry.mailboxes.values()))
         for mailbox, count in watch().prober.undeleted().items():
             metrics.mail_undeleted(mailbox, count)
+        for mailbox, quota in watch().prober.quotas().items():
+            metrics.mailbox_used(mailbox, None if quota is None else quota.share)
         await asyncio.sleep(_TOKENS_EVERY.total_seconds())
 
 

@@ -14,6 +14,7 @@ from probes.arrival.expectation import FolderKind
 from probes.arrival.reader import CaughtUp, Looked
 from probes.arrival.reception import Letter, Reception
 from probes.arrival.remainder import Remainder
+from probes.model.mailbox import MailboxQuota
 from probes.model.pace import Pace
 from probes.model.probe import CommandRefused, Patience, ProbeFailure, Trace
 from probes.model.reply import Reason
@@ -61,6 +62,8 @@ class Maildrop:
         self.tidy.set()
         self.remainder = Remainder(self._mailbox.name)
         self.in_use: ProbeFailure | None = None
+        #: POP3 has no word for it.
+        self.quota: MailboxQuota | None = None
 
     @property
     def has_more(self) -> bool:

@@ -16,6 +16,7 @@ from probes.arrival.reader import CaughtUp, Looked
 from probes.arrival.reception import Letter, Reception
 from probes.arrival.remainder import Remainder
 from probes.arrival.second_look import CHUNK, SecondLook, chunks
+from probes.model.mailbox import NEARLY_FULL, MailboxQuota
 from probes.model.pace import Pace
 from probes.model.probe import CommandRefused, Patience, ProbeFailure, Trace, Unreadable
 from probes.model.reply import not_opened
@@ -87,6 +88,7 @@ class Postbox:
         self.tidy.set()
         self.remainder = Remainder(self._mailbox.name)
         self.in_use: ProbeFailure | None = None
+        self.quota: MailboxQuota | None = None
 
     @property
     def has_more(self) -> bool:
@@ -169,6 +171,11 @@ class Postbox:
             await self._open(session, self._inbox)
         except CommandRefused as refusal:
             raise (not_opened(refusal.text, anothers=is_anothers(self._mailbox.inbox)) or refusal) from refusal
+        was_nearly_full = _is_nearly_full(self.quota)
+        self.quota = await session.quota(self._inbox.name)
+        if _is_nearly_full(self.quota) and not was_nearly_full:
+            used = self.quota.words if self.quota is not None else ""
+            _log.warning("a mailbox is nearly full", mailbox=self._mailbox.name, used=used)
 
     async def _look(self, session: ImapSession, *, junk_every: timedelta, sweep: timedelta) -> None:
         if loop_time() - self._inbox.swept_at >= sweep.total_seconds():
@@ -313,3 +320,7 @@ class Postbox:
     def _tidied(self) -> None:
         if not any(place.done for place in (self._inbox, *self._junk.values())):
             self.tidy.set()
+
+
+def _is_nearly_full(quota: MailboxQuota | None) -> bool:
+    return quota is not None and quota.share >= NEARLY_FULL

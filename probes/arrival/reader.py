@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from probes.arrival.remainder import Remainder
+from probes.model.mailbox import MailboxQuota
 from probes.model.pace import Pace
 from probes.model.probe import Patience, ProbeFailure, Trace
 
@@ -25,12 +26,19 @@ class Looked:
     of: int | None
     #: It showed mail that the watch had not, though that had looked since.
     blind: bool = False
+    quota: MailboxQuota | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the mailbox has no room for what is looked for."""
+        return self.quota is not None and self.quota.is_full
 
     @property
     def words(self) -> str:
         """For people: what a message that is not there is not in."""
         of = "an unknown number of" if self.of is None else self.of
-        return f"a new sign-in did not show it; looked into {self.folders} of {of} folders"
+        full = f"; the mailbox is full: {self.quota.words}" if self.quota is not None and self.quota.is_full else ""
+        return f"a new sign-in did not show it; looked into {self.folders} of {of} folders{full}"
 
 
 class MailReader(Protocol):
@@ -46,6 +54,8 @@ class MailReader(Protocol):
     tidy: asyncio.Event
     #: What the server keeps of it all the same.
     remainder: Remainder
+    #: How full the mailbox was when it was last opened; `None` where the server does not tell.
+    quota: MailboxQuota | None
     #: What was said of another session that holds the mailbox, while the reader tries again.
     in_use: ProbeFailure | None
 

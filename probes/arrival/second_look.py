@@ -19,6 +19,7 @@ from probes.arrival.expectation import FolderKind
 from probes.arrival.reader import CaughtUp, Looked
 from probes.arrival.reception import OURS_AT_MOST, Letter, Reception
 from probes.mail.token import Token
+from probes.model.mailbox import MailboxQuota
 from probes.model.probe import CommandRefused, Trace, Unreadable
 from probes.model.result import Party, Phase
 from probes.protocol.cause import stage
@@ -57,6 +58,7 @@ class _Sweep:
     caught_up: bool | None = None
     #: Folders that mail may be put in; `None` while there is no list.
     of: int | None = None
+    quota: MailboxQuota | None = None
 
     @property
     def has_room(self) -> bool:
@@ -91,12 +93,13 @@ class SecondLook:
                 raise
         try:
             async with asyncio.timeout_at(until):
+                sweep.quota = await session.quota(folder_name(self._mailbox.inbox))
                 await self._unwatched(session, sweep)
         except (OSError, EOFError, CommandRefused, Unreadable) as error:
             _log.info("a look through other folders broke off", mailbox=self._mailbox.name, error=type(error).__name__)
         finally:
             session.close()
-        return Looked(folders=sweep.looked, of=sweep.of, blind=sweep.blind)
+        return Looked(folders=sweep.looked, of=sweep.of, blind=sweep.blind, quota=sweep.quota)
 
     async def _watched(self, session: ImapSession, sweep: _Sweep) -> None:
         await self._through(session, folder_name(self._mailbox.inbox), FolderKind.INBOX, sweep)

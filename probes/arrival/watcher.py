@@ -21,7 +21,7 @@ from probes.arrival.reader import Looked, MailReader
 from probes.arrival.reception import Reception
 from probes.mail.disposition import TokenLedger
 from probes.mail.token import Token, TokenSigner
-from probes.model.mailbox import Mailbox
+from probes.model.mailbox import Mailbox, MailboxQuota
 from probes.model.pace import Allowance, Pace
 from probes.model.probe import Patience, ProbeFailure, let_go
 from probes.model.reply import Reason, expired, failed
@@ -179,6 +179,11 @@ class MailboxWatcher:
     def undeleted(self) -> int:
         """How many of our messages stay in the mailbox although they were deleted, as far as was seen."""
         return self._reader.remainder.count
+
+    @property
+    def quota(self) -> MailboxQuota | None:
+        """How full the mailbox was when it was last opened; `None` where the server does not tell."""
+        return self._reader.quota
 
     async def tidy(self) -> None:
         """Wait until the mail that was handed over is deleted, as one who stops right after a run does.

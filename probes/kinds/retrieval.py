@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from probes.model.check import CheckKind, Premises
-from probes.model.mailbox import Mailbox
+from probes.model.check import CheckKind, Premises, Verdict
+from probes.model.mailbox import NEARLY_FULL, Mailbox, MailboxQuota
 from probes.model.probe import Trace
 from probes.model.result import Party, Phase
 from probes.protocol import imap, pop3
@@ -25,21 +25,28 @@ def _build(premises: Premises, now: Callable[[], datetime]) -> MailboxCheck:  # 
     return MailboxCheck(aspect=_ASPECT, party=Party.RECIPIENT, mailboxes=readers, attempt=_read)
 
 
-async def _read(mailbox: Mailbox, trace: Trace) -> str:
-    count = await (_over_imap(mailbox, trace) if mailbox.imap is not None else _over_pop3(mailbox, trace))
-    return f"opened {mailbox.inbox}; messages in it: {count}"
+async def _read(mailbox: Mailbox, trace: Trace) -> tuple[Verdict, str]:
+    count, quota = (
+        await _over_imap(mailbox, trace) if mailbox.imap is not None else (await _over_pop3(mailbox, trace), None)
+    )
+    detail = f"opened {mailbox.inbox}; messages in it: {count}"
+    if quota is None:
+        return Verdict.PASS, detail
+    verdict = Verdict.WARN if quota.share >= NEARLY_FULL else Verdict.PASS
+    return Verdict.FAIL if quota.is_full else verdict, f"{detail}; {quota.words} are used"
 
 
-async def _over_imap(mailbox: Mailbox, trace: Trace) -> int:
+async def _over_imap(mailbox: Mailbox, trace: Trace) -> tuple[int, MailboxQuota | None]:
     session = await imap.open_session(mailbox, trace, Party.RECIPIENT, leg=SESSION, within=SESSION)
     try:
         with stage(trace, Phase.RETRIEVE, Party.RECIPIENT):
             position = await session.select(folder_name(mailbox.inbox))
             if newest := await session.last_uids(1, position.exists):
                 await session.headers(newest)
+            quota = await session.quota(folder_name(mailbox.inbox))
     finally:
         session.close()
-    return position.exists
+    return position.exists, quota
 
 
 async def _over_pop3(mailbox: Mailbox, trace: Trace) -> int:

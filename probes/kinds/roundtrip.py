@@ -17,7 +17,7 @@ from probes.mail.token import Token
 from probes.model.probe import Patience, ProbeFailure, ProbeKind, Route, Trace
 from probes.model.refusal import refusal_cause
 from probes.model.reply import Reason, expired, failed
-from probes.model.result import Outcome, Party, Phase
+from probes.model.result import Outcome, Party, Phase, RefusalCause
 from probes.protocol.smtp import Submitted, submit
 from probes.run.runner import loop_time, utc_now
 
@@ -149,7 +149,10 @@ class RoundTrip:
             case ProbeFailure():
                 return found
             case Looked() if looked_at is not None and looked_at >= max(accepted, loop_time() - _STALE):
-                return expired(Phase.TRANSIT, Party.RECIPIENT, found.words)
+                # Whoever sends it may try for days to lay it into a mailbox that is full, and say nothing.
+                cause = RefusalCause.RECEIVING_LIMIT if found.is_full else None
+                place = Reason.NOT_ARRIVED, Phase.TRANSIT, Party.RECIPIENT
+                return failed(Outcome.LOST, *place, found.words, cause=cause)
             case _:
                 return expired(Phase.RETRIEVE, Party.RECIPIENT, "the mailbox has not been read since")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from probes.model.check import CheckKind, Premises
+from probes.model.check import CheckKind, Premises, Verdict
 from probes.model.mailbox import Mailbox
 from probes.model.probe import Trace
 from probes.model.result import Party
@@ -24,9 +24,9 @@ def _build(premises: Premises, now: Callable[[], datetime]) -> MailboxCheck:  # 
     return MailboxCheck(aspect=_ASPECT, party=Party.SENDER, mailboxes=senders, attempt=_rehearse)
 
 
-async def _rehearse(mailbox: Mailbox, trace: Trace) -> str:
+async def _rehearse(mailbox: Mailbox, trace: Trace) -> tuple[Verdict, str]:
     await rehearse(mailbox, trace, SESSION)
-    return f"signed in; {mailbox.address} is taken as sender and as recipient"
+    return Verdict.PASS, f"signed in; {mailbox.address} is taken as sender and as recipient"
 
 
 KIND = CheckKind(

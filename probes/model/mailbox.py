@@ -6,7 +6,7 @@ import ssl
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from probes.model.bounds import Bounds
 
@@ -90,6 +90,37 @@ class Withheld:
     username: str
     #: In a line, without a secret.
     why: str
+
+
+#: From here on a mailbox is nearly full.
+NEARLY_FULL: Final = 0.9
+#: In KiB: room for another message of ours, and what servers add to it.
+_ROOM: Final = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailboxQuota:
+    """How much of what a mailbox may hold it holds (RFC 9208): in KiB, or in messages."""
+
+    used: int
+    #: Above 0.
+    limit: int
+    in_messages: bool = False
+
+    @property
+    def share(self) -> float:
+        """The part that is used; a server may let it be more than the whole."""
+        return self.used / self.limit
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room for another message of ours."""
+        return self.limit - self.used < (1 if self.in_messages else _ROOM)
+
+    @property
+    def words(self) -> str:
+        """For people: "33 of 20 KiB"."""
+        return f"{self.used} of {self.limit} {'messages' if self.in_messages else 'KiB'}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

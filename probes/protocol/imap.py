@@ -13,7 +13,7 @@ from datetime import timedelta
 from itertools import islice
 
 from probes.credentials.sign_in import Bearer, with_key
-from probes.model.mailbox import Mailbox, Password
+from probes.model.mailbox import Mailbox, MailboxQuota, Password
 from probes.model.probe import Trace, Unreadable
 from probes.model.result import Party
 from probes.protocol.connection import unquoted
@@ -27,6 +27,7 @@ from probes.protocol.imap_response import (
     folder_status,
     junk_folders,
     listed,
+    quota,
     quoted_if_needed,
     searched,
 )
@@ -181,6 +182,13 @@ class ImapSession:
             return {}
         response = await self._wire.execute(self._wire.command("NAMESPACE"))
         return namespaces(self._wire.heard) if response.result == "OK" else {}
+
+    async def quota(self, folder: str) -> MailboxQuota | None:
+        """Ask how full the mailbox is that *folder* is in (RFC 9208); `None` where the server does not tell."""
+        if "QUOTA" not in self.capabilities:
+            return None
+        response = await self._wire.execute(self._wire.command("GETQUOTAROOT", quoted_if_needed(folder)))
+        return quota(self._wire.heard) if response.result == "OK" else None
 
     def close(self) -> None:
         """Say LOGOUT without waiting for the answer, and let go of the socket."""

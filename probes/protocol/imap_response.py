@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from probes.model.mailbox import MailboxQuota
 from probes.model.probe import Unreadable
 from probes.model.reply import shortened
 
@@ -42,6 +43,8 @@ _INTERNAL_DATE = re.compile(r'\bINTERNALDATE "([^"]{1,40})"', re.IGNORECASE)
 _QUOTED_BODY = re.compile(r'BODY\[[^\[\]]*\](?:<\d+>)? "((?:[^"\\]|\\.)*)"', re.IGNORECASE)
 _ANNOUNCED = re.compile(r"\[CAPABILITY ([^\[\]]*)\]")
 _LIST = re.compile(r'LIST \(([^)]*)\) (?:"(?:[^"\\]|\\.)*"|NIL) (.+)$', re.IGNORECASE)
+_QUOTA = re.compile(r'QUOTA (?:"(?:[^"\\]|\\.)*"|[^ ()"]*) ?\(([^()]*)\)', re.IGNORECASE)
+_QUOTA_LIMIT = re.compile(r"(?<![\w-])(STORAGE|MESSAGE) (\d+) (\d+)\b", re.IGNORECASE | re.ASCII)
 #: Can stand unquoted (RFC 3501 9, astring). Office 365 hangs on a quoted name with "&-" in it.
 _ATOM = re.compile(r"[A-Za-z0-9!#$&'+,./:;<=>?@\[\]^_`|~-]+")
 
@@ -205,6 +208,18 @@ def folder_status(answers: list[ImapResponse]) -> FolderStatus:
         exists=_number(r"^(\d+) EXISTS", text) or 0,
         is_empty=_number(r"\((?:[^()]* )?MESSAGES (\d+)", text) == 0,
     )
+
+
+def quota(answers: list[ImapResponse]) -> MailboxQuota | None:
+    """Read QUOTA responses (RFC 9208 5.1): of all limits the one that is nearest; `None` where there is none."""
+    found = [
+        MailboxQuota(used=_int(used), limit=limit, in_messages=resource.upper() == "MESSAGE")
+        for answer in answers
+        if (match := _QUOTA.match(answer.text)) is not None
+        for resource, used, limit_ in _QUOTA_LIMIT.findall(match[1])
+        if (limit := _int(limit_))
+    ]
+    return max(found, key=lambda each: each.share, default=None)
 
 
 def searched(answers: list[ImapResponse]) -> set[int]:

@@ -126,8 +126,8 @@ class ImapWire(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
             pending = self._pending()
             transcript.asked(command or line, secret=pending is not None and pending.name == "AUTHENTICATE")
 
-    def command(self, name: str) -> Any:
-        return aioimaplib.aioimaplib.Command(name, self.new_tag())
+    def command(self, name: str, *arguments: str) -> Any:
+        return aioimaplib.aioimaplib.Command(name, self.new_tag(), *arguments)
 
     def enter(self, *, signed_in: bool) -> None:
         """Note what the greeting has said."""

@@ -24,8 +24,8 @@ SESSION = timedelta(seconds=30)
 _AT_MOST = 3 * SESSION
 _AT_ONCE = 4
 
-#: Returns what to say of a trial that went well. Raises `ProbeFailure`, and `TimeoutError`.
-Attempt = Callable[[Mailbox, Trace], Awaitable[str]]
+#: Returns how a trial went that did not fail, and what to say of it. Raises `ProbeFailure`, and `TimeoutError`.
+Attempt = Callable[[Mailbox, Trace], Awaitable[tuple[Verdict, str]]]
 
 
 async def some_at_a_time(at_once: int, look: Callable[[T], Awaitable[R]], of: Iterable[T]) -> Sequence[R]:
@@ -57,7 +57,7 @@ class MailboxCheck:
         recorder = Recorder()
         try:
             async with asyncio.timeout(_AT_MOST.total_seconds()):
-                verdict, detail = Verdict.PASS, await self.attempt(mailbox, recorder)
+                verdict, detail = await self.attempt(mailbox, recorder)
         except ProbeFailure as failure:
             verdict, detail = _verdict(failure.outcome), _words(failure)
         except TimeoutError as late:

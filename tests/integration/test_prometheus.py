@@ -42,6 +42,7 @@ NOT_PLAYED = (
     "pantau_mailbox_locked",
     "pantau_off_hours",
     "pantau_own_mail_undeleted",
+    "pantau_mailbox_used_ratio",
     "pantau_drill_last_timestamp_seconds",
     "pantau_slow_hop_seconds",  # No relay keeps a message for long.
     "pantau_gateway_doubted",  # Nor has any gateway given so many receipts that it has a habit.

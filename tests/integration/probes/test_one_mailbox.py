@@ -6,9 +6,12 @@ import poplib
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import pytest
 
+from probes.kinds import retrieval
+from probes.model.check import Premises, Verdict
 from probes.model.mailbox import Mailbox
 from probes.model.reply import Reason
 from probes.model.result import Outcome, RefusalCause
@@ -79,3 +82,57 @@ async def test_real_dovecot_session_limit_is_inconclusive(mail_server: MailServe
             result = await trips.run()
     assert result.failure is not None, result
     assert (result.outcome, result.failure.cause) == (Outcome.INCONCLUSIVE, RefusalCause.SESSION_LIMIT)
+
+
+#: All mailboxes may hold 20 KiB; who has no room says so at once, or has whoever brings mail come again.
+QUOTA = """mail_plugins {
+  quota = yes
+}
+protocol imap {
+  mail_plugins {
+    imap_quota = yes
+  }
+}
+quota "User quota" {
+  storage_size = 20k
+}
+"""
+COME_AGAIN = f"{QUOTA}protocol lmtp {{\n  quota_full_tempfail = yes\n}}\n"
+
+
+def fill(server: MailServer, box: Mailbox, kib: int) -> None:
+    """Put mail of others into a mailbox, before there is a quota."""
+    server.deliver(box.address, b"Subject: surat\r\n\r\n" + b"x" * (1024 * kib - 700) + b"\r\n")
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize(
+    ("settings", "outcome"), [(QUOTA, Outcome.BOUNCED), (COME_AGAIN, Outcome.LOST)], ids=["552", "452"]
+)
+async def test_real_dovecot_full_mailbox_is_told_as_that_mailbox(
+    mail_server: MailServer, settings: str, outcome: Outcome
+) -> None:
+    box, sender = mail_server.mailbox(f"penuh-{outcome}"), mail_server.mailbox("semakan", domain=REFERENCE)
+    fill(mail_server, box, 33)
+    with shared(mail_server, settings):
+        async with between(sender, box, HASTY) as trips:
+            result = await trips.run()
+            quota = trips.recipient.quota
+    assert quota is not None
+    assert (quota.is_full, quota.limit, quota.used >= 33) == (True, 20, True), quota
+    assert result.failure is not None, result
+    assert (result.outcome, result.failure.cause) == (outcome, RefusalCause.RECEIVING_LIMIT)
+    if outcome is Outcome.LOST:
+        assert f"the mailbox is full: {quota.words}" in result.failure.detail
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize(("kib", "verdict"), [(2, Verdict.PASS), (18, Verdict.FAIL), (33, Verdict.FAIL)])
+async def test_real_dovecot_retrieval_check_reports_quota(mail_server: MailServer, kib: int, verdict: Verdict) -> None:
+    box = mail_server.mailbox(f"kuota-{kib}")
+    fill(mail_server, box, kib)
+    premises = Premises(agency="JCONTOH", mailboxes=(box,), domains=())
+    with shared(mail_server, QUOTA):
+        (found,) = await retrieval.KIND.build(premises, lambda: datetime.now(UTC)).run()
+    assert found.verdict is verdict, found
+    assert f"{kib} of 20 KiB are used" in found.detail

@@ -557,6 +557,7 @@ def test_no_panel_draws_a_series_for_each_agency(tmp_path: Path) -> None:
             ("check_state", 'check="dns",aspect="spf",subject="a"', 2),
             ("mailbox_locked", 'mailbox="a"', 1),
             ("own_mail_undeleted", 'mailbox="a"', 5),
+            ("mailbox_used_ratio", 'mailbox="a"', 0.95),
             ("on_call_gap_seconds", 'rota="a"', 60),
             ("unverified_numbers", "", 1),
             ("contact_reached_timestamp_seconds", 'contact="a"', 1),

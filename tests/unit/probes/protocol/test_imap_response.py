@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from probes.model.mailbox import MailboxQuota
 from probes.model.probe import Unreadable
 from probes.protocol.imap_response import (
     Fetched,
@@ -21,6 +22,7 @@ from probes.protocol.imap_response import (
     folder_name,
     folder_status,
     junk_folders,
+    quota,
     quoted_if_needed,
     searched,
 )
@@ -192,3 +194,50 @@ def test_what_search_found_is_read_from_all_of_its_answers() -> None:
         1,
         3,
     }
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        # Dovecot, Cyrus, Exchange, and one that counts mails, too: the limit that is nearest.
+        (['QUOTAROOT INBOX "User quota"', 'QUOTA "User quota" (STORAGE 33 20)'], MailboxQuota(used=33, limit=20)),
+        (["QUOTA user.semakan (STORAGE 10 512)"], MailboxQuota(used=10, limit=512)),
+        (['QUOTA "" (STORAGE 10 512)'], MailboxQuota(used=10, limit=512)),
+        (["QUOTA  (STORAGE 10 512)"], MailboxQuota(used=10, limit=512)),
+        (["quota u (storage 1 10 message 9 10)"], MailboxQuota(used=9, limit=10, in_messages=True)),
+        (['QUOTA "a" (STORAGE 1 10)', 'QUOTA "b" (STORAGE 5 10)'], MailboxQuota(used=5, limit=10)),
+        # No limit, nothing that is a quota, and what makes no sense.
+        (['QUOTA "User quota" (STORAGE 33 0)'], None),
+        (['QUOTA "User quota" ()'], None),
+        (["QUOTAROOT INBOX"], None),
+        (['QUOTA "x" (MAILBOX 1 2 ANNOTATION-STORAGE 1 2)', "1 EXISTS"], None),
+        (['QUOTA "(STORAGE 1 2)" (MAILBOX 1 2)'], None),
+    ],
+)
+def test_quota_is_that_of_the_nearest_limit(lines: list[str], expected: MailboxQuota | None) -> None:
+    assert quota([ImapResponse(text=line) for line in lines]) == expected
+
+
+@pytest.mark.parametrize("piece", ["(STORAGE 1 2", "STORAGE 1 1 ", '"', "\\\\"])
+def test_quota_that_never_ends_takes_time_that_grows_with_its_length(piece: str) -> None:
+    began = time.process_time()
+    quota([ImapResponse(text='QUOTA "' + piece * (60_000 // len(piece)))])
+    quota([ImapResponse(text="QUOTA x (" + piece * (60_000 // len(piece)))])
+    assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize(
+    ("found", "is_full", "share", "words"),
+    [
+        (MailboxQuota(used=4, limit=20), False, 0.2, "4 of 20 KiB"),
+        (MailboxQuota(used=5, limit=20), True, 0.25, "5 of 20 KiB"),
+        (MailboxQuota(used=33, limit=20), True, 1.65, "33 of 20 KiB"),
+        (MailboxQuota(used=99, limit=100, in_messages=True), False, 0.99, "99 of 100 messages"),
+        (MailboxQuota(used=100, limit=100, in_messages=True), True, 1.0, "100 of 100 messages"),
+    ],
+)
+def test_mailbox_quota_is_full_without_room_for_one_more_message(
+    found: MailboxQuota, share: float, words: str, *, is_full: bool
+) -> None:
+    assert (found.is_full, found.share, found.words) == (is_full, share, words)
