@@ -541,6 +541,7 @@ class App:
                 site=settings.site,
                 sites=settings.hub.sites.keys(),
                 fresh_for=settings.hub.fresh_for,
+                quorum=settings.hub.build(settings.site),
                 consensus=lambda: self._watch().consensus,
                 metrics=self._metrics,
                 speak=self._speak,
@@ -763,6 +764,7 @@ class App:
             for_hub=self._rests() and has_hub,
             is_unheard=self._telling is not None and not self._telling.is_heard,
             ailing_sites=self._watch().consensus.ailing_sites(),
+            short_of_sites_since=self._watch().consensus.short_of_sites_since(),
         )
 
     async def _tell_status(self) -> None:

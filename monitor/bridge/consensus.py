@@ -27,8 +27,8 @@ from alerts.record.store import StoreAway
 from monitor.bridge.noc_brief import agency_of
 from monitor.judging.attribution import Blame
 from monitor.judging.flapping import Flapping, FlappingPolicy
-from monitor.judging.joint.quorum import agreed, disagree
-from monitor.judging.joint.standing import SiteStanding
+from monitor.judging.joint.quorum import Quorum, agreed, disagree, votes_of
+from monitor.judging.joint.standing import UNTROUBLED, SiteStanding
 from monitor.judging.judge import AT_A_TIME
 from monitor.judging.matter import WAYS, can_end, is_proven_less
 from monitor.judging.suspect import Suspect, Trouble
@@ -42,6 +42,10 @@ OURS = "ours/"
 
 #: Of these, those of other sites, which no judge here knows.
 SITES = f"{OURS}{Blame.SITE}/"
+
+#: And that too few are heard for anything to be told, which no judge knows, either.
+QUORUM = f"{OURS}{Blame.QUORUM}"
+OF_HUB = (SITES, QUORUM)
 
 #: What could not be told is told again after this.
 _RETRY = timedelta(seconds=2)
@@ -85,15 +89,15 @@ class Consensus:
         site: str,
         open_incidents: Mapping[str, Matter],
         open_keys: Callable[[], Awaitable[Collection[str]]] | None = None,
-        quorum: int = 1,
-        hears_others: bool = False,
+        quorum: Quorum | None = None,
+        others: AbstractSet[str] = frozenset(),
         flapping: FlappingPolicy | None = None,
     ) -> None:
-        """*open_incidents*: what each open incident was told of, by dedup key; *quorum*: as for `judging.joint.quorum.agreed`.
+        """*open_incidents*: what each open incident was told of, by dedup key; *quorum*: how many votes decide.
 
         *site*: ours; until it has said how an agency stands, nothing is told of it: others would be taken for all that see it.
         *open_keys* asks which keys they have now; without it nobody else ends an incident. Those that are open by a
-        person's word alone are in neither: nobody was told of what is measured. *hears_others*: other sites have a say.
+        person's word alone are in neither: nobody was told of what is measured. *others*: the other sites that have a say.
         """
         self._briefs = briefs
         #: Those that are told of; the briefs themselves are few that are ever asked for.
@@ -101,8 +105,10 @@ class Consensus:
         self._alerting = alerting
         self._metrics = metrics
         self._clock = clock
-        self._quorum = quorum
-        self._hears_others = hears_others
+        self._quorum = quorum or Quorum()
+        self._others = others
+        #: Those of them that have said anything of an agency.
+        self._spoken: set[str] = set()
         self._site = site
         #: By dedup key and site.
         self._said: dict[str, dict[str, SiteStanding]] = {}
@@ -223,6 +229,8 @@ class Consensus:
 
         Of an agency that another process of ours tells of it is only remembered: it may come to this one.
         """
+        if not key.startswith(OURS):
+            self._spoken.add(site)
         said = self._said.setdefault(key, {})
         if said.get(site) != standing:
             said[site] = standing
@@ -265,9 +273,9 @@ class Consensus:
 
     def together(self, agency: str) -> SiteStanding | None:
         """Return how an agency stands by all that have a vote; `None`: no two do that say anything of it, or it makes no sense."""
-        said = self._counted(agency)
+        said, silent = self._votes(agency)
         try:
-            return agreed(said, self._quorum) if len(said) > 1 else None
+            return agreed(said, self._quorum, silent) if len(said) + len(silent) > 1 else None
         except (TypeError, OverflowError):
             # Whoever compares says so in the log; a page is shown all the same.
             return None
@@ -282,6 +290,11 @@ class Consensus:
         said = ((key, self._said[key].get(self._site)) for key in self._said if key.startswith(SITES))
         troubles = ((key, standing.trouble) for key, standing in said if standing is not None)
         return {key.removeprefix(SITES): trouble.since for key, trouble in troubles if trouble is not None}
+
+    def short_of_sites_since(self) -> datetime | None:
+        """Return since when so few sites are heard that nothing can be told of an agency; `None`: enough are."""
+        standing = self._said.get(QUORUM, {}).get(self._site)
+        return None if standing is None or standing.trouble is None else standing.trouble.since
 
     def _is_told_of(self, key: str) -> bool:
         return key.startswith(OURS) or key in self._agencies
@@ -415,10 +428,24 @@ class Consensus:
     def _agreed(self, key: str) -> SiteStanding | None:
         if key.startswith(OURS):
             # Only this site speaks of what is its own, and always has a vote in it.
-            return agreed(self._said.get(key, {}).values(), 1)
+            return agreed(self._said.get(key, {}).values(), Quorum())
         if self._site not in self._said.get(key, {}):
             return None
-        return agreed(self._counted(key), self._quorum)
+        said, silent = self._votes(key)
+        return agreed(said, self._quorum, silent)
+
+    def _votes(self, agency: str) -> tuple[Sequence[SiteStanding], Sequence[SiteStanding]]:
+        """Return how an agency stands by each vote, and by what those last said that have none now.
+
+        One that has never said anything may see all that others see.
+        """
+        said = self._said.get(agency, {})
+        if self._fresh is None:
+            return [*votes_of(said, self._quorum).values()], []
+        heard = votes_of({site: each for site, each in said.items() if site in self._fresh}, self._quorum)
+        known = dict.fromkeys(self._others - self._spoken, UNTROUBLED) | said
+        silent = votes_of({site: each for site, each in known.items() if site not in self._fresh}, self._quorum)
+        return [*heard.values()], [each for voter, each in silent.items() if voter not in heard]
 
     def _counted(self, agency: str) -> Sequence[SiteStanding]:
         """Return what those say of an agency that have a vote."""
@@ -437,7 +464,7 @@ class Consensus:
 
     def _show_told(self, key: str) -> None:
         """Show which outage sites have told of together, or that they have told of none; one that is alone says it by its judge."""
-        if not self._hears_others or key.startswith(OURS):
+        if not self._others or key.startswith(OURS):
             return
         told = self._told.get(key)
         is_known = told in OUTAGES if told is not None else key in self._disputed

@@ -20,6 +20,7 @@ WORDS: dict[Blame, tuple[str, str]] = {
     Blame.REFERENCE: ("peti mel {name}", "mailbox {name}"),
     Blame.OURS: ("ujian e-mel", "our own probes"),
     Blame.SITE: ("tapak {name}", "site {name}"),
+    Blame.QUORUM: ("bilangan tapak tidak cukup", "too few sites heard"),
     Blame.CREDENTIALS: ("log masuk akaun ujian {name}", "sign-in of probe account {name}"),
     Blame.MAILBOX: ("peti mel ujian {name}", "probe mailbox {name}"),
 }

@@ -12,7 +12,7 @@ import structlog
 
 from alerts.model.notice import Matter
 from alerts.record.clock import Clock
-from monitor.bridge.consensus import OURS, SITES, Consensus, fault_of
+from monitor.bridge.consensus import OF_HUB, OURS, Consensus, fault_of
 from monitor.bridge.noc_brief import agency_of, cause_of, subject_of
 from monitor.judging.evidence import is_prompt, was_taken_well
 from monitor.judging.joint.standing import SiteStanding
@@ -72,7 +72,7 @@ class Pipeline:
         self._unwritten_streaks: dict[str, tuple[Graded, ...]] = {}
         #: By dedup key: what may stand otherwise than the consensus has heard. Few: most runs change nothing, and there are
         #: thousands. What was told of ours may have left the configuration, of which the judge says nothing.
-        ours = (key for key in consensus.told if key.startswith(OURS) and not key.startswith(SITES))
+        ours = (key for key in consensus.told if key.startswith(OURS) and not key.startswith(OF_HUB))
         self._moved = {*consensus.agencies, *ours}
         # All are shown here: thousands would be once more with the first run, and hold the loop.
         judge.moved()
@@ -106,7 +106,7 @@ class Pipeline:
 
     def inherit(self, open_incidents: Mapping[str, Matter]) -> None:
         """Answer for what was told of what is our own by processes that are gone: their network, our references."""
-        self._moved |= {key for key in self._consensus.inherit(open_incidents) if not key.startswith(SITES)}
+        self._moved |= {key for key in self._consensus.inherit(open_incidents) if not key.startswith(OF_HUB)}
 
     # -- runs ----------------------------------------------------------------------------------------------------
 

@@ -48,6 +48,8 @@ class Blame(StrEnum):
     OURS = "ours"
     #: Another site of ours: nothing is heard of it, or it cannot judge.
     SITE = "site"
+    #: Too few sites of ours are heard for anything to be told.
+    QUORUM = "quorum"
     #: Nobody's yet, or nobody's at all.
     NOBODY = "nobody"
 

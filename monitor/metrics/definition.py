@@ -34,7 +34,7 @@ AGENCY_DIRECTIONS: Final = ("internal", "outbound", "inbound")
 #: "control" is from one reference mailbox to another.
 DIRECTIONS: Final = (*AGENCY_DIRECTIONS, "control")
 #: What can be wrong on our side.
-OWN_FAULTS: Final = ("network", "reference", "credentials", "mailbox", "configuration", "site")
+OWN_FAULTS: Final = ("network", "reference", "credentials", "mailbox", "configuration", "site", "quorum")
 #: Which of these is about one of our reference mailboxes.
 OF_A_REFERENCE: Final = ("reference", "credentials", "mailbox")
 

@@ -21,7 +21,7 @@ from alerts.model.incident import Incident
 from alerts.model.notice import Matter
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
-from monitor.bridge.consensus import SITES, Alerting, Briefs, Consensus
+from monitor.bridge.consensus import OF_HUB, QUORUM, SITES, Alerting, Briefs, Consensus
 from monitor.bridge.noc_brief import agency_of, own_brief
 from monitor.bridge.pipeline import Pipeline
 from monitor.config.files.problem import Problem, Severity
@@ -168,8 +168,8 @@ async def make_watch(configuration: Configuration, around: WatchSurroundings, sh
         site=settings.site,
         open_incidents=_ours(past.open_incidents, owned),
         open_keys=partial(_measured_keys, around.store),
-        quorum=settings.hub.quorum if settings.hub else 1,
-        hears_others=bool(settings.hub and settings.hub.sites),
+        quorum=settings.hub.build(settings.site) if settings.hub else None,
+        others=settings.hub.sites.keys() if settings.hub else frozenset(),
         flapping=settings.flapping.build(),
     )
     consensus.restore_falls(past.falls, past.unsteady)
@@ -229,7 +229,8 @@ def _say_members(registry: Registry) -> None:
 def _let_go_of_sites(consensus: Consensus, settings: Settings, now: datetime) -> None:
     """Let it be told that it is over with sites that are none of ours any more: nobody hears them."""
     known = settings.hub.sites if settings.hub else {}
-    for key in [key for key in consensus.told if key.startswith(SITES) and key.removeprefix(SITES) not in known]:
+    watched = {f"{SITES}{name}" for name in known} | ({QUORUM} if known else set())
+    for key in [key for key in consensus.told if key.startswith(OF_HUB) and key not in watched]:
         consensus.hear(settings.site, key, SiteStanding(well_since=now))
 
 

@@ -49,6 +49,8 @@ class Ill(StrEnum):
     PROBES_LATE = "probes_late"
     #: Another site is not heard, or cannot judge.
     SITE = "site"
+    #: So few sites are heard that no outage can be told.
+    QUORUM = "quorum"
     NO_ROUTES = "no_routes"
     NETWORK = "network"
     CREDENTIALS = "credentials"
@@ -168,6 +170,8 @@ class Signs:
     is_unheard: bool = False
     #: Other sites, by name, that this hub does not hear or that cannot judge, and since when.
     ailing_sites: Mapping[str, datetime] = field(default_factory=dict)
+    #: Since when so few of them are heard that no outage can be told; `None`: enough are.
+    short_of_sites_since: datetime | None = None
 
 
 def own_health(
@@ -240,6 +244,8 @@ def _of_probing(signs: Signs, routes: int) -> Iterator[Complaint]:
         yield Complaint(ill=Ill.NO_ROUTES, health=Health.DOWN)
     if Ailment.PROBING in signs.ailments:
         yield Complaint(ill=Ill.PROBES_LATE, health=Health.DOWN)
+    if signs.short_of_sites_since is not None:
+        yield Complaint(ill=Ill.QUORUM, health=Health.DOWN, since=signs.short_of_sites_since)
     for site, since in signs.ailing_sites.items():
         yield Complaint(ill=Ill.SITE, health=Health.DEGRADED, about=site, since=since)
 

@@ -35,6 +35,8 @@ def _troubles(signs: Signs) -> Iterator[str]:
         yield "NOBODY IS TOLD (mode: watch)"
     if signs.for_hub and signs.is_unheard:
         yield "THE HUB DOES NOT HEAR THIS SITE"
+    if signs.short_of_sites_since is not None:
+        yield "TOO FEW SITES ARE HEARD, NO OUTAGE IS TOLD"
     if signs.ailing_sites:
         yield f"sites not heard, or unable to judge: {', '.join(signs.ailing_sites)}"
     if signs.away is not None:

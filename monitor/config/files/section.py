@@ -133,6 +133,13 @@ def _duration(text: str) -> timedelta:
         ) from None
 
 
+def _percent(written: object) -> int:
+    found = re.fullmatch(r"(\d{1,3}) ?%", str(written).strip(), re.ASCII)
+    if found is None or int(found[1]) > 100:
+        raise wrong("is no percentage", "50%")
+    return int(found[1])
+
+
 def _placed(file: Path, info: ValidationInfo) -> Path:
     """Return where a relative path leads: it starts at the directory of the settings file."""
     return file if info.context is None else info.context / file
@@ -207,6 +214,9 @@ Extension = Annotated[
 
 Port = Annotated[int, Field(ge=1, le=65535), Blank(1)]
 Count = Annotated[int, Field(ge=1, le=100), Blank(1)]
+
+#: So many of a hundred, as "50%".
+Percent = Annotated[int, BeforeValidator(_percent), Blank("50%")]
 
 #: A span of time, which may be none.
 Duration = Annotated[timedelta, as_text(_duration), Blank(timedelta(minutes=1))]

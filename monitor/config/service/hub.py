@@ -11,8 +11,9 @@ from pydantic import Field, SecretStr
 from monitor.config.fields.trust import Trust, check_authorities
 from monitor.config.files.findings import Findings
 from monitor.config.files.regular import why
-from monitor.config.files.section import Count, File, Section, Slug, Span
+from monitor.config.files.section import Count, File, Percent, Section, Slug, Span
 from monitor.config.service.store import DatabaseUrl, StoreSettings
+from monitor.judging.joint.quorum import Quorum
 from monitor.store.backend.postgres import PostgresServer
 
 _EXAMPLE = "postgresql://pantau_hub@johor.kementerian-contoh.gov.my/pantau"
@@ -35,6 +36,8 @@ class SiteSettings(Section):
     """The key to it. Nobody but its owner may read it."""
     ca_file: File = Field(examples=["/etc/postgresql/pantau/johor-ca.crt"])
     """Who vouches for the site's certificate, as PEM."""
+    uplink: Slug | None = None
+    """The provider or line by which it reaches the Internet. Sites with the same one fail together, and have one vote."""
 
     def build(self) -> PostgresServer:
         """Return the site's server as the hub connects to it."""
@@ -46,7 +49,11 @@ class HubSettings(Section):
     """What several sites judge is put together here."""
 
     quorum: Count = 1
-    """So many sites must say that mail is down, or works again; all that see it where they are fewer."""
+    """So many sites at least must say that mail is down, or works again. Only an agency that fewer probe needs fewer."""
+    quorum_share: Percent = 50
+    """And at least this share of those that are fresh and see it."""
+    uplink: Slug | None = None
+    """The hub's own uplink, as in `sites`."""
     fresh_for: Span = timedelta(seconds=30)
     """A site that has said for so long nothing has no say."""
     sites: Mapping[Slug, SiteSettings] = {}
@@ -57,6 +64,12 @@ class HubSettings(Section):
         """How many sites probe the same agencies: those that it hears, and itself."""
         return 1 + len(self.sites)
 
+    def build(self, site: str) -> Quorum:
+        """Return how many votes decide; *site*: what the hub itself is called."""
+        named = {site: self.uplink} | {name: each.uplink for name, each in self.sites.items()}
+        uplinks = {name: uplink for name, uplink in named.items() if uplink is not None}
+        return Quorum(at_least=self.quorum, share=self.quorum_share, uplinks=uplinks)
+
 
 def check_hub(hub: HubSettings, store: StoreSettings | None, site: str, findings: Findings, trust: Trust) -> None:
     """Note sites that could not be reached, or not be told from this one."""
@@ -66,13 +79,13 @@ def check_hub(hub: HubSettings, store: StoreSettings | None, site: str, findings
         findings["fresh_for"].error("lets a site that has died have its say for longer than 10m", "30s")
     if hub.sites and store is None:
         findings["sites"].error("need a store that is a PostgreSQL, and this one is a file", "store: {url: ...}")
-    sites = hub.probing_sites
-    if hub.quorum > sites:
-        findings["quorum"].warning(f"asks for more sites than the {sites} there are: all must say the same", str(sites))
+    votes = len(hub.build(site).voters([site, *hub.sites]))
+    if hub.quorum > votes:
+        findings["quorum"].warning(f"asks for more votes than the {votes} there are: all must say the same", str(votes))
     if len(hub.sites) > 1 and not findings["quorum"].is_written:
         findings["quorum"].warning(
-            f"is not written: what any one of the {sites} sites takes for an outage is told",
-            "2; or 1, if one site's word is to be enough",
+            "is not written: while no other site is heard, what this one alone takes for an outage is told",
+            "2; or 1, if its word alone is to be enough",
         )
     for name, each in hub.sites.items():
         there = findings["sites", name]

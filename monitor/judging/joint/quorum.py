@@ -1,8 +1,8 @@
 """Decide how something stands of which several sites judge: as enough of them say. Pure.
 
-A cut cable at one site is no outage of a ministry elsewhere. So what is wrong must be said by as many sites as are *needed*.
-That it is over must be proven by as many, and fewer may be left that have not seen it work. In between it stands as it was
-told: neither opens an incident nor ends one.
+A cut cable at one site is no outage of a ministry elsewhere. So what is wrong must be said by as many sites as are *needed*
+(`Quorum`). That it is over must be proven by as many, and fewer may be left that have not seen it work. In between it stands
+as it was told: neither opens an incident nor ends one. Sites that share an uplink fail together, and have one vote.
 
 Each claim is counted by itself: that nothing can be sent, that nothing can be received, that a direction is in trouble, that
 anything is. A site has a say in what it sees: one that does not probe a direction, or knows nothing of it, abstains, and fewer
@@ -12,7 +12,8 @@ may be needed. One that is not clear yet, or is not believed yet, does see: nobo
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from alerts.model.notice import Cause, Matter
@@ -29,24 +30,72 @@ _OUT: Mapping[frozenset[Direction], Matter] = {frozenset(ways): matter for matte
 _Claim = Matter | Direction | None
 
 
-def agreed(said: Iterable[SiteStanding], quorum: int) -> SiteStanding | None:
-    """Return how it stands by what the fresh sites say; `None` when none of them sees it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quorum:
+    """How many votes decide."""
 
-    *quorum*: how many must say the same, or all that see it where they are fewer. Raise `ValueError` for one below 1.
+    #: Never fewer, as far as so many sites probe the agency; those that are not heard count among them.
+    at_least: int = 1
+    #: And at least so many of a hundred that see it now.
+    share: int = 0
+    #: The uplink of each site that shares one with others, by the site's name.
+    uplinks: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for a quorum of none."""
+        if self.at_least < 1:
+            raise ValueError(f"a quorum of {self.at_least}: at least one site must say so")
+
+    def needed(self, seeing: int, silent: int) -> int:
+        """Return how many of those that are *seeing* it must say the same: more than there are where too few are left.
+
+        *silent*: how many others would see it, were they heard.
+        """
+        return max(min(self.at_least, seeing + silent), -(-self.share * seeing // 100), 1)
+
+    def voters(self, sites: Iterable[str]) -> AbstractSet[tuple[bool, str]]:
+        """Return who votes where *sites* are heard: each site, or the uplink that it shares."""
+        return {self.voter(site) for site in sites}
+
+    def voter(self, site: str) -> tuple[bool, str]:
+        """Return by what the vote of a site is known."""
+        uplink = self.uplinks.get(site)
+        return (False, site) if uplink is None else (True, uplink)
+
+    def is_reached(self, heard: Iterable[str], sites: Iterable[str]) -> bool:
+        """Whether so many of *sites* are *heard* that anything can be told."""
+        return len(self.voters(heard)) >= min(self.at_least, len(self.voters(sites)))
+
+
+def votes_of(said: Mapping[str, SiteStanding], quorum: Quorum) -> Mapping[tuple[bool, str], SiteStanding]:
+    """Return how it stands by each vote, of what sites say by name.
+
+    For sites that share an uplink something is wrong when one of them says so, and all is well when all do.
     """
-    if quorum < 1:
-        raise ValueError(f"a quorum of {quorum}: at least one site must say so")
-    sites = [*said]
-    if len(sites) == 1:
+    found: dict[tuple[bool, str], list[SiteStanding]] = {}
+    for site, standing in said.items():
+        found.setdefault(quorum.voter(site), []).append(standing)
+    joined = {voter: each[0] if len(each) == 1 else agreed(each, Quorum()) for voter, each in found.items()}
+    return {voter: standing for voter, standing in joined.items() if standing is not None}
+
+
+def agreed(said: Iterable[SiteStanding], quorum: Quorum, silent: Iterable[SiteStanding] = ()) -> SiteStanding | None:
+    """Return how it stands by the votes of the fresh sites; `None` when none of them sees it.
+
+    *silent*: what the others last said, which tells what they would see.
+    """
+    sites, unheard = [*said], [*silent]
+    if len(sites) == 1 and not unheard:
         return sites[0]
     # Those see all that others see, and have not been asked what of it is proven to work.
     untroubled = [site for site in sites if site == UNTROUBLED]
     ballots = [(site, claims) for site in sites if (claims := _claims(site))]
-    if len(ballots) + len(untroubled) <= 1 or not ballots:
+    if not ballots or (len(ballots) + len(untroubled) == 1 and not unheard):
         return next(iter([*untroubled, *(site for site, _ in ballots)]), None)
     seen = dict.fromkeys(claim for _, claims in ballots for claim in claims)
     ballots += [(site, dict.fromkeys(seen)) for site in untroubled]
-    votes = {claim: _Vote.on(claim, ballots, quorum) for claim in seen}
+    would_see = [seen if site == UNTROUBLED else _claims(site) for site in unheard]
+    votes = {claim: _Vote.on(claim, ballots, quorum, sum(claim in claims for claims in would_see)) for claim in seen}
     held = [claim for claim, vote in votes.items() if vote.outcome]
     # Where mail does not go at all, it does not matter where else something is wrong.
     held = [claim for claim in held if isinstance(claim, Matter)] or held
@@ -55,7 +104,7 @@ def agreed(said: Iterable[SiteStanding], quorum: int) -> SiteStanding | None:
         trouble=_joint_trouble({claim: votes[claim] for claim in held}) if held else None,
         cause=_joint_cause(holders),
         well_since=_well_since(votes.values()),
-        directions=_joint_directions(sites, quorum),
+        directions=_joint_directions(sites, quorum, unheard),
     )
 
 
@@ -85,9 +134,9 @@ def _claims(site: SiteStanding) -> Mapping[_Claim, bool | None]:
     return claims
 
 
-def _outcome(says: Collection[bool | None], quorum: int) -> bool | None:
+def _outcome(says: Collection[bool | None], needed: int) -> bool | None:
     """Return whether a claim is so by those that see it; `None`: neither that, nor that it is not, is said by enough."""
-    needed, so, not_so = min(quorum, len(says)), 0, 0
+    so, not_so = 0, 0
     for each in says:
         so, not_so = so + (each is True), not_so + (each is False)
     if so >= needed:
@@ -114,13 +163,17 @@ class _Vote:
 
     @classmethod
     def on(
-        cls, claim: _Claim, ballots: Iterable[tuple[SiteStanding, Mapping[_Claim, bool | None]]], quorum: int
+        cls,
+        claim: _Claim,
+        ballots: Iterable[tuple[SiteStanding, Mapping[_Claim, bool | None]]],
+        quorum: Quorum,
+        silent: int,
     ) -> _Vote:
         """Count."""
         seeing = [(site, claims[claim]) for site, claims in ballots if claim in claims]
-        needed = min(quorum, len(seeing))
+        needed = quorum.needed(len(seeing), silent)
         return cls(
-            outcome=_outcome([is_so for _, is_so in seeing], quorum),
+            outcome=_outcome([is_so for _, is_so in seeing], needed),
             needed=needed,
             enough=_enough(needed, len(seeing)),
             troubles=[site.trouble for site, is_so in seeing if is_so and site.trouble],
@@ -153,7 +206,9 @@ def _well_since(votes: Collection[_Vote]) -> datetime | None:
     return max((sorted(vote.well)[vote.enough - 1] for vote in votes if len(vote.well) >= vote.enough), default=None)
 
 
-def _joint_directions(sites: Collection[SiteStanding], quorum: int) -> Mapping[Direction, Health]:
+def _joint_directions(
+    sites: Collection[SiteStanding], quorum: Quorum, silent: Collection[SiteStanding]
+) -> Mapping[Direction, Health]:
     """Return how each direction is that any of the sites knows of."""
     known: dict[Direction, list[Health]] = {}
     for site in sites:
@@ -161,13 +216,20 @@ def _joint_directions(sites: Collection[SiteStanding], quorum: int) -> Mapping[D
             if health is not Health.UNKNOWN:
                 known.setdefault(direction, []).append(health)
     untroubled = sum(site == UNTROUBLED for site in sites)
-    return {each: _joint_health([*healths, *untroubled * [Health.UNKNOWN]], quorum) for each, healths in known.items()}
+    found: dict[Direction, Health] = {}
+    for each, healths in known.items():
+        would_see = sum(
+            site == UNTROUBLED or site.directions.get(each, Health.UNKNOWN) is not Health.UNKNOWN for site in silent
+        )
+        seeing = [*healths, *untroubled * [Health.UNKNOWN]]
+        found[each] = _joint_health(seeing, quorum.needed(len(seeing), would_see))
+    return found
 
 
-def _joint_health(healths: Collection[Health], quorum: int) -> Health:
-    if _outcome([health is Health.DOWN for health in healths], quorum):
+def _joint_health(healths: Collection[Health], needed: int) -> Health:
+    if _outcome([health is Health.DOWN for health in healths], needed):
         return Health.DOWN
-    if _outcome([False if health in WORKS else None for health in healths], quorum) is None:
+    if _outcome([False if health in WORKS else None for health in healths], needed) is None:
         return Health.UNKNOWN
-    in_trouble = _outcome([health in IN_TROUBLE for health in healths], quorum)
+    in_trouble = _outcome([health in IN_TROUBLE for health in healths], needed)
     return Health.DEGRADED if in_trouble else Health.UP

@@ -12,10 +12,11 @@ import structlog
 from alerts.model.notice import Matter
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
-from monitor.bridge.consensus import OURS, SITES, Consensus
+from monitor.bridge.consensus import OURS, QUORUM, SITES, Consensus
 from monitor.bridge.noc_brief import key_of
 from monitor.judging.attribution import Blame
 from monitor.judging.joint.freshness import SiteClock
+from monitor.judging.joint.quorum import Quorum
 from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.suspect import Trouble
 from monitor.metrics import Metrics
@@ -138,6 +139,7 @@ class Hub:
         site: str,
         sites: AbstractSet[str],
         fresh_for: timedelta,
+        quorum: Quorum,
         consensus: Callable[[], Consensus],
         metrics: Metrics,
         speak: Callable[[], Awaitable[None]],
@@ -152,6 +154,10 @@ class Hub:
         self._speak = speak
         self._steady = steady
         self._fresh_for = fresh_for
+        self._quorum = quorum
+        #: Since when so few are heard that nothing can be told, or since when that is not so.
+        self._short_since: datetime | None = None
+        self._enough_since: datetime | None = None
         #: Since when the store answers, and since when it does not (`None`: it does), by the steady clock.
         self._began = steady()
         self._away_since: timedelta | None = None
@@ -226,6 +232,8 @@ class Hub:
         knows = fresh == self._sites.keys() or steady - self._began >= _LEARNS + self._fresh_for
         # After a start nobody is known to be fresh yet: ours alone must not decide meanwhile.
         consensus.fresh({self._site} | fresh if knows else frozenset())
+        if knows:
+            self._see_quorum(consensus, fresh, now)
         # Of all processes here, or one would tell of a site and another take it back.
         here = set(map(key_of, self._ailing_here))
         for name, site in self._sites.items():
@@ -239,6 +247,13 @@ class Hub:
                 name, is_fresh=is_fresh, behind=site.clock.behind(steady), offset=site.clock.offset
             )
         consensus.poke()
+
+    def _see_quorum(self, consensus: Consensus, fresh: AbstractSet[str], now: datetime) -> None:
+        is_reached = self._quorum.is_reached({self._site} | fresh, {self._site} | self._sites.keys())
+        self._short_since = None if is_reached else self._short_since or now
+        self._enough_since = self._enough_since or now if is_reached else None
+        trouble = None if self._short_since is None else Trouble(matter=Matter.OWN_FAULT, since=self._short_since)
+        consensus.hear(self._site, QUORUM, SiteStanding(trouble=trouble, well_since=self._enough_since))
 
     def _forget_what_is_said_no_more(
         self,

@@ -180,7 +180,7 @@ async def test_a_cause_that_is_ours_is_told_to_the_noc_alone_and_its_end_too(
             mail.world.faults["a"] = WRONG_PASSWORD
     await mail.rounds(8)
     noc = town.person(NOC.number)
-    await noc.gets("RM0 PANTAU: AMARAN. Sebahagian sistem pemantauan gagal", f": {cause}. Tiada notis gangguan")
+    await noc.gets("RM0 PANTAU: AMARAN. Sebahagian sistem pemantauan gagal", f": {cause}. Agensi tidak dimaklumkan")
     assert [(await town.incident(n)).dedup_key for n in await town.active()] == [f"ours/{cause}"]
     town.expect_nothing_more()
 

@@ -20,7 +20,7 @@ from alerts.model.notice import Matter
 from alerts.record.clock import Clock
 from alerts.record.store import Entry, StoreAway
 from monitor.config.model.registry import Agency, Registry
-from monitor.judging.joint.quorum import agreed
+from monitor.judging.joint.quorum import Quorum, agreed
 from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.judge import Judge
 from monitor.judging.suspect import Trouble
@@ -90,7 +90,7 @@ class Service:
 
     def together(self, _agency: str) -> SiteStanding | None:
         said = [each for each in self.sites_say.values() if each is not None]
-        return agreed(said, 2) if len(said) > 1 else None
+        return agreed(said, Quorum(at_least=2)) if len(said) > 1 else None
 
     async def run(self, code: str) -> None:
         result = arrived(agency_routes(code)[0], self.time)

@@ -380,10 +380,11 @@ async def test_that_a_site_is_not_heard_is_over_once_it_is_none_of_ours_also_whe
     around = reloader._around
     async with around.store.transaction() as ledger:
         brief = replace(trigger().brief, agency="")
-        sabah = replace(trigger(), dedup_key="ours/site/sabah", matter=Matter.OWN_FAULT, brief=brief)
-        await ledger.add_incidents([sabah])
+        told = {"ours/site/sabah", "ours/quorum"}
+        fault = replace(trigger(), matter=Matter.OWN_FAULT, brief=brief)
+        await ledger.add_incidents([replace(fault, dedup_key=key) for key in sorted(told)])
     watch = await make_watch(reloader.watch.configuration, around)
-    assert watch.consensus.told.keys() == {"ours/site/sabah"}
+    assert watch.consensus.told.keys() == told
     await watch.consensus.tell()
     async with around.store.reading() as ledger:
         assert await ledger.open_incidents() == []

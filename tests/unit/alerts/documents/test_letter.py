@@ -283,7 +283,7 @@ def test_our_own_officers_read_what_they_would_have_heard() -> None:
     facts = replace(FACTS, plan=Plan.ESCALATION, matter=Matter.OWN_FAULT, subject="peti mel A")
     said = text(letter(facts, Addressee(title="Ramli", organisation="Jabatan Contoh Malaysia"), WORDING))
     assert "sejak hari Selasa, 24 November 2026, pukul 2.15 petang. Bahagian yang terjejas ialah peti mel A." in said
-    assert "3. Ini bukan gangguan e-mel agensi. Tiada notis gangguan dikeluarkan." in said
+    assert "3. Ini bukan gangguan e-mel agensi. Agensi tidak dimaklumkan tentang perkara ini." in said
 
 
 def test_our_own_officers_read_why_mail_fails() -> None:

@@ -79,7 +79,7 @@ def test_our_own_fault_says_that_no_outage_notice_is_issued() -> None:
     facts = replace(OUTAGE, plan=Plan.ESCALATION, matter=Matter.OWN_FAULT, subject="peti mel A")
     blocks = compose(facts, MALAY, WORDING).scripts[0].blocks
     assert blocks[0].endswith("Bahagian yang terjejas ialah peti mel A.")
-    assert "Tiada notis gangguan dikeluarkan" in blocks[1]
+    assert "Agensi tidak dimaklumkan tentang perkara ini" in blocks[1]
 
 
 def test_a_recovery_ends_with_regret() -> None:

@@ -116,7 +116,7 @@ def test_the_malay_texts_read_as_agreed(plan: Plan, purpose: Purpose, matter: Ma
         (Matter.SENDING, "keluar gagal"),
         (Matter.RECEIVING, "masuk gagal"),
         (Matter.DEGRADED, "lambat"),
-        (Matter.OWN_FAULT, "Tiada notis gangguan dikeluarkan"),
+        (Matter.OWN_FAULT, "Agensi tidak dimaklumkan tentang perkara ini"),
         (Matter.ALERT, "AMARAN pemantauan NOC sejak 24/11, 2.15 ptg. Bukan gangguan e-mel."),
     ],
 )
@@ -130,12 +130,12 @@ def own_fault(subject: str) -> str:
 
 
 def test_our_own_fault_names_its_subject_where_carriers_allow_it() -> None:
-    assert "sejak 24/11, 2.15 ptg: peti mel A. Tiada" in own_fault("peti mel A")
+    assert "sejak 24/11, 2.15 ptg: peti mel A. Agensi" in own_fault("peti mel A")
 
 
 @pytest.mark.parametrize("subject", ["imap.rujukan.example", "peti " * 30, "peti “A”", "03-0000 3000", ""])
 def test_a_subject_that_would_be_blocked_is_left_out(subject: str) -> None:
-    assert "sejak 24/11, 2.15 ptg. Tiada" in own_fault(subject)
+    assert "sejak 24/11, 2.15 ptg. Agensi" in own_fault(subject)
 
 
 def test_the_english_text_tells_the_subject_in_english() -> None:

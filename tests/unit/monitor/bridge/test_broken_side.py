@@ -19,8 +19,8 @@ from probes.model.result import Outcome, Phase
 from tests.unit.alerts.wording.situations import OUTAGE, WORDING
 from tests.unit.monitor.bridge.test_pipeline import Service
 from tests.unit.monitor.config.ministry import Ministry
+from tests.unit.monitor.judging.test_quorum import TWO, wrong
 from tests.unit.monitor.judging.test_quorum import well as works
-from tests.unit.monitor.judging.test_quorum import wrong
 from tests.unit.monitor.trial import REFUSED, WRONG_PASSWORD, Fault, imap, slow, smtp
 
 
@@ -95,9 +95,9 @@ async def test_a_hub_that_reaches_no_mail_server_has_no_say_in_how_agencies_stan
     assert service.alerts.told() == ["ours/network: own_fault"]
     # Two sites, of which both must say so: it is none of them, and has none that it could outvote.
     down, well = wrong(Matter.BOTH), works()
-    assert agreed([here, down, down], 2) == agreed([down, down], 2)
-    assert agreed([here, down, well], 2) == agreed([down, well], 2)
-    assert agreed([here, well, well], 2) == agreed([well, well], 2)
+    assert agreed([here, down, down], TWO) == agreed([down, down], TWO)
+    assert agreed([here, down, well], TWO) == agreed([down, well], TWO)
+    assert agreed([here, well, well], TWO) == agreed([well, well], TWO)
 
 
 def _words(directory: Path, service: Service) -> str:

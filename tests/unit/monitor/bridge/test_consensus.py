@@ -36,6 +36,7 @@ from tests.unit.monitor.judging.test_quorum import (
     RECEIVING,
     SENDING,
     SLOW,
+    TWO,
     UNCLEAR,
     is_wrong,
     needed,
@@ -95,7 +96,7 @@ class Site:
 class Nation(RuleBasedStateMachine):
     """A hub that probes, with three sites beside it; two must say so."""
 
-    QUORUM = 2
+    QUORUM = TWO
 
     def __init__(self) -> None:
         super().__init__()
@@ -131,6 +132,7 @@ class Nation(RuleBasedStateMachine):
             site=HERE,
             sites=set(OTHERS),
             fresh_for=timedelta(seconds=FRESH_FOR),
+            quorum=self.QUORUM,
             consensus=lambda: self.consensus,
             metrics=self.metrics,
             speak=self.speak,
@@ -164,6 +166,14 @@ class Nation(RuleBasedStateMachine):
         levels = {HERE: self.here, **self.rows.said}
         return [levels[name][key] for name in sorted(self.fresh) if key in levels.get(name, {})]
 
+    def silent(self, key: str) -> list[SiteStanding]:
+        """Return what those last said that have no vote."""
+        return [
+            self.rows.said[name][key]
+            for name in OTHERS
+            if name not in self.fresh and key in self.rows.said.get(name, {})
+        ]
+
     def look(self) -> None:
         for name in self.fresh - {HERE}:
             if self.rows.beaten[name].life == f"{self.sites[name].life}":
@@ -176,28 +186,30 @@ class Nation(RuleBasedStateMachine):
             if event.dedup_key not in KEYS:
                 continue
             assert self.fresh, "nobody is fresh, and something is told"
-            said = self.said(event.dedup_key)
             if isinstance(event, Trigger):
                 self.open[event.dedup_key] = event.matter
                 for way in WAYS[event.matter]:
-                    assert self.is_held(said, way), f"{event.matter}: too few fresh sites hold {way}"
+                    assert self.is_held(event.dedup_key, way), f"{event.matter}: too few fresh sites hold {way}"
             else:
                 del self.open[event.dedup_key]
-                assert self.is_proven(said)
+                assert self.is_proven(event.dedup_key)
         for key in KEYS:
             said = self.said(key)
             told = WAYS.get(self.open[key], ()) if key in self.open else ()
             for way in (Direction.OUTBOUND, Direction.INBOUND):
-                assert not self.is_held(said, way) or way in told, f"{key}: {way} is lost"
-            assert not (said and all(is_well(each) for each in said)) or key not in self.open, f"{key} is kept for ever"
+                assert not self.is_held(key, way) or way in told, f"{key}: {way} is lost"
+            is_over = said and all(is_well(each) for each in said) and self.is_proven(key)
+            assert not is_over or key not in self.open, f"{key} is kept for ever"
 
-    def is_held(self, said: list[SiteStanding], way: Direction) -> bool:
+    def is_held(self, key: str, way: Direction) -> bool:
+        said = self.said(key)
         holders = sum(is_wrong(each, way) and sees(each, way) for each in said)
-        return holders >= needed(said, self.QUORUM, way) > 0
+        return bool(said) and holders >= needed(said, self.QUORUM, way, self.silent(key))
 
-    def is_proven(self, said: list[SiteStanding]) -> bool:
+    def is_proven(self, key: str) -> bool:
+        said = self.said(key)
         seeing, proven = sum(map(sees, said)), sum(is_well(each) and sees(each) for each in said)
-        return seeing - proven < needed(said, self.QUORUM) <= proven
+        return seeing - proven < needed(said, self.QUORUM, None, self.silent(key)) <= proven
 
     # -- what happens ----------------------------------------------------------------------------------------------
 
@@ -272,7 +284,7 @@ def test_how_an_agency_stands_by_all_sites_is_said_by_those_that_have_a_vote_whe
         clock=clock,
         site=HERE,
         open_incidents={},
-        quorum=2,
+        quorum=TWO,
     )
 
     def together() -> Matter | None:
@@ -585,7 +597,7 @@ async def test_what_is_less_in_another_way_by_now_must_last_anew() -> None:
 
 async def test_a_site_that_says_nothing_any_more_keeps_nobody_from_being_told() -> None:
     alerts = Alerts()
-    consensus = alone(alerts, Clock(), quorum=2)
+    consensus = alone(alerts, Clock(), quorum=TWO)
     for site, standing in ((HERE, wrong(BOTH)), (JOHOR, well())):
         consensus.hear(site, "JCM", standing)
     await consensus.tell()
@@ -694,7 +706,7 @@ def test_an_incident_that_was_held_open_is_held_open_after_a_restart() -> None:
 
 
 async def test_what_sites_have_told_together_is_shown_while_they_say_it_and_this_process_tells_of_it() -> None:
-    consensus = alone(Alerts(), Clock(), hears_others=True)
+    consensus = alone(Alerts(), Clock(), others={*OTHERS})
     consensus._metrics.watch_agency("JCM", routes=["JCM/1"])
 
     async def shown(johor: SiteStanding, here: SiteStanding) -> list[float | None]:
@@ -739,7 +751,7 @@ def test_what_sites_see_fall_by_turns_opens_no_more_incidents_than_one_site_woul
         clock=clock,
         site=HERE,
         open_incidents={},
-        quorum=2,
+        quorum=TWO,
         flapping=policy,
     )
 

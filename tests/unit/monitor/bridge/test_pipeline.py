@@ -390,7 +390,7 @@ async def test_what_a_crash_kept_from_being_told_is_told_after_the_restart() -> 
 async def test_a_fault_of_what_left_the_configuration_is_over() -> None:
     service = Service("JCM")
     gone = ["ours/credentials/JKT/utama", "ours/reference/gone"]
-    told = (*gone, "ours/reference/a", "ours/site/johor", "ZZZ")
+    told = (*gone, "ours/reference/a", "ours/site/johor", "ours/quorum", "ZZZ")
     service.start(dict.fromkeys(told, Matter.OWN_FAULT))
     await service.rounds(1)
 
@@ -824,7 +824,12 @@ async def test_what_was_told_by_a_process_that_is_gone_is_ended_by_one_that_sees
     service = Service("JCM")
     await service.rounds(1)
     service.pipeline.inherit(
-        {"ours/network": Matter.OWN_FAULT, "ours/site/johor": Matter.OWN_FAULT, "JKT": Matter.SENDING}
+        {
+            "ours/network": Matter.OWN_FAULT,
+            "ours/site/johor": Matter.OWN_FAULT,
+            "ours/quorum": Matter.OWN_FAULT,
+            "JKT": Matter.SENDING,
+        }
     )
     await service.rounds(1)
     assert service.alerts.told() == ["ours/network: over"]

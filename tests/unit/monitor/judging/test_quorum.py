@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerts.model.notice import Cause, Matter
-from monitor.judging.joint.quorum import agreed, disagree
+from monitor.judging.joint.quorum import Quorum, agreed, disagree, votes_of
 from monitor.judging.joint.standing import UNTROUBLED, SiteStanding
 from monitor.judging.matter import WAYS
 from monitor.judging.suspect import Trouble
@@ -51,9 +51,13 @@ UNCLEAR = SiteStanding(directions={INTERNAL: UP, OUTBOUND: DOWN, INBOUND: UP})
 BLIND = SiteStanding(directions=dict.fromkeys(ALL, UNKNOWN))
 
 
-def verdict(said: Sequence[SiteStanding], quorum: int = 2) -> str:
+#: Two at least must say so.
+TWO = Quorum(at_least=2)
+
+
+def verdict(said: Sequence[SiteStanding], quorum: Quorum = TWO, silent: Sequence[SiteStanding] = ()) -> str:
     """Return what sites say together, as it stands in the tables below."""
-    joint = agreed(said, quorum)
+    joint = agreed(said, quorum, silent)
     if joint is None:
         return "nobody sees it"
     if joint.trouble is not None:
@@ -119,7 +123,103 @@ def test_two_must_say_the_same(case: str, said: Sequence[SiteStanding], together
     ],
 )
 def test_a_quorum_is_asked_for(case: str, said: Sequence[SiteStanding], quorum: int, together: str) -> None:
-    assert verdict(said, quorum) == together, case
+    assert verdict(said, Quorum(at_least=quorum)) == together, case
+
+
+@pytest.mark.parametrize(
+    ("case", "said", "silent", "together"),
+    [
+        ("one is heard, and two are not", [wrong(BOTH)], [well(), well()], "as it was told"),
+        ("nor does it end anything alone", [well()], [wrong(BOTH), wrong(BOTH)], "as it was told"),
+        ("two are heard, and one is not", [wrong(BOTH), wrong(BOTH)], [well()], "both"),
+        ("those that are not heard do not see it", [wrong(BOTH)], [BLIND, BLIND], "both"),
+        ("one that is not heard knew of nothing", [wrong(BOTH)], [UNTROUBLED], "as it was told"),
+        ("one that is heard is blind, and one is not heard", [wrong(BOTH), BLIND], [well()], "as it was told"),
+        ("of the other way", [wrong(SENDING, 0, OUTBOUND)], [well(0, INBOUND)], "sending"),
+        ("of the same way", [wrong(SENDING, 0, OUTBOUND)], [well(0, OUTBOUND)], "as it was told"),
+        ("nobody is heard", [], [wrong(BOTH), wrong(BOTH)], "nobody sees it"),
+        ("one that is heard knows of nothing", [UNTROUBLED], [wrong(BOTH)], "as it was told"),
+    ],
+)
+def test_sites_that_are_not_heard_leave_the_quorum_as_it_is(
+    case: str, said: Sequence[SiteStanding], silent: Sequence[SiteStanding], together: str
+) -> None:
+    assert verdict(said, TWO, silent) == together, case
+
+
+def test_direction_that_only_one_of_two_needed_sees_is_unknown() -> None:
+    joint = agreed([wrong(SENDING)], TWO, [well()])
+    assert joint is not None
+    assert set(joint.directions.values()) == {UNKNOWN}
+    joint = agreed([wrong(SENDING, 0, OUTBOUND)], TWO, [well(0, INBOUND)])
+    assert joint is not None
+    assert joint.directions == {OUTBOUND: DOWN}
+
+
+@pytest.mark.parametrize(
+    ("at_least", "share", "seeing", "silent", "needed"),
+    [
+        (1, 0, 10, 0, 1),
+        (2, 0, 10, 0, 2),
+        (2, 50, 10, 0, 5),
+        (2, 50, 11, 0, 6),
+        (2, 50, 3, 0, 2),
+        (2, 50, 2, 0, 2),
+        (1, 50, 2, 0, 1),
+        (2, 70, 10, 0, 7),
+        (2, 100, 4, 0, 4),
+        # Only what is heard counts for the share, and all that would see it for the floor.
+        (2, 50, 4, 6, 2),
+        (2, 50, 1, 3, 2),
+        (2, 50, 1, 0, 1),
+        (5, 0, 2, 1, 3),
+        (1, 0, 0, 0, 1),
+    ],
+)
+def test_quorum_is_a_share_of_those_that_see_it_with_a_floor(
+    at_least: int, share: int, seeing: int, silent: int, needed: int
+) -> None:
+    assert Quorum(at_least=at_least, share=share).needed(seeing, silent) == needed
+
+
+@pytest.mark.blind
+def test_two_of_ten_sites_are_no_half() -> None:
+    half = Quorum(at_least=2, share=50)
+    assert verdict([*2 * [wrong(BOTH)], *8 * [well()]], half) == "well"
+    assert verdict([*4 * [wrong(BOTH)], UNCLEAR, *5 * [well()]], half) == "as it was told"
+    assert verdict([*5 * [wrong(BOTH)], *5 * [well()]], half) == "both"
+
+
+@pytest.mark.parametrize(
+    ("case", "said", "together"),
+    [
+        ("both say so", [wrong(BOTH, 3), wrong(BOTH, 1)], "both"),
+        ("one says so, and the other that all works", [wrong(BOTH), well()], "both"),
+        ("one says so, and the other is not clear", [wrong(BOTH), UNCLEAR], "both"),
+        ("one is well, and the other is not clear", [well(), UNCLEAR], "as it was told"),
+        ("both are well", [well(), well()], "well"),
+        ("one is blind", [wrong(SENDING), BLIND], "sending"),
+    ],
+)
+def test_sites_that_share_an_uplink_say_together_what_one_of_them_does(
+    case: str, said: Sequence[SiteStanding], together: str
+) -> None:
+    names = ("johor", "kuching")
+    uplinks = dict.fromkeys(names, "tm")
+    # A site of the uplink's name is another voter.
+    votes = votes_of(dict(zip(names, said, strict=True)) | {"tm": well()}, Quorum(at_least=2, uplinks=uplinks))
+    assert len(votes) == 2
+    assert verdict([votes[True, "tm"]]) == together, case
+
+
+@pytest.mark.parametrize(
+    ("heard", "is_reached"),
+    [(["noc"], False), (["noc", "johor"], True), (["johor", "kuching"], False), (["noc", "johor", "kuching"], True)],
+)
+def test_quorum_is_reached_by_votes_and_not_by_sites(heard: Sequence[str], *, is_reached: bool) -> None:
+    quorum = Quorum(at_least=2, uplinks={"johor": "tm", "kuching": "tm"})
+    assert quorum.is_reached(heard, ["noc", "johor", "kuching"]) is is_reached
+    assert Quorum(at_least=9).is_reached(["noc", "johor"], ["noc", "johor"])
 
 
 @pytest.mark.parametrize(
@@ -178,10 +278,10 @@ def test_a_site_has_a_say_in_what_it_sees(case: str, said: Sequence[SiteStanding
 
 def test_a_quorum_of_none_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="a quorum of 0"):
-        agreed([well()], 0)
+        Quorum(at_least=0)
 
 
-def trouble(*said: SiteStanding, quorum: int = 2) -> Trouble:
+def trouble(*said: SiteStanding, quorum: Quorum = TWO) -> Trouble:
     joint = agreed(said, quorum)
     assert joint is not None
     assert joint.trouble is not None
@@ -211,15 +311,15 @@ def test_it_is_unsteady_where_enough_say_so() -> None:
 
 
 def test_it_is_well_since_enough_were() -> None:
-    joint = agreed([well(1), well(5), well(9)], 2)
+    joint = agreed([well(1), well(5), well(9)], TWO)
     assert joint is not None
     assert joint.well_since == at(5)
     # Three of four must be, or two would be left that could hold it.
-    joint = agreed([well(1), well(5), well(9), wrong(BOTH)], 2)
+    joint = agreed([well(1), well(5), well(9), wrong(BOTH)], TWO)
     assert joint is not None
     assert joint.well_since == at(9)
     # The only one that sees how mail comes in has seen it work later than the others see anything.
-    joint = agreed([well(1, OUTBOUND), well(2, OUTBOUND), well(9, OUTBOUND, INBOUND)], 2)
+    joint = agreed([well(1, OUTBOUND), well(2, OUTBOUND), well(9, OUTBOUND, INBOUND)], TWO)
     assert joint is not None
     assert joint.well_since == at(9)
 
@@ -237,17 +337,17 @@ def test_it_is_well_since_enough_were() -> None:
 def test_why_it_fails_is_what_most_say_that_know(
     case: str, causes: Sequence[Cause | None], cause: Cause | None
 ) -> None:
-    joint = agreed([wrong(BOTH, cause=each) for each in causes], 2)
+    joint = agreed([wrong(BOTH, cause=each) for each in causes], TWO)
     assert joint is not None
     assert joint.cause is cause, case
 
 
 def test_why_it_fails_is_asked_of_those_that_say_what_fails() -> None:
     said = [wrong(SENDING, cause=Cause.SIGN_IN), wrong(BOTH), wrong(RECEIVING, cause=Cause.NAME), well()]
-    joint = agreed([*said, well(), well()], 2)
+    joint = agreed([*said, well(), well()], TWO)
     assert joint is not None
     assert (joint.trouble and joint.trouble.matter, joint.cause) == (BOTH, None)
-    joint = agreed([*said[:2], wrong(SLOW, cause=Cause.NAME), well()], 2)
+    joint = agreed([*said[:2], wrong(SLOW, cause=Cause.NAME), well()], TWO)
     assert joint is not None
     assert (joint.trouble and joint.trouble.matter, joint.cause) == (SENDING, Cause.SIGN_IN)
 
@@ -275,7 +375,7 @@ def test_a_direction_works_where_enough_have_seen_it_work(
     said = [
         SiteStanding(directions={INTERNAL: UP} | ({} if health is None else {OUTBOUND: health})) for health in healths
     ]
-    found = agreed(said, 2)
+    found = agreed(said, TWO)
     assert found is not None
     assert found.directions.get(OUTBOUND) is joint
 
@@ -327,7 +427,7 @@ def standings(draw: st.DrawFn) -> SiteStanding:
 
 
 several = st.lists(standings(), min_size=2, max_size=5)
-quorums = st.integers(1, 6)
+quorums = st.builds(Quorum, at_least=st.integers(1, 6), share=st.sampled_from([0, 0, 34, 50, 100]))
 
 
 def sees(site: SiteStanding, way: Direction | None = None) -> bool:
@@ -343,18 +443,23 @@ def is_wrong(site: SiteStanding | None, way: Direction | None = None) -> bool:
     return way is None or way in WAYS[site.trouble.matter]
 
 
-def needed(said: Sequence[SiteStanding], quorum: int, way: Direction | None = None) -> int:
-    return min(quorum, sum(sees(site, way) for site in said))
+def needed(
+    said: Sequence[SiteStanding],
+    quorum: Quorum,
+    way: Direction | None = None,
+    silent: Sequence[SiteStanding] = (),
+) -> int:
+    return quorum.needed(sum(sees(site, way) for site in said), sum(sees(site, way) for site in silent))
 
 
 @given(standings(), quorums)
-def test_one_site_says_what_it_says(site: SiteStanding, quorum: int) -> None:
+def test_one_site_says_what_it_says(site: SiteStanding, quorum: Quorum) -> None:
     assert agreed([site], quorum) is site
 
 
 @given(several, quorums)
 def test_there_is_no_outage_that_fewer_hold_than_are_needed_and_none_is_lost_that_enough_hold(
-    said: Sequence[SiteStanding], quorum: int
+    said: Sequence[SiteStanding], quorum: Quorum
 ) -> None:
     joint = agreed(said, quorum)
     seeing = [site for site in said if sees(site)]
@@ -362,12 +467,12 @@ def test_there_is_no_outage_that_fewer_hold_than_are_needed_and_none_is_lost_tha
         holders = [site for site in seeing if is_wrong(site, way) and (sees(site, way) or len(seeing) == 1)]
         enough = len(holders) >= needed(said, quorum, way) and bool(holders)
         assert is_wrong(joint, way) == enough
-    if sum(is_wrong(site) for site in seeing) >= needed(said, quorum) > 0:
+    if sum(is_wrong(site) for site in seeing) >= needed(said, quorum) and seeing:
         assert is_wrong(joint)
 
 
 @given(several, quorums, st.randoms())
-def test_it_does_not_matter_who_says_it_first(said: Sequence[SiteStanding], quorum: int, chance: object) -> None:
+def test_it_does_not_matter_who_says_it_first(said: Sequence[SiteStanding], quorum: Quorum, chance: object) -> None:
     mixed = [*said]
     chance.shuffle(mixed)  # type: ignore[attr-defined]
     assert agreed(mixed, quorum) == agreed(said, quorum)
@@ -375,7 +480,7 @@ def test_it_does_not_matter_who_says_it_first(said: Sequence[SiteStanding], quor
 
 @given(several, quorums)
 def test_where_all_say_well_it_is_well_and_where_enough_may_hold_it_it_is_not(
-    said: Sequence[SiteStanding], quorum: int
+    said: Sequence[SiteStanding], quorum: Quorum
 ) -> None:
     joint = agreed(said, quorum)
     seeing = [site for site in said if sees(site)]
@@ -389,7 +494,7 @@ def test_where_all_say_well_it_is_well_and_where_enough_may_hold_it_it_is_not(
 
 
 @given(several, quorums)
-def test_it_begins_once_enough_hold_it_and_not_later_than_all_do(said: Sequence[SiteStanding], quorum: int) -> None:
+def test_it_begins_once_enough_hold_it_and_not_later_than_all_do(said: Sequence[SiteStanding], quorum: Quorum) -> None:
     joint = agreed(said, quorum)
     if joint is None or joint.trouble is None:
         return
@@ -402,7 +507,7 @@ def test_it_begins_once_enough_hold_it_and_not_later_than_all_do(said: Sequence[
         for each in ALL:
             seen = [site for site in said if site == UNTROUBLED or site.directions.get(each, UNKNOWN) is not UNKNOWN]
             holding = sum(site in by_then and site.directions.get(each) in {DEGRADED, DOWN} for site in seen)
-            enough[each] = holding >= min(quorum, len(seen)) > 0
+            enough[each] = holding >= quorum.needed(len(seen), 0) and bool(seen)
     assert any(enough.values())
     assert since <= max(site.trouble.since for site in in_trouble if site.trouble)
     assert since <= (joint.trouble.latest or since)
@@ -427,7 +532,7 @@ def worse(site: SiteStanding, matter: Matter | None) -> SiteStanding:
 
 @given(several, quorums, st.integers(0, 4), st.sampled_from([None, SLOW, SENDING, BOTH]))
 def test_a_site_that_says_worse_makes_it_no_better(
-    said: Sequence[SiteStanding], quorum: int, which: int, matter: Matter | None
+    said: Sequence[SiteStanding], quorum: Quorum, which: int, matter: Matter | None
 ) -> None:
     which %= len(said)
     before = grave(agreed(said, quorum))
@@ -438,6 +543,6 @@ def test_a_site_that_says_worse_makes_it_no_better(
 
 
 @given(several, quorums)
-def test_a_site_that_is_blind_changes_nothing(said: Sequence[SiteStanding], quorum: int) -> None:
+def test_a_site_that_is_blind_changes_nothing(said: Sequence[SiteStanding], quorum: Quorum) -> None:
     seeing = [site for site in said if sees(site)]
     assert agreed([*said, BLIND], quorum) == (agreed(seeing, quorum) if len(seeing) > 0 else None)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -18,8 +19,10 @@ from alerts.model.incident import Incident
 from alerts.model.notice import Matter
 from alerts.record.store import StoreAway
 from monitor.bridge.consensus import Briefs, Consensus
+from monitor.config.model.settings import Settings
 from monitor.judging.flapping import FlappingPolicy
 from monitor.judging.joint.freshness import SiteBeat
+from monitor.judging.joint.quorum import Quorum
 from monitor.judging.joint.replication import Replication, ReplicationState
 from monitor.judging.joint.standing import SiteStanding
 from monitor.judging.suspect import Trouble
@@ -32,6 +35,7 @@ from monitor.service.sites.hub import Hub
 from monitor.service.sites.site_runs import SiteRunTeller
 from monitor.service.sites.wires import Wires
 from monitor.service.sites.witness import SiteWitness
+from monitor.service.watch import _let_go_of_sites
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import PostgresServer
 from monitor.store.engine.ledger import SqlStore
@@ -50,6 +54,7 @@ DOWN = SiteStanding(
     trouble=Trouble(matter=Matter.BOTH, since=T0),
     directions={Direction.OUTBOUND: Health.DOWN, Direction.INBOUND: Health.DOWN},
 )
+TWO = Quorum(at_least=2)
 BLIND = SiteStanding(trouble=Trouble(matter=Matter.OWN_FAULT, since=T0 + 40 * SECOND))
 
 
@@ -89,7 +94,7 @@ class Rows:
 class Nation:
     """A hub that probes, called utama, with two sites beside it."""
 
-    def __init__(self, told: Mapping[str, Matter] | None = None, *, quorum: int = 2) -> None:
+    def __init__(self, told: Mapping[str, Matter] | None = None, *, quorum: Quorum = TWO) -> None:
         self.clock, self.alerts, self.rows = Clock(), Alerts(), Rows()
         self.steady = timedelta(hours=5)
         #: Seconds by which a site's wall clock is ahead.
@@ -104,7 +109,7 @@ class Nation:
             clock=self.clock,
             open_incidents=told or {},
             quorum=quorum,
-            hears_others=True,
+            others={"johor", "kuching"},
             site="utama",
         )
         for agency in ("JCM", "JKT"):
@@ -117,6 +122,7 @@ class Nation:
             site="utama",
             sites={"johor", "kuching"},
             fresh_for=30 * SECOND,
+            quorum=quorum,
             consensus=lambda: self.consensus,
             metrics=self.metrics,
             speak=self.speak,
@@ -162,7 +168,7 @@ class Nation:
         return Scrape(self.metrics).value(name, site=site)
 
 
-async def running(*, quorum: int = 2, told: Mapping[str, Matter] | None = None) -> Nation:
+async def running(*, quorum: Quorum = TWO, told: Mapping[str, Matter] | None = None) -> Nation:
     nation = Nation(told, quorum=quorum)
     for site in ("utama", "johor", "kuching"):
         nation.say(site, JCM=WELL, JKT=WELL)
@@ -271,12 +277,74 @@ async def test_a_clock_that_is_set_after_a_start_makes_nothing_known_of_the_othe
     assert await nation.live(60) == []
 
 
-async def test_where_no_other_is_heard_for_longer_than_a_start_takes_ours_decides() -> None:
-    nation = Nation()
+@pytest.mark.parametrize(("quorum", "told"), [(TWO, []), (Quorum(share=50), ["JCM: both"])])
+async def test_hub_that_has_never_heard_another_site_decides_alone_only_where_its_word_is_enough(
+    quorum: Quorum, told: list[str]
+) -> None:
+    nation = Nation(quorum=quorum)
     nation.say("utama", JCM=DOWN)
     assert "JCM: both" not in await nation.live(40, "johor", "kuching")
-    told = await nation.live(10, "johor", "kuching")
-    assert told == ["JCM: both", "ours/site/johor: own_fault", "ours/site/kuching: own_fault"]
+    found = await nation.live(10, "johor", "kuching")
+    assert [each for each in found if "ours" not in each] == told
+    assert {"ours/site/johor: own_fault", "ours/site/kuching: own_fault"} <= {*found}
+    assert ("ours/quorum: own_fault" in found) == (told == [])
+
+
+@pytest.mark.blind
+async def test_hub_whose_wires_are_all_cut_tells_and_ends_no_outage_alone_and_says_so() -> None:
+    nation = await running()
+    cut = ("johor", "kuching")
+    # They were well when they were last heard; the hub's own way to the agency breaks with its wires.
+    nation.say("utama", JCM=DOWN)
+    found = await nation.live(60, *cut)
+    assert found == ["ours/quorum: own_fault", "ours/site/johor: own_fault", "ours/site/kuching: own_fault"]
+    assert nation.consensus.short_of_sites_since() == nation.clock.time - 29 * SECOND
+
+    # One is heard again: two are enough, and both say so.
+    nation.say("johor", JCM=DOWN)
+    assert await nation.live(15, "kuching") == ["JCM: both", "ours/quorum: over", "ours/site/johor: over"]
+    assert nation.consensus.short_of_sites_since() is None
+
+    # It ends no more than it begins anything.
+    await nation.live(31, *cut)
+    nation.say("utama", JCM=WELL)
+    assert await nation.live(60, *cut) == []
+    nation.say("johor", JCM=WELL)
+    assert "JCM: over" in await nation.live(15, "kuching")
+
+
+async def test_agency_that_only_the_hub_probes_is_told_while_other_sites_are_not_heard() -> None:
+    nation = Nation()
+    nation.say("utama", JCM=WELL, JKT=WELL)
+    for site in ("johor", "kuching"):
+        nation.say(site, JCM=WELL)
+    await nation.live(60)
+    await nation.live(31, "johor", "kuching")
+    nation.say("utama", JKT=DOWN)
+    assert await nation.live(1, "johor", "kuching") == ["JKT: both"]
+
+
+async def test_sites_that_share_an_uplink_have_one_vote() -> None:
+    nation = await running(quorum=Quorum(at_least=2, uplinks={"johor": "tm", "kuching": "tm"}))
+    nation.say("johor", JCM=DOWN)
+    nation.say("kuching", JCM=DOWN)
+    assert await nation.live(5) == []
+    nation.say("utama", JCM=DOWN)
+    assert await nation.live(1) == ["JCM: both"]
+    # One of the two says that it works, and the other not yet.
+    nation.say("utama", JCM=WELL)
+    nation.say("kuching", JCM=WELL)
+    assert await nation.live(5) == []
+    nation.say("johor", JCM=WELL)
+    assert await nation.live(1) == ["JCM: over"]
+
+
+async def test_uplink_of_which_one_site_is_cut_off_keeps_its_vote() -> None:
+    nation = await running(quorum=Quorum(at_least=3, uplinks={"johor": "tm", "kuching": "tm"}))
+    assert await nation.live(31, "kuching") == ["ours/site/kuching: own_fault"]
+    for site in ("utama", "johor"):
+        nation.say(site, JCM=DOWN)
+    assert await nation.live(1, "kuching") == ["JCM: both"]
 
 
 async def test_a_site_that_cannot_judge_is_told_to_the_noc_and_is_over_when_it_can() -> None:
@@ -873,7 +941,7 @@ async def test_a_site_that_left_and_joined_again_begins_anew() -> None:
 
 
 async def test_what_other_sites_say_is_remembered_of_an_agency_that_another_process_has_meanwhile() -> None:
-    nation = await running(quorum=1)
+    nation = await running(quorum=Quorum())
     nation.consensus.hand_over({"JCM"})
     nation.say("johor", JCM=DOWN)
     assert await nation.live(2) == []
@@ -940,7 +1008,7 @@ async def test_until_ours_has_spoken_of_an_agency_others_decide_nothing() -> Non
 
 
 async def test_ours_speaks_before_others_decide_though_no_run_has_ended() -> None:
-    nation = Nation({"JCM": Matter.BOTH}, quorum=1)
+    nation = Nation({"JCM": Matter.BOTH}, quorum=Quorum())
     nation.here = {"JCM": DOWN}
     for site in ("johor", "kuching"):
         nation.say(site, JCM=WELL)
@@ -953,9 +1021,10 @@ async def test_what_cannot_be_read_leaves_no_vote_to_whoever_is_not_heard_any_mo
     for _ in range(31):
         with pytest.raises(ValueError, match="year"):
             await nation.live(1)
-    assert nation.alerts.told() == ["ours/site/johor: own_fault", "ours/site/kuching: own_fault"]
+    known = ["ours/quorum", "ours/site/johor", "ours/site/kuching"]
+    assert nation.alerts.told() == [f"{each}: own_fault" for each in known]
     nation.rows.is_broken = False
-    assert await nation.live(15) == ["ours/site/johor: over", "ours/site/kuching: over"]
+    assert await nation.live(15) == [f"{each}: over" for each in known]
 
 
 async def test_a_route_is_in_trouble_wherever_a_site_sees_it_that_has_a_vote() -> None:
@@ -1075,3 +1144,12 @@ async def test_a_store_that_was_away_for_long_has_heard_nobody_yet_when_it_is_ba
 
     nation.say("johor", JCM=DOWN)
     assert await nation.live(1) == ["JCM: both"]
+
+
+async def test_start_of_a_hub_ends_what_was_told_of_sites_that_are_none_of_its_own_any_more() -> None:
+    told = ("ours/quorum", "ours/site/johor", "ours/site/sabah")
+    nation = Nation(dict.fromkeys(told, Matter.OWN_FAULT))
+    settings = cast(Settings, SimpleNamespace(site="utama", hub=SimpleNamespace(sites={"johor": None})))
+    _let_go_of_sites(nation.consensus, settings, nation.clock.time)
+    await nation.consensus.tell()
+    assert nation.alerts.told() == ["ours/site/sabah: over"]

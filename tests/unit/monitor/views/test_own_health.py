@@ -65,6 +65,7 @@ def test_all_is_well_only_when_all_of_it_is_proven() -> None:
         (OwnPart.STORE, Health.DOWN, Ill.PAPER_HELD, replace(WELL, paper_held_since=T0), {}),
         (OwnPart.PROBING, Health.DOWN, Ill.PROBES_LATE, replace(WELL, ailments={Ailment.PROBING}), {}),
         (OwnPart.PROBING, Health.DOWN, Ill.NO_ROUTES, WELL, {"routes": 0}),
+        (OwnPart.PROBING, Health.DOWN, Ill.QUORUM, replace(WELL, short_of_sites_since=T0), {}),
         (OwnPart.PROBING, Health.DEGRADED, Ill.SITE, replace(WELL, ailing_sites={"johor": T0}), {}),
         (OwnPart.PROBING, Health.DOWN, Ill.NETWORK, WELL, {"troubles": {Suspect(Blame.NETWORK): TROUBLE}}),
         (OwnPart.PROBING, Health.DOWN, Ill.CREDENTIALS, WELL, {"troubles": {Suspect(Blame.CREDENTIALS, "a"): TROUBLE}}),

@@ -38,14 +38,40 @@ def with_hub(ministry: Ministry, line: str) -> Ministry:
 def test_a_hub_of_several_sites_is_asked_how_many_must_agree(hub: Ministry) -> None:
     (problem,) = (line for line in hub.problems() if ": hub.quorum: " in line)
     assert problem == (
-        "pantau.yaml:4: warning: hub.quorum: is not written: what any one of the 3 sites takes for an outage is told; "
-        "write instead: 2; or 1, if one site's word is to be enough"
+        "pantau.yaml:4: warning: hub.quorum: is not written: while no other site is heard, what this one alone takes for an "
+        "outage is told; write instead: 2; or 1, if its word alone is to be enough"
     )
 
 
 @pytest.mark.parametrize("quorum", [1, 2, 3])
 def test_what_is_written_is_taken_for_meant(hub: Ministry, quorum: int) -> None:
     assert not [line for line in with_hub(hub, f"quorum: {quorum}").problems() if "quorum" in line]
+
+
+@pytest.mark.parametrize(("line", "share"), [("quorum: 2", 50), ("quorum_share: 100%", 100), ("quorum_share: 0 %", 0)])
+def test_quorum_is_at_least_half_of_the_sites_that_are_fresh_unless_another_share_is_written(
+    hub: Ministry, line: str, share: int
+) -> None:
+    settings = with_hub(hub, line).load().accepted().settings
+    assert settings.hub is not None
+    assert settings.hub.build("noc").share == share
+
+
+@pytest.mark.parametrize("share", ["50", "0.5", "half", "101%", "-1%", "[50%]"])
+def test_quorum_share_that_is_none_is_refused(hub: Ministry, share: str) -> None:
+    (problem,) = (line for line in with_hub(hub, f"quorum_share: {share}").problems() if "quorum_share" in line)
+    assert problem == "pantau.yaml:5: hub.quorum_share: is no percentage; write instead: 50%"
+
+
+def test_quorum_above_the_votes_that_uplinks_leave_is_warned_of(hub: Ministry) -> None:
+    hub.edit("pantau", "ca_file: ca.crt, password_file: secrets/mail}", "ca_file: ca.crt, uplink: tm}")
+    (problem,) = (line for line in with_hub(hub, "quorum: 3").problems() if ": hub.quorum: " in line)
+    assert problem == (
+        "pantau.yaml:5: warning: hub.quorum: asks for more votes than the 2 there are: all must say the same; write instead: 2"
+    )
+    settings = hub.load().accepted().settings
+    assert settings.hub is not None
+    assert settings.hub.build("noc").uplinks == {"johor": "tm", "kuching": "tm"}
 
 
 def test_what_all_sites_send_from_one_account_is_counted_together_and_refuses_nothing_that_one_alone_may(
