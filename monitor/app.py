@@ -27,7 +27,7 @@ from alerts.model.delivery import Notice
 from alerts.model.incident import Incident
 from alerts.model.notice import Office
 from alerts.model.number import number_prefix
-from alerts.record.clock import Clock, SystemClock
+from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
 from monitor.config.agency.letterhead import load_crest
 from monitor.config.loading import BadConfiguration, Configuration, Memory
@@ -40,6 +40,7 @@ from monitor.planning.ownership import WHOLE, TakeoverPolicy
 from monitor.proof.archive import Archive
 from monitor.proof.chain import Chain
 from monitor.proof.lifecycle import Lifecycle
+from monitor.runtime.clock import MachineClock
 from monitor.runtime.descriptors import raise_open_files_limit
 from monitor.runtime.garbage import keep_setting_aside
 from monitor.runtime.names import names_apart
@@ -188,7 +189,7 @@ class App:
         self._environ = environ
         self._manager = ServiceManager(environ)
         #: The store's, once that is open.
-        self._clock: Clock = SystemClock()
+        self._clock: Clock = MachineClock()
         self._metrics = Metrics(version=own_version(), now=self._now)
         self._renewals = Renewals()
         self._memory = Memory(rotations=self._renewals.rotation)

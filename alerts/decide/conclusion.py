@@ -17,6 +17,7 @@ from alerts.decide.announcement import expiry
 from alerts.decide.escalation import facts, staff_addresses
 from alerts.decide.followup import is_known, next_enclosure, to_reader
 from alerts.decide.gateway.move import CAME_TO_NOTHING, decisive
+from alerts.hours.elapsed import is_recent
 from alerts.model.channel import Channel
 from alerts.model.delivery import DOUBTFUL, SETTLED, Attempt, AttemptState, Draft, Notice, NoticeState
 from alerts.model.event import AUTOMATIC
@@ -189,7 +190,7 @@ def _who_has_it(incident: Incident, notice: Notice, now: datetime) -> Draft | No
         return None
     # By SMS or not at all: it rings nobody out of bed.
     addresses = person.addresses_on([Channel.SMS])
-    if not addresses or now - at >= NEWS_FOR:
+    if not addresses or not is_recent(at, now, NEWS_FOR):
         return None
     return Draft(
         incident_id=incident.id,

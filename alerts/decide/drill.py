@@ -15,6 +15,7 @@ from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 from alerts.hours.calendar import Calendar
+from alerts.hours.elapsed import is_recent
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.contact import Address, Contact
@@ -139,7 +140,7 @@ def rest_of(
     for exercise in exercises:
         who = (exercise.trainee.agency, exercise.trainee.contact.key)
         last = [at for at in (gateways.get(exercise.gateway), people.get(who)) if at is not None]
-        if exercise.key in begun or any(now - at < pace for at in last):
+        if exercise.key in begun or any(is_recent(at, now, pace) for at in last):
             continue
         gateways[exercise.gateway] = people[who] = now
         yield exercise

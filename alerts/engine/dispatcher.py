@@ -109,6 +109,8 @@ class Dispatcher:
         self._rests = rests
         self._brief = brief
         self._claimed_at: datetime | None = None
+        #: The time of the last cycle.
+        self._seen_at: datetime | None = None
         #: The cycle has been through at least once and has not ended.
         self.is_running = False
 
@@ -333,10 +335,11 @@ class Dispatcher:
             self._claimed_at = now
         if self._agenda.is_sweep_due(now):
             async with self._store.transaction() as ledger:
-                if put_off := await ledger.wait_from_now(now):
-                    log.warning(
-                        "the clock was set back; what waited for a time far off waits from now on", waits=put_off
-                    )
+                if back := await ledger.move_back(now, self._seen_at):
+                    # The times of the entries before this one may be later than its own: this says by how much.
+                    detail = {"seconds": str(round(back.total_seconds()))}
+                    await ledger.journal(Entry(at=now, actor="engine", event="clock set back", detail=detail))
+                    log.warning("the clock was set back; recorded times are moved back", by=str(back))
                 if self._owner is None:
                     active = await ledger.active_incidents()
                 else:
@@ -344,6 +347,7 @@ class Dispatcher:
                     active = [*await ledger.claimable(self._owner, now), *self._agenda.heard_of]
             await self._doubter.look()
             self._agenda.swept(active, now, shared=self._owner is not None)
+        self._seen_at = now
 
     def _is_claimed(self, now: datetime) -> bool:
         return self._claimed_at is not None and timedelta(0) <= now - self._claimed_at < self.CLAIMS_EVERY

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from alerts.engine.gateway_pool import GatewayPool, Line
+from alerts.hours.elapsed import is_recent
 from alerts.inbound.desk import Desks
 from alerts.model.gateway import DeliveryError, Listens
 from alerts.record.clock import Clock
@@ -83,11 +84,14 @@ class Poller:
         if oldest is not None:
             self._active_at = now
             self._since = max(oldest.opened_at, now - self.FURTHEST)
-        if self._active_at is not None and now - self._active_at <= self.AFTERWARDS:
-            self._looked_at = now
-            return self._since
+        if self._active_at is not None and self._since is not None:
+            # Nothing was later than now: the clock may have been set back.
+            self._active_at, self._since = min(self._active_at, now), min(self._since, now)
+            if timedelta(0) <= now - self._active_at <= self.AFTERWARDS:
+                self._looked_at = now
+                return self._since
         looked_at = self._looked_at = self._looked_at or now
-        if timedelta(0) <= now - looked_at < self.QUIETLY:  # Not until a clock that was set back has caught up.
+        if is_recent(looked_at, now, self.QUIETLY):
             return None
         self._looked_at = now
         # Back to the look before the last: that one may have failed. What was heard is known by its id.

@@ -16,6 +16,7 @@ import structlog
 
 from alerts.decide.escalation import facts
 from alerts.engine.intake import take_in
+from alerts.hours.elapsed import is_recent
 from alerts.inbound.pin import PinBook
 from alerts.model.event import Release
 from alerts.model.gateway import ReleaseAnswer, ReleaseStage
@@ -167,7 +168,8 @@ async def _is_locked(ledger: Ledger, pins: PinBook, case: _Case, now: datetime) 
     """Whether too many wrong PINs were typed since the last right one, in whichever agency's calls."""
     wrong, agencies = 0, pins.agencies(case.agency, case.person)
     for entry in await ledger.responses.pin_entries(agencies, case.person, now - LOCKED_FOR):
-        wrong = 0 if entry.proven else wrong + 1
+        if is_recent(entry.at, now, LOCKED_FOR):
+            wrong = 0 if entry.proven else wrong + 1
     return wrong >= MOST_WRONG
 
 

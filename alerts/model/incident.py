@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import assert_never
 
+from alerts.hours.elapsed import TOLERANCE
 from alerts.model.brief import Brief
 from alerts.model.delivery import Notice
 from alerts.model.event import (
@@ -457,7 +458,7 @@ def may_correct(incident: Incident, now: datetime) -> bool:
     """Whether it can be declared a false alarm: once, while it is open or within `CORRECTABLE_FOR` of its end."""
     if incident.corrected_at is not None:
         return False
-    return incident.resolved_at is None or now - incident.resolved_at <= CORRECTABLE_FOR
+    return incident.resolved_at is None or -TOLERANCE <= now - incident.resolved_at <= CORRECTABLE_FOR
 
 
 def release_is_offered(incident: Incident, now: datetime) -> bool:
@@ -494,6 +495,6 @@ def is_held(ended: Incident, event: Trigger) -> bool:
     return (
         since is not None
         and (event.latest_at or event.began_at) <= since
-        and event.at - since <= HOLDS_FOR
+        and -TOLERANCE <= event.at - since <= HOLDS_FOR
         and not is_news(event.matter, ended.matter)
     )

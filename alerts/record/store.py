@@ -254,10 +254,10 @@ class Ledger(Protocol):
         Where other engines are at work on the store, none is known to be dead: each call waits for its `look_at`.
         """
 
-    async def wait_from_now(self, now: datetime) -> int:
-        """Let what waits for a time that is far off, because the clock was set back, wait from now on.
+    async def move_back(self, now: datetime, latest: datetime | None = None) -> timedelta:
+        """Move what lies ahead of *now*, because the clock was set back, to before it; return by how much, or nothing.
 
-        Return how many things that were.
+        *latest*: the latest time that the caller has seen.
         """
 
     async def claimable(self, owner: str, now: datetime) -> Sequence[int]:

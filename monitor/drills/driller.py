@@ -16,6 +16,7 @@ import structlog
 
 from alerts.decide.drill import ENDED, Exercise, ExerciseState, Trainee, facts, obstacle, plan, rest_of
 from alerts.engine.gateway_pool import GatewayPool
+from alerts.hours.elapsed import is_recent
 from alerts.model.channel import Channel
 from alerts.model.contact import Contact
 from alerts.model.notice import Facts
@@ -123,7 +124,7 @@ class Driller:
         self._obstacles = {drill.id: self._obstacles.get(drill.id, {}) for drill in under_way}
         for drill in under_way:
             await self._go_on(drill, now, calls)
-        if self._shown_at is None or now - self._shown_at >= _SHOWN_EVERY:
+        if self._shown_at is None or not is_recent(self._shown_at, now, _SHOWN_EVERY):
             self._shown_at = now
             await self.show()
 
@@ -273,7 +274,7 @@ class Driller:
         log.info("a drill has ended", number=drill.number)
 
     async def _ask_about(self, record: Record, now: datetime, calls: asyncio.TaskGroup) -> None:
-        over = now - record.begun_at > ASK_FOR
+        over = not is_recent(record.begun_at, now, ASK_FOR)
         look_at = None if over else now + ASK_EVERY
         await self._drills.change(record.reference, record.state, now, look_at=look_at)
         # An answer sets the time of the next question: asked once more, one that never tells would be asked for ever.
@@ -308,5 +309,5 @@ class Driller:
 
 def _may_change(record: Record, now: datetime) -> bool:
     """Whether a drill is to wait for this: a call that is under way, or a provider that is still asked."""
-    calling = record.state is ExerciseState.CALLING and now - record.begun_at < _CALLING_AT_MOST
+    calling = record.state is ExerciseState.CALLING and is_recent(record.begun_at, now, _CALLING_AT_MOST)
     return record.state not in ENDED and (calling or record.look_at is not None)

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from alerts.hours.elapsed import is_recent
 from monitor.judging.flapping import Flapping, FlappingPolicy
 from monitor.judging.health import combine
 from monitor.judging.matter import matter_of
@@ -131,7 +132,8 @@ class AgencyMail:
             return None
         patience: timedelta = max(2 * (r.probing.confirmation + r.probing.patience.whole) for r, _ in self.routes)
         until = max(since) + patience
-        return until if now < until else None
+        # What lies ahead was before the clock was set back.
+        return until if is_recent(max(since), now, patience) else None
 
     def sight(self) -> Sight:
         """Return what is to be seen of it now, and was proven last."""

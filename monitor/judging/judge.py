@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from types import MappingProxyType
 
+from alerts.hours.elapsed import TOLERANCE
 from monitor.judging.agency import AgencyMail
 from monitor.judging.attribution import Attribution, RunVerdict, rests_on, weigh
 from monitor.judging.evidence import ARRIVED, NETWORK, Witness, is_prompt, proven_by
@@ -314,12 +315,27 @@ class Judge:
             # The clock was set back.
             self._moved.update(agency for _, agency in self._clocked)
             self._clocked.clear()
+            if (back := self._heard - now) > TOLERANCE:
+                self._rewind(now, back)
             for subject in self._subjects.values():
                 if subject.stale_since is not None:
                     subject.stale_since = min(subject.stale_since, now)
         self._heard = now
         while self._clocked and self._clocked[0][0] <= now:
             self._moved.add(heapq.heappop(self._clocked)[1])
+
+    def _rewind(self, now: datetime, back: timedelta) -> None:
+        """Move what lies ahead back: else what waits for it waits until the clock has caught up."""
+        for name, subject in self._subjects.items():
+            subject.rewind(now, back)
+            self._pending.put(name, _pending_runs(self._routes[name], subject))
+        self._own.rewind(now, back)
+        self._controlled = {
+            name: last
+            and replace(last, started_at=min(last.started_at - back, now) if last.started_at > now else last.started_at)
+            for name, last in self._controlled.items()
+        }
+        self._moved.update(self._agencies)
 
     def _settle(self, route_name: str, now: datetime) -> None:
         route, subject = self._routes[route_name], self._subjects[route_name]

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from alerts.hours.elapsed import TOLERANCE
+
 
 class LifelineTrouble(StrEnum):
     """What the NOC is rung about."""
@@ -83,7 +85,7 @@ def recall(
     rings = []
     for trouble in LifelineTrouble:
         before, found = memory.get(trouble), present.get(trouble)
-        if before is not None and max(before.since, before.told_at or before.since) > now:
+        if before is not None and any(at > now for at in (before.since, before.told_at, before.failed_at) if at):
             before = None
         if trouble in unknown:
             if before is not None:
@@ -93,7 +95,8 @@ def recall(
             if before is not None and before.told_at is not None:
                 rings.append(Ring(trouble=trouble, since=before.since, whose=before.whose, clear=True))
             continue
-        spell = found if before is None else replace(before, since=min(before.since, found.since))
+        since = min(found.since, now) if before is None else min(before.since, found.since)
+        spell = replace(before or found, since=since)
         if _is_due(spell, trouble, patience, now):
             rings.append(Ring(trouble=trouble, since=spell.since, whose=found.whose))
             # Remembered before anybody is rung: a process that dies while it rings must not begin again at once.
@@ -124,12 +127,16 @@ def silent_peer(
     *beats*: of every process but this one, when it last wrote and when it ended as it was told to (`None`: it did not).
     Of those that live, the first by name rings: several telephones need not ring in the NOC for one silence.
     """
+
+    def has_beaten(at: datetime) -> bool:
+        return -TOLERANCE <= now - at <= patience.peer
+
     gone = {
         name: at
         for name, (at, stopped) in beats.items()
-        if (stopped is None or stopped < at) and patience.peer < now - at < patience.forget_peer
+        if (stopped is None or stopped < at) and not has_beaten(at) and now - at < patience.forget_peer
     }
-    living = [name for name, (at, stopped) in beats.items() if stopped is None and now - at <= patience.peer]
+    living = [name for name, (at, stopped) in beats.items() if stopped is None and has_beaten(at)]
     if not gone or min([me, *living]) != me:
         return None
     whose = min(gone, key=lambda name: (gone[name], name))

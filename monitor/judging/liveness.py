@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from alerts.hours.elapsed import TOLERANCE
+
 #: The cycle comes round every 30 s when nothing is due; one over a thousand incidents may take a minute.
 CYCLE_WITHIN = timedelta(minutes=3)
 #: A store that neither answers nor says that it is away for so long is stuck within this process, or hangs with its disk.
@@ -61,7 +63,8 @@ def ailments(signs: SignsOfLife, now: datetime) -> frozenset[Ailment]:
     """Return what is wrong; nothing when the heartbeat may be sent. A start is given the time that each thing has."""
 
     def is_old(at: datetime | None, within: timedelta) -> bool:
-        return now - (at or signs.started_at) > within
+        # What lies ahead was before the clock was set back: it is dated anew within seconds, or stands still.
+        return not -TOLERANCE <= now - (at or signs.started_at) <= within
 
     found = {
         Ailment.ENGINE: is_old(signs.cycled_at, CYCLE_WITHIN),
@@ -81,5 +84,5 @@ def is_alive(signs: SignsOfLife, now: datetime) -> bool:
     """
     found = ailments(signs, now)
     if Ailment.STORE in found:
-        return signs.store_is_away or now - (signs.written_at or signs.started_at) <= ANSWERS_WITHIN
+        return signs.store_is_away or -TOLERANCE <= now - (signs.written_at or signs.started_at) <= ANSWERS_WITHIN
     return not found & {Ailment.ENGINE, Ailment.AUDIT}

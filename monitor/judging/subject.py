@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime, timedelta
 
 from monitor.judging.attribution import Attribution, Blame, RunVerdict
 from monitor.judging.evidence import ARRIVED
@@ -48,6 +48,11 @@ class Graded:
             grade=grade,
             result=None if grade is Grade.GOOD else result,
         )
+
+    def at(self, started_at: datetime) -> Graded:
+        """Return it as one that began then."""
+        result = None if self.result is None else replace(self.result, started_at=started_at)
+        return replace(self, started_at=started_at, result=result)
 
     def presumed(self) -> Grade:
         """Return its grade or, while it is pending, the one that it gets if we are proven well."""
@@ -164,6 +169,27 @@ class Subject:
         if self.latest is not None and self.latest[0] == before.token_id:
             self.latest = *self.latest[:2], RunVerdict.SLOW
         self.recent[self.recent.index(before)] = after
+
+    def rewind(self, now: datetime, back: timedelta) -> None:
+        """Move by *back* what lies ahead of *now*: the clock was set back, and outages would have begun in the future."""
+
+        def moved(at: datetime | None) -> datetime | None:
+            return at if at is None or at <= now else min(at - back, now)
+
+        for name in (
+            "changed_at",
+            "failing_since",
+            "slow_since",
+            "working_since",
+            "deferred_since",
+            "spoke_at",
+            "stale_since",
+        ):
+            setattr(self, name, moved(getattr(self, name)))
+        self.recent = [run if run.started_at <= now else run.at(min(run.started_at - back, now)) for run in self.recent]
+        if self.latest is not None:
+            token_id, at, verdict = self.latest
+            self.latest = token_id, min(at, now), verdict
 
     def settle(self, now: datetime) -> bool:
         """Judge again; return whether the health changed."""

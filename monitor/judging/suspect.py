@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from alerts.model.notice import Matter
 from monitor.judging.attribution import Attribution, Blame
@@ -210,6 +210,12 @@ class OwnSide:
             subject = self._subject(part)
             subject.note(result, Attribution(grade=grade))
             self._settle(part, subject, now)
+
+    def rewind(self, now: datetime, back: timedelta) -> None:
+        """Move by *back* what lies ahead of *now*: the clock was set back."""
+        for parts in self._parts.values():
+            for subject in parts.values():
+                subject.rewind(now, back)
 
     def _subject(self, part: _Part) -> Subject:
         found = self._parts.get(part.suspect, {}).get(part)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NoReturn
 
 import structlog
@@ -84,7 +84,7 @@ class Arrivals:
             self.came(token_id)
             # Of what was sent before the start and lies there at the first look, nobody knows when it came.
             if sent and route and (sent.at >= self._began or not at_first_look):
-                transit = seen_at - sent.at
+                transit = max(timedelta(0), seen_at - sent.at)  # Of a clock that was set back in between.
                 self._judge.came_late(route.name, token_id, transit, self._clock.now())
         if arrival is Arrival.NAMESAKE and not self._has_namesake:
             self._has_namesake = True

@@ -12,6 +12,7 @@ from datetime import timedelta
 
 import structlog
 
+from alerts.hours.elapsed import is_recent
 from alerts.record.clock import Clock
 from monitor.config.files.duration import format_duration
 from monitor.metrics import Metrics
@@ -130,11 +131,15 @@ class Inspector:
         known = self._latest.get(assignment.key)
         if before is not None and before.premises == assignment.premises:
             return False
-        return known is None or known.premises != assignment.premises or now - known.at > assignment.interval
+        return (
+            known is None or known.premises != assignment.premises or not is_recent(known.at, now, assignment.interval)
+        )
 
     def _look_first_at(self, assignments: Sequence[Assignment]) -> None:
         apart = min(self._most_apart, _ALL_WITHIN / max(1, len(self._assignments)))
-        self._first_at = max(self._clock.now(), self._first_at)
+        now = self._clock.now()
+        # Planned further ahead than all may be, it was planned before the clock was set back.
+        self._first_at = max(now, self._first_at) if self._first_at <= now + _ALL_WITHIN else now
         for assignment in assignments:
             name = "/".join(assignment.key)
             self._new.add(name)

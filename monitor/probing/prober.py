@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, MutableMapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -399,7 +400,7 @@ class Prober:
             self._arrivals.came(token.id)
         if recorder.content is not None and route.direction is Direction.OUTBOUND:
             self._specimens[route.agency] = recorder.content
-        result = self._believed(result, route, began)
+        result = _begun_by(self._believed(result, route, began), self._clock.now())
         if trial is not None:
             trial.result = result
         await self._take(result, route)
@@ -460,6 +461,11 @@ class Prober:
     def _arrived(self, mailbox: str, arrival: Arrival, token_id: str | None, seen_at: datetime) -> None:
         at_first_look = self._watchers[mailbox].looked_at is None
         self._arrivals.hear(arrival, token_id, seen_at, mailbox=mailbox, at_first_look=at_first_look)
+
+
+def _begun_by(result: ProbeResult, now: datetime) -> ProbeResult:
+    """Return *result*, which has just ended, as begun when its duration says where the clock was set back meanwhile."""
+    return result if result.started_at <= now else replace(result, started_at=now - result.duration)
 
 
 async def _ended(tasks: Collection[asyncio.Task[None]]) -> None:

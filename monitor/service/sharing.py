@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from alerts.hours.elapsed import is_recent
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
 from monitor.bridge.noc_brief import speaker_of
@@ -111,7 +112,7 @@ class Sharing:
             self._membership.missed()
             raise
         before = self._share
-        if self._lived_at is not None and self._clock.now() - self._lived_at >= self._policy.dead_after:
+        if self._lived_at is not None and not is_recent(self._lived_at, self._clock.now(), self._policy.dead_after):
             # The others may have taken it for dead, and said of its agencies how they found them.
             self._reloader.watch.pipeline.say_again()
             self._says_again_at = begun + self._policy.within

@@ -403,10 +403,17 @@ async def _past(
     budgets = [route.probing.deferred_budget for route in routes]
     falls, still = await _falls(around.store, settings.flapping.build(), now)
     return _Past(
-        healths=await history.healths(among),
-        streaks=await history.streaks(among),
+        # Nothing was so later than now, whatever the clock was when it was written.
+        healths={name: (health, min(at, now)) for name, (health, at) in (await history.healths(among)).items()},
+        streaks={
+            name: [run.at(min(run.started_at, now)) for run in runs]
+            for name, runs in (await history.streaks(among)).items()
+        },
         # What was put off longer ago than twice its budget has used it up however long it has been.
-        deferrals=await history.deferrals(now - 2 * max(budgets, default=timedelta(0))),
+        deferrals={
+            name: min(at, now)
+            for name, at in (await history.deferrals(now - 2 * max(budgets, default=timedelta(0)))).items()
+        },
         falls=falls,
         unsteady={incident.dedup_key for incident in still if incident.unsteady},
         open_incidents={incident.dedup_key: incident.measured for incident in still if incident.measured},

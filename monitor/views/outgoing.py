@@ -9,6 +9,7 @@ from typing import Any
 
 from alerts.decide.silence import Silence
 from alerts.documents import phrase
+from alerts.hours.elapsed import is_recent
 from alerts.model.alert import OWN_ALERT
 from alerts.model.incident import OUTAGES, Incident
 from alerts.model.notice import Matter
@@ -62,7 +63,11 @@ def _labels(incident: Incident, matter: Matter) -> Mapping[str, str]:
 
 def former_alert_of(incident: Incident, now: datetime) -> Mapping[str, Any] | None:
     """Return the alert that an outage was while it was slowness; `None`: it was none, or none that Alertmanager has still."""
-    if incident.matter not in OUTAGES or incident.since <= incident.opened_at or now - incident.since >= LASTS:
+    if (
+        incident.matter not in OUTAGES
+        or incident.since <= incident.opened_at
+        or not is_recent(incident.since, now, LASTS)
+    ):
         return None
     return {**alert_of(incident, now), "labels": _labels(incident, Matter.DEGRADED)}
 

@@ -118,7 +118,8 @@ class Pulse:
         self._is_logged = False
         self.away_since = None
         self.written_at = self._clock.now()
-        if self.watching_since is None:
+        # After the clock was set back the others have as long as at a start to beat by it.
+        if self.watching_since is None or self.watching_since > self.written_at:
             self.watching_since = self.written_at
 
     async def _written_in_time(self) -> Sequence[Process]:

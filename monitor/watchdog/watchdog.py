@@ -13,6 +13,7 @@ import structlog
 
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import GatewayPool, Line
+from alerts.hours.elapsed import TOLERANCE
 from alerts.model.gateway import Surroundings
 from alerts.record.clock import Clock
 from alerts.wording.texts import Wording
@@ -193,7 +194,7 @@ def troubles(
         return {LifelineTrouble.STORE: Spell(since=pulse.away_since)}, {LifelineTrouble.PEER}
     if pulse.watching_since is None:
         return {}, set(LifelineTrouble)  # Nothing has been written yet.
-    if now - pulse.watching_since <= patience.peer:
+    if -TOLERANCE <= now - pulse.watching_since <= patience.peer:
         # All who come back from an outage of the store, or of the power, find that the others have said nothing.
         return {}, {LifelineTrouble.PEER}
     beats = {peer.name: (peer.beat_at, peer.stopped_at) for peer in pulse.peers}

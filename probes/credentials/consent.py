@@ -78,7 +78,9 @@ class DeviceCode:
 
     def is_due(self, now: datetime) -> bool:
         """Whether the provider may be asked again."""
-        return now >= self.asked_at + self.interval
+        return (
+            not timedelta(0) <= now - self.asked_at < self.interval
+        )  # A clock that was set back keeps nobody waiting.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

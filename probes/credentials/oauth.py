@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -49,16 +50,29 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def steady_seconds() -> float:
+    """Return the seconds by a clock that nobody sets, and that goes on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class KeptTokens:
     """Implements `probes.model.mailbox.AccessTokens`: asks *issuer* only when nothing good is at hand, and once for all."""
 
-    def __init__(self, issuer: Issuer, *, within: timedelta = _ANSWER, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        issuer: Issuer,
+        *,
+        within: timedelta = _ANSWER,
+        clock: Callable[[], datetime] = utc_now,
+        steady: Callable[[], float] = steady_seconds,
+    ) -> None:
         self._issuer = issuer
         self._within = within
         self._clock = clock
+        self._steady = steady
         self._asking = asyncio.Lock()
         self._token: AccessToken | None = None
-        self._issued_at = datetime.min.replace(tzinfo=UTC)
+        self._issued_at, self._issued = datetime.min.replace(tzinfo=UTC), 0.0
         self._failure: NoAccessToken | None = None
         self._failed_at = self._issued_at
 
@@ -101,6 +115,7 @@ class KeptTokens:
         except TimeoutError:
             raise NoAccessToken("no answer to the request for a token") from None
         self._token, self._issued_at, self._failure = token, self._clock(), None
+        self._issued = self._steady()
         _log.debug("access token issued", expires_at=str(token.expires_at))
         return token
 
@@ -108,11 +123,14 @@ class KeptTokens:
         token = self._token
         if token is None:
             return None
-        life = _UNSAID if token.expires_at is None else token.expires_at - self._issued_at
+        life = self._life(token)
         return token if self._age() < life - min(_MARGIN, life / 4) else None
 
     def _over(self, token: AccessToken) -> bool:
-        return token.expires_at is not None and token.expires_at <= self._clock()
+        return token.expires_at is not None and self._age() >= self._life(token)
+
+    def _life(self, token: AccessToken) -> timedelta:
+        return _UNSAID if token.expires_at is None else token.expires_at - self._issued_at
 
     def _held(self) -> NoAccessToken | None:
         if self._failure is None:
@@ -122,4 +140,5 @@ class KeptTokens:
         return self._failure if timedelta(0) <= self._clock() - self._failed_at < hold else None
 
     def _age(self) -> timedelta:
-        return self._clock() - self._issued_at
+        # A clock that was set back does not make a token younger, nor one that was put right forwards good for longer.
+        return max(self._clock() - self._issued_at, timedelta(seconds=self._steady() - self._issued))

@@ -275,7 +275,7 @@ class Office:
     async def look_around(self) -> None:
         async with self._store.transaction() as ledger:
             await ledger.keep_claims("bench", self._now, timedelta(seconds=30))
-            await ledger.wait_from_now(self._now)
+            await ledger.move_back(self._now)
             await ledger.active_incidents()
             await ledger.claimable("bench", self._now)
         await self._drills.under_way()

@@ -38,6 +38,7 @@ async def test_what_was_taken_up_is_looked_at_once_and_what_was_refused_again_af
     await offers.looked_at(both, {"MDC": "no password"}, T0)
     assert await offers.due(T0 + AGAIN) == []
     assert await offers.due(T0 + AGAIN + SECOND) == [offer("MDC", None, "no password")]
+    assert await offers.due(T0 - 60 * AGAIN) == [offer("MDC", None, "no password")], "the clock was set back"
 
 
 async def test_what_the_hub_has_written_meanwhile_is_not_taken_for_looked_at(database: Database) -> None:

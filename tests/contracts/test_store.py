@@ -425,25 +425,6 @@ async def test_every_change_of_an_incident_comes_back(store: SqlStore) -> None:
     assert back == changed
 
 
-async def test_an_acknowledgement_whose_clock_was_set_back_begins_its_time_anew(store: SqlStore) -> None:
-    async with store.transaction() as ledger:
-        ids = [(await ledger.add_incidents([replace(trigger(), dedup_key=key)]))[0].id for key in ("A", "B", "C")]
-        for number, heard in zip(ids, (30, -50, -30), strict=True):
-            of = await ledger.incident(number)
-            assert of is not None
-            reminded = LATER + 5 * MINUTE if number != ids[2] else LATER - MINUTE
-            await ledger.save_incident(replace(of, heard_at=LATER + heard * MINUTE, reminded_at=reminded))
-        await ledger.wait_from_now(LATER)
-    async with store.transaction() as ledger:
-        found = [await ledger.incident(number) for number in ids]
-    heard_and_reminded = [(each.heard_at, each.reminded_at) for each in found if each]
-    assert heard_and_reminded == [
-        (LATER, None),
-        (LATER - 50 * MINUTE, LATER),
-        (LATER - 30 * MINUTE, LATER - MINUTE),
-    ]
-
-
 async def test_a_notice_comes_back_with_all_that_words_and_pages_need(store: SqlStore) -> None:
     addressee = Addressee(
         title="Ketua Setiausaha",

@@ -347,9 +347,9 @@ async def ask_about_claims_and_alerts(ledger: Any, incident_id: int) -> None:
     await ledger.keep_claims("three", T0 + 2 * DAY, MINUTE)
     await ledger.hand_over("two", T0)
     await ledger.orphan_calls(T0)
-    # There is nothing that waits so, and then there is.
+    # Nothing lies ahead, and then all does.
     for now in (T0 + 2 * DAY, T0 - DAY):
-        await ledger.wait_from_now(now)
+        await ledger.move_back(now)
     await ledger.is_paper_held()
     await ledger.false_alarms(T0)
     await ledger.save_alerts([KnownAlert(fingerprint="0" * 16, starts_at=T0, ended_at=None, heard_at=T0)])

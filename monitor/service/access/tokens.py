@@ -17,6 +17,7 @@ from typing import Final
 
 import structlog
 
+from alerts.hours.elapsed import is_recent
 from alerts.record.clock import Clock
 from alerts.record.store import Entry, StoreAway
 from monitor.access.api_token import LONGEST_TOKEN, PREFIX, ApiToken, exceeding
@@ -169,7 +170,7 @@ class ProgramTokens:
 
     async def _use(self, token: ApiToken, now: datetime) -> None:
         used = self._used.get(token.id, token.used_at)
-        if used is not None and now - used < _USED:
+        if used is not None and is_recent(used, now, _USED):
             return
         self._used[token.id] = now
         try:

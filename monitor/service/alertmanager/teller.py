@@ -17,6 +17,7 @@ import httpx
 import structlog
 
 from alerts.decide.silence import Muter, silence_over
+from alerts.hours.elapsed import is_recent
 from alerts.model.incident import Incident
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
@@ -115,7 +116,11 @@ class AlertTeller:
             if self._journal_number is None and (former := former_alert_of(incident, now)) is not None:
                 self._over[frozenset(former["labels"].items())] = former, now
         for incident in ended:
-            if is_told(incident) and incident.resolved_at is not None and now - incident.resolved_at < OVER_FOR:
+            if (
+                is_told(incident)
+                and incident.resolved_at is not None
+                and is_recent(incident.resolved_at, now, OVER_FOR)
+            ):
                 self._over[_key(incident)] = alert_of(incident, now), incident.resolved_at
         # Also what is an outage by now: that is another alert.
         self._over |= {key: (alert, now) for key, alert in before.items() if key not in self._open}

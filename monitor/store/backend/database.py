@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql.selectable import TypedReturnsRows
 
 from alerts.engine.group_commit import GroupCommit
-from alerts.record.clock import Clock, SystemClock
+from alerts.record.clock import Clock
+from monitor.runtime.clock import MachineClock
 from monitor.store.backend.away import StoreInUseError, StorePresence, raising_away, reason_of
 from monitor.store.backend.name import Name
 from monitor.store.backend.postgres import PostgresServer, ServerClock, StoreUnusableError, shared, take_turn
@@ -76,7 +77,7 @@ class Database:
             try:
                 if server is None:
                     engine, writer, file = await stack.enter_async_context(embedded(directory))
-                    database = cls(engine, SystemClock(), writer=writer, file=file)
+                    database = cls(engine, MachineClock(), writer=writer, file=file)
                 else:
                     engine, own = await stack.enter_async_context(shared(server, clock, name))
                     database = cls(engine, clock, name=own)

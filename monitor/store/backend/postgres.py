@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from monitor.runtime.clock import uptime
 from monitor.store.backend.name import Name
 from monitor.store.schema.lock import LOCKS, Lock
 from monitor.store.schema.migrations import upgrade
@@ -56,23 +56,18 @@ class ServerClock:
 
     def __init__(self) -> None:
         #: The server's time when this machine's uptime was nothing.
-        self._zero = datetime.now(UTC) - _uptime()
+        self._zero = datetime.now(UTC) - uptime()
         self._told = False
 
     def tell(self, moment: datetime) -> None:
         """Take in what the server's clock says at this moment."""
-        zero = moment.astimezone(UTC) - _uptime()
+        zero = moment.astimezone(UTC) - uptime()
         if not self._told or abs(zero - self._zero) > _TOLERANCE:
             self._zero, self._told = zero, True
 
     def now(self) -> datetime:
         """Return the present moment, aware, in UTC."""
-        return self._zero + _uptime()
-
-
-def _uptime() -> timedelta:
-    # BOOTTIME also goes on while the machine sleeps, and nobody sets it.
-    return timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME))
+        return self._zero + uptime()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,8 @@ class Offers:
     async def due(self, now: datetime) -> Sequence[DocumentOffer]:
         """Return those that were not looked at, and those that were refused a while ago."""
         row = offered_document.c
-        refused = row.refusal.is_not(None) & (row.looked_at < now - AGAIN)
+        # Or it was looked at before the clock was set back.
+        refused = row.refusal.is_not(None) & ((row.looked_at < now - AGAIN) | (row.looked_at > now + AGAIN))
         query = select(offered_document).where(row.looked_at.is_(None) | refused).order_by(row.agency)
         rows = await self._database.rows(query)
         return [from_row(DocumentOffer, each, by=each.offered_by, at=each.offered_at) for each in rows]

@@ -593,6 +593,41 @@ async def test_providers_are_asked_while_an_incident_is_active_and_an_hour_after
     assert play.sms.asked_since == [opened.opened_at] * 2
 
 
+@pytest.mark.blind
+async def test_poller_clock_set_back_fetches_answers_given_since(play: Play) -> None:
+    assert isinstance(play.sms, Answerable)
+    poller = Poller(store=play.store, pool=play.pool, desks=play.desks, clock=play.clock)
+    await play.submit(trigger(brief=BY_SMS, at=play.clock.now()))
+    await play.advance(MINUTE)
+    back = timedelta(hours=8)
+    play.clock.moment -= back
+    # Before anything in the store was moved back, and after.
+    await poller.look()
+    await play.settle()
+    play.clock.moment += MINUTE
+    await poller.look()
+    now = play.clock.now()
+    assert play.sms.asked_since == [now - MINUTE, now - 2 * MINUTE]
+    await play.resolve()
+    play.sms.taken = dict.fromkeys(play.sms.taken, Progress.DELIVERED)
+    await play.advance(2 * MINUTE)
+    play.clock.moment -= back
+    for minutes in (0, 60, 1):
+        play.clock.moment += minutes * MINUTE
+        await poller.look()
+    assert len(play.sms.asked_since) == 4, "for an hour after it is over, and as long after the clock was set back"
+
+
+@pytest.mark.blind
+async def test_pin_lock_clock_set_back_is_over(play: Play) -> None:
+    reference = await in_a_call(play)
+    for wrong in ("111111", "222222", "333333"):
+        await play.desk.prove_release(reference, wrong)
+    play.clock.moment -= timedelta(hours=8)
+    await play.settle()
+    assert (await play.desk.begin_release(reference)).stage is ReleaseStage.PIN
+
+
 async def test_who_wants_sms_again_is_heard_when_nothing_is_the_matter(play: Play) -> None:
     assert isinstance(play.sms, Answerable)
     poller = Poller(store=play.store, pool=play.pool, desks=play.desks, clock=play.clock)

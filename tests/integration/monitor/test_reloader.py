@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -221,6 +221,26 @@ async def test_a_start_goes_on_with_the_failures_of_what_is_our_own_and_not_of_w
     judge = (await make_watch(configuration, around)).judge
     assert judge.other_streaks() == {"ours/network": runs}
     assert judge.is_suspicious(control.name)
+
+
+@pytest.mark.blind
+async def test_start_after_clock_was_set_back_judges_by_nothing_that_lies_ahead(reloader: Buggy) -> None:
+    around, configuration = reloader._around, reloader.watch.configuration
+    ahead, now = around.clock.now(), around.clock.now() - timedelta(hours=8)
+    down, failing, deferred = (each for each in configuration.registry.routes_of("JCONTOH")[:3])
+    for route, outcome in ((down, Outcome.REJECTED), (failing, Outcome.REJECTED), (deferred, Outcome.DEFERRED)):
+        run = failed(route, ahead, outcome, Phase.SUBMIT)
+        streaks = {} if route is down else {route.name: (Graded.of(run, Grade.BAD),)}
+        judged = {down.name: (Health.DOWN, ahead)} if route is down else {}
+        await around.history.ended(run, "JCONTOH", judged, streaks=streaks)
+
+    around.clock.moment = now  # type: ignore[attr-defined]
+    judge = (await make_watch(configuration, around)).judge
+    subjects = [judge._subjects[route.name] for route in (down, failing, deferred)]
+    assert subjects[0].changed_at == subjects[1].recent[0].started_at == subjects[2].deferred_since == now
+    # How much is wrong is waited for for eleven minutes, and not for eight hours more.
+    assert judge.trouble("JCONTOH", now) is None
+    assert judge.trouble("JCONTOH", now + timedelta(minutes=20)) is not None
 
 
 async def test_a_start_takes_what_people_have_declared_for_nothing_that_was_measured(reloader: Buggy) -> None:

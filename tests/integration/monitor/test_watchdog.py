@@ -132,6 +132,18 @@ async def test_while_nobody_is_told_it_rings_nobody_beats_for_nobody_and_drills_
     assert room.watchdog._heartbeat_in_force() is not None
 
 
+@pytest.mark.blind
+async def test_pulse_clock_set_back_gives_the_others_time_to_beat_again(room: Watchroom) -> None:
+    pulse, clock = room.watchdog.pulse, room.station.clock
+    await pulse.beat()
+    clock.moment += 9 * MINUTE
+    await pulse.beat()
+    assert pulse.watching_since == clock.now() - 9 * MINUTE
+    clock.moment -= timedelta(hours=8)
+    await pulse.beat()
+    assert pulse.watching_since == pulse.written_at == clock.now()
+
+
 async def test_while_nobody_is_told_nobody_is_left_untold(room: Watchroom) -> None:
     room.reload("mode: watch\n")
     await room.station.dispatcher.submit(trigger())

@@ -103,6 +103,8 @@ def test_neither_a_gateway_nor_a_person_is_used_twice_at_a_time() -> None:
     assert due(planned, begun, T0 + PACE - SECOND) == []
     assert due(planned, begun, T0 + PACE) == [two_sms, one_voice]
     assert due(planned, begun | {two_sms: T0, one_voice: T0}, T0 + MINUTE) == []
+    # The clock was set back.
+    assert due(planned, begun, T0 - 60 * MINUTE) == [two_sms, one_voice]
 
 
 def test_it_is_the_last_use_of_a_gateway_or_a_person_that_the_next_one_waits_for() -> None:

@@ -509,6 +509,19 @@ def test_while_it_spreads_nothing_is_said_yet_and_in_the_end_it_is() -> None:
     assert here.judge.trouble("JCM", here.now + 2 * (PROBING.confirmation + PROBING.patience.whole)) is not None
 
 
+@pytest.mark.blind
+def test_judge_clock_set_back_while_trouble_spreads_tells_it_at_once() -> None:
+    here = world("JCM").rounds(3)
+    internal, outbound = here.routes[0], here.routes[1]
+    for _ in range(3):
+        here.judge.take_in(failed(internal, here.now, Outcome.REJECTED, Phase.SUBMIT, Party.SENDER), here.now)
+    here.judge.take_in(failed(outbound, here.now, Outcome.REJECTED, Phase.SUBMIT, Party.SENDER), here.now)
+    assert here.judge.trouble("JCM", here.now + MINUTE) is None
+
+    # It waited for eight hours and eleven minutes.
+    assert here.judge.trouble("JCM", here.now - timedelta(hours=8)) is not None
+
+
 def test_a_route_that_could_not_look_is_waited_for_before_it_is_said_how_much_is_down() -> None:
     here = world("JCM").rounds(3)
     outbound = [route for route in here.routes if route.direction is Direction.OUTBOUND]

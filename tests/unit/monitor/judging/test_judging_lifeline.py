@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -81,6 +82,27 @@ def test_what_is_remembered_from_the_future_does_not_count() -> None:
     assert rung(ahead, AWAY, T0 + 10 * MINUTE)[1] == [(LifelineTrouble.STORE, False)]
     told_ahead = {LifelineTrouble.STORE: Spell(since=T0, told_at=T0 + timedelta(days=300))}
     assert rung(told_ahead, AWAY, T0 + 10 * MINUTE)[1] == [(LifelineTrouble.STORE, False)]
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("trouble", LifelineTrouble)
+def test_lifeline_clock_set_back_rings_as_late_as_if_it_had_begun_then(trouble: LifelineTrouble) -> None:
+    present = {trouble: Spell(since=T0, whose="b")}
+    failed = {trouble: Spell(since=T0 - 20 * MINUTE, failed_at=T0)}
+    for before in ({}, present, failed):
+        memory: Memory = before
+        now, rings = T0 - timedelta(hours=8), list[Ring]()
+        for _ in range(40):
+            memory, new = recall(memory, present, PATIENCE, now)
+            rings, now = [*rings, *new], now + 30 * SECOND
+        assert [each.since <= T0 - timedelta(hours=8) for each in rings] == [True]
+
+
+@pytest.mark.blind
+def test_peer_whose_beat_lies_ahead_is_silent_and_nobody_else_is_to_ring() -> None:
+    ahead = T0 + timedelta(hours=8)
+    assert found("b", {"a": (ahead, None)}) == "a"
+    assert found("b", {"a": (T0 + 30 * SECOND, None)}) is None
 
 
 def test_what_was_told_in_this_very_moment_is_not_told_again() -> None:

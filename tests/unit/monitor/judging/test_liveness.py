@@ -54,6 +54,9 @@ def test_what_has_stood_still_for_longer_than_it_may_holds_the_heartbeat_back(
 ) -> None:
     assert ailments(well_but(field, T0 - within), T0) == frozenset()
     assert ailments(well_but(field, T0 - within - SECOND), T0) == {ailment}
+    # It stands still since before the clock was set back.
+    assert ailments(well_but(field, T0 + timedelta(hours=8)), T0) == {ailment}
+    assert ailments(well_but(field, T0 + 30 * SECOND), T0) == frozenset()
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from monitor.planning.inspection import Assignment, Inspection
 from monitor.probing.inspector import Inspections, Inspector
 from probes.model.check import CheckKind, Finding, Premises, Verdict
 from tests.unit.monitor.scrape import Scrape
+from tests.unit.monitor.web.signed import Clock
 from tests.unit.probes.standin import until
 
 PASS, WARN, FAIL, UNKNOWN = Verdict.PASS, Verdict.WARN, Verdict.FAIL, Verdict.UNKNOWN
@@ -339,3 +340,15 @@ async def test_what_was_looked_at_too_long_ago_is_looked_at_soon() -> None:
     house.latest["JCM", "door"] = Inspection(findings=(), at=long_ago, premises=assigned.premises)
     async with house.watched([assigned]):
         await until(lambda: house.latest["JCM", "door"].at > long_ago)
+
+
+@pytest.mark.blind
+def test_inspector_clock_set_back_looks_at_new_agencies_soon() -> None:
+    house, clock = House({"door": fine, "roof": fine}), Clock()
+    inspector = Inspector(
+        house.assignments("JCM"), latest=house.latest, metrics=house.metrics, clock=clock, apart=timedelta(minutes=5)
+    )
+    inspector.release(["JCM"])
+    clock.move(-timedelta(hours=8))
+    inspector.assign(house.assignments("UCM"))
+    assert inspector._schedule.wake() == clock.now()

@@ -55,6 +55,7 @@ async def test_a_code_for_another_device_becomes_a_refresh_token_once_the_person
         assert (code.user_code, code.address) == ("KAYU-BATU", "https://log-masuk.contoh.my/peranti")
         assert (code.until, code.interval) == (T0 + timedelta(minutes=15), 5 * SECOND)
         assert not code.is_due(T0 + 4 * SECOND)
+        assert code.is_due(T0 - timedelta(hours=8)), "the clock was set back"
         assert code.device_code not in repr(code)
 
         later = await ask_for_consent(client, code, T0 + 5 * SECOND)

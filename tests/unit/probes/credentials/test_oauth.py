@@ -68,6 +68,23 @@ async def test_a_short_lived_token_is_kept_for_most_of_its_life() -> None:
     assert await tokens.get() is not first
 
 
+@pytest.mark.blind
+async def test_token_clock_set_back_expires_when_its_lifetime_has_passed() -> None:
+    desk, passed = Desk(), 0.0
+    tokens = KeptTokens(desk, clock=lambda: desk.now, steady=lambda: passed)
+    first = await tokens.get()
+    desk.now -= timedelta(hours=8)
+    passed = 54 * 60.0
+    assert await tokens.get() is first
+    passed = 56 * 60.0
+    assert await tokens.get() is not first
+    desk.failure = NoAccessToken("rehat")
+    passed += 61 * 60.0
+    desk.now -= timedelta(hours=8)
+    with pytest.raises(NoAccessToken, match="rehat"):
+        await tokens.get()
+
+
 async def test_a_token_without_a_date_is_asked_for_now_and_then() -> None:
     desk = Desk(lifetime=None)
     tokens = kept(desk)

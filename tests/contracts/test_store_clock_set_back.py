@@ -1,0 +1,202 @@
+"""What every store does with instants that lie ahead, because the clock was set back after they were written."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import select
+
+from alerts.decide.escalation import facts
+from alerts.model.delivery import Attempt, AttemptState, Draft, Notice, NoticeState
+from alerts.model.event import Acknowledge, Close, Release
+from alerts.model.incident import Incident, IncidentState, apply, is_held
+from alerts.model.notice import Language, Plan, Purpose
+from alerts.record.store import Entry, Ledger
+from monitor.store.backend.database import Database
+from monitor.store.engine.drills import Drills
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.schema.tables import journal
+from tests.unit.alerts.people import BRIEF, MINUTE, SECOND, SMS_SITI, T0, trigger
+
+pytestmark = pytest.mark.blind
+
+BACK = timedelta(hours=8)
+NOW = T0 - BACK
+
+
+def draft(of: Incident, at: datetime, once: str = "k") -> Draft:
+    return Draft(
+        incident_id=of.id,
+        once=once,
+        person="siti",
+        language=Language.MALAY,
+        facts=facts(of, Plan.ESCALATION, Purpose.OUTAGE, at),
+        expires_at=at + 30 * MINUTE,
+        addresses=(SMS_SITI,),
+    )
+
+
+async def told(ledger: Ledger, at: datetime, key: str = "JCM") -> tuple[Incident, Attempt]:
+    """Open an incident at *at*, and have it told a minute later."""
+    [opened] = await ledger.add_incidents([trigger(at=at, brief=replace(BRIEF, agency=key))])
+    added = await ledger.add_notice(opened, draft(opened, at + MINUTE), at + MINUTE)
+    assert added is not None
+    sent = await ledger.add_delivery(added.id, SMS_SITI)
+    attempt = await ledger.add_attempt(sent, "sms", at + MINUTE, look_at=at + 2 * MINUTE)
+    await ledger.save_attempt(replace(attempt, state=AttemptState.ACCEPTED, ended_at=at + 90 * SECOND))
+    return opened, attempt
+
+
+async def entered(ledger: Ledger, at: datetime) -> None:
+    """Write something into the audit log."""
+    await ledger.journal(Entry(at=at, actor="engine", event="incident opened"))
+
+
+async def stands(ledger: Ledger, incident_id: int) -> tuple[Incident, Notice, Attempt]:
+    incident = await ledger.incident(incident_id)
+    (notice,) = await ledger.notices(incident_id)
+    assert incident is not None
+    return incident, notice, notice.attempts[-1]
+
+
+def instants(value: object) -> dict[str, datetime]:
+    """Return the instants of a value, by name."""
+    found = {each.name: getattr(value, each.name) for each in fields(value)}  # type: ignore[arg-type]
+    return {name: at for name, at in found.items() if isinstance(at, datetime)}
+
+
+async def test_move_back_clock_set_back_keeps_how_long_everything_took(store: SqlStore) -> None:
+    async with store.transaction() as ledger:
+        opened, _ = await told(ledger, T0 - 20 * MINUTE)
+        taken = apply(opened, Acknowledge(incident_id=opened.id, at=T0 - 9 * MINUTE, by="Siti Contoh"))
+        taken = apply(taken, Release(incident_id=opened.id, at=T0 - 8 * MINUTE, by="Siti Contoh"))
+        await ledger.save_incident(taken)
+        await entered(ledger, T0)
+    async with store.transaction() as ledger:
+        before = await stands(ledger, opened.id)
+        assert await ledger.move_back(NOW) == BACK
+    async with store.transaction() as ledger:
+        after = await stands(ledger, opened.id)
+    for was, becomes in zip(before, after, strict=True):
+        # It is looked at again at once.
+        moved = {name: NOW if name == "look_at" else at - BACK for name, at in instants(was).items()}
+        assert instants(becomes) == moved
+    incident = after[0]
+    assert (incident.position.since, incident.began_at) == (T0 - 20 * MINUTE - BACK, T0 - 21 * MINUTE - BACK)
+    assert incident.acknowledged_until == T0 - 8 * MINUTE - BACK + incident.brief.escalation.acknowledge_for
+
+
+async def test_move_back_after_last_entry_goes_by_latest_time_that_engine_has_seen(store: SqlStore) -> None:
+    async with store.transaction() as ledger:
+        opened, _ = await told(ledger, T0 - 20 * MINUTE)
+        await entered(ledger, T0 - 19 * MINUTE)
+    async with store.transaction() as ledger:
+        assert await ledger.move_back(NOW, T0) == BACK
+        incident, _, _ = await stands(ledger, opened.id)
+    assert incident.opened_at == NOW - 20 * MINUTE
+
+
+async def test_move_back_leaves_what_was_written_before_the_clock_went_wrong(store: SqlStore) -> None:
+    right = NOW - 10 * MINUTE
+    async with store.transaction() as ledger:
+        opened, _ = await told(ledger, right)
+        wrong, _ = await told(ledger, T0 - 2 * MINUTE, "MDC")
+        await ledger.silences(NOW)
+        await ledger.add_silence("MDC", T0 - MINUTE, T0 + 59 * MINUTE, "baiki", "Siti Contoh")
+        await entered(ledger, T0)
+    async with store.transaction() as ledger:
+        before = await stands(ledger, opened.id)
+        await ledger.move_back(NOW)
+        assert await stands(ledger, opened.id) == before
+        assert before[1].expires_at > NOW
+        assert (await stands(ledger, wrong.id))[0].opened_at == T0 - 2 * MINUTE - BACK
+        (silence,) = await ledger.silences(NOW)
+    assert (silence.begins, silence.ends) == (NOW - MINUTE, NOW + 59 * MINUTE)
+
+
+async def test_move_back_incident_closed_by_hand_does_not_hold_back_later_outage(store: SqlStore) -> None:
+    close = Close(incident_id=1, at=T0 - MINUTE, by="Ravi Contoh", why="probe silap", recovered=False)
+    async with store.transaction() as ledger:
+        opened, _ = await told(ledger, T0 - 20 * MINUTE)
+        closed = apply(opened, replace(close, incident_id=opened.id))
+        await ledger.save_incident(closed)
+        await ledger.put_to_rest(opened.id)
+        await entered(ledger, T0)
+    again = trigger(at=NOW + 40 * MINUTE)
+    assert closed.state is IncidentState.RESOLVED
+    async with store.transaction() as ledger:
+        await ledger.move_back(NOW)
+        after = await ledger.incident(opened.id)
+    assert after is not None
+    assert is_held(after, replace(again, began_at=NOW - 20 * MINUTE))
+    assert not is_held(after, again)
+
+
+async def test_move_back_nothing_lies_ahead_changes_nothing_and_writes_nothing(
+    store: SqlStore, database: Database
+) -> None:
+    async with store.transaction() as ledger:
+        opened, _ = await told(ledger, T0)
+        await entered(ledger, T0 + 2 * MINUTE)
+        before = await stands(ledger, opened.id)
+        # Two engines' clocks differ.
+        for now in (T0 + MINUTE, T0 + 9 * MINUTE):
+            assert await ledger.move_back(now) == timedelta(0)
+        assert await stands(ledger, opened.id) == before
+    assert len(await database.rows(select(journal.c.id))) == 1
+
+
+async def test_move_back_questions_and_claims_far_off_are_due_though_nothing_was_entered(store: SqlStore) -> None:
+    async with store.transaction() as ledger:
+        opened, attempt = await told(ledger, NOW - 60 * MINUTE)
+        await ledger.save_attempt(replace(attempt, state=AttemptState.ACCEPTED, look_at=T0))
+        assert await ledger.claim(opened.id, "mati", T0, 30 * SECOND)
+        await entered(ledger, NOW - 60 * MINUTE)
+    async with store.transaction() as ledger:
+        assert await ledger.move_back(NOW) == timedelta(0)
+        assert (await stands(ledger, opened.id))[2].look_at == NOW
+        assert await ledger.claim(opened.id, "hidup", NOW, 30 * SECOND)
+
+
+async def test_move_back_notice_about_future_moment_is_decided_on_anew_when_it_comes(store: SqlStore) -> None:
+    async with store.transaction() as ledger:
+        opened, _ = await told(ledger, T0 - 20 * MINUTE)
+        handover, past = T0 - MINUTE, NOW - 5 * MINUTE
+        keys = [draft(opened, T0, at.isoformat(timespec="seconds")).key for at in (handover, past)]
+        for once in (handover, past):
+            await ledger.add_notice(opened, draft(opened, T0, once.isoformat(timespec="seconds")), T0)
+        await entered(ledger, T0)
+    async with store.transaction() as ledger:
+        assert [await ledger.is_decided(key) for key in keys] == [True, True]
+        await ledger.move_back(NOW)
+        assert [await ledger.is_decided(key) for key in keys] == [False, True]
+        moved = draft(opened, T0, (handover - BACK).isoformat(timespec="seconds")).key
+        assert await ledger.is_decided(moved)
+        found = {notice.key for notice in await ledger.notices(opened.id)}
+    assert {moved, keys[1]} <= found
+
+
+async def test_move_back_pending_notice_held_in_future_may_leave_now(store: SqlStore) -> None:
+    async with store.transaction() as ledger:
+        opened, _ = await told(ledger, NOW - MINUTE)
+        added = await ledger.add_notice(opened, draft(opened, NOW, "held"), NOW)
+        assert added is not None
+        await ledger.hold(added.id, T0)
+        await entered(ledger, T0 - MINUTE)
+    async with store.transaction() as ledger:
+        await ledger.move_back(NOW)
+        held = await ledger.notice(added.id)
+    assert (held.state, held.not_before) == (NoticeState.PENDING, NOW)
+
+
+async def test_move_back_drill_under_way_ends_after_its_own_time(store: SqlStore, database: Database) -> None:
+    drills = Drills(database)
+    await drills.begin("asked/1", contact="all", asked_by="Siti Contoh", begins_at=T0, ends_at=T0 + 60 * MINUTE)
+    async with store.transaction() as ledger:
+        await entered(ledger, T0)
+    async with store.transaction() as ledger:
+        await ledger.move_back(NOW)
+    (drill,) = await drills.under_way()
+    assert (drill.begins_at, drill.ends_at) == (NOW, NOW + 60 * MINUTE)

@@ -1,0 +1,129 @@
+"""The machine's clock is set back by hours while an outage runs: nobody waits until it has caught up.
+
+As where a machine keeps local time in its hardware clock, boots, and is put right by NTP some minutes later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from alerts.model.brief import AnnouncementPlan, CallAgain
+from alerts.model.channel import Channel
+from alerts.model.event import Acknowledge, Event, Release, Resolve
+from alerts.model.gateway import Progress
+from monitor.store.backend.database import Database
+from tests.integration.alerts.station import Station, station_at
+from tests.unit.alerts.people import BRIEF, MINISTRY, MINUTE, POLICY, RAVI, T0, trigger
+
+pytestmark = pytest.mark.blind
+
+HOUR = timedelta(hours=1)
+BACK = 8 * HOUR
+
+PLAN = replace(
+    BRIEF,
+    escalation=replace(
+        POLICY,
+        steps=(
+            POLICY.steps[0],
+            replace(POLICY.steps[1], call_again=CallAgain(every=5 * MINUTE, times=3)),
+            replace(POLICY.steps[1], after=30 * MINUTE, contacts=(RAVI,), channels=(Channel.SMS,)),
+        ),
+        rounds=2,
+        repeat_after=30 * MINUTE,
+        acknowledge_for=40 * MINUTE,
+    ),
+    announcement=AnnouncementPlan(recipients=(MINISTRY,), offered_after=30 * MINUTE),
+)
+
+#: What people do and what is measured, by how long after the beginning.
+EVENTS = {
+    80: "acknowledge",
+    145: "release",
+    180: "resolve",
+}
+
+
+class Played(Station):
+    """A station that counts the time that has passed, whatever its clock says."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        # Nobody takes a call. What arrives is not asked about every half a minute.
+        self.voice.happens.extend([Progress.FAILED] * 100)
+        for gateway in (self.sms, self.fax, self.tray):
+            gateway.happens.extend([Progress.DELIVERED] * 100)
+        self.set_back = timedelta(0)
+        #: What left, and in which minute.
+        self.left: list[tuple[int, str]] = []
+
+    def set_clock_back(self) -> None:
+        self.clock.moment -= BACK
+        self.set_back += BACK
+
+    async def settle(self) -> datetime | None:
+        wake = await super().settle()
+        new = Counter(sent for gateway in self.gateways for sent in gateway.sent)
+        new.subtract(what for _, what in self.left)
+        minute = round((self.clock.now() - T0 + self.set_back) / MINUTE)
+        self.left += [(minute, what) for what in new.elements()]
+        return wake
+
+
+def event(name: str, now: datetime) -> Event:
+    match name:
+        case "acknowledge":
+            return Acknowledge(incident_id=1, at=now, by="Siti Contoh")
+        case "release":
+            return Release(incident_id=1, at=now, by="Siti Contoh")
+        case _:
+            return Resolve(dedup_key="JCM", at=now, ended_at=now)
+
+
+async def outage(
+    directory: Path, *, back_at: Collection[int] = (), restarts: bool = False
+) -> Sequence[tuple[int, str]]:
+    """Play an outage of three hours; return what left in which minute. *back_at*: in which the clock is set back."""
+    async with station_at(directory) as opened:
+        station = Played(opened.database)
+        await station.submit(trigger(brief=PLAN, at=station.clock.now()))
+        passed = 0
+        for minute, deed in sorted({**EVENTS, **dict.fromkeys(back_at, "set back")}.items()):
+            await station.advance((minute - passed) * MINUTE)
+            passed = minute
+            if deed != "set back":
+                await station.submit(event(deed, station.clock.now()))
+                continue
+            station.set_clock_back()
+            if restarts:
+                station.restart()
+        await station.advance(10 * MINUTE)
+        return station.left
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Sequence[tuple[int, str]]:
+    """Return what leaves in which minute while the clock goes right."""
+    return asyncio.run(outage(tmp_path_factory.mktemp("plain")))
+
+
+async def test_outage_clock_set_back_six_times_everything_leaves_in_same_minute(
+    tmp_path: Path, plain: Sequence[tuple[int, str]]
+) -> None:
+    assert await outage(tmp_path, back_at=(2, 7, 33, 77, 85, 178)) == plain
+
+
+async def test_outage_clock_set_back_before_restart_delays_by_no_more_than_time_since_last_entry(
+    tmp_path: Path, plain: Sequence[tuple[int, str]]
+) -> None:
+    # Something was last written in minute 5, two before.
+    played = await outage(tmp_path, back_at=[7], restarts=True)
+    assert [what for _, what in played] == [what for _, what in plain]
+    assert max(came - due for (came, _), (due, _) in zip(played, plain, strict=True)) == 2
