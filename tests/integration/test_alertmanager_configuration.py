@@ -31,6 +31,7 @@ def test_amtool_accepts_it_and_what_is_commented_out_when_it_is_wanted(tmp_path:
     wanted.write_text(text)
     amtool("check-config", wanted)
     receivers = {each["name"]: each for each in yaml.safe_load(text)["receivers"]}
+    assert receivers["dead-mans-switch"]["webhook_configs"][0]["send_resolved"] is False
     assert receivers["pantau"]["webhook_configs"][0]["url"].endswith("/api/v1/alertmanager")
 
 
@@ -43,8 +44,9 @@ def test_amtool_accepts_it_and_what_is_commented_out_when_it_is_wanted(tmp_path:
         *(
             ({"alertname": rule["alert"], "severity": rule["labels"]["severity"], "agency": "JCM"}, "screen")
             for rule in ALERTS.values()
-            if rule["alert"] not in {"PantauDown", "PantauAbsent"}
+            if rule["alert"] not in {"PantauDown", "PantauAbsent", "PantauWatchdog"}
         ),
+        ({"alertname": "PantauWatchdog", "severity": "none"}, "dead-mans-switch"),
         ({"alertname": "LinkDown", "severity": "critical"}, "pantau"),
         ({"alertname": "DiskFillsUp", "severity": "warning"}, "screen"),
     ],

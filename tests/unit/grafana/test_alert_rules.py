@@ -43,15 +43,20 @@ OF_EVENTS = {
     "PantauNoticeNotDelivered",
     "PantauNobodyOnCall",
     "PantauCallbacksRefused",
+    "PantauAlertWebhooksRefused",
     "PantauRestarting",
 }
+#: It fires always.
+WATCHDOG = "PantauWatchdog"
 #: A journal that lost entries is told of for a day; an engine has to show that it goes; and what failed in six hours is told of
 #: until as much has been tried again.
 GOES_ON = {"PantauAuditBroken", "PantauEngineStopped", "PantauBudgetBurnsSlowly"}
 #: What tells, by a label, that who lives says something of what it names.
 SPEAKS = {"agency": "pantau_incidents_open", "site": "pantau_site_fresh"}
+#: They wait before they fire, for something that holds.
+WAITING = {name for name, rule in ALERTS.items() if "for" in rule} - OF_DEATH
 #: The others are about how something stands.
-OF_STATES = ALERTS.keys() - OF_DEATH - OF_EVENTS
+OF_STATES = ALERTS.keys() - OF_DEATH - OF_EVENTS - {WATCHDOG}
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +102,7 @@ def test_every_alert_has_a_story_in_which_it_fires_and_one_in_which_it_does_not(
     fires = [bool(t["exp_samples"]) for t in TESTED if f'alertname="{alert}"' in t["expr"]]
     # EngineStopped is told apart by instance: at an earlier time fewer stand still.
     assert True in fires
-    assert False in fires
+    assert (False in fires) is (alert != WATCHDOG)
 
 
 @pytest.mark.parametrize("recording", RECORDINGS)
@@ -109,7 +114,7 @@ def test_every_recording_has_a_story(recording: str) -> None:
 def test_every_alert_tells_the_operator_what_to_do_in_both_languages(alert: str) -> None:
     rule = ALERTS[alert]
     assert alert.startswith("Pantau")
-    assert rule["labels"]["severity"] in {"critical", "warning"}
+    assert rule["labels"]["severity"] in ({"critical", "warning"} if alert != WATCHDOG else {"none"})
     texts = rule["annotations"]
     said = {"summary", "summary_ms", "description", "description_ms"}
     assert set(texts) - {"details"} == said | {"runbook_url", "dashboard_url"}
@@ -212,10 +217,10 @@ def test_a_contact_is_told_of_when_a_drill_was_held_since_it_is_known_and_never_
 def test_an_alert_about_a_state_goes_on_while_there_is_no_pantau_that_could_say_otherwise(alert: str) -> None:
     rule = ALERTS[alert]
     expr = " ".join(rule["expr"].split())
-    held = re.fullmatch(
-        rf'.+ or max (?:by \(([\w, ]+)\) )?\(ALERTS{{alertname="{alert}", alertstate="firing"}}\) unless (.+)',
-        expr.replace("max(ALERTS", "max (ALERTS"),
-    )
+    # What waits before it fires goes on waiting, too, over scrapes that fail.
+    state = '"} unless on (alertstate) pantau:build_info:absent5m' if alert in WAITING else '", alertstate="firing"}'
+    going_on = re.escape(f'(ALERTS{{alertname="{alert}{state}) unless ')
+    held = re.fullmatch(rf".+ or max (?:by \(([\w, ]+)\) )?{going_on}(.+)", expr.replace("max(ALERTS", "max (ALERTS"))
     assert held, "what is firing must go on"
     labels = set((held[1] or "").split(", "))
     if speaks := SPEAKS.keys() & labels:
@@ -237,6 +242,13 @@ def test_an_alert_about_a_state_goes_on_while_there_is_no_pantau_that_could_say_
 def test_an_alert_about_events_reads_nothing_but_counts_of_them(alert: str) -> None:
     expr = ALERTS[alert]["expr"]
     assert len(re.findall(r"\b(?:increase|changes)\([^()]+\[\w+\]\)", expr)) == len(promql.selectors(expr)) == 1
+
+
+@pytest.mark.blind
+def test_alerts_with_a_for_fire_though_one_scrape_in_four_fails(tmp_path: Path) -> None:
+    parts = [([gaps(alert)], [*needed(alert), unsaid(ALERTS[alert])]) for alert in sorted(WAITING)]
+    wrong = promtool.run_all(tmp_path, parts, every="1m")
+    assert not wrong, wrong
 
 
 @pytest.mark.blind
@@ -280,20 +292,15 @@ def test_an_agency_that_only_a_dead_pantau_watches_is_not_well_because_another_l
     assert not promtool.run(tmp_path, stories, unsaid(ALERTS["PantauMailDown"]))
 
 
-def needed(alert: str) -> list[dict[str, Any]]:
+def needed(alert: str) -> list[Mapping[str, Any]]:
     """Return the recordings that an alert reads, and those that these read."""
-    return list(BUDGET) if promql.metrics(ALERTS[alert]["expr"]) & RECORDINGS.keys() else []
+    return [rule for group in read_by(alert) for rule in group["rules"] if "record" in rule]
 
 
 def death(alert: str) -> Mapping[str, Any]:
     """Return the story of an alert in which it fires, but then Pantau is gone for five hours, and back without it."""
     of = f'ALERTS{{alertname="{alert}",alertstate="firing"}}'
-    story, question = next(
-        (story, question)
-        for story in TOLD
-        for question in story["promql_expr_test"]
-        if f'"{alert}"' in question["expr"] and question["exp_samples"] and story["interval"] == "1m"
-    )
+    story, question = fires_in(alert)
     at, gone = minutes(question["eval_time"]), 5 * 60
     back = at + gone
     series = {}
@@ -315,6 +322,37 @@ def death(alert: str) -> Mapping[str, Any]:
             *([over] if alert not in GOES_ON else ()),
         ],
     )
+
+
+def fires_in(alert: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return a story in which an alert fires, and the question about it."""
+    return next(
+        (story, question)
+        for story in TOLD
+        for question in story["promql_expr_test"]
+        if f'"{alert}"' in question["expr"] and question["exp_samples"] and story["interval"] == "1m"
+    )
+
+
+def gaps(alert: str) -> Mapping[str, Any]:
+    """Return the story of an alert in which it fires, but one scrape in four fails."""
+    of = f'ALERTS{{alertname="{alert}",alertstate="firing"}}'
+    story, question = fires_in(alert)
+    at = minutes(question["eval_time"])
+    series = {}
+    for each in story["input_series"]:
+        values = promtool.spelled(str(each["values"]))
+        name = each["series"]
+        if name.startswith("up{"):
+            series[name] = " ".join("0" if n % 4 == 3 else value for n, value in enumerate(values))
+            continue
+        series[name] = " ".join("stale" if n % 4 == 3 and value != "_" else value for n, value in enumerate(values))
+        if name.startswith("pantau_build_info"):
+            up = name.replace("pantau_build_info", "up")
+            series.setdefault(up, " ".join("0" if n % 4 == 3 else "1" for n in range(len(values))))
+    samples = [(f'{{alertname="{alert}"}}', float(len(question["exp_samples"])))]
+    asked = [promtool.ask(f"count by (alertname) ({of})", f"{at}m", samples)]
+    return promtool.story(alert, series, asked)
 
 
 def minutes(span: str) -> int:
@@ -354,6 +392,7 @@ def test_the_details_are_of_now_and_what_a_dead_pantau_said_is_not_told(alert: s
         'up{job="pantau",instance="a"}': "1x9 0x300",
     }
     rule = ALERTS[alert] | {"annotations": {"details": ALERTS[alert]["annotations"]["details"]}}
+    before = needed(alert)
     labels = {"severity": "critical"} | ({"agency": "jpc"} if alert == "PantauMailDown" else {})
     others = [{"severity": "critical", "agency": agency} for agency in ("lkc", "mdc") if "agency" in labels]
     told = {
@@ -384,7 +423,94 @@ def test_the_details_are_of_now_and_what_a_dead_pantau_said_is_not_told(alert: s
             for at, details in told.items()
         ],
     }
-    assert promtool.run(tmp_path, [story], rule) == ""
+    assert promtool.run(tmp_path, [story], *before, rule) == ""
+
+
+@pytest.mark.blind
+def test_alert_that_is_pending_does_not_fire_when_pantau_dies(tmp_path: Path) -> None:
+    """It is carried over scrapes that fail, for five minutes: what has not been seen to last is no alert of a dead Pantau."""
+    series = {
+        'pantau_mail_degraded{agency="jpc",direction="inbound",instance="a"}': "1x4 stale",
+        'pantau_incidents_open{agency="jpc",instance="a"}': "0x4 stale",
+        'pantau_build_info{job="pantau",instance="a"}': "1x4 stale",
+        'up{job="pantau",instance="a"}': "1x4 0x60",
+    }
+    asked = [
+        promtool.ask('count(ALERTS{alertname="PantauMailDegraded",alertstate="pending"})', "8m", [("{}", 1)]),
+        promtool.ask('count(ALERTS{alertname="PantauMailDegraded"})', "30m", []),
+    ]
+    rules = [*needed("PantauMailDegraded"), unsaid(ALERTS["PantauMailDegraded"])]
+    assert not promtool.run(tmp_path, [promtool.story("pending", series, asked)], *rules)
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize(
+    ("falls", "cause", "limits", "fires"),
+    [
+        (9, "", {}, False),
+        (10, "", {}, True),
+        (4, "timeout", {}, False),
+        (5, "timeout", {}, True),
+        (10, "", {"pantau:mass_outage:agencies": 11}, False),
+        (7, "", {"pantau:mass_outage:agencies": 7}, True),
+        (5, "timeout", {"pantau:mass_outage_cause:agencies": 6}, False),
+    ],
+)
+def test_mass_outage_is_told_by_number_or_by_cause(
+    falls: int, cause: str, limits: Mapping[str, int], *, fires: bool, tmp_path: Path
+) -> None:
+    """Of 200 agencies four are down all the time; after three hours others fall."""
+    rules: list[Mapping[str, Any]] = [{"record": name, "expr": f"vector({limit})"} for name, limit in limits.items()]
+    rules += [*needed("PantauMassOutage"), unsaid(ALERTS["PantauMassOutage"])]
+    asked = [promtool.ask(MASS, "179m", []), promtool.ask(MASS, "184m", [("{}", 1.0)] if fires else [])]
+    story = promtool.story("mass", falling(falls, cause, 45, 5), asked, every="4m")
+    assert not promtool.run(tmp_path, [story], *rules, every="4m")
+
+
+MASS = 'count(ALERTS{alertname="PantauMassOutage",alertstate="firing"})'
+
+
+def falling(falls: int, cause: str, after: int, times: int) -> Mapping[str, str]:
+    """Return 200 agencies, of which four are down all the time and others fall *after* so many samples."""
+    series = {'pantau_build_info{instance="a"}': f"1x{after + times}"}
+    for number in range(200):
+        fell = 4 <= number < 4 + falls
+        values = f"1x{after - 1} 0x{times}" if fell else f"{int(number >= 4)}x{after + times}"
+        series[f'pantau_mail_up{{agency="a{number}",direction="inbound",instance="a"}}'] = values
+        if cause and fell:
+            name = f'pantau_agency_cause{{agency="a{number}",direction="inbound",outcome="{cause}",party="sender"}}'
+            series[name] = f"_x{after} 1x{times}"
+    return series
+
+
+@pytest.mark.blind
+def test_mass_outage_lasts_as_long_as_it_takes_and_a_day_at_most(tmp_path: Path) -> None:
+    """What is down for longer mutes nothing any more that falls by itself."""
+    asked = [
+        promtool.ask(MASS, at, [("{}", 1.0)] if fires else [])
+        for at, fires in (("25h50m", False), ("26h10m", True), ("40h", True), ("52h", False))
+    ]
+    rules = [*needed("PantauMassOutage"), unsaid(ALERTS["PantauMassOutage"])]
+    story = promtool.story("mass", falling(10, "", 390, 400), asked, every="4m")
+    assert not promtool.run(tmp_path, [story], *rules, every="4m")
+
+
+def test_budget_alert_ends_with_the_outage_that_burned_it(tmp_path: Path) -> None:
+    """Down for two hours; a run each minute. Twelve minutes after mail is up no alert of it is left."""
+    series = {
+        'pantau_probe_runs_total{agency="jpc",direction="inbound",verdict="good",instance="a"}': "0+1x60 60+0x120 60+1x120",
+        'pantau_probe_runs_total{agency="jpc",direction="inbound",verdict="failed",instance="a"}': "0+0x60 0+1x120 120+0x120",
+        'pantau_mail_up{agency="jpc",direction="inbound",instance="a"}': "1x62 0x119 1x120",
+        'pantau_build_info{job="pantau",instance="a"}': "1x320",
+    }
+    firing = 'count by (alertname) (ALERTS{alertname=~"PantauMailDown|PantauBudgetBurnsFast",alertstate="firing"})'
+    both = [(f'{{alertname="{name}"}}', 1.0) for name in ("PantauBudgetBurnsFast", "PantauMailDown")]
+    asked = [promtool.ask(firing, "150m", both), promtool.ask(firing, "195m", [])]
+    rules = [
+        *needed("PantauBudgetBurnsFast"),
+        *(unsaid(ALERTS[name]) for name in ("PantauMailDown", "PantauBudgetBurnsFast")),
+    ]
+    assert not promtool.run(tmp_path, [promtool.story("burned", series, asked)], *rules)
 
 
 def test_every_alert_is_listed_in_the_readme_with_its_severity() -> None:
