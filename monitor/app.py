@@ -41,7 +41,7 @@ from monitor.proof.archive import Archive
 from monitor.proof.chain import Chain
 from monitor.proof.lifecycle import Lifecycle
 from monitor.runtime.clock import MachineClock
-from monitor.runtime.descriptors import raise_open_files_limit
+from monitor.runtime.descriptors import open_files_limit, raise_open_files_limit
 from monitor.runtime.garbage import keep_setting_aside
 from monitor.runtime.names import names_apart
 from monitor.runtime.place import CONTROL_SOCKET, signpost
@@ -55,6 +55,7 @@ from monitor.service.access.openid import OpenIdDoor
 from monitor.service.access.safe import Safe
 from monitor.service.access.tokens import ProgramTokens
 from monitor.service.access.walls import Walls
+from monitor.service.alertmanager.intake import AlertIntake
 from monitor.service.alertmanager.receiver import AlertReceiver
 from monitor.service.alertmanager.teller import AlertTeller
 from monitor.service.days.daybook import LOOKS, Daybook
@@ -149,6 +150,7 @@ from monitor.web.command.oncall import duties
 from monitor.web.command.paper import paper
 from monitor.web.command.records import records, statements
 from monitor.web.command.renames import renames
+from monitor.web.connection import connection_limits
 from monitor.web.duty.incident import incident_pages
 from monitor.web.duty.rotas import rota_pages
 from monitor.web.duty.tasks import task_pages
@@ -624,6 +626,8 @@ class App:
             metrics=self._metrics,
             clock=self._clock,
             settings=lambda: self._configuration().settings,
+            # Each holds a connection: the portal's other callers keep three quarters.
+            intake=AlertIntake(connection_limits(open_files_limit()).in_all // 4),
         )
         silencer = Silencer(self._around.store, self._dispatcher, self._clock, self._can_be_silent)
         declarer = Declarer(

@@ -46,10 +46,14 @@ class Agenda:
         self._swept_at: datetime | None = None
         self._thorough_at: datetime | None = None
 
-    def stir(self, incident_ids: Iterable[int]) -> None:
-        """Something has happened to these: look at them soon."""
+    def stir(self, incident_ids: Iterable[int], *, first: bool = True) -> None:
+        """Something has happened to these: look at them soon. *first*: before all else, if they are new.
+
+        Incidents of alerts are not: a storm of them must not delay the first notice of an outage.
+        """
         for incident_id in incident_ids:
-            (self._stirred if incident_id in self._seen else self._fresh)[incident_id] = None
+            is_new = first and incident_id not in self._seen and incident_id not in self._stirred
+            (self._fresh if is_new else self._stirred)[incident_id] = None
 
     def sweep(self) -> None:
         """Something has happened, nobody knows to which: look at all of them soon."""

@@ -21,7 +21,7 @@ from alerts.decide.paper import Handling, LetterStep
 from alerts.decide.silence import Muter, silence_over
 from alerts.engine.advance import Advance
 from alerts.engine.agenda import Agenda, LastLook
-from alerts.engine.alert_intake import known_before, take_alerts
+from alerts.engine.alert_intake import BriefOf, known_before, take_alerts
 from alerts.engine.composer import Composer
 from alerts.engine.cycle import Cycle
 from alerts.engine.doubter import Doubter
@@ -33,7 +33,7 @@ from alerts.engine.intake import ReportResult, come_to, take_report, take_word
 from alerts.engine.mover import Mover
 from alerts.engine.observer import Observer
 from alerts.engine.settling import Settlement, settle
-from alerts.model.alert import News, ReceivedAlert
+from alerts.model.alert import UNGROUPED, AlertGroup, News, ReceivedAlert
 from alerts.model.brief import Brief
 from alerts.model.delivery import AttemptState
 from alerts.model.event import Event
@@ -53,8 +53,6 @@ class Dispatcher:
     #: Incidents that are looked at in one transaction, and in one cycle.
     BATCH = 16
     AT_A_TIME = 512
-    #: Alerts of one webhook that are taken in in one transaction: others write meanwhile.
-    ALERTS_AT_ONCE = 250
     #: After something that should not happen, before it is tried again.
     AFTER_A_FAULT = timedelta(seconds=5)
     #: How long an incident is an engine's that does not say again that it lives, where several share a store.
@@ -129,27 +127,24 @@ class Dispatcher:
         return incident
 
     async def take_alerts(
-        self, alerts: Sequence[ReceivedAlert], brief: Callable[[ReceivedAlert], Brief]
+        self, alerts: Sequence[ReceivedAlert], brief: BriefOf, group: AlertGroup = UNGROUPED
     ) -> Sequence[News]:
-        """Take in what Alertmanager says of alerts, and return what of it is news; *brief*: whom each tells if it is.
+        """Take in what Alertmanager says of alerts of a group, a hundred or two, and return what of it is news.
 
-        Committed when this returns. Repeating them changes nothing: if it is cut off, Alertmanager says all of it again.
+        *brief*: whom each tells if it is. Committed when this returns. Repeating them changes nothing.
         """
-        now, news = self._clock.now(), list[News]()
-        for begin in range(0, len(alerts), self.ALERTS_AT_ONCE):
-            some = alerts[begin : begin + self.ALERTS_AT_ONCE]
-            # As a rule it says what was said before, and then nobody waits for anybody who writes.
-            async with self._store.reading() as ledger:
-                before = await known_before(ledger, some, brief, now)
-            if before is not None:
-                news += before
-                continue
-            # By itself: what is as large would share a commit with fifteen others, and a pressed key wait for all of them.
-            async with self._store.transaction() as ledger:
-                taken = await take_alerts(ledger, some, brief, now)
-            self.stir(*taken.concerned)
-            news += taken.news
-        return news
+        now = self._clock.now()
+        # As a rule it says what was said before, and then nobody waits for anybody who writes.
+        async with self._store.reading() as ledger:
+            before = await known_before(ledger, alerts, brief, now, group)
+        if before is not None:
+            return before
+        # By itself: what is as large would share a commit with fifteen others, and a pressed key wait for all of them.
+        async with self._store.transaction() as ledger:
+            taken = await take_alerts(ledger, alerts, brief, now, group)
+        self._agenda.stir(taken.concerned, first=False)
+        self._poked.set()
+        return taken.news
 
     async def record(self, gateway: str, heard: Heard) -> AckResult:
         """Commit what a provider's callback told, and say how its acknowledgement stands."""

@@ -34,6 +34,8 @@ class Webhook:
     """What one call of the webhook brings."""
 
     alerts: Sequence[ReceivedAlert]
+    #: How the group that they are in is called (`groupKey`).
+    group: str
     #: How many Alertmanager has left out (`max_alerts`). Nothing is known of them.
     left_out: int
 
@@ -53,6 +55,7 @@ class _Alert(_Payload):
 
 class _Webhook(_Payload):
     alerts: list[_Alert]
+    group_key: str = ""
     truncated_alerts: int = 0
 
 
@@ -82,7 +85,8 @@ def read_webhook(body: bytes, now: datetime) -> Webhook:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"])[:_WHERE_ROOM]
         raise WebhookRefused(f"{ascii(where)[1:-1]}: {first['msg']}") from None
-    return Webhook(alerts=[_alert(each, now) for each in read.alerts], left_out=max(0, read.truncated_alerts))
+    alerts = [_alert(each, now) for each in read.alerts]
+    return Webhook(alerts=alerts, group=read.group_key, left_out=max(0, read.truncated_alerts))
 
 
 def _alert(read: _Alert, now: datetime) -> ReceivedAlert:

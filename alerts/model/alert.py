@@ -7,8 +7,9 @@ order must tell nobody, and what does not come must never mean that it is over.
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -23,12 +24,17 @@ LATE_FOR = timedelta(minutes=5)
 #: How often it is written down that it fires still.
 HEARD_EVERY = timedelta(days=1)
 
+#: So many incidents of alerts are open at a time; what fires besides is one incident more for each plan by which it is told.
+MOST_OPEN = 500
+
 #: Dedup keys of alerts begin so. An agency's has no slash.
 _KEY = "alert/"
 
 #: What strangers call their alerts and machines is quoted in SMS, and spoken: so many characters of it.
 _NAME_ROOM, _INSTANCE_ROOM = 30, 24
 _LABELS_ROOM, _SUMMARY_ROOM = 1000, 300
+#: Of alerts that are told as one, so many are named in the journal.
+_NAMED = 20
 #: More than the longest code has.
 _AGENCY_ROOM = 64
 
@@ -99,6 +105,79 @@ class KnownAlert:
     ended_at: datetime | None
     #: When that was heard.
     heard_at: datetime
+    #: The dedup key of the incident that it shares with others; `None`: it has one of its own.
+    folded_into: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertGroup:
+    """The group in which Alertmanager brings alerts."""
+
+    #: As Alertmanager calls it (`groupKey`); another one when routing is edited.
+    name: str = ""
+    #: So many of its alerts fire that those that begin now share an incident.
+    is_folded: bool = False
+
+    def key(self, told_by: str) -> str:
+        """Return the dedup key of its incident, of those alerts that are *told_by* the same plan."""
+        digest = hashlib.sha256(f"{self.name}\0{told_by}".encode()).hexdigest()
+        return f"{_KEY}group/{digest[:16]}"
+
+
+#: Of alerts that come in none, or in a small one.
+UNGROUPED = AlertGroup()
+
+
+def rest_key(told_by: str) -> str:
+    """Return the dedup key of the incident of what fires while `MOST_OPEN` others are open."""
+    return f"{_KEY}rest/{told_by}"
+
+
+def incident_key(
+    alert: ReceivedAlert,
+    known: KnownAlert | None,
+    group: AlertGroup,
+    told_by: str,
+    *,
+    open_keys: Collection[str],
+    has_room: bool,
+) -> str:
+    """Return the dedup key of the incident that an alert belongs to: its own, its group's or that of the rest.
+
+    It belongs to that one for as long as it fires, whatever group brings it. *open_keys*: of incidents that are open;
+    *has_room*: one more may be opened.
+    """
+    if known is not None and known.ended_at is None:
+        return known.folded_into or alert.dedup_key
+    if alert.ended_at is not None or alert.dedup_key in open_keys:
+        return alert.dedup_key
+    of_group = group.key(told_by)
+    if of_group in open_keys or (group.is_folded and has_room):
+        return of_group
+    return alert.dedup_key if has_room else rest_key(told_by)
+
+
+def folded_subject(alerts: Iterable[ReceivedAlert], count: int) -> tuple[str, str]:
+    """Return what *count* alerts that share an incident are called in Malay and English, where *alerts* are of them.
+
+    "CakeraPenuh (40 amaran)"; "40 amaran" where they are not all called the same.
+    """
+    names = {_plain(each.labels.get("alertname", ""), _NAME_ROOM) for each in alerts}
+    name = names.pop() if len(names) == 1 else ""
+    words = f"{count} amaran", f"{count} alerts"
+    return (f"{name} ({words[0]})", f"{name} ({words[1]})") if name else words
+
+
+def folded_agency(alerts: Iterable[ReceivedAlert]) -> str:
+    """Return the agency that all of some alerts are about; "": none, or several, whose incident no silence of one holds for."""
+    agencies = {each.agency for each in alerts}
+    return agencies.pop() if len(agencies) == 1 else ""
+
+
+def told_together(alerts: Collection[ReceivedAlert], firing: int) -> Mapping[str, str]:
+    """Return what the journal keeps of alerts that share an incident, of which *firing* fire by now."""
+    named = ", ".join(filter(None, [each.subject for each in alerts][:_NAMED]))
+    return {"alerts": str(len(alerts)), "firing": str(firing), "named": _line(named, _LABELS_ROOM)}
 
 
 def heed(alert: ReceivedAlert, known: KnownAlert | None, now: datetime) -> tuple[News, KnownAlert]:

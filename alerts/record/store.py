@@ -137,6 +137,12 @@ class Ledger(Protocol):
     async def save_alerts(self, known: Sequence[KnownAlert]) -> None:
         """Write what is known of alerts now, each once."""
 
+    async def firing_among(self, keys: Collection[str]) -> Mapping[str, int]:
+        """How many alerts fire that share an incident with one of some dedup keys, by key, where any does."""
+
+    async def open_alerts(self) -> int:
+        """How many incidents of alerts are open."""
+
     async def open_among(self, keys: Collection[str]) -> Collection[str]:
         """Return those of some dedup keys, a hundred or two, that have an open incident."""
 

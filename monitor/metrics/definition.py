@@ -39,7 +39,7 @@ OWN_FAULTS: Final = ("network", "reference", "credentials", "mailbox", "configur
 OF_A_REFERENCE: Final = ("reference", "credentials", "mailbox")
 
 #: Why a callback was refused, by the status it was answered with.
-REFUSALS: Final = {400: "malformed", 401: "untrusted", 403: "untrusted", 404: "unknown", 413: "too_large"}
+REFUSALS: Final = {400: "malformed", 401: "untrusted", 403: "untrusted", 404: "unknown", 413: "too_large", 429: "busy"}
 OTHER_REFUSAL: Final = "other"
 REFUSAL_REASONS: Final = frozenset({*REFUSALS.values(), OTHER_REFUSAL})
 #: The gateway of a callback that was addressed to none of ours.
@@ -214,7 +214,7 @@ class Definitions:
         start_at_zero(self.alerts_received, News)
         meaning = "Whether an Alertmanager took our incidents when it was last told of them (1) or not (0)."
         self.alertmanager_up = gauge("alertmanager_up", meaning, "member")
-        meaning = "Webhooks of Alertmanager that were refused: it does not send them again."
+        meaning = "Webhooks of Alertmanager that were refused."
         self.alert_webhooks_refused = counter("alert_webhooks_refused", meaning, "reason")
         start_at_zero(self.alert_webhooks_refused, REFUSAL_REASONS)
 

@@ -329,28 +329,30 @@ class Noticeboard:
         return view_checks(self._watch().inspector.latest(NO_AGENCY))
 
     async def incidents(self) -> Sequence[IncidentView]:
-        """Return the newest incidents, newest first, and all that are open."""
+        """Return the first page of incidents: those that are open, and then the newest of the others."""
         return (await self.incident_page(IncidentFilter())).rows
 
     async def incident_page(
         self, wanted: IncidentFilter, *, most: int = _LISTED, after: int | None = None
     ) -> ListPage[IncidentView]:
-        """Return incidents that fit, newest first. Below the newest *most* the first page has all that are open.
+        """Return at most so many incidents that fit: first all that are open, then what is over, each the newest first.
 
-        However many came since, no page of what is over may keep what is open from being seen. Later pages have only what
-        is over, *after* an id: what ends between two pages comes again, and nothing is left out.
+        However many came since, nothing that is over keeps what is open from being seen. *after*: the row before, as the page
+        before said: its id, negative where it was open. What ends between two pages comes again, and nothing is left out.
         """
+        among_open = after is None or after < 0
+        before = NEWEST if after is None else abs(after)
         async with self._store.reading() as ledger:
-            listing, after_first = ledger.listing, after is not None
-            if wanted.open_and_over and after_first:
-                wanted = replace(wanted, states={IncidentState.RESOLVED})
-            ids = await listing.incidents(wanted, most=most + 1, before=after or NEWEST)
-            ids, further = ids[:most], len(ids) > most
-            if wanted.open_and_over and further:
-                ids = [*ids, *await listing.open_incidents(wanted, before=ids[-1])]
-            found = await ledger.incidents(ids)
-        rows = [view_incident(found[each]) async for each in in_slices(ids)]
-        return ListPage(rows=rows, after=ids[most - 1] if further else None)
+            ids = list(await ledger.listing.open_incidents(wanted, before=before))[: most + 1] if among_open else []
+            opened = len(ids)
+            if opened <= most and not wanted.open_only:
+                over = replace(wanted, states={IncidentState.RESOLVED})
+                before = NEWEST if among_open else before
+                ids += await ledger.listing.incidents(over, most=most + 1 - opened, before=before)
+            found = await ledger.incidents(ids[:most])
+        rows = [view_incident(found[each]) async for each in in_slices(ids[:most])]
+        following = ids[most - 1] * (-1 if opened >= most else 1) if len(ids) > most else None
+        return ListPage(rows=rows, after=following)
 
     async def notices(self) -> Sequence[NoticeView]:
         """Return the newest notices, newest first."""

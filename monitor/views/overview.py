@@ -216,7 +216,7 @@ class ListPage(Generic[_Row]):
     """A page of a list."""
 
     rows: Sequence[_Row]
-    #: After which id the next page begins; `None`: this is the last.
+    #: After which id the next page begins, negative where its row is among those that come first; `None`: this is the last.
     after: int | None = None
 
 

@@ -209,6 +209,8 @@ class Board:
                 wanted = IncidentFilter(agencies=codes, states={IncidentState.TRIGGERED, IncidentState.ACKNOWLEDGED})
                 opened = [*(await self._board.incident_page(wanted, most=_LISTED)).rows]
                 incidents = [*(await self._board.incident_page(IncidentFilter(agencies=codes), most=_LISTED)).rows]
+                # A page of the list has first what is open; this one the newest.
+                incidents.sort(key=lambda each: -each.id)
                 notices = [*(await self._board.notice_page(NoticeFilter(agencies=codes), most=_LISTED)).rows]
         return _Shown(
             overview=replace(

@@ -8,11 +8,12 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import pytest
 from sqlalchemy import Engine, event, func, select
 
-from alerts.engine.alert_intake import take_alerts
+from alerts.engine.alert_intake import known_before, take_alerts
 from alerts.engine.intake import take_in
-from alerts.model.alert import LATE_FOR, News, ReceivedAlert
+from alerts.model.alert import LATE_FOR, MOST_OPEN, AlertGroup, News, ReceivedAlert
 from alerts.model.brief import Brief
 from alerts.model.event import Close
 from alerts.model.incident import HOLDS_FOR, IncidentState
@@ -166,6 +167,118 @@ async def test_a_storm_takes_few_statements_and_says_what_one_by_one_would(store
         found = await ledger.last_incidents([each.dedup_key for each in many])
     assert [found[each.dedup_key].number for each in many] == [f"NOC-{number:02}" for number in range(1, 201)]
     assert {(each.state, each.ended_at) for each in found.values()} == {(SHUT, T0 + 10 * MINUTE)}
+
+
+GROUP = AlertGroup(name='{}:{alertname="CakeraPenuh"}', is_folded=True)
+
+
+def storm(count: int, *, first: int = 0, **labels: str) -> list[ReceivedAlert]:
+    known = {**FIRES.labels, **labels}
+    return [replace(FIRES, fingerprint=f"{number:016x}", labels=known) for number in range(first, first + count)]
+
+
+def ended(alerts: Sequence[ReceivedAlert]) -> list[ReceivedAlert]:
+    return [replace(each, ended_at=T0 + 10 * MINUTE) for each in alerts]
+
+
+async def grouped(store: SqlStore, alerts: Sequence[ReceivedAlert], at: datetime = T0 + MINUTE) -> Sequence[News]:
+    async with store.transaction() as ledger:
+        return (await take_alerts(ledger, alerts, brief, at, GROUP)).news
+
+
+async def subjects(store: SqlStore) -> list[tuple[str, str, IncidentState]]:
+    async with store.reading() as ledger:
+        found = reversed(await ledger.recent_incidents())
+        return [(each.brief.subject, each.brief.subject_en, each.state) for each in found]
+
+
+@pytest.mark.blind
+async def test_alerts_of_a_large_group_are_one_incident_with_a_count_until_all_are_over(store: SqlStore) -> None:
+    alerts = storm(30)
+    assert await grouped(store, alerts) == [News.FIRES] * 30
+    assert await subjects(store) == [("CakeraPenuh (30 amaran)", "CakeraPenuh (30 alerts)", OPEN)]
+    async with store.reading() as ledger:
+        assert await known_before(ledger, alerts, brief, T0 + 2 * MINUTE, GROUP) == [News.GOES_ON] * 30
+
+    assert await grouped(store, storm(12, first=30)) == [News.FIRES] * 12
+    assert await grouped(store, ended(alerts[:2]), T0 + 11 * MINUTE) == [News.IS_OVER] * 2
+    assert await subjects(store) == [("CakeraPenuh (40 amaran)", "CakeraPenuh (40 alerts)", OPEN)]
+
+    await grouped(store, ended(storm(42)), T0 + 12 * MINUTE)
+    assert [state for *_, state in await subjects(store)] == [SHUT]
+    async with store.reading() as ledger:
+        (over,) = await ledger.recent_incidents()
+    assert over.ended_at == T0 + 10 * MINUTE
+    # The next storm of the group is another incident.
+    again = [replace(each, starts_at=T0 + 60 * MINUTE) for each in alerts]
+    await grouped(store, again, T0 + 61 * MINUTE)
+    assert [state for *_, state in await subjects(store)] == [SHUT, OPEN]
+
+
+async def test_alerts_that_have_incidents_keep_them_when_their_group_is_folded(store: SqlStore) -> None:
+    first = storm(2)
+    await take(store, *first)
+    await grouped(store, storm(30), T0 + 2 * MINUTE)
+    assert [subject for subject, *_ in await subjects(store)] == ["CakeraPenuh (web01 9100)"] * 2 + [
+        "CakeraPenuh (28 amaran)"
+    ]
+    await grouped(store, ended(first), T0 + 11 * MINUTE)
+    assert [state for *_, state in await subjects(store)] == [SHUT, SHUT, OPEN]
+
+
+async def test_alerts_that_share_an_incident_are_told_apart_by_plan_and_silent_with_their_agency(
+    store: SqlStore,
+) -> None:
+    def by_team(alert: ReceivedAlert) -> Brief:
+        return replace(NOC, told_by=alert.labels.get("team", ""))
+
+    async with store.transaction() as ledger:
+        net, rest = storm(25, team="net", agency="JCM"), storm(25, first=25)
+        await take_alerts(ledger, [*net, *rest], by_team, T0 + MINUTE, GROUP)
+    async with store.reading() as ledger:
+        found = {each.brief.told_by: each.brief.of_agency for each in await ledger.recent_incidents()}
+    assert found == {"net": "JCM", "": ""}
+    # One of another agency joins: what tells of it must not be silent with the first.
+    async with store.transaction() as ledger:
+        await take_alerts(ledger, storm(1, first=60, team="net", agency="MDC"), by_team, T0 + 2 * MINUTE, GROUP)
+    async with store.reading() as ledger:
+        found = {each.brief.told_by: each.brief.of_agency for each in await ledger.recent_incidents()}
+    assert found == {"net": "", "": ""}
+
+
+async def test_alerts_of_a_closed_group_stay_closed_until_another_begins(store: SqlStore) -> None:
+    alerts = storm(30)
+    await grouped(store, alerts)
+    closed_at = T0 + 5 * MINUTE
+    async with store.transaction() as ledger:
+        (opened,) = await ledger.recent_incidents()
+        await take_in(ledger, Close(incident_id=opened.id, at=closed_at, by="Siti", why="x", recovered=False))
+    await grouped(store, alerts, closed_at + MINUTE)
+    assert [state for *_, state in await subjects(store)] == [SHUT]
+    later = replace(storm(1, first=50)[0], starts_at=closed_at + MINUTE)
+    await grouped(store, [*alerts, later], closed_at + 2 * MINUTE)
+    assert [(subject, state) for subject, _, state in await subjects(store)] == [
+        ("CakeraPenuh (30 amaran)", SHUT),
+        ("CakeraPenuh (31 amaran)", OPEN),
+    ]
+
+
+@pytest.mark.blind
+async def test_alerts_beyond_the_most_that_may_be_open_share_one_incident(store: SqlStore) -> None:
+    for begin in range(0, MOST_OPEN, 250):
+        await take(store, *storm(250, first=begin))
+    await take(store, *storm(30, first=MOST_OPEN))
+    await grouped(store, storm(30, first=MOST_OPEN + 30), T0 + 2 * MINUTE)
+    async with store.reading() as ledger:
+        assert await ledger.open_alerts() == MOST_OPEN + 1
+        (rest, *_) = await ledger.recent_incidents(1)
+    assert rest.brief.subject == "60 amaran"
+    # The first of them are over: the next has room again.
+    await take(store, *ended(storm(10)), at=T0 + 11 * MINUTE)
+    await take(store, *storm(1, first=MOST_OPEN + 60), at=T0 + 12 * MINUTE)
+    async with store.reading() as ledger:
+        (newest, *_) = await ledger.recent_incidents(1)
+    assert newest.brief.subject == "CakeraPenuh (web01 9100)"
 
 
 async def test_what_was_not_heard_of_for_a_season_is_forgotten_and_what_fires_is_not(

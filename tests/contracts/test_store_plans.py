@@ -355,6 +355,8 @@ async def ask_about_claims_and_alerts(ledger: Any, incident_id: int) -> None:
     await ledger.save_alerts([KnownAlert(fingerprint="0" * 16, starts_at=T0, ended_at=None, heard_at=T0)])
     await ledger.known_alerts(["0" * 16])
     await ledger.open_among(["a", "b"])
+    await ledger.firing_among(["a", "b"])
+    await ledger.open_alerts()
 
 
 async def ask_about_restorations(restorations: Any) -> None:

@@ -21,7 +21,7 @@ HowYouKnow = Annotated[
 
 
 def incidents(config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
-    """List the newest incidents, newest first. Times are Malaysian."""
+    """List the incidents that are open, then the newest of the others. Times are Malaysian."""
     columns: Columns = {
         "No.": "number",
         "About": "subject",

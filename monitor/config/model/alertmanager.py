@@ -32,6 +32,9 @@ class ReceiveSettings(Section):
     tell: Mapping[Slug, TellSettings] = {}
     """The first that matches an alert decides; an alert that none matches is told as a fault of ours: by the escalation of `noc`."""
 
+    fold_above: Annotated[int, Field(ge=1, le=1000)] = 20
+    """Where more alerts of a group fire than that, those that begin are one incident with a count, and not one each."""
+
     def told_by(self, labels: Mapping[str, str]) -> str:
         """Return the key of the entry that decides about an alert; "" if none does."""
         matching = (key for key, each in self.tell.items() if each.match.items() <= labels.items())

@@ -6,21 +6,26 @@ import asyncio
 import hmac
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from datetime import timedelta
 
 import structlog
 
 from alerts.engine.dispatcher import Dispatcher
 from alerts.inbound.alertmanager import read_webhook
-from alerts.model.alert import OWN_ALERT, News, ReceivedAlert
+from alerts.model.alert import OWN_ALERT, AlertGroup, News, ReceivedAlert
 from alerts.model.brief import Brief
 from alerts.record.clock import Clock
+from monitor.config.model.alertmanager import ReceiveSettings
 from monitor.config.model.settings import Settings
 from monitor.metrics import Metrics
 from monitor.runtime.log_throttle import LogThrottle
+from monitor.service.alertmanager.intake import AlertIntake
 
 log = structlog.get_logger()
 
+#: Alerts that are stored in one transaction: others write meanwhile.
+_AT_ONCE = 250
 #: What is wrong is logged this often, each kind: it is sent again every few minutes, or by somebody who knocks.
 _LOGGED_EVERY = timedelta(minutes=10)
 
@@ -29,29 +34,41 @@ class AlertReceiver:
     """The door for Alertmanager."""
 
     def __init__(
-        self, *, dispatcher: Dispatcher, metrics: Metrics, clock: Clock, settings: Callable[[], Settings]
+        self,
+        *,
+        dispatcher: Dispatcher,
+        metrics: Metrics,
+        clock: Clock,
+        settings: Callable[[], Settings],
+        intake: AlertIntake | None = None,
     ) -> None:
-        """Ask *settings* for those in force."""
+        """Ask *settings* for those in force; *intake* says how many webhooks are held."""
         self._dispatcher = dispatcher
         self._metrics = metrics
         self._clock = clock
         self._settings = settings
+        self._intake = intake or AlertIntake()
         self._throttle = LogThrottle(_LOGGED_EVERY)
 
     def admits(self, token: str) -> bool | None:
         """Whether this is the token of the Alertmanager; `None`: nobody is admitted, as none is configured."""
-        section = self._settings().alertmanager
-        if section is None or section.receive is None:
+        if (receive := self._receive()) is None:
             return None
-        return hmac.compare_digest(section.receive.token.get_secret_value().encode(), token.encode())
+        return hmac.compare_digest(receive.token.get_secret_value().encode(), token.encode())
 
     def refuse(self, status: int, why: str) -> None:
         """Count and log, from time to time, that something was refused."""
         self._metrics.alert_webhook_refused(status)
         self._say("a webhook was refused; Alertmanager does not send it again", status=status, why=why)
 
+    def place(self, octets: int) -> AbstractContextManager[None]:
+        """Hold a webhook of so many octets while it is read and stored. Raise `IntakeFullError`: it is to come again."""
+        return self._intake.place(octets)
+
     async def take(self, body: bytes) -> Mapping[News, int]:
         """Take in what a webhook says; it is stored when this returns. Return how many alerts came to what.
+
+        If it is cut off, Alertmanager says all of it again, and repeating changes nothing.
 
         Raise `WebhookRefused`, or `StoreAway`: then it is to be sent again.
         """
@@ -63,15 +80,24 @@ class AlertReceiver:
             )
         # Our own incidents, which it was told of by us: people hear of them already.
         alerts = [each for each in webhook.alerts if each.labels.get("alertname") != OWN_ALERT]
-        news = Counter(await self._dispatcher.take_alerts(alerts, self._briefs()))
+        firing, news = sum(each.ended_at is None for each in alerts), Counter[News]()
+        receive = self._receive()
+        group = AlertGroup(name=webhook.group, is_folded=receive is not None and firing > receive.fold_above)
+        for begin in range(0, len(alerts), _AT_ONCE):
+            async with self._intake.turn():
+                some = alerts[begin : begin + _AT_ONCE]
+                news.update(await self._dispatcher.take_alerts(some, self._briefs(), group))
         for each, times in news.items():
             self._metrics.alerts_received(each, times)
         return news
 
+    def _receive(self) -> ReceiveSettings | None:
+        section = self._settings().alertmanager
+        return section.receive if section is not None else None
+
     def _briefs(self) -> Callable[[ReceivedAlert], Brief]:
         """Return what says whom an alert tells, by the configuration in force now."""
-        settings, made = self._settings(), dict[str, Brief]()
-        receive = settings.alertmanager and settings.alertmanager.receive
+        settings, receive, made = self._settings(), self._receive(), dict[str, Brief]()
 
         def brief(alert: ReceivedAlert) -> Brief:
             told_by = receive.told_by(alert.labels) if receive else ""

@@ -43,11 +43,6 @@ class IncidentFilter:
         """Whether none that is over fits."""
         return bool(self.states) and IncidentState.RESOLVED not in self.states
 
-    @property
-    def open_and_over(self) -> bool:
-        """Whether both may fit: what is open, and what is over."""
-        return not self.states or (IncidentState.RESOLVED in self.states and len(self.states) > 1)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoticeFilter:

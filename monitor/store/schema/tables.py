@@ -559,7 +559,10 @@ alert = Table(
     Column("ended_at", Moment),
     #: When that was heard, or heard again.
     Column("heard_at", Moment, nullable=False),
+    #: The dedup key of the incident that it shares; nothing: it has its own.
+    Column("folded_into", String(200)),
     Index("ix_alert_heard_at", "heard_at"),
+    Index("ix_alert_folded_into", "folded_into", **_only("folded_into IS NOT NULL")),
 )
 
 #: The next number of an agency's incidents.

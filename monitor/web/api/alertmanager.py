@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 
 from alerts.inbound.alertmanager import WebhookRefused, webhook_schema
 from alerts.model.alert import News
+from monitor.service.alertmanager.intake import RETRY_AFTER, IntakeFullError
 from monitor.service.alertmanager.receiver import AlertReceiver
 from monitor.web.access.gate import OpenToAll
 from monitor.web.form import read_body
@@ -24,6 +25,7 @@ _REFUSALS = (
     HTTPStatus.UNAUTHORIZED,
     HTTPStatus.FORBIDDEN,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
 
@@ -31,7 +33,7 @@ _Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto
 
 
 def alertmanager(receiver: AlertReceiver) -> APIRouter:
-    """Build the route. It answers 2xx for what is stored, and 503 or 500 for what is to come again; nothing else does."""
+    """Build the route. It answers 2xx for what is stored, and 429, 503 or 500 for what is to come again; nothing else does."""
     router = APIRouter(prefix="/api/v1", tags=["orders"])
 
     def refuse(status: int, why: str, **headers: str) -> HTTPException:
@@ -51,9 +53,8 @@ def alertmanager(receiver: AlertReceiver) -> APIRouter:
             )
             raise refuse(HTTPStatus.UNAUTHORIZED, why, **{"WWW-Authenticate": "Bearer"})
 
-    async def whole(request: Request) -> bytes:
-        is_told_to_fit = int(request.headers.get("content-length", "0")) <= LARGEST_WEBHOOK
-        if is_told_to_fit and (body := await read_body(request, LARGEST_WEBHOOK)) is not None:
+    async def whole(request: Request, length: int) -> bytes:
+        if length <= LARGEST_WEBHOOK and (body := await read_body(request, LARGEST_WEBHOOK)) is not None:
             return body
         why = f"a webhook has at most {LARGEST_WEBHOOK} octets; group alerts by more labels, or set max_alerts"
         raise refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, why)
@@ -69,8 +70,14 @@ def alertmanager(receiver: AlertReceiver) -> APIRouter:
         },
     )
     async def take(request: Request) -> dict[News, int]:
+        # Without a length it may be as long as any.
+        length = int(request.headers.get("content-length", LARGEST_WEBHOOK))
         try:
-            return dict(await receiver.take(await whole(request)))
+            with receiver.place(length):
+                return dict(await receiver.take(await whole(request, length)))
+        except IntakeFullError:
+            why = "more webhooks come than are stored; Alertmanager brings this group again after its group_interval"
+            raise refuse(HTTPStatus.TOO_MANY_REQUESTS, why, **{"Retry-After": f"{RETRY_AFTER.seconds}"}) from None
         except WebhookRefused as refused:
             raise refuse(HTTPStatus.BAD_REQUEST, str(refused)) from None
         except ClientDisconnect:

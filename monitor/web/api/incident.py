@@ -35,6 +35,8 @@ from monitor.web.api.route.question import (
 from monitor.web.word import Id
 
 _INCIDENT = TypeAdapter(IncidentView)
+#: In a cursor, before the id of one that was open.
+_OPEN = "open-"
 _NOTICE = TypeAdapter(NoticeView)
 
 #: How an incident stands; "open" is either of the first two.
@@ -61,7 +63,7 @@ def records(source: Front) -> APIRouter:
 
     @router.get(
         "/incidents",
-        summary="Incidents, newest first; on the first page all that are open, however old",
+        summary="Incidents: first all that are open, then those that are over, each newest first",
         response_model=list[IncidentView],
     )
     async def incidents(
@@ -81,8 +83,9 @@ def records(source: Front) -> APIRouter:
             since=since,
             until=_later(until, since),
         )
-        page = await board.incident_page(wanted, most=limit, after=read_id("incidents", cursor))
-        return await listed(_INCIDENT, page.rows, next_page(request, "incidents", page.after))
+        page = await board.incident_page(wanted, most=limit, after=read_id("incidents", cursor, before=_OPEN))
+        after = f"{_OPEN}{-page.after}" if page.after is not None and page.after < 0 else page.after
+        return await listed(_INCIDENT, page.rows, next_page(request, "incidents", after))
 
     @router.get(
         "/incidents/{number}",

@@ -168,11 +168,17 @@ def read_cursor(listed: str, cursor: str | None) -> str | None:
     return row
 
 
-def read_id(listed: str, cursor: str | None) -> int | None:
-    """Return the id after which a page of a list begins, as `read_cursor` does."""
+def read_id(listed: str, cursor: str | None, before: str = "") -> int | None:
+    """Return the id after which a page of a list begins, as `read_cursor` does; it is negative where *before* stands before it."""
     row = read_cursor(listed, cursor)
     if row is None:
         return None
+    if before and row.startswith(before):
+        return -_read_id(row.removeprefix(before))
+    return _read_id(row)
+
+
+def _read_id(row: str) -> int:
     if not (row.isascii() and row.isdecimal() and 0 < int(row[:11]) < 2**31):
         raise wrong("cursor", _NO_CURSOR)
     return int(row[:11])

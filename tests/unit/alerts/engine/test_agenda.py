@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from alerts.engine.advance import OpenIncident
 from alerts.engine.agenda import SWEEP, THOROUGH, Agenda, LastLook
 from alerts.model.notice import Matter
@@ -34,6 +36,19 @@ def test_news_comes_by_itself_and_then_what_waits_before_what_has_changed_before
     waits = (place(Urgency.RECOVERY), 4)
     assert agenda.following([(place(Urgency.FIRST), 3), waits], T0, 100) == [3, 6]
     assert agenda.following([waits], T0, 100) == [4, 2, 1]
+
+
+@pytest.mark.blind
+def test_agenda_incidents_of_alerts_come_after_new_ones_of_mail() -> None:
+    agenda = seen(1)
+    agenda.stir(range(10, 20), first=False)
+    agenda.stir([30])
+    assert agenda.following([], T0, 4) == [30]
+    agenda.note(30, LastLook())
+    agenda.swept([1, 30, *range(10, 20), 40], T0 + SWEEP, shared=False)
+    assert agenda.following([], T0 + SWEEP, 4) == [40], "also after the store was asked which there are"
+    agenda.stir([10])
+    assert agenda.following([], T0 + SWEEP, 4) == [10, 11, 12, 13]
 
 
 def test_what_was_looked_at_is_looked_at_again_only_when_something_happens() -> None:

@@ -11,7 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.model.alert import HEARD_EVERY, LATE_FOR, KnownAlert, News, ReceivedAlert, heed
+from alerts.model.alert import (
+    HEARD_EVERY,
+    LATE_FOR,
+    UNGROUPED,
+    AlertGroup,
+    KnownAlert,
+    News,
+    ReceivedAlert,
+    folded_agency,
+    folded_subject,
+    heed,
+    incident_key,
+    rest_key,
+)
 from alerts.wording.lint import errors, lint
 from tests.unit.alerts.people import MINUTE, SECOND, T0
 
@@ -144,3 +157,73 @@ def test_the_journal_keeps_labels_and_summary_within_bounds() -> None:
     }
     long = replace(FIRES, labels={"a": "b" * 5000}, summary="c" * 5000).told()
     assert {name: len(text) for name, text in long.items()} == {"labels": 1000, "summary": 300}
+
+
+# -- which incident an alert belongs to -------------------------------------------------------------------------------
+
+SMALL, LARGE = AlertGroup(name="g"), AlertGroup(name="g", is_folded=True)
+OWN, SHARED, REST = FIRES.dedup_key, LARGE.key(""), rest_key("")
+IN_SHARED = replace(known(FIRES), folded_into=SHARED)
+
+
+@pytest.mark.parametrize(
+    ("before", "alert", "group", "open_keys", "has_room", "key"),
+    [
+        (None, FIRES, UNGROUPED, (), True, OWN),
+        (None, FIRES, SMALL, (), True, OWN),
+        (None, FIRES, LARGE, (), True, SHARED),
+        (None, FIRES, SMALL, {SHARED}, True, SHARED),
+        # What has an incident keeps it for as long as it fires, whatever becomes of the group.
+        (known(FIRES), FIRES, LARGE, {OWN, SHARED}, True, OWN),
+        (known(FIRES), AGAIN, LARGE, (), True, OWN),
+        (IN_SHARED, FIRES, SMALL, {SHARED}, True, SHARED),
+        (IN_SHARED, FIRES, AlertGroup(name="other"), (), False, SHARED),
+        (IN_SHARED, OVER, UNGROUPED, {SHARED}, True, SHARED),
+        # What fires again is decided anew.
+        (replace(known(OVER), folded_into=SHARED), AGAIN, SMALL, (), True, OWN),
+        (known(OVER), AGAIN, LARGE, (), True, SHARED),
+        # No more are open than there is room for.
+        (None, FIRES, UNGROUPED, (), False, REST),
+        (None, FIRES, LARGE, (), False, REST),
+        (None, FIRES, LARGE, {SHARED}, False, SHARED),
+        (None, FIRES, UNGROUPED, {OWN}, False, OWN),
+        (None, OVER, LARGE, (), False, OWN),
+    ],
+)
+def test_incident_key_is_its_own_its_groups_or_that_of_the_rest(
+    before: KnownAlert | None,
+    alert: ReceivedAlert,
+    group: AlertGroup,
+    *,
+    open_keys: set[str],
+    has_room: bool,
+    key: str,
+) -> None:
+    assert incident_key(alert, before, group, "", open_keys=open_keys, has_room=has_room) == key
+
+
+def test_alert_group_key_is_another_for_each_plan_and_group_and_no_agency() -> None:
+    keys = [group.key(told_by) for group in (LARGE, AlertGroup(name="h")) for told_by in ("", "rangkaian")]
+    assert len({*keys, rest_key(""), rest_key("rangkaian"), OWN}) == 7
+    assert all("/" in key and len(key) <= 200 for key in keys)
+
+
+@pytest.mark.parametrize(
+    ("names", "count", "subject"),
+    [
+        (["CakeraPenuh", "CakeraPenuh"], 40, ("CakeraPenuh (40 amaran)", "CakeraPenuh (40 alerts)")),
+        (["CakeraPenuh", "TalianPutus"], 40, ("40 amaran", "40 alerts")),
+        ([""], 21, ("21 amaran", "21 alerts")),
+        ([], 7, ("7 amaran", "7 alerts")),
+        (["x" * 200], 40_000, (f"{'x' * 30} (40000 amaran)", f"{'x' * 30} (40000 alerts)")),
+    ],
+)
+def test_folded_subject_has_the_name_that_all_share_and_the_count(
+    names: list[str], count: int, subject: tuple[str, str]
+) -> None:
+    assert folded_subject([replace(FIRES, labels={"alertname": name}) for name in names], count) == subject
+
+
+@pytest.mark.parametrize(("agencies", "agency"), [(["JCM", "JCM"], "JCM"), (["JCM", "MDC"], ""), (["JCM", ""], "")])
+def test_folded_agency_is_the_one_that_all_are_about(agencies: list[str], agency: str) -> None:
+    assert folded_agency([replace(FIRES, labels={"agency": each}) for each in agencies]) == agency

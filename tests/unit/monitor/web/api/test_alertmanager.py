@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,12 +15,13 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from alerts.model.alert import News, ReceivedAlert
+from alerts.model.alert import AlertGroup, News, ReceivedAlert
 from alerts.record.store import StoreAway
 from monitor.config.agency.escalation import EscalationSettings
 from monitor.config.model.alertmanager import AlertmanagerSettings, ReceiveSettings, TellSettings
 from monitor.config.model.settings import NocSettings, ServiceMode, Settings
 from monitor.metrics import Metrics
+from monitor.service.alertmanager.intake import MOST_OCTETS, AlertIntake, IntakeFullError, rest_after
 from monitor.service.alertmanager.receiver import AlertReceiver
 from monitor.web.api.alertmanager import LARGEST_WEBHOOK
 from monitor.web.portal import portal
@@ -50,10 +52,12 @@ class Engine:
 
     told: list[tuple[str, list[str]]] = field(default_factory=list)
     fault: Exception | None = None
+    groups: list[AlertGroup] = field(default_factory=list)
 
-    async def take_alerts(self, alerts: Sequence[ReceivedAlert], brief: Any) -> Sequence[News]:
+    async def take_alerts(self, alerts: Sequence[ReceivedAlert], brief: Any, group: AlertGroup) -> Sequence[News]:
         if self.fault is not None:
             raise self.fault
+        self.groups.append(group)
         self.told += [(each.subject, [p.key for p in brief(each).escalation.people]) for each in alerts]
         return [News.FIRES for _ in alerts]
 
@@ -174,6 +178,66 @@ async def test_what_alertmanager_left_out_is_said(door: Door) -> None:
 async def test_a_thousand_alerts_are_taken_at_once(door: Door) -> None:
     alerts = [{**ALERT, "fingerprint": f"{number:016x}"} for number in range(1000)]
     assert await door.post(octets(alerts=alerts)) == (200, {"fires": 1000})
+
+
+@pytest.mark.parametrize(("firing", "is_folded"), [(20, False), (21, True)])
+async def test_webhook_of_a_large_group_is_folded_by_what_fires_in_all_of_it(
+    door: Door, firing: int, *, is_folded: bool
+) -> None:
+    over = {"status": "resolved", "endsAt": "2026-11-24T06:12:00Z"}
+    alerts = [{**ALERT, "fingerprint": f"{number:016x}", **({} if number < firing else over)} for number in range(600)]
+    assert (await door.post(octets(alerts=alerts)))[0] == 200
+    assert door.engine.groups == [AlertGroup(name='{}:{alertname="CakeraPenuh"}', is_folded=is_folded)] * 3
+
+
+@pytest.mark.blind
+async def test_more_webhooks_than_there_is_room_for_are_to_come_again(door: Door) -> None:
+    receiver = AlertReceiver(
+        dispatcher=door.engine,  # type: ignore[arg-type]
+        metrics=door.metrics,
+        clock=door,
+        settings=lambda: door.settings,
+        intake=AlertIntake(1),
+    )
+    known = {"Authorization": f"Bearer {TOKEN}"}
+    async with client(portal(Service(), ["localhost"], receiver=receiver)) as web:
+        with receiver.place(1):
+            refused = await web.post(PATH, content=octets(), headers=known)
+        taken = await web.post(PATH, content=octets(), headers=known)
+    assert (refused.status_code, refused.headers["Retry-After"], taken.status_code) == (429, "30", 200)
+    assert "group_interval" in refused.json()["detail"]
+    assert door.shown('pantau_alert_webhooks_refused_total{reason="busy"} 1.0')
+
+
+def test_alert_intake_holds_so_many_octets_and_always_one_webhook() -> None:
+    intake = AlertIntake()
+    with intake.place(MOST_OCTETS + 1), pytest.raises(IntakeFullError), intake.place(1):
+        pass
+    with intake.place(MOST_OCTETS - 1), intake.place(1), pytest.raises(IntakeFullError), intake.place(1):
+        pass
+
+
+@pytest.mark.parametrize(("took", "rest"), [(0.0, 0.0), (0.1, 0.3), (1.0, 3.0), (60.0, 5.0)])
+def test_alert_intake_rests_three_times_as_long_as_it_took(took: float, rest: float) -> None:
+    assert rest_after(took) == pytest.approx(rest)
+
+
+async def test_alert_intake_stores_one_part_at_a_time_and_the_next_after_one_that_failed() -> None:
+    intake, under_way, most = AlertIntake(), 0, 0
+
+    async def part(fault: Exception | None) -> None:
+        nonlocal under_way, most
+        async with intake.turn():
+            under_way += 1
+            most = max(most, under_way)
+            await asyncio.sleep(0)
+            under_way -= 1
+            if fault is not None:
+                raise fault
+
+    done = await asyncio.gather(*(part(each) for each in (None, StoreAway("disk full"), None)), return_exceptions=True)
+    assert most == 1
+    assert [type(each) for each in done] == [type(None), StoreAway, type(None)]
 
 
 async def test_a_get_and_a_page_of_a_strangers_bring_nothing(door: Door) -> None:
