@@ -500,6 +500,7 @@ class App:
                 # One clock for all: two machines may differ by more than a process may be silent.
                 clock=database.clock,
                 policy=TakeoverPolicy(within=settings.probing.take_over_within),
+                take_over=self._dispatcher.take_over,
             )
             if database.is_shared and settings.probing.shared
             else None

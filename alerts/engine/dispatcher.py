@@ -75,7 +75,7 @@ class Dispatcher:
         brief: Callable[[Incident], Brief | None] = lambda _: None,
         note_page: NotePage = no_notes,
     ) -> None:
-        """*owner*: what this engine is called among those that share the store; `None`: it is alone there.
+        """*owner*: what this engine is called among those that share the store, `PROCESS/LIFE`; `None`: it is alone there.
 
         While it *rests* events are taken in, and nobody is told of them; *brief* says whom such an incident tells then.
         *note_page* is told what a page bears, before it leaves.
@@ -428,6 +428,15 @@ class Dispatcher:
     def poke(self) -> None:
         """Look at everything soon: something has changed, and nobody knows for which incidents."""
         self._agenda.sweep()
+        self._poked.set()
+
+    async def take_over(self, processes: Collection[str]) -> None:
+        """Continue soon what engines of these processes have claimed, which are dead. Raise `StoreAway`."""
+        if self._owner is None:
+            return
+        async with self._store.transaction() as ledger:
+            await ledger.end_claims(processes, self._owner, self._clock.now())
+        self._claimed_at = None
         self._poked.set()
 
     def poke_about(self, agencies: Collection[str]) -> None:

@@ -278,6 +278,9 @@ class Ledger(Protocol):
         With it come those of *owner* that others wanted to claim: they have heard something new about them.
         """
 
+    async def end_claims(self, processes: Collection[str], owner: str, now: datetime) -> None:
+        """Let others continue now what engines of *processes* have claimed, which are dead; *owner*'s own claims stay."""
+
     async def hand_over(self, owner: str, now: datetime) -> None:
         """Let go of all that *owner* has claimed: it stops, and no call of its is under way any more."""
 

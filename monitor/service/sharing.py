@@ -7,7 +7,7 @@ The store is asked each second who is alive, and for nothing else: whose an agen
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 
 import structlog
@@ -45,8 +45,9 @@ class Sharing:
         around: WatchSurroundings,
         clock: Clock,
         policy: TakeoverPolicy,
+        take_over: Callable[[Collection[str]], Awaitable[None]],
     ) -> None:
-        """*name*: this process's own. *clock*: the store's."""
+        """*name*: this process's own. *clock*: the store's. *take_over*: continues what processes were about to tell that are dead."""
         self._name = name
         self._processes = processes
         self._history = history
@@ -56,6 +57,7 @@ class Sharing:
         self._store = around.store
         self._clock = clock
         self._policy = policy
+        self._take_over = take_over
         self._membership = Membership(name=name, policy=policy)
         self._share = Share(name=name, alive=frozenset({name}))
         #: Of which agencies others have documents, by what their rows say of it.
@@ -63,6 +65,8 @@ class Sharing:
         #: Those of which this process has said that it has documents, and those that others have and it has not.
         self._said: Collection[str] | None = None
         self._lacking: frozenset[str] = frozenset()
+        #: Those that are dead, and earlier lives of this process.
+        self._gone = frozenset({name})
         #: Others are alive than those whose share this process has.
         self._changed = asyncio.Event()
         #: Somebody is gone, perhaps before the start, who may have left something behind.
@@ -165,7 +169,9 @@ class Sharing:
             if other.name in alive and other.agencies_digest in self._known
         }
         self._share = Share(name=self._name, alive=alive, known=known)
-        self._signer.inherit(other.name for other in others if other.name not in alive)
+        dead = [other.name for other in others if other.name not in alive]
+        self._gone = frozenset({self._name, *dead})
+        self._signer.inherit(dead)
 
     async def _take_share(self) -> None:
         await self._changed.wait()
@@ -184,10 +190,15 @@ class Sharing:
             log.info("agencies taken over", agencies=len(gained), some=sorted(gained)[:10])
 
     async def _take_back(self) -> None:
-        """Take back what processes that are gone have said of their own network and of our references, which nobody else does."""
+        """Continue what processes that are gone were about to tell, and take back what they have said of what is our own.
+
+        Nobody else would take back what they have said of their network and of our references.
+        """
         await self._left.wait()
         self._left.clear()
         try:
+            # First: somebody waits to be told.
+            await self._take_over(self._gone)
             await self._history.say_no_more(self._is_left)
             async with self._store.reading() as ledger:
                 measured = {each.dedup_key: each.measured for each in await ledger.open_incidents() if each.measured}

@@ -344,6 +344,7 @@ async def ask_about_claims_and_alerts(ledger: Any, incident_id: int) -> None:
         await ledger.claim(incident_id, owner, at, MINUTE)
         await ledger.claimable(owner, at)
         await ledger.keep_claims(owner, at, MINUTE)
+        await ledger.end_claims(["two", "three"], owner, at)
     await ledger.keep_claims("three", T0 + 2 * DAY, MINUTE)
     await ledger.hand_over("two", T0)
     await ledger.orphan_calls(T0)

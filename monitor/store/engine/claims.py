@@ -6,10 +6,10 @@ the incident over.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, bindparam, exists, select, update
+from sqlalchemy import ColumnElement, bindparam, exists, or_, select, update
 
 from alerts.model.delivery import AttemptState
 from monitor.store.backend.transaction import InTransaction
@@ -80,6 +80,17 @@ class SqlClaims(InTransaction):
                 raise RuntimeError("incidents were claimed by two engines at a time")
             await self._ask_for_receipts(incident.c.id.in_(found), now)
         return sorted({*news, *found})
+
+    async def end_claims(self, processes: Collection[str], owner: str, now: datetime) -> None:
+        """End the claims of engines of these *processes*, which are dead, but not those of *owner*.
+
+        What a transaction still holds that stands still there is left: its claim runs out.
+        """
+        theirs = or_(*(incident.c.owner.startswith(f"{process}/", autoescape=True) for process in processes))
+        held = select(incident.c.id).where(_ACTIVE, theirs, incident.c.owner != owner, incident.c.owned_until > now)
+        ids = (await self._connection.execute(held.with_for_update(skip_locked=True))).scalars().all()
+        if ids:
+            await self._connection.execute(update(incident).where(incident.c.id.in_(ids)).values(owned_until=now))
 
     async def hand_over(self, owner: str, now: datetime) -> None:
         """Let go of all that *owner* has; calls that it was making are asked about at once."""

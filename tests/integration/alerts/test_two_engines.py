@@ -314,6 +314,38 @@ async def test_what_has_not_been_called_yet_is_told_by_the_other_within_the_leas
     assert pair.station.sms.sent == [f"outage to {SMS_SITI.number}"]
 
 
+@pytest.mark.blind
+async def test_take_over_continues_at_once_what_a_dead_process_has_claimed(pair: Pair) -> None:
+    await pair.first.dispatcher.submit(trigger())
+    async with pair.first.store.transaction() as ledger:
+        assert await ledger.claim(1, "mati_1/77", pair.clock.now(), Dispatcher.CLAIM)
+    # Its name is no pattern, and no beginning of another's; whoever takes over keeps what is its own.
+    for alive in ({"matia1"}, {"mati"}, {"mati_"}, {"kedua"}):
+        await pair.second.dispatcher.take_over(alive)
+        await pair.second.settle()
+        assert pair.station.calls == []
+
+    await pair.second.dispatcher.take_over({"mati_1", "kedua"})
+    await pair.second.settle()
+    assert pair.station.sms.sent == [f"outage to {SMS_SITI.number}"]
+    await pair.second.dispatcher.take_over({"mati_1", "kedua"})
+    await pair.first.settle()
+    assert len(pair.station.calls) == 1, "it is the second's now"
+
+
+async def test_take_over_leaves_its_own_claims_and_ends_those_of_its_earlier_lives(pair: Pair) -> None:
+    engine = Engine(name="satu/now", station=pair.station, store=pair.first.store)
+    await engine.dispatcher.submit(trigger())
+    await engine.settle()
+    await engine.dispatcher.take_over({"satu"})
+    async with pair.first.store.transaction() as ledger:
+        assert not await ledger.claim(1, "kedua", pair.clock.now(), Dispatcher.CLAIM)
+    again = Engine(name="satu/later", station=pair.station, store=pair.first.store)
+    await again.dispatcher.take_over({"satu"})
+    async with pair.first.store.transaction() as ledger:
+        assert await ledger.claim(1, "satu/later", pair.clock.now(), Dispatcher.CLAIM)
+
+
 async def test_while_an_engine_lives_its_incidents_are_left_to_it(pair: Pair) -> None:
     await pair.first.dispatcher.submit(trigger())
     await pair.first.settle()

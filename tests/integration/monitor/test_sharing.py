@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from monitor.service.reloader import Reloader
 from monitor.service.sharing import Sharing
 from monitor.service.silences import route_muter
 from monitor.service.watch import make_watch
-from monitor.store.probing.processes import Processes
+from monitor.store.probing.processes import Process, Processes
 from tests.integration.monitor.test_reloader import JCONTOH, in_force
 from tests.unit.alerts.people import T0, incident, trigger
 from tests.unit.monitor.cli.office import ENVIRON, Office
@@ -209,7 +209,11 @@ async def test_what_a_process_has_said_of_its_own_network_is_taken_back_when_it_
     assert standings is not None
     broken = SiteStanding(trouble=Trouble(matter=Matter.OWN_FAULT, since=T0))
     spoken = ("ours/network@kuching-1", "ours/reference/rujukan-a@kuching-2", "ours/network", "JCONTOH", ACCOUNT)
-    here = f"ours/network@{NAME}"
+    here, taken_over = f"ours/network@{NAME}", list[Collection[str]]()
+
+    async def take_over(processes: Collection[str]) -> None:
+        taken_over.append(processes)
+
     run = arrived(next(iter(watch.routes.values())), T0)
     await around.history.ended(run, "JCONTOH", {}, standings=dict.fromkeys((*spoken, here), broken))
     await opened(reloader, "ours/network", "ours/site/johor", ACCOUNT)
@@ -221,8 +225,12 @@ async def test_what_a_process_has_said_of_its_own_network_is_taken_back_when_it_
         around=around,
         clock=around.clock,
         policy=TakeoverPolicy(),
+        take_over=take_over,
     )
     sharing._share = Share(name=NAME, alive=frozenset({NAME, "kuching-2"}))
+    for now in (T0 + second * SECOND for second in range(9)):
+        beats = {"kuching-1": T0, "kuching-2": now}
+        sharing._see([Process(name=name, started_at=T0, beat_at=at) for name, at in beats.items()], now)
 
     await sharing._take_back()
 
@@ -230,6 +238,7 @@ async def test_what_a_process_has_said_of_its_own_network_is_taken_back_when_it_
     assert said["putrajaya"].keys() == {here, "ours/reference/rujukan-a@kuching-2", "JCONTOH", ACCOUNT}
     assert watch.consensus.told.keys() == {"ours/network", "ours/site/johor"}, "who sees that it is over ends it"
     assert "ours/network" in watch.pipeline._moved
+    assert taken_over == [{NAME, "kuching-1"}], "the dead, and its own earlier lives"
 
 
 async def test_who_begins_beside_others_runs_a_route_when_they_would_have(reloader: Reloader) -> None:

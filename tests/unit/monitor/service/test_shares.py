@@ -27,6 +27,10 @@ KEY = b"kunci-untuk-ujian-sahaja"
 CODES = [f"AG{number}" for number in range(40)]
 
 
+async def nothing_claimed(processes: Collection[str]) -> None:
+    """Find that the dead have claimed nothing."""
+
+
 @dataclass
 class Place:
     """A store with the rows of processes, and what reloads in the one that is looked at."""
@@ -59,6 +63,7 @@ class Place:
             around=cast(Any, SimpleNamespace(metrics=self.metrics, signer=self.signer, store=None)),
             clock=cast(Any, SimpleNamespace(now=lambda: self.now)),
             policy=TakeoverPolicy(),
+            take_over=nothing_claimed,
         )
 
     # The rows
@@ -329,6 +334,7 @@ class Member:
             around=cast(Any, SimpleNamespace(metrics=self.metrics, signer=TokenSigner(KEY, name), store=None)),
             clock=cast(Any, SimpleNamespace(now=lambda: rollout.now)),
             policy=TakeoverPolicy(),
+            take_over=nothing_claimed,
         )
 
     def lays_out(self, *agencies: str) -> None:
