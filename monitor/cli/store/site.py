@@ -25,11 +25,19 @@ _Name = Annotated[str, typer.Argument(help="The site, as below `hub: sites:`.", 
 
 
 @app.command()
-def add(name: _Name, *, by: By = "", config: Config = DEFAULT_CONFIG) -> None:
+def add(
+    name: _Name,
+    *,
+    beside: Annotated[
+        bool, typer.Option("--beside", help="Also where another hub reads it, and only one of them tells people.")
+    ] = False,
+    by: By = "",
+    config: Config = DEFAULT_CONFIG,
+) -> None:
     """Let a site join: what it judges comes to this hub from now on. Said again, it sets up what a newer Pantau wants."""
     (member,) = _members(config, name)
     try:
-        is_new = joining.add(member)
+        is_new = joining.add(member, beside=beside or not _tells(config))
     except SiteUnheardError as unheard:
         _tell(member, "site joined", by)
         fail(str(unheard))
@@ -119,8 +127,8 @@ def _show(state: SiteState) -> None:
     typer.echo(f"{state.site}: {word}, {beat}, {behind}, {state.errors} errors")
     for trouble in state.troubles:
         typer.echo(f"  {trouble}")
-    if state.advice is not None:
-        typer.echo(f"  advice: {state.advice}")
+    for advice in state.advice:
+        typer.echo(f"  advice: {advice}")
 
 
 def _members(config: Path, name: str | None) -> Sequence[MemberSite]:
@@ -140,6 +148,10 @@ def _members(config: Path, name: str | None) -> Sequence[MemberSite]:
     if store is None:
         fail(f"{config}: the store is a file, and a hub needs a PostgreSQL: write `store:` (docs/sites.md)", 2)
     return [MemberSite(site=key, server=each.build(), hub=str(own), store=store) for key, each in sorted(known.items())]
+
+
+def _tells(config: Path) -> bool:
+    return read_document(config).data.get("mode") != "watch"
 
 
 def _hub(config: Path) -> HubSettings:

@@ -55,11 +55,15 @@ class SiteState:
     errors: int
     #: What is wrong, and what to do.
     troubles: tuple[str, ...]
-    advice: str | None = None
+    #: What is not wrong and is to be known.
+    advice: tuple[str, ...] = ()
 
 
-def add(member: MemberSite) -> bool:
-    """Let a site join; return whether it did, and had not before. Raise `SiteRefusedError`."""
+def add(member: MemberSite, *, beside: bool = False) -> bool:
+    """Let a site join; return whether it did, and had not before. Raise `SiteRefusedError`.
+
+    *beside*: also where another hub reads it. Two that tell people would tell each of them twice.
+    """
     with _ends(member) as (hub, site):
         there = hub.subscription()
         if there is not None and not there.is_enabled and hub.beat() is None:
@@ -81,6 +85,12 @@ def add(member: MemberSite) -> bool:
                 _be_heard(member, site)
             return False
         _see_slot(site)
+        if (others := site.other_readers()) and not beside:
+            raise SiteRefusedError(
+                f"site {site.site}: another hub reads it ({', '.join(others)}), and people would be told twice: `pantau site "
+                f"remove {site.site}` there first. Where only one of the two has `mode: tell`, or they tell other people: "
+                f"`pantau site add {site.site} --beside`"
+            )
         _join(member, hub, site)
     return True
 
@@ -101,14 +111,14 @@ def remove(member: MemberSite, *, gone: bool) -> None:
             with dialled(member.server, f"site {member.site}") as there:
                 hub.unsubscribe()
                 Publisher(there, member.site, member.hub).withdraw()
-                withdraw_offers(there)
+                withdraw_offers(there, member.hub)
         hub.forget()
 
 
 def check(member: MemberSite, fresh_for: timedelta) -> SiteState:
     """Look at both ends. Raise `SiteRefusedError` when the hub's own store cannot be asked."""
     troubles: list[str] = []
-    behind, advice = None, None
+    behind, advice = None, list[str]()
     with dialled(member.store, "the hub's store") as connection:
         hub = Subscriber(connection, member.site, member.hub)
         subscription, beat, now = hub.subscription(), hub.beat(), time_of(hub.connection)
@@ -117,7 +127,7 @@ def check(member: MemberSite, fresh_for: timedelta) -> SiteState:
         try:
             with dialled(member.server, f"site {member.site}") as there:
                 site = Publisher(there, member.site, member.hub)
-                troubles += [*_open_doors(member), *_troubles(hub, site, now)]
+                troubles += [*_open_doors(member), *_troubles(hub, site)]
                 # Beats bear the site's time, which may be another.
                 beat, now = hub.beat(), time_of(site.connection)
                 slot, advice = site.slot(), site.advice()
@@ -138,7 +148,7 @@ def check(member: MemberSite, fresh_for: timedelta) -> SiteState:
         behind=behind,
         errors=0 if subscription is None else subscription.errors,
         troubles=tuple(troubles),
-        advice=advice,
+        advice=tuple(advice),
     )
 
 
@@ -193,16 +203,16 @@ def _open_doors(member: MemberSite) -> Iterator[str]:
         )
 
 
-def _troubles(hub: Subscriber, site: Publisher, now: datetime) -> Iterator[str]:
+def _troubles(hub: Subscriber, site: Publisher) -> Iterator[str]:
     objections = site.objections()
     yield from objections
     if objections:
         return
     if (apart := _schemas(hub, site)) is not None:
         yield apart
-    offset = time_of(site.connection) - now
-    if abs(offset) > APART:
-        yield f"its clock is {abs(offset).total_seconds():.0f} s {'ahead' if offset > timedelta(0) else 'behind'}: set it"
+    # It was read between the two, however long the wire takes.
+    before, there, after = (time_of(each) for each in (hub.connection, site.connection, hub.connection))
+    yield from clock_troubles(before, there, after)
     slot, subscription = site.slot(), hub.subscription()
     if subscription is None:
         return
@@ -231,6 +241,13 @@ def _troubles(hub: Subscriber, site: Publisher, now: datetime) -> Iterator[str]:
             "part of what it says is not at the hub, and will not come any more: a standby of the hub's PostgreSQL was promoted "
             f"that had not heard it, or an older copy put back; `pantau site rejoin {site.site}` lets it say everything anew"
         )
+
+
+def clock_troubles(before: datetime, there: datetime, after: datetime) -> Iterator[str]:
+    """Yield that a site's clock is wrong, which read *there* at some moment between *before* and *after* by ours."""
+    for offset, word in ((there - after, "ahead"), (before - there, "behind")):
+        if offset > APART:
+            yield f"its clock is {offset.total_seconds():.0f} s {word}: set it"
 
 
 def _is_read(site: Publisher) -> bool:

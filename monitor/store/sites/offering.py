@@ -46,10 +46,10 @@ def offer_troubles(connection: Connection) -> Iterator[str]:
         yield f"it has not looked at documents that the hub wrote for it, of {waiting.number} agencies: does its service run?"
 
 
-def withdraw_offers(connection: Connection) -> None:
-    """Let nothing be offered to a site any more. What it goes by it keeps."""
+def withdraw_offers(connection: Connection, hub: str) -> None:
+    """Let a hub offer nothing to a site any more. What the site goes by it keeps."""
     if is_there(connection, "offered_document"):
-        connection.execute("DELETE FROM offered_document")
+        connection.execute("DELETE FROM offered_document WHERE offered_by = %s", [hub])
 
 
 #: So many refusals are told one by one.

@@ -99,15 +99,21 @@ class Publisher:
             f"it calls itself {', '.join(named)}: write `site: {self.site}` in its settings, or add it by that name"
         ]
 
-    def advice(self) -> str | None:
-        """Return what is not wrong and will be."""
+    def advice(self) -> list[str]:
+        """Return what is not wrong, and will be or may be."""
+        said = []
         found = one(self.connection, "SELECT current_setting('max_slot_wal_keep_size') AS most")
-        if found.most != "-1":
-            return None
-        return (
-            "max_slot_wal_keep_size is -1: while the hub is away, its disk fills up with what is kept for the hub; "
-            "set max_slot_wal_keep_size = 20GB"
-        )
+        if found.most == "-1":
+            said.append(
+                "max_slot_wal_keep_size is -1: while the hub is away, its disk fills up with what is kept for the hub; "
+                "set max_slot_wal_keep_size = 20GB"
+            )
+        if others := self.other_readers():
+            said.append(
+                f"another hub reads it, too ({', '.join(others)}): where both have `mode: tell`, people are told twice; "
+                f"`pantau site remove {self.site}` at the one that is to leave"
+            )
+        return said
 
     def publish(self) -> tuple[str, ...]:
         """Make the site's parts, and publish them and nothing else; return of which tables. Raise `SiteRefusedError`."""
@@ -182,9 +188,20 @@ class Publisher:
                 raise SiteRefusedError(f"site {self.site}: somebody goes on reading the slot {name}")
             time.sleep(0.05)
 
+    def other_readers(self) -> list[str]:
+        """Return the slots of other hubs that read the site."""
+        rows = self.connection.execute(
+            "SELECT slot_name AS name FROM pg_replication_slots WHERE database = current_database()"
+            " AND starts_with(slot_name, %s) AND slot_name <> %s ORDER BY slot_name",
+            [slot_of(""), slot_of(self.hub)],
+        )
+        return [row.name for row in rows]
+
     def withdraw(self) -> None:
-        """Publish nothing, keep nothing, and let what the site says be as it was before."""
+        """Keep nothing for the hub; where no other reads it, publish nothing, and let what the site says be as it was before."""
         self.drop_slot()
+        if self.other_readers():
+            return
         with as_owner(self.connection):
             for name in (PUBLICATION, OF_RUNS):
                 self.connection.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(name)))

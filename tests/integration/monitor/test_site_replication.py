@@ -36,6 +36,7 @@ from monitor.store.probing.processes import Processes
 from monitor.store.probing.site_runs import SiteRunWriter
 from monitor.store.probing.standings import SiteStandings
 from monitor.store.schema.lock import LOCKS, Lock
+from monitor.store.schema.migrations import upgrade
 from monitor.store.sites import joining, publisher, subscriber
 from monitor.store.sites.joining import SiteState, add, check, rejoin, remove
 from monitor.store.sites.link import MemberSite, SiteRefusedError
@@ -727,6 +728,62 @@ def test_a_site_that_leaves_leaves_nothing_but_what_it_says_to_itself(world: Sit
     assert world.hub.order("SELECT site FROM site_run UNION SELECT site FROM site_hour") == []
     assert state(world).troubles == ("the hub does not listen to it: `pantau site add johor`",)
     assert joining.look(member(world)).state(None) is ReplicationState.NOT_JOINED
+
+
+@pytest.fixture
+def second_hub(world: SiteWorld) -> Iterator[MemberSite]:
+    """Return johor as another hub has it, whose store is another database of the same server."""
+    world.hub.order(f"CREATE DATABASE ibu OWNER {OWNER}")
+    store = replace(world.store, database="ibu")
+    upgrade(store.url(), arguments=store.arguments())
+    member_there = replace(member(world), hub="ibu-negara", store=store)
+    yield member_there
+    remove(member_there, gone=False)
+    world.hub.order("DROP DATABASE ibu WITH (FORCE)")
+
+
+@pytest.mark.blind
+def test_remove_at_a_second_hub_leaves_the_first_what_it_hears(
+    world: SiteWorld, second_hub: MemberSite, tmp_path: Path
+) -> None:
+    say(world, "johor", tmp=tmp_path, JCM=WELL)
+    add(member(world))
+    add(second_hub, beside=True)
+    remove(second_hub, gone=False)
+    say(world, "johor", tmp=tmp_path, JCM=DOWN)
+    until(lambda: hears(world, "johor", "JCM", Matter.BOTH))
+    assert state(world).troubles == ()
+    # The last that leaves takes all away.
+    remove(member(world), gone=False)
+    assert world.sites["johor"].order("SELECT pubname FROM pg_publication") == []
+
+
+def test_second_hub_is_refused_and_noticed_unless_it_is_meant(
+    world: SiteWorld, second_hub: MemberSite, tmp_path: Path
+) -> None:
+    say(world, "johor", tmp=tmp_path, JCM=WELL)
+    add(member(world))
+    with pytest.raises(SiteRefusedError, match=r"another hub reads it \(pantau_noc\), and people would be told twice"):
+        add(second_hub)
+    assert world.sites["johor"].order("SELECT slot_name FROM pg_replication_slots") == [("pantau_noc",)]
+    assert add(second_hub, beside=True)
+    assert not add(second_hub)
+    for one, other in ((member(world), "pantau_ibu_negara"), (second_hub, "pantau_noc")):
+        found = check(one, FRESH_FOR)
+        assert found.troubles == ()
+        assert any(f"another hub reads it, too ({other})" in each for each in found.advice)
+
+
+def test_slow_wire_is_not_taken_for_a_clock_that_is_wrong(world: SiteWorld, tmp_path: Path) -> None:
+    say(world, "johor", tmp=tmp_path, JCM=WELL)
+    add(member(world))
+    site = world.sites["johor"]
+    # What is asked before the clock takes longer than clocks may be apart.
+    site.wire.worsen(delay=0.3, loss=0, seed=1)
+    try:
+        assert [each for each in state(world).troubles if "clock" in each] == []
+    finally:
+        site.wire.worsen(delay=0, loss=0, seed=1)
 
 
 def test_a_site_that_is_gone_for_good_can_be_removed_without_it(world: SiteWorld, tmp_path: Path) -> None:
