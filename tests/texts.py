@@ -61,6 +61,9 @@ _FACTS = Facts(
     subject_en="mailbox rujukan-a",
     heard_at=_BEGAN,
     until=_BEGAN + timedelta(hours=1),
+    arrived=3,
+    undelivered=("Kementerian Contoh (no. 0201)", "Jabatan Contoh Sabah (no. 0202)"),
+    unposted=2,
 )
 _PLANNED = AdvanceNotice(
     news=AdvanceNews.PLANNED,
@@ -105,6 +108,10 @@ _LONGEST = replace(
     ended_at=_AT_MOST,
     heard_at=_AT_MOST,
     until=_AT_MOST,
+    first_noticed_at=_AT_MOST,
+    arrived=999,
+    undelivered=("",) * 999,
+    unposted=999,
     subject="",
     subject_en="",
 )

@@ -8,7 +8,7 @@ opening hours of an office, a gateway that is tried again later) is not overdue.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -17,6 +17,7 @@ from alerts.decide.bundle import GROUP_INTERVAL
 from alerts.decide.escalation import calls_again
 from alerts.decide.followup import follow_up
 from alerts.decide.gateway.move import DeliveryPolicy, Wait, decisive, next_move
+from alerts.decide.release_result import releaser, undelivered
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.delivery import Notice, NoticeState
 from alerts.model.incident import Incident, IncidentState, release_is_offered
@@ -48,7 +49,8 @@ class Unheard(StrEnum):
     NOBODY_ANSWERED = "nobody_answered"
     #: No member of the staff could be told at all.
     NOBODY_REACHED = "nobody_reached"
-    #: A recipient outside could not be told by any of its addresses.
+    #: A recipient outside could not be told by any of its addresses, or its letter is not posted after a workday; or some notice
+    #: did not arrive, and nobody of the staff released it who could be told so.
     RECIPIENT_UNTOLD = "recipient_untold"
     #: An announcement waits for its release, and those who were asked have not released it.
     UNRELEASED = "unreleased"
@@ -75,11 +77,17 @@ class Examination:
     """What was found about one incident."""
 
     overdue: tuple[Overdue, ...] = ()
-    unheard: frozenset[Unheard] = frozenset()
+    #: In what way its notices came to nothing, and since when.
+    unheard_since: Mapping[Unheard, datetime] = field(default_factory=dict)
     #: Notices to people outside of which a person has to find out whether they arrived.
     doubtful: tuple[int, ...] = ()
     #: It is quiet because somebody wants it so: nothing is found about it, good or bad.
     held: bool = False
+
+    @property
+    def unheard(self) -> frozenset[Unheard]:
+        """In what way its notices came to nothing."""
+        return frozenset(self.unheard_since)
 
 
 def examine(
@@ -108,7 +116,7 @@ def examine(
     )
     return Examination(
         overdue=tuple(lapse for lapse in found if lapse is not None),
-        unheard=frozenset(_unheard(incident, notices, now)),
+        unheard_since=dict(_unheard(incident, notices, now)),
         doubtful=doubtful,
     )
 
@@ -234,18 +242,20 @@ def _reader(notice: Notice) -> tuple[Plan, str, Channel | None]:
 # -- unheard ---------------------------------------------------------------------------------------------------------
 
 
-def _unheard(incident: Incident, notices: Sequence[Notice], now: datetime) -> Iterator[Unheard]:
+def _unheard(incident: Incident, notices: Sequence[Notice], now: datetime) -> Iterator[tuple[Unheard, datetime]]:
     if incident.state is IncidentState.TRIGGERED:
         staff = [n for n in _to_staff(notices) if n.created_at >= incident.since - GRACE]
+        # Not since it opened: somebody may have had it, and released the announcement.
+        since = max(incident.since, incident.heard_at or incident.since)
         if _is_exhausted(incident, now):
-            yield Unheard.NOBODY_ANSWERED
+            yield Unheard.NOBODY_ANSWERED, since
         if staff and all(n.state is NoticeState.FAILED and now - _given_up_at(n) > GRACE for n in staff):
-            yield Unheard.NOBODY_REACHED
-    if incident.is_open and _untold(notices):
-        yield Unheard.RECIPIENT_UNTOLD
+            yield Unheard.NOBODY_REACHED, since
+    if incident.released_at is not None and _untold(incident, notices, now):
+        yield Unheard.RECIPIENT_UNTOLD, incident.released_at
     # People owe it, and nothing of ours stands still: no lapse, for which the heartbeat would be withheld.
     if release_is_offered(incident, now) and not incident.unsteady and now - offered_from(incident) >= RELEASED_WITHIN:
-        yield Unheard.UNRELEASED
+        yield Unheard.UNRELEASED, offered_from(incident)
 
 
 def _is_exhausted(incident: Incident, now: datetime) -> bool:
@@ -255,10 +265,14 @@ def _is_exhausted(incident: Incident, now: datetime) -> bool:
     return now - incident.position.since > incident.brief.escalation.repeat_after
 
 
-def _untold(notices: Sequence[Notice]) -> bool:
+def _untold(incident: Incident, notices: Sequence[Notice], now: datetime) -> bool:
+    lost = undelivered(incident, notices, now)
+    if lost and releaser(incident) is None:
+        return True  # Nobody else is told.
     outside = [n for n in notices if n.plan is Plan.ANNOUNCEMENT and n.purpose is Purpose.OUTAGE]
-    failed = {n.person for n in outside if n.state is NoticeState.FAILED}
-    return bool(failed - {n.person for n in outside if n.state is not NoticeState.FAILED})
+    return incident.is_open and bool(
+        {n.person for n in outside if n in lost} - {n.person for n in outside if n not in lost}
+    )
 
 
 def _to_staff(notices: Sequence[Notice]) -> Iterator[Notice]:

@@ -21,6 +21,9 @@ from alerts.model.urgency import Urgency
 
 #: For how long others are gathered after a person was told of one (GoAlert bundles by cycle, Alertmanager by group).
 GROUP_INTERVAL = timedelta(seconds=120)
+#: For how long results of releases are gathered before the first is told: it presses nobody, and an officer may have released
+#: the announcements of forty agencies.
+RESULT_INTERVAL = timedelta(minutes=15)
 #: How far back to look: a brake holds a notice for three hours at most.
 REACH = timedelta(hours=4)
 
@@ -70,7 +73,7 @@ Bundling = AtOnce | Begin | Join | Covered
 
 #: The others come one at a time.
 _GATHERED = frozenset(
-    {Purpose.OUTAGE, Purpose.UPDATE, Purpose.RECOVERY, Purpose.RELEASE, Purpose.TAKEN, Purpose.REMINDER}
+    {Purpose.OUTAGE, Purpose.UPDATE, Purpose.RECOVERY, Purpose.RELEASE, Purpose.TAKEN, Purpose.REMINDER, Purpose.RESULT}
 )
 
 
@@ -89,13 +92,15 @@ def gathering(draft: Draft, urgency: Urgency) -> str | None:
     where = [[address.channel, address.number, address.extension] for address in draft.addresses]
     digest = hashlib.sha256(json.dumps([draft.language, where]).encode()).hexdigest()[:32]
     news = "belated" if draft.facts.is_belated else draft.purpose
+    if draft.purpose is Purpose.RESULT:
+        kind = "unposted" if draft.facts.unposted else "delivered"
     if draft.facts.is_handover:
         # Taken on or not: it is told of each, and they are told of together.
         kind = "open"
     return f"{draft.plan}/{news}/{urgency}/{kind}/{digest}"
 
 
-def bundle(recent: Sequence[Gathered], now: datetime) -> Bundling:
+def bundle(recent: Sequence[Gathered], now: datetime, purpose: Purpose = Purpose.OUTAGE) -> Bundling:
     """Decide about a notice, given those with the same key that were decided on within `REACH`."""
     recent = [g for g in recent if not g.was_of_this]
     waiting = [g for g in recent if g.state is NoticeState.PENDING and not g.begun]
@@ -105,6 +110,8 @@ def bundle(recent: Sequence[Gathered], now: datetime) -> Bundling:
         return Join(waiting[-1].notice_id)
     # Who could not be told has not been told a moment ago; and an incident does not wait for itself. What lies in the
     # future (a clock that was set back) counts as just now.
+    if purpose is Purpose.RESULT:
+        return Begin(now + RESULT_INTERVAL)
     told = [min(g.due_at, now) for g in recent if g.state not in _CAME_TO_NOTHING and not g.of_this]
     if not told or now - max(told) >= GROUP_INTERVAL:
         return AtOnce()

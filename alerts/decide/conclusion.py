@@ -136,6 +136,9 @@ def is_concluded(incident: Incident, notice: Notice) -> bool:
             return not incident.is_open or incident.reminded_at is None
         case Purpose.RELEASE:
             return not incident.is_open or incident.released_at is not None
+        case Purpose.RESULT:
+            # That all arrived is of no interest when it is over.
+            return not incident.is_open and not notice.facts.undelivered and not notice.facts.unposted
         case _:
             return False
 

@@ -148,8 +148,9 @@ def _on_change(incident: Incident, last: Notice) -> Iterator[_Occasion]:
 
 
 def _on_the_day(incident: Incident, last: Notice, now: datetime) -> Iterator[_Occasion]:
-    hours = incident.brief.announcement.updates
-    if hours is not None:
+    plan = incident.brief.announcement
+    hours = plan.updates
+    if hours is not None and plan.follows_up:
         due = hours.opening(_again(hours, _told_at(last)))
         # Not at night, when a service was down or a silence has ended; nor while it may be another again in a moment.
         at = hours.opening(max(due, now, *(each.at for each in _on_change(incident, last))))

@@ -36,6 +36,7 @@ from alerts.decide.followup import follow_up
 from alerts.decide.gateway.move import decisive
 from alerts.decide.handover import LOOKS_BACK, come_on_duty, rotas_of
 from alerts.decide.promise import LetExpire, NothingPromised, Remind, Stands, promise
+from alerts.decide.release_result import release_result
 from alerts.decide.silence import Muter, Silence
 from alerts.engine.advance import Advance, Entered, OpenIncident
 from alerts.engine.intake import take_in
@@ -98,6 +99,7 @@ class Cycle:
         self._mover = self._made(incident_id, advance)
         incident = await self._tell(await self._briefed(incident))
         await self._conclude(incident)
+        await self._tell_result(incident)
         for notice in await self._notices(incident):
             # Of a bundle the first incident looks after it.
             if notice.state not in SETTLED and notice.leads:
@@ -314,6 +316,14 @@ class Cycle:
                 case Tell(draft=draft):
                     await self._add(incident, [draft])
 
+    async def _tell_result(self, incident: Incident) -> None:
+        """Tell whoever released the announcement what came of it, also after the end and during a silence."""
+        if incident.released_at is None:
+            return
+        result = release_result(incident, await self._notices(incident), self._now)
+        await self._add(incident, result.drafts)
+        self.advance.wake_at(result.then)
+
     async def _give_up(self, incident: Incident, notice: Notice) -> None:
         self._known = None
         if notice.tells_of == 1:
@@ -345,7 +355,7 @@ class Cycle:
         recent = await self._ledger.gathered(key, self._now - REACH, incident.id) if key else ()
         channel = draft.addresses[0].channel
         not_before: datetime | None = None
-        match bundle(recent, self._now):
+        match bundle(recent, self._now, draft.purpose):
             case Join(notice_id=notice_id) if await self._ledger.join_notice(notice_id, incident, draft):
                 self._known = None
                 self.advance.bundled[channel] += 1

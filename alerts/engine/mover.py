@@ -23,7 +23,7 @@ from alerts.engine.advance import Advance, Entered
 from alerts.engine.gateway_call import CallKind, GatewayCall
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.model.channel import ON_PAPER, Channel
-from alerts.model.delivery import Attempt, AttemptState, Notice, NoticeState
+from alerts.model.delivery import SETTLED, Attempt, AttemptState, Notice, NoticeState
 from alerts.model.gateway import ErrorClass
 from alerts.model.notice import Plan, Purpose
 from alerts.model.urgency import ALWAYS_GOES, NEVER_TOO_MANY, RANK, Priority, priority
@@ -224,8 +224,10 @@ class Mover:
         await self._ledger.settle(notice.id, state)
         self._advance.entered.append(Entered(channel=notice.channel, purpose=notice.purpose, state=state))
         await self._write(notice, f"notice {state}", person=notice.person, purpose=notice.purpose)
-        # Their next steps may begin at once. What went well they find when they are due.
-        if notice.tells_of > 1 and state is NoticeState.FAILED:
+        # Their next steps may begin at once, and whoever released hears what came of it. What else went well they find when
+        # they are due.
+        is_news = state is NoticeState.FAILED or (notice.plan is Plan.ANNOUNCEMENT and state in SETTLED)
+        if notice.tells_of > 1 and is_news:
             self._advance.stirred.update((await self._whole(notice)).incident_ids)
 
     async def leave(self, notice: Notice) -> None:

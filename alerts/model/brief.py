@@ -98,8 +98,15 @@ class AnnouncementPlan:
     automatic: bool = False
     #: When release is offered (or, if automatic, happens): an outage shorter than this needs no letter.
     offered_after: timedelta = timedelta(minutes=30)
-    #: Whoever was told is told again on each working day on which it lasts, in these hours; `None`: they are not.
+    #: The agency's office hours, in which a clerk posts letters; `None`: not known.
     updates: OfficeHours | None = None
+    #: Whoever was told is told again on each working day on which it lasts, in those hours.
+    follows_up: bool = True
+
+    @property
+    def is_followed_up(self) -> bool:
+        """Whether an announcement has follow-ups."""
+        return self.follows_up and self.updates is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

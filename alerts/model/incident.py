@@ -395,13 +395,23 @@ def _resolve(incident: Incident, event: Resolve, state: IncidentState) -> Incide
     if not incident.is_open:
         if incident.closed is None or incident.measured is None:
             return incident
-        return replace(incident, measured=None, ended_at=incident.ended_at or event.ended_at)
+        ended_at = incident.ended_at or _end(incident, event.ended_at, event.at)
+        return replace(incident, measured=None, ended_at=ended_at)
     declared = incident.declared
     if declared is not None and declared.stands:
         left = replace(incident, measured=None)
         return incident if incident.measured is None else _worsen(left, declared.matter, event.at, None)
     ended_at = event.ended_at if declared is None else max(event.ended_at, declared.over_at or event.ended_at)
-    return replace(incident, state=state, resolved_at=event.at, ended_at=ended_at)
+    return replace(incident, state=state, resolved_at=event.at, ended_at=_end(incident, ended_at, event.at))
+
+
+def _end(incident: Incident, ended_at: datetime, found_at: datetime) -> datetime:
+    """Return when an incident ended that was found to be over.
+
+    What is left may have worked since before it began, because what failed has left the configuration, or is blamed on
+    something else by now. Then nobody saw it end.
+    """
+    return ended_at if ended_at > incident.began_at else max(found_at, incident.began_at)
 
 
 def _close(incident: Incident, event: Close, state: IncidentState) -> Incident:

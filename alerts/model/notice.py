@@ -32,6 +32,8 @@ class Purpose(StrEnum):
     REMINDER = "reminder"
     #: It was closed, and nobody says that mail works again: the staff who were told of it hear who has.
     CLOSED = "closed"
+    #: What came of a release: whoever released the announcement is told how much arrived, and what is not posted.
+    RESULT = "result"
     DRILL = "drill"
 
 
@@ -200,6 +202,11 @@ class Facts:
     heard_at: datetime | None = None
     #: When that is about to expire.
     until: datetime | None = None
+    #: Of a release (`Purpose.RESULT`): how many notices arrived, whom the others did not reach, and how many letters that
+    #: were issued at `first_noticed_at` are not posted.
+    arrived: int = 0
+    undelivered: tuple[str, ...] = ()
+    unposted: int = 0
 
     @property
     def is_handover(self) -> bool:

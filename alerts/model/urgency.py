@@ -46,7 +46,7 @@ def urgency(plan: Plan, purpose: Purpose, *, round: int, heard_before: bool) -> 
             return Urgency.RECOVERY
         case _ if plan is Plan.ANNOUNCEMENT or purpose in {Purpose.CORRECTION, Purpose.RELEASE}:
             return Urgency.ANNOUNCEMENT
-        case Purpose.REMINDER | Purpose.UPDATE:
+        case Purpose.REMINDER | Purpose.UPDATE | Purpose.RESULT:
             return Urgency.ESCALATION
         case _ if not heard_before:
             return Urgency.FIRST

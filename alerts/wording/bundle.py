@@ -18,14 +18,16 @@ from alerts.wording.texts import Wording
 _NAMED = 50
 #: So many are named in a call; nobody remembers more at three in the morning.
 SPOKEN = 6
+#: What is wrong with telling people that there may be many of at once. They are named by what could not be told.
+_OF_NOTICES = frozenset({Matter.UNREACHED, Matter.DOUBTFUL, Matter.UNRELEASED})
 #: Kinds of incidents that are about no agency.
-_NUMBERED = frozenset({"ours", "alert"})
+_NUMBERED = frozenset({"ours", "alert", *map(str, _OF_NOTICES)})
 
 
 def situation(facts: Sequence[Facts]) -> str:
     """Return the part of a text's key that says what the incidents of a bundle have in common.
 
-    "mail", "degraded", "ours" or "alert" behind the plan and the purpose; an announcement is always about mail.
+    "mail", "degraded", "ours", "alert" or what is wrong with notices behind the plan and the purpose; an announcement is always about mail.
     """
     first = facts[0]
     if first.plan is Plan.ANNOUNCEMENT:
@@ -90,6 +92,7 @@ def compose_call(
 def is_about_one(facts: Sequence[Facts]) -> bool:
     """Whether it tells of several outages of one agency, all over: they have their numbers and times in common only."""
     same = len({each.office.short for each in facts}) == 1 and _kind(facts[0].matter) not in _NUMBERED
+    same = same and facts[0].purpose is not Purpose.RESULT
     return same and all(each.ended_at is not None for each in facts)
 
 
@@ -101,13 +104,24 @@ def _ended(facts: Sequence[Facts], language: Language) -> Sequence[str]:
 def _kind(matter: Matter) -> str:
     if matter in ANNOUNCED:
         return "mail"
-    return str(matter) if matter in {Matter.DEGRADED, Matter.ALERT} else "ours"
+    return str(matter) if matter in {Matter.DEGRADED, Matter.ALERT, *_OF_NOTICES} else "ours"
 
 
 def _names(facts: Sequence[Facts]) -> Sequence[str]:
-    """Return what the incidents are called: by their agencies, each once, or by their numbers where they have none."""
-    has_none = _kind(facts[0].matter) in _NUMBERED
-    return list(dict.fromkeys(each.number if has_none else each.office.short for each in facts))
+    """Return what the incidents are called: by their agencies, each once, or by their numbers where they have none.
+
+    Of a release whose notices did not all arrive, the agencies of which some did not.
+    """
+    facts = [each for each in facts if each.undelivered] or facts
+    return list(dict.fromkeys(_name(each) for each in facts))
+
+
+def _name(facts: Facts) -> str:
+    if facts.matter is Matter.DOUBTFUL and facts.subject:
+        return facts.subject  # Number of the notice, and in brackets that of its incident.
+    if facts.matter in _OF_NOTICES and facts.subject:
+        return facts.subject.partition(" (")[0]
+    return facts.number if _kind(facts.matter) in _NUMBERED else facts.office.short
 
 
 def for_sms(facts: Sequence[Facts], language: Language, names: Sequence[str], count: int) -> dict[str, str]:
@@ -118,15 +132,17 @@ def for_sms(facts: Sequence[Facts], language: Language, names: Sequence[str], co
         "count": str(count),
         "names": ", ".join(names),
         "more": str(count - len(names)) if count > len(names) else "",
+        **values.result(facts),
         **{name: moment.stamp(at, language) for name, at in _moments(facts).items()},
     }
 
 
 def for_call(facts: Sequence[Facts], language: Language) -> Mapping[str, str]:
     """Return the values for a voice: numbers and times as words."""
-    ours = _kind(facts[0].matter) == "ours"
-    names = [spoken.letters(n, language) for n in _names(facts)] if ours else _full_names(facts)
+    spelled = _kind(facts[0].matter) in _NUMBERED - {"alert"}
+    names = [spoken.letters(n, language) for n in _names(facts)] if spelled else _full_names(facts)
     told = {
+        **values.result(facts),
         "count": spoken.number(len(names), language),
         "names": "; ".join(names[:SPOKEN]),
         "more": spoken.number(len(names) - SPOKEN, language) if len(names) > SPOKEN else "",
@@ -150,6 +166,7 @@ def _moments(facts: Sequence[Facts]) -> Mapping[str, datetime]:
 
 
 def _full_names(facts: Sequence[Facts]) -> list[str]:
+    facts = [each for each in facts if each.undelivered] or facts
     return list(dict.fromkeys(each.office.name for each in facts))
 
 

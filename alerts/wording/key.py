@@ -8,7 +8,7 @@ from alerts.model.notice import OF_TELLING, Facts, Matter, Plan, Purpose
 ANNOUNCED = frozenset({Matter.BOTH, Matter.SENDING, Matter.RECEIVING})
 
 #: What is asked of or told to officers on duty: nobody outside, and never on paper.
-FOR_STAFF = frozenset({Purpose.RELEASE, Purpose.TAKEN, Purpose.REMINDER, Purpose.CLOSED})
+FOR_STAFF = frozenset({Purpose.RELEASE, Purpose.TAKEN, Purpose.REMINDER, Purpose.CLOSED, Purpose.RESULT})
 
 #: What an outage that is another by now can be: while mail is only slow, staff alone hear so.
 CHANGED = {Plan.ANNOUNCEMENT: ANNOUNCED, Plan.ESCALATION: ANNOUNCED | {Matter.DEGRADED}}
@@ -48,6 +48,8 @@ def key(facts: Facts) -> str:
             return f"escalation.{facts.purpose}_ours"
         case Purpose.CLOSED, _ if not facts.by:
             return "escalation.unwatched"
+        case Purpose.RESULT, _:
+            return f"escalation.{news(facts)}"
         case purpose, plan:
             return f"{plan}.{purpose}"
 
@@ -61,4 +63,6 @@ def news(facts: Facts) -> str:
         return "belated"
     if facts.is_handover:
         return "handover"
+    if facts.unposted:
+        return "unposted"
     return "changed" if facts.purpose is Purpose.UPDATE and facts.was is not None else str(facts.purpose)

@@ -55,6 +55,8 @@ def _situations() -> Iterator[tuple[str, bool]]:
         for of in ("alert", "ours"):
             yield f"escalation.{purpose}_{of}", False
     yield "escalation.reminder", False
+    yield "escalation.result", False
+    yield "escalation.unposted", False
     for matter in Matter:
         yield f"escalation.lapsed.{matter}", False
         yield f"escalation.handover.{matter}", False
@@ -66,6 +68,14 @@ def _situations() -> Iterator[tuple[str, bool]]:
 #: Who had it, and when they were last heard of or have handed it on.
 _SMS_HAD = frozenset({"by", "heard", "handed"})
 _CALL_HAD = frozenset({"by"}) | _moments("heard", "handed")
+#: What came of a release.
+_ARRIVED, _LOST = frozenset({"arrived"}), frozenset({"failed", "unreached", "others"})
+#: What else an SMS and a call always tell.
+_ENDS = {
+    "escalation.reminder": (frozenset({"until"}), _moments("until")),
+    "escalation.result": (_ARRIVED, _ARRIVED),
+    "escalation.unposted": (frozenset({"unposted", "issued"}), frozenset({"unposted"}) | _moments("issued")),
+}
 #: What a person can answer by SMS.
 _ANSWERED = ("escalation.outage.", "escalation.lapsed", "escalation.handover", "escalation.reminder")
 
@@ -85,8 +95,9 @@ def _short() -> Iterator[tuple[str, Need]]:
             )
         elif situation in {"escalation.taken", *(f"escalation.closed{of}" for of in ("", "_alert", "_ours"))}:
             sms_maybe = call_maybe = frozenset({"by"})
-        elif situation == "escalation.reminder":
-            sms_end, call_end = frozenset({"until"}), _moments("until")
+        elif situation == "escalation.result":
+            sms_maybe = call_maybe = _LOST
+        sms_end, call_end = _ENDS.get(situation, (sms_end, call_end))
         answered = frozenset({"response"}) if situation.startswith(_ANSWERED) else frozenset()
         yield f"sms.{situation}", Need(always=_SMS | sms_end, maybe=sms_maybe | answered)
         yield f"call.{situation}", Need(several=True, always=_CALL | call_end, maybe=call_maybe)
@@ -229,12 +240,21 @@ def _bundle() -> Iterator[tuple[str, Need]]:
         sms = _SMS - {"noticed"}
         answered = frozenset({"response"}) if situation.startswith(_ANSWERED) else frozenset()
         end = "until" if situation == "escalation.reminder" else "ended" if over else "began"
-        had = {"escalation.lapsed": (_SMS_HAD, _CALL_HAD), "escalation.taken": (frozenset({"by"}),) * 2}
+        had = {
+            "escalation.lapsed": (_SMS_HAD, _CALL_HAD),
+            "escalation.taken": (frozenset({"by"}),) * 2,
+            "escalation.result": (_LOST, _LOST),
+        }
         sms_maybe, call_maybe = had.get(situation, (frozenset(), frozenset()))
-        yield f"bundle.sms.{situation}", Need(always=sms | several | {end}, maybe=more | answered | sms_maybe)
+        counts = {"escalation.result": _ARRIVED, "escalation.unposted": frozenset({"unposted"})}
+        of_release = counts.get(situation, frozenset())
+        yield (
+            f"bundle.sms.{situation}",
+            Need(always=sms | several | of_release | {end}, maybe=more | answered | sms_maybe),
+        )
         yield (
             f"bundle.call.{situation}",
-            Need(several=True, always=several | _moments("began", end), maybe=more | call_maybe),
+            Need(several=True, always=several | of_release | _moments("began", end), maybe=more | call_maybe),
         )
         # Of who had it nothing but that is said in a breath.
         breath = frozenset() if situation == "escalation.lapsed" else _moments("began", end)
@@ -254,13 +274,16 @@ def _bundle() -> Iterator[tuple[str, Need]]:
         yield f"bundle.list.{list_}.opening", Need()
 
 
+#: What is wrong with notices, of which there may be several. See `alerts.wording.bundle`.
+_NOTICES = ("unreached", "doubtful", "unreleased")
 _BUNDLES = (
     "announcement.outage",
     "announcement.update",
     "announcement.recovery",
     *("escalation.changed", "escalation.handover"),
     *("escalation.taken", "escalation.lapsed", "escalation.reminder"),
-    "escalation.release",
+    *("escalation.release", "escalation.result", "escalation.unposted"),
+    *(f"escalation.{news}.{kind}" for news in ("outage", "recovery") for kind in _NOTICES),
     *(
         f"escalation.{news}.{kind}"
         for news in ("outage", "recovery", "belated")

@@ -63,7 +63,7 @@ def _recipients(plans: Sequence[AnnouncementPlan], language: Language) -> str:
 
 def _updates(plans: Sequence[AnnouncementPlan], language: Language, wording: Wording) -> str:
     """Return that they are followed up, which is released with them; "" where none is."""
-    return wording.say(language, "call.release.updates") if any(plan.updates for plan in plans) else ""
+    return wording.say(language, "call.release.updates") if any(plan.is_followed_up for plan in plans) else ""
 
 
 def _counts(plans: Sequence[AnnouncementPlan], language: Language, wording: Wording) -> str:

@@ -67,7 +67,7 @@ def compose(facts: Facts, language: Language, wording: Wording, *, response: str
         text = wording.say(language, text_key, {**told, **why})
         if not lint(text, short):  # With room to spare: the code to answer by is worth more.
             return SmsContent(text=text)
-    optional = ("relieved", "waits", "subject", "by", "declared", "response")
+    optional = ("relieved", "waits", "subject", "by", "declared", "response", "unreached")
     return _sendable(text_key, short, language, wording, told=told, optional=optional)
 
 
@@ -196,6 +196,8 @@ def _situations(office: Office, number: str) -> Iterator[Facts]:
         ended_at=_LONGEST_MOMENT,
         heard_at=_LONGEST_MOMENT,
         until=_LONGEST_MOMENT,
+        arrived=999,
+        undelivered=("",) * 999,
     )
     for plan in Plan:
         staff = plan is Plan.ESCALATION
@@ -208,6 +210,7 @@ def _situations(office: Office, number: str) -> Iterator[Facts]:
             yield replace(longest, plan=plan, purpose=Purpose.UPDATE, matter=matter, was=Matter.BOTH)
     yield replace(longest, unsteady=True)
     yield replace(longest, purpose=Purpose.CLOSED, by="-")
+    yield replace(longest, purpose=Purpose.RESULT, unposted=999)
     yield from (replace(longest, matter=matter, by="-") for matter in Matter)
     yield from (replace(longest, purpose=Purpose.UPDATE, matter=matter) for matter in Matter)
     for matter in set(Matter) - OF_TELLING:

@@ -27,6 +27,11 @@ _SAMPLES |= dict.fromkeys(("noticed", "heard", "handed", "until"), "1/1, 2.15 pm
     "count": "3",
     "names": "JCM, MDC",
     "more": "1",
+    "arrived": "3",
+    "failed": "2",
+    "others": "1",
+    "unposted": "2",
+    "issued": "1/1, 2.15 pm",
 }
 _RESPONSE = {"response": "12A"}
 

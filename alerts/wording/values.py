@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from alerts.model.notice import Facts, Language
@@ -16,6 +16,7 @@ def for_sms(facts: Facts, language: Language) -> Values:
     """Return the values for an SMS: moments as "24/11, 2.15 ptg"."""
     values = {"agency": facts.office.short, "number": facts.number, "subject": subject(facts, language)}
     values |= {"by": facts.by, "relieved": facts.relieved, "declared": facts.declared_by}
+    values |= result([facts])
     values |= {name: moment.stamp(at, language) for name, at in _moments(facts).items()}
     return on_one_line(values)
 
@@ -23,7 +24,9 @@ def for_sms(facts: Facts, language: Language) -> Values:
 def for_call(facts: Facts, language: Language) -> Values:
     """Return the values for a voice: numbers and times as words."""
     values = _names(facts, language) | spoken_at(_moments(facts), language)
-    return on_one_line(values | {"number": spoken.letters(facts.number, language)})
+    came_of = result([facts])
+    counts = {name: spoken.number(int(count), language) for name, count in came_of.items() if count.isdecimal()}
+    return on_one_line({**values, **came_of, **counts, "number": spoken.letters(facts.number, language)})
 
 
 def for_page(facts: Facts, language: Language) -> Values:
@@ -31,6 +34,7 @@ def for_page(facts: Facts, language: Language) -> Values:
     office = facts.office
     values = {
         **_names(facts, language),
+        **result([facts]),
         **_told(_moments(facts), language, moment.date, moment.clock),
         "agency_capitals": office.name.upper(),
         "domain": office.domain,
@@ -66,6 +70,19 @@ def waits(facts: Facts, wording: Wording, language: Language, channel: str) -> V
     return {"waits": wording.say(language, f"{channel}.waits")} if facts.is_handover and facts.may_release else {}
 
 
+def result(told: Sequence[Facts]) -> Values:
+    """Return what came of releases: how many notices arrived, how many did not and whom they did not reach."""
+    names = list(dict.fromkeys(name for facts in told for name in facts.undelivered))
+    failed, unposted = sum(len(facts.undelivered) for facts in told), sum(facts.unposted for facts in told)
+    return {
+        "arrived": str(sum(facts.arrived for facts in told)),
+        "failed": str(failed) if failed else "",
+        "unreached": next(iter(names), ""),
+        "others": str(len(names) - 1) if len(names) > 1 else "",
+        "unposted": str(unposted),
+    }
+
+
 def on_one_line(values: Mapping[str, str]) -> dict[str, str]:
     """Return *values* without line breaks: in a paragraph a line break starts an item of a list."""
     return {name: " ".join(value.split()) for name, value in values.items()}
@@ -85,7 +102,8 @@ def _names(facts: Facts, language: Language) -> dict[str, str]:
 def _moments(facts: Facts) -> dict[str, datetime]:
     moments = {"began": facts.began_at, "noticed": facts.noticed_at}
     heard, handed = (None, facts.heard_at) if facts.handed_on else (facts.heard_at, None)
-    later = {"ended": facts.ended_at, "heard": heard, "handed": handed, "until": facts.until}
+    issued = facts.first_noticed_at if facts.unposted else None
+    later = {"ended": facts.ended_at, "heard": heard, "handed": handed, "until": facts.until, "issued": issued}
     return moments | {name: at for name, at in later.items() if at is not None}
 
 

@@ -14,7 +14,6 @@ from typing import NoReturn, Protocol
 
 import structlog
 
-from alerts.decide.announcement import offered_from
 from alerts.decide.auditor import GRACE, Examination, Overdue, Unheard, deserves_own_incident, examine
 from alerts.decide.gateway.move import DeliveryPolicy
 from alerts.decide.silence import Muter, silence_over
@@ -149,13 +148,14 @@ class EscalationAuditor:
             return Trigger(dedup_key=key, at=now, matter=matter, began_at=began_at, brief=self._brief(subject))
 
         for i, e in found:
-            if e.unheard - {Unheard.UNRELEASED} and deserves_own_incident(i):
+            since = [at for how, at in e.unheard_since.items() if how is not Unheard.UNRELEASED]
+            if since and deserves_own_incident(i):
                 subject = f"{i.number} ({i.had_by})" if i.had_by else i.number
-                yield event(f"{PREFIX}{i.number}", Matter.UNREACHED, subject, i.opened_at)
+                yield event(f"{PREFIX}{i.number}", Matter.UNREACHED, subject, min(since))
         for i, e in found:
             # While nobody has the incident the operations centre hears of that, and need not hear twice of one outage.
             if e.unheard == {Unheard.UNRELEASED}:
-                yield event(f"{WAITING}{i.number}", Matter.UNRELEASED, i.number, offered_from(i))
+                yield event(f"{WAITING}{i.number}", Matter.UNRELEASED, i.number, e.unheard_since[Unheard.UNRELEASED])
         for i, e in found:
             for notice_id in e.doubtful:
                 # As `pantau settle` asks for it, and whom it is about.

@@ -108,5 +108,6 @@ class AnnouncementSettings(Section):
             recipients=tuple(recipient.build(key, calendar, zone) for key, recipient in self.recipients.items()),
             automatic=self.release is ReleaseMode.AUTOMATIC,
             offered_after=self.offered_after,
-            updates=calendar.build(zone) if self.updates is UpdateDays.WORKDAYS else None,
+            updates=calendar.build(zone),
+            follows_up=self.updates is UpdateDays.WORKDAYS,
         )

@@ -92,6 +92,7 @@ async def test_a_key_in_a_later_call_a_remark_and_a_release_prolong_it(town: Tow
     town.gets_fax("JCM-01")
     town.gets_letter("JCM-01")
     await town.later(49 * MINUTE)
+    await town.siti.gets("HASIL")
     assert not town.siti.waits
     await town.later(MINUTE)
     await town.siti.gets("PERINGATAN")

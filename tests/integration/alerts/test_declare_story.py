@@ -80,6 +80,7 @@ async def test_an_outage_that_no_probe_sees_is_declared_told_released_and_ended_
     assert "diisytiharkan" not in town.gets_fax("1.40 petang", "JCM-01")
     town.gets_letter("JCM-01")
     await town.advance(20 * MINUTE)
+    await town.siti.gets("HASIL")
     town.expect_nothing_more()
 
     assert await closed(town) is IncidentState.RESOLVED

@@ -194,6 +194,7 @@ async def test_a_person_who_has_asked_says_that_a_fax_was_lost_and_no_recovery_f
     await ruled(town, await a_fax_of_unknown_fate(town), Ruling.LOST)
     await over(town)
     await town.later(timedelta(hours=1))
+    await town.siti.gets("HASIL", "0 sampai, 1 TIDAK SAMPAI")
     assert town.fax_service.faxes == []
 
 
@@ -255,6 +256,7 @@ async def test_fax_machine_busy_for_hours_gets_its_page_when_it_is_free(town: To
     machine.behaviour = FaxBehaviour.ANSWERS
     await town.advance(timedelta(hours=1))
     town.gets_fax("JCM-01")
+    await town.siti.gets("HASIL", "1 sampai")
 
 
 async def test_a_process_that_dies_while_it_sends_sends_once(either_town: Town) -> None:

@@ -207,6 +207,7 @@ async def test_an_officer_releases_the_announcement_by_key_and_pin(either_town: 
     town.gets_letter("JCM-01")
     assert (await town.incident()).released_by == "Siti Contoh"
     await town.later(HOUR)
+    await town.siti.gets("HASIL", "JCM-01", "1 sampai")
 
 
 @pytest.mark.parametrize(
@@ -333,6 +334,7 @@ async def test_releases_that_wait_are_offered_together_to_the_next_after_a_resta
     for n in range(5):
         town.gets_letter(f"JC{n}-01")
     await town.advance(2 * HOUR)
+    await town.siti.gets("HASIL notis luar", "5 sampai: JC0, JC1")
 
 
 async def test_who_opted_in_is_released_after_half_an_hour_and_not_a_second_before(town: Town) -> None:

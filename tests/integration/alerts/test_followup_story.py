@@ -70,6 +70,7 @@ async def test_on_each_working_day_an_office_hears_that_it_lasts_and_on_no_holid
     town.gets_letter("JCM.100-1/9/1 (JCM-01/1)")
     await until(town, at("2026-12-23 16:00"))
     await post(town)
+    await town.siti.gets("HASIL")
 
     await until(town, at("2026-12-24 08:00") - SECOND)
     town.expect_nothing_more()
@@ -106,6 +107,7 @@ async def test_nobody_is_told_again_of_a_short_outage_or_of_one_that_was_not_rel
     town.gets_fax("(JCM-01/1)")
     town.gets_letter("(JCM-01/1)")
     await town.later(11 * HOUR)
+    await town.siti.gets("HASIL")
     await town.resolve()
     await town.siti.gets("PULIH")
     town.gets_fax("PEMULIHAN")
@@ -116,11 +118,14 @@ async def test_what_did_not_arrive_is_not_followed_up_and_goes_on_when_it_has(to
     town.fax_service.machines[FAX.number].behaviour = FaxBehaviour.DEAD
     await released(town, at("2026-11-24 14:15"))
     town.gets_letter("(JCM-01/1)")
+    await until(town, at("2026-11-24 15:00"))
+    await town.siti.gets("HASIL", "0 sampai, 1 TIDAK SAMPAI")
     await until(town, at("2026-11-26 10:00"))
     town.expect_nothing_more()
     await post(town)
     # Posted this morning: tomorrow is soon enough.
     await until(town, at("2026-11-26 16:59"))
+    await town.siti.gets("PERINGATAN. 1 surat bagi JCM-01 belum dipos")
     town.expect_nothing_more()
     await until(town, at("2026-11-27 08:00"))
     town.gets_letter("(JCM-01/2)")
@@ -243,6 +248,7 @@ async def test_that_sending_works_again_and_receiving_not_is_told_once_it_has_la
     town = either_town
     await told_of_both(town)
     await town.later(HOUR)
+    await town.siti.gets("HASIL")
     await becomes(town, Matter.RECEIVING)
     await town.later(10 * MINUTE - SECOND)
     town.expect_nothing_more()
@@ -279,6 +285,7 @@ async def test_what_gets_worse_is_told_to_whoever_has_it_too(town: Town) -> None
     town.gets_fax("(JCM-01/1)", "tidak dapat dihantar dan diterima")
     town.gets_letter("(JCM-01/1)")
     await town.later(2 * HOUR)
+    await town.siti.gets("HASIL")
 
 
 async def test_what_changes_to_and_fro_is_told_to_nobody(town: Town) -> None:
@@ -286,6 +293,7 @@ async def test_what_changes_to_and_fro_is_told_to_nobody(town: Town) -> None:
     for matter in (Matter.RECEIVING, Matter.BOTH, Matter.SENDING, Matter.BOTH):
         await town.later(9 * MINUTE)
         await becomes(town, matter)
+    await town.siti.gets("HASIL")
     await town.later(3 * HOUR)
 
 
@@ -316,6 +324,7 @@ async def test_a_restart_in_the_middle_of_a_change_doubles_and_loses_nothing(eit
     town.restart()
     await town.settle()
     town.gets_fax("PERUBAHAN KEADAAN")
+    await town.siti.gets("HASIL")
     town.gets_letter("PERUBAHAN KEADAAN")
     for _ in range(3):
         town.restart()
@@ -330,6 +339,7 @@ async def test_after_a_silence_what_has_changed_is_told(town: Town) -> None:
         await ledger.add_silence("JCM", begins, begins + 2 * HOUR, why="vendor bekerja", by="Siti Contoh")
     await becomes(town, Matter.RECEIVING)
     await town.later(2 * HOUR - SECOND)
+    await town.siti.gets("HASIL")  # What was released goes out, and comes to something, all the same.
     town.expect_nothing_more()
     await town.later(SECOND)
     await town.siti.gets("PERUBAHAN")

@@ -112,12 +112,14 @@ async def test_a_page_that_was_posted_before_is_said_to_be_and_its_reader_gets_t
     await ruled(town, fax.id, Ruling.LOST)
     await restorer.confirm(GO)
     await town.settle()
-    assert await waiting(town) == {}
+    assert not (await waiting(town)).keys() & ON_PAPER
 
     await town.resolve()
     await town.siti.gets("PULIH")
     town.gets_letter("pulih", "JCM-08")
     assert [n.facts.enclosure for n in await town.notices() if n.channel is Channel.LETTER] == [1, 2]
+    await town.advance(15 * MINUTE)
+    await town.siti.gets("HASIL", "0 sampai, 1 TIDAK SAMPAI")
 
 
 async def test_pages_of_an_incident_that_is_open_in_the_copy_go_on_behind_those_on_paper(

@@ -146,10 +146,13 @@ async def test_a_letter_that_nobody_posts_is_late_when_the_next_workday_is_over(
     await town.letters.count()
     assert [town.value(series) for series in (LAID, PRINTED, LATE)] == [1, 0, 0]
     assert await town.handles(letter.id, LetterStep.PRINTED, "Kerani Contoh") == "Kerani Contoh"
-    await town.later(26 * HOUR)
+    await town.later(HOUR)
+    await town.siti.gets("HASIL")
+    await town.later(25 * HOUR)
     await town.letters.count()
     assert [town.value(series) for series in (LAID, PRINTED, LATE)] == [0, 1, 0]
     await town.later(HOUR)
+    await town.siti.gets("PERINGATAN", "1 surat bagi JCM-01 belum dipos sejak 24/11, 2.15 ptg")
     await town.letters.count()
     assert town.value(LATE) == 1
     assert [each.overdue for each in await town.letters.letters()] == [True]

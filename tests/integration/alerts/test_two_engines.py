@@ -500,7 +500,7 @@ async def live_through(actions: Sequence[object]) -> None:
             for gateway in pair.station.gateways:
                 gateway.happens.clear()
             await act(pair, "resolve")
-            for minutes in (1, 2, 5, 60, 24 * 60, 20 * 24 * 60, 1):
+            for minutes in (1, 2, 5, 60, 24 * 60, 20 * 24 * 60, 60, 24 * 60, 1):
                 tray = pair.station.tray
                 tray.taken |= {r: Progress.SENT for r, state in tray.taken.items() if state is Progress.ACCEPTED}
                 pair.clock.moment += minutes * MINUTE

@@ -32,7 +32,7 @@ from alerts.hours.office_hours import OfficeHours
 from alerts.model.brief import AnnouncementPlan
 from alerts.model.channel import Channel
 from alerts.model.delivery import AttemptState, Notice, NoticeState
-from alerts.model.event import Acknowledge, Release, Resolve
+from alerts.model.event import AUTOMATIC, Acknowledge, Release, Resolve
 from alerts.model.gateway import NO_KEY, ErrorClass
 from alerts.model.incident import Incident, Position, apply
 from alerts.model.notice import OF_TELLING, Matter, Plan, Purpose
@@ -338,7 +338,7 @@ def test_when_all_rounds_are_done_and_nobody_acknowledged_nobody_has_answered() 
     _, notices = begun(incident(), T0)
     late = T0 + BRIEF.escalation.repeat_after
     assert examined(exhausted(), notices, late).unheard == frozenset()
-    assert examined(exhausted(), notices, late + SECOND) == Examination(unheard=frozenset({Unheard.NOBODY_ANSWERED}))
+    assert examined(exhausted(), notices, late + SECOND) == Examination(unheard_since={Unheard.NOBODY_ANSWERED: T0})
     # A round that should have begun long ago is our lapse: nobody was asked.
     assert (
         examined(replace(exhausted(), position=Position(step=1, since=T0)), notices, late + SECOND).unheard
@@ -364,13 +364,66 @@ def test_nobody_is_reached_when_every_notice_to_staff_failed() -> None:
 
 def test_a_recipient_is_untold_when_all_its_notices_failed_and_not_when_one_arrived() -> None:
     told, notices = begun(incident(), T0)
-    released = apply(told, Release(incident_id=1, at=T0, by="Siti"))
+    released = apply(told, Release(incident_id=1, at=T0, by="Siti Contoh"))
     announcement = announce(released, (), T0)
     assert isinstance(announcement, Announce)
     fax, letter = (written(d, 5 + n, NoticeState.FAILED) for n, d in enumerate(announcement.drafts))
     assert examined(released, [*notices, fax, letter], T0 + MINUTE).unheard == {Unheard.RECIPIENT_UNTOLD}
     arrived = replace(letter, state=NoticeState.DELIVERED)
     assert examined(released, [*notices, fax, arrived], T0 + MINUTE).unheard == frozenset()
+
+
+def test_examine_nobody_answers_any_more_since_somebody_was_last_heard_of() -> None:
+    """The NOC was told "since the outage began", though somebody had confirmed it and released the announcement."""
+    _, notices = begun(incident(), T0)
+    heard_at = T0 + timedelta(hours=3)
+    released = replace(
+        exhausted(),
+        heard_at=heard_at,
+        had_by="Siti Contoh",
+        released_at=heard_at,
+        position=Position(round=1, step=1, since=heard_at),
+    )
+    late = heard_at + BRIEF.escalation.repeat_after + SECOND
+    assert examined(released, notices, late).unheard_since[Unheard.NOBODY_ANSWERED] == heard_at
+
+
+def announced(by: str) -> tuple[Incident, Sequence[Notice], Notice, Notice]:
+    """Return an incident that *by* has released, its notices to staff, and its fax and letter."""
+    told, notices = begun(incident(), T0)
+    released = apply(told, Release(incident_id=1, at=T0, by=by))
+    announcement = announce(released, (), T0)
+    assert isinstance(announcement, Announce)
+    fax, letter = (written(d, 5 + n) for n, d in enumerate(announcement.drafts))
+    return released, notices, fax, letter
+
+
+LAID = attempt(AttemptState.ACCEPTED)
+
+
+def test_examine_letter_in_the_tray_is_told_until_a_workday_is_over() -> None:
+    released, notices, fax, letter = announced("Siti Contoh")
+    failed, laid = replace(fax, state=NoticeState.FAILED), replace(tried(letter, LAID), state=NoticeState.SENT)
+    day = timedelta(days=1)
+    assert examined(released, [*notices, failed, laid], T0 + day - SECOND).unheard == frozenset()
+    assert examined(released, [*notices, failed, laid], T0 + day).unheard == {Unheard.RECIPIENT_UNTOLD}
+    posted = tried(letter, attempt(AttemptState.SENT))
+    assert examined(released, [*notices, failed, posted], T0 + day).unheard == frozenset()
+    # One that did not even get into its tray.
+    assert examined(released, [*notices, failed, letter], T0 + day).unheard == {Unheard.RECIPIENT_UNTOLD}
+    # The fax has arrived: who released it hears of the letter.
+    arrived = replace(tried(fax, attempt(AttemptState.DELIVERED)), state=NoticeState.DELIVERED)
+    assert examined(released, [*notices, arrived, laid], T0 + day).unheard == frozenset()
+
+
+@pytest.mark.parametrize("by", [AUTOMATIC, "Pegawai Portal"])
+def test_examine_released_by_nobody_who_can_be_told_the_noc_is(by: str) -> None:
+    released, notices, fax, letter = announced(by)
+    failed, laid = replace(fax, state=NoticeState.FAILED), replace(tried(letter, LAID), state=NoticeState.SENT)
+    assert examined(released, [*notices, failed, laid], T0 + MINUTE).unheard_since == {Unheard.RECIPIENT_UNTOLD: T0}
+    over = apply(released, Resolve(dedup_key="JCM", at=T0 + MINUTE, ended_at=T0 + MINUTE))
+    assert Unheard.RECIPIENT_UNTOLD in examined(over, [*notices, failed, laid], T0 + 2 * MINUTE).unheard
+    assert examined(released, [*notices, fax, laid], T0 + MINUTE).unheard == frozenset()
 
 
 @pytest.mark.parametrize("matter", Matter)

@@ -11,6 +11,7 @@ import pytest
 from alerts.decide.bundle import (
     GROUP_INTERVAL,
     REACH,
+    RESULT_INTERVAL,
     AtOnce,
     Begin,
     Bundling,
@@ -73,6 +74,12 @@ def test_the_first_is_told_at_once_and_those_that_follow_wait_for_each_other(
     assert bundle(recent, T0 + after) == what
 
 
+@pytest.mark.parametrize("recent", [[], [SENT]])
+def test_bundle_result_of_a_release_waits_for_others_from_the_first_on(recent: list[Gathered]) -> None:
+    assert bundle(recent, T0, Purpose.RESULT) == Begin(T0 + RESULT_INTERVAL)
+    assert bundle([*recent, WAITS], T0 + MINUTE, Purpose.RESULT) == Join(WAITS.notice_id)
+
+
 def telling(**facts: Any) -> Draft:
     return replace(DRAFT, facts=replace(DRAFT.facts, **facts))
 
@@ -90,6 +97,8 @@ def test_what_is_gathered_is_of_one_kind_and_goes_to_one_place() -> None:
         gathering(replace(DRAFT, language=Language.ENGLISH), Urgency.FIRST),
         gathering(telling(plan=Plan.ANNOUNCEMENT), Urgency.FIRST),
         gathering(telling(purpose=Purpose.RECOVERY), Urgency.FIRST),
+        gathering(telling(purpose=Purpose.RESULT), Urgency.FIRST),
+        gathering(telling(purpose=Purpose.RESULT, unposted=2), Urgency.FIRST),
         # Who has it, or had it and has handed it on.
         *(gathering(telling(by=by, handed_on=on), Urgency.FIRST) for by in ("Siti", "Ravi") for on in (False, True)),
         # That it is another by now, and that the duty has been handed over.

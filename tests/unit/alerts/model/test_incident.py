@@ -411,3 +411,16 @@ def test_staff_are_told_who_has_declared_it_while_less_of_it_is_measured() -> No
     assert told == ["Siti Contoh", "Siti Contoh", ""]
     assert facts(by_hand, Plan.ANNOUNCEMENT, Purpose.OUTAGE, T0).declared_by == ""
     assert facts(apply(part, CLOSE), Plan.ESCALATION, Purpose.OUTAGE, T0).declared_by == ""
+
+
+@pytest.mark.parametrize("minutes", [-60, -1])
+def test_resolve_well_since_before_it_began_ends_when_it_was_found(minutes: int) -> None:
+    """The centre was told "failed from 6.31 to 6.10": a reference was suspected, and then another was to blame."""
+    found_at = T0 + 20 * MINUTE
+    well = Resolve(dedup_key="JCM", at=found_at, ended_at=T0 + minutes * MINUTE)
+    assert incident().began_at == T0 - MINUTE
+    assert apply(incident(), well).ended_at == found_at
+    closed = apply(incident(), Close(incident_id=1, at=T0, by="Siti", why="", recovered=False))
+    assert apply(closed, well).ended_at == found_at
+    # A clock that was set back.
+    assert apply(incident(), replace(well, at=T0 - 60 * MINUTE)).ended_at == incident().began_at

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -10,6 +11,7 @@ import pytest
 
 from alerts.model.brief import AnnouncementPlan
 from alerts.model.notice import Facts, Language, Matter, Plan, Purpose
+from alerts.wording import spoken
 from alerts.wording.bundle import compose_call, compose_sms
 from alerts.wording.lint import COMFORTABLE, errors, lint, septets
 from alerts.wording.release import confirm
@@ -184,3 +186,45 @@ def test_a_call_says_how_many_and_names_six_at_most_in_both_languages() -> None:
     assert any("dua belas agensi gagal" in block for block in malay.blocks)
     assert any("Jabatan Contoh 5; dan enam lagi. Senarai penuh ada di portal." in block for block in malay.blocks)
     assert any("twelve agencies" in block for block in english.blocks)
+
+
+@pytest.mark.parametrize("language", Language)
+@pytest.mark.parametrize("purpose", [Purpose.OUTAGE, Purpose.RECOVERY])
+@pytest.mark.parametrize("matter", [Matter.UNREACHED, Matter.UNRELEASED])
+def test_compose_sms_notices_in_trouble_are_named_by_their_own_numbers(
+    matter: Matter, purpose: Purpose, language: Language
+) -> None:
+    """The centre was told of "38 monitoring incidents, recovered" when 39 announcements waited, and of no agency."""
+    waiting = [
+        replace(
+            OUTAGE,
+            plan=Plan.ESCALATION,
+            purpose=purpose,
+            matter=matter,
+            number=f"NOC-{n:02d}",
+            office=replace(JCM, short="PANTAU"),
+            subject=f"A{n:02d}-07 (Siti binti Contoh)",
+        )
+        for n in range(39)
+    ]
+    text = compose_sms(waiting, language, WORDING).text
+    assert re.search(r"39 (?:notis|notices)", text)
+    assert "A00-07, A01-07" in text
+    assert not re.search(r"NOC-|Siti|pemantauan|monitoring", text)
+    call = compose_call(waiting, language, WORDING).scripts[0]
+    said = " ".join((call.headline, *call.blocks))
+    assert not re.search(r"pemantauan|monitoring", said)
+    assert spoken.letters("A00-07", language) in said
+
+
+@pytest.mark.parametrize("language", Language)
+def test_compose_sms_results_of_releases_name_the_agencies_that_were_not_reached(language: Language) -> None:
+    told = [
+        replace(OUTAGE, plan=Plan.ESCALATION, purpose=Purpose.RESULT, arrived=2, office=replace(JCM, short=f"A{n:02d}"))
+        for n in range(40)
+    ]
+    lost = replace(told[7], arrived=1, undelivered=("Kementerian Contoh (no. 0201)",))
+    assert "80" in compose_sms(told, language, WORDING).text
+    text = compose_sms([*told[:7], lost, *told[8:]], language, WORDING).text
+    assert "79" in text
+    assert text.endswith(": A07.")

@@ -163,10 +163,11 @@ def test_every_placeholder_a_text_may_use_has_a_value(plan: Plan) -> None:
         "lifeline": {"whose", *for_sms(facts, Language.MALAY), *for_call(facts, Language.MALAY)},
     }
     # What was handed on tells when instead of since when nobody is heard of.
-    handed = replace(facts, handed_on=True)
-    given["sms"] |= set(for_sms(handed, Language.MALAY))
-    given["call"] |= set(for_call(handed, Language.MALAY))
-    given["page"] |= set(for_page(handed, Language.MALAY))
+    handed, unposted = replace(facts, handed_on=True), replace(facts, unposted=2)
+    for each in (handed, unposted):
+        given["sms"] |= set(for_sms(each, Language.MALAY))
+        given["call"] |= set(for_call(each, Language.MALAY))
+        given["page"] |= set(for_page(each, Language.MALAY))
     given["bundle"] = {"response", "by", *bundle.for_sms([facts], Language.MALAY, ["JCM"], 1)}
     for each in (facts, handed):
         given["bundle"] |= {

@@ -1,0 +1,155 @@
+"""What whoever released an announcement is told of its delivery, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from alerts.decide.announcement import Announce, announce
+from alerts.decide.conclusion import Tell, conclude
+from alerts.decide.release_result import release_result, releaser
+from alerts.hours.calendar import Calendar
+from alerts.hours.office_hours import OfficeHours
+from alerts.model.brief import AnnouncementPlan
+from alerts.model.channel import Channel
+from alerts.model.contact import Address
+from alerts.model.delivery import AttemptState, Draft, Notice, NoticeState
+from alerts.model.event import AUTOMATIC, Release, Resolve
+from alerts.model.incident import Incident, apply
+from alerts.model.notice import Purpose
+from tests.unit.alerts.people import (
+    BRIEF,
+    FAX,
+    LETTER,
+    MINISTRY,
+    MINUTE,
+    SECOND,
+    SITI,
+    T0,
+    attempt,
+    incident,
+    tried,
+    written,
+)
+
+OFFICE = OfficeHours(calendar=Calendar(), zone=ZoneInfo("Asia/Kuala_Lumpur"))
+#: T0 is a quarter past two on a Tuesday: the end of the next workday.
+DUE = T0 + timedelta(hours=26, minutes=45)
+OTHER_FAX = Address(channel=Channel.FAX, number="+60300000333")
+JKR = replace(
+    MINISTRY, key="jkr", addressee=replace(MINISTRY.addressee, organisation="JKR Contoh"), addresses=(OTHER_FAX,)
+)
+PLAN = replace(BRIEF, announcement=AnnouncementPlan(recipients=(MINISTRY, JKR), updates=OFFICE))
+
+
+def released(by: str = "Siti Contoh") -> tuple[Incident, Notice, Notice, Notice]:
+    """Return a released incident with its two faxes and its letter, of which none has been sent."""
+    after = apply(incident(brief=PLAN), Release(incident_id=1, at=T0, by=by))
+    decided = announce(after, (), T0)
+    assert isinstance(decided, Announce)
+    by_channel = {(d.person, d.addresses[0]): written(d, n) for n, d in enumerate(decided.drafts, 1)}
+    return after, by_channel["kementerian", FAX], by_channel["jkr", OTHER_FAX], by_channel["kementerian", LETTER]
+
+
+def arrived(notice: Notice) -> Notice:
+    return replace(tried(notice, attempt(AttemptState.DELIVERED)), state=NoticeState.DELIVERED)
+
+
+def lost(notice: Notice) -> Notice:
+    return replace(tried(notice, attempt(AttemptState.FAILED)), state=NoticeState.FAILED)
+
+
+def in_tray(letter: Notice) -> Notice:
+    return replace(tried(letter, attempt(AttemptState.ACCEPTED)), state=NoticeState.SENT)
+
+
+def posted(letter: Notice) -> Notice:
+    return replace(tried(letter, attempt(AttemptState.SENT)), state=NoticeState.SENT)
+
+
+def told(
+    of: Incident, notices: Sequence[Notice], now: datetime = T0 + MINUTE
+) -> list[tuple[int, tuple[str, ...], int]]:
+    """Return what is told: how many arrived, whom the others did not reach, and how many letters are not posted."""
+    return [(d.facts.arrived, d.facts.undelivered, d.facts.unposted) for d in release_result(of, notices, now).drafts]
+
+
+def test_release_result_waits_until_no_gateway_works_on_any_notice() -> None:
+    of, fax, other, letter = released()
+    assert told(of, [fax, other, in_tray(letter)]) == []
+    assert told(of, [arrived(fax), other, in_tray(letter)]) == []
+    assert told(of, [arrived(fax), lost(other), in_tray(letter)]) == [(1, ("JKR Contoh (no. 0333)",), 0)]
+    assert told(of, [arrived(fax), arrived(other), in_tray(letter)]) == [(2, (), 0)]
+    # One of which no receipt comes is waited for until it expires.
+    sent = replace(tried(other, attempt(AttemptState.SENT)), state=NoticeState.SENT)
+    assert release_result(of, [arrived(fax), sent], T0 + MINUTE).then == other.expires_at
+    assert told(of, [arrived(fax), sent], other.expires_at) == [(1, ("JKR Contoh (no. 0333)",), 0)]
+
+
+def test_release_result_unknown_fate_is_left_to_a_person_for_a_workday() -> None:
+    of, fax, other, _ = released()
+    unknown = replace(tried(other, attempt(AttemptState.NO_TRACE)), state=NoticeState.UNKNOWN)
+    assert told(of, [arrived(fax), unknown], DUE - SECOND) == []
+    assert told(of, [arrived(fax), unknown], DUE) == [(1, ("JKR Contoh (no. 0333)",), 0)]
+
+
+def test_release_result_after_the_end_is_told_only_where_something_did_not_arrive() -> None:
+    of, fax, other, _ = released()
+    over = apply(of, Resolve(dedup_key="JCM", at=T0 + MINUTE, ended_at=T0 + MINUTE))
+    assert told(over, [arrived(fax), arrived(other)]) == []
+    assert told(over, [arrived(fax), lost(other)]) == [(1, ("JKR Contoh (no. 0333)",), 0)]
+
+
+def test_release_result_withdrawn_notices_count_for_nothing() -> None:
+    of, fax, other, letter = released()
+    gone = [replace(n, state=NoticeState.WITHDRAWN) for n in (fax, other, letter)]
+    assert told(of, gone, DUE) == []
+    assert told(of, [arrived(fax), *gone[1:]], DUE) == [(1, (), 0)]
+
+
+def test_release_result_letters_are_unposted_when_a_workday_is_over() -> None:
+    of, fax, other, letter = released()
+    both = [arrived(fax), arrived(other)]
+    assert release_result(of, [*both, in_tray(letter)], T0 + MINUTE).then == DUE
+    assert told(of, [*both, in_tray(letter)], DUE - SECOND) == [(2, (), 0)]
+    assert told(of, [*both, in_tray(letter)], DUE) == [(2, (), 0), (0, (), 1)]
+    assert told(of, [*both, letter], DUE) == [(2, (), 0), (0, (), 1)], "not even in its tray"
+    assert told(of, [*both, posted(letter)], DUE) == [(2, (), 0)]
+
+
+def drafts(of: Incident, notices: Sequence[Notice], now: datetime) -> tuple[Draft, ...]:
+    return release_result(of, notices, now).drafts
+
+
+def test_release_result_asked_again_has_the_same_keys() -> None:
+    of, fax, other, letter = released()
+    notices = [arrived(fax), lost(other), in_tray(letter)]
+    first, later = drafts(of, notices, DUE), drafts(of, notices, DUE + timedelta(days=2))
+    assert [d.key for d in first] == [d.key for d in later]
+    assert len({d.key for d in first}) == 2
+    assert {d.purpose for d in first} == {Purpose.RESULT}
+    assert {d.person for d in first} == {"siti"}
+
+
+def test_release_result_recovery_is_told_only_where_it_did_not_arrive() -> None:
+    of, fax, other, letter = released()
+    before = [arrived(fax), arrived(other), posted(letter)]
+    over = apply(of, Resolve(dedup_key="JCM", at=T0 + 60 * MINUTE, ended_at=T0 + 59 * MINUTE))
+    after = [written(each.draft, 9) for each in conclude(over, before, T0 + 60 * MINUTE) if isinstance(each, Tell)]
+    faxes = [n for n in after if n.channel is Channel.FAX]
+    late = T0 + 90 * MINUTE
+    assert told(over, [*before, *map(arrived, faxes)], late) == []
+    assert told(over, [*before, lost(faxes[0]), arrived(faxes[1])], late) == [
+        (1, ("Kementerian Contoh (no. 0201)",), 0)
+    ]
+
+
+@pytest.mark.parametrize(("by", "who"), [("Siti Contoh", SITI), ("siti", SITI), (AUTOMATIC, None), ("Portal", None)])
+def test_releaser_is_who_of_the_staff_has_a_telephone(by: str, who: object) -> None:
+    of, fax, other, letter = released(by)
+    assert releaser(of) == who
+    assert bool(told(of, [arrived(fax), lost(other), letter])) is (who is not None)
