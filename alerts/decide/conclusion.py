@@ -75,7 +75,7 @@ def conclude(incident: Incident, notices: Sequence[Notice], now: datetime) -> It
     unheard = told_late and not _may_have_heard(incident, notices)
     told: set[str] = set()
     for notice in notices:
-        needless = is_concluded(incident, notice)
+        needless = is_concluded(incident, notice) or _ends_nothing(notice, notices)
         # Who came on duty later was told by no notice but that; it stays true when somebody takes the incident on.
         if not needless and not notice.facts.is_handover:
             continue
@@ -141,6 +141,14 @@ def is_concluded(incident: Incident, notice: Notice) -> bool:
             return not incident.is_open and not notice.facts.undelivered and not notice.facts.unposted
         case _:
             return False
+
+
+def _ends_nothing(notice: Notice, notices: Sequence[Notice]) -> bool:
+    """Whether a letter tells the end to somebody who got none about the beginning: a clerk had not posted it after all."""
+    if notice.purpose not in {Purpose.RECOVERY, Purpose.CORRECTION} or notice.channel is not Channel.LETTER:
+        return False
+    told = to_reader(notices, notice.person, Channel.LETTER)
+    return notice.plan is Plan.ANNOUNCEMENT and not any(n.was_told for n in told)
 
 
 #: What becomes of these decides whether a recovery is owed; a letter among them may still be taken back.

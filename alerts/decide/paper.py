@@ -1,17 +1,22 @@
 """What a clerk does with a letter after it was laid in the tray: it is printed and posted, each once. Pure.
 
-Printed and posted are words of people: who says so first is written down, and whoever says so again hears who did.
+Printed and posted are words of people: who says so first is written down, and whoever says so again hears who did. What
+nobody has recorded as printed is recorded as posted only by somebody who says that; and that a letter was posted can be taken
+back, as long as no other page rests on it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 from alerts.hours.office_hours import OfficeHours
-from alerts.model.notice import Addressee, Purpose
+from alerts.model.channel import Channel
+from alerts.model.delivery import Notice, NoticeState
+from alerts.model.notice import Addressee, Plan, Purpose
 
 
 class LetterStep(StrEnum):
@@ -106,3 +111,20 @@ def why_not_posted_on(day: date, laid_at: datetime, now: datetime, zone: ZoneInf
     if day > now.astimezone(zone).date():
         return ImpossibleDay.FUTURE
     return ImpossibleDay.BEFORE_LAID if day < laid_at.astimezone(zone).date() else None
+
+
+def page_resting_on(letter: Notice, notices: Sequence[Notice]) -> Notice | None:
+    """Return a later letter to the same reader that cites *letter*, so that it stays posted; `None`: there is none.
+
+    One that tells the end and is still in its tray is no obstacle: it is taken back with it.
+    """
+    later = (
+        n
+        for n in notices
+        if n.plan is Plan.ANNOUNCEMENT
+        and n.channel is Channel.LETTER
+        and n.person == letter.person
+        and n.id > letter.id
+        and n.state is not NoticeState.WITHDRAWN
+    )
+    return next((n for n in later if n.has_arrived or n.purpose is Purpose.UPDATE), None)

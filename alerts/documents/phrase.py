@@ -32,7 +32,13 @@ BRAKES: Mapping[str, str] = _WORDS["brakes"]
 _OVERDUE: Mapping[str, str] = _WORDS["overdue"]
 _MOMENTS: Mapping[str, str] = _WORDS["moments"]
 #: Details that are words of ours.
-_KINDS = {"channel": CHANNELS, "purpose": PURPOSES, "brake": BRAKES, "declared": MATTERS}
+_KINDS: Mapping[str, Mapping[str, str]] = {
+    "channel": CHANNELS,
+    "purpose": PURPOSES,
+    "brake": BRAKES,
+    "declared": MATTERS,
+    "printing": _WORDS["printing"],
+}
 #: Events that a table of their own tells of.
 TOLD_ELSEWHERE = frozenset({"sites say"})
 #: Parts of the program that act of themselves.

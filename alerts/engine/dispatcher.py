@@ -185,11 +185,11 @@ class Dispatcher:
         return True
 
     async def note_letter(
-        self, reference: str, step: LetterStep, by: str, *, day: date | None = None
+        self, reference: str, step: LetterStep, by: str, *, day: date | None = None, unprinted: bool = False
     ) -> Handling | None:
         """Write down, once, that a clerk has printed or posted a letter.
 
-        *day*: on which it was posted, if the clerk says so. What was to be told follows from the moment at which it is said all
+        *day*: on which it was posted, if the clerk says so; *unprinted*: nobody has recorded that it was printed. What was to be told follows from the moment at which it is said all
         the same: before that nobody knew.
 
         Return who had said so before; `None`: nobody, or there is no such letter.
@@ -220,13 +220,37 @@ class Dispatcher:
                     event="letter printed" if step is LetterStep.PRINTED else "letter dispatched",
                     incident_id=notice.incident_id,
                     notice_id=notice.id,
-                    detail={} if day is None else {"day": day.isoformat()},
+                    detail=({} if day is None else {"day": day.isoformat()})
+                    | ({"printing": "not_recorded"} if unprinted else {}),
                 )
             )
             tellings = await come_to(ledger, notice, posted, attempt.state, handling.at)
         self.note_told(tellings)
         self.stir(*notice.incident_ids)
         return None
+
+    async def undo_posting(self, reference: str, by: str) -> bool:
+        """Write down that a letter was not posted after all; return whether it counted as posted.
+
+        What follows for its reader is decided anew.
+        """
+        async with self._store.transaction() as ledger:
+            found = await ledger.attempt(reference)
+            if found is None or not await ledger.not_posted(found[1]):
+                return False
+            notice, _ = found
+            for incident_id in notice.incident_ids:
+                await ledger.rouse(incident_id)
+            entry = Entry(
+                at=self._clock.now(),
+                actor=by,
+                event="letter not posted after all",
+                incident_id=notice.incident_id,
+                notice_id=notice.id,
+            )
+            await ledger.journal(entry)
+        self.stir(*notice.incident_ids)
+        return True
 
     async def settle(self, settlement: Settlement) -> str | None:
         """Take in what a person says became of a notice; return why that cannot be said, or `None`."""

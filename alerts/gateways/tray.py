@@ -88,6 +88,9 @@ class Tray:
         found_in = (LetterPlace.TRAY, LetterPlace.WITHDRAWN) if after_all else (LetterPlace.TRAY,)
         return await asyncio.to_thread(self._move, reference, LetterPlace.DISPATCHED, found_in)
 
+    async def undispatch(self, reference: str) -> bool:
+        return await asyncio.to_thread(self._move, reference, LetterPlace.TRAY, (LetterPlace.DISPATCHED,))
+
     async def lying(self) -> Sequence[tuple[str, str]]:
         """Return the reference of each letter that lies here or was dispatched, and where, the oldest first."""
         return await asyncio.to_thread(self._list)

@@ -347,6 +347,9 @@ class Dispatches(Protocol):
         From then on `check` says SENT and `withdraw` finds nothing to take.
         """
 
+    async def undispatch(self, reference: str) -> bool:
+        """Note that it was not sent off after all; return whether it lies there again. Raise `DeliveryError`."""
+
     @property
     def directory(self) -> Path:
         """Where they lie."""

@@ -237,6 +237,12 @@ class Ledger(Protocol):
     async def handle_letter(self, attempt_id: int, step: LetterStep, handling: Handling) -> Handling | None:
         """Write who has printed or posted a letter; return who had before, and write nothing then."""
 
+    async def handled(self, attempt_id: int) -> Mapping[LetterStep, Handling]:
+        """Return who has printed and posted a letter."""
+
+    async def not_posted(self, attempt: Attempt) -> bool:
+        """Write that a letter which counts as posted lies in its tray; return whether it counted as posted."""
+
     async def not_withdrawn(self, notice: Notice, attempt: Attempt) -> None:
         """Write that an attempt which was withdrawn has left after all; its notice counts as sent again."""
 

@@ -46,6 +46,8 @@ class ClerkDeed(StrEnum):
     POSTED = "posted"
     #: Before it was taken back, which the clerk did not know.
     POSTED_AFTER_ALL = "posted-after-all"
+    #: Though nobody has recorded that it was printed.
+    POSTED_UNPRINTED = "posted-unprinted"
 
     @property
     def step(self) -> LetterStep:
@@ -56,6 +58,11 @@ class ClerkDeed(StrEnum):
     def after_all(self) -> bool:
         """Whether it is said of a letter that was taken back."""
         return self is ClerkDeed.POSTED_AFTER_ALL
+
+    @property
+    def unprinted(self) -> bool:
+        """Whether it is said of a letter that nobody has recorded as printed."""
+        return self is ClerkDeed.POSTED_UNPRINTED
 
 
 class _Written(TypedDict):
@@ -84,9 +91,14 @@ def letter_orders(tray: Letters) -> APIRouter:
     async def letters() -> list[LetterView]:
         return list(await tray.letters())
 
+    @router.post("/notices/{notice_id}/not-posted")
+    async def not_posted(notice_id: Id, word: Word) -> None:
+        await tray.undo_posting(notice_id, word.by)
+
     @router.post("/notices/{notice_id}/{deed}")
     async def handled(notice_id: Id, deed: ClerkDeed, word: LetterWord) -> Noted:
-        return await tray.note(notice_id, deed.step, word.by, after_all=deed.after_all, day=word.day)
+        said = {"after_all": deed.after_all, "unprinted": deed.unprinted}
+        return await tray.note(notice_id, deed.step, word.by, day=word.day, **said)
 
     return router
 
@@ -119,6 +131,18 @@ def letter_pages(tray: Letters, pages: Pages) -> APIRouter:
             return await shown(request, visitor, "some_not_noted", status=409, unnoted=unnoted, **again)
         return RedirectResponse("/letters", status_code=303)
 
+    @router.post("/letters/{notice_id}/not-posted")
+    async def not_posted(notice_id: Id, request: Request, visitor: _Clerk) -> Response:
+        name = visitor.by or _name_in(await form_of(request))
+        if name is None:
+            return await shown(request, visitor, "no_name", status=422)
+        await see_that_it_is_theirs(notice_id, visitor)
+        try:
+            await tray.undo_posting(notice_id, name)
+        except NotDone as wrong:
+            return await shown(request, visitor, "not_noted", wrong, status=409)
+        return RedirectResponse("/letters", status_code=303)
+
     @router.post("/letters/{notice_id}/{deed}")
     async def handled(notice_id: Id, deed: ClerkDeed, request: Request, visitor: _Clerk) -> Response:
         form = await form_of(request)
@@ -127,7 +151,7 @@ def letter_pages(tray: Letters, pages: Pages) -> APIRouter:
             return await shown(request, visitor, "no_name", status=422)
         await see_that_it_is_theirs(notice_id, visitor)
         try:
-            await tray.note(notice_id, deed.step, name, after_all=deed.after_all)
+            await tray.note(notice_id, deed.step, name, after_all=deed.after_all, unprinted=deed.unprinted)
         except NotDone as wrong:
             return await shown(request, visitor, "not_noted", wrong, status=409)
         # So that a page that is loaded again does not order again.

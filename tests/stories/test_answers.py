@@ -131,7 +131,7 @@ async def test_a_false_alarm_is_corrected_by_every_channel_and_nothing_is_said_t
         await play.until_notice("fax", "outage", "delivered")
         await play.until_notice("letter", "outage", "sent")
         letter = next(n for n in await play.get("/notices") if n["channel"] == "letter")
-        assert (await play.control(f"/notices/{letter['id']}/posted", by="Kerani Contoh")).status_code == 200
+        assert (await play.control(f"/notices/{letter['id']}/posted-unprinted", by="Kerani Contoh")).status_code == 200
 
         word = {"by": JCM.duty.name, "why": "pelayan rujukan silap"}
         assert (await play.control("/incidents/JCM-01/correct", **word)).status_code == 200

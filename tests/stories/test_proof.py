@@ -34,7 +34,7 @@ async def test_an_outage_can_be_proven_from_its_first_run_to_the_posted_letter_a
         await play.start()
         letter = next(n for n in await play.get("/notices") if n["channel"] == "letter")
         (laid,) = play.letters()
-        code, said = await play.pantau("letters", "posted", str(letter["id"]), "--by", "Kerani Contoh")
+        code, said = await play.pantau("letters", "posted", str(letter["id"]), "--unprinted", "--by", "Kerani Contoh")
         assert code == 0, said
         await play.world.network.systems[JCM.code].repair()
         await play.until_notice("letter", "recovery", "sent")

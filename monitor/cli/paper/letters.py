@@ -47,12 +47,26 @@ def posted(
     after_all: Annotated[
         bool, typer.Option("--after-all", help="It was posted before it was taken back: its recipient will be told.")
     ] = False,
+    unprinted: Annotated[
+        bool, typer.Option("--unprinted", help="It was printed elsewhere, and nobody has recorded that.")
+    ] = False,
     day: Annotated[
         str, typer.Option("--on", help="The day of posting: 2026-12-01; default: today.", metavar="DAY")
     ] = "",
 ) -> None:
     """Record that a letter was posted: from now on its recipient is owed a recovery letter."""
-    _record("posted-after-all" if after_all else "posted", notice, by, config, socket, day=day)
+    deed = "posted-after-all" if after_all else "posted-unprinted" if unprinted else "posted"
+    _record(deed, notice, by, config, socket, day=day)
+
+
+@app.command("not-posted")
+def not_posted(notice: Notice, by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
+    """Take back that a letter was posted: it lies in the tray again.
+
+    Refused once a later letter to the same reader cites it.
+    """
+    ask(config, socket, "POST", f"/notices/{notice}/not-posted", {"by": by})
+    typer.echo(f"The letter of notice {notice} is not posted after all: it lies in the tray again.")
 
 
 def _record(deed: str, notice: int, by: str, config: Config, socket: Socket, *, day: str = "") -> None:

@@ -12,12 +12,20 @@ from functools import cache
 from hashlib import sha256
 from typing import NoReturn
 
-from alerts.decide.paper import ImpossibleDay, LaidLetter, LetterStep, TrayLetter, post_by, why_not_posted_on
+from alerts.decide.paper import (
+    ImpossibleDay,
+    LaidLetter,
+    LetterStep,
+    TrayLetter,
+    page_resting_on,
+    post_by,
+    why_not_posted_on,
+)
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.channel import Channel
-from alerts.model.delivery import AttemptState
+from alerts.model.delivery import Attempt, AttemptState, Notice
 from alerts.model.gateway import DeliveryError, Dispatches
 from alerts.model.notice import Purpose
 from alerts.record.clock import Clock
@@ -157,12 +165,20 @@ class Letters:
         return sorted(views, key=lambda each: (each.laid_at, each.id))
 
     async def note(
-        self, notice_id: int, step: LetterStep, by: str, *, after_all: bool = False, day: date | None = None
+        self,
+        notice_id: int,
+        step: LetterStep,
+        by: str,
+        *,
+        after_all: bool = False,
+        unprinted: bool = False,
+        day: date | None = None,
     ) -> Noted:
         """Write down, once, that a clerk has printed or posted a letter. Raise `NotDone`.
 
         *after_all*: it had been posted before it was taken back, and the clerk says so only now. Then its reader is owed
-        what was told to others since. *day*: on which it was posted; else it is the day on which this is said.
+        what was told to others since. *unprinted*: it was posted though nobody has recorded that it was printed. *day*: on
+        which it was posted; else it is the day on which this is said.
         """
         try:
             async with self._store.reading() as ledger:
@@ -177,9 +193,12 @@ class Letters:
             raise NotDone.said("letter_taken_back", notice=notice_id)
         if last is None or not (is_taken_back or last.state in {AttemptState.ACCEPTED, AttemptState.SENT}):
             raise NotDone.said("not_in_a_tray", notice=notice_id, state=notice.state)
-        gateway: object = self._pool[last.gateway].gateway if last.gateway in self._pool else None
-        if not isinstance(gateway, Dispatches):
-            raise NotDone.said("no_paper", notice=notice_id, channel=notice.channel)
+        gateway = self._tray_of(notice, last)
+        async with self._store.reading() as ledger:
+            handled = await ledger.handled(last.id)
+        is_unprinted = step is LetterStep.POSTED and not handled.keys() & {LetterStep.PRINTED, LetterStep.POSTED}
+        if is_unprinted and not (unprinted or after_all):
+            raise NotDone.said("letter_not_printed", notice=notice_id)
         if step is not LetterStep.POSTED:
             day = None
         elif day is not None:
@@ -187,10 +206,39 @@ class Letters:
         # First the file: when the process dies before this is written, a clerk who says it again is still heard.
         if step is LetterStep.POSTED:
             await self._dispatch(gateway, notice_id, last.reference, after_all=after_all)
-        before = await self._dispatcher.note_letter(last.reference, step, by, day=day)
+        before = await self._dispatcher.note_letter(last.reference, step, by, day=day, unprinted=is_unprinted)
         if before is not None:
             return Noted(by=before.by, at=before.at, anew=False)
         return Noted(by=by, at=self._clock.now(), anew=True)
+
+    async def undo_posting(self, notice_id: int, by: str) -> None:
+        """Take back that a letter was posted: it lies in its tray again. Raise `NotDone`."""
+        try:
+            async with self._store.reading() as ledger:
+                notice = await ledger.notice(notice_id)
+                notices = await ledger.notices(notice.incident_id)
+        except LookupError:
+            raise NotDone.said("no_letter", notice=notice_id) from None
+        last = notice.last_attempt
+        if last is None or last.state is not AttemptState.SENT or notice.channel is not Channel.LETTER:
+            raise NotDone.said("letter_not_posted", notice=notice_id)
+        if (other := page_resting_on(notice, notices)) is not None:
+            raise NotDone.said("letter_cited", notice=notice_id, other=other.id)
+        tray = self._tray_of(notice, last)
+        # First the file, as when it was posted: in between it counts as posted, and a clerk who says this again is heard.
+        try:
+            is_there = await tray.undispatch(last.reference)
+        except DeliveryError as error:
+            raise NotDone.said("tray_stuck", notice=notice_id, detail=error.detail) from None
+        if not is_there:
+            raise NotDone.said("letter_gone", notice=notice_id)
+        await self._dispatcher.undo_posting(last.reference, by)
+
+    def _tray_of(self, notice: Notice, last: Attempt) -> Dispatches:
+        gateway: object = self._pool[last.gateway].gateway if last.gateway in self._pool else None
+        if not isinstance(gateway, Dispatches):
+            raise NotDone.said("no_paper", notice=notice.id, channel=notice.channel)
+        return gateway
 
     def _check(self, day: date, agency: str, laid_at: datetime) -> None:
         zone = self._hours(agency).zone

@@ -98,6 +98,7 @@ async def test_letters_are_posted_together_with_the_day_that_the_clerk_names_and
 ) -> None:
     town = either_town
     letter = await announced(town)
+    assert await town.handles(letter.id, LetterStep.PRINTED, "Kerani") == "Kerani"
     laid_on = date(2026, 11, 24)
     await town.later(20 * HOUR)
     assert town.letters.today() == date(2026, 11, 25)
@@ -105,7 +106,7 @@ async def test_letters_are_posted_together_with_the_day_that_the_clerk_names_and
     for day, why in ((26, "26/11/2026 has not come"), (23, "the letter was laid in the tray on 24/11/2026")):
         [wrong] = await town.letters.note_all([letter.id], LetterStep.POSTED, "Kerani", day=date(2026, 11, day))
         assert wrong.why.startswith(why)
-    assert await said_by_clerks(town) == {}
+    assert await said_by_clerks(town) == {"letter printed": 1}
 
     # On the evening of the day on which it was laid; it is said the morning after, and twice.
     unnoted = await town.letters.note_all([letter.id, 999, letter.id], LetterStep.POSTED, "Kerani Contoh", day=laid_on)
@@ -128,11 +129,12 @@ async def test_letters_are_posted_together_with_the_day_that_the_clerk_names_and
 
 async def test_a_clerk_hears_why_a_letter_cannot_be_moved_and_says_it_again_when_the_tray_is_mended(town: Town) -> None:
     letter = await announced(town)
+    assert await town.handles(letter.id, LetterStep.PRINTED, "Kerani Contoh") == "Kerani Contoh"
     in_the_way = town.outside.tray / LetterPlace.DISPATCHED
     in_the_way.write_text("not a directory")
     with pytest.raises(NotDone, match=r"cannot be moved in the tray \(File exists\)"):
         await town.letters.note(letter.id, LetterStep.POSTED, "Kerani Contoh")
-    assert await said_by_clerks(town) == {}
+    assert await said_by_clerks(town) == {"letter printed": 1}
 
     in_the_way.unlink()
     assert await town.handles(letter.id, LetterStep.POSTED, "Kerani Contoh") == "Kerani Contoh"
@@ -162,6 +164,77 @@ async def test_a_letter_that_nobody_posts_is_late_when_the_next_workday_is_over(
     assert [town.value(series) for series in (LAID, PRINTED, LATE)] == [0, 0, 0]
     await recovered(town)
     town.gets_letter("pulih")
+
+
+async def test_letter_never_printed_is_not_posted_unless_the_clerk_says_so(town: Town) -> None:
+    letter = await announced(town)
+    for _ in range(2):
+        with pytest.raises(NotDone, match=f"nobody has recorded that the letter of notice {letter.id} was printed"):
+            await town.letters.note(letter.id, LetterStep.POSTED, "Kerani Contoh")
+    [refused] = await town.letters.note_all([letter.id], LetterStep.POSTED, "Kerani Contoh", day=date(2026, 11, 24))
+    assert "was printed" in refused.why
+    assert town.tray_letters(LetterPlace.TRAY) == 1
+    assert await said_by_clerks(town) == {}
+
+    assert (await town.letters.note(letter.id, LetterStep.POSTED, "Kerani Contoh", unprinted=True)).anew
+    async with town.database.read() as connection:
+        query = select(journal.c.detail).where(journal.c.event == "letter dispatched")
+        assert (await connection.execute(query)).scalar_one() == {"printing": "not_recorded"}
+    # Who says it again without that hears who was first.
+    assert await town.handles(letter.id, LetterStep.POSTED, "Devi Contoh") == "Kerani Contoh"
+
+
+async def test_letter_that_was_not_posted_after_all_lies_in_the_tray_again(either_town: Town) -> None:
+    town = either_town
+    letter = await announced(town)
+    assert await town.handles(letter.id, LetterStep.PRINTED, "Kerani Contoh") == "Kerani Contoh"
+    with pytest.raises(NotDone, match="is not recorded as posted"):
+        await town.letters.undo_posting(letter.id, "Kerani Contoh")
+    assert await town.posts(letter.id, "Kerani Contoh")
+
+    await town.letters.undo_posting(letter.id, "Devi Contoh")
+    await town.advance(5 * MINUTE)
+    (lying,) = await town.letters.letters()
+    assert (lying.step, lying.printed_by, lying.posted_by) == (LetterStep.PRINTED, "Kerani Contoh", None)
+    assert town.tray_letters(LetterPlace.TRAY) == 1
+    assert (await said_by_clerks(town))["letter not posted after all"] == 1
+    # It is posted the next day, and counts from then on.
+    await town.later(HOUR)
+    await town.siti.gets("HASIL")
+    await town.later(19 * HOUR)
+    assert await town.posts(letter.id, "Devi Contoh")
+    await recovered(town)
+    town.gets_letter("pulih")
+
+
+async def test_letter_not_posted_after_all_takes_the_letter_about_the_end_back_with_it(town: Town) -> None:
+    letter = await announced(town)
+    assert await town.posts(letter.id, "Kerani Contoh")
+    await recovered(town)
+    town.gets_letter("pulih")
+    assert town.tray_letters(LetterPlace.TRAY) == 1
+
+    await town.letters.undo_posting(letter.id, "Kerani Contoh")
+    await town.advance(5 * MINUTE)
+    assert [town.tray_letters(place) for place in LetterPlace] == [0, 0, 2], "its reader knows of nothing"
+    assert {each.step for each in await town.letters.letters()} == {LetterStep.TAKEN_BACK}
+
+
+async def test_letter_that_a_later_one_cites_stays_posted(town: Town) -> None:
+    letter = await announced(town)
+    assert await town.posts(letter.id, "Kerani Contoh")
+    await recovered(town)
+    town.gets_letter("pulih")
+    last = next(n for n in await town.notices() if n.channel is Channel.LETTER and n.purpose is Purpose.RECOVERY)
+    assert await town.posts(last.id, "Kerani Contoh")
+    with pytest.raises(NotDone, match=f"the letter of notice {last.id}, which came later"):
+        await town.letters.undo_posting(letter.id, "Kerani Contoh")
+    # The file was filed elsewhere.
+    for path in (town.outside.tray / "dispatched").glob("*.pdf"):
+        path.unlink()
+    with pytest.raises(NotDone, match="not among the posted ones"):
+        await town.letters.undo_posting(last.id, "Kerani Contoh")
+    assert "letter not posted after all" not in await said_by_clerks(town)
 
 
 async def test_what_was_printed_and_is_taken_back_is_not_to_be_posted(town: Town) -> None:

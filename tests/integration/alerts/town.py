@@ -277,7 +277,7 @@ class Town(Station):
 
     async def posts(self, notice_id: int, by: str) -> bool:
         """Let a clerk post a letter and say so; return whether nobody had said so before."""
-        return await self.handles(notice_id, LetterStep.POSTED, by) == by
+        return (await self.letters.note(notice_id, LetterStep.POSTED, by, unprinted=True)).by == by
 
     async def handles(self, notice_id: int, step: LetterStep, by: str) -> str:
         """Let a clerk print or post a letter and say so; return who is written down as having done it."""

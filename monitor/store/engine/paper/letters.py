@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, insert, select, update
+from sqlalchemy import Select, delete, insert, select, update
 
 from alerts.decide.paper import Handling, LaidLetter, LetterStep, TrayLetter
 from alerts.model.delivery import RANK, Attempt, AttemptState, Notice, NoticeState
@@ -36,12 +36,25 @@ class SqlLetters(InTransaction):
 
     async def handle_letter(self, attempt_id: int, step: LetterStep, handling: Handling) -> Handling | None:
         """Write who has printed or posted a letter; return who had before, and write nothing then."""
-        known = await self._handlings([attempt_id])
-        if (before := known.get(attempt_id, {}).get(step)) is not None:
+        if (before := (await self.handled(attempt_id)).get(step)) is not None:
             return before
         values = asdict(handling) | {"attempt_id": attempt_id, "step": step, "by": clean(handling.by, 200)}
         await self._connection.execute(insert(letter_handling).values(**values))
         return None
+
+    async def handled(self, attempt_id: int) -> Mapping[LetterStep, Handling]:
+        """Return who has printed and posted a letter."""
+        return (await self._handlings([attempt_id])).get(attempt_id, {})
+
+    async def not_posted(self, posted: Attempt) -> bool:
+        """Write that a letter which counts as posted lies in its tray; return whether it counted as posted."""
+        lies = {"state": AttemptState.ACCEPTED, "rank": RANK[AttemptState.ACCEPTED], "ended_at": None}
+        this = (attempt.c.id == posted.id) & (attempt.c.state == AttemptState.SENT)
+        if not (await self._connection.execute(update(attempt).where(this).values(**lies))).rowcount:
+            return False
+        said = (letter_handling.c.attempt_id == posted.id) & (letter_handling.c.step == LetterStep.POSTED)
+        await self._connection.execute(delete(letter_handling).where(said))
+        return True
 
     async def not_withdrawn(self, of: Notice, withdrawn: Attempt) -> None:
         """Write that an attempt which was withdrawn has left after all; its notice counts as sent again."""

@@ -41,6 +41,7 @@ COMMANDS = [
     ("close", "JCM-01", "--why", "DNS dibaiki"),
     ("letters", "list"),
     ("letters", "posted", "7"),
+    ("letters", "not-posted", "7"),
     ("settle", "7", "--arrived", "--why", "faks diterima"),
     ("reload",),
 ]
@@ -367,6 +368,11 @@ async def test_a_letter_is_recorded_as_posted_once_or_it_is_said_why_not(office:
             assert await office.ask("letters", deed, "7", "--by", "Devi Contoh") == (0, said)
         assert (await office.ask("letters", "posted", "7", "--after-all"))[0] == 0
         assert service.orders[-1][0] == "posted after all 7"
+        assert (await office.ask("letters", "posted", "7", "--unprinted"))[0] == 0
+        assert service.orders[-1][0] == "posted unprinted 7"
+        said = "The letter of notice 7 is not posted after all: it lies in the tray again.\n"
+        assert await office.ask("letters", "not-posted", "7", "--by", "Devi Contoh") == (0, said)
+        assert service.orders[-1] == ("not posted 7", "Devi Contoh")
         assert (await office.ask("letters", "posted", "8", "--on", "2026-11-23"))[0] == 0
         assert service.orders[-1][0] == "posted 8 on 2026-11-23"
     service = Service(wrong="there is no notice 7")

@@ -269,15 +269,28 @@ class Service(Front, Noticeboard, Letters):
         return [each for each in self.in_the_tray if each.posted_on == day]
 
     async def note(
-        self, notice_id: int, step: LetterStep, by: str, *, after_all: bool = False, day: date | None = None
+        self,
+        notice_id: int,
+        step: LetterStep,
+        by: str,
+        *,
+        after_all: bool = False,
+        unprinted: bool = False,
+        day: date | None = None,
     ) -> Noted:
         if self.wrong is not None:
             raise NotDone(self.wrong)
-        deed = f"{step}{' after all' if after_all else ''} {notice_id}{f' on {day}' if day else ''}"
+        how = " after all" if after_all else " unprinted" if unprinted else ""
+        deed = f"{step}{how} {notice_id}{f' on {day}' if day else ''}"
         before = next((each for number, each in self.orders if number == deed), None)
         if before is None:
             self.orders.append((deed, by))
         return Noted(by=before or by, at=self.moment, anew=before is None)
+
+    async def undo_posting(self, notice_id: int, by: str) -> None:
+        if self.wrong is not None:
+            raise NotDone(self.wrong)
+        self.orders.append((f"not posted {notice_id}", by))
 
     async def settle(self, notice_id: int, ruling: Ruling, by: str, why: str) -> None:
         self.orders.append((str(notice_id), f"{ruling} by {by}: {why}"))

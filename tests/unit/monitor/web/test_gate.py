@@ -69,6 +69,7 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "GET /letters/waiting.pdf": ("part", {"clerk"}),
     "GET /letters/docket": ("part", {"clerk"}),
     "POST /letters/{deed}": ("part", {"clerk"}),
+    "POST /letters/{notice_id}/not-posted": ("own", {"clerk"}),
     "POST /letters/{notice_id}/{deed}": ("own", {"clerk"}),
     "GET /duty": ("part", OFFICERS),
     # Whose it is stands in the form: `test_tasks_page` asks.

@@ -54,7 +54,8 @@ async def test_the_page_shows_what_waits_what_is_late_and_what_is_not_to_be_post
     assert found.actions == [
         *("/letters/10/posted-after-all", "/letters/11/posted-after-all"),
         *("/letters/waiting.pdf", "/letters/waiting.pdf", "/letters/printed", "/letters/posted"),
-        *("/letters/7/printed", "/letters/7/posted", "/letters/8/posted"),
+        *("/letters/7/printed", "/letters/7/posted-unprinted", "/letters/8/posted"),
+        "/letters/9/not-posted",
     ]
     assert "script" not in found.tags
     assert page.count("LEWAT: sepatutnya dipos sebelum 25/11/2026 17:00") == 2
@@ -90,7 +91,7 @@ async def test_an_empty_tray_says_so() -> None:
     assert "Tiada surat yang menunggu." in (await page_of(Service())).text
 
 
-@pytest.mark.parametrize("deed", ["printed", "posted", "posted-after-all"])
+@pytest.mark.parametrize("deed", ["printed", "posted", "posted-after-all", "posted-unprinted", "not-posted"])
 async def test_a_button_writes_down_who_has_done_it_and_leads_back_to_the_page(deed: str) -> None:
     service = Service(in_the_tray=LETTERS)
     async with client(portal(service, HOSTS, service)) as web:
