@@ -76,6 +76,7 @@ async def serve(
     app: Any,
     listener: socket.socket,
     *,
+    headers: timedelta = _HEADERS,
     asking: timedelta = _ASKING,
     answering: timedelta = _ANSWERING,
     limits: ConnectionLimits | None = None,
@@ -87,12 +88,12 @@ async def serve(
 
     *certificate*: its file, and that of its key, to speak TLS with. *proxies*: the networks from which alone it is asked, by
     proxies that say for whom they ask; and *past_them*, those who ask for themselves, beside this machine.
-    Whoever has not sent the headers of a request within 5 s, not finished it within *asking*, or not taken the answer within
-    *answering*, is hung up on. *limits*: on its connections, by default a share of the descriptors that this process may open.
+    Whoever has not shaken hands, or not sent the headers of a request, within *headers*, not finished it within *asking*, or not
+    taken the answer within *answering*, is hung up on. *limits*: on its connections, by default a share of the descriptors that this process may open.
     """
     connections = Connections(limits or connection_limits(open_files_limit()), proxies)
     # Not Server.serve(): it takes the signal handlers from the program around it, and ends up to 0.2 s late.
-    protocol: Any = partial(_Prompt, asking=asking, answering=answering, connections=connections)
+    protocol: Any = partial(_Prompt, headers=headers, asking=asking, answering=answering, connections=connections)
     config = uvicorn.Config(
         _Endable(_Proxied(app, proxies, past_them) if proxies else app),
         http=protocol,
@@ -111,7 +112,9 @@ async def serve(
     server.lifespan = config.lifespan_class(config)
     await server.startup(sockets=[])
     serve_on = partial(protocol, config=config, server_state=server.server_state, app_state=server.lifespan.state)
-    acceptor = _Acceptor(listener, config, connections, lambda connection: serve_on(connection=connection))
+    acceptor = _Acceptor(
+        *(listener, config, connections, lambda connection: serve_on(connection=connection)), handshake=headers
+    )
     accepting = asyncio.create_task(acceptor.keep_accepting())
     try:
         yield
@@ -135,11 +138,18 @@ class _Acceptor:
     """
 
     def __init__(
-        self, listener: socket.socket, config: uvicorn.Config, connections: Connections, serve_on: _ServeOn
+        self,
+        listener: socket.socket,
+        config: uvicorn.Config,
+        connections: Connections,
+        serve_on: _ServeOn,
+        *,
+        handshake: timedelta,
     ) -> None:
         self._listener = listener
         self._config = config
         self._serve_on = serve_on
+        self._handshake = handshake.total_seconds()
         self._connections = connections
         self._beginning = set[asyncio.Task[None]]()
         self._logged = 0
@@ -202,7 +212,7 @@ class _Acceptor:
 
     async def _connect(self, accepted: socket.socket, connection: Connection) -> None:
         protocol, tls = partial(self._serve_on, connection), self._config.ssl
-        timeout = _HEADERS.total_seconds() if tls is not None else None
+        timeout = self._handshake if tls is not None else None
         loop = asyncio.get_running_loop()
         # Whoever does not get through the handshake is no event of ours.
         with suppress(OSError):
@@ -274,6 +284,7 @@ class _Prompt(H11Protocol):
     def __init__(
         self,
         *args: Any,
+        headers: timedelta,
         asking: timedelta,
         answering: timedelta,
         connections: Connections,
@@ -283,7 +294,7 @@ class _Prompt(H11Protocol):
         super().__init__(*args, **kwargs)
         self._connections = connections
         self._connection = connection
-        self._headers = min(_HEADERS, asking).total_seconds()
+        self._headers = min(headers, asking).total_seconds()
         self._asking = asking.total_seconds()
         self._answering = answering.total_seconds()
         #: What was waited for last, of h11's states of the caller.

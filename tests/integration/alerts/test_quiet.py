@@ -348,6 +348,18 @@ async def test_a_silence_of_an_agency_holds_for_what_the_centres_own_monitoring_
     assert "outage alert NOC-01" in texts(station.sms)
 
 
+@pytest.mark.blind
+async def test_dispatcher_tells_of_an_outage_before_alerts_that_came_before_it(station: Station) -> None:
+    alerts = [replace(FIRES, fingerprint=f"{number:016x}") for number in range(40)]
+    await station.dispatcher.take_alerts(alerts, lambda _: replace(BRIEF, agency=""))
+    await station.dispatcher.submit(trigger(at=station.clock.now(), brief=brief("A")))
+    await station.settle()
+    first, *others = texts(station.sms)
+    assert first == "outage both A-01"
+    assert all(each.startswith("outage alert NOC-") for each in others)
+    assert others
+
+
 async def test_what_is_over_when_the_silence_ends_was_never_told(station: Station) -> None:
     await silence(station, "A", timedelta(hours=1))
     await outage(station, "A")

@@ -55,6 +55,17 @@ async def caller(asking: timedelta = SOON) -> AsyncIterator[tuple[asyncio.Stream
             writer.close()
 
 
+@pytest.fixture
+def tls(tmp_path: Path) -> tuple[Path, Path]:
+    """Return a certificate of this machine, with that of its authority behind it, and its key."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    certificate.write_bytes(issued.cert_chain_pems[0].bytes() + authority.cert_pem.bytes())
+    key.write_bytes(issued.private_key_pem.bytes())
+    return certificate, key
+
+
 POST = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n"
 GET = b"GET /ponder HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -69,6 +80,32 @@ async def test_who_does_not_finish_asking_is_hung_up_on(said: bytes) -> None:
             heard = b""
 
     assert heard == b""
+
+
+@pytest.mark.blind
+async def test_serve_gives_headers_less_time_than_a_body() -> None:
+    app = Starlette(routes=[Route("/", _length, methods=["POST"])])
+    listener = open_port("127.0.0.1", 0)
+    async with serve(app, listener, headers=SOON), asyncio.timeout(HANGS):
+        silent, dumb = await asyncio.open_connection(*listener.getsockname())
+        reader, writer = await asyncio.open_connection(*listener.getsockname())
+        writer.write(POST)
+        with suppress(ConnectionResetError):
+            assert await silent.read() == b""
+        writer.write(b"fives")
+        assert (await reader.readuntil(b"\r\n\r\n5")).startswith(b"HTTP/1.1 200")
+        for each in (dumb, writer):
+            each.close()
+
+
+@pytest.mark.blind
+async def test_serve_gives_the_tls_handshake_as_long_as_the_headers(tls: tuple[Path, Path]) -> None:
+    listener = open_port("127.0.0.1", 0)
+    async with serve(Starlette(), listener, headers=SOON, certificate=tls), asyncio.timeout(HANGS):
+        silent, writer = await asyncio.open_connection(*listener.getsockname())
+        with suppress(ConnectionResetError):
+            assert await silent.read() == b""
+        writer.close()
 
 
 async def test_who_asks_a_byte_at_a_time_gets_no_more_time_for_it() -> None:
@@ -202,17 +239,11 @@ async def test_serve_counts_no_connection_that_is_over() -> None:
 
 
 @pytest.mark.blind
-async def test_serve_over_tls_closes_who_does_not_shake_hands_for_a_new_one(tmp_path: Path) -> None:
-    authority = trustme.CA()
-    issued = authority.issue_cert("localhost")
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    certificate.write_bytes(issued.cert_chain_pems[0].bytes())
-    key.write_bytes(issued.private_key_pem.bytes())
-    trust = ssl.create_default_context()
-    authority.configure_trust(trust)
+async def test_serve_over_tls_closes_who_does_not_shake_hands_for_a_new_one(tls: tuple[Path, Path]) -> None:
+    trust = ssl.create_default_context(cafile=tls[0])
     app = Starlette(routes=[Route("/", _length, methods=["POST"])])
     listener = open_port("127.0.0.1", 0)
-    async with serve(app, listener, limits=FEW, certificate=(certificate, key)), asyncio.timeout(HANGS):
+    async with serve(app, listener, limits=FEW, certificate=tls), asyncio.timeout(HANGS):
         silent = [await asyncio.open_connection(*listener.getsockname()) for _ in range(5)]
         async with httpx.AsyncClient(trust_env=False, verify=trust) as client:
             answer = await client.post(f"https://localhost:{listener.getsockname()[1]}", content=b"fives")
