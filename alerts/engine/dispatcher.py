@@ -39,6 +39,7 @@ from alerts.model.delivery import AttemptState
 from alerts.model.event import Event
 from alerts.model.gateway import AckResult, Content, Heard
 from alerts.model.incident import Incident
+from alerts.record.audit import CLOCK_SET_BACK
 from alerts.record.clock import Clock
 from alerts.record.store import Entry, Ledger, Store, StoreAway
 
@@ -107,8 +108,8 @@ class Dispatcher:
         self._rests = rests
         self._brief = brief
         self._claimed_at: datetime | None = None
-        #: The time of the last cycle.
-        self._seen_at: datetime | None = None
+        #: When the last cycle was, by our clock and by the loop's, which nobody sets.
+        self._last_cycle: tuple[datetime, float] | None = None
         #: The cycle has been through at least once and has not ended.
         self.is_running = False
 
@@ -354,10 +355,10 @@ class Dispatcher:
             self._claimed_at = now
         if self._agenda.is_sweep_due(now):
             async with self._store.transaction() as ledger:
-                if back := await ledger.move_back(now, self._seen_at):
+                if back := await ledger.move_back(now, self._expected_time()):
                     # The times of the entries before this one may be later than its own: this says by how much.
                     detail = {"seconds": str(round(back.total_seconds()))}
-                    await ledger.journal(Entry(at=now, actor="engine", event="clock set back", detail=detail))
+                    await ledger.journal(Entry(at=now, actor="engine", event=CLOCK_SET_BACK, detail=detail))
                     log.warning("the clock was set back; recorded times are moved back", by=str(back))
                 if self._owner is None:
                     active = await ledger.active_incidents()
@@ -366,7 +367,14 @@ class Dispatcher:
                     active = [*await ledger.claimable(self._owner, now), *self._agenda.heard_of]
             await self._doubter.look()
             self._agenda.swept(active, now, shared=self._owner is not None)
-        self._seen_at = now
+        self._last_cycle = now, asyncio.get_running_loop().time()
+
+    def _expected_time(self) -> datetime | None:
+        """Return what time it would be, had nobody set the clock since the last cycle; `None`: before the first."""
+        if self._last_cycle is None:
+            return None
+        at, then = self._last_cycle
+        return at + timedelta(seconds=asyncio.get_running_loop().time() - then)
 
     def _is_claimed(self, now: datetime) -> bool:
         return self._claimed_at is not None and timedelta(0) <= now - self._claimed_at < self.CLAIMS_EVERY

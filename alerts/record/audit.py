@@ -25,6 +25,9 @@ PURGED = "records purged"
 #: hash, and so vouches for it: who follows a part of the chain may go from one to the next.
 CHECKPOINT = "journal followed"
 
+#: An entry that says by how much the clock was set back.
+CLOCK_SET_BACK = "clock set back"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sealed:

@@ -269,7 +269,7 @@ class Ledger(Protocol):
     async def move_back(self, now: datetime, latest: datetime | None = None) -> timedelta:
         """Move what lies ahead of *now*, because the clock was set back, to before it; return by how much, or nothing.
 
-        *latest*: the latest time that the caller has seen.
+        *latest*: what time it would be by the caller, who has seen it go on; without it the audit log says it.
         """
 
     async def claimable(self, owner: str, now: datetime) -> Sequence[int]:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Row, Table, bindparam, exists, or_, select, update
+from sqlalchemy import BindParameter, ColumnElement, Row, Table, bindparam, exists, func, or_, select, update
 
 from alerts.hours.elapsed import TOLERANCE
 from alerts.model.delivery import AttemptState
+from alerts.record.audit import CLOCK_SET_BACK
 from monitor.store.backend.transaction import InTransaction
 from monitor.store.schema.rows import portions
 from monitor.store.schema.tables import (
@@ -33,6 +34,7 @@ from monitor.store.schema.tables import (
 #: No claim of an incident lasts so long, and no gateway is left so long without a question about what it has.
 _NO_CLAIM = timedelta(minutes=5)
 _NO_WAIT = timedelta(minutes=10)
+_QUARTER = timedelta(minutes=15)
 #: What a gateway is asked about, however old the attempt is.
 _ASKED_ABOUT = (AttemptState.CALLING, AttemptState.UNKNOWN, AttemptState.ACCEPTED, AttemptState.SENT)
 
@@ -41,8 +43,14 @@ _AHEAD: BindParameter[datetime] = bindparam("ahead")
 _PAST_CLAIMS: BindParameter[datetime] = bindparam("past_claims")
 _PAST_WAITS: BindParameter[datetime] = bindparam("past_waits")
 
-#: Every decision, attempt and answer is an entry of the audit log.
-_LATEST = select(journal.c.at).where(journal.c.id == select(journal_head.c.number).scalar_subquery())
+#: Every decision, attempt and answer is an entry of the audit log. What is looked at are the last ones: since a start a few were
+#: added by the clock as it is now, and what comes before an entry of this kind has been moved.
+_LATELY = 1000
+_LAST_MOVED = select(func.coalesce(func.max(journal.c.id), 0)).where(journal.c.event == CLOCK_SET_BACK)
+_LATEST = select(func.max(journal.c.at)).where(
+    journal.c.id > select(journal_head.c.number - _LATELY).scalar_subquery(),
+    journal.c.id > _LAST_MOVED.scalar_subquery(),
+)
 
 _ACTIVE = incident.c.at_rest.is_(False)
 #: What ended in the future would hold up a new incident about the same, and what opened there is listed there.
@@ -117,17 +125,17 @@ class SqlSetBack(InTransaction):
     async def move_back(self, now: datetime, latest: datetime | None = None) -> timedelta:
         """Move what lies ahead of *now* back; return by how much, which is nothing where the clock was not set back.
 
-        *latest*: the latest time that the engine has seen itself, where it has.
+        *latest*: what time it would be by an engine that has seen the time go on; without one the audit log says it.
         """
         times = {"now": now, "past_claims": now + _NO_CLAIM, "past_waits": now + _NO_WAIT}
         # Asked twice a minute for as long as the engine runs, and nearly always there is nothing.
         if (await self._connection.execute(_IS_ANY_FAR_OFF, times)).scalar_one():
             for each in _BRING_NEAR:
                 await self._connection.execute(each, times)
-        written_at = (await self._connection.execute(_LATEST)).scalar_one_or_none()
-        if written_at is None or written_at - now <= TOLERANCE:
+        latest = latest or (await self._connection.execute(_LATEST)).scalar_one()
+        if latest is None or latest - now <= TOLERANCE:
             return timedelta(0)
-        back: timedelta = max(written_at, latest or written_at) - now
+        back = _as_zones_differ(latest - now)
         for instants in _TABLES:
             moved = await self._move(instants, now, back)
             if instants.table is notice:
@@ -157,6 +165,15 @@ class SqlSetBack(InTransaction):
                     await self._connection.execute(
                         update(table).where(table.c.key == bindparam("old")).values(key=bindparam("new")), keys
                     )
+
+
+def _as_zones_differ(back: timedelta) -> timedelta:
+    """Return the whole quarters of an hour that it is nearly: a clock of another zone is the usual cause.
+
+    It is known with an error of a few seconds, and turns of people end at full quarters: none begins a second time then.
+    """
+    whole = round(back / _QUARTER) * _QUARTER
+    return whole if whole and abs(whole - back) <= TOLERANCE else back
 
 
 def _moved(row: Row[Any], instants: _Instants, now: datetime, back: timedelta) -> dict[str, datetime | None]:

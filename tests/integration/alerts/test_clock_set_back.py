@@ -18,6 +18,7 @@ from alerts.model.brief import AnnouncementPlan, CallAgain
 from alerts.model.channel import Channel
 from alerts.model.event import Acknowledge, Event, Release, Resolve
 from alerts.model.gateway import Progress
+from alerts.record.store import Entry
 from monitor.store.backend.database import Database
 from tests.integration.alerts.station import Station, station_at
 from tests.unit.alerts.people import BRIEF, MINISTRY, MINUTE, POLICY, RAVI, T0, trigger
@@ -104,6 +105,9 @@ async def outage(
             station.set_clock_back()
             if restarts:
                 station.restart()
+                # As each start says, before anything is looked at.
+                async with station.store.transaction() as ledger:
+                    await ledger.journal(Entry(at=station.clock.now(), actor="pantau", event="service started"))
         await station.advance(10 * MINUTE)
         return station.left
 
@@ -118,6 +122,16 @@ async def test_outage_clock_set_back_six_times_everything_leaves_in_same_minute(
     tmp_path: Path, plain: Sequence[tuple[int, str]]
 ) -> None:
     assert await outage(tmp_path, back_at=(2, 7, 33, 77, 85, 178)) == plain
+
+
+async def test_outage_clock_set_back_and_acknowledged_at_once_did_not_begin_in_the_future(tmp_path: Path) -> None:
+    async with station_at(tmp_path) as opened:
+        station = Played(opened.database)
+        await station.submit(trigger(brief=PLAN, at=station.clock.now()))
+        station.set_clock_back()
+        await station.submit(event("acknowledge", station.clock.now()))
+        incident = await station.incident()
+        assert (incident.opened_at, incident.began_at) == (T0 - BACK, T0 - BACK - MINUTE)
 
 
 async def test_outage_clock_set_back_before_restart_delays_by_no_more_than_time_since_last_entry(
