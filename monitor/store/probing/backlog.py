@@ -30,6 +30,10 @@ _TOGETHER = 500
 #: (`monitor.store.backend.away`).
 _PAUSE = 1.1
 
+#: In seconds. A commit takes milliseconds; a server that stands still is given up after ten seconds, and the driver waits for
+#: twice as long. No run waits for that.
+_PATIENCE = 2.0
+
 
 class Backlog:
     """Writes now if it can be, and later if it cannot."""
@@ -61,7 +65,7 @@ class Backlog:
     async def write(self, *statements: Statement, levels: Mapping[str, Statement] | None = None) -> None:
         """Return when all is stored, or at once when the store is away: then *statements* wait, and the latest *levels*.
 
-        *levels*: by what they are about, each a statement that leaves nothing of what was stored of it before. Raise what
+        So they do after a while when the store stands still. *levels*: by what they are about, each a statement that leaves nothing of what was stored of it before. Raise what
         the database raises otherwise: a bug of ours, and nothing of it waits.
         """
         levels = levels or {}
@@ -70,11 +74,12 @@ class Backlog:
         # Where others wait, it waits behind them: a later judgement must not be overwritten by an earlier one.
         if self._presence.away_since is None and not len(self):
             try:
-                await self._together.write((*statements, *levels.values()))
-            except StoreAway:
+                async with asyncio.timeout(_PATIENCE):
+                    await self._together.write((*statements, *levels.values()))
+            # The commit may go on, and reports its failure to nobody. What is written twice is stored once.
+            except (StoreAway, TimeoutError):
                 pass
             except asyncio.CancelledError:
-                # The commit goes on, and reports its failure to nobody. What is written twice is stored once.
                 self._keep(statements)
                 raise
             except BaseException:

@@ -20,10 +20,12 @@ from monitor.store.backend.away import StorePresence
 from monitor.store.backend.database import Database
 from monitor.store.backend.postgres import ServerClock
 from monitor.store.backend.transaction import Statement
+from monitor.store.probing import backlog as backlog_module
 from monitor.store.probing.backlog import Backlog
 from monitor.store.probing.history import History
 from monitor.store.schema.tables import counter, token
 from probes.model.result import Outcome, ProbeResult
+from tests.hanging import HANGS
 from tests.unit.monitor.trial import MINUTE, SECOND, T0
 
 _MADE = insert(counter)
@@ -256,6 +258,31 @@ async def test_backlog_cancelled_while_store_hangs_keeps_every_write(shelf: Shel
         assert len(writes) == 310
     await writes.drain(10 * SECOND)
     assert (len(writes), len(await shelf.counters())) == (0, 311)
+
+
+@pytest.mark.blind
+@pytest.mark.blind
+async def test_backlog_write_returns_while_store_hangs_and_is_stored_once(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlog_module, "_PATIENCE", 0.01)
+    answers = asyncio.Event()
+
+    async def hang(works: Sequence[Sequence[Statement]]) -> Sequence[None]:
+        await answers.wait()
+        return await shelf.database._store(works)
+
+    writes, once = backlog(shelf), shelf.database.upsert(counter).on_conflict_do_nothing()
+    await writes.write(made("a"))
+    writes._together = GroupCommit(hang)
+    async with asyncio.timeout(HANGS):
+        for number, name in enumerate("bc", 1):
+            level = {"a": (_COUNTED, {"next": number})}
+            await writes.write((once, {"name": name, "next": number}), levels=level)
+            assert len(writes) == number, "no run waits for it"
+    answers.set()
+    await writes.drain(10 * SECOND)
+    assert (len(writes), await shelf.counters()) == (0, {"a": 2, "b": 1, "c": 2})
 
 
 @pytest.mark.blind
