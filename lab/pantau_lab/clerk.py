@@ -19,13 +19,16 @@ POSTS_AFTER = timedelta(seconds=40)
 
 
 async def post_letters(control: Path, now: datetime) -> None:
-    """Record every letter that has lain in the tray long enough as printed and posted, each once."""
+    """Record every letter that has lain in the tray long enough as printed and posted, each once.
+
+    Raise `httpx.HTTPError` or `OSError` when the service does not answer, or its store is away.
+    """
     await asyncio.to_thread(_look_through, control, now)
 
 
 def _look_through(control: Path, now: datetime) -> None:
     with reachable(control) as name, httpx.Client(transport=httpx.HTTPTransport(uds=name), timeout=5) as client:
-        letters: Sequence[Mapping[str, Any]] = client.get("http://pantau/letters").json()
+        letters: Sequence[Mapping[str, Any]] = client.get("http://pantau/letters").raise_for_status().json()
         for letter in letters:
             lain_for = now - datetime.fromisoformat(letter["laid_at"])
             for step, after, deed in (("laid", PRINTS_AFTER, "printed"), ("printed", POSTS_AFTER, "posted")):
