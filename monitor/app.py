@@ -82,7 +82,7 @@ from monitor.service.portal.worklist import Worklist
 from monitor.service.reloader import Reloader, needs_restart, read
 from monitor.service.renamer import Renamer
 from monitor.service.sharing import Sharing
-from monitor.service.silences import Silencer, route_muter
+from monitor.service.silences import Silencer, first_verdict_muter, route_muter
 from monitor.service.sites.beating import Beating
 from monitor.service.sites.continuity import SiteContinuity
 from monitor.service.sites.hub import Hub
@@ -347,7 +347,11 @@ class App:
         self._chain = Chain(database, self._metrics, self._clock, service)
         self._pool = GatewayPool(build_lines(settings, self._path.parent))
         self._composer = WordingComposer(configuration.wording, self._may_release, self._operator, self._crest)
-        self._muter = route_muter(lambda agency: self._watch().troubled(agency))
+        self._muter = first_verdict_muter(
+            route_muter(lambda agency: self._watch().troubled(agency)),
+            lambda: self._restorer.sees_first_since,
+            lambda agency: self._watch().is_unseen(agency),
+        )
         self._restorer = Restorer(
             store=store,
             state=settings.state,

@@ -9,6 +9,7 @@ from alerts.decide.silence import Muter, Silence, silence_over
 from alerts.engine.dispatcher import Dispatcher
 from alerts.model.incident import SAID_TWICE, Incident
 from alerts.record.clock import Clock
+from alerts.record.restoration import SEE_FIRST
 from alerts.record.store import Entry
 from monitor.service.order import NotDone, NotFound
 from monitor.store.engine.ledger import SqlStore
@@ -99,5 +100,34 @@ def route_muter(troubled: Callable[[str], Collection[str]]) -> Muter:
             return None
         # It is over as soon as one of the routes is not silent any more.
         return min((max(each, key=lambda s: s.ends) for each in covering), key=lambda s: s.ends)
+
+    return over
+
+
+def first_verdict_muter(
+    muter: Muter, sees_first_since: Callable[[], datetime | None], is_unseen: Callable[[str], bool]
+) -> Muter:
+    """Return *muter* with a silence over what an older copy of the store has open.
+
+    It ends with the first verdict of this process on the agency's mail: until *is_unseen* is false of it, or after
+    `SEE_FIRST`. Of what is no agency's, or open by a person's word alone, there is no verdict to wait for.
+    """
+
+    def over(incident: Incident, silences: Sequence[Silence], now: datetime) -> Silence | None:
+        since = sees_first_since()
+        found = muter(incident, silences, now)
+        if found is not None or since is None or incident.opened_at > since:
+            return found
+        is_measured = incident.brief.agency != "" and incident.measured is not None
+        if not since <= now < since + SEE_FIRST or (is_measured and not is_unseen(incident.brief.agency)):
+            return None
+        return Silence(
+            id=0,
+            about=incident.dedup_key,
+            begins=since,
+            ends=since + SEE_FIRST,
+            why="the store may be an older copy: it is measured first whether this lasts",
+            by="Pantau",
+        )
 
     return over

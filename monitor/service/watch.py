@@ -105,6 +105,10 @@ class Watch:
         """Return the process that probes an agency, where it is another one; else ""."""
         return "" if agency in self.owned else self.share.owner(agency)
 
+    def is_unseen(self, agency: str) -> bool:
+        """Whether this process has no verdict of its own on an agency's mail: by runs before its start, or none at all."""
+        return agency not in self.owned or not self.judge.mail(agency).is_current
+
     def troubled(self, agency: str) -> AbstractSet[str]:
         """Return the routes of an agency that are in trouble, here or at another site that has a vote."""
         return {*self.judge_of(agency).mail(agency).troubled(), *self.consensus.troubled(agency)}

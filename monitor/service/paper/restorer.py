@@ -124,6 +124,9 @@ class Restorer:
         self._taken_in: set[Head] = set()
         #: Since when paper waits, as last seen; `None`: it goes out.
         self.held_since: datetime | None = None
+        #: Since when this process waits to see how things stand before staff are told of what the store believes; `None`: it
+        #: is no older copy that was noticed in this life.
+        self.sees_first_since: datetime | None = None
         #: When it was last looked, by the clock on the wall and by the machine's uptime; `None`: not since the start.
         self._looked: tuple[datetime, float] | None = None
 
@@ -153,6 +156,8 @@ class Restorer:
                 standing = await ledger.restorations.standing(())
                 waiting = await ledger.restorations.waiting()
         self._looked = now, _uptime()
+        if waiting is not None and self.sees_first_since is None:
+            self.sees_first_since = now
         self._show(None if waiting is None else waiting.noticed_at)
         await self._note(standing)
 

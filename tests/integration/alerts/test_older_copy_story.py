@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from alerts.decide.silence import silence_over
 from alerts.engine.settling import Ruling
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.delivery import Notice, NoticeState
@@ -17,10 +18,11 @@ from alerts.model.notice import Purpose
 from alerts.record.store import Entry
 from monitor.service.paper.mark import FILE
 from monitor.service.paper.restorer import PaperOrder, Restorer
+from monitor.service.silences import first_verdict_muter
 from tests.integration.alerts.test_engine_story import auditor_of, ruled
 from tests.integration.alerts.test_escalation_story import BY_SMS, OUTSIDE, told_by
 from tests.integration.alerts.town import Town
-from tests.unit.alerts.people import MINUTE, trigger
+from tests.unit.alerts.people import MINUTE, SECOND, trigger
 
 pytestmark = pytest.mark.story
 
@@ -71,6 +73,64 @@ async def an_outage_of_which_the_paper_waits(town: Town) -> None:
     await town.release()
     await town.advance(5 * MINUTE)
     assert (await waiting(town)).keys() == {Channel.FAX, Channel.LETTER}
+
+
+@dataclass(slots=True)
+class Probes:
+    """What the probes of this life have seen of the agency."""
+
+    is_unseen: bool = True
+
+
+async def restored(town: Town, directory: Path) -> Probes:
+    """Put a copy back three hours later, and start."""
+    probes = Probes()
+    town.clock.moment += timedelta(hours=3)
+    restorer = await becomes_an_older_copy(town, directory)
+    town.muter = first_verdict_muter(silence_over, lambda: restorer.sees_first_since, lambda _: probes.is_unseen)
+    town.restart()
+    return probes
+
+
+async def taken_on_and_not_released(town: Town) -> None:
+    await town.submit(trigger(at=town.clock.now(), brief=ANNOUNCED))
+    await town.siti.gets("AMARAN", "JCM-01")
+    assert "telah disahkan oleh Siti Contoh" in await town.siti.replies("1A")
+    town.siti.presses(*["1"] * 9)
+
+
+async def test_restored_copy_rings_nobody_about_an_outage_that_is_over(either_town: Town, tmp_path: Path) -> None:
+    town = either_town
+    await taken_on_and_not_released(town)
+    probes = await restored(town, tmp_path)
+    for _ in range(9):
+        await town.advance(MINUTE)
+        town.expect_nothing_more()
+    probes.is_unseen = False
+    await town.resolve()
+    await town.siti.gets("PULIH", "JCM-01")
+    await town.advance(30 * MINUTE)
+
+
+@pytest.mark.parametrize("after", [2, 10])
+async def test_restored_copy_tells_staff_after_the_first_verdict_and_after_ten_minutes_at_the_latest(
+    town: Town, tmp_path: Path, after: int
+) -> None:
+    await taken_on_and_not_released(town)
+    probes = await restored(town, tmp_path)
+    await town.advance(2 * MINUTE)
+    probes.is_unseen = after == 10
+    await town.advance((after - 2) * MINUTE - SECOND)
+    town.expect_nothing_more()
+    await town.advance(MINUTE)
+    await town.siti.is_called("menunggu kebenaran", keys="1")
+
+
+async def test_restored_copy_outage_that_opens_meanwhile_is_told_at_once(town: Town, tmp_path: Path) -> None:
+    await restored(town, tmp_path)
+    await town.advance(MINUTE)
+    await town.submit(trigger(at=town.clock.now(), brief=ANNOUNCED))
+    await town.siti.gets("AMARAN")
 
 
 async def test_while_the_store_may_be_an_older_copy_the_telephone_speaks_and_paper_waits_for_a_person(

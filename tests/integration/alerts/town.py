@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 from alerts.decide.drill import Trainee
 from alerts.decide.gateway.move import DeliveryPolicy
 from alerts.decide.paper import LetterStep
+from alerts.decide.silence import Muter, silence_over
 from alerts.engine.composer import WordingComposer
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import GatewayPool, Line
@@ -89,6 +90,7 @@ class Town(Station):
         self.trainees: list[Trainee] = []
         self.drill_hours: Window = NEVER
         self.clerks_hours = OfficeHours(calendar=Calendar(), zone=ZoneInfo("Asia/Kuala_Lumpur"))
+        self.muter: Muter = silence_over
         self._made: list[Line] = []
         super().__init__(database, policy)
         self.store.trouble = StoreAway("disk full")
@@ -126,6 +128,7 @@ class Town(Station):
             observer=self.metrics,
             policy=self.policy,
             owner="utama" if self.database.is_shared else None,
+            muter=self.muter,
         )
         drills = Drills(self.database)
         exerciser = Exerciser(drills=drills, pool=self.pool, wording=WORDING, metrics=self.metrics, clock=self.clock)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 
-from alerts.decide.silence import Silence
-from monitor.service.silences import Silencer, route_muter
+from alerts.decide.silence import Silence, silence_over
+from alerts.model.notice import Matter
+from alerts.record.restoration import SEE_FIRST
+from monitor.service.silences import Silencer, first_verdict_muter, route_muter
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.web.command.control import control, silences
@@ -136,3 +138,38 @@ async def test_a_silence_that_is_over_cannot_be_ended(office: tuple[httpx.AsyncC
 
     assert answer.status_code == 404
     assert "`pantau silence list`" in answer.json()["detail"]
+
+
+SEEN = timedelta(minutes=10)
+
+
+@pytest.mark.parametrize(
+    ("opened_at", "measured", "is_unseen", "after", "silent"),
+    [
+        (T0, Matter.BOTH, True, MINUTE, True),
+        # The probes have seen it, or it is too late to wait for them.
+        (T0, Matter.BOTH, False, MINUTE, False),
+        (T0, Matter.BOTH, True, SEEN, False),
+        # By a person's word alone, of which no probe says anything.
+        (T0, None, False, MINUTE, True),
+        # It opened since: no copy speaks of it.
+        (T0 + HOUR + MINUTE, Matter.BOTH, True, 2 * MINUTE, False),
+        # A clock that was set back.
+        (T0, Matter.BOTH, True, -MINUTE, False),
+    ],
+)
+def test_first_verdict_muter_what_a_copy_has_open_is_silent_until_it_was_measured(
+    *, opened_at: datetime, measured: Matter | None, is_unseen: bool, after: timedelta, silent: bool
+) -> None:
+    since = T0 + HOUR
+    muter = first_verdict_muter(silence_over, lambda: since, lambda _: is_unseen)
+    found = muter(replace(incident(), opened_at=opened_at, measured=measured), (), since + after)
+    assert (found is not None) is silent
+    assert found is None or found.ends == since + SEE_FIRST
+    assert SEEN == SEE_FIRST
+
+
+def test_first_verdict_muter_without_a_copy_changes_nothing() -> None:
+    muter = first_verdict_muter(silence_over, lambda: None, lambda _: True)
+    assert muter(incident(), (), T0) is None
+    assert muter(incident(), [silence("JCM")], T0) == silence("JCM")
