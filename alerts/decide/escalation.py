@@ -299,7 +299,7 @@ def facts(
         matter=incident.to_be_told,
         office=incident.brief.office,
         number=incident.number,
-        began_at=incident.began_at,
+        began_at=incident.told_began_at,
         noticed_at=now,
         first_noticed_at=first_noticed_at,
         ended_at=incident.ended_at,

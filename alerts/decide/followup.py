@@ -99,7 +99,12 @@ def _to_officer(incident: Incident, last: Notice, addresses: tuple[Address, ...]
         incident_id=incident.id,
         person=last.person,
         language=last.language,
-        facts=replace(told, matter=incident.present, was=last.facts.matter),
+        facts=replace(
+            told,
+            matter=incident.present,
+            began_at=incident.present_began_at or incident.began_at,
+            was=last.facts.matter,
+        ),
         expires_at=now + NEWS_FOR,
         addresses=addresses,
         wave=last.wave,

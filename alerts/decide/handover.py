@@ -107,6 +107,7 @@ def _draft(incident: Incident, person: Contact, handover: Handover, now: datetim
         facts=replace(
             told,
             matter=incident.present,
+            began_at=incident.present_began_at or incident.began_at,
             cause=incident.brief.cause,
             by=has_it,
             heard_at=incident.heard_at if has_it else None,

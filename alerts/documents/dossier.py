@@ -128,7 +128,8 @@ def _summary(dossier: Dossier) -> list[Json]:
         ("Agensi", f"{office.name} ({incident.brief.agency})" if incident.brief.agency else office.name),
         ("Domain", office.domain),
         ("Perkara", _subject(incident)),
-        ("Bermula", _long(incident.began_at)),
+        ("Bermula", _long(incident.told_began_at)),
+        ("Terjejas sejak", _long(incident.began_at) if incident.began_at < incident.told_began_at else ""),
         ("Insiden dibuka", _long(incident.opened_at)),
         *_declared(incident),
         ("Penerimaan disahkan", _done(incident.acknowledged_at, incident.acknowledged_by)),
@@ -140,7 +141,7 @@ def _summary(dossier: Dossier) -> list[Json]:
         ("Amaran palsu", _done(incident.corrected_at, incident.corrected_by)),
         *_closed(incident),
         ("Berakhir", _ended(incident)),
-        ("Tempoh", moment.lasted(incident.began_at, incident.ended_at, MALAY) if incident.ended_at else ""),
+        ("Tempoh", moment.lasted(incident.told_began_at, incident.ended_at, MALAY) if incident.ended_at else ""),
         ("Rekod dijana", f"{_long(dossier.made_at)}, oleh {dossier.made_by}"),
         ("Hujung jejak audit", f"{dossier.head.number}:{dossier.head.hash}"),
     ]

@@ -162,9 +162,9 @@ def _incidents(statement: MonthlyStatement, wording: Wording) -> dict[str, Json]
         cells(
             incident.number,
             _matter(incident, wording),
-            stamp(incident.began_at),
+            stamp(incident.told_began_at),
             stamp(incident.ended_at) if incident.ended_at else "masih berlaku",
-            moment.lasted(incident.began_at, incident.ended_at or statement.until, MALAY),
+            moment.lasted(incident.told_began_at, incident.ended_at or statement.until, MALAY),
             incident.acknowledged_by or "",
         )
         for incident, _ in statement.incidents

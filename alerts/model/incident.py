@@ -160,6 +160,11 @@ class Incident:
     #: What is wrong now, as far as was seen: while an outage ends it may be less than `matter`, and slowness in the end.
     present: Matter
     present_since: datetime
+    #: When what `matter` and `present` say began, as it was measured or declared, and when mail first failed in it; `None`: with
+    #: the incident, or never. Junk from 22.16 is no failure of sending from 22.16.
+    matter_began_at: datetime | None = None
+    present_began_at: datetime | None = None
+    outage_began_at: datetime | None = None
     #: It went down and up again and again before it opened.
     unsteady: bool = False
     #: What was last measured to be wrong; `None`: nothing, or nothing any more, and it is open by a person's word alone, or
@@ -209,6 +214,19 @@ class Incident:
     def to_be_told(self) -> Matter:
         """What a notice that is decided on now says is wrong: of an outage what is left of it."""
         return self.present if {self.matter, self.present} <= OUTAGES else self.matter
+
+    @property
+    def told_began_at(self) -> datetime:
+        """When that began which a notice that is decided on now says is wrong (`to_be_told`); of what is over, all of it."""
+        if not self.is_open:
+            return self.worst_began_at
+        began_at = self.present_began_at if self.to_be_told is self.present else self.matter_began_at
+        return began_at or self.began_at
+
+    @property
+    def worst_began_at(self) -> datetime:
+        """When mail first failed in it or, where it never did, when it began."""
+        return (self.outage_began_at or self.began_at) if self.matter in OUTAGES else self.began_at
 
     @property
     def standing(self) -> Matter | None:
@@ -267,6 +285,9 @@ def open_incident(event: Trigger | Declare, *, incident_id: int, number: str) ->
         since=event.at,
         present=event.matter,
         present_since=event.at,
+        matter_began_at=event.began_at,
+        present_began_at=event.began_at,
+        outage_began_at=event.began_at if event.matter in OUTAGES else None,
         unsteady=isinstance(event, Trigger) and event.unsteady,
         measured=event.matter if isinstance(event, Trigger) else None,
         declared=_declaration(event) if isinstance(event, Declare) else None,
@@ -368,7 +389,9 @@ def joined(one: Matter | None, other: Matter | None) -> Matter | None:
 def _trigger(incident: Incident, event: Trigger) -> Incident:
     """Take in what is measured; what was declared is wrong besides, for as long as that stands."""
     wrong = joined(event.matter, incident.standing) or event.matter
-    after = _worsen(incident, wrong, event.less_since or event.at, event.brief.cause)
+    # What is declared besides began before: both are wrong since the later of the two.
+    began_at = event.began_at if wrong is event.matter else max(event.began_at, incident.told_began_at)
+    after = _worsen(incident, wrong, event.less_since or event.at, event.brief.cause, began_at)
     return after if event.matter is incident.measured else replace(after, measured=event.matter)
 
 
@@ -379,8 +402,9 @@ def _declare(incident: Incident, event: Declare) -> Incident:
         return incident
     # Whoever says more than was said before takes none of it back.
     said = joined(event.matter, incident.standing) or event.matter
+    began_at = event.began_at if wrong is event.matter else max(event.began_at, incident.told_began_at)
     return replace(
-        _worsen(incident, wrong, event.at, None),
+        _worsen(incident, wrong, event.at, None, began_at),
         began_at=min(incident.began_at, event.began_at),
         declared=replace(_declaration(event), matter=said),
     )
@@ -400,7 +424,8 @@ def _resolve(incident: Incident, event: Resolve, state: IncidentState) -> Incide
     declared = incident.declared
     if declared is not None and declared.stands:
         left = replace(incident, measured=None)
-        return incident if incident.measured is None else _worsen(left, declared.matter, event.at, None)
+        began_at = incident.began_at if declared.at <= incident.opened_at else declared.at
+        return incident if incident.measured is None else _worsen(left, declared.matter, event.at, None, began_at)
     ended_at = event.ended_at if declared is None else max(event.ended_at, declared.over_at or event.ended_at)
     return replace(incident, state=state, resolved_at=event.at, ended_at=_end(incident, ended_at, event.at))
 
@@ -411,7 +436,8 @@ def _end(incident: Incident, ended_at: datetime, found_at: datetime) -> datetime
     What is left may have worked since before it began, because what failed has left the configuration, or is blamed on
     something else by now. Then nobody saw it end.
     """
-    return ended_at if ended_at > incident.began_at else max(found_at, incident.began_at)
+    began_at = incident.worst_began_at
+    return ended_at if ended_at > began_at else max(found_at, began_at)
 
 
 def _close(incident: Incident, event: Close, state: IncidentState) -> Incident:
@@ -420,11 +446,7 @@ def _close(incident: Incident, event: Close, state: IncidentState) -> Incident:
     if said is not None and said.stands:
         after = replace(incident, declared=replace(said, over_at=event.at, over_by=event.by))
     if event.recovered is None and incident.measured is not None:
-        return (
-            after
-            if after is incident
-            else _prolong(_worsen(after, incident.measured, event.at, incident.brief.cause), event.at)
-        )
+        return after if after is incident else _prolong(_measured_alone(after, incident.measured, event.at), event.at)
     recovered = event.recovered is not False
     closing = Closing(at=event.at, by=event.by, why=event.why, recovered=recovered)
     # When it ended nobody knows who does not say that mail works again.
@@ -432,8 +454,13 @@ def _close(incident: Incident, event: Close, state: IncidentState) -> Incident:
     return replace(after, state=state, resolved_at=event.at, ended_at=ended_at, closed=closing)
 
 
-def _worsen(incident: Incident, matter: Matter, at: datetime, why: Cause | None) -> Incident:
-    """Take in another matter, since when it is so, and *why*, where that was measured.
+def _measured_alone(incident: Incident, measured: Matter, at: datetime) -> Incident:
+    """Return an incident of which nothing is declared any more."""
+    return _worsen(incident, measured, at, incident.brief.cause, incident.told_began_at)
+
+
+def _worsen(incident: Incident, matter: Matter, at: datetime, why: Cause | None, began_at: datetime) -> Incident:
+    """Take in another matter, since when it is taken to be so, *why*, where that was measured, and when it began.
 
     When slowness has become an outage, staff who acknowledged the slowness have not yet heard of the outage: the
     escalation begins anew. An outage that spreads, moves to the other direction or ends in one is told in the notices still
@@ -444,14 +471,22 @@ def _worsen(incident: Incident, matter: Matter, at: datetime, why: Cause | None)
     # The plan stays as it was frozen; why it fails may be another reason by now.
     brief = incident.brief
     brief = brief if brief.cause is why else replace(brief, cause=why)
-    changed = replace(incident, present=matter, present_since=at, brief=brief)
+    changed = replace(
+        incident,
+        present=matter,
+        present_since=at,
+        present_began_at=began_at,
+        outage_began_at=incident.outage_began_at or (began_at if matter in OUTAGES else None),
+        brief=brief,
+    )
     if not is_news(matter, incident.matter):
         return changed
     if incident.matter in OUTAGES:
-        return replace(changed, matter=matter)
+        return replace(changed, matter=matter, matter_began_at=began_at)
     return replace(
         _let_go(changed),
         matter=matter,
+        matter_began_at=began_at,
         state=IncidentState.TRIGGERED,
         since=at,
         heard_at=None,

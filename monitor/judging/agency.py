@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from alerts.hours.elapsed import is_recent
 from monitor.judging.flapping import Flapping, FlappingPolicy
 from monitor.judging.health import combine
-from monitor.judging.matter import matter_of
+from monitor.judging.matter import began_at, matter_of
 from monitor.judging.proven import Sight, sight_of
 from monitor.judging.subject import Graded, Subject, with_a_say
 from monitor.judging.suspect import Trouble
@@ -151,9 +151,11 @@ class AgencyMail:
             return None
         troubled = [s for s in self._with_a_say() if s.current_health in IN_TROUBLE]
         self._flapping.fell(now)
+        heard = {direction: with_a_say(subjects) for direction, subjects in self._by_direction().items()}
+        began = began_at(matter, heard, self.seen_within())
         return Trouble(
             matter=matter,
-            since=min(at for s in troubled if (at := s.trouble_since())),
+            since=began or min(at for s in troubled if (at := s.trouble_since())),
             latest=max(at for s in troubled if (at := s.fell_at())),
             unsteady=self._flapping.is_unsteady,
         )

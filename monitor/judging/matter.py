@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 
 from alerts.model.notice import Cause, Matter
 from monitor.judging.evidence import ON_THE_WAY
+from monitor.judging.health import combine
 from monitor.judging.subject import Subject
 from monitor.model.health import Grade, Health
 from monitor.model.route import Direction
@@ -48,6 +50,32 @@ WAYS: Mapping[Matter, Collection[Direction]] = {
 }
 #: How a direction is judged in which mail goes, slowly or not always perhaps.
 WORKS = frozenset({Health.UP, Health.DEGRADED})
+
+
+def began_at(matter: Matter, by_direction: Mapping[Direction, Sequence[Subject]], within: timedelta) -> datetime | None:
+    """Return when an outage began; `None` for slowness, or where no route says since when it is down.
+
+    Only what is down counts: that nothing can be sent began when sending failed, and not when mail was first in junk. Of
+    both the later is the start. *within*: routes are tried one after the other, and failures no further apart are one.
+    """
+    inside = _down_since(by_direction.get(Direction.INTERNAL, ()))
+    starts: list[datetime] = []
+    for way in WAYS.get(matter, ()):
+        subjects = by_direction.get(way, ())
+        # Where the way itself is not down, it is mail within the agency that fails at that end.
+        own = _down_since(subjects) if combine(s.current_health for s in subjects) is Health.DOWN else inside
+        if own:
+            starts.append(_first_of_one((*own, *inside), max(own), within))
+    return _first_of_one(starts, max(starts), within) if starts else None
+
+
+def _first_of_one(starts: Iterable[datetime], last: datetime, within: timedelta) -> datetime:
+    """Return the first of those that belong to the *last* of an outage."""
+    return min(at for at in starts if last - at <= within)
+
+
+def _down_since(subjects: Iterable[Subject]) -> list[datetime]:
+    return [at for s in subjects if s.current_health is Health.DOWN and (at := s.trouble_since())]
 
 
 def is_proven_less(matter: Matter, told: Matter, directions: Mapping[Direction, Health]) -> bool:

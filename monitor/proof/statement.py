@@ -150,7 +150,7 @@ def statement_files(
         ("number", "matter", "cause", "began_at", "ended_at", "acknowledged_by", "corrected_by"),
         [
             (
-                *(each.number, each.matter, each.brief.cause or "", moment(each.began_at)),
+                *(each.number, each.matter, each.brief.cause or "", moment(each.told_began_at)),
                 *(moment(each.ended_at) if each.ended_at else "", each.acknowledged_by or "", each.corrected_by or ""),
             )
             for each, _ in statement.incidents

@@ -130,7 +130,7 @@ class Declarer:
             return NotDone.said(
                 "open_declared", number=number, matter=matter, by=declared.by, at=self._stamp(declared.at)
             )
-        return NotDone.said("open_measured", number=number, matter=matter, at=self._stamp(incident.began_at))
+        return NotDone.said("open_measured", number=number, matter=matter, at=self._stamp(incident.told_began_at))
 
     def _is_not_closed(self, incident: Incident) -> NotDone:
         number, measured, declared = incident.number, incident.measured, incident.declared

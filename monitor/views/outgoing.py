@@ -75,7 +75,7 @@ def former_alert_of(incident: Incident, now: datetime) -> Mapping[str, Any] | No
 def alert_of(incident: Incident, now: datetime, silence: Silence | None = None) -> Mapping[str, Any]:
     """Return the alert about an incident that is open, or as it stood when it was. *silence*: the one that it falls under."""
     brief, by = incident.brief, incident.acknowledged_by
-    told = [f"{brief.office.name}, since {incident.began_at.isoformat(timespec='seconds')}."]
+    told = [f"{brief.office.name}, since {incident.told_began_at.isoformat(timespec='seconds')}."]
     told += [f"Affected: {brief.subject_en or brief.subject}."] if brief.subject or brief.subject_en else []
     told += [f"Cause: {brief.cause}."] if brief.cause else []
     told += [f"Declared by {incident.known_from}."] if incident.known_from else []
@@ -92,6 +92,6 @@ def alert_of(incident: Incident, now: datetime, silence: Silence | None = None) 
         "labels": labels_of(incident),
         "annotations": annotations | ({"silenced": silenced} if silenced else {}),
         # An alert that begins after it ends is refused: the clock may have been set back.
-        "startsAt": min(incident.began_at, now).isoformat(),
+        "startsAt": min(incident.told_began_at, now).isoformat(),
         "endsAt": (now + LASTS).isoformat(),
     }

@@ -239,7 +239,7 @@ def view_incident(incident: Incident) -> IncidentView:
         measured=incident.measured,
         declared_at=incident.declared.at if incident.declared else None,
         declared_by=incident.declared.by if incident.declared else None,
-        began_at=incident.began_at,
+        began_at=incident.told_began_at,
         opened_at=incident.opened_at,
         acknowledged_at=incident.acknowledged_at,
         acknowledged_by=incident.acknowledged_by,

@@ -256,6 +256,7 @@ async def test_what_an_older_version_has_stored_is_there_after_the_upgrade(place
             opened = await ledger.incident(active)
             assert opened is not None
             assert (opened.number, opened.opened_at, opened.began_at) == ("JCM-01", AT, AT - MINUTE)
+            assert (opened.matter_began_at, opened.told_began_at) == (None, AT - MINUTE)
             assert [c.name for step in opened.brief.escalation.steps for c in step.contacts] == [
                 "Siti Contoh",
                 "Siti Contoh",

@@ -122,7 +122,7 @@ class ReleaseLook:
     def mark(self) -> str:
         """Return a mark that is another one if something else would go, or to others: what was looked at is what is released."""
         goes = [f"{each.channel} {each.to}" for each in self.goes]
-        said = "\n".join([self.incident.number, self.matter, self.incident.began_at.isoformat(), *goes])
+        said = "\n".join([self.incident.number, self.matter, self.incident.told_began_at.isoformat(), *goes])
         return blake2b(said.encode(), digest_size=8).hexdigest()
 
 

@@ -35,6 +35,7 @@ class OpenNumber:
     """The number of an incident that is open, what is measured of it, and what a person says."""
 
     number: str
+    #: When what is wrong now began.
     began_at: datetime
     #: What was last measured to be wrong; `None`: nothing, or nothing any more.
     measured: Matter | None = None
@@ -57,7 +58,7 @@ class FalseAlarm:
 
 def _open_number(row: Row[Any]) -> OpenNumber:
     measured = row.measured and Matter(row.measured)
-    found = OpenNumber(number=row.number, began_at=row.began_at, measured=measured)
+    found = OpenNumber(number=row.number, began_at=row.present_began_at or row.began_at, measured=measured)
     if row.declared_matter is None or row.declared_over_at is not None:
         return found
     return replace(
@@ -118,7 +119,7 @@ class SqlIncidents(InTransaction):
         query: Select[Any] = select(
             *(incident.c.id, incident.c.dedup_key, incident.c.number),
             *(incident.c.declared_matter, incident.c.declared_at, incident.c.declared_by, incident.c.declared_over_at),
-            *(incident.c.began_at, incident.c.opened_at, incident.c.measured),
+            *(incident.c.began_at, incident.c.present_began_at, incident.c.opened_at, incident.c.measured),
         ).where(incident.c.resolved_at.is_(None))
         return {row.dedup_key: _open_number(row) for row in by_id(await self._connection.execute(query))}
 

@@ -330,6 +330,10 @@ incident = Table(
     #: What is wrong now, and since when; empty: as it opened, before this was written down.
     Column("present", String(16)),
     Column("present_since", Moment),
+    #: When what it is about began, what is wrong now, and the first outage in it; empty: with the incident.
+    Column("matter_began_at", Moment),
+    Column("present_began_at", Moment),
+    Column("outage_began_at", Moment),
     Column("wave", Integer, nullable=False),
     Column("round", Integer, nullable=False),
     Column("step", Integer, nullable=False),

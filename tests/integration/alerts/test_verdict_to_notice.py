@@ -17,7 +17,7 @@ from alerts.model.contact import Address
 from alerts.model.event import Close, Correct, Declare
 from alerts.model.gateway import SmsContent
 from alerts.model.incident import CORRECTABLE_FOR, IncidentState
-from alerts.model.notice import Matter, Office
+from alerts.model.notice import Matter, Office, Plan
 from monitor.bridge.consensus import Briefs, Consensus
 from monitor.bridge.pipeline import Pipeline
 from monitor.judging.judge import Judge
@@ -31,7 +31,7 @@ from probes.model.result import Outcome, Party, Phase, ProbeResult
 from tests.integration.alerts.station import Station, station_at
 from tests.unit.alerts.people import MINISTRY, MINUTE, POLICY, SITI
 from tests.unit.monitor.scrape import Scrape
-from tests.unit.monitor.trial import LOSES, PROBING, REFUSED, World, agency_routes, controls, failed, imap
+from tests.unit.monitor.trial import LOSES, PROBING, REFUSED, World, agency_routes, controls, failed, imap, slow, smtp
 
 NOC = Address(channel=Channel.SMS, number="+60100000999")
 
@@ -165,6 +165,24 @@ async def test_an_outage_rings_staff_and_sends_nothing_outside_until_a_person_re
 
         await here.station.release()
         assert (len(here.station.fax.orders), len(here.station.tray.orders)) == (1, 1)
+
+
+async def test_outage_after_slowness_is_announced_since_sending_failed(tmp_path: Path) -> None:
+    """A letter said "cannot send since 6.16": since then mail had been in junk, and it failed from 6.25."""
+    async with country(tmp_path, "JCM") as here:
+        here.world.faults["JCM/utama"] = slow(junk=True)
+        junk_at = here.station.clock.now()
+        await here.rounds(9)
+        here.world.faults["JCM/utama"] = smtp(Outcome.CONNECT, Phase.CONNECT)
+        failed_at = here.station.clock.now()
+        await here.rounds(6)
+        incident = await here.station.incident()
+        assert (incident.matter, incident.began_at) == (Matter.SENDING, junk_at)
+
+        await here.station.release()
+        announced = [each for each in await here.station.notices() if each.plan is Plan.ANNOUNCEMENT]
+        assert {each.facts.began_at for each in announced} == {failed_at}
+        assert (await here.station.incident()).told_began_at == failed_at
 
 
 async def test_when_fifty_agencies_fail_for_a_fault_of_ours_the_noc_alone_hears_and_once(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -20,6 +21,7 @@ from alerts.model.event import (
     Release,
     Remark,
     Resolve,
+    Trigger,
 )
 from alerts.model.incident import (
     CORRECTABLE_FOR,
@@ -188,13 +190,14 @@ def test_a_lesser_trouble_rings_nobody_and_is_what_is_told_from_then_on(matter: 
     outage, later = apply(incident(Matter.BOTH), ACKNOWLEDGE), T0 + 9 * MINUTE
 
     after = apply(outage, trigger(matter, later))
-    assert after == replace(outage, present=matter, measured=matter, present_since=later)
+    began = later - MINUTE
+    assert after == replace(outage, present=matter, measured=matter, present_since=later, present_began_at=began)
     assert after.to_be_told is told
     assert apply(after, trigger(matter, later + MINUTE)) is after
     since = replace(trigger(matter, later), less_since=later - 8 * MINUTE)
     assert apply(outage, since).present_since == later - 8 * MINUTE
     again = apply(after, trigger(Matter.BOTH, later + MINUTE))
-    assert again == replace(outage, present_since=later + MINUTE)
+    assert again == replace(outage, present_since=later + MINUTE, present_began_at=later)
 
 
 @pytest.mark.parametrize("matter", [Matter.DEGRADED, Matter.OWN_FAULT])
@@ -424,3 +427,42 @@ def test_resolve_well_since_before_it_began_ends_when_it_was_found(minutes: int)
     assert apply(closed, well).ended_at == found_at
     # A clock that was set back.
     assert apply(incident(), replace(well, at=T0 - 60 * MINUTE)).ended_at == incident().began_at
+
+
+SLOW, SENDS, RECEIVES, BOTH = Matter.DEGRADED, Matter.SENDING, Matter.RECEIVING, Matter.BOTH
+
+
+@pytest.mark.parametrize(
+    ("measured", "began"),
+    [
+        ([(SLOW, 0)], 0),
+        # A letter said that nothing could be sent since mail was first in junk.
+        ([(SLOW, 0), (SENDS, 9)], 9),
+        ([(SENDS, 0), (BOTH, 9)], 9),
+        ([(BOTH, 0), (SENDS, 3)], 3),
+        # An outage that has become slow is told as the outage that it was.
+        ([(SENDS, 0), (SLOW, 9)], 0),
+        ([(SLOW, 0), (SENDS, 9), (SLOW, 20)], 9),
+        ([(SLOW, 0), (SENDS, 9), (BOTH, 20)], 20),
+    ],
+)
+def test_incident_states_since_when_what_it_states_is_so(measured: Sequence[tuple[Matter, int]], began: int) -> None:
+    def event(matter: Matter, minutes: int) -> Trigger:
+        return replace(trigger(matter, T0 + (minutes + 2) * MINUTE), began_at=T0 + minutes * MINUTE)
+
+    found = open_incident(event(*measured[0]), incident_id=1, number="JCM-01")
+    for each in measured[1:]:
+        found = apply(found, event(*each))
+    assert facts(found, Plan.ANNOUNCEMENT, Purpose.OUTAGE, T0).began_at == T0 + began * MINUTE
+    outage = next((minutes for matter, minutes in measured if matter is not SLOW), 0)
+    over = apply(found, replace(RESOLVE, at=T0 + 60 * MINUTE, ended_at=T0 + 50 * MINUTE))
+    assert over.told_began_at == T0 + outage * MINUTE, "all of the outage"
+
+
+def test_incident_declared_and_measured_states_the_later_begin() -> None:
+    declared_first = apply(declared(RECEIVES), replace(MEASURED, began_at=T0 + 7 * MINUTE))
+    assert (declared_first.matter, declared_first.told_began_at) == (BOTH, T0 + 7 * MINUTE)
+    said_first = apply(declared_first, replace(RESOLVE, at=LATER))
+    assert (said_first.present, said_first.told_began_at) == (RECEIVES, DECLARE.began_at)
+    measured_first = apply(incident(SENDS), replace(DECLARE, matter=RECEIVES, began_at=T0 - 30 * MINUTE))
+    assert (measured_first.told_began_at, measured_first.began_at) == (T0 - MINUTE, T0 - 30 * MINUTE)

@@ -69,7 +69,7 @@ def test_a_route_that_is_not_judged_yet_is_waited_for_since_the_first_of_the_oth
     assert mail.spreading_until(until) is None
 
 
-def test_what_is_wrong_began_with_the_first_of_it_and_the_latest_of_it_is_known() -> None:
+def test_trouble_receiving_down_after_slow_begins_when_it_went_down() -> None:
     mail, policy = AgencyMail(FlappingPolicy(falls=1)), HealthPolicy()
     internal, outbound, inbound = agency_routes("JCM", ("a",))
     down = Subject(policy=policy, health=Health.DOWN, changed_at=T0 + 9 * MINUTE)
@@ -82,7 +82,7 @@ def test_what_is_wrong_began_with_the_first_of_it_and_the_latest_of_it_is_known(
         mail.judge_by(route, subject)
     found = mail.trouble(T0 + 10 * MINUTE)
     assert found is not None
-    assert (found.matter, found.since, found.latest) == (Matter.RECEIVING, T0 + MINUTE, T0 + 9 * MINUTE)
+    assert (found.matter, found.since, found.latest) == (Matter.RECEIVING, T0 + 9 * MINUTE, T0 + 9 * MINUTE)
     assert found.unsteady, "it was noted that it fell"
 
 

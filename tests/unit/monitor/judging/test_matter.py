@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from alerts.model.notice import Cause, Matter
-from monitor.judging.matter import can_end, is_proven_less, prevailing, what_is_down
+from monitor.judging.matter import began_at, can_end, is_proven_less, prevailing, what_is_down
 from monitor.judging.subject import Graded, Subject
 from monitor.model.health import Grade, Health, HealthPolicy
 from monitor.model.route import Direction
 from probes.model.result import Outcome, Party, Phase
-from tests.unit.monitor.trial import T0, agency_routes, failed
+from tests.unit.monitor.trial import MINUTE, T0, agency_routes, failed
 
 
 @pytest.mark.parametrize(
@@ -104,3 +105,37 @@ def test_mail_within_the_agency_tells_which_way_is_down_by_where_it_fails(
         run = Graded.of(failed(route, T0, Outcome.CONNECT, Phase.CONNECT, party or Party.SENDER), grade)
         internal.recent.append(run if party else replace(run, result=None))
     assert what_is_down({Direction.INTERNAL: DOWN, OUT: outbound, IN: UP}, [internal]) is matter
+
+
+INSIDE = Direction.INTERNAL
+
+
+@pytest.mark.parametrize(
+    ("matter", "routes", "minutes"),
+    [
+        (Matter.SENDING, {OUT: [(DOWN, 9)], IN: [(UP, 0)]}, 9),
+        # Slow or in junk before, in the other direction or in one of two routes.
+        (Matter.SENDING, {OUT: [(DOWN, 9)], IN: [(DEGRADED, 1)]}, 9),
+        (Matter.RECEIVING, {INSIDE: [(DOWN, 9)], IN: [(DEGRADED, 1)]}, 9),
+        # Routes that are tried one after the other find one outage; what failed long before is another.
+        (Matter.SENDING, {OUT: [(DOWN, 9), (DOWN, 8)]}, 8),
+        (Matter.SENDING, {OUT: [(DOWN, 99), (DOWN, 8)]}, 99),
+        (Matter.SENDING, {INSIDE: [(DOWN, 8)], OUT: [(DOWN, 9)]}, 8),
+        (Matter.SENDING, {INSIDE: [(DOWN, 99)], OUT: [(DOWN, 8)]}, 8),
+        (Matter.SENDING, {INSIDE: [(DOWN, 8)], OUT: [(DOWN, 99)]}, 99),
+        # Of both the later.
+        (Matter.BOTH, {OUT: [(DOWN, 9)], IN: [(DOWN, 11)]}, 9),
+        (Matter.BOTH, {OUT: [(DOWN, 9)], IN: [(DOWN, 60)]}, 60),
+        (Matter.BOTH, {INSIDE: [(DOWN, 9)]}, 9),
+        (Matter.DEGRADED, {OUT: [(DEGRADED, 9)]}, None),
+    ],
+)
+def test_began_at_counts_what_is_down_in_the_ways_that_are_told(
+    matter: Matter, routes: Mapping[Direction, Sequence[tuple[Health, int]]], minutes: int | None
+) -> None:
+    subjects = {
+        way: [Subject(policy=HealthPolicy(), health=health, changed_at=T0 + at * MINUTE) for health, at in each]
+        for way, each in routes.items()
+    }
+    expected = None if minutes is None else T0 + minutes * MINUTE
+    assert began_at(matter, subjects, timedelta(minutes=12)) == expected

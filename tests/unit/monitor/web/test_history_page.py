@@ -44,7 +44,13 @@ async def place(tmp_path: Path) -> AsyncIterator[House]:
     seen = DaySheet()
     seen.mark(MinuteState.WELL, 0, 1440)
     seen.mark(MinuteState.NO_MAIL, 0, 90)
-    broken = replace(incident(brief=replace(BRIEF, cause=Cause.CERTIFICATE)), began_at=T0 - timedelta(seconds=580))
+    began_at = T0 - timedelta(seconds=580)
+    broken = replace(
+        incident(brief=replace(BRIEF, cause=Cause.CERTIFICATE)),
+        began_at=began_at,
+        matter_began_at=began_at,
+        present_began_at=began_at,
+    )
     sums = SiteSums(site="noc", runs=3, delivered=2, timed=2, transit=5.0, slowest=4.0)
     service = Service(
         incident=broken,
