@@ -246,8 +246,8 @@ async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incide
         await ledger.save_attempt(replace(attempt, state=AttemptState.ACCEPTED, provider_id="x"))
         _ = await ledger.attempt(attempt.reference), await ledger.attempt_state(attempt.id)
         await ledger.handle_letter(attempt.id, LetterStep.PRINTED, Handling(by="x", at=T0))
-        _ = await ledger.letters(["sms"], T0 - DAY), await ledger.laid([notice.id])
-        await ledger.not_withdrawn(notice, attempt)
+        _ = await ledger.letters(["sms"], T0 - DAY), await ledger.laid([notice.id]), await ledger.handled(attempt.id)
+        _ = await ledger.not_posted(attempt), await ledger.not_withdrawn(notice, attempt)
         await ledger.reopen_notice(notice.id, T0 + MINUTE)
         await ledger.add_notice(third, draft(third, "c"), T0)
         for each in incidents:
