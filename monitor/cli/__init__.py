@@ -28,7 +28,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "restore": "Put a copy in the store's place while the service is stopped, and let paper wait for a person.",
     "store": "Move the store from its file to PostgreSQL.",
     "site": "Other sites that probe: let one join this hub, look how it stands, let it leave.",
-    "incidents": "List the newest incidents, newest first. Times are Malaysian.",
+    "incidents": "List the incidents that are open, then the newest of the others. Times are Malaysian.",
     "notices": "List the newest notices, newest first. Times are Malaysian.",
     "oncall": "Show who is on call and who comes next, until when, and by which numbers. Times are Malaysian.",
     "ack": "Acknowledge an incident: the escalation to staff stops, the announcement does not.",

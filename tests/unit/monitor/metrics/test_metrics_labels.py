@@ -143,7 +143,7 @@ def test_a_fault_of_ours_names_the_reference_that_is_meant_while_it_is_configure
         }
 
     metrics.watch_references(["rujukan-a", "rujukan-b"])
-    assert len(list(Scrape(metrics).labels("own_fault"))) == 6 + 2 * 3
+    assert len(list(Scrape(metrics).labels("own_fault"))) == 7 + 2 * 3
     assert faults() == set()
     metrics.own_faults({("reference", "rujukan-b"), ("credentials", "")})
     assert faults() == {("reference", "rujukan-b"), ("credentials", "")}
@@ -160,7 +160,7 @@ def test_a_fault_of_ours_names_the_reference_that_is_meant_while_it_is_configure
     assert faults() == {("reference", "rujukan-b")}
     metrics.own_faults(())
     assert faults() == set()
-    assert len(list(Scrape(metrics).labels("own_fault"))) == 6 + 3
+    assert len(list(Scrape(metrics).labels("own_fault"))) == 7 + 3
 
 
 def test_own_faults_name_the_mailbox_of_an_agency_while_it_is_at_fault(metrics: Metrics) -> None:
