@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
 from pydantic.alias_generators import to_camel
-from pydantic_core import from_json
+from pydantic_core import PydanticCustomError, from_json
 
 from alerts.model.alert import ReceivedAlert
 
@@ -40,21 +40,35 @@ class Webhook:
     left_out: int
 
 
+#: Of labels, and of annotations. Prometheus itself takes some dozens.
+_MOST_NAMES = 1000
+
+
+def _few(names: object) -> object:
+    if isinstance(names, dict) and len(names) > _MOST_NAMES:
+        raise PydanticCustomError("many", "has more than {most} members", {"most": _MOST_NAMES})
+    return names
+
+
+_Named = Annotated[dict[str, str], BeforeValidator(_few)]
+
+
 class _Payload(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, extra="ignore", hide_input_in_errors=True)
 
 
 class _Alert(_Payload):
     status: Literal["firing", "resolved"]
-    labels: dict[str, str]
-    annotations: dict[str, str] = {}
+    labels: _Named
+    annotations: _Named = {}
     starts_at: AwareDatetime
     ends_at: AwareDatetime | None = None
     fingerprint: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 
 
 class _Webhook(_Payload):
-    alerts: list[_Alert]
+    #: Read one by one, up to the first that cannot be read: pydantic would make an error of each of a million.
+    alerts: list[Any]
     group_key: str = ""
     truncated_alerts: int = 0
 
@@ -62,8 +76,10 @@ class _Webhook(_Payload):
 def webhook_schema() -> dict[str, Any]:
     """Return as JSON Schema what `read_webhook` reads."""
     schema = _Webhook.model_json_schema()
-    alert = schema.pop("$defs")[_Alert.__name__]
-    schema["properties"] |= {"alerts": {"type": "array", "items": alert}, "version": {"const": VERSION}}
+    schema["properties"] |= {
+        "alerts": {"type": "array", "items": _Alert.model_json_schema()},
+        "version": {"const": VERSION},
+    }
     schema["required"] = ["version", "alerts"]
     return schema
 
@@ -82,11 +98,22 @@ def read_webhook(body: bytes, now: datetime) -> Webhook:
     try:
         read = _Webhook.model_validate(tree)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"])[:_WHERE_ROOM]
-        raise WebhookRefused(f"{ascii(where)[1:-1]}: {first['msg']}") from None
-    alerts = [_alert(each, now) for each in read.alerts]
+        raise _refused(error) from None
+    alerts = [_alert(_read(each, place), now) for place, each in enumerate(read.alerts)]
     return Webhook(alerts=alerts, group=read.group_key, left_out=max(0, read.truncated_alerts))
+
+
+def _read(alert: object, place: int) -> _Alert:
+    try:
+        return _Alert.model_validate(alert)
+    except ValidationError as error:
+        raise _refused(error, "alerts", place) from None
+
+
+def _refused(error: ValidationError, *above: str | int) -> WebhookRefused:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(str(part) for part in (*above, *first["loc"]))[:_WHERE_ROOM]
+    return WebhookRefused(f"{ascii(where)[1:-1]}: {first['msg']}")
 
 
 def _alert(read: _Alert, now: datetime) -> ReceivedAlert:

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from alerts.record.store import StoreAway
-from monitor.config.files.problem import Problem, Severity
+from monitor.config.files.problem import MOST_LISTED, Problem, Severity
 from monitor.model.said import said
 from monitor.service.order import NotDone, NotFound
 
@@ -139,7 +139,10 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _unreadable(_request: Request, error: Exception) -> Response:
     """Say what is wrong with a question or an order, without the values that were sent."""
-    wrong = [_wrong_part(each) for each in error.errors()] if isinstance(error, RequestValidationError) else []
+    found = error.errors() if isinstance(error, RequestValidationError) else ()
+    wrong = [_wrong_part(each) for each in found[:MOST_LISTED]]
+    if (more := len(found) - len(wrong)) > 0:
+        wrong[-1] = WrongPart(detail=f"{more + 1} more are not listed; mend these first", pointer="#")
     named = (f"{each.parameter or (each.pointer or '')[2:] or 'body'}: {each.detail}" for each in wrong)
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(named), errors=wrong)
 

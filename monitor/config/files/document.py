@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from alerts.wording.source import tree
-from monitor.config.files.problem import Path, Problem, Severity, dotted
+from monitor.config.files.problem import Path, Problem, ProblemList, Severity, dotted
 from monitor.config.files.regular import NotRegular, read_regular, why
 from monitor.config.files.syntax import called, fault, is_curly
 from monitor.model.said import said
@@ -153,24 +153,31 @@ def document_of(text: str, name: str, known: Document | None = None) -> Document
 
 def parse_document(text: str, name: str) -> Document:
     """Parse *text* as `read_document` does."""
+    return parse_tree(text, name)[0]
+
+
+def parse_tree(text: str, name: str) -> tuple[Document, yaml.MappingNode | None]:
+    """Parse *text* as `read_document` does; return its nodes, too, if it is readable."""
     try:
         root = tree(text)
         if root is None:
-            return _unreadable(name, "is empty, or all of it is a comment", instead="key: value")
+            return _unreadable(name, "is empty, or all of it is a comment", instead="key: value"), None
         if not isinstance(root, yaml.MappingNode):
-            return _unreadable(name, "holds no keys", instead="key: value", line=root.start_mark.line + 1)
+            line = root.start_mark.line + 1
+            return _unreadable(name, "holds no keys", instead="key: value", line=line), None
         walk = _Walk(name, text)
         data = walk.mapping(root, ())
     except yaml.YAMLError as error:
-        return Document(file=name, problems=(fault(error, text, name),), readable=False)
+        return Document(file=name, problems=(fault(error, text, name),), readable=False), None
     except RecursionError:
-        return _unreadable(name, _TOO_DEEP)
+        return _unreadable(name, _TOO_DEEP), None
     except (ValueError, OverflowError):
         # PyYAML lets a bad escape ("\\UFFFFFFFF") or %YAML directive through as Python's own error.
-        return _unreadable(name, "is no YAML: it holds an escape or a directive that is not allowed")
-    return Document(
-        file=name, data=data, places=walk.places, problems=tuple(walk.problems), broken=frozenset(walk.broken)
+        return _unreadable(name, "is no YAML: it holds an escape or a directive that is not allowed"), None
+    document = Document(
+        file=name, data=data, places=walk.places, problems=walk.problems.in_order(), broken=frozenset(walk.broken)
     )
+    return document, root
 
 
 def _unreadable(name: str, message: str, *, instead: str = "", line: int = 0) -> Document:
@@ -185,7 +192,7 @@ class _Walk:
         self.file = file
         self._written = text
         self.places: dict[Path, Place] = {}
-        self.problems: list[Problem] = []
+        self.problems = ProblemList()
         self.broken: set[Path] = set()
         self._seen: set[int] = set()
 
@@ -257,7 +264,7 @@ class _Walk:
         self, node: yaml.Node, path: Path, message: str, instead: str, severity: Severity = Severity.ERROR
     ) -> None:
         place = _place(node)
-        self.problems.append(
+        self.problems.add(
             Problem(
                 file=self.file,
                 line=place.line,

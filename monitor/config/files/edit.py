@@ -15,8 +15,7 @@ from typing import Any
 
 import yaml
 
-from alerts.wording.source import tree
-from monitor.config.files.document import parse_document
+from monitor.config.files.document import parse_tree
 from monitor.config.files.problem import Path, Severity, dotted
 from monitor.model.said import said
 
@@ -64,25 +63,19 @@ TextEdit = PutValue | AddItem | DropValue
 
 def edit_text(text: str, edits: Iterable[TextEdit]) -> str:
     """Return *text* with one edit after the other made in it. Raise `NotEditable`."""
+    document, root = parse_tree(text, "")
     for edit in edits:
-        text = _edited(text, edit)
+        if root is None or any(problem.severity is Severity.ERROR for problem in document.problems):
+            raise NotEditable("the text has errors of its own; mend them first, in the whole text")
+        wanted = _applied(document.data, edit)
+        if _same(wanted, document.data):
+            continue
+        found = _Cutter(text, root).cut(edit)
+        after, root = parse_tree(found, "")
+        if not after.readable or len(after.problems) != len(document.problems) or not _same(wanted, after.data):
+            raise _odd(edit.path)
+        text, document = found, after
     return text
-
-
-def _edited(text: str, edit: TextEdit) -> str:
-    before = parse_document(text, "")
-    if not before.readable or any(problem.severity is Severity.ERROR for problem in before.problems):
-        raise NotEditable("the text has errors of its own; mend them first, in the whole text")
-    wanted = _applied(before.data, edit)
-    if _same(wanted, before.data):
-        return text
-    root = tree(text)
-    assert isinstance(root, yaml.MappingNode)  # noqa: S101 - it was just read as one
-    found = _Cutter(text, root).cut(edit)
-    after = parse_document(found, "")
-    if not after.readable or len(after.problems) != len(before.problems) or not _same(wanted, after.data):
-        raise _odd(edit.path)
-    return found
 
 
 def _odd(path: Path) -> NotEditable:

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from monitor.config.files.document import Document
-from monitor.config.files.problem import Path, Problem, Severity
+from monitor.config.files.problem import Path, Problem, ProblemList, Severity
 from monitor.model.said import said
 
 
 @dataclass(slots=True, kw_only=True)
 class _Found:
-    problems: list[Problem]
+    problems: ProblemList
     broken: set[Path]
+    #: The values around those that are broken.
+    around: set[Path]
     #: What `Findings.problems` returns, until there is another.
     in_order: tuple[Problem, ...] | None = None
 
@@ -30,7 +32,13 @@ class Findings:
     def __init__(self, document: Document, path: Path = (), found: _Found | None = None) -> None:
         self.document = document
         self.path = path
-        self._found = found or _Found(problems=[*document.problems], broken={*document.broken})
+        if found is None:
+            found = _Found(problems=ProblemList(), broken=set(), around=set())
+            for each in document.problems:
+                found.problems.add(each)
+            for broken in document.broken:
+                _mark(found, broken)
+        self._found = found
 
     def __getitem__(self, below: str | int | Path) -> Findings:
         """Return these, for what is found about the value *below*."""
@@ -44,19 +52,21 @@ class Findings:
     def copy(self) -> Findings:
         """Return these, to which others may be added."""
         known = self._found
-        found = _Found(problems=[*known.problems], broken={*known.broken}, in_order=known.in_order)
+        found = _Found(
+            problems=known.problems.copy(), broken={*known.broken}, around={*known.around}, in_order=known.in_order
+        )
         return Findings(self.document, self.path, found)
 
     def add(self, problems: Sequence[Problem]) -> None:
         """Take up what was found earlier, in the same document."""
-        if problems:
-            self._found.problems += problems
+        for each in problems:
+            self._found.problems.add(each)
             self._found.in_order = None
 
     def broken(self, message: str, instead: str = "") -> None:
         """Note that the value has the wrong shape (once: the first message is the one that helps)."""
         self._note(message, instead, Severity.ERROR)
-        self._found.broken.add(self.path)
+        _mark(self._found, self.path)
 
     def error(self, message: str, instead: str = "") -> None:
         """Note what makes the configuration unusable."""
@@ -73,7 +83,12 @@ class Findings:
     @property
     def is_broken(self) -> bool:
         """Whether the value, something around it or something in it has the wrong shape."""
-        return self.is_blank or any(broken[: len(self.path)] == self.path for broken in self._found.broken)
+        return self.is_blank or self.path in self._found.around
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another error would be listed, so that it needs a message."""
+        return self._found.problems.has_room(Severity.ERROR)
 
     @property
     def is_blank(self) -> bool:
@@ -92,12 +107,16 @@ class Findings:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """Everything found so far in the document, by line, each thing once."""
+        """What was found so far in the document, by line, each thing once; of thousands the first, and how many more."""
         if self._found.in_order is None:
-            each_once = dict.fromkeys(self._found.problems)
-            self._found.in_order = tuple(sorted(each_once, key=lambda problem: (problem.line, problem.column)))
+            self._found.in_order = self._found.problems.in_order()
         return self._found.in_order
 
     def _note(self, message: str, instead: str, severity: Severity) -> None:
         if not self.is_blank:
             self.add([self.document.problem(self.path, message, instead, severity)])
+
+
+def _mark(found: _Found, broken: Path) -> None:
+    found.broken.add(broken)
+    found.around.update(broken[:length] for length in range(len(broken)))

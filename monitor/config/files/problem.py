@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import StrEnum
+from typing import Final
 
 from monitor.model.said import said
 
 #: The way to a value from the top of its file: keys and list positions.
 Path = tuple[str | int, ...]
+
+
+#: Of one document and severity. Nobody reads more, and a wrong paste has thousands.
+MOST_LISTED: Final = 50
 
 
 class Severity(StrEnum):
@@ -46,6 +52,51 @@ class Problem:
         key = f"{self.key}: " if self.key else ""
         instead = f"; write instead: {self.instead}" if self.instead else ""
         return _printable(f"{place}: {marked}{key}{self.message}{instead}")
+
+
+@dataclass(slots=True)
+class ProblemList:
+    """The problems of one document: the first `MOST_LISTED` of each severity, and how many more there are."""
+
+    _listed: dict[Problem, None] = field(default_factory=dict)
+    _counts: Counter[Severity] = field(default_factory=Counter)
+
+    def add(self, problem: Problem) -> None:
+        """Add a problem, once; beyond the limit it is only counted."""
+        if problem in self._listed:
+            return
+        self._counts[problem.severity] += 1
+        if self._counts[problem.severity] <= MOST_LISTED:
+            self._listed[problem] = None
+
+    def has_room(self, severity: Severity) -> bool:
+        """Whether another problem would be listed, so that it needs a message."""
+        return self._counts[severity] < MOST_LISTED
+
+    def in_order(self) -> tuple[Problem, ...]:
+        """Return what is listed by line, and then how many more there are."""
+        listed = sorted(self._listed, key=lambda each: (each.line, each.column))
+        file = listed[0].file if listed else ""
+        more = (
+            Problem(
+                file=file, message=said("{count} more are not listed; mend these first", count=count), severity=each
+            )
+            for each, listed_or_not in self._counts.items()
+            if (count := listed_or_not - MOST_LISTED) > 0
+        )
+        return (*listed, *more)
+
+    def copy(self) -> ProblemList:
+        """Return the same problems, to which others may be added."""
+        return ProblemList({**self._listed}, Counter(self._counts))
+
+
+def listed(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Return *problems* of one document as they are listed: the first, and how many more there are."""
+    found = ProblemList()
+    for each in problems:
+        found.add(each)
+    return found.in_order()
 
 
 def dotted(path: Path) -> str:

@@ -25,6 +25,9 @@ _HOST = rf"{_LABEL}(?:\.{_LABEL})*"
 #: A mail address with a dot-atom before the @ (RFC 5321); quoted local parts exist and nobody has one.
 _ADDRESS = rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~-]+)*@{_LABEL}(?:\.{_LABEL})+"
 
+#: In characters: 64 before the @, 255 behind it (RFC 5321 4.5.3.1). A search in a longer text takes its square.
+_LONGEST_ADDRESS = 64 + 1 + 255
+
 #: In characters. What cannot be guessed over loopback in any time that matters.
 _SHORTEST_TOKEN = 24
 
@@ -101,8 +104,8 @@ def _host(text: str) -> str:
 
 
 def _mail_address(text: str) -> str:
-    if not re.fullmatch(_ADDRESS, text, re.ASCII):
-        meant = re.search(_ADDRESS, text, re.ASCII)
+    if len(text) > _LONGEST_ADDRESS or not re.fullmatch(_ADDRESS, text, re.ASCII):
+        meant = re.search(_ADDRESS, text[:_LONGEST_ADDRESS], re.ASCII)
         raise wrong("is no mail address", meant[0] if meant else "peti-pantau@jabatan-contoh.gov.my")
     return text
 

@@ -47,7 +47,7 @@ def check_custody(before: Mapping[str, Any], document: Document, typed: Collecti
     changed = [
         _innermost(was.get(path), value, path)
         for path, value in now.items()
-        if was.get(path) != value and not (_is_name(path) and value in typed)
+        if was.get(path) != value and not (_is_name(path) and isinstance(value, str) and value in typed)
     ]
     lost = [
         (path, f"{path[-1]}: {value}" if isinstance(value, str) else value)

@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 from monitor.config.agency.mailbox import hearers_as_written
 from monitor.config.files.document import LARGEST, document_of
-from monitor.config.files.problem import Problem, Severity
+from monitor.config.files.problem import Problem, Severity, listed
 from monitor.config.files.secret import TypedSecret
 from monitor.config.files.section import IN_THE_STORE
 from monitor.config.loading import AgencySource, Configuration, called_in_store, stored_source
@@ -199,7 +199,7 @@ class AgencyEditor:
         # Half a MiB of brackets is read for a while, and the probes do not wait.
         bounds = self.configuration().settings.bounds
         if refused := await asyncio.to_thread(partial(_refused, source, before, draft, bounds, may_place=may_place)):
-            return DraftAnswer(problems=refused)
+            return DraftAnswer(problems=listed(refused))
         brought = DocumentsBrought(
             edit=DocumentEdit(started_from={draft.agency: draft.started_from}),
             sources=[source],
@@ -280,5 +280,11 @@ def _typed(draft: AgencyDraft) -> Mapping[str, TypedSecret]:
 def _about(agency: str, problems: Sequence[Problem]) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
     """Return what is about an agency's document, and what errors there are besides it: those are others' to see."""
     called = called_in_store(agency)
-    own = tuple(each for each in problems if each.file == called or called in each.message)
-    return own, tuple(each for each in problems if each.severity is Severity.ERROR and each not in own)
+    own: list[Problem] = []
+    others: list[Problem] = []
+    for each in problems:
+        if each.file == called or called in each.message:
+            own.append(each)
+        elif each.severity is Severity.ERROR:
+            others.append(each)
+    return tuple(own), tuple(others)

@@ -103,9 +103,12 @@ def mailbox_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRouter
         answer: DraftAnswer | None = None,
         **facts: object,
     ) -> Response:
-        page = await asyncio.to_thread(_page, editor, version, typed, answer)
-        path = f"/agencies/{version.agency}/mailboxes"
-        return sheet.render(request, "mailboxes.html", {"path": path, **page, **facts}, status)
+        def rendered() -> Response:
+            page = _page(editor, version, typed, answer)
+            path = f"/agencies/{version.agency}/mailboxes"
+            return sheet.render(request, "mailboxes.html", {"path": path, **page, **facts}, status)
+
+        return await asyncio.to_thread(rendered)
 
     return router
 

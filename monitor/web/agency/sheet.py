@@ -44,6 +44,8 @@ _DAY: Final = timedelta(days=1)
 #: Weekly shifts of four people come round once.
 _LOOKED_AHEAD: Final = timedelta(days=28)
 _SIMPLE_CRON: Final = re.compile(r"(?P<minute>[0-5]?[0-9]) (?P<hour>[01]?[0-9]|2[0-3]) \* \* (?P<days>\S+)", re.ASCII)
+#: In characters, of a line that something is wrong with. A document may be one line.
+_LONGEST_QUOTED: Final = 200
 _OF_A_ROUTE: Final = ("direction", "mailbox", "reference", "recipient", "to", "arrives_in")
 
 
@@ -102,15 +104,20 @@ class SettingsSheet:
         **facts: object,
     ) -> Response:
         """Return a page of forms. *draft*: the text that an *answer* is about, if it was not written."""
-        # Half a MiB takes three seconds to be read, and the probes do not wait.
-        page = await asyncio.to_thread(self._page, version, typed, draft, answer)
-        return self.render(request, template, {**page, **facts}, status)
+
+        def shown() -> Response:
+            page = self._page(version, typed, draft, answer)
+            return self.render(request, template, {**page, **facts}, status)
+
+        # Half a MiB takes three seconds to read, and a second to render. The probes do not wait.
+        return await asyncio.to_thread(shown)
 
     def _page(
         self, version: DocumentVersion, typed: TypedForm, draft: AgencyDraft | None, answer: DraftAnswer | None
     ) -> Mapping[str, object]:
         text, general = version.text or "", self._editor.configuration().settings
-        lines = (draft.text if draft else text).splitlines()
+        lines = (draft.text if draft else text).splitlines() if answer and answer.problems else ()
+        quoted = {each.line for each in answer.problems} if answer else ()
         now = self._clock.now().astimezone(self._zone(version.agency))
         return {
             "version": version,
@@ -119,7 +126,7 @@ class SettingsSheet:
             "text": typed.value("text", "text", text).replace("\r\n", "\n"),
             "typed": typed,
             "answer": answer,
-            "quoted": {number + 1: line for number, line in enumerate(lines)} if answer else {},
+            "quoted": {number: lines[number - 1][:_LONGEST_QUOTED] for number in quoted if 0 < number <= len(lines)},
             "now": f"{now:%Y-%m-%dT%H:%M}",
             "usual_interval": format_duration(general.probing.interval),
             "references": list(general.references),
