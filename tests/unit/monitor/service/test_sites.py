@@ -21,7 +21,7 @@ from alerts.record.store import StoreAway
 from monitor.bridge.consensus import Briefs, Consensus
 from monitor.config.model.settings import Settings
 from monitor.judging.flapping import FlappingPolicy
-from monitor.judging.joint.freshness import SiteBeat
+from monitor.judging.joint.freshness import SiteBeat, SiteClock
 from monitor.judging.joint.quorum import Quorum
 from monitor.judging.joint.replication import Replication, ReplicationState
 from monitor.judging.joint.standing import SiteStanding
@@ -216,6 +216,82 @@ async def test_what_a_site_says_whose_clock_is_wrong_is_told_with_the_right_time
     assert site is not None
     assert site.trouble is not None
     assert abs(site.trouble.since - true) <= 2 * SECOND
+
+
+def as_heard(offset: int | None, *, moments: Mapping[datetime, datetime] | None = None) -> hub._Site:
+    """Return a site whose clock is so many seconds behind; *moments*: those of JCM that were put right before."""
+    site = hub._Site(clock=SiteClock())
+    site.clock.offset = None if offset is None else offset * SECOND
+    site.moments |= {} if moments is None else {"JCM": moments}
+    return site
+
+
+@pytest.mark.parametrize(
+    ("offset", "at", "ours"),
+    [
+        # Nothing is known of its clock.
+        (None, -600, -600),
+        (None, 1, 0),
+        # As far apart as clocks may be.
+        (0, -600, -600),
+        (5, -600, -600),
+        (-5, -600, -600),
+        (6, -600, -594),
+        (-6, -600, -606),
+        (180, -600, -420),
+        (-180, -600, -780),
+        # Nothing began in the future, nor has been well since then.
+        (180, -60, 0),
+        (0, 60, 0),
+        (-180, 60, -120),
+    ],
+)
+def test_by_our_clock_puts_each_moment_right_and_none_into_the_future(offset: int | None, at: int, ours: int) -> None:
+    by_its_clock, right = T0 + at * SECOND, T0 + ours * SECOND
+    trouble = Trouble(matter=Matter.BOTH, since=by_its_clock, latest=by_its_clock, unsteady=True)
+    down = replace(DOWN, trouble=trouble, troubled=frozenset({"JCM/internal"}))
+    site = as_heard(offset)
+    assert site.by_our_clock("JCM", down, T0) == replace(down, trouble=replace(trouble, since=right, latest=right))
+    without = replace(down, trouble=replace(trouble, latest=None))
+    assert site.by_our_clock("MDC", without, T0).trouble == replace(trouble, since=right, latest=None)
+    well = replace(WELL, well_since=by_its_clock)
+    assert site.by_our_clock("UCM", well, T0) == replace(well, well_since=right)
+    assert site.by_our_clock("UCM", SiteStanding(), T0) == SiteStanding()
+
+
+def test_by_our_clock_puts_a_moment_right_once_though_the_clock_is_set_meanwhile() -> None:
+    began, fell = T0 - 600 * SECOND, T0 - 60 * SECOND
+    down = replace(DOWN, trouble=Trouble(matter=Matter.BOTH, since=began, latest=fell))
+    site = as_heard(180)
+    first = site.by_our_clock("JCM", down, T0)
+    site.clock.offset = timedelta(0)
+    assert site.by_our_clock("JCM", down, T0 + MINUTE) == first
+    # Another moment of it is by the clock as it is now, and what is over is not remembered.
+    again = replace(down, trouble=Trouble(matter=Matter.BOTH, since=began, latest=T0))
+    trouble = site.by_our_clock("JCM", again, T0 + MINUTE).trouble
+    assert trouble == replace(again.trouble or Trouble(matter=Matter.BOTH, since=T0), since=began + 180 * SECOND)
+    site.by_our_clock("JCM", WELL, T0 + MINUTE)
+    assert site.by_our_clock("JCM", down, T0 + MINUTE).trouble == down.trouble
+
+
+def test_by_our_clock_remembers_nothing_while_the_clock_is_not_known() -> None:
+    down = replace(DOWN, trouble=Trouble(matter=Matter.BOTH, since=T0 - 600 * SECOND))
+    site = as_heard(None)
+    site.by_our_clock("JCM", down, T0)
+    site.clock.offset = 180 * SECOND
+    trouble = site.by_our_clock("JCM", down, T0).trouble
+    assert trouble is not None
+    assert trouble.since == T0 - 420 * SECOND
+
+
+def test_by_our_clock_keeps_apart_what_it_is_about() -> None:
+    moment = T0 - 600 * SECOND
+    down = replace(DOWN, trouble=Trouble(matter=Matter.BOTH, since=moment))
+    site = as_heard(0, moments={moment: T0 - 420 * SECOND})
+    assert site.by_our_clock("MDC", down, T0).trouble == down.trouble
+    found = site.by_our_clock("JCM", down, T0).trouble
+    assert found is not None
+    assert found.since == T0 - 420 * SECOND
 
 
 async def test_what_sites_said_of_time_before_their_clocks_were_known_is_told_with_the_right_times() -> None:
