@@ -24,6 +24,8 @@ from monitor.store.schema.migrations import upgrade
 log = structlog.get_logger()
 
 _OLDEST = 15
+#: So many connections a process opens at most, and keeps while there is less to do.
+CONNECTIONS, _KEPT = 10, 5
 #: Smaller differences are the network's. Following them would set the clock back again and again.
 _TOLERANCE = timedelta(milliseconds=100)
 #: Where Debian keeps the authorities that the machine trusts. The library brings an OpenSSL that looks elsewhere.
@@ -169,8 +171,8 @@ async def connected(server: PostgresServer, clock: ServerClock) -> AsyncIterator
         connect_args=server.arguments(),
         # Connections that broke while nobody used them are replaced, and nobody notices.
         pool_pre_ping=True,
-        pool_size=5,
-        max_overflow=5,
+        pool_size=_KEPT,
+        max_overflow=CONNECTIONS - _KEPT,
         pool_timeout=10,
         hide_parameters=True,
     )
