@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.machine.documents import ROOT, commands
+from tests.machine.edit import BAD_INTERVAL, SECRET_IN_A_FILE, STORE_ON_SERVER, Edit
 from tests.machine.machine import Failed, Machine
 
 INSTALLING = "deploy/README.md"
@@ -33,6 +34,13 @@ def expect(said: str, *words: str) -> None:
     for word in words:
         if re.search(word, said) is None:
             raise Failed(f"nothing like {word!r} in:\n{said}")
+
+
+def edit(machine: Machine, *edits: Edit) -> None:
+    """Edit the installed configuration; owner and mode of a file stay."""
+    for each in edits:
+        file = machine.root / "etc" / "pantau" / each.file
+        file.write_text(each.apply(file.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def install(machine: Machine) -> None:
@@ -57,9 +65,7 @@ def configure(machine: Machine) -> None:
     for secret in SECRETS:
         machine.run(f"install -o root -g pantau -m 0640 /dev/null /etc/pantau/secrets/{secret}\n")
         machine.run(f"editor /etc/pantau/secrets/{secret}")
-    machine.run(
-        "sed -i 's|password_env: [A-Z_]*|password_file: secrets/mpcontoh-awan|' /etc/pantau/agencies/majlis-contoh.yaml"
-    )
+    edit(machine, SECRET_IN_A_FILE)
     expect(machine.run(check), "accepted: 2 agencies", "0 errors")
 
 
@@ -84,11 +90,12 @@ def reload(machine: Machine) -> None:
     """Give it a good file, two bad ones, and a good one again; it goes on all the time."""
     before = machine.run("systemctl show -P MainPID pantau")
     machine.run("systemctl reload pantau; cp -p /etc/pantau/pantau.yaml /root/good.yaml")
-    for bad in (
-        "echo 'x: [' >> /etc/pantau/pantau.yaml",
-        "sed -i 's/interval: 5m/interval: x/' /etc/pantau/pantau.yaml",
-    ):
-        machine.run(bad)
+    spoilings: tuple[Callable[[], object], ...] = (
+        lambda: machine.run("echo 'x: [' >> /etc/pantau/pantau.yaml"),
+        lambda: edit(machine, BAD_INTERVAL),
+    )
+    for spoil in spoilings:
+        spoil()
         expect(machine.run("systemctl reload pantau", code=1), "Job for pantau.service failed")
         machine.until("systemctl status pantau | grep 'configuration refused'")
         machine.run("cp -p /root/good.yaml /etc/pantau/pantau.yaml; systemctl reload pantau")
@@ -225,8 +232,6 @@ def move(machine: Machine) -> None:
     settings = "/etc/pantau/pantau.yaml"
     machine.run(f"install -o root -g pantau -m 0640 /dev/null /etc/pantau/secrets/pangkalan; cp -p {settings} /root/")
     machine.run("editor /etc/pantau/secrets/pangkalan")
-    server = "s|^# store:|store:|; s|^# *password_file: secrets/pangkalan|  password_file: secrets/pangkalan|;"
-    server += "s|^# *url: postgresql:.*|  url: postgresql://pantau@localhost/pantau|"
 
     machine.run("cd /; sudo -u postgres createdb --owner pantau --encoding UTF8 --template template0 trial")
     machine.run("install -o root -g pantau -m 0640 /dev/null /etc/pantau/trial.yaml")
@@ -237,7 +242,8 @@ def move(machine: Machine) -> None:
     expect(machine.run(f"cd /; {trial}"), "The file is a copy, and stays as it was")
 
     [copy] = commands("docs/postgresql.md", "Moving")
-    machine.run(f"sed -i '{server}' {settings}; {ASK} check {CONFIG}")
+    edit(machine, *STORE_ON_SERVER)
+    machine.run(f"{ASK} check {CONFIG}")
     expect(machine.run(f"cd /; {copy}", code=1), "nothing was copied: ")
     machine.run("systemctl stop pantau")
     before = machine.run(f"cd /; {ASK} audit export --store /var/lib/pantau/pantau.sqlite")

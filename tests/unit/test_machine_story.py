@@ -5,9 +5,11 @@ from __future__ import annotations
 import subprocess
 
 import pytest
+import yaml
 
 from tests.machine import __main__ as story
-from tests.machine.documents import commands
+from tests.machine.documents import ROOT, commands
+from tests.machine.edit import EDITS, SETTINGS, STORE_ON_SERVER, Edit
 
 FOLLOWED = (
     (story.INSTALLING, "1. The program", "python3 -m venv /opt/pantau"),
@@ -36,3 +38,25 @@ def test_a_section_that_has_another_name_by_now_is_missed() -> None:
         commands(story.INSTALLING, "9. Nothing")
     with pytest.raises(LookupError, match="has no commands"):
         commands("docs/clerk.md", "What the letter bears")
+
+
+@pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.pattern)
+def test_edit_of_shipped_configuration_replaces_exactly_one_line(edit: Edit) -> None:
+    before = (ROOT / "deploy" / edit.file).read_text(encoding="utf-8")
+    after = edit.apply(before)
+    assert [new for old, new in zip(before.splitlines(), after.splitlines(), strict=True) if old != new] == [edit.line]
+
+
+@pytest.mark.parametrize("text", ["", "# store:\n# store:\n"])
+def test_edit_without_one_matching_line_is_refused(text: str) -> None:
+    with pytest.raises(LookupError, match=r"pantau\.yaml: [02] lines match"):
+        STORE_ON_SERVER[0].apply(text)
+
+
+def test_edits_for_postgresql_change_the_store_alone() -> None:
+    text = before = (ROOT / "deploy" / SETTINGS).read_text(encoding="utf-8")
+    for edit in STORE_ON_SERVER:
+        text = edit.apply(text)
+    assert yaml.safe_load(text) == yaml.safe_load(before) | {
+        "store": {"url": "postgresql://pantau@localhost/pantau", "password_file": "secrets/pangkalan"}
+    }
