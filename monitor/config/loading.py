@@ -57,6 +57,7 @@ from monitor.model.pool import Spread
 from monitor.model.said import said
 from monitor.runtime.kinds import check_kinds
 from monitor.store.upkeep.documents import read_documents
+from monitor.store.upkeep.duty import DutyRecords
 from monitor.store.upkeep.unopened import DocumentsAwayError
 from probes.credentials.oauth_endpoint import Rotations
 from probes.model.check import CheckKind
@@ -257,6 +258,7 @@ def load(
     *,
     kinds: Mapping[str, GatewayKind] | None = None,
     now: datetime | None = None,
+    duty: Callable[[Settings], DutyRecords] = lambda _: DutyRecords(),
     memory: Memory | None = None,
     documents: Sequence[AgencySource] | None = None,
     typed: Mapping[str, TypedSecret] = MappingProxyType({}),
@@ -264,7 +266,8 @@ def load(
     """Read the settings file at *path* and the agencies it names; never raises for what files hold.
 
     *kinds* are the gateways that may be configured; default: those that ship. With *now* it is also noted what is going
-    to be wrong; that makes no configuration unusable. Raise `TypeError` when one of the kinds is not what it should be.
+    to be wrong; that makes no configuration unusable; *duty*: what the service with these settings has of overrides and
+    drills, which count then. Raise `TypeError` when one of the kinds is not what it should be.
     *memory*: of earlier readings with the same kinds, for one who reads again and again; what comes of it is the same as
     without. *documents*: those of all agencies, whatever there are where the settings say. *typed*: secrets that they name
     and that are about to be kept.
@@ -272,7 +275,9 @@ def load(
     memory = memory or Memory()
     with memory.lock:
         kinds = gateway_kinds() if kinds is None else kinds
-        return _load(path, environ, memory, _Known(kinds=kinds, checks=check_kinds(), now=now, typed=typed), documents)
+        return _load(
+            path, environ, memory, _Known(kinds=kinds, checks=check_kinds(), now=now, duty=duty, typed=typed), documents
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,6 +287,7 @@ class _Known:
     kinds: Mapping[str, GatewayKind]
     checks: Mapping[str, CheckKind]
     now: datetime | None
+    duty: Callable[[Settings], DutyRecords]
     typed: Mapping[str, TypedSecret] = field(repr=False)
 
 
@@ -340,7 +346,7 @@ def _load(
     if loaded.errors:
         return loaded
     if known.now is not None:
-        check_outlook(settings, registry.agencies, {"": findings, **found_in}, known.now)
+        check_outlook(settings, registry.agencies, {"": findings, **found_in}, known.now, known.duty)
         check_storage(settings, registry.routes, findings)
         loaded = _loaded((findings, *others, *days), environ)
     settings = with_environment(settings, environ)

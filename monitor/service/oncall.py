@@ -27,6 +27,7 @@ from monitor.runtime.slices import in_slices
 from monitor.service.order import NotDone, NotFound
 from monitor.service.per_configuration import PerConfiguration
 from monitor.store.engine.ledger import SqlStore
+from monitor.store.upkeep.duty import DutyRecords
 
 log = structlog.get_logger()
 
@@ -123,8 +124,13 @@ class OnCall:
 
     async def overrides(self) -> Sequence[Override]:
         """Return the overrides that are not over."""
+        return (await self.records()).overrides
+
+    async def records(self) -> DutyRecords:
+        """Return the overrides that are not over, and which numbers answered a drill."""
         async with self._store.reading() as ledger:
-            return await ledger.duty.standing(self._clock.now())
+            standing = await ledger.duty.standing(self._clock.now())
+            return DutyRecords(overrides=standing, answered=await ledger.duty.answered())
 
     async def add(self, *, rota: str, person: str, begins: str, ends: str, by: str) -> Override:
         """Let a person take a duty over. *begins* ("": now) and *ends* as people write them. Raise `NotDone`."""

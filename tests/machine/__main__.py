@@ -66,7 +66,8 @@ def configure(machine: Machine) -> None:
         machine.run(f"install -o root -g pantau -m 0640 /dev/null /etc/pantau/secrets/{secret}\n")
         machine.run(f"editor /etc/pantau/secrets/{secret}")
     edit(machine, SECRET_IN_A_FILE)
-    expect(machine.run(check), "accepted: 2 agencies", "0 errors")
+    # Its telephone numbers are placeholders, of which it warns.
+    expect(machine.run(check, code=1), "accepted: 2 agencies", "0 errors")
 
 
 def start(machine: Machine, *, code: int = 0) -> str:
@@ -243,7 +244,7 @@ def move(machine: Machine) -> None:
 
     [copy] = commands("docs/postgresql.md", "Moving")
     edit(machine, *STORE_ON_SERVER)
-    machine.run(f"{ASK} check {CONFIG}")
+    machine.run(f"{ASK} check --severity error {CONFIG}")
     expect(machine.run(f"cd /; {copy}", code=1), "nothing was copied: ")
     machine.run("systemctl stop pantau")
     before = machine.run(f"cd /; {ASK} audit export --store /var/lib/pantau/pantau.sqlite")

@@ -7,38 +7,98 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Annotated, Final
 
+import httpx
 import typer
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import select
 
 from monitor.cli.option import DEFAULT_CONFIG, Config
+from monitor.cli.service import request
 from monitor.config.files.document import read_document
-from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Problem
+from monitor.config.files.problem import Problem, Severity
 from monitor.config.loading import Loaded, load
 from monitor.config.model.settings import Settings
 from monitor.config.sense.capacity import size_of
 from monitor.config.sense.duplicate import perhaps_renamed
+from monitor.runtime.place import CONTROL_SOCKET
 from monitor.store.schema.tables import record
 from monitor.store.upkeep.connections import connection_budget
+from monitor.store.upkeep.duty import DutyRecords, read_duty
 from monitor.store.upkeep.unopened import DocumentsAwayError, read_unopened
 
+_RECORDS: Final = TypeAdapter(DutyRecords)
+#: In seconds, how long the service may take to answer.
+_WITHIN: Final = 5.0
+#: The gravest first.
+_GRAVITY: Final = (Severity.ERROR, Severity.LOSS, Severity.WARNING)
 
-def check(config: Config = DEFAULT_CONFIG) -> None:
+
+def check(
+    config: Config = DEFAULT_CONFIG,
+    *,
+    severity: Annotated[
+        Severity, typer.Option("--severity", help="Leave out what is less grave: error keeps only what is refused.")
+    ] = Severity.WARNING,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the problems as JSON: severity, file, line, key, message, remedy.")
+    ] = False,
+) -> None:
     """Check the whole configuration and print everything that is wrong with it, a line each.
 
-    Also what is going to be wrong: days in the next week on which nobody is on call, numbers where nobody has answered,
-    a store that becomes larger than its disk, a server with too few connections for its processes, and an agency that would lose its history with its code. Ends with 2 when there is an error, otherwise with 0, also when there are warnings. With a lost key of the
-    secrets in the store the service starts all the same.
+    Exit code 2 when the service would refuse it, at its start or a reload; 1 when it can be used and somebody should look at
+    what is printed; 0 when nothing is. With `--severity error` warnings are neither printed nor counted, so that
+    `pantau check --severity error && pantau reload` reloads what would be taken.
+
+    A warning is also of what is going to be wrong: days in the next week on which nobody is on call, numbers where nobody has
+    answered, a store that becomes larger than its disk, a server with too few connections for its processes, and an agency
+    that would lose its history with its code. Overrides and drills count as the service, or its store, has them.
     """
-    loaded = load(config, os.environ, now=datetime.now(UTC))
+    now = datetime.now(UTC)
+    loaded = load(config, os.environ, now=now, duty=partial(duty_records, now=now))
     if (found := loaded.configuration) is not None:
         renamed = perhaps_renamed(in_force(found.settings), found.registry.agencies, str(found.settings.agencies))
         loaded = replace(loaded, problems=(*loaded.problems, *renamed, *crowded(config, found.settings)))
-    print_checked(config, loaded)
-    if loaded.errors or loaded.losses:
-        raise typer.Exit(2)
+    grave = _GRAVITY[: _GRAVITY.index(severity) + 1]
+    counted = [each for each in loaded.problems if each.severity in grave]
+    if as_json:
+        typer.echo(json.dumps([_listed(each) for each in counted], ensure_ascii=False, indent=2))
+    else:
+        print_checked(config, loaded, counted)
+    raise typer.Exit(_exit_code(counted))
+
+
+def _exit_code(problems: Sequence[Problem]) -> int:
+    """Return 2 when the service would refuse the configuration, 1 when somebody should look at it, else 0."""
+    if any(each.severity is Severity.ERROR for each in problems):
+        return 2
+    return 1 if problems else 0
+
+
+def _listed(problem: Problem) -> Mapping[str, str | int | None]:
+    return {
+        "severity": problem.severity,
+        "file": problem.file,
+        "line": problem.line or None,
+        "column": problem.column or None,
+        "key": problem.key,
+        "message": problem.message,
+        "remedy": problem.instead,
+    }
+
+
+def duty_records(settings: Settings, now: datetime) -> DutyRecords:
+    """Return what the running service has of overrides and drills; where none answers, what its store has."""
+    socket = settings.state.absolute() / CONTROL_SOCKET
+    try:
+        answer = request(socket, "GET", "/oncall/records", within=_WITHIN).raise_for_status()
+        return _RECORDS.validate_json(answer.content)
+    except (httpx.HTTPError, OSError, ValidationError):
+        server = None if settings.store is None else settings.store.build()
+        return read_duty(settings.state, server, now)
 
 
 def in_force(settings: Settings) -> Mapping[str, Collection[str]]:
@@ -64,19 +124,19 @@ def crowded(config: Path, settings: Settings) -> Sequence[Problem]:
     needed = budget.needed(own=settings.process_name, sites=sites)
     if needed <= budget.room:
         return ()
-    findings = Findings(read_document(config))
     processes = len(budget.processes | {settings.process_name})
-    findings["store"].warning(
+    message = (
         f"{_count(processes, 'process', 'processes')} on it may open {needed} connections together with others, and the "
-        f"server has {budget.room} for them",
-        f"max_connections = {needed + budget.reserved} or more in its postgresql.conf, then restart it; or fewer processes",
+        f"server has {budget.room} for them"
     )
-    return findings.problems
+    most = needed + budget.reserved
+    instead = f"max_connections = {most} or more in its postgresql.conf, then restart it; or fewer processes"
+    return [read_document(config).problem(("store",), message, instead, Severity.WARNING)]
 
 
-def print_checked(config: Path, loaded: Loaded) -> None:
-    """Print what was found of a configuration, and what it comes down to."""
-    for problem in loaded.problems:
+def print_checked(config: Path, loaded: Loaded, problems: Sequence[Problem]) -> None:
+    """Print *problems* of a configuration, and what it comes down to."""
+    for problem in problems:
         typer.echo(str(problem))
     if (found := loaded.configuration) is not None:
         typer.echo(f"{config}: the store grows to {size_of(found.settings, found.registry.routes)}")
@@ -88,7 +148,8 @@ def print_checked(config: Path, loaded: Loaded) -> None:
 
 
 def _summary(loaded: Loaded) -> str:
-    found = f"{_count(len(loaded.errors) + len(loaded.losses), 'error')}, {_count(len(loaded.warnings), 'warning')}"
+    lost = f", {_count(len(loaded.losses), 'loss', 'losses')}" if loaded.losses else ""
+    found = f"{_count(len(loaded.errors), 'error')}{lost}, {_count(len(loaded.warnings), 'warning')}"
     if (accepted := loaded.configuration) is None:
         return f"refused: {found} in {_count(loaded.files, 'file')}"
     agencies, routes = len(accepted.registry.agencies), len(accepted.registry.routes)

@@ -127,8 +127,9 @@ def init(
         typer.echo(
             f"{draft.domain} has no official suffix (circular, 3d): official_suffixes takes it, for a first look."
         )
-    print_checked(config, load(config, os.environ, now=datetime.now(UTC)))
-    listen = load(config, os.environ).accepted().settings.listen
+    loaded = load(config, os.environ, now=datetime.now(UTC))
+    print_checked(config, loaded, loaded.problems)
+    listen = loaded.accepted().settings.listen
     typer.echo(f"\nNext:  {to_run(config)}\nthen look at  http://{listen}/")
 
 

@@ -12,7 +12,7 @@ from alerts.inbound.pin import hashed, objection
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.notice import Language
-from monitor.config.fields.phone import AddressSettings, check_addresses, check_extension, check_number, line
+from monitor.config.fields.phone import AddressSettings, check_addresses, check_extension, check_number, e164, line
 from monitor.config.fields.window import Day
 from monitor.config.files.findings import Findings
 from monitor.config.files.section import Extension, Line, Section, Slug
@@ -61,6 +61,11 @@ class ContactSettings(Section):
         if self.addresses is not None:
             return any(channel in address.channels for address in self.addresses)
         return channel is not Channel.LETTER and bool(getattr(self, channel.value))
+
+    @property
+    def numbers(self) -> frozenset[str]:
+        """The numbers of the short form (E.164)."""
+        return frozenset(e164(number) for number in (self.sms, self.voice, self.fax) if number)
 
     def build(self, key: str, hours: OfficeHours) -> Contact:
         """Return the contact as notices are addressed; *hours* are those of the office."""

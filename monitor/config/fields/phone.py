@@ -172,6 +172,11 @@ class AddressSettings(Section):
         """By which channels it is reached."""
         return tuple(channel for kind, channels in _KINDS.items() if getattr(self, kind) for channel in channels)
 
+    @property
+    def numbers(self) -> frozenset[str]:
+        """The number (E.164); as it is to be, there is one."""
+        return frozenset(e164(number) for number in (self.mobile, self.landline, self.fax) if number)
+
     def build(self, hours: OfficeHours) -> Iterator[Address]:
         """Yield the address on each of its channels; *hours* are those of the office."""
         there = hours if self.hours is Presence.OFFICE else None

@@ -24,7 +24,7 @@ class Severity(StrEnum):
 
     #: It cannot be used.
     ERROR = "error"
-    #: It can, without what rests on something that is lost: a service starts, and a check fails.
+    #: It can, without what rests on something that is lost.
     LOSS = "loss"
     #: It can, and somebody should look.
     WARNING = "warning"

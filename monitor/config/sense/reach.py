@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -227,10 +227,7 @@ def check_rotas_used(settings: Settings, agencies: Mapping[str, Agency], files: 
     """
     if settings.mode is ServiceMode.WATCH:
         return
-    receive = settings.alertmanager and settings.alertmanager.receive
-    ours = [settings.noc.escalation, *(each.escalation for each in (receive.tell.values() if receive else ()))]
-    ours += [agency.escalation for agency in agencies.values()]
-    everywhere = frozenset[str]().union(*(each.rotas_named for each in ours))
+    everywhere = frozenset[str]().union(*(policy.rotas_named for _, policy in _policies(settings, agencies)))
     for key in settings.rotas:
         if key not in everywhere:
             files[""]["rotas", key].warning("is named by no step: nobody is told by it", _or_leave_out(key))
@@ -238,6 +235,25 @@ def check_rotas_used(settings: Settings, agencies: Mapping[str, Agency], files: 
         for key in agency.rotas:
             if key not in agency.escalation.rotas_named:
                 files[code]["rotas", key].warning("is named by no step: nobody is told by it", _or_leave_out(key))
+
+
+def rotas_with_fallback(settings: Settings, agencies: Mapping[str, Agency]) -> frozenset[str]:
+    """Return the names of the rotas in whose place a fallback is told, whichever policy names them."""
+    has_fallback: dict[str, bool] = {}
+    for code, policy in _policies(settings, agencies):
+        own = agencies[code].rotas if code else {}
+        for key in policy.rotas_named:
+            name = f"{code}/{key}" if key in own else key
+            has_fallback[name] = has_fallback.get(name, True) and policy.fallback is not None
+    return frozenset(name for name, has in has_fallback.items() if has)
+
+
+def _policies(settings: Settings, agencies: Mapping[str, Agency]) -> Iterator[tuple[str, EscalationSettings]]:
+    """Yield every policy, and the code of the agency in whose file it stands; "": the settings file."""
+    receive = settings.alertmanager and settings.alertmanager.receive
+    yield "", settings.noc.escalation
+    yield from (("", tell.escalation) for tell in (receive.tell.values() if receive else ()))
+    yield from ((code, agency.escalation) for code, agency in agencies.items())
 
 
 def _or_leave_out(rota: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, Select, func, insert, select, update
 
 from alerts.model.contact import Contact
 from alerts.model.oncall import Override
@@ -27,10 +27,10 @@ class SqlOnCall(InTransaction):
 
         *rotas*: names; default: all.
         """
-        query = select(override).where(override.c.removed_at.is_(None), override.c.ends > now)
+        query = overrides_after(now)
         if rotas is not None:
             query = query.where(override.c.rota.in_(rotas))
-        return by_id(map(_to_override, await self._connection.execute(query)))
+        return overrides_of(await self._connection.execute(query))
 
     async def add(
         self, *, rota: str, contact: Contact, begins: datetime, ends: datetime, by: str, now: datetime
@@ -63,10 +63,29 @@ class SqlOnCall(InTransaction):
 
     async def answered(self) -> Mapping[str, datetime]:
         """Return when somebody last pressed the key in a drill, by number (E.164)."""
-        numbers = distinct(exercise.c.number)
-        last = select(func.max(exercise.c.confirmed_at)).where(exercise.c.number == numbers.c.number)
-        rows = await self._connection.execute(select(numbers, last.correlate(numbers).scalar_subquery().label("at")))
-        return {row.number: row.at for row in rows if row.at is not None}
+        return answers_of(await self._connection.execute(answers()))
+
+
+def overrides_after(now: datetime) -> Select[Any]:
+    """Return the query for the overrides that are not over at *now* and were not taken back."""
+    return select(override).where(override.c.removed_at.is_(None), override.c.ends > now)
+
+
+def overrides_of(rows: Iterable[Row[Any]]) -> Sequence[Override]:
+    """Return the overrides that `overrides_after` finds, in the order they were made."""
+    return by_id(map(_to_override, rows))
+
+
+def answers() -> Select[Any]:
+    """Return the query for the last confirmed drill of each number."""
+    numbers = distinct(exercise.c.number)
+    last = select(func.max(exercise.c.confirmed_at)).where(exercise.c.number == numbers.c.number)
+    return select(numbers, last.correlate(numbers).scalar_subquery().label("at"))
+
+
+def answers_of(rows: Iterable[Row[Any]]) -> Mapping[str, datetime]:
+    """Return when somebody last confirmed a drill, by number (E.164), of what `answers` finds."""
+    return {row.number: row.at for row in rows if row.at is not None}
 
 
 def _to_override(row: Row[Any]) -> Override:

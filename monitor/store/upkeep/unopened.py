@@ -13,6 +13,8 @@ from sqlalchemy.exc import DBAPIError
 from alerts.record.store import StoreAway
 from monitor.store.backend.postgres import PostgresServer
 
+_FILE = "pantau.sqlite"
+
 
 class DocumentsAwayError(StoreAway):
     """The documents cannot be read now. The message says why, and holds no secret."""
@@ -23,7 +25,7 @@ def read_unopened(directory: Path, server: PostgresServer | None, query: Select[
 
     Raise `DocumentsAwayError`.
     """
-    file = directory / "pantau.sqlite"
+    file = directory / _FILE
     try:
         if server is None and not file.exists():
             return ()
@@ -34,10 +36,18 @@ def read_unopened(directory: Path, server: PostgresServer | None, query: Select[
         finally:
             engine.dispose()
     except (DBAPIError, OSError) as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
+        cause = error.orig if isinstance(error, DBAPIError) else error.strerror or error
         where = f"the file {file}" if server is None else str(server)
         why = " ".join(str(cause).split())
         raise DocumentsAwayError(f"the store, {where}, cannot be read: {why}") from None
+
+
+def has_store(directory: Path) -> bool:
+    """Whether a store is in *directory*; one that is closed to this user counts."""
+    try:
+        return (directory / _FILE).exists()
+    except OSError:
+        return True
 
 
 def _reading(file: Path) -> Engine:

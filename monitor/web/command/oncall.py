@@ -16,6 +16,7 @@ from alerts.model.contact import Address, Contact
 from alerts.model.oncall import Gap, Override
 from monitor.config.fields.phone import printed
 from monitor.service.oncall import DutyView, OnCall
+from monitor.store.upkeep.duty import DutyRecords
 from monitor.web.word import Id, Word
 
 
@@ -93,6 +94,10 @@ def duties(duty: OnCall) -> APIRouter:
     @router.get("/oncall")
     async def on_call(agency: str = "", at: str = "") -> list[DutyWord]:
         return [_duty(view) for view in await duty.show(agency, at)]
+
+    @router.get("/oncall/records")
+    async def records() -> DutyRecords:
+        return await duty.records()
 
     @router.get("/overrides")
     async def overrides() -> list[OverrideWord]:

@@ -51,8 +51,7 @@ def test_an_odd_configuration_is_told_where_and_what_to_write_and_shows_no_secre
     with _at_most(60):
         loaded, said = said_of(config)
     assert said == case.says
-    # A service does not refuse to start because of next Saturday.
-    assert (loaded.configuration is None) is (case.is_refused and not case.depends_on_the_day)
+    assert (loaded.configuration is None) is case.is_refused
     assert all(_LINE.fullmatch(line) for line in said)
     assert CANARY not in f"{loaded!r} {said}"
     of_agencies = {problem.message for problem in loaded.problems if "/agencies/" in problem.file}
@@ -70,10 +69,10 @@ def _sample() -> Iterator[Case]:
 
 
 @pytest.mark.parametrize("case", list(_sample()), ids=lambda case: case.name)
-def test_the_command_says_the_same_and_ends_with_2_where_it_is_refused(case: Case, tmp_path: Path) -> None:
+def test_the_command_says_the_same_and_ends_with_2_where_it_is_refused_and_1_where_it_is_warned_of(case: Case, tmp_path: Path) -> None:
     config = case.lay_out(tmp_path / "pantau")
     result = CliRunner().invoke(app, ["check", "--config", str(config)], env=ENVIRON)
-    assert result.exit_code == (2 if case.is_refused else 0)
+    assert result.exit_code == (2 if case.is_refused else 1 if ": warning: " in result.output else 0)
     # Today numbers that had been verified when the corpus was written may not be any more.
     assert [line for line in shortened(result.output, config).splitlines() if line in case.says] == case.says
     assert CANARY not in result.output

@@ -421,12 +421,12 @@ def verify(ministry: Ministry, day: str) -> None:
     ministry.edit("pantau", 'sms: "+1 202-555-0101"', f'sms: "+1 202-555-0101"\n    verified: {day}')
 
 
-def test_a_gap_of_the_next_seven_days_is_an_error_of_the_check_and_not_of_the_service(duty: Ministry) -> None:
+def test_a_gap_of_the_next_seven_days_is_a_warning_of_the_check_and_nothing_to_the_service(duty: Ministry) -> None:
     verify(duty, "2026-11-20")
     duty.edit("jabatan", "      - {days: rest, every: 2d, from: 2026-01-03, people: [rahim]}\n", "")
     assert outlook(duty) == [
         (
-            f"{FILE}:25: rotas.bertugas: nobody is on call from Sat 2026-11-28 07:30 to Mon 2026-11-30 07:30; "
+            f"{FILE}:25: warning: rotas.bertugas: nobody is on call from Sat 2026-11-28 07:30 to Mon 2026-11-30 07:30; "
             "write instead: a layer for those days, or a `pantau override add` each time"
         )
     ]

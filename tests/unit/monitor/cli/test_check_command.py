@@ -1,0 +1,184 @@
+"""`pantau check`: what it counts as refused, what as to be looked at, and what programs read of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert
+
+from monitor.cli.operation.check import _exit_code
+from monitor.config.files.problem import Problem, Severity
+from monitor.config.loading import load
+from monitor.metrics import Metrics
+from monitor.runtime.clock import MachineClock
+from monitor.service.oncall import OnCall
+from monitor.store.backend.database import Database
+from monitor.store.engine.ledger import SqlStore
+from monitor.store.schema.tables import drill, exercise
+from monitor.web.command.oncall import duties
+from tests.unit.monitor.cli.office import ENVIRON, Office
+from tests.unit.monitor.web.source import Service
+
+FALLBACK = "  fallback: pegawai-bertugas\n"
+
+
+@pytest.fixture
+def office(office: Office) -> Office:
+    """Return an office whose rota has nobody at weekends, and no fallback."""
+    edit(office, "days: rest", "days: workdays")
+    edit(office, FALLBACK, "")
+    return office
+
+
+def edit(office: Office, old: str, new: str) -> None:
+    file = office.directory / "agencies" / "jabatan-contoh.yaml"
+    text = file.read_text()
+    assert text.count(old) == 1
+    file.write_text(text.replace(old, new))
+
+
+@pytest.fixture
+async def database(office: Office) -> AsyncIterator[Database]:
+    async with Database.open(office.state) as database:
+        yield database
+
+
+def duty(office: Office, database: Database) -> OnCall:
+    configuration, clock = load(office.config, ENVIRON).accepted(), MachineClock()
+    metrics = Metrics(version="1", now=clock.now)
+    return OnCall(store=SqlStore(database), metrics=metrics, clock=clock, configuration=lambda: configuration)
+
+
+async def fill_the_gap(office: Office, database: Database) -> None:
+    until = (datetime.now(UTC) + timedelta(days=8)).isoformat()
+    await duty(office, database).add(rota="JCONTOH/bertugas", person="siti", begins="", ends=until, by="Siti")
+
+
+def gaps(said: str) -> list[str]:
+    return [line for line in said.splitlines() if "nobody is on call" in line]
+
+
+def test_check_rota_with_gap_is_a_warning(office: Office) -> None:
+    code, said = office.run("check")
+    (gap,) = gaps(said)
+    assert code == 1
+    assert ": warning: rotas.bertugas: nobody is on call from " in gap
+    assert f"; overrides are not counted: there is no store in {office.state};" in gap
+    assert "; 0 errors, " in said.splitlines()[-1]
+
+
+def test_check_rota_with_gap_and_fallback_is_no_finding(office: Office) -> None:
+    edit(office, "escalation:\n", f"escalation:\n{FALLBACK}")
+    assert gaps(office.run("check")[1]) == []
+
+
+async def test_check_asks_the_running_service_for_overrides(office: Office, tmp_path: Path) -> None:
+    async with Database.open(tmp_path / "elsewhere") as database:
+        async with office.open(Service(), duties(duty(office, database))):
+            (before,) = gaps((await office.ask("check"))[1])
+            await fill_the_gap(office, database)
+            assert gaps((await office.ask("check"))[1]) == []
+    assert "overrides are not counted" not in before
+
+
+async def test_check_reads_overrides_of_a_stopped_service_from_its_file(office: Office, database: Database) -> None:
+    (before,) = gaps((await office.ask("check"))[1])
+    await fill_the_gap(office, database)
+    assert gaps((await office.ask("check"))[1]) == []
+    assert "overrides are not counted" not in before
+
+
+def test_check_says_that_overrides_on_an_unavailable_server_are_not_counted(office: Office) -> None:
+    office.config.write_text(office.config.read_text() + "store: {url: 'postgresql://pantau@127.0.0.1:1/pantau'}\n")
+    (gap,) = gaps(office.run("check")[1])
+    server = "database pantau of the PostgreSQL at 127.0.0.1, port 1"
+    assert f"; overrides are not counted: the store, {server}, cannot be read: " in gap
+
+
+async def test_check_number_that_answered_a_drill_is_verified(office: Office, database: Database) -> None:
+    at = datetime.now(UTC) - timedelta(days=1)
+    before = (await office.ask("check"))[1]
+    async with database.write() as connection:
+        row = {"key": "d", "number": "", "asked_by": "Siti", "contact": "all", "begins_at": at, "ends_at": at}
+        await connection.execute(insert(drill).values(id=1, **row))
+        texts = dict.fromkeys(("agency", "name", "extension", "gateway", "facts", "state", "why"), "")
+        told = {"key": "e", "contact": "ali", "channel": "voice", "language": "ms-MY", "reference": "r"}
+        answered = {"number": "+60100000102", "begun_at": at, "confirmed_at": at}
+        await connection.execute(insert(exercise).values(drill_id=1, **answered, **texts, **told))
+    after = (await office.ask("check"))[1]
+    (gone,) = {line for line in before.splitlines()[:-1]} - {line for line in after.splitlines()[:-1]}
+    assert "contacts.ali.addresses[0]: is not verified" in gone
+
+
+@pytest.mark.parametrize(
+    ("severities", "code"),
+    [
+        ((), 0),
+        ((Severity.WARNING,), 1),
+        ((Severity.LOSS,), 1),
+        ((Severity.ERROR,), 2),
+        ((Severity.WARNING, Severity.LOSS, Severity.ERROR, Severity.WARNING), 2),
+    ],
+)
+def test_exit_code_is_2_for_what_the_service_refuses_and_1_for_all_else(
+    severities: tuple[Severity, ...], code: int
+) -> None:
+    assert _exit_code([Problem(file="x", message="y", severity=each) for each in severities]) == code
+
+
+def test_check_severity_error_neither_prints_nor_counts_warnings(office: Office) -> None:
+    code, said = office.run("check", "--severity", "error")
+    assert code == 0
+    assert ": warning: " not in said
+    assert said.splitlines()[-1] == office.run("check")[1].splitlines()[-1], "the sum is of all"
+
+
+def test_check_severity_error_refuses_what_the_service_refuses(office: Office) -> None:
+    edit(office, "agency: JCONTOH", "agency: jcontoh")
+    assert office.run("check", "--severity", "error")[0] == 2
+
+
+def test_check_lost_key_of_secrets_is_to_be_looked_at(office: Office) -> None:
+    """The service starts without it."""
+    office.config.write_text(office.config.read_text() + "portal: {secrets_key_file: secrets/tiada}\n")
+    code, said = office.run("check", "--severity", "loss")
+    assert (code, len(said.splitlines())) == (1, 3)
+    assert "; 0 errors, 1 loss, " in said.splitlines()[-1]
+
+
+def test_check_json_is_a_list_of_problems(office: Office) -> None:
+    edit(office, "agency: JCONTOH", "agency: jcontoh")
+    file = office.directory / "agencies" / "jabatan-contoh.yaml"
+    line = 1 + file.read_text().splitlines().index("agency: jcontoh")
+    code, said = office.run("check", "--json")
+    found = json.loads(said)
+    assert code == 2
+    assert [each for each in found if each["severity"] == "error"] == [
+        {
+            "severity": "error",
+            "file": str(file),
+            "line": line,
+            "column": 1,
+            "key": "agency",
+            "message": "is no short code",
+            "remedy": "1 to 11 capital letters and digits: JCONTOH",
+        }
+    ]
+    assert all(set(each) == set(found[0]) for each in found)
+
+
+def test_check_json_without_problems_is_an_empty_list(office: Office) -> None:
+    code, said = office.run("check", "--json", "--severity", "error")
+    assert (code, json.loads(said)) == (0, [])
+
+
+def test_check_json_problem_without_line_has_null(office: Office) -> None:
+    office.config.unlink()
+    code, said = office.run("check", "--json", "--severity", "error")
+    assert code == 2
+    first = json.loads(said)[0]
+    assert (first["file"], first["line"], first["column"]) == (str(office.config), None, None)
