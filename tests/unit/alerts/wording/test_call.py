@@ -75,11 +75,17 @@ def test_staff_hear_what_is_wrong(matter: Matter, malay: str, english: str) -> N
     assert english in scripts[1].blocks[0]
 
 
-def test_our_own_fault_says_that_no_outage_notice_is_issued() -> None:
+def test_compose_own_fault_names_the_part() -> None:
     facts = replace(OUTAGE, plan=Plan.ESCALATION, matter=Matter.OWN_FAULT, subject="peti mel A")
     blocks = compose(facts, MALAY, WORDING).scripts[0].blocks
     assert blocks[0].endswith("Bahagian yang terjejas ialah peti mel A.")
-    assert "Agensi tidak dimaklumkan tentang perkara ini" in blocks[1]
+
+
+@pytest.mark.parametrize("matter", [Matter.OWN_FAULT, Matter.ALERT])
+def test_compose_monitoring_trouble_does_not_claim_that_outages_are_not_told(matter: Matter) -> None:
+    malay, english = compose(replace(OUTAGE, plan=Plan.ESCALATION, matter=matter), MALAY, WORDING).scripts
+    assert "Agensi tidak dimaklumkan tentang perkara ini." in malay.blocks[1]
+    assert "No agency is told of it." in english.blocks[1]
 
 
 def test_a_recovery_ends_with_regret() -> None:
