@@ -65,8 +65,9 @@ class Backlog:
     async def write(self, *statements: Statement, levels: Mapping[str, Statement] | None = None) -> None:
         """Return when all is stored, or at once when the store is away: then *statements* wait, and the latest *levels*.
 
-        So they do after a while when the store stands still. *levels*: by what they are about, each a statement that leaves nothing of what was stored of it before. Raise what
-        the database raises otherwise: a bug of ours, and nothing of it waits.
+        So they do after a while when the store stands still. *levels*: by what they are about, each a statement that leaves
+        nothing of what was stored of it before. Raise what the database raises otherwise: a bug of ours, and nothing of it
+        waits.
         """
         levels = levels or {}
         # Before they are written: one that is said meanwhile takes the place of one that cannot be.

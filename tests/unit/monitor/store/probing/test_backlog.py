@@ -261,7 +261,6 @@ async def test_backlog_cancelled_while_store_hangs_keeps_every_write(shelf: Shel
 
 
 @pytest.mark.blind
-@pytest.mark.blind
 async def test_backlog_write_returns_while_store_hangs_and_is_stored_once(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
