@@ -77,11 +77,13 @@ def test_check_rota_with_gap_and_fallback_is_no_finding(office: Office) -> None:
 
 
 async def test_check_asks_the_running_service_for_overrides(office: Office, tmp_path: Path) -> None:
-    async with Database.open(tmp_path / "elsewhere") as database:
-        async with office.open(Service(), duties(duty(office, database))):
-            (before,) = gaps((await office.ask("check"))[1])
-            await fill_the_gap(office, database)
-            assert gaps((await office.ask("check"))[1]) == []
+    async with (
+        Database.open(tmp_path / "elsewhere") as database,
+        office.open(Service(), duties(duty(office, database))),
+    ):
+        (before,) = gaps((await office.ask("check"))[1])
+        await fill_the_gap(office, database)
+        assert gaps((await office.ask("check"))[1]) == []
     assert "overrides are not counted" not in before
 
 
@@ -110,7 +112,7 @@ async def test_check_number_that_answered_a_drill_is_verified(office: Office, da
         answered = {"number": "+60100000102", "begun_at": at, "confirmed_at": at}
         await connection.execute(insert(exercise).values(drill_id=1, **answered, **texts, **told))
     after = (await office.ask("check"))[1]
-    (gone,) = {line for line in before.splitlines()[:-1]} - {line for line in after.splitlines()[:-1]}
+    (gone,) = set(before.splitlines()[:-1]) - set(after.splitlines()[:-1])
     assert "contacts.ali.addresses[0]: is not verified" in gone
 
 

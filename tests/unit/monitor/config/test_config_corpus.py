@@ -69,7 +69,9 @@ def _sample() -> Iterator[Case]:
 
 
 @pytest.mark.parametrize("case", list(_sample()), ids=lambda case: case.name)
-def test_the_command_says_the_same_and_ends_with_2_where_it_is_refused_and_1_where_it_is_warned_of(case: Case, tmp_path: Path) -> None:
+def test_the_command_says_the_same_and_ends_with_2_where_it_is_refused_and_1_where_it_is_warned_of(
+    case: Case, tmp_path: Path
+) -> None:
     config = case.lay_out(tmp_path / "pantau")
     result = CliRunner().invoke(app, ["check", "--config", str(config)], env=ENVIRON)
     assert result.exit_code == (2 if case.is_refused else 1 if ": warning: " in result.output else 0)
