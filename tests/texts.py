@@ -18,7 +18,7 @@ import yaml
 
 from alerts.documents import phrase
 from alerts.documents.advance_notice import AdvanceNews, AdvanceNotice, AdvancePage
-from alerts.model.notice import Addressee, Facts, Language, Matter, Office, Plan, Purpose
+from alerts.model.notice import Addressee, Facts, Language, Matter, Office, Plan, Purpose, Successors
 from alerts.wording import bundle, moment, spoken, values
 from alerts.wording.lint import septets
 from alerts.wording.need import NEEDS
@@ -244,6 +244,9 @@ def _values(key: str, language: Language, facts: Facts) -> dict[str, str]:
         "relieved": "Ali bin Contoh",
         "whose": "pantau-2",
     }
+    channel, who = _channel(key)[0], Successors.OTHERS if facts is _FACTS else Successors.SELF
+    if channel in {"sms", "call"}:
+        more["then"] = load().say(language, f"{channel}.then.{who}")
     if facts is _FACTS:
         more["cause"] = _CAUSES.get((language, key.partition(".")[0]), "")
         more["waits"] = _WAITS.get((language, key.partition(".")[0]), "")
@@ -268,6 +271,7 @@ def _values(key: str, language: Language, facts: Facts) -> dict[str, str]:
                 **handed,
                 **bundle.for_call(several, language),
                 "by": more["by"],
+                "then": more["then"],
                 "more": spoken.number(3, language),
             }
         case ["call" | "lifeline", *_]:

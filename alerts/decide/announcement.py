@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from alerts.decide.escalation import exhausted_at, facts, people_of, staff_know
+from alerts.decide.escalation import facts, people_of, staff_know
 from alerts.model.brief import AnnouncementPlan
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact, Recipient
@@ -119,7 +119,7 @@ def _reachable(plan: AnnouncementPlan, at: datetime) -> datetime:
 def _offer(incident: Incident, notices: Sequence[Notice], now: datetime, overrides: Sequence[Override]) -> AwaitOfficer:
     """Return whose turn it is, and when the next is. Turns that were missed are let go."""
     plan, policy = incident.brief.announcement, incident.brief.escalation
-    since = incident.acknowledged_at or exhausted_at(incident)
+    since = incident.acknowledged_at
     if since is None:
         return AwaitOfficer(at=None)
     begins = max(offered_from(incident), _reachable(plan, since))

@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from alerts.decide.announcement import OFFERED_ANEW_AFTER, Announce, ReleaseNow, announce, offered_from
 from alerts.decide.bundle import GROUP_INTERVAL
-from alerts.decide.escalation import calls_again
+from alerts.decide.escalation import calls_again, is_left_to_nobody
 from alerts.decide.followup import follow_up
 from alerts.decide.gateway.move import DeliveryPolicy, Wait, decisive, next_move
 from alerts.decide.release_result import releaser, undelivered
@@ -139,10 +139,14 @@ def _step(incident: Incident, notices: Sequence[Notice], now: datetime) -> Overd
     of_step = _of_step(incident, notices)
     if at.step >= 0:
         failed = bool(of_step) and all(n.state is NoticeState.FAILED for n in of_step)
-        if failed and due is not None and not calls_again(incident, notices):
+        if failed and due is not None and _has_another_step(incident) and not calls_again(incident, notices):
             # Waiting helps nobody then: the next step starts at once.
             due = min(due, max(_given_up_at(n) for n in of_step))
-        elif not of_step and now - at.since > GROUP_INTERVAL + GRACE and not _waits(notices):
+        elif (
+            not of_step
+            and now - at.since > GROUP_INTERVAL + GRACE
+            and not (_waits(notices) or is_left_to_nobody(incident))
+        ):
             return Overdue(incident=incident, lapse=Lapse.STEP, since=at.since)
     if due is None or now - due <= GRACE:
         return None
@@ -154,14 +158,24 @@ def _waits(notices: Sequence[Notice]) -> bool:
     return any(n.state is NoticeState.PENDING for n in _to_staff(notices))
 
 
-def _next_step_due(incident: Incident) -> datetime | None:
-    """Return when the step after the last that began is due; `None` when all rounds are done."""
+def _has_another_step(incident: Incident) -> bool:
+    """Whether a step of the same round follows the last that began."""
     at, policy = incident.position, incident.brief.escalation
-    if at.step + 1 < len(policy.steps):
+    return at.round < policy.rounds and at.step + 1 < len(policy.steps)
+
+
+def _next_step_due(incident: Incident) -> datetime | None:
+    """Return when the step after the last that began is due at the latest; `None` when there is nobody to tell."""
+    at, policy = incident.position, incident.brief.escalation
+    if not policy.steps:
+        return None
+    if _has_another_step(incident):
         return at.since + policy.steps[at.step + 1].after
-    if policy.steps and at.round + 1 < policy.rounds:
+    if at.round + 1 < policy.rounds:
         return at.since + policy.repeat_after
-    return None
+    # What is only slow wakes nobody every hour.
+    least = timedelta(days=1 if incident.matter is Matter.DEGRADED else 0)
+    return at.since + max(policy.repeat_interval, least)
 
 
 def _of_step(incident: Incident, notices: Sequence[Notice]) -> list[Notice]:
@@ -260,9 +274,11 @@ def _unheard(incident: Incident, notices: Sequence[Notice], now: datetime) -> It
 
 def _is_exhausted(incident: Incident, now: datetime) -> bool:
     """Whether the last round is over; its last step is given as long as lies between two rounds."""
-    if _next_step_due(incident) is not None or incident.position.step < 0:
-        return not incident.brief.escalation.steps
-    return now - incident.position.since > incident.brief.escalation.repeat_after
+    at, policy = incident.position, incident.brief.escalation
+    if at.round >= policy.rounds or not policy.steps:
+        return True
+    is_last = at.round + 1 == policy.rounds and at.step + 1 == len(policy.steps)
+    return is_last and now - at.since > policy.repeat_after
 
 
 def _untold(incident: Incident, notices: Sequence[Notice], now: datetime) -> bool:
@@ -276,4 +292,4 @@ def _untold(incident: Incident, notices: Sequence[Notice], now: datetime) -> boo
 
 
 def _to_staff(notices: Sequence[Notice]) -> Iterator[Notice]:
-    return (n for n in notices if n.plan is Plan.ESCALATION and n.purpose is Purpose.OUTAGE)
+    return (n for n in notices if n.plan is Plan.ESCALATION and (n.purpose is Purpose.OUTAGE or n.facts.is_handover))

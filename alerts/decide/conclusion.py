@@ -21,7 +21,7 @@ from alerts.hours.elapsed import is_recent
 from alerts.model.channel import Channel
 from alerts.model.delivery import DOUBTFUL, SETTLED, Attempt, AttemptState, Draft, Notice, NoticeState
 from alerts.model.event import AUTOMATIC
-from alerts.model.incident import Incident, IncidentState
+from alerts.model.incident import Incident, IncidentState, has_got_worse
 from alerts.model.notice import OF_TELLING, Plan, Purpose
 
 
@@ -197,7 +197,9 @@ def _who_has_it(incident: Incident, notice: Notice, now: datetime) -> Draft | No
     """Return what tells somebody of the staff who has taken on what they were told of; nothing to who it is."""
     by, at = incident.acknowledged_by or "", incident.acknowledged_at
     person, holder = incident.brief.escalation.contact(notice.person), incident.brief.escalation.named(by)
-    if at is None or person is None or person == holder or notice.wave != incident.position.wave:
+    # Whoever was told before the last of them had it need not hear of each who has it next.
+    is_long_ago = notice.wave < incident.position.wave - 1 or has_got_worse(incident, notice.facts.matter)
+    if at is None or person is None or person == holder or is_long_ago:
         return None
     # By SMS or not at all: it rings nobody out of bed.
     addresses = person.addresses_on([Channel.SMS])
@@ -210,7 +212,7 @@ def _who_has_it(incident: Incident, notice: Notice, now: datetime) -> Draft | No
         facts=replace(facts(incident, Plan.ESCALATION, Purpose.TAKEN, now), by=by),
         expires_at=at + 2 * NEWS_FOR,
         addresses=addresses,
-        wave=notice.wave,
+        wave=incident.position.wave,
         once=at.isoformat(timespec="seconds"),
     )
 

@@ -2,8 +2,12 @@
 
 Only recovery ends an escalation; an acknowledgement stops it for as long as that stands (`alerts.decide.promise`). That
 a delivery failed is another matter (`alerts.decide.gateway.move` falls back to the person's next address); but when every
-contact of a step has failed for good, waiting helps nobody and the next step starts at once. So it does when a step has
+contact of a step has failed, waiting helps nobody and the next step of the round starts at once. So it does when a step has
 nobody to tell. A step that calls again has failed when it has called as often as it may.
+
+All steps are taken in each of `rounds` rounds. Then the escalation repeats without end: the staff on duty are called every
+`repeat_interval` (what is no outage, once a day), and everybody of the plan at each start of office hours and each handover.
+A repeat is a round of one step.
 
 Who is on call is decided when a step starts, and stays decided: a handover in the middle of a step changes the next one.
 """
@@ -12,22 +16,38 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from alerts.model.brief import EscalationPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.delivery import Draft, Notice, NoticeState
+from alerts.model.event import Expire
 from alerts.model.gateway import ErrorClass
-from alerts.model.incident import OUTAGES, Incident, IncidentState, Position, has_got_worse, release_is_offered
-from alerts.model.notice import Facts, Plan, Purpose
-from alerts.model.oncall import Override, on_call
+from alerts.model.incident import (
+    OUTAGES,
+    Incident,
+    IncidentState,
+    Position,
+    apply,
+    has_got_worse,
+    release_is_offered,
+)
+from alerts.model.notice import Facts, Matter, Plan, Purpose, Successors
+from alerts.model.oncall import Override, next_handover, on_call
 
 #: In a call about one of these an announcement can be released.
 _CALLS_FOR_ACTION = frozenset({Purpose.OUTAGE, Purpose.RELEASE})
 
 #: Staff are told for as long as an incident runs; a message older than this would only confuse.
 EXPIRY = timedelta(minutes=30)
+
+#: By what a repeat is told, first ones first.
+_LOUDEST = (Channel.VOICE, Channel.SMS, Channel.FAX, Channel.LETTER)
+
+#: Repeats fall on full quarters of an hour from it, so that those of a mass outage go together.
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_GRID = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,16 +79,21 @@ class WaitUntil:
 
 
 @dataclass(frozen=True, slots=True)
-class Exhausted:
-    """All rounds are done and nobody acknowledged."""
-
-
-@dataclass(frozen=True, slots=True)
 class AtRest:
-    """Acknowledged or over: nothing to escalate."""
+    """Acknowledged or over, or nobody is to be told: nothing to escalate."""
 
 
-Escalation = StartStep | TellAgain | WaitUntil | Exhausted | AtRest
+Escalation = StartStep | TellAgain | WaitUntil | AtRest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Following:
+    """The step that comes next."""
+
+    position: Position
+    due: datetime
+    #: Whether it tells all of the plan, and not the people of one step.
+    everybody: bool = False
 
 
 def escalate(
@@ -78,24 +103,26 @@ def escalate(
 
     *overrides*: those that may stand now, of any rota.
     """
-    if incident.state is not IncidentState.TRIGGERED:
-        return AtRest()
     policy, at = incident.brief.escalation, incident.position
+    if incident.state is not IncidentState.TRIGGERED or not policy.steps:
+        return AtRest()
     of_step = _of_step(incident, notices)
     calls = tuple(_calls_due(incident, notices))
-    following = _following(at, policy)
-    due = None if following is None else at.since + _wait_before(following, policy)
-    if due is not None and of_step and not calls and all(n.state is NoticeState.FAILED for n in of_step):
+    following = _following(incident)
+    due = following.due
+    # Only within a round: the next one would ring the same people again.
+    is_in_vain = bool(of_step) and not calls and all(n.state is NoticeState.FAILED for n in of_step)
+    if is_in_vain and following.position.round == at.round:
         due = now
-    if following is not None and due is not None and now >= due:
+    if now >= due:
         # `since` is the due time, not now: a late cycle does not push the later steps back. But after a long pause
         # the steps missed meanwhile must not all fire at once.
         since = due if now - due < timedelta(minutes=1) else now
-        return _start(incident, replace(following, since=since), now, overrides)
+        position = replace(following.position, since=since)
+        return _start(incident, notices, replace(following, position=position), now, overrides)
     if ripe := tuple(_draft_again(incident, n, number, now) for n, number, call_at in calls if call_at <= now):
-        return TellAgain(drafts=ripe, then=due if due is not None else now + EXPIRY)
-    coming = [call_at for _, _, call_at in calls] + ([due] if due is not None else [])
-    return WaitUntil(min(coming)) if coming else Exhausted()
+        return TellAgain(drafts=ripe, then=due)
+    return WaitUntil(min([due, *(call_at for _, _, call_at in calls)]))
 
 
 def staff_know(incident: Incident, notices: Sequence[Notice]) -> bool:
@@ -120,40 +147,109 @@ def put_back(incident: Incident, withheld: Sequence[Notice], now: datetime) -> I
     if incident.state is not IncidentState.TRIGGERED or not steps:
         return incident
     round_, step = min(steps)
-    first = replace(at, wave=at.wave + 1, round=round_, step=step)
-    return replace(incident, position=replace(first, step=step - 1, since=now - _wait_before(first, policy)))
+    return replace(incident, position=_before(incident, round_, step, now))
 
 
-def go_on(incident: Incident, now: datetime) -> Incident:
-    """Return *incident*, which nobody has any more, with its next step due *now*, if there is one."""
+def go_on(incident: Incident, now: datetime, overrides: Sequence[Override] = ()) -> Incident:
+    """Return *incident*, which nobody has any more, with the step after the one that was reached due *now*.
+
+    All rounds are to come again: an acknowledgement that expires takes no step away. After the last step comes the first.
+    What was handed on goes to the first step that names somebody else; if none does, its repeats are all that is left.
+    """
     at, policy = incident.position, incident.brief.escalation
-    following = _following(at, policy)
-    if following is None:
+    if not policy.steps:
         return incident
-    since = min(at.since, now - _wait_before(following, policy))
-    return replace(incident, position=replace(at, since=since))
+    numbers = [(at.step + 1 + n) % len(policy.steps) for n in range(len(policy.steps))]
+    if incident.handed_on:
+        left = policy.named(incident.had_by or "")
+        others = [n for n in numbers if _people(incident, n, now, overrides, but=left)[0]]
+        if not others and left is not None:
+            return replace(incident, position=replace(at, round=max(at.round, policy.rounds), since=now))
+        numbers = others or numbers
+    return replace(incident, position=_before(incident, 0, numbers[0], now))
 
 
-def _start(incident: Incident, position: Position, now: datetime, overrides: Sequence[Override]) -> StartStep:
-    """Begin the step at *position*, or the next of its round that has somebody to tell."""
-    policy, deserted = incident.brief.escalation, list[str]()
-    while True:
-        step = policy.steps[position.step]
-        people, without = people_of(step, policy, now, overrides)
-        deserted += without
-        if incident.handed_on:
-            # Not to whoever has just handed it on, unless there is nobody else.
-            left = policy.named(incident.had_by or "")
-            people = [person for person in people if person != left] or people
-        if people or position.step + 1 == len(policy.steps):
-            drafts = tuple(_draft(incident, position, step, contact, now) for contact in people)
-            return StartStep(
-                position=position,
-                drafts=drafts,
-                deserted=tuple(dict.fromkeys(deserted)),
-                stand_ins=tuple(person for person in people if policy.contact(person.key) is None),
-            )
-        position = replace(position, step=position.step + 1)
+def is_left_to_nobody(incident: Incident) -> bool:
+    """Whether the last of the plan has handed it on: nobody is told before the next repeat."""
+    at = incident.position
+    return incident.handed_on and incident.heard_at == at.since and at.round >= incident.brief.escalation.rounds
+
+
+def successors(incident: Incident, at: datetime, overrides: Sequence[Override] = ()) -> Successors:
+    """Return who is told when the acknowledgement of *incident* expires *at* that time."""
+    policy = incident.brief.escalation
+    holder = policy.named(incident.acknowledged_by or "")
+    expired = go_on(apply(incident, Expire(incident_id=incident.id, at=at)), at, overrides)
+    told = escalate(expired, (), at, overrides)
+    if isinstance(told, StartStep) and any(draft.person != (holder and holder.key) for draft in told.drafts):
+        return Successors.OTHERS
+    steps = range(len(policy.steps))
+    others = any(_people(incident, n, at, overrides, but=holder)[0] for n in steps)
+    return Successors.SELF if others else Successors.NOBODY
+
+
+def told_again_at(incident: Incident) -> datetime:
+    """Return when staff are told next if nobody takes *incident* on."""
+    return _following(incident).due
+
+
+def repeat_interval(incident: Incident) -> timedelta:
+    """Return how often staff on duty are told again after the last round. Nobody is woken every hour because mail is slow."""
+    interval = incident.brief.escalation.repeat_interval
+    return max(interval, timedelta(days=1)) if incident.matter is Matter.DEGRADED else interval
+
+
+def _before(incident: Incident, round_: int, step: int, now: datetime) -> Position:
+    """Return the position before a step that is due *now*. In a wave of its own: notices of that step may be written already."""
+    at, policy = incident.position, incident.brief.escalation
+    wait = repeat_interval(incident) if round_ >= policy.rounds else policy.steps[step].after
+    return replace(at, wave=at.wave + 1, round=round_, step=step - 1, since=now - wait)
+
+
+def _start(
+    incident: Incident,
+    notices: Sequence[Notice],
+    following: _Following,
+    now: datetime,
+    overrides: Sequence[Override],
+) -> StartStep:
+    """Begin the step that comes next, or the first after it in its round that has somebody to tell.
+
+    Not to whoever has handed it on, unless there is nobody else. A repeat does not say again what somebody who comes on duty
+    is told at the same moment by the same channel.
+    """
+    policy, position = incident.brief.escalation, following.position
+    left = policy.named(incident.had_by or "") if incident.handed_on and not following.everybody else None
+    for but in dict.fromkeys((left, None)):
+        number, people, deserted = position.step, dict[str, Contact](), list[str]()
+        while True:
+            found, without = _people(incident, number, now, overrides, but=but)
+            deserted += without
+            people |= {person.key: person for person in found if person.key not in people}
+            if number + 1 == len(policy.steps) or (people and not following.everybody):
+                break
+            number += 1
+        if people:
+            break
+    position = position if following.everybody else replace(position, step=number)
+    drafts = [_draft(incident, position, contact, now) for contact in people.values()]
+    relieving = [n for n in notices if n.facts.is_handover and n.created_at >= position.since]
+    told = {(n.person, n.channel) for n in relieving if position.round >= policy.rounds}
+    return StartStep(
+        position=position,
+        drafts=tuple(d for d in drafts if not d.addresses or (d.person, d.addresses[0].channel) not in told),
+        deserted=tuple(dict.fromkeys(deserted)),
+        stand_ins=tuple(person for person in people.values() if policy.contact(person.key) is None),
+    )
+
+
+def _people(
+    incident: Incident, number: int, now: datetime, overrides: Sequence[Override], *, but: Contact | None
+) -> tuple[Sequence[Contact], Sequence[str]]:
+    """Return as `people_of` does whom a step tells, leaving one out."""
+    policy = incident.brief.escalation
+    people, deserted = people_of(policy.steps[number], policy, now, overrides)
+    return [person for person in people if person != but], deserted
 
 
 def people_of(
@@ -172,24 +268,29 @@ def people_of(
     return tuple(people.values()), deserted
 
 
-def _following(at: Position, policy: EscalationPolicy) -> Position | None:
-    if at.step + 1 < len(policy.steps):
-        return replace(at, step=at.step + 1)
-    if policy.steps and at.round + 1 < policy.rounds:
-        return replace(at, step=0, round=at.round + 1)
-    return None
-
-
-def exhausted_at(incident: Incident) -> datetime | None:
-    """Return when the last step of the last round has had its time; `None` while there is another, or before the first."""
+def _following(incident: Incident) -> _Following:
     at, policy = incident.position, incident.brief.escalation
-    return None if at.step < 0 or _following(at, policy) else at.since + policy.repeat_after
+    following = replace(at, step=at.step + 1)
+    if at.step >= 0 and (following.step == len(policy.steps) or at.round >= policy.rounds):
+        following = replace(at, step=0, round=at.round + 1)
+    if following.round >= policy.rounds:
+        return _repeat(incident, following)
+    wait = policy.repeat_after if following.round > at.round else policy.steps[following.step].after
+    return _Following(position=following, due=at.since + wait)
 
 
-def _wait_before(position: Position, policy: EscalationPolicy) -> timedelta:
-    if position.step == 0 and position.round > 0:
-        return policy.repeat_after
-    return policy.steps[position.step].after
+def _repeat(incident: Incident, following: Position) -> _Following:
+    """Return when staff are told again: a start of office hours, a handover, or an interval after the last time."""
+    at, policy, interval = incident.position, incident.brief.escalation, repeat_interval(incident)
+    due = at.since + interval
+    if at.round >= policy.rounds:  # The first comes a whole interval after the last round.
+        due -= (due - _EPOCH) % min(interval / 4, _GRID)
+    opening = policy.office_hours.next_opening(at.since) if policy.office_hours else None
+    handovers = (next_handover(rota, (), at.since, within=interval) for rota in policy.rotas)
+    events = [
+        event for event in (opening, *(each.at for each in handovers if each)) if event is not None and event <= due
+    ]
+    return _Following(position=following, due=min(events, default=due), everybody=bool(events))
 
 
 def _of_step(incident: Incident, notices: Sequence[Notice]) -> Sequence[Notice]:
@@ -211,8 +312,10 @@ def calls_again(incident: Incident, notices: Sequence[Notice]) -> bool:
 
 def _calls_due(incident: Incident, notices: Sequence[Notice]) -> Iterator[tuple[Notice, int, datetime]]:
     """Yield the last call to each person, the number of the one that is to follow, and when."""
-    at, steps = incident.position, incident.brief.escalation.steps
-    again = steps[at.step].call_again if 0 <= at.step < len(steps) else None
+    at, policy = incident.position, incident.brief.escalation
+    if not 0 <= at.step < len(policy.steps) or at.round >= policy.rounds:
+        return
+    again = policy.steps[at.step].call_again
     if again is None:
         return
     latest: dict[str, list[Notice]] = {}
@@ -253,27 +356,31 @@ def _draft_again(incident: Incident, notice: Notice, number: int, now: datetime)
     )
 
 
-def _draft(incident: Incident, position: Position, step: Step, contact: Contact, now: datetime) -> Draft:
+def _draft(incident: Incident, position: Position, contact: Contact, now: datetime) -> Draft:
     return Draft(
         incident_id=incident.id,
         person=contact.key,
         language=contact.language,
         facts=facts(incident, Plan.ESCALATION, Purpose.OUTAGE, now),
         expires_at=now + EXPIRY,
-        addresses=_addresses(contact, step),
+        addresses=_addresses(contact, position, incident.brief.escalation),
         wave=position.wave,
         round=position.round,
         step=position.step,
     )
 
 
-def _addresses(contact: Contact, step: Step) -> tuple[Address, ...]:
+def _addresses(contact: Contact, position: Position, policy: EscalationPolicy) -> tuple[Address, ...]:
     """Return where to reach a contact. What is called again is rung once a notice, not by the gateways' own table.
 
-    Who stands in for somebody may have no address on the step's channels: then all they have, because silence is worse.
+    A repeat is a call where the plan calls at all. Who stands in for somebody may have no address on the step's channels:
+    then all they have, because silence is worse.
     """
-    addresses = contact.addresses_on(step.channels) or contact.addresses
-    if step.call_again is None:
+    step = policy.steps[position.step]
+    is_repeat = position.round >= policy.rounds
+    channels = sorted(policy.channels, key=_LOUDEST.index) if is_repeat else step.channels
+    addresses = contact.addresses_on(channels) or contact.addresses
+    if step.call_again is None and not is_repeat:
         return addresses
     return tuple(replace(a, once=True) if a.channel is Channel.VOICE else a for a in addresses)
 

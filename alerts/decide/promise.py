@@ -7,15 +7,16 @@ time reminds first, and gives them as long as it always does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from alerts.decide.escalation import facts
+from alerts.decide.escalation import facts, successors
 from alerts.model.channel import Channel
 from alerts.model.delivery import Draft
 from alerts.model.incident import Incident
 from alerts.model.notice import Plan, Purpose
+from alerts.model.oncall import Override
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +46,21 @@ class NothingPromised:
 Promise = Remind | LetExpire | Stands | NothingPromised
 
 
-def promise(incident: Incident, now: datetime) -> Promise:
-    """Decide about an incident. Whoever reminds writes down that they have (`Incident.reminded_at`)."""
+def promise(incident: Incident, now: datetime, overrides: Sequence[Override] = ()) -> Promise:
+    """Decide about an incident. Whoever reminds writes down that they have (`Incident.reminded_at`).
+
+    *overrides*: those that may stand now, of any rota; they say who is told when it expires.
+    """
     until = incident.acknowledged_until
     if until is None:
         return NothingPromised()
     if incident.reminded_at is not None:
         return LetExpire() if now >= until else Stands(until)
     due = until - incident.brief.escalation.remind_before
-    return Remind(tuple(_reminders(incident, now))) if now >= due else Stands(due)
+    return Remind(tuple(_reminders(incident, now, overrides))) if now >= due else Stands(due)
 
 
-def _reminders(incident: Incident, now: datetime) -> Iterator[Draft]:
+def _reminders(incident: Incident, now: datetime, overrides: Sequence[Override]) -> Iterator[Draft]:
     """Yield the reminder to whoever has taken it on; nothing for somebody whom the policy does not know."""
     person = incident.brief.escalation.named(incident.acknowledged_by or "")
     until = replace(incident, reminded_at=now).acknowledged_until
@@ -67,7 +71,11 @@ def _reminders(incident: Incident, now: datetime) -> Iterator[Draft]:
         incident_id=incident.id,
         person=person.key,
         language=person.language,
-        facts=replace(facts(incident, Plan.ESCALATION, Purpose.REMINDER, now), until=until),
+        facts=replace(
+            facts(incident, Plan.ESCALATION, Purpose.REMINDER, now),
+            until=until,
+            successors=successors(incident, until, overrides),
+        ),
         expires_at=until,
         addresses=person.addresses_on([Channel.SMS, Channel.VOICE]),
         wave=at.wave,

@@ -10,7 +10,7 @@ from alerts.documents.sender import cited_reference
 from alerts.model.notice import TELLS_OF_IT, Addressee, Facts, Language, Plan, Purpose
 from alerts.wording.key import key, news
 from alerts.wording.texts import Wording
-from alerts.wording.values import Values, cause, for_page, waits
+from alerts.wording.values import Values, cause, for_page, then, waits
 
 #: Between a list item's label and its text: "faks : 03-..."
 _LABEL_END = " : "
@@ -105,6 +105,7 @@ def _texts(facts: Facts, language: Language, wording: Wording, kind: str, values
     if _is_to_staff(facts):
         # Staff read on paper what they would have heard, with the moments in figures.
         told = {**values, **cause(facts, wording, language, "call"), **waits(facts, wording, language, "call")}
+        told |= then([facts], wording, language, "call")
         return wording.say_all(language, f"call.{situation}", told)
     told = {**values, "channels": channels_listed(language, wording, kind, values)}
     if facts.purpose in TELLS_OF_IT:

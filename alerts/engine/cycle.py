@@ -25,7 +25,6 @@ from alerts.decide.conclusion import Cancel, GiveUp, TakeBack, Tell, conclude
 from alerts.decide.escalation import (
     AtRest,
     Escalation,
-    Exhausted,
     StartStep,
     TellAgain,
     WaitUntil,
@@ -39,14 +38,14 @@ from alerts.decide.promise import LetExpire, NothingPromised, Remind, Stands, pr
 from alerts.decide.release_result import release_result
 from alerts.decide.silence import Muter, Silence
 from alerts.engine.advance import Advance, Entered, OpenIncident
-from alerts.engine.intake import take_in
+from alerts.engine.intake import overrides_for, take_in
 from alerts.engine.mover import Mover
 from alerts.model.brief import Brief
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.contact import Contact
 from alerts.model.delivery import SETTLED, AttemptState, Draft, Notice, NoticeState
 from alerts.model.event import AUTOMATIC, Expire, Release
-from alerts.model.incident import Incident, apply, release_is_offered
+from alerts.model.incident import Incident, apply, has_got_worse, release_is_offered
 from alerts.model.notice import Plan, Purpose
 from alerts.model.oncall import Override
 from alerts.model.urgency import urgency
@@ -158,9 +157,10 @@ class Cycle:
     async def _tell(self, incident: Incident) -> Incident:
         silence = await self._silence(incident)
         if silence is None:
-            incident = await self._announce(await self._escalate(await self._hold_to_promise(incident)))
+            incident = await self._hand_over(await self._hold_to_promise(incident))
+            incident = await self._announce(await self._escalate(incident))
             await self._follow_up(incident)
-            return await self._hand_over(incident)
+            return incident
         self.advance.wake_at(min(silence.ends, self._now + _LOOK_AGAIN))
         incident = await self._fall_silent(incident)
         # What a person has released goes out all the same: they knew better than the silence.
@@ -199,7 +199,10 @@ class Cycle:
 
     async def _hold_to_promise(self, incident: Incident) -> Incident:
         """Remind whoever has taken it on, and let the escalation go on when they are not heard of."""
-        match promise(incident, self._now):
+        decision = promise(incident, self._now)
+        if isinstance(decision, Remind):
+            decision = promise(incident, self._now, await overrides_for(self._ledger, incident, self._now))
+        match decision:
             case Remind(drafts=drafts):
                 incident = replace(incident, reminded_at=self._now)
                 await self._ledger.save_incident(incident)
@@ -230,16 +233,16 @@ class Cycle:
                 case WaitUntil(at=at):
                     self.advance.wake_at(at)
                     return incident
-                case Exhausted() | AtRest():
+                case AtRest():
                     return incident
 
     async def _next_step(self, incident: Incident, notices: Sequence[Notice]) -> Escalation:
         decision = escalate(incident, notices, self._now)
-        rotas = {rota.name for rota in incident.brief.escalation.rotas}
-        if not rotas or not isinstance(decision, StartStep):
+        if not isinstance(decision, StartStep):
             return decision
         # They say whom a step tells and not whether one begins: hundreds of incidents that wait need not read them.
-        return escalate(incident, notices, self._now, await self._ledger.overrides(rotas, self._now))
+        overrides = await overrides_for(self._ledger, incident, self._now)
+        return escalate(incident, notices, self._now, overrides) if overrides else decision
 
     async def _acquaint(self, incident: Incident, stand_ins: Sequence[Contact]) -> Incident:
         """Let the incident know who stands in for somebody: their names are asked for when they answer."""
@@ -278,10 +281,9 @@ class Cycle:
         return incident
 
     async def _next_word(self, incident: Incident) -> Announcement:
-        rotas = {rota.name for rota in incident.brief.escalation.rotas}
         # Overrides say whom a release is offered to: what does not wait for one need not read them.
-        asks = bool(rotas) and release_is_offered(incident, self._now)
-        overrides = await self._ledger.overrides(rotas, self._now) if asks else ()
+        asks = release_is_offered(incident, self._now)
+        overrides = await overrides_for(self._ledger, incident, self._now) if asks else ()
         return announce(incident, await self._notices(incident), self._now, overrides)
 
     async def _follow_up(self, incident: Incident) -> None:
@@ -349,7 +351,7 @@ class Cycle:
             draft.plan,
             draft.purpose,
             round=draft.round,
-            heard_before=_has_heard(await self._notices(incident), draft),
+            heard_before=_has_heard(incident, await self._notices(incident), draft),
         )
         key = gathering(draft, presses)
         recent = await self._ledger.gathered(key, self._now - REACH, incident.id) if key else ()
@@ -406,13 +408,13 @@ def _is_untold(incident: Incident) -> bool:
     return incident.is_open and at.step < 0 and at.wave == 0 and is_untouched
 
 
-def _has_heard(notices: Sequence[Notice], draft: Draft) -> bool:
+def _has_heard(incident: Incident, notices: Sequence[Notice], draft: Draft) -> bool:
     """Whether a person was told, or is about to be, of what an incident is about now."""
     return any(
         n.plan is draft.plan
         and n.purpose is Purpose.OUTAGE
         and n.person == draft.person
-        and n.wave == draft.wave
+        and not has_got_worse(incident, n.facts.matter)
         and n.state not in {NoticeState.FAILED, NoticeState.WITHDRAWN}
         for n in notices
     )

@@ -12,7 +12,7 @@ from typing import TypeGuard, assert_never
 
 import structlog
 
-from alerts.decide.escalation import go_on
+from alerts.decide.escalation import go_on, is_left_to_nobody
 from alerts.decide.gateway.move import DeliveryPolicy
 from alerts.decide.gateway.telling import Milestone, Telling, due_at, is_first, reached, told_last
 from alerts.engine.gateway_call import reported, told_by
@@ -34,6 +34,7 @@ from alerts.model.event import (
 from alerts.model.gateway import AckResult, Heard
 from alerts.model.incident import Incident, IncidentState, apply, has_got_worse, is_held, is_news
 from alerts.model.notice import Plan, Purpose
+from alerts.model.oncall import Override
 from alerts.record.store import Entry, Ledger
 
 log = structlog.get_logger()
@@ -50,9 +51,11 @@ async def take_in(ledger: Ledger, event: Event) -> Incident | None:
         return opened
     if before is None:
         return None
-    after = _after(before, event)
+    after = apply(before, event)
     if isinstance(event, Resolve) and not before.is_open and after is before:
         return None
+    if after is not before and isinstance(event, Expire | HandOn):
+        after = go_on(after, event.at, await overrides_for(ledger, after, event.at))
     await _change(ledger, [(event, before, after)])
     return after
 
@@ -68,7 +71,7 @@ async def take_in_all(ledger: Ledger, events: Sequence[Trigger | Resolve]) -> Se
         before = known.get(event.dedup_key)
         if _opens(event, before):
             opening.append(event)
-        elif before is not None and (after := _after(before, event)) is not before:
+        elif before is not None and (after := apply(before, event)) is not before:
             changes.append((event, before, after))
     await _change(ledger, changes)
     return [*(await _open(ledger, opening)), *(after for _, _, after in changes)]
@@ -81,10 +84,10 @@ def _opens(event: Event, before: Incident | None) -> TypeGuard[Trigger | Declare
     return isinstance(event, Trigger | Declare)
 
 
-def _after(before: Incident, event: Event) -> Incident:
-    """Return the incident after an event that opens none; the same object if nothing changed."""
-    after = apply(before, event)
-    return go_on(after, event.at) if after is not before and isinstance(event, Expire | HandOn) else after
+async def overrides_for(ledger: Ledger, incident: Incident, now: datetime) -> Sequence[Override]:
+    """Return the overrides that stand *now* of the rotas that an incident's plan names."""
+    rotas = {rota.name for rota in incident.brief.escalation.rotas}
+    return await ledger.overrides(rotas, now) if rotas else ()
 
 
 async def _open(ledger: Ledger, events: Sequence[Trigger | Declare]) -> Sequence[Incident]:
@@ -243,8 +246,8 @@ async def _hand_on(ledger: Ledger, part: Part, now: datetime) -> AckResult:
     # What another has is theirs to hand on.
     if before.acknowledged_by not in {None, name}:
         return AckResult.ALREADY
-    await take_in(ledger, HandOn(incident_id=before.id, at=now, by=name))
-    return AckResult.HANDED_ON
+    after = await take_in(ledger, HandOn(incident_id=before.id, at=now, by=name))
+    return AckResult.NOBODY_LEFT if after is not None and is_left_to_nobody(after) else AckResult.HANDED_ON
 
 
 async def _is_past(ledger: Ledger, notice: Notice) -> bool:
@@ -258,6 +261,7 @@ async def _is_past(ledger: Ledger, notice: Notice) -> bool:
 #: What a bundle is answered with: the first of these that holds for any of its incidents.
 _WEIGHT = (
     AckResult.HANDED_ON,
+    AckResult.NOBODY_LEFT,
     AckResult.TAKEN,
     AckResult.WORSE,
     AckResult.PROLONGED,

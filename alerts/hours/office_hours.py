@@ -39,6 +39,13 @@ class OfficeHours:
         coming = (max(begins, at) for begins, ends in self._around(at) if ends > at)
         return next(coming, at)
 
+    def next_opening(self, after: datetime) -> datetime | None:
+        """Return when a workday begins next, later than *after*; `None` when none comes for a month."""
+        first = after.astimezone(self.zone).date()
+        days = (first + number * _DAY for number in range(_LONGEST_REST))
+        opening = (next((begins for begins, _ in self._on(day)), None) for day in days)
+        return next((begins for begins in opening if begins is not None and begins > after), None)
+
     def closing(self, at: datetime) -> datetime:
         """Return when the hours end that *at* is in, or that come next; *at* itself when none come for a month."""
         return next((ends for _, ends in self._around(at) if ends > at), at)

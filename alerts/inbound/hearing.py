@@ -14,6 +14,7 @@ from datetime import datetime
 
 import structlog
 
+from alerts.decide.escalation import told_again_at
 from alerts.decide.gateway.telling import Telling
 from alerts.decide.response import Responds, Starts, Stops, Unclear, printed, understand
 from alerts.engine.intake import acknowledge, hand_on, taken_on
@@ -39,7 +40,7 @@ class Reaction:
     situation: str
     language: Language
     told: dict[str, str] = field(repr=False)
-    #: Until when the acknowledgement stands.
+    #: Until when the acknowledgement stands; where nobody is left to tell, when they are told again.
     until: datetime | None = None
     #: The incidents that it changed.
     concerned: tuple[int, ...] = ()
@@ -184,10 +185,13 @@ async def _accept(
 async def _hand_on(ledger: Ledger, number: str, alert: _Alert, known: SmsNumber, now: datetime) -> Reaction | None:
     told = [(part, await ledger.incident(part.incident_id)) for part in alert.notice.parts]
     result = await hand_on(ledger, alert.notice, now)
-    if result is AckResult.HANDED_ON:
+    if result in {AckResult.HANDED_ON, AckResult.NOBODY_LEFT}:
         mine = [p for p, i in told if i is not None and i.is_open and i.acknowledged_by in {None, i.name_of(p.person)}]
         await ledger.responses.save_sms_number(number, replace(known, puzzled=0))
-        return replace(alert.about(mine).react("handed_on"), concerned=tuple(part.incident_id for part in mine))
+        after = [await ledger.incident(part.incident_id) for part in mine]
+        again = min((told_again_at(each) for each in after if each is not None), default=None)
+        reaction = alert.about(mine).react(str(result))
+        return replace(reaction, concerned=tuple(part.incident_id for part in mine), until=again)
     if result is AckResult.ALREADY:
         by = next((i.acknowledged_by for _, i in told if i is not None and i.acknowledged_by), "")
         return await _puzzled(ledger, number, known, alert, "already", by=by)

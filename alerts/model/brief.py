@@ -53,6 +53,10 @@ class EscalationPolicy:
     rounds: int = 3
     #: From the last step of a round to the first of the next.
     repeat_after: timedelta = timedelta(minutes=15)
+    #: After the last round the staff on duty are called again this often, for as long as nobody has acknowledged.
+    repeat_interval: timedelta = timedelta(hours=1)
+    #: At each start of these hours everybody is told again then; `None`: at handovers only.
+    office_hours: OfficeHours | None = None
     #: How long an acknowledgement stands after whoever has taken it on was last heard of.
     acknowledge_for: timedelta = timedelta(minutes=60)
     #: Those that steps name.
@@ -61,6 +65,16 @@ class EscalationPolicy:
     fallback: Contact | None = None
     #: Who was told because of an override and is named nowhere else. The only part of a brief that grows.
     stand_ins: tuple[Contact, ...] = ()
+
+    @property
+    def quiet_at_most(self) -> timedelta:
+        """Return how long no member of the staff is told while nobody has the incident."""
+        return max(self.repeat_interval, self.repeat_after, *(step.after for step in self.steps))
+
+    @property
+    def channels(self) -> frozenset[Channel]:
+        """Return the channels that any of its steps uses."""
+        return frozenset(channel for step in self.steps for channel in step.channels)
 
     def rota(self, name: str) -> Rota | None:
         """Return the rota with this name."""

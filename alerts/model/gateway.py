@@ -47,6 +47,8 @@ class Script:
     worse: str = ""
     #: Spoken after key 4, which hands it on; empty: it cannot be.
     handed_on: str = ""
+    #: Spoken instead when there is nobody else; `handed_on` when empty.
+    nobody_left: str = ""
     #: Whether key 5 leads to the release of an announcement; the menu says so.
     may_release: bool = False
     #: What it is about in a breath, so that the menu is heard within seconds; without one the blocks come first, each twice.
@@ -296,6 +298,8 @@ class AckResult(StrEnum):
     AGAIN = "again"
     #: This person has handed it on: the next of the staff are told.
     HANDED_ON = "handed_on"
+    #: The same, and the plan has nobody else: they are told again later, and the operations centre is now.
+    NOBODY_LEFT = "nobody_left"
     #: Somebody else had acknowledged it before.
     ALREADY = "already"
     #: It has got worse since that notice, and this person has not heard of it yet: noted, and not acknowledged.

@@ -85,6 +85,17 @@ class Cause(StrEnum):
     CHANGED = "changed"
 
 
+class Successors(StrEnum):
+    """Who is told when an acknowledgement expires."""
+
+    #: Somebody else, at once.
+    OTHERS = "others"
+    #: Whoever gave it first, and others after them.
+    SELF = "self"
+    #: Whoever gave it; the plan has nobody else.
+    NOBODY = "nobody"
+
+
 class Language(StrEnum):
     """BCP 47."""
 
@@ -200,8 +211,9 @@ class Facts:
     relieved: str = ""
     #: When anything was last heard of whoever has taken it on, or had.
     heard_at: datetime | None = None
-    #: When that is about to expire.
+    #: When that is about to expire, and who is told then.
     until: datetime | None = None
+    successors: Successors = Successors.OTHERS
     #: Of a release (`Purpose.RESULT`): how many notices arrived, whom the others did not reach, and how many letters that
     #: were issued at `first_noticed_at` are not posted.
     arrived: int = 0

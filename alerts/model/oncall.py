@@ -143,10 +143,12 @@ def on_call(rota: Rota, overrides: Sequence[Override], moment: datetime) -> Cont
     return next((person for person in rota.people if person.key == contact.key), contact)
 
 
-def next_handover(rota: Rota, overrides: Sequence[Override], moment: datetime) -> Handover | None:
-    """Return when somebody else is on call than at *moment*; `None` when that never comes, or not for three months."""
+def next_handover(
+    rota: Rota, overrides: Sequence[Override], moment: datetime, *, within: timedelta = _FAR * _DAY
+) -> Handover | None:
+    """Return when somebody else is on call than at *moment*; `None` when that never comes, or not *within* three months."""
     now = on_call(rota, overrides, moment)
-    for at in _changes(rota, overrides, moment, moment + _FAR * _DAY):
+    for at in _changes(rota, overrides, moment, moment + within + _INSTANT):
         then = on_call(rota, overrides, at)
         if _key(then) != _key(now):
             return Handover(at=at, to=then)

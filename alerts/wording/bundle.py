@@ -51,7 +51,7 @@ def compose_sms(facts: Sequence[Facts], language: Language, wording: Wording, *,
     text = ""
     by = call_name(facts[0].by)
     for left_out in ({}, {"by": ""}, {"by": "", "response": ""}):
-        told = {"by": by, "response": response, **left_out}
+        told = {"by": by, "response": response, **left_out, **values.then(facts, wording, language, "sms")}
         texts = [
             wording.say(language, text_key, for_sms(facts, language, names[:count], len(names)) | told)
             for count in range(min(len(names), _NAMED), 0, -1)
@@ -187,7 +187,7 @@ def _blocks(facts: Sequence[Facts], language: Language, wording: Wording, closin
     if is_about_one(facts):
         yield from _blocks_about_one(facts, language, wording)
         return
-    told = for_call(facts, language)
+    told = {**for_call(facts, language), **values.then(facts, wording, language, "call")}
     yield from wording.say_all(language, f"bundle.call.{situation(facts)}", told)
     yield from wording.say_all(language, "bundle.call.names", told)
     yield from wording.say_all(language, closing, told)

@@ -20,7 +20,7 @@ def compose(facts: Facts, language: Language, wording: Wording, *, may_release: 
 
     def script_in(each: Language) -> Script:
         told = {**values.for_call(facts, each), **values.cause(facts, wording, each, "call")}
-        told |= values.waits(facts, wording, each, "call")
+        told |= {**values.waits(facts, wording, each, "call"), **values.then([facts], wording, each, "call")}
         opening = wording.say(each, f"call.opening.{facts.plan}", told)
         asks = Purpose.OUTAGE if facts.is_handover else facts.purpose
         asked = facts.plan is Plan.ESCALATION and asks in {Purpose.OUTAGE, Purpose.RELEASE}
@@ -61,9 +61,8 @@ def script(
     may_release: bool,
 ) -> Script:
     """Return what a call says whose plan and purpose are those of *facts*, with the keys and the words around it."""
-    menu, handed_on = wording.say(language, f"call.menu.{facts.plan}"), ""
-    if can_hand_on(facts):
-        menu, handed_on = f"{menu} {wording.say(language, 'call.hand_on')}", wording.say(language, "call.handed_on")
+    menu, can = wording.say(language, f"call.menu.{facts.plan}"), can_hand_on(facts)
+    menu = f"{menu} {wording.say(language, 'call.hand_on')}" if can else menu
     return Script(
         language=language.value,
         headline=headline,
@@ -75,7 +74,8 @@ def script(
         already=wording.say(language, "call.already"),
         over=wording.say(language, "call.over"),
         worse=wording.say(language, "call.worse"),
-        handed_on=handed_on,
+        handed_on=wording.say(language, "call.handed_on") if can else "",
+        nobody_left=wording.say(language, "call.nobody_left") if can else "",
         may_release=may_release,
         goodbye=wording.say(language, f"call.goodbye.{facts.purpose}"),
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from alerts.model.channel import Channel
-from alerts.model.notice import Cause, Matter, Plan, Purpose
+from alerts.model.notice import Cause, Matter, Plan, Purpose, Successors
 from alerts.wording.catalogue import Need
 from alerts.wording.key import FOR_STAFF
 
@@ -72,7 +72,7 @@ _CALL_HAD = frozenset({"by"}) | _moments("heard", "handed")
 _ARRIVED, _LOST = frozenset({"arrived"}), frozenset({"failed", "unreached", "others"})
 #: What else an SMS and a call always tell.
 _ENDS = {
-    "escalation.reminder": (frozenset({"until"}), _moments("until")),
+    "escalation.reminder": (frozenset({"until", "then"}), _moments("until") | {"then"}),
     "escalation.result": (_ARRIVED, _ARRIVED),
     "escalation.unposted": (frozenset({"unposted", "issued"}), frozenset({"unposted"}) | _moments("issued")),
 }
@@ -108,6 +108,8 @@ def _short() -> Iterator[tuple[str, Need]]:
     yield "call.menu.invitation", Need()
     for channel in ("sms", "call"):
         yield f"{channel}.waits", Need()
+        for who in (*Successors, "again"):
+            yield f"{channel}.then.{who}", Need()
     for cause in Cause:
         yield f"sms.cause.{cause}", Need()
         yield f"call.cause.{cause}", Need()
@@ -116,7 +118,7 @@ def _short() -> Iterator[tuple[str, Need]]:
     for purpose in Purpose:
         yield f"call.goodbye.{purpose}", Need()
     yield "call.closing", Need(several=True, always=_CALL | {"number"})
-    for line in ("thanks", "already", "over", "worse", "hand_on", "handed_on"):
+    for line in ("thanks", "already", "over", "worse", "hand_on", "handed_on", "nobody_left"):
         yield f"call.{line}", Need()
     yield from _responses()
     yield from _release()
@@ -130,6 +132,7 @@ def _responses() -> Iterator[tuple[str, Need]]:
     yield "sms.response.prolonged", Need(always=about | {"until"}, maybe=frozenset({"by"}))
     for answer in ("over", "corrected", "worse", "handed_on"):
         yield f"sms.response.{answer}", Need(always=about)
+    yield "sms.response.nobody_left", Need(always=about | {"until"})
     for answer in ("unclear", "several"):
         yield f"sms.response.{answer}", Need(always=about | {"response"})
     yield "sms.response.nothing", Need(always=frozenset({"agency"}))
@@ -246,15 +249,15 @@ def _bundle() -> Iterator[tuple[str, Need]]:
             "escalation.result": (_LOST, _LOST),
         }
         sms_maybe, call_maybe = had.get(situation, (frozenset(), frozenset()))
-        counts = {"escalation.result": _ARRIVED, "escalation.unposted": frozenset({"unposted"})}
-        of_release = counts.get(situation, frozenset())
+        told = {"escalation.result": _ARRIVED, "escalation.unposted": {"unposted"}, "escalation.reminder": {"then"}}
+        besides = frozenset(told.get(situation, ()))
         yield (
             f"bundle.sms.{situation}",
-            Need(always=sms | several | of_release | {end}, maybe=more | answered | sms_maybe),
+            Need(always=sms | several | besides | {end}, maybe=more | answered | sms_maybe),
         )
         yield (
             f"bundle.call.{situation}",
-            Need(several=True, always=several | of_release | _moments("began", end), maybe=more | call_maybe),
+            Need(several=True, always=several | besides | _moments("began", end), maybe=more | call_maybe),
         )
         # Of who had it nothing but that is said in a breath.
         breath = frozenset() if situation == "escalation.lapsed" else _moments("began", end)

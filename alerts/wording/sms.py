@@ -63,6 +63,7 @@ def compose(facts: Facts, language: Language, wording: Wording, *, response: str
     """
     text_key, short = f"sms.{key(facts)}", facts.office.short
     told = {**values.for_sms(facts, language), **values.waits(facts, wording, language, "sms"), "response": response}
+    told |= values.then([facts], wording, language, "sms")
     if not facts.declared_by and (why := values.cause(facts, wording, language, "sms")):
         text = wording.say(language, text_key, {**told, **why})
         if not lint(text, short):  # With room to spare: the code to answer by is worth more.
@@ -123,7 +124,7 @@ class WorstCase:
         for text_key, facts in situations.items():
             for language in Language:
                 # The name of whoever had it is left out where it does not fit.
-                told = {**values.for_sms(facts, language), "by": ""}
+                told = {**values.for_sms(facts, language), **values.then([facts], wording, language, "sms"), "by": ""}
                 # A text that has no room for the response is the same with it.
                 for response in ("", _LONGEST_RESPONSE):
                     self._texts[language, text_key, wording.say(language, text_key, {**told, "response": response})] = (

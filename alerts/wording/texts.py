@@ -32,6 +32,7 @@ _SAMPLES |= dict.fromkeys(("noticed", "heard", "handed", "until"), "1/1, 2.15 pm
     "others": "1",
     "unposted": "2",
     "issued": "1/1, 2.15 pm",
+    "then": "NOC dihubungi",
 }
 _RESPONSE = {"response": "12A"}
 
@@ -104,7 +105,9 @@ def _strangers(directory: Path) -> Iterator[str]:
 
 def _sendable(entry: TextEntry, template: Template) -> None:
     """Raise `TemplateError` for an SMS that no carrier would take."""
-    if not entry.key.startswith(("sms.", "bundle.sms.")) or entry.key.startswith(("sms.cause.", "sms.waits")):
+    if not entry.key.startswith(("sms.", "bundle.sms.")) or entry.key.startswith(
+        ("sms.cause.", "sms.waits", "sms.then")
+    ):
         return
     # With a code to answer by and without: not every gateway hears answers.
     plain = {} if _RESPONSE.keys() & template.needed() else _SAMPLES

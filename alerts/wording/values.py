@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from alerts.model.notice import Facts, Language
+from alerts.model.notice import Facts, Language, Purpose, Successors
 from alerts.wording import moment, spoken
 from alerts.wording.texts import Wording
 
@@ -81,6 +81,17 @@ def result(told: Sequence[Facts]) -> Values:
         "others": str(len(names) - 1) if len(names) > 1 else "",
         "unposted": str(unposted),
     }
+
+
+def then(facts: Sequence[Facts], wording: Wording, language: Language, channel: str) -> Values:
+    """Return who is told when an acknowledgement expires, as a reminder says it; nothing in anything else."""
+    if facts[0].purpose is not Purpose.REMINDER:
+        return {}
+    who = {each.successors for each in facts}
+    situation = str(who.pop()) if len(who) == 1 else str(Successors.OTHERS)
+    if situation == Successors.NOBODY and facts[0].office.domain == "":
+        situation = "again"  # The operations centre has nobody to pass it on to.
+    return {"then": wording.say(language, f"{channel}.then.{situation}")}
 
 
 def on_one_line(values: Mapping[str, str]) -> dict[str, str]:

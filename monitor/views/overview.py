@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
 
+from alerts.decide.escalation import is_left_to_nobody, told_again_at
 from alerts.decide.silence import Silence
 from alerts.model.channel import Channel
 from alerts.model.delivery import Attempt, AttemptState, Notice, NoticeState
@@ -153,6 +154,8 @@ class IncidentView:
     #: Who had taken it on when that expired, or has handed it on; or `None`.
     had_by: str | None = None
     handed_on: bool = False
+    #: When staff are told again, where the last of the plan has handed it on; or `None`.
+    told_again_at: datetime | None = None
     #: "none" (nobody outside is to hear of it), "waiting" (for a duty officer), "released".
     announcement: str
     released_by: str | None = None
@@ -246,6 +249,7 @@ def view_incident(incident: Incident) -> IncidentView:
         acknowledged_until=incident.acknowledged_until,
         had_by=incident.had_by,
         handed_on=incident.handed_on,
+        told_again_at=told_again_at(incident) if incident.is_open and is_left_to_nobody(incident) else None,
         announcement=announcement,
         released_by=incident.released_by,
         resolved_at=incident.resolved_at,

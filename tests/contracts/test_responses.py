@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from alerts.model.delivery import Notice
+from alerts.model.notice import Matter
 from alerts.record.store import Ledger, PinEntry, SmsNumber, Store
 from tests.contracts.test_store import with_attempt, with_notice
 from tests.unit.alerts.people import MINUTE, SMS_RAVI, SMS_SITI, T0
@@ -65,12 +66,26 @@ async def test_two_who_give_a_phone_codes_at_the_same_time_do_not_give_the_same_
     assert sorted(await asyncio.gather(*map(give, told))) == [1, 2, 3, 4, 5, 6]
 
 
-async def test_another_wave_of_an_incident_has_another_code(store: Store) -> None:
+async def test_response_code_of_an_incident_that_got_worse_is_another(store: Store) -> None:
     async with store.transaction() as ledger:
-        (slow,) = await notices(ledger, "a")
-        worse = replace(slow, parts=tuple(replace(part, wave=1) for part in slow.parts), wave=1)
+        (outage,) = await notices(ledger, "a")
+        slow = replace(
+            outage, parts=tuple(replace(p, facts=replace(p.facts, matter=Matter.DEGRADED)) for p in outage.parts)
+        )
         assert await ledger.responses.code_for(SITI, slow, T0) == 1
-        assert await ledger.responses.code_for(SITI, worse, T0) == 2
+        assert await ledger.responses.code_for(SITI, outage, T0) == 2
+
+
+async def test_response_code_of_an_outage_that_is_told_anew_stays_the_same(store: Store) -> None:
+    async with store.transaction() as ledger:
+        first, second, again = await notices(ledger, "a", "b", "c")
+        later = replace(first, id=again.id, parts=tuple(replace(part, wave=7, round=3) for part in first.parts))
+        assert [await ledger.responses.code_for(SITI, of, T0) for of in (first, later)] == [1, 1]
+        both = [replace(each, parts=(*first.parts, *second.parts)) for each in (first, again)]
+        assert [await ledger.responses.code_for(SITI, of, T0) for of in both] == [2, 2]
+        three = replace(first, parts=(*first.parts, *second.parts, *again.parts))
+        assert await ledger.responses.code_for(SITI, three, T0) == 3
+        assert [told.notice_id for told in await ledger.responses.told(SITI)][1:] == [again.id, again.id]
 
 
 async def test_a_number_is_known_once_an_sms_was_meant_for_it(store: Store) -> None:

@@ -228,6 +228,7 @@ class TwilioVoice:
         words = dict.fromkeys((AckResult.TAKEN, AckResult.PROLONGED, AckResult.AGAIN), script.thanks)
         words[AckResult.ALREADY] = script.already
         words[AckResult.HANDED_ON] = script.handed_on
+        words[AckResult.NOBODY_LEFT] = script.nobody_left or script.handed_on
         words[AckResult.WORSE] = script.worse or script.thanks
         text = words.get(result, script.over or script.goodbye)
         return _answer(twiml.farewell(text, script.language, self._voices))

@@ -109,7 +109,11 @@ def hand_on(incident: Number, by: By = "", config: Config = DEFAULT_CONFIG, sock
     if found["state"] == "resolved":
         typer.echo(f"{found['number']} is over: nothing to hand on.")
     else:
-        hears = _hears(found, "the next of the staff are told")
+        again = found["told_again_at"]
+        nobody = (
+            again and f"the plan has nobody else: staff are told again at {clock(again)}, and the operations centre now"
+        )
+        hears = _hears(found, nobody or "the next of the staff are told")
         typer.echo(f"{found['number']} is handed on by {found['had_by']}; {hears}.")
 
 

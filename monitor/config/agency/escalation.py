@@ -8,6 +8,7 @@ from functools import cached_property
 
 from pydantic import Field
 
+from alerts.hours.office_hours import OfficeHours
 from alerts.model.brief import CallAgain, EscalationPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Contact
@@ -47,6 +48,8 @@ class EscalationSettings(Section):
     """How many times all steps are gone through."""
     repeat_after: Span = timedelta(minutes=15)
     """From the last step of a round to the first of the next."""
+    repeat_interval: Span = timedelta(hours=1)
+    """How often staff on duty are called again after the last round, day and night, while nobody has acknowledged."""
     acknowledge_for: Span = timedelta(hours=1)
     """How long an acknowledgement stands after whoever gave it was last heard of; then the next step begins."""
     fallback: Slug | None = Field(default=None, examples=["pegawai-bertugas"])
@@ -57,8 +60,11 @@ class EscalationSettings(Section):
         """The keys of the rotas that its steps name."""
         return frozenset(key for step in self.steps for key in step.rotas)
 
-    def build(self, people: Mapping[str, Contact], rotas: Mapping[str, Rota]) -> EscalationPolicy:
-        """Return the policy as incidents freeze it; *people* and *rotas* are all that steps may name, by key."""
+    def build(self, people: Mapping[str, Contact], rotas: Mapping[str, Rota], hours: OfficeHours) -> EscalationPolicy:
+        """Return the policy as incidents freeze it.
+
+        *people* and *rotas* are all that steps may name, by key; *hours* are those of the office.
+        """
         named = dict.fromkeys(key for step in self.steps for key in step.rotas)
         return EscalationPolicy(
             steps=tuple(
@@ -73,6 +79,8 @@ class EscalationSettings(Section):
             ),
             rounds=self.rounds,
             repeat_after=self.repeat_after,
+            repeat_interval=self.repeat_interval,
+            office_hours=hours,
             acknowledge_for=self.acknowledge_for,
             rotas=tuple(rotas[key] for key in named),
             fallback=people[self.fallback] if self.fallback else None,

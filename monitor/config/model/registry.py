@@ -106,7 +106,7 @@ class Agency(Section):
         return Brief(
             agency=self.agency,
             office=self.build_office(),
-            escalation=self.escalation.build(people, rotas),
+            escalation=self.escalation.build(people, rotas, self.build_hours(shared)),
             announcement=self.announcement.build(self._calendar(shared), self._zone(shared)),
         )
 

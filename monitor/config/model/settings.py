@@ -249,7 +249,9 @@ class Settings(Section):
         return Brief(
             agency=NOC_AGENCY,
             office=self.noc.build_office(),
-            escalation=escalation.build({**shared.people, **self.noc.build_people(shared)}, shared.rotas),
+            escalation=escalation.build(
+                {**shared.people, **self.noc.build_people(shared)}, shared.rotas, shared.calendar.build(shared.zone)
+            ),
             subject=subject,
             subject_en=subject_en,
             told_by=told_by,

@@ -24,6 +24,7 @@ from monitor.model.said import either, said
 
 _A_DAY = timedelta(days=1)
 _SHORTEST_PROMISE = timedelta(minutes=5)
+_SHORTEST_REPEAT = timedelta(minutes=15)
 
 #: What a letter calls somebody whose office or person has a style; "Datuk Bandar" is an office.
 _HONORIFIC = re.compile(
@@ -61,6 +62,8 @@ def check_escalation(policy: EscalationSettings, staff: Staff, provision: Provis
             )
         if step.after > _A_DAY:
             there["after"].warning("comes more than a day after the step before", "after: 15m")
+        else:
+            _check_quiet(step.after, policy, there["after"])
         if step.call_again and Channel.VOICE not in step.channels and not there["channels"].is_broken:
             instead = "voice among its channels, or no call_again"
             there["call_again"].warning("nobody is called in this step", instead)
@@ -68,8 +71,26 @@ def check_escalation(policy: EscalationSettings, staff: Staff, provision: Provis
         look.at(step, there)
     if policy.repeat_after > _A_DAY:
         findings["repeat_after"].warning("nobody is told again for more than a day", "repeat_after: 15m")
+    else:
+        _check_quiet(policy.repeat_after, policy, findings["repeat_after"])
+    if policy.repeat_interval > _A_DAY:
+        findings["repeat_interval"].warning("nobody is told again for more than a day", "repeat_interval: 1h")
+    elif policy.repeat_interval < _SHORTEST_REPEAT:
+        findings["repeat_interval"].warning(
+            "whoever sleeps is called all night, as often as one telephone may ring", "repeat_interval: 1h"
+        )
     _check_promise(policy.acknowledge_for, findings["acknowledge_for"])
     look.at_fallback(policy, findings["fallback"])
+
+
+def _check_quiet(wait: timedelta, policy: EscalationSettings, findings: Findings) -> None:
+    """Note a wait in which nobody is told for longer than while everything repeats."""
+    if wait > policy.repeat_interval:
+        interval = format_duration(policy.repeat_interval)
+        findings.warning(
+            said("is longer than repeat_interval, {interval}: nobody is told meanwhile", interval=interval),
+            said("at most {interval}, or a longer repeat_interval", interval=interval),
+        )
 
 
 def _check_promise(stands: timedelta, findings: Findings) -> None:

@@ -6,6 +6,7 @@ written.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -14,6 +15,7 @@ from sqlalchemy import exists, insert, select, update
 
 from alerts.model.channel import Channel
 from alerts.model.delivery import Notice
+from alerts.model.incident import OUTAGES
 from alerts.record.store import PinEntry, SmsNumber, Told
 from monitor.store.backend.transaction import InTransaction
 from monitor.store.engine.statements import SMS_NUMBER
@@ -97,7 +99,8 @@ class SqlResponses(InTransaction):
 
 
 def _about(notice: Notice) -> str:
-    if len(notice.parts) > 1:
-        return f"notice {notice.id}"
-    (part,) = notice.parts
-    return f"{part.incident_id}.{part.wave}"
+    """Return what a notice is about: told again it is the same, and an outage is another thing than the slowness before it."""
+    about = ",".join(
+        f"{part.incident_id}.{'outage' if part.facts.matter in OUTAGES else 'other'}" for part in notice.parts
+    )
+    return about if len(notice.parts) == 1 else f"bundle {hashlib.sha256(about.encode()).hexdigest()}"

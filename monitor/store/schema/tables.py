@@ -509,7 +509,8 @@ response_code = Table(
     _id(),
     Column("number", String(32), nullable=False),
     Column("code", Integer, nullable=False),
-    #: The incidents, each with its wave: the same trouble has the same code on a phone, however often it is told there.
+    #: The incidents, each with whether it is an outage: the same trouble has the same code on a phone, however often it is told
+    #: there.
     Column("about", String(200), nullable=False),
     #: The notice that told of it last.
     Column("notice_id", ForeignKey("notice.id"), nullable=False),

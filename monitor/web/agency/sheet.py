@@ -178,7 +178,7 @@ class SettingsSheet:
                 for key, each in mapping(data.get("rotas")).items()
             },
             "escalation": {
-                **_row(escalation, ("rounds", "repeat_after", "acknowledge_for", "fallback")),
+                **_row(escalation, ("rounds", "repeat_after", "repeat_interval", "acknowledge_for", "fallback")),
                 "steps": _rows(escalation.get("steps"), ("after", "contacts", "rotas", "channels", "call_again")),
             },
             "announcement": _row(announced, ("release", "offered_after", "updates")),

@@ -97,7 +97,7 @@ def escalation(fields: Fields, data: Mapping[str, Any]) -> Sequence[TextEdit]:
         after = {"after": fields[f"{prefix}after"]} if fields.get(f"{prefix}after") else {}
         named = {name: keys for name, keys in who.items() if keys}
         edits.append(AddItem(path=("escalation", "steps"), value={**after, **named, "channels": channels}))
-    return [*edits, *values(path, fields, ("rounds", "repeat_after", "acknowledge_for", "fallback"))]
+    return [*edits, *values(path, fields, ("rounds", "repeat_after", "repeat_interval", "acknowledge_for", "fallback"))]
 
 
 def _step(path: Path, there: Mapping[str, Any], fields: Fields, prefix: str) -> list[TextEdit]:

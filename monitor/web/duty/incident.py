@@ -12,6 +12,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.responses import RedirectResponse
 
+from alerts.decide.escalation import is_left_to_nobody
 from alerts.engine.settling import Ruling
 from alerts.model.delivery import NoticeState
 from alerts.model.incident import Incident
@@ -141,7 +142,8 @@ def _offer_taking_on(router: APIRouter, front: Front, sheets: IncidentPages) -> 
     async def hand_on(request: Request, number: str, visitor: Visitor = officer) -> Response:
         await form_of(request)
         after = await front.hand_on(number, visitor.by)
-        return then_say(request, _at(after), _unless_over(after, "handed_on"))
+        saying = "handed_on_to_nobody" if is_left_to_nobody(after) else "handed_on"
+        return then_say(request, _at(after), _unless_over(after, saying))
 
 
 def _offer_releasing(router: APIRouter, front: Front, worklist: Worklist, sheets: IncidentPages) -> None:

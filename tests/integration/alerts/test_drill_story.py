@@ -22,7 +22,7 @@ from pantau_lab.carrier.phone import PhoneBehaviour
 from pantau_lab.faxservice.machine import FaxBehaviour
 from pantau_lab.provider_fault import SubmissionFault
 from tests.integration.alerts.town import DESK, NOC_OFFICE, Town
-from tests.unit.alerts.people import BRIEF, FAX, MINUTE, OFFICE, RAVI, SECOND, SITI, trigger
+from tests.unit.alerts.people import BRIEF, FAX, LONG, MINUTE, OFFICE, RAVI, SECOND, SITI, trigger
 
 pytestmark = pytest.mark.story
 
@@ -35,7 +35,11 @@ TUESDAY = datetime(2026, 11, 24, 10, tzinfo=MALAYSIA)
 EVERY = 10 * SECOND
 
 TO_SITI = Step(after=timedelta(0), contacts=(SITI,), channels=(Channel.SMS,))
-SITI_BY_SMS = replace(BRIEF, escalation=EscalationPolicy(steps=(TO_SITI,), rounds=1), announcement=AnnouncementPlan())
+SITI_BY_SMS = replace(
+    BRIEF,
+    escalation=EscalationPolicy(steps=(TO_SITI,), rounds=1, repeat_interval=LONG),
+    announcement=AnnouncementPlan(),
+)
 
 
 def trainee(key: str, name: str, *addresses: Address) -> Trainee:

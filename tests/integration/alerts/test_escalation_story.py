@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -28,7 +29,9 @@ PIN = "280146"
 
 
 def told_by(*steps: Step, rounds: int = 1, announcement: AnnouncementPlan | None = None) -> Brief:
-    policy = EscalationPolicy(steps=steps, rounds=rounds, repeat_after=15 * MINUTE, acknowledge_for=LONG)
+    policy = EscalationPolicy(
+        steps=steps, rounds=rounds, repeat_after=15 * MINUTE, repeat_interval=LONG, acknowledge_for=LONG
+    )
     return replace(BRIEF, escalation=policy, announcement=announcement or AnnouncementPlan())
 
 
@@ -147,12 +150,12 @@ async def test_when_nobody_answers_the_noc_is_told_once_and_when_somebody_has(ei
     assert town.value("pantau_escalation_overdue_seconds") == 0
 
 
-def auditor_of(town: Town) -> EscalationAuditor:
+def auditor_of(town: Town, *, repeat_interval: timedelta = LONG) -> EscalationAuditor:
     return EscalationAuditor(
         store=town.store_itself,
         pool=town.pool,
         alerting=town.dispatcher,
-        brief=noc_brief,
+        brief=partial(noc_brief, repeat_interval=repeat_interval),
         metrics=town.metrics.watchdog,
         clock=town.clock,
     )
@@ -283,27 +286,6 @@ async def test_a_release_that_waits_is_offered_to_the_next_and_the_noc_again_and
     town.gets_fax("JCM-01")
     town.gets_letter("JCM-01")
     await town.later(HOUR)
-
-
-async def test_a_release_that_waits_is_offered_when_all_rounds_are_over_and_nobody_has_it(town: Town) -> None:
-    town.ravi.presses("1", "1")
-    ravi = replace(BY_SMS, contacts=(RAVI,), after=5 * MINUTE)
-    await town.submit(trigger(brief=told_by(BY_SMS, ravi, announcement=OUTSIDE)))
-    await town.siti.gets("AMARAN")
-    await town.advance(29 * MINUTE)
-    await town.ravi.gets("AMARAN")
-    town.siti.behaves(PhoneBehaviour.NO_ANSWER)
-    await town.advance(15 * MINUTE)
-    for _ in range(3):  # Then by SMS.
-        await town.siti.is_rung()
-    await town.siti.gets("menunggu kebenaran")
-    town.expect_nothing_more()
-    town.siti.behaves(PhoneBehaviour.ANSWERS)
-    await town.advance(MINUTE)
-    await town.ravi.is_called("menunggu kebenaran", keys="1")
-    assert (await town.incident()).acknowledged_by == "Ravi Contoh"
-    await town.siti.gets("JCM-01 telah disahkan oleh Ravi Contoh")
-    await town.advance(14 * MINUTE)  # It was offered to them just now.
 
 
 async def test_releases_that_wait_are_offered_together_to_the_next_after_a_restart(town: Town) -> None:

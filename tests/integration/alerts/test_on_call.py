@@ -23,7 +23,7 @@ from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import journal
 from tests.in_the_loop import opened_in_the_loop
 from tests.integration.alerts.station import Station
-from tests.unit.alerts.people import BRIEF, MINUTE, RAVI, SECOND, SITI, T0, VOICE_RAVI, VOICE_SITI, trigger
+from tests.unit.alerts.people import BRIEF, LONG, MINUTE, RAVI, SECOND, SITI, T0, VOICE_RAVI, VOICE_SITI, trigger
 
 HOUR = timedelta(hours=1)
 #: T0 is a Tuesday, 14:15 in Malaysia: Siti's day. Ravi's begins at 08:00 on Wednesday.
@@ -62,7 +62,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
 
 
 def brief(*steps: Step, fallback: Contact | None = None) -> Brief:
-    policy = EscalationPolicy(steps=steps, rounds=1, rotas=(DUTY, LATER), fallback=fallback)
+    policy = EscalationPolicy(steps=steps, rounds=1, repeat_interval=LONG, rotas=(DUTY, LATER), fallback=fallback)
     return replace(BRIEF, escalation=policy)
 
 

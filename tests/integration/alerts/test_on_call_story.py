@@ -46,7 +46,9 @@ def call(after: timedelta, rota: Rota) -> Step:
 
 
 def told_by(*steps: Step, rota: Rota = DAILY, fallback: Contact | None = None) -> Brief:
-    policy = EscalationPolicy(steps=steps, rounds=1, rotas=(rota, EMPTY), fallback=fallback, acknowledge_for=LONG)
+    policy = EscalationPolicy(
+        steps=steps, rounds=1, repeat_interval=LONG, rotas=(rota, EMPTY), fallback=fallback, acknowledge_for=LONG
+    )
     return replace(BRIEF, escalation=policy, announcement=AnnouncementPlan())
 
 

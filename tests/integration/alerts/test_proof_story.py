@@ -25,7 +25,7 @@ from monitor.store.probing.history import History
 from probes.model.result import Outcome, Phase
 from tests.integration.alerts.town import WORDING, Town
 from tests.unit.alerts.documents.pages import OFFICE, text_of
-from tests.unit.alerts.people import BRIEF, MINISTRY, MINUTE, RAVI, SITI, trigger
+from tests.unit.alerts.people import BRIEF, LONG, MINISTRY, MINUTE, RAVI, SITI, trigger
 from tests.unit.monitor.trial import agency_routes, failed
 
 pytestmark = pytest.mark.story
@@ -40,7 +40,7 @@ STEPS = (
 OUTAGE = replace(
     BRIEF,
     office=OFFICE,
-    escalation=EscalationPolicy(steps=STEPS, rounds=1),
+    escalation=EscalationPolicy(steps=STEPS, rounds=1, repeat_interval=LONG),
     announcement=AnnouncementPlan(recipients=(MINISTRY,)),
 )
 

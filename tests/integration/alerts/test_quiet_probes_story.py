@@ -111,7 +111,6 @@ async def test_one_failure_rings_nobody_nor_do_two_and_nobody_follows_a_single_p
     await town.person(officer(0)).gets("JCM-01")
     # For as long as nobody releases it nothing leaves the house.
     await mail.rounds(40)
-    await town.person(officer(0)).gets("menunggu kebenaran")
 
 
 async def test_what_fails_and_recovers_again_and_again_is_one_incident_that_stays_open(

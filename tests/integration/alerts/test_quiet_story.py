@@ -44,7 +44,11 @@ def of(agency: str, *steps: Step, rounds: int = 1, repeat_after: timedelta = 15 
         agency=agency,
         office=replace(OFFICE, short=agency, name=f"Agensi {agency}"),
         escalation=EscalationPolicy(
-            steps=steps or (BY_SMS,), rounds=rounds, repeat_after=repeat_after, acknowledge_for=LONG
+            steps=steps or (BY_SMS,),
+            rounds=rounds,
+            repeat_after=repeat_after,
+            repeat_interval=LONG,
+            acknowledge_for=LONG,
         ),
         announcement=AnnouncementPlan(),
     )

@@ -23,7 +23,10 @@ pytestmark = pytest.mark.story
 HOUR = timedelta(hours=1)
 WORK = OfficeHours(calendar=Calendar(), zone=ZoneInfo("Asia/Kuala_Lumpur"))
 BY_SMS = EscalationPolicy(
-    steps=(Step(after=timedelta(0), contacts=(SITI,), channels=(Channel.SMS,)),), rounds=1, acknowledge_for=LONG
+    steps=(Step(after=timedelta(0), contacts=(SITI,), channels=(Channel.SMS,)),),
+    rounds=1,
+    repeat_interval=LONG,
+    acknowledge_for=LONG,
 )
 OTHER_FAX = Address(channel=Channel.FAX, number="+60300000333")
 

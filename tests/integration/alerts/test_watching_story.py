@@ -31,7 +31,7 @@ from pantau_lab.serving import serve
 from tests.integration.alerts.town import NOC, NOC_OFFICE, WORDING, Town, town_at
 from tests.integration.monitor.test_escalation_auditor import noc_brief
 from tests.real.postgres import Postgres
-from tests.unit.alerts.people import BRIEF, MINUTE, RAVI, SECOND, SITI, trigger
+from tests.unit.alerts.people import BRIEF, LONG, MINUTE, RAVI, SECOND, SITI, trigger
 
 pytestmark = pytest.mark.story
 
@@ -41,7 +41,9 @@ BEAT = 15 * SECOND
 TO_SITI = Step(after=timedelta(0), contacts=(SITI,), channels=(Channel.SMS,))
 THEN_A_CALL = Step(after=5 * MINUTE, contacts=(SITI, RAVI), channels=(Channel.VOICE,))
 STAFF = replace(
-    BRIEF, escalation=EscalationPolicy(steps=(TO_SITI, THEN_A_CALL), rounds=1), announcement=AnnouncementPlan()
+    BRIEF,
+    escalation=EscalationPolicy(steps=(TO_SITI, THEN_A_CALL), rounds=1, repeat_interval=LONG),
+    announcement=AnnouncementPlan(),
 )
 
 BEGAN = trigger().at

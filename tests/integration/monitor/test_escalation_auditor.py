@@ -29,17 +29,20 @@ from monitor.store.schema.tables import journal as table
 from monitor.watchdog.auditor import PREFIX, EscalationAuditor
 from tests.in_the_loop import opened_in_the_loop
 from tests.integration.alerts.station import Station
-from tests.unit.alerts.people import BRIEF, FAX, MINUTE, POLICY, SECOND, T0, trigger
+from tests.unit.alerts.people import BRIEF, FAX, LONG, MINUTE, POLICY, SECOND, T0, trigger
 from tests.unit.monitor.trial import agency_routes
 
 NOC_SMS = Address(channel=Channel.SMS, number="+60100000900")
 OFFICER = Contact(key="noc", name="Pegawai NOC", language=Language.MALAY, addresses=(NOC_SMS,))
-NOC_POLICY = EscalationPolicy(steps=(Step(after=timedelta(0), contacts=(OFFICER,), channels=(Channel.SMS,)),), rounds=1)
+NOC_POLICY = EscalationPolicy(
+    steps=(Step(after=timedelta(0), contacts=(OFFICER,), channels=(Channel.SMS,)),), rounds=1, repeat_interval=LONG
+)
 
 
-def noc_brief(number: str) -> Brief:
+def noc_brief(number: str, *, repeat_interval: timedelta = LONG) -> Brief:
     office = Office(short="PANTAU", name="Pusat Operasi Contoh", domain="")
-    return Brief(agency="", office=office, escalation=NOC_POLICY, subject=number, subject_en=number)
+    policy = replace(NOC_POLICY, repeat_interval=repeat_interval)
+    return Brief(agency="", office=office, escalation=policy, subject=number, subject_en=number)
 
 
 class Watch:

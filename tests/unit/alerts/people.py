@@ -17,7 +17,7 @@ from alerts.model.notice import Addressee, Language, Matter, Office
 T0 = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
-#: How long an acknowledgement stands where a test is about something else.
+#: How long an acknowledgement stands, and after the last round nobody is told again, where a test is about something else.
 LONG = timedelta(days=7)
 
 SMS_SITI = Address(channel=Channel.SMS, number="+60100000101")
@@ -43,6 +43,7 @@ POLICY = EscalationPolicy(
     ),
     rounds=2,
     repeat_after=15 * MINUTE,
+    repeat_interval=LONG,
     acknowledge_for=LONG,
 )
 OFFICE = Office(short="JCM", name="Jabatan Contoh Malaysia", domain="jabatan-contoh.gov.my")

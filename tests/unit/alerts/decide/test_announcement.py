@@ -20,7 +20,7 @@ from alerts.decide.announcement import (
     expiry,
     offered_from,
 )
-from alerts.decide.escalation import StartStep, escalate
+from alerts.decide.escalation import StartStep, escalate, facts
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
@@ -181,6 +181,13 @@ def test_whoever_has_taken_it_on_is_called_about_the_release() -> None:
     assert draft.addresses == (VOICE_SITI, SMS_SITI)
 
 
+@pytest.mark.parametrize("round_", [0, 1, 2, 40])
+def test_announcement_that_waits_while_nobody_has_the_outage_is_offered_by_its_calls(round_: int) -> None:
+    waits = replace(incident(), position=Position(round=round_, step=1, since=T0))
+    assert asked(waits, T0 + timedelta(hours=9)) == AwaitOfficer(at=None)
+    assert facts(waits, Plan.ESCALATION, Purpose.OUTAGE, T0 + timedelta(hours=9)).may_release
+
+
 def test_before_its_time_nobody_is_asked() -> None:
     assert asked(taken_on(), T0 + 29 * MINUTE) == AwaitOfficer(at=T0 + 30 * MINUTE)
 
@@ -192,15 +199,12 @@ def test_before_its_time_nobody_is_asked() -> None:
         ("ravi", 1, ["ravi", "siti", "ravi", "siti"]),
         # Somebody at the console, whose number is not known.
         ("Puan NOC Contoh", 0, ["siti ravi"] * 4),
-        # Nobody, when all rounds are over.
-        ("", 1, ["siti", "ravi", "siti", "ravi"]),
     ],
 )
 def test_a_release_that_waits_is_offered_to_who_has_it_and_then_step_by_step(
     by: str, step: int, turns: list[str]
 ) -> None:
-    waits = taken_on(by) if by else incident()
-    waits = replace(waits, position=Position(round=1, step=step, since=T0))
+    waits = replace(taken_on(by), position=Position(round=1, step=step, since=T0))
     found, keys = [], set[str]()
     for turn in range(4):
         decision = asked(waits, T0 + (30 + 15 * turn) * MINUTE)

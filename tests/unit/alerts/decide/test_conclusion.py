@@ -404,7 +404,10 @@ def test_who_was_told_hears_who_has_it_and_who_has_it_does_not(by: str, told: li
 def test_who_was_not_told_does_not_hear_who_has_it_nor_once_it_is_no_news() -> None:
     assert recoveries(concluded(taken("NOC"), *both_told(AttemptState.FAILED))) == []
     assert recoveries(concluded(taken("NOC"), *both_told(), now=NOW + NEWS_FOR)) == []
-    assert recoveries(concluded(replace(taken("NOC"), position=Position(wave=1, since=T0)), *both_told())) == []
+    # Nor who was told before the last of them had it.
+    for wave, hear in ((0, 2), (1, 2), (2, 0)):
+        later = replace(taken("NOC"), position=Position(wave=wave, since=T0))
+        assert len(recoveries(concluded(later, *both_told()))) == hear
 
 
 def test_who_came_on_duty_since_hears_who_has_it_too() -> None:

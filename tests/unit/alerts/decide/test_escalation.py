@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, time, timedelta
+from itertools import pairwise
 from unittest.mock import ANY
 from zoneinfo import ZoneInfo
 
@@ -12,26 +13,34 @@ import pytest
 from alerts.decide.auditor import Lapse, examine
 from alerts.decide.escalation import (
     AtRest,
-    Exhausted,
     StartStep,
     TellAgain,
     WaitUntil,
     escalate,
-    exhausted_at,
     facts,
+    go_on,
+    is_left_to_nobody,
     put_back,
+    told_again_at,
 )
 from alerts.decide.gateway.move import DeliveryPolicy
+from alerts.hours.calendar import Calendar
+from alerts.hours.office_hours import OfficeHours
 from alerts.model.brief import CallAgain, EscalationPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.delivery import AttemptState, Draft, Notice, NoticeState
-from alerts.model.event import Acknowledge, HandOn
+from alerts.model.event import Acknowledge, Expire, HandOn
 from alerts.model.gateway import ErrorClass
-from alerts.model.incident import OUTAGES, Incident, IncidentState, apply
+from alerts.model.incident import OUTAGES, Incident, IncidentState, Position, apply
 from alerts.model.notice import Cause, Language, Matter, Plan, Purpose
 from alerts.model.oncall import Layer, Override, Rota
 from tests.unit.alerts.people import BRIEF, MINUTE, POLICY, RAVI, SITI, T0, attempt, incident, tried, written
+
+HOUR = timedelta(hours=1)
+#: With all that follows the last round.
+REPEATS = replace(POLICY, repeat_interval=HOUR)
+REPEATING = replace(BRIEF, escalation=REPEATS)
 
 
 def step(of: Incident, notices: list[Notice], minutes: float) -> StartStep:
@@ -66,16 +75,208 @@ def test_whoever_was_not_heard_of_any_more_is_told_again_and_whoever_has_handed_
     assert people(step(replace(left, handed_on=True), [], 5).drafts) == ["ravi by voice"]
 
 
-def test_rounds_repeat_after_their_wait_and_then_end() -> None:
-    at = incident()
-    seen = []
-    for minutes in (0, 5, 20, 25):
-        started = step(at, [], minutes)
-        seen.append((started.position.round, started.position.step))
-        at = replace(at, position=started.position)
+def positions(of: Incident, until: timedelta) -> list[tuple[float, int, int, list[str]]]:
+    """Return what is started until then while nobody answers: after how many minutes, round, step, and whom it tells."""
+    found, now = [], T0
+    while True:
+        match escalate(of, [], now):
+            case StartStep(position=position, drafts=drafts):
+                found.append(((now - T0) / MINUTE, position.round, position.step, people(drafts)))
+                of = replace(of, position=position)
+            case WaitUntil(at=at) if at <= T0 + until:
+                assert at > now
+                now = at
+            case _:
+                return found
 
-    assert seen == [(0, 0), (0, 1), (1, 0), (1, 1)]
-    assert escalate(at, [], T0 + timedelta(days=1)) == Exhausted()
+
+def test_escalation_after_the_last_round_repeats_by_call_every_interval() -> None:
+    at = incident(brief=REPEATING)
+    found = positions(at, timedelta(hours=5))
+
+    siti, both = ["siti by sms"], ["siti by voice", "ravi by voice"]
+    assert found[:4] == [(0, 0, 0, siti), (5, 0, 1, both), (20, 1, 0, siti), (25, 1, 1, both)]
+    # A whole interval after the last round, then at a quarter of an hour, T0 being one: outages that began apart come together.
+    assert found[4:] == [(minutes, n, 0, ["siti by voice"]) for n, minutes in enumerate((85, 135, 195, 255), 2)]
+
+
+@pytest.mark.parametrize(
+    "interval", [timedelta(minutes=1), timedelta(minutes=5), timedelta(hours=3), timedelta(days=2)]
+)
+def test_escalation_repeats_are_never_further_apart_than_the_interval(interval: timedelta) -> None:
+    policy = replace(REPEATS, repeat_interval=interval, rounds=1)
+    at = [minutes for minutes, *_ in positions(incident(brief=replace(BRIEF, escalation=policy)), 9 * interval)][1:]
+
+    waits = [(then - now) * MINUTE for now, then in pairwise(at)]
+    assert waits[0] == interval
+    assert all(interval * 0.75 <= wait <= interval for wait in waits[1:])
+    assert set(waits[2:]) == {interval}
+
+
+def test_escalation_of_slowness_repeats_once_a_day_and_when_the_office_opens() -> None:
+    slow = incident(Matter.DEGRADED, brief=REPEATING)
+    daily = [minutes for minutes, round_, *_ in positions(slow, 73 * HOUR) if round_ >= 2]
+    assert [then - now for now, then in pairwise(daily)] == [24 * 60 - 10, 24 * 60]
+    hours = OfficeHours(calendar=Calendar(), zone=MALAYSIA)
+    opens = replace(REPEATING, escalation=replace(REPEATS, office_hours=hours))
+    times = [
+        T0 + minutes * MINUTE for minutes, round_, *_ in positions(replace(slow, brief=opens), 70 * HOUR) if round_ >= 2
+    ]
+    assert [f"{at.astimezone(MALAYSIA):%a %H.%M}" for at in times] == ["Wed 08.00", "Thu 08.00", "Fri 08.00"]
+
+
+def test_escalation_repeats_of_outages_that_began_within_minutes_fall_together() -> None:
+    times = set()
+    for begun in range(0, 14, 3):
+        opened = incident(brief=REPEATING)
+        later = replace(opened, position=replace(opened.position, since=T0 + begun * MINUTE))
+        times.add(max(minutes for minutes, *_ in positions(later, timedelta(hours=7))))
+    assert len(times) <= 2
+
+
+def test_escalation_office_opening_and_handover_tell_everybody_of_the_plan() -> None:
+    # T0 is a Tuesday, 14.15. The rota is handed over at 8.00 each day, the office opens at 8.00 from Monday to Friday.
+    hours = OfficeHours(calendar=Calendar(), zone=MALAYSIA, spans=((time(8, 30), time(13)), (time(14), time(17))))
+    at = on_rotas(call(0, DUTY.name), call(5, contacts=(MEI,)))
+    policy = replace(at.brief.escalation, rounds=1, office_hours=hours)
+    found = positions(replace(at, brief=replace(at.brief, escalation=policy)), timedelta(hours=24))
+
+    told = {(T0 + minutes * MINUTE).astimezone(MALAYSIA).strftime("%H.%M"): people for minutes, _, _, people in found}
+    everybody = ["ravi by voice", "mei by voice"]
+    assert {at: who for at, who in told.items() if "mei by voice" in who} == {
+        "14.20": ["mei by voice"],
+        "08.00": everybody,
+        "08.30": everybody,
+    }
+    assert told["03.15"] == ["siti by voice"]
+    assert told["09.30"] == ["ravi by voice"]
+    assert "14.00" not in told or told["14.00"] == ["ravi by voice"], "a pause at noon is no start of office hours"
+
+
+def test_escalation_repeat_of_a_plan_that_never_calls_is_an_sms() -> None:
+    only = EscalationPolicy(steps=(Step(after=timedelta(0), contacts=(SITI,), channels=(Channel.SMS,)),), rounds=1)
+    found = positions(incident(brief=replace(BRIEF, escalation=only)), timedelta(hours=2))
+    assert [who for *_, who in found] == [["siti by sms"]] * 3
+
+
+def test_escalation_repeat_is_rung_once_and_then_sent() -> None:
+    last = replace(incident(brief=REPEATING), position=Position(round=2, step=0, since=T0))
+    (draft,) = step(last, [], 60).drafts
+    assert [(a.channel, a.once) for a in draft.addresses] == [(Channel.VOICE, True), (Channel.SMS, False)]
+
+
+def test_escalation_repeat_with_nobody_on_call_tells_the_first_step_that_has_somebody() -> None:
+    at = on_rotas(call(0, DESERTED.name), call(5, DUTY.name))
+    last = replace(at, position=Position(round=2, step=0, since=T0))
+    repeat = step(last, [], 60)
+    assert (people(repeat.drafts), repeat.deserted, repeat.position.step) == (["siti by voice"], (DESERTED.name,), 1)
+    assert step(replace(at, position=repeat.position), [], 120).position.step == 1
+
+
+def test_escalation_last_step_whose_calls_nobody_took_waits_for_the_next_round() -> None:
+    at = replace(incident(brief=REPEATING), position=Position(step=1, since=T0))
+    drafts = step(replace(incident(brief=REPEATING), position=Position(step=0, since=T0)), [], 5).drafts
+    failed = [written(draft, n, NoticeState.FAILED) for n, draft in enumerate(drafts)]
+
+    assert escalate(at, failed, T0 + 4 * MINUTE) == WaitUntil(T0 + POLICY.repeat_after)
+
+
+def test_escalation_without_the_keys_of_this_version_has_their_defaults() -> None:
+    policy = EscalationPolicy(steps=POLICY.steps)
+    assert (policy.repeat_interval, policy.office_hours) == (timedelta(hours=1), None)
+
+
+def test_policy_quiet_at_most_is_the_longest_of_its_waits() -> None:
+    assert REPEATS.quiet_at_most == timedelta(hours=1)
+    long = replace(REPEATS, steps=(*REPEATS.steps, replace(POLICY.steps[1], after=timedelta(hours=2))))
+    assert long.quiet_at_most == timedelta(hours=2)
+
+
+# -- nobody has it any more ------------------------------------------------------------------------------------------
+
+IN_TURN = EscalationPolicy(
+    steps=tuple(
+        Step(after=n * MINUTE, contacts=(who,), channels=(Channel.VOICE,)) for n, who in ((0, SITI), (5, RAVI))
+    ),
+    rounds=2,
+)
+
+
+def left(by: str, number: int, round_: int = 0, *, handed_on: bool, policy: EscalationPolicy = IN_TURN) -> Incident:
+    """Return an incident whose escalation has come so far, and which somebody had and has not any more."""
+    at = replace(
+        incident(brief=replace(BRIEF, escalation=policy)), position=Position(round=round_, step=number, since=T0)
+    )
+    taken = apply(at, Acknowledge(incident_id=1, at=T0 + MINUTE, by=by))
+    event = HandOn(incident_id=1, at=T0 + HOUR, by=by) if handed_on else Expire(incident_id=1, at=T0 + HOUR)
+    return go_on(apply(taken, event), T0 + HOUR)
+
+
+@pytest.mark.parametrize("round_", [0, 1, 2, 40])
+@pytest.mark.parametrize(("number", "told"), [(0, "ravi by voice"), (1, "siti by voice"), (-1, "siti by voice")])
+def test_escalation_acknowledgement_expired_starts_the_next_step_and_takes_none_away(
+    number: int, told: str, round_: int
+) -> None:
+    at = left("Siti Contoh", number, round_, handed_on=False)
+    begun = escalate(at, [], T0 + HOUR)
+    assert isinstance(begun, StartStep)
+    assert people(begun.drafts) == [told]
+    assert (begun.position.round, begun.position.since) == (0, T0 + HOUR), "all rounds are to come again"
+
+
+def test_escalation_acknowledgement_that_expires_again_and_again_never_ends() -> None:
+    at, keys = left("Siti Contoh", 0, handed_on=False), set()
+    for n in range(1, 50):
+        begun = escalate(at, [], T0 + n * HOUR)
+        assert isinstance(begun, StartStep)
+        assert begun.drafts
+        keys |= {draft.key for draft in begun.drafts}
+        at = replace(at, position=begun.position)
+        at = apply(at, Acknowledge(incident_id=1, at=T0 + n * HOUR + MINUTE, by="Siti Contoh"))
+        at = apply(at, Expire(incident_id=1, at=T0 + (n + 1) * HOUR))
+        at = go_on(at, T0 + (n + 1) * HOUR)
+    assert len(keys) == 49
+
+
+@pytest.mark.parametrize("round_", [0, 1, 2, 40])
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize(("by", "told"), [("Siti Contoh", "ravi"), ("Ravi Contoh", "siti"), ("siti", "ravi")])
+def test_escalation_handed_on_tells_somebody_else_at_once(by: str, told: str, number: int, round_: int) -> None:
+    at = left(by, number, round_, handed_on=True)
+    begun = escalate(at, [], T0 + HOUR)
+    assert isinstance(begun, StartStep)
+    assert people(begun.drafts) == [f"{told} by voice"]
+    assert not is_left_to_nobody(at)
+    assert not is_left_to_nobody(replace(at, position=begun.position))
+
+
+def test_escalation_handed_on_by_the_only_one_repeats_after_the_interval() -> None:
+    alone = replace(IN_TURN, steps=IN_TURN.steps[:1])
+    at = left("Siti Contoh", 0, handed_on=True, policy=alone)
+
+    assert is_left_to_nobody(at)
+    again = told_again_at(at)
+    assert T0 + HOUR + 45 * MINUTE <= again <= T0 + 2 * HOUR
+    assert escalate(at, [], T0 + HOUR) == WaitUntil(again)
+    begun = escalate(at, [], again)
+    assert isinstance(begun, StartStep)
+    assert people(begun.drafts) == ["siti by voice"]
+    assert not is_left_to_nobody(replace(at, position=begun.position))
+
+
+def test_escalation_handed_on_by_somebody_outside_the_plan_starts_the_next_step() -> None:
+    at = left("Puan NOC Contoh", 0, handed_on=True)
+    begun = escalate(at, [], T0 + HOUR)
+    assert isinstance(begun, StartStep)
+    assert people(begun.drafts) == ["ravi by voice"]
+
+
+def test_escalation_handed_on_passes_over_whoever_handed_it_on_until_everybody_is_told() -> None:
+    hours = OfficeHours(calendar=Calendar(), zone=MALAYSIA)
+    at = left("Siti Contoh", 0, handed_on=True, policy=replace(IN_TURN, office_hours=hours))
+    told = [who for *_, who in positions(replace(at, position=replace(at.position, since=T0)), 24 * HOUR)]
+    assert ["siti by voice", "ravi by voice"] in told
+    assert ["siti by voice"] not in told[: told.index(["siti by voice", "ravi by voice"])]
 
 
 def test_keys_differ_between_rounds_and_not_between_askings() -> None:
@@ -109,7 +310,8 @@ def test_a_step_whose_contacts_all_failed_makes_way_at_once() -> None:
 
 
 def test_that_a_step_before_was_told_keeps_nobody_waiting() -> None:
-    opened = incident()
+    third = replace(POLICY.steps[1], after=HOUR)
+    opened = incident(brief=replace(BRIEF, escalation=replace(POLICY, steps=(*POLICY.steps, third))))
     first = step(opened, [], 0)
     before = [written(d, n, NoticeState.DELIVERED) for n, d in enumerate(first.drafts, 1)]
     second = step(replace(opened, position=first.position), before, 5)
@@ -197,7 +399,8 @@ def test_only_of_an_outage_it_is_said_that_it_comes_and_goes(matter: Matter) -> 
 def test_a_policy_without_steps_tells_nobody_and_does_not_fail() -> None:
     brief = replace(incident().brief, escalation=replace(POLICY, steps=()))
 
-    assert escalate(incident(brief=brief), [], T0) == Exhausted()
+    assert escalate(incident(brief=brief), [], T0) == AtRest()
+    assert go_on(incident(brief=brief), T0) == incident(brief=brief)
 
 
 # -- who is on call --------------------------------------------------------------------------------------------------
@@ -377,8 +580,7 @@ def test_a_call_of_the_very_last_step_is_made_again_and_something_is_due_after_i
     again = escalate(last, calls, T0 + 3 * MINUTE)
 
     assert isinstance(again, TellAgain)
-    assert again.then > T0 + 3 * MINUTE
-    assert exhausted_at(last) == T0 + at.brief.escalation.repeat_after
+    assert again.then == T0 + at.brief.escalation.repeat_interval
 
 
 def test_a_second_number_that_does_not_exist_is_no_reason_not_to_ring_the_first_again() -> None:

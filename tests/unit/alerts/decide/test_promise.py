@@ -13,7 +13,7 @@ from alerts.decide.promise import LetExpire, NothingPromised, Remind, Stands, pr
 from alerts.model.channel import Channel
 from alerts.model.event import Acknowledge, Expire, Resolve
 from alerts.model.incident import Incident, Position, apply
-from alerts.model.notice import Purpose
+from alerts.model.notice import Purpose, Successors
 from tests.unit.alerts.people import BRIEF, MINUTE, SECOND, SMS_SITI, T0, VOICE_SITI, incident, written
 
 HOUR = timedelta(hours=1)
@@ -68,6 +68,28 @@ def test_whoever_the_policy_knows_is_reminded_by_name_by_key_and_through_a_progr
     assert [draft.person for draft in reminder(taken(by), HOUR).drafts] == ([person] if person else [])
 
 
+@pytest.mark.parametrize(
+    ("by", "step", "expected"),
+    [
+        # The next step tells both of them, or Siti alone and Ravi after her.
+        ("Siti Contoh", 0, Successors.OTHERS),
+        ("Siti Contoh", 1, Successors.SELF),
+        ("Ravi Contoh", 1, Successors.OTHERS),
+        # At the console, and named nowhere.
+        ("Puan NOC Contoh", 1, None),
+    ],
+)
+def test_reminder_says_who_is_told_when_the_acknowledgement_expires(
+    by: str, step: int, expected: Successors | None
+) -> None:
+    of = replace(taken(by), position=Position(step=step, since=T0))
+    assert [draft.facts.successors for draft in reminder(of, HOUR).drafts] == ([expected] if expected else [])
+    alone = replace(BRIEF, escalation=replace(BRIEF.escalation, steps=BRIEF.escalation.steps[:1]))
+    if by == "Siti Contoh":
+        (draft,) = reminder(replace(of, brief=alone), 8 * 24 * HOUR).drafts
+        assert draft.facts.successors is Successors.NOBODY
+
+
 def test_each_promise_has_a_reminder_of_its_own() -> None:
     first = reminder(taken(), HOUR).drafts[0].key
     again = apply(taken(), Acknowledge(incident_id=1, at=T0 + 55 * MINUTE, by="Siti Contoh"))
@@ -91,7 +113,7 @@ def test_a_reminder_that_waits_is_not_sent_once_they_are_heard_of() -> None:
     assert list(conclude(over, [waiting], T0 + 51 * MINUTE)) == [Cancel(waiting)]
 
 
-@pytest.mark.parametrize(("step", "since", "following"), [(0, T0, (0, 1)), (1, T0, (1, 0)), (0, T0 + HOUR, (0, 1))])
+@pytest.mark.parametrize(("step", "since", "following"), [(0, T0, (0, 1)), (1, T0, (0, 0)), (0, T0 + HOUR, (0, 1))])
 def test_when_it_expires_the_next_step_begins_at_once(step: int, since: object, following: tuple[int, int]) -> None:
     at = Position(step=step, since=T0 + HOUR - SECOND if since != T0 else T0)
     expired = apply(replace(taken(), position=at), Expire(incident_id=1, at=T0 + HOUR))
@@ -100,9 +122,3 @@ def test_when_it_expires_the_next_step_begins_at_once(step: int, since: object, 
     assert (decision.position.round, decision.position.step) == following
     assert {draft.facts.by for draft in decision.drafts} == {"Siti Contoh"}
     assert {draft.addresses[0].channel for draft in decision.drafts} <= {Channel.SMS, Channel.VOICE}
-
-
-def test_after_the_last_step_of_the_last_round_none_begins() -> None:
-    last = replace(taken(), position=Position(step=1, round=1, since=T0))
-    expired = apply(last, Expire(incident_id=1, at=T0 + HOUR))
-    assert go_on(expired, T0 + HOUR) is expired

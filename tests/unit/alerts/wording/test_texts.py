@@ -155,10 +155,10 @@ def test_every_placeholder_a_text_may_use_has_a_value(plan: Plan) -> None:
     facts = replace(OUTAGE, plan=plan)
     given = {
         # Beside the facts: what a person answers by, and how many an announcement would go to.
-        "sms": set(for_sms(facts, Language.MALAY)) | {"response", "by", "cause", "waits"},
+        "sms": set(for_sms(facts, Language.MALAY)) | {"response", "by", "cause", "waits", "then"},
         "call": set(for_call(facts, Language.MALAY))
-        | {"recipients", "counts", "updates", "count", "names", "more", "cause", "waits"},
-        "page": set(for_page(facts, Language.MALAY)) | {"cause", "waits"},
+        | {"recipients", "counts", "updates", "count", "names", "more", "cause", "waits", "then"},
+        "page": set(for_page(facts, Language.MALAY)) | {"cause", "waits", "then"},
         # tests/unit/alerts/wording/test_lifeline.py composes every one of them.
         "lifeline": {"whose", *for_sms(facts, Language.MALAY), *for_call(facts, Language.MALAY)},
     }
@@ -168,7 +168,7 @@ def test_every_placeholder_a_text_may_use_has_a_value(plan: Plan) -> None:
         given["sms"] |= set(for_sms(each, Language.MALAY))
         given["call"] |= set(for_call(each, Language.MALAY))
         given["page"] |= set(for_page(each, Language.MALAY))
-    given["bundle"] = {"response", "by", *bundle.for_sms([facts], Language.MALAY, ["JCM"], 1)}
+    given["bundle"] = {"response", "by", "then", *bundle.for_sms([facts], Language.MALAY, ["JCM"], 1)}
     for each in (facts, handed):
         given["bundle"] |= {
             *bundle.for_sms([each], Language.MALAY, ["JCM"], 1),

@@ -15,7 +15,7 @@ import typer
 
 from alerts.model.delivery import NoticeState
 from alerts.model.event import Acknowledge, Expire, Resolve
-from alerts.model.incident import Declaration, Incident, apply
+from alerts.model.incident import Declaration, Incident, Position, apply
 from alerts.model.notice import Matter
 from alerts.record.store import StoreAway
 from monitor.cli.option import login_name
@@ -210,6 +210,17 @@ async def test_a_person_hands_an_incident_on(office: Office) -> None:
         _, listed = await office.ask("incidents")
     assert (code, said) == (0, "JCM-01 is handed on by Siti Contoh; the next of the staff are told.\n")
     assert "handed on: Siti Contoh" in listed
+    # Where the plan has nobody else it is left for the next repeat.
+    alone = replace(incident(), position=Position(round=9, step=0, since=T0))
+    async with office.open(Service(incident=alone)):
+        code, said = await office.ask("hand-on", "JCM-01", "--by", "Siti Contoh")
+    assert (code, said) == (
+        0,
+        (
+            "JCM-01 is handed on by Siti Contoh; the plan has nobody else: staff are told again at 01/12 14:15:00, "
+            "and the operations centre now.\n"
+        ),
+    )
     over = apply(incident(), Resolve(dedup_key="JCM", at=T0, ended_at=T0))
     async with office.open(Service(incident=over)):
         assert await office.ask("hand-on", "JCM-01") == (0, "JCM-01 is over: nothing to hand on.\n")

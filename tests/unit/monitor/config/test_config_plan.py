@@ -30,6 +30,27 @@ MISTAKES = [
         ),
     ),
     (
+        ("jabatan", "escalation:\n", "escalation:\n  repeat_interval: 2d\n"),
+        (
+            f"{_AGENCY}:24: warning: escalation.repeat_interval: nobody is told again for more than a day; "
+            "write instead: repeat_interval: 1h"
+        ),
+    ),
+    (
+        ("jabatan", "escalation:\n", "escalation:\n  repeat_interval: 5m\n  repeat_after: 5m\n"),
+        (
+            f"{_AGENCY}:24: warning: escalation.repeat_interval: whoever sleeps is called all night, as often as one "
+            "telephone may ring; write instead: repeat_interval: 1h"
+        ),
+    ),
+    (
+        ("jabatan", "escalation:\n", "escalation:\n  repeat_after: 90m\n"),
+        (
+            f"{_AGENCY}:24: warning: escalation.repeat_after: is longer than repeat_interval, 1h: nobody is told meanwhile; "
+            "write instead: at most 1h, or a longer repeat_interval"
+        ),
+    ),
+    (
         ("jabatan", "escalation:\n", "escalation:\n  acknowledge_for: 4m\n"),
         (
             f"{_AGENCY}:24: escalation.acknowledge_for: nobody could be reminded and answer before it expires; "

@@ -12,7 +12,7 @@ import pytest
 
 from alerts.model.delivery import NoticeState
 from alerts.model.event import Acknowledge, Release
-from alerts.model.incident import IncidentState, apply
+from alerts.model.incident import IncidentState, Position, apply
 from alerts.model.notice import Matter
 from monitor.store.engine.listing import DoneEntry
 from monitor.views.overview import NoticeDetail, NoticeView
@@ -244,6 +244,15 @@ async def test_it_is_handed_on(tmp_path: Path) -> None:
         _, said = await order(browser, "hand-on")
     assert "Diserahkan. Pegawai seterusnya sedang dihubungi." in said
     assert (service.incident.had_by, service.incident.handed_on) == (SITI, True)
+
+
+async def test_incident_page_handed_on_by_the_last_of_the_plan_says_so(tmp_path: Path) -> None:
+    service = Service()
+    service.incident = replace(service.incident, position=Position(round=9, step=0, since=service.now()))
+    async with house(tmp_path, service) as place:
+        browser = await officer_at(place)
+        _, said = await order(browser, "hand-on")
+    assert "Diserahkan, tetapi tiada pegawai lain dalam pelan. Pusat operasi dimaklumkan." in said
 
 
 # -- release ---------------------------------------------------------------------------------------------------------
