@@ -32,7 +32,7 @@ from alerts.decide.escalation import (
     put_back,
 )
 from alerts.decide.followup import follow_up
-from alerts.decide.gateway.move import decisive
+from alerts.decide.gateway.move import decisive, rang_in_vain
 from alerts.decide.handover import LOOKS_BACK, come_on_duty, rotas_of
 from alerts.decide.promise import LetExpire, NothingPromised, Remind, Stands, promise
 from alerts.decide.release_result import release_result
@@ -409,12 +409,25 @@ def _is_untold(incident: Incident) -> bool:
 
 
 def _has_heard(incident: Incident, notices: Sequence[Notice], draft: Draft) -> bool:
-    """Whether a person was told, or is about to be, of what an incident is about now."""
+    """Whether a person was told, or is about to be, of what an incident is about now.
+
+    Also if an earlier step has rung them in vain: else whoever sleeps would be rung without any limit. A step itself calls as
+    often as it says.
+    """
+    place = draft.wave, draft.round, draft.step
     return any(
         n.plan is draft.plan
         and n.purpose is Purpose.OUTAGE
         and n.person == draft.person
         and not has_got_worse(incident, n.facts.matter)
-        and n.state not in {NoticeState.FAILED, NoticeState.WITHDRAWN}
+        and (
+            n.state not in {NoticeState.FAILED, NoticeState.WITHDRAWN}
+            or (_has_rung(n) and (n.wave, n.round, n.step) != place)
+        )
         for n in notices
     )
+
+
+def _has_rung(notice: Notice) -> bool:
+    calls = (d.attempts for d in notice.deliveries if d.address.channel is Channel.VOICE)
+    return any(rang_in_vain(attempt) for attempts in calls for attempt in attempts)

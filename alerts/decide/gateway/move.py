@@ -203,7 +203,7 @@ def _after_failure(
         return Settle(NoticeState.FAILED)
     if last.error is ErrorClass.PERMANENT:
         return _next_address(notice, now)
-    if _rang_in_vain(last) and _as_decided(notice, delivery).once:
+    if rang_in_vain(last) and _as_decided(notice, delivery).once:
         return _next_address(notice, now)
     passing = last.state is AttemptState.NEVER_SENT or last.error is ErrorClass.TRANSIENT
     worth_another = passing and last.look_at < notice.expires_at
@@ -220,7 +220,7 @@ def _after_failure(
     return Try(lines[0]) if now >= last.look_at else Wait(last.look_at)
 
 
-def _rang_in_vain(last: Attempt) -> bool:
+def rang_in_vain(last: Attempt) -> bool:
     """Whether a call was made and ended: nobody took it, or nobody pressed a key. One that was not made has no id."""
     return last.state is AttemptState.FAILED and last.error is ErrorClass.TRANSIENT and last.provider_id is not None
 

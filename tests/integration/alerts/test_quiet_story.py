@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from alerts.inbound.pin import PinBook, hashed
-from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
+from alerts.model.brief import AnnouncementPlan, Brief, CallAgain, EscalationPolicy, Step
 from alerts.model.channel import Channel
 from alerts.model.event import Correct
 from alerts.model.notice import Matter
@@ -236,6 +236,21 @@ async def test_repeats_wait_for_a_persons_brake_and_the_first_notice_of_an_incid
     town.expect_nothing_more()
     await town.advance(SECOND)
     await town.siti.gets("JCM-01")
+
+
+async def test_rate_limit_of_a_telephone_that_nobody_answers_holds_further_calls(town: Town) -> None:
+    town.siti.behaves(PhoneBehaviour.NO_ANSWER)
+    four_times = replace(BY_CALL, after=AT_ONCE, call_again=CallAgain(every=MINUTE, times=3))
+    again = replace(BY_CALL, call_again=CallAgain(every=MINUTE, times=30))
+    await outage(town, of("JCM", four_times, again))
+    await town.advance(15 * MINUTE - SECOND)
+    for _ in range(4):  # As often as the first step says.
+        await town.siti.is_rung()
+    town.expect_nothing_more()
+    await town.advance(45 * MINUTE)
+    for _ in range(3):  # Seven an hour.
+        await town.siti.is_rung()
+    town.expect_nothing_more()
 
 
 async def told_five_times(town: Town) -> int:
