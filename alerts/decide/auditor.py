@@ -136,16 +136,14 @@ def _step(incident: Incident, notices: Sequence[Notice], now: datetime) -> Overd
         return None
     at = incident.position
     due = _next_step_due(incident)
-    of_step = _of_step(incident, notices)
+    of_step = [n for n in _to_staff(notices) if n.created_at >= at.since - GRACE]
     if at.step >= 0:
         failed = bool(of_step) and all(n.state is NoticeState.FAILED for n in of_step)
         if failed and due is not None and _has_another_step(incident) and not calls_again(incident, notices):
             # Waiting helps nobody then: the next step starts at once.
             due = min(due, max(_given_up_at(n) for n in of_step))
-        elif (
-            not of_step
-            and now - at.since > GROUP_INTERVAL + GRACE
-            and not (_waits(notices) or is_left_to_nobody(incident))
+        elif now - at.since > GROUP_INTERVAL + GRACE and not (
+            _told_since(notices, at.since) or is_left_to_nobody(incident)
         ):
             return Overdue(incident=incident, lapse=Lapse.STEP, since=at.since)
     if due is None or now - due <= GRACE:
@@ -153,9 +151,20 @@ def _step(incident: Incident, notices: Sequence[Notice], now: datetime) -> Overd
     return Overdue(incident=incident, lapse=Lapse.STEP, since=due)
 
 
-def _waits(notices: Sequence[Notice]) -> bool:
-    """Whether staff are about to be told by an earlier notice: a step adds none of its own to one that a brake holds."""
-    return any(n.state is NoticeState.PENDING for n in _to_staff(notices))
+def _told_since(notices: Sequence[Notice], since: datetime) -> bool:
+    """Whether staff were told, or are about to be, since a step began: by its time and not its number.
+
+    One notice may tell of several incidents, and a step adds none of its own to one that a brake holds.
+    """
+    since -= GRACE
+    return any(
+        n.state is NoticeState.PENDING
+        or n.created_at >= since
+        or any(a.started_at >= since for a in n.attempts)
+        # A brake held it over that time, until it was of no use.
+        or (n.due_at >= since and (n.state is NoticeState.WITHDRAWN or n.attempts))
+        for n in _to_staff(notices)
+    )
 
 
 def _has_another_step(incident: Incident) -> bool:
@@ -176,12 +185,6 @@ def _next_step_due(incident: Incident) -> datetime | None:
     # What is only slow wakes nobody every hour.
     least = timedelta(days=1 if incident.matter is Matter.DEGRADED else 0)
     return at.since + max(policy.repeat_interval, least)
-
-
-def _of_step(incident: Incident, notices: Sequence[Notice]) -> list[Notice]:
-    """Return what the last step told: by its time and not its number, because one notice may tell of several incidents."""
-    since = incident.position.since - GRACE
-    return [n for n in _to_staff(notices) if n.created_at >= since]
 
 
 def _stuck(

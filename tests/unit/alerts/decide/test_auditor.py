@@ -24,7 +24,7 @@ from alerts.decide.auditor import (
 )
 from alerts.decide.bundle import GROUP_INTERVAL
 from alerts.decide.conclusion import Tell, conclude
-from alerts.decide.escalation import StartStep, WaitUntil, escalate
+from alerts.decide.escalation import StartStep, WaitUntil, escalate, go_on
 from alerts.decide.followup import follow_up
 from alerts.decide.gateway.move import DeliveryPolicy
 from alerts.hours.calendar import Calendar
@@ -32,7 +32,7 @@ from alerts.hours.office_hours import OfficeHours
 from alerts.model.brief import AnnouncementPlan
 from alerts.model.channel import Channel
 from alerts.model.delivery import AttemptState, Notice, NoticeState
-from alerts.model.event import AUTOMATIC, Acknowledge, Release, Resolve
+from alerts.model.event import AUTOMATIC, Acknowledge, HandOn, Release, Resolve
 from alerts.model.gateway import NO_KEY, ErrorClass
 from alerts.model.incident import Incident, Position, apply
 from alerts.model.notice import OF_TELLING, Matter, Plan, Purpose
@@ -92,6 +92,40 @@ def test_a_step_that_began_and_told_nobody_is_overdue_once_no_gathering_explains
     of = replace(incident(), position=Position(step=0, since=T0))
     assert lapses(of, (), T0 + GROUP_INTERVAL + GRACE) == []
     assert lapses(of, (), T0 + GROUP_INTERVAL + GRACE + SECOND) == [(Lapse.STEP, T0)]
+
+
+def test_auditor_step_that_an_earlier_notice_told_once_a_brake_let_it_go_is_not_overdue() -> None:
+    _, [first] = begun(incident(), T0, NoticeState.FAILED)
+    before = replace(first, created_at=T0 - 30 * MINUTE)
+    of = replace(incident(), position=Position(step=0, since=T0))
+    late = T0 + GROUP_INTERVAL + GRACE + SECOND
+    let_go = tried(before, replace(attempt(AttemptState.FAILED), started_at=T0 + 2 * MINUTE))
+    held = replace(before, not_before=T0 + 2 * MINUTE, state=NoticeState.WITHDRAWN)
+    for told in (let_go, held):
+        assert lapses(of, [told], late) == []
+    assert lapses(of, [before], late) == [(Lapse.STEP, T0)]
+
+
+@pytest.mark.parametrize("round_", [1, 2, 30])
+def test_auditor_repeat_that_does_not_begin_is_overdue(round_: int) -> None:
+    hourly = replace(BRIEF, escalation=replace(BRIEF.escalation, repeat_interval=timedelta(hours=1)))
+    of = replace(incident(brief=hourly), position=Position(round=round_, step=1, since=T0))
+    _, notices = begun(incident(), T0)
+    due = T0 + timedelta(hours=1)
+    assert lapses(of, notices, due + GRACE) == []
+    assert lapses(of, notices, due + GRACE + SECOND) == [(Lapse.STEP, due)]
+    slow = replace(incident(Matter.DEGRADED, brief=hourly), position=of.position)
+    assert lapses(slow, notices, T0 + timedelta(days=1) + GRACE) == []
+    assert lapses(slow, notices, T0 + timedelta(days=1, seconds=1) + GRACE) == [(Lapse.STEP, T0 + timedelta(days=1))]
+
+
+def test_auditor_incident_that_the_last_of_the_plan_has_handed_on_is_told_to_the_noc_and_not_overdue() -> None:
+    alone = replace(BRIEF, escalation=replace(BRIEF.escalation, steps=BRIEF.escalation.steps[:1]))
+    told, notices = begun(incident(brief=alone), T0)
+    handed = HandOn(incident_id=1, at=T0 + 9 * MINUTE, by="Siti Contoh")
+    of = go_on(apply(told, handed), handed.at)
+    late = handed.at + GROUP_INTERVAL + GRACE + SECOND
+    assert examined(of, notices, late) == Examination(unheard_since={Unheard.NOBODY_ANSWERED: handed.at})
 
 
 def test_when_everybody_of_a_step_failed_the_next_is_due_at_once() -> None:
