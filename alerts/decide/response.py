@@ -1,9 +1,9 @@
 """What a person's SMS means. Pure: text in, meaning out.
 
 People answer at three in the morning, with a telephone that corrects their words: `1A`, `Balas 1A untuk sahkan`, `"ack
-1"`, `saya terima`. What is asked for is a code that their phone was given, and what cannot be understood stays so:
-every word has to be one that is known, and nothing is guessed from a longer text. docs/sms-replies.md has the ways in
-which people write it, and the tests read them there.
+1"`, `saya terima`. What is asked for is a code that their phone was given. A printed code ("1A") accepts in any text that
+has no word of denial, question or hand-on; without one every word has to be known, and what cannot be understood stays so.
+docs/sms-replies.md has the ways in which people write it, and the tests read them there.
 """
 
 from __future__ import annotations
@@ -58,11 +58,29 @@ _NEXT = frozenset({"kepada", "kpd", "pegawai", "seterusnya", "lain", "orang", "n
 _NO = re.compile(
     "[\N{THUMBS DOWN SIGN}\N{CROSS MARK}\N{NO ENTRY SIGN}\N{HEAVY MULTIPLICATION X}\N{FACE WITH NO GOOD GESTURE}]"
 )
+#: Says no, or that somebody else is meant: beside one of these a code accepts nothing.
+_DENIES = re.compile(
+    r"\b(?:tak\w*|tdk|td(?:a|i)k|tidak\w*|x|x[a-z]+|bukan\w*|belum|blm|jangan|jgn|tiada|enggan|(?:di|men)?tolak|batal\w*|"
+    r"dibatalkan|abaikan|salah|silap|tolong|tlg|cuti|mc|sakit|berhenti|lain|ganti|no|nope|not|none|nobody|never|unable|"
+    r"cannot|(?:do|does|did|is|are|was|were|ca|can|could|wo|would|should|have|has|had)n'?t|refus\w+|reject\w*|"
+    r"declin\w+|cancel\w*|stop\w*|unsubscribe|quit|wrong|mistake|ignore|sick|leave|someone|somebody|else)\b"
+)
+#: Asks. A tag ("1A ke") asks at the end only.
+_ASKS = re.compile(
+    r"\b(?:apa|apakah|ape|kenapa|knp|mengapa|bila|siapa|sape|mana|manakah|bagaimana|macamana|camne|patut|"
+    r"(?:ada|boleh|perlu|betul|benar|sudah|harus)kah|what|whats|why|who|whom|when|where|which|how|does|should)\b|\bke\W*$"
+)
 #: CTIA's words, which providers act on as well, and the Malay one.
 _STOP = frozenset({"stop", "stopall", "unsubscribe", "cancel", "end", "quit", "berhenti"})
 _START = frozenset({"start", "unstop", "mula"})
 
 _CODE = re.compile(r"(\d{1,4})-?a{0,2}|a-?(\d{1,4})")
+#: A code with its letter: what an SMS has printed, and no telephone number, time or floor.
+_PRINTED = re.compile(r"(?<![\w-])(?:(\d{1,4})[ -]?a{1,2}|a-?(\d{1,4}))(?![\w-])")
+#: An incident's number, as an SMS quotes it.
+_QUOTED = re.compile(r"(?<![\w-])[a-z][a-z0-9]{1,10}-\d{1,6}(?![\w-])")
+#: Our own SMS begin so: sent back whole they are no answer.
+_OURS = "rm0"
 #: An incident's number, or an agency's code and a number; which of the digits are the code's is not known here.
 _NUMBER = re.compile(r"(?=[\d-]*[a-z])[a-z0-9-]{1,18}\d")
 #: What stands apart from the code's letters: "JCM 01", "PPD 01-01", "JBA 1001 01".
@@ -85,7 +103,8 @@ class Responds:
     """The person takes on what the code or the incident's number stands for; with neither, what they were told of."""
 
     code: int | None = None
-    #: As it was written, in capital letters: `alerts.model.number.is_quoted` says whether it means an incident.
+    #: As it was written, in capital letters: `alerts.model.number.is_quoted` says whether it means an incident. Beside a code
+    #: it may be anything: the code decides, unless it is another alert's number.
     number: str | None = None
     #: They hand it on instead; with neither, what they have or were told of.
     hands_on: bool = False
@@ -119,7 +138,7 @@ def understand(text: str) -> Meaning:
     if len(text) > _LONGEST:
         return Unclear()
     # NFKC makes full-width letters and digits plain; a phone's curly quotes are noise like straight ones.
-    plain = unicodedata.normalize("NFKC", text).casefold()
+    plain = unicodedata.normalize("NFKC", text).casefold().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     words = _words(plain)
     if len(words) == 1 and words[0] in _STOP:
         return Stops()
@@ -138,7 +157,20 @@ def understand(text: str) -> Meaning:
     if not rest:
         takes = any(word in _TAKES for word in said) or (bool(said) and not thanked)
         return Responds() if takes else Unclear()
-    return _named(rest) or Unclear()
+    return _named(rest) or _among_other_words(plain) or Unclear()
+
+
+def _among_other_words(plain: str) -> Responds | None:
+    """Return the one printed code in a text whose other words need not be known; `None`: they may take it back."""
+    words = _words(plain)
+    text = " ".join(words)
+    codes = {int(found[1] or found[2]) for found in _PRINTED.finditer(text)}
+    others = [word for word in words if not _CODE.fullmatch(word) and word != "a"]
+    foreign = any(letter.isalpha() and not unicodedata.name(letter, "").startswith("LATIN") for letter in text)
+    if len(codes) != 1 or not others or foreign or _OURS in words or _DENIES.search(plain) or _ASKS.search(plain):
+        return None
+    numbers = set(_QUOTED.findall(text))
+    return Responds(code=codes.pop(), number=numbers.pop().upper() if len(numbers) == 1 else None)
 
 
 def _handed(said: list[str]) -> Meaning:

@@ -28,8 +28,8 @@ from alerts.record.store import Entry, Ledger, SmsNumber
 
 log = structlog.get_logger()
 
-#: How often a number is answered about an SMS that did nothing, until one does something or the number is told of
-#: something new.
+#: How often a number is answered about an SMS that did nothing, until one does something or the number is asked to answer
+#: again.
 MOST_PUZZLED = 3
 
 
@@ -115,7 +115,11 @@ async def receive(ledger: Ledger, gateway: str, said: Said, now: datetime) -> Re
 async def _meant(ledger: Ledger, meaning: Responds, alerts: Sequence[_Alert]) -> Sequence[_Alert]:
     """Return which of *alerts* an answer is about: what it names, or all that wait for one; the newest if none does."""
     if meaning.code is not None:
-        return [alert for alert in alerts if alert.code == meaning.code][:1]
+        coded = [alert for alert in alerts if alert.code == meaning.code][:1]
+        if not coded or meaning.number is None or coded[0].alone(meaning.number):
+            return coded
+        # Whoever quotes another alert's number beside the code is asked which they mean.
+        return [*coded, *(alert for alert in alerts if alert.alone(meaning.number))]
     if meaning.number is not None:
         named: dict[str, _Alert] = {}
         for alert in reversed(alerts):

@@ -80,7 +80,7 @@ class Responses(Protocol):
     async def code_for(self, number: str, notice: Notice, now: datetime) -> int:
         """Return the response code for a notice on a phone; the same trouble keeps its code there.
 
-        With a new code the phone is answered again (`SmsNumber.puzzled`).
+        From then on the phone is answered again (`SmsNumber.puzzled`).
         """
 
     async def told(self, number: str) -> Sequence[Told]:

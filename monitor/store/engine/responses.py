@@ -38,15 +38,19 @@ class SqlResponses(InTransaction):
         if code is not None:
             again = update(response_code).where(this).values(notice_id=notice.id, given_at=now)
             await self._connection.execute(again)
+            await self._answer_again(number)
             return int(code)
         taken = await self._taken(number, now)
         free = next(code for code in range(1, len(taken) + 2) if code not in taken)
         await self._connection.execute(
             insert(response_code).values(number=number, code=free, about=about, notice_id=notice.id, given_at=now)
         )
-        # Whoever is told something new is answered again, whatever they sent long ago.
-        await self._connection.execute(update(sms_number).where(sms_number.c.number == number).values(puzzled=0))
+        await self._answer_again(number)
         return free
+
+    async def _answer_again(self, number: str) -> None:
+        """Let whoever is asked to answer be answered again, whatever they sent before."""
+        await self._connection.execute(update(sms_number).where(sms_number.c.number == number).values(puzzled=0))
 
     async def _taken(self, number: str, now: datetime) -> set[int]:
         awake = exists().where(

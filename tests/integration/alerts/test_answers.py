@@ -473,6 +473,40 @@ async def test_who_thanked_too_often_long_ago_is_answered_about_the_next_alert(p
     assert "lebih awal oleh Ravi Contoh" in (await play.says(SMS_SITI.number, "1A") or "")
 
 
+@pytest.mark.parametrize("text", ["Salam, 1A", "1A siti", "Balas 1A untuk sahkan. Ruj JCM-01"])
+async def test_sms_with_the_right_code_among_other_words_acknowledges(play: Play, text: str) -> None:
+    await play.submit(trigger(brief=BY_SMS))
+    assert "telah disahkan oleh Siti Contoh" in (await play.says(SMS_SITI.number, text) or "")
+
+
+@pytest.mark.parametrize("text", ["Salam, 9A", "Salam, 9A. Ruj JCM-01", "Salam, bukan 1A", "Salam, 1A untuk apa"])
+async def test_sms_with_a_wrong_code_or_a_denial_among_other_words_acknowledges_nothing(play: Play, text: str) -> None:
+    await play.submit(trigger(brief=BY_SMS))
+    assert "tidak difahami. Balas 1A" in (await play.says(SMS_SITI.number, text) or "")
+    assert (await play.incident()).acknowledged_by is None
+
+
+async def test_sms_with_a_code_and_the_number_of_another_alert_is_asked_which(play: Play) -> None:
+    for agency in ("JCM", "MDC"):
+        office = replace(BY_SMS.office, short=agency)
+        await play.submit(trigger(brief=replace(BY_SMS, agency=agency, office=office), at=play.clock.now()))
+        await play.advance(3 * MINUTE)
+    assert "Ada beberapa amaran" in (await play.says(SMS_SITI.number, "Salam, 1A. Ruj MDC-01") or "")
+    assert {(await play.incident(i)).acknowledged_by for i in (1, 2)} == {None}
+    assert "JCM-01 telah disahkan" in (await play.says(SMS_SITI.number, "Salam, 1A. Ruj COVID-19") or "")
+
+
+async def test_sms_that_asks_again_lets_a_number_be_answered_again(play: Play) -> None:
+    hourly = replace(
+        BY_SMS, escalation=replace(BY_SMS.escalation, steps=BY_SMS.escalation.steps[:1], repeat_interval=60 * MINUTE)
+    )
+    await play.submit(trigger(brief=hourly))
+    for _ in range(2):
+        answers = [await play.says(SMS_SITI.number, "siapa ini?") for _ in range(MOST_PUZZLED + 1)]
+        assert [answer is not None for answer in answers] == [True] * MOST_PUZZLED + [False]
+        await play.advance(60 * MINUTE)
+
+
 async def test_a_machine_that_says_ok_to_every_answer_is_answered_a_few_times(play: Play) -> None:
     await play.submit(trigger(brief=BY_SMS))
     await play.resolve()
