@@ -53,7 +53,8 @@ _RETRY = timedelta(seconds=2)
 #: This often it is looked up which incidents are open: a person may have closed one, or declared it a false alarm.
 _LOOK_UP = timedelta(minutes=1)
 
-#: So long one direction works again, and the other not, before that is told. A recovery has gone round all routes by then.
+#: So long one direction works again, and the other not, before that is told; and so long sites deny an outage that none of
+#: them has seen, before it is over. By then a recovery has gone round all routes at usual intervals.
 _LASTS = timedelta(minutes=10)
 
 #: What the metrics call a fault of ours; the others are called as they are here.
@@ -115,14 +116,14 @@ class Consensus:
         #: Those that have a vote; `None`: all.
         self._fresh: AbstractSet[str] | None = None
         self._told: dict[str, Matter] = {}
+        #: By agency: since when it is as was told, and when that was. Not of what was told before a start.
+        self._outages: dict[str, tuple[datetime, datetime]] = {}
         #: By dedup key: what is wrong by now where more was told, and since when that is so.
         self._less: dict[str, tuple[Matter, datetime]] = {}
         #: How much was told of what is ours, by what the metrics call it.
         self._told_of: Counter[tuple[str, str]] = Counter()
         #: Of which agencies several sites that have a vote say something, and whether they disagree.
         self._disputed: dict[str, bool] = {}
-        for key, matter in open_incidents.items():
-            self._note_told(key, matter)
         self._open_keys = open_keys
         self._looked_up_at = clock.now()
         #: By dedup key: the incident that a person has ended by hand, while what it was about is measured all the same.
@@ -138,6 +139,8 @@ class Consensus:
         self._flapping: dict[str, Flapping] = {}
         #: By agency: until when it is not believed that it is over, and when that was found.
         self._unbelieved: dict[str, tuple[datetime, datetime]] = {}
+        for key, matter in open_incidents.items():
+            self._note_told(key, matter)
 
     # -- of whom is told -----------------------------------------------------------------------------------------
 
@@ -214,6 +217,7 @@ class Consensus:
         self._agencies -= agencies
         for agency in agencies:
             self._told.pop(agency, None)
+            self._outages.pop(agency, None)
             self._less.pop(agency, None)
             self._flapping.pop(agency, None)
             self._unbelieved.pop(agency, None)
@@ -376,8 +380,8 @@ class Consensus:
                 return
             if standing.trouble is not None:
                 await self._tell(key, self._as_it_flaps(key, standing.trouble, now), standing, now)
-            elif key in self._told and standing.well_since and self._is_over(key, standing, now):
-                await self._tell_over(key, standing.well_since, now)
+            elif key in self._told and (ended_at := self._ended_at(key, standing, now)) is not None:
+                await self._tell_over(key, ended_at, now)
         except StoreAway:
             self._unsettled.add(key)
             raise
@@ -424,6 +428,8 @@ class Consensus:
         )
         if await self._submit(event):
             self._note_told(key, trouble.matter)
+            if not key.startswith(OURS):
+                self._outages[key] = trouble.since, now
 
     def _agreed(self, key: str) -> SiteStanding | None:
         if key.startswith(OURS):
@@ -476,9 +482,24 @@ class Consensus:
         blame, _, name = key.removeprefix(OURS).partition("/")
         return self._briefs.ours(Suspect(Blame(blame), name))
 
-    def _is_over(self, key: str, standing: SiteStanding, now: datetime) -> bool:
-        can_be = key.startswith(OURS) or can_end(self._told[key], standing.directions)
-        return can_be and self._is_believed(key, now)
+    def _ended_at(self, key: str, standing: SiteStanding, now: datetime) -> datetime | None:
+        """Return when what was told ended; `None`: it has not, or that is not believed yet.
+
+        Sites that saw it may be lost. Those that are left may have been well all along because they have not probed since.
+        """
+        ended_at = standing.well_since
+        if ended_at is None or not (key.startswith(OURS) or can_end(self._told[key], standing.directions)):
+            return None
+        began, told_at = self._outages.get(key, (ended_at, now))
+        if ended_at < began and len(self._said[key]) > 1:
+            seen = [each.well_since for each in self._counted(key) if each.well_since and each.well_since >= began]
+            told_at = min(told_at, now)
+            self._outages[key] = began, told_at
+            if not seen and now - told_at < _LASTS:
+                self._unbelieved[key] = told_at + _LASTS, now
+                return None
+            ended_at = min(seen, default=now)
+        return ended_at if self._is_believed(key, now) else None
 
     def _less_since(
         self, key: str, matter: Matter, told: Matter, standing: SiteStanding, now: datetime
@@ -509,7 +530,8 @@ class Consensus:
     def _note_told(self, key: str, matter: Matter | None) -> None:
         """Remember what was told; `None`: that it is over."""
         before = self._told.pop(key, None)
-        self._less.pop(key, None)
+        for notes in (self._outages, self._less, self._unbelieved):
+            notes.pop(key, None)
         if matter is not None:
             self._told[key] = matter
         if matter is not before:

@@ -389,6 +389,34 @@ async def test_hub_whose_wires_are_all_cut_tells_and_ends_no_outage_alone_and_sa
     assert "JCM: over" in await nation.live(15, "kuching")
 
 
+@pytest.mark.blind
+@pytest.mark.parametrize("set_back", [False, True])
+async def test_outage_is_not_over_by_sites_that_were_well_all_along_when_those_that_saw_it_are_lost(
+    set_back: bool,  # noqa: FBT001 - a case
+) -> None:
+    nation = await running(quorum=Quorum())
+    began = nation.clock.time
+    down = replace(DOWN, trouble=Trouble(matter=Matter.BOTH, since=began))
+    nation.say("johor", JCM=down)
+    assert await nation.live(1) == ["JCM: both"]
+    # It is lost before the others have probed again. Whether mail works nobody knows.
+    assert await nation.live(5 * 60, "johor") == ["ours/site/johor: own_fault"]
+    if set_back:
+        nation.clock.time -= 5 * MINUTE
+    else:
+        # Who has seen it fail and work has proven it.
+        nation.say("kuching", JCM=replace(WELL, well_since=began + MINUTE))
+        assert await nation.live(1, "johor") == ["JCM: over"]
+        assert [e.ended_at for e in nation.alerts.heard if isinstance(e, Resolve)] == [began + MINUTE]
+        return
+    # All that see it go on saying that it works, for longer than it takes to probe every route again.
+    assert await nation.live(10 * 60 - 20, "johor", every=10) == []
+    assert await nation.live(30, "johor") == ["JCM: over"]
+    (ended_at,) = [e.ended_at for e in nation.alerts.heard if isinstance(e, Resolve)]
+    assert ended_at is not None
+    assert nation.clock.time - 30 * SECOND < ended_at <= nation.clock.time, "nobody has seen when it ended"
+
+
 async def test_agency_that_only_the_hub_probes_is_told_while_other_sites_are_not_heard() -> None:
     nation = Nation()
     nation.say("utama", JCM=WELL, JKT=WELL)
