@@ -328,7 +328,11 @@ class Judge:
         """Move what lies ahead back: else what waits for it waits until the clock has caught up."""
         for name, subject in self._subjects.items():
             subject.rewind(now, back)
-            self._pending.put(name, _pending_runs(self._routes[name], subject))
+            pending = _pending_runs(self._routes[name], subject)
+            self._pending.put(name, pending)
+            if pending:
+                # What was proven after it may lie before it now, and the other way round.
+                self._answered[name] = None
         self._own.rewind(now, back)
         self._controlled = {
             name: last

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from monitor.judging.flapping import FlappingPolicy
@@ -128,6 +128,20 @@ class Thorough(Judge):
     st.lists(
         st.tuples(st.integers(0, 20), st.integers(0, len(ENDS) - 1), st.integers(1, 3), st.integers(0, 9)), max_size=60
     ),
+)
+# The clock is set back while a run waits for its proof: runs from before and after it change their order.
+@example(
+    2,
+    [
+        (1, 0, 1, 6),
+        (0, 0, 1, 0),
+        *[(0, 0, 1, 2)] * 2,
+        (0, 0, 2, 1),
+        (0, 0, 2, 2),
+        (0, 0, 3, 2),
+        (0, 3, 1, 2),
+        (0, 0, 1, 1),
+    ],
 )
 @settings(max_examples=150, deadline=None)
 def test_only_what_waits_for_the_news_is_weighed_again_and_the_judgement_is_the_same(
