@@ -88,9 +88,10 @@ SEVERITY: dict[Matter, int] = {
     Matter.RESTORED: 0,
     Matter.ALERT: 0,
     Matter.DEGRADED: 1,
-    Matter.SENDING: 2,
-    Matter.RECEIVING: 2,
-    Matter.BOTH: 3,
+    Matter.SIGN_IN: 2,
+    Matter.SENDING: 3,
+    Matter.RECEIVING: 3,
+    Matter.BOTH: 4,
 }
 
 #: Mail does not work: people outside may need to know.

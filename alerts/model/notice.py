@@ -46,6 +46,8 @@ class Matter(StrEnum):
     RECEIVING = "receiving"
     #: Mail is slow, lands in junk, or gives errors to who sends: staff hear of it, nobody outside.
     DEGRADED = "degraded"
+    #: Our accounts are refused, and perhaps everybody's: staff hear of it, nobody outside.
+    SIGN_IN = "sign_in"
     #: Our own network, reference mailbox or account: only the NOC hears of it.
     OWN_FAULT = "own_fault"
     #: An incident that nobody has taken on, or a recipient who could not be told: only the NOC hears of it.

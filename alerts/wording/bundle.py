@@ -9,7 +9,7 @@ from itertools import chain
 from alerts.model.gateway import Script, SmsContent, VoiceContent
 from alerts.model.notice import Facts, Language, Matter, Plan, Purpose
 from alerts.wording import call, moment, spoken, values
-from alerts.wording.key import ANNOUNCED, FOR_STAFF, key, news
+from alerts.wording.key import ANNOUNCED, FOR_STAFF, key, news, recovered
 from alerts.wording.lint import COMFORTABLE, LIMIT, errors, lint, septets
 from alerts.wording.sms import Unsendable, call_name
 from alerts.wording.texts import Wording
@@ -27,7 +27,8 @@ _NUMBERED = frozenset({"ours", "alert", *map(str, _OF_NOTICES)})
 def situation(facts: Sequence[Facts]) -> str:
     """Return the part of a text's key that says what the incidents of a bundle have in common.
 
-    "mail", "degraded", "ours", "alert" or what is wrong with notices behind the plan and the purpose; an announcement is always about mail.
+    "mail", "sign_in", "degraded", "ours", "alert" or what is wrong with notices behind the plan and the purpose; an
+    announcement is always about mail.
     """
     first = facts[0]
     if first.plan is Plan.ANNOUNCEMENT:
@@ -36,7 +37,8 @@ def situation(facts: Sequence[Facts]) -> str:
         return f"escalation.{news(first)}"
     if first.by:
         return "escalation.lapsed"
-    return f"escalation.{news(first)}.{_kind(first.matter)}"
+    matter = recovered(first.matter) if first.purpose is Purpose.RECOVERY else first.matter
+    return f"escalation.{news(first)}.{_kind(matter)}"
 
 
 def compose_sms(facts: Sequence[Facts], language: Language, wording: Wording, *, response: str = "") -> SmsContent:
@@ -104,7 +106,7 @@ def _ended(facts: Sequence[Facts], language: Language) -> Sequence[str]:
 def _kind(matter: Matter) -> str:
     if matter in ANNOUNCED:
         return "mail"
-    return str(matter) if matter in {Matter.DEGRADED, Matter.ALERT, *_OF_NOTICES} else "ours"
+    return str(matter) if matter in {Matter.SIGN_IN, Matter.DEGRADED, Matter.ALERT, *_OF_NOTICES} else "ours"
 
 
 def _names(facts: Sequence[Facts]) -> Sequence[str]:

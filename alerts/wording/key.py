@@ -11,7 +11,7 @@ ANNOUNCED = frozenset({Matter.BOTH, Matter.SENDING, Matter.RECEIVING})
 FOR_STAFF = frozenset({Purpose.RELEASE, Purpose.TAKEN, Purpose.REMINDER, Purpose.CLOSED, Purpose.RESULT})
 
 #: What an outage that is another by now can be: while mail is only slow, staff alone hear so.
-CHANGED = {Plan.ANNOUNCEMENT: ANNOUNCED, Plan.ESCALATION: ANNOUNCED | {Matter.DEGRADED}}
+CHANGED = {Plan.ANNOUNCEMENT: ANNOUNCED, Plan.ESCALATION: ANNOUNCED | {Matter.DEGRADED, Matter.SIGN_IN}}
 
 
 def can_hand_on(facts: Facts) -> bool:
@@ -39,7 +39,7 @@ def key(facts: Facts) -> str:
         case ((Purpose.OUTAGE | Purpose.UPDATE), plan):
             return f"{plan}.{news(facts)}.{facts.matter}"
         case Purpose.RECOVERY, Plan.ESCALATION:
-            return f"escalation.{news(facts)}.{'mail' if facts.matter in ANNOUNCED else facts.matter}"
+            return f"escalation.{news(facts)}.{'mail' if facts.matter in ANNOUNCED else recovered(facts.matter)}"
         case ((Purpose.CLOSED | Purpose.CORRECTION), Plan.ESCALATION) if facts.matter is Matter.ALERT:
             return f"escalation.{facts.purpose}_alert"
         case ((Purpose.CLOSED | Purpose.CORRECTION), Plan.ESCALATION) if facts.matter in OF_TELLING | {
@@ -52,6 +52,11 @@ def key(facts: Facts) -> str:
             return f"escalation.{news(facts)}"
         case purpose, plan:
             return f"{plan}.{purpose}"
+
+
+def recovered(matter: Matter) -> Matter:
+    """Return the matter whose texts say that *matter* is over: mail is back to normal, whether it was slow or out of reach."""
+    return Matter.DEGRADED if matter is Matter.SIGN_IN else matter
 
 
 def news(facts: Facts) -> str:

@@ -13,6 +13,8 @@ from alerts.wording.key import FOR_STAFF
 #: What is written on paper to people outside. See `alerts.wording.key.news`.
 PRINTED = (*(str(purpose) for purpose in Purpose if purpose not in FOR_STAFF), "changed")
 OUTAGES = ("both", "sending", "receiving")
+#: What staff alone are told of.
+_TO_STAFF = ("degraded", "sign_in", "own_fault", "unreached", "doubtful", "unreleased", "restored", "alert")
 _WRITTEN = ("day", "date", "clock")
 
 
@@ -39,9 +41,10 @@ def _situations() -> Iterator[tuple[str, bool]]:
         yield f"announcement.changed.{matter}", False
         yield f"escalation.changed.{matter}", False
         yield f"escalation.outage.{matter}", False
-    for matter in ("degraded", "own_fault", "unreached", "doubtful", "unreleased", "restored", "alert", "unsteady"):
+    for matter in (*_TO_STAFF, "unsteady"):
         yield f"escalation.outage.{matter}", False
-    yield "escalation.changed.degraded", False
+    for matter in ("degraded", "sign_in"):
+        yield f"escalation.changed.{matter}", False
     for matter in ("mail", "degraded", "own_fault", "unreached", "doubtful", "unreleased", "restored", "alert"):
         yield f"escalation.recovery.{matter}", True
     for matter in ("mail", "degraded", "own_fault", "alert"):
@@ -270,7 +273,7 @@ def _bundle() -> Iterator[tuple[str, Need]]:
     yield "bundle.call.names", Need(several=True, always=several, maybe=more)
     for label in ("from", "from_monitoring", "agency", "matter", "was", "moment", "ended", "number", "reach"):
         yield f"bundle.list.label.{label}", Need()
-    for matter in (*OUTAGES, "degraded", "own_fault", "unreached", "doubtful", "unreleased", "restored", "alert"):
+    for matter in (*OUTAGES, *_TO_STAFF):
         yield f"bundle.list.matter.{matter}", Need()
     for list_ in ("outage", "update", "recovery", "staff.outage", "staff.recovery"):
         yield f"bundle.list.{list_}.title", Need(always=frozenset({"count"}))
@@ -283,7 +286,7 @@ _BUNDLES = (
     "announcement.outage",
     "announcement.update",
     "announcement.recovery",
-    *("escalation.changed", "escalation.handover"),
+    *("escalation.changed", "escalation.handover", "escalation.outage.sign_in"),
     *("escalation.taken", "escalation.lapsed", "escalation.reminder"),
     *("escalation.release", "escalation.result", "escalation.unposted"),
     *(f"escalation.{news}.{kind}" for news in ("outage", "recovery") for kind in _NOTICES),

@@ -265,10 +265,13 @@ class Pipeline:
 
     def _show(self, agency: str) -> None:
         mail = self._judge.mail(agency)
-        directions = mail.directions()
+        directions, unseen = mail.directions(), mail.unseen()
         for direction in map(Direction, AGENCY_DIRECTIONS):
-            # One that is probed no more is as good as unknown: what was last known of it says nothing.
+            # One that is probed no more is as good as unknown: what was last known of it says nothing. Nor does it of one that
+            # cannot be seen now, unless it is down: that lasts until something proves otherwise.
             health = directions.get(direction, Health.UNKNOWN)
+            if direction in unseen and health is not Health.DOWN:
+                health = Health.UNKNOWN
             up = None if health is Health.UNKNOWN else health is not Health.DOWN
             self._metrics.mail_judged(agency, direction, up=up, degraded=health is Health.DEGRADED)
             if health in IN_TROUBLE and (cause := mail.cause(direction)) is not None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from alerts.hours.elapsed import is_recent
+from alerts.model.notice import Matter
 from monitor.judging.flapping import Flapping, FlappingPolicy
 from monitor.judging.health import combine
-from monitor.judging.matter import began_at, matter_of
+from monitor.judging.matter import began_at, matter_of, with_sign_in
 from monitor.judging.proven import Sight, sight_of
 from monitor.judging.subject import Graded, Subject, with_a_say
 from monitor.judging.suspect import Trouble
@@ -36,9 +37,11 @@ class PresentCause:
 class AgencyMail:
     """Joins an agency's routes into directions, and these into what is wrong."""
 
-    def __init__(self, flapping: FlappingPolicy) -> None:
+    def __init__(self, flapping: FlappingPolicy, is_refused: Callable[[WatchedRoute], bool] = lambda _: False) -> None:
+        """*is_refused*: whether an account that a route signs in with is judged to be refused now."""
         self._routes: dict[str, tuple[WatchedRoute, Subject]] = {}
         self._flapping = Flapping(flapping)
+        self._is_refused = is_refused
 
     @property
     def routes(self) -> Collection[tuple[WatchedRoute, Subject]]:
@@ -108,11 +111,18 @@ class AgencyMail:
         return min((at for s in troubled if (at := s.trouble_since())), default=None)
 
     def unseen(self) -> Sequence[Direction]:
-        """Return the directions of which no route has told anything for a streak of runs, for a fault of ours."""
+        """Return the directions of which no route says anything now: for a fault of ours, or because its account is refused."""
         # Asked of every agency for every page, and nearly always none.
-        if not any(s.is_mute for _, s in self.routes):
+        routes = self._routes.values()
+        seen = [r.direction for r, s in routes if not s.is_mute and not self._is_refused(r)]
+        if len(seen) == len(routes):
             return ()
-        return tuple(each for each, subjects in self._by_direction().items() if all(s.is_mute for s in subjects))
+        return tuple(direction for direction in self._by_direction() if direction not in seen)
+
+    def is_refused(self) -> bool:
+        """Whether in some direction the accounts of all routes are refused."""
+        accepted = {r.direction for r, _ in self.routes if not self._is_refused(r)}
+        return any(r.direction not in accepted for r, _ in self.routes)
 
     def spreading_until(self, now: datetime) -> datetime | None:
         """Return until when it is waited for a route that is failing and not judged yet, beside one that is down.
@@ -143,20 +153,24 @@ class AgencyMail:
         """Return how far apart two runs may be that prove the time between them: where one came to nothing is a gap."""
         return max(2 * route.probing.interval + route.probing.patience.whole for route, _ in self.routes)
 
-    def trouble(self, now: datetime) -> Trouble | None:
-        """Return what is wrong by judgements that are current, and note that it fell; `None` if nothing is."""
+    def trouble(self, now: datetime, refused_since: datetime | None = None) -> Trouble | None:
+        """Return what is wrong by judgements that are current, and note that it fell; `None` if nothing is.
+
+        *refused_since*: when sign-ins began to be refused of which it is not proven that only our accounts are.
+        """
         internal = [s for r, s in self.routes if r.direction is Direction.INTERNAL]
-        matter = matter_of(self.current_directions(), internal)
+        matter = with_sign_in(matter_of(self.current_directions(), internal), is_refused=refused_since is not None)
         if matter is None:
             return None
         troubled = [s for s in self._with_a_say() if s.current_health in IN_TROUBLE]
+        refused = [refused_since] if refused_since is not None else []
         self._flapping.fell(now)
         heard = {direction: with_a_say(subjects) for direction, subjects in self._by_direction().items()}
-        began = began_at(matter, heard, self.seen_within())
+        began = refused_since if matter is Matter.SIGN_IN else began_at(matter, heard, self.seen_within())
         return Trouble(
             matter=matter,
             since=began or min(at for s in troubled if (at := s.trouble_since())),
-            latest=max(at for s in troubled if (at := s.fell_at())),
+            latest=max([*refused, *(at for s in troubled if (at := s.fell_at()))]),
             unsteady=self._flapping.is_unsteady,
         )
 

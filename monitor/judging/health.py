@@ -74,14 +74,10 @@ def is_news(grade: Grade, health: Health) -> bool:
 
 def combine(healths: Iterable[Health]) -> Health:
     """Judge a direction from its routes: what no route says is unknown; some routes down is degraded."""
-    known = [h for h in healths if h is not Health.UNKNOWN]
+    known = {*healths} - {Health.UNKNOWN}
     if not known:
         return Health.UNKNOWN
-    if all(h is Health.DOWN for h in known):
-        return Health.DOWN
-    if all(h is Health.UP for h in known):
-        return Health.UP
-    return Health.DEGRADED
+    return known.pop() if len(known) == 1 else Health.DEGRADED
 
 
 def _ends_with(grades: Sequence[Grade], wanted: set[Grade], count: int) -> bool:

@@ -94,7 +94,8 @@ class Judge:
         for route in routes:
             self._routes[route.name] = route
             subject = self._subjects[route.name] = Subject(policy=route.probing.health)
-            self._agencies.setdefault(route.agency, AgencyMail(self._flapping)).judge_by(route, subject)
+            mail = self._agencies.setdefault(route.agency, AgencyMail(self._flapping, self._own.is_refused))
+            mail.judge_by(route, subject)
             self._moved.add(route.agency)
         self._follow()
 
@@ -155,7 +156,8 @@ class Judge:
         controls = {r.name: r for r, _ in self._agencies[""].routes} if "" in self._agencies else {}
         accounts = {m.name for r in self._routes.values() for m in (r.route.sender, r.route.recipient)}
         self._witness.follow(controls.values(), others, accounts)
-        self._own.follow({name: (route, self._subjects[name]) for name, route in controls.items()}, accounts, others)
+        judged = {name: (route, self._subjects[name]) for name, route in controls.items()}
+        self._own.follow(judged, accounts, others, routes=self._routes.values())
         self._controlled = {
             name: None if {r.route.sender.name, r.route.recipient.name} & others else self._controlled.get(name)
             for name, r in controls.items()
@@ -177,6 +179,12 @@ class Judge:
         for name, since in deferrals.items():
             if name in self._subjects:
                 self._subjects[name].deferred_since = since
+
+    def restore_arrivals(self, arrivals: Mapping[str, datetime]) -> None:
+        """Restore when the last run of each route began, by name, whose message arrived: its accounts were accepted then."""
+        for name, at in arrivals.items():
+            if name in self._routes:
+                self._own.restore_arrival(self._routes[name], at)
 
     def restore_streaks(self, streaks: Mapping[str, Sequence[Graded]], now: datetime) -> None:
         """Take up the latest runs of routes and suspects from before a restart, by `subject` name, after how they were judged.
@@ -235,6 +243,7 @@ class Judge:
         """Let what was judged of *routes* count neither as trouble nor as well until runs since *at* confirm it."""
         for name in routes:
             self._subjects[name].stale_since = at
+            self._own.mark_stale(self._routes[name])
             self._moved.add(self._routes[name].agency)
 
     def is_to_be_confirmed(self, route_name: str) -> bool:
@@ -289,7 +298,8 @@ class Judge:
         self._count(route, verdict)
         subject.note(result, verdict)
         self._settle(route.name, now)
-        self._own.hear(route, result, verdict, now)
+        refused = self._own.hear(route, result, verdict, now)
+        self._moved.update(account.partition("/")[0] for account in refused)
         self._weigh_pending(now)
         return verdict
 
@@ -407,7 +417,7 @@ class Judge:
     def is_suspicious(self, route_name: str) -> bool:
         """Whether another look at this route is wanted soon."""
         route, subject = self._routes[route_name], self._subjects[route_name]
-        if subject.is_suspicious():
+        if subject.is_suspicious() or (self._heard is not None and self._own.is_undecided(route, self._heard)):
             return True
         if route.direction is Direction.CONTROL:
             return self._own.is_suspicious()
@@ -514,7 +524,7 @@ class Judge:
         if (until := mail.spreading_until(now)) is not None:
             heapq.heappush(self._clocked, (until, agency))
             return None
-        return mail.trouble(now)
+        return mail.trouble(now, self._own.refused_since((route for route, _ in mail.routes), now))
 
     def is_well(self, agency: str, now: datetime) -> datetime | None:
         """Return since when every direction of an agency is proven to work; `None` if not all are.
@@ -523,8 +533,9 @@ class Judge:
         either, until runs confirm it.
         """
         mail = self.mail(agency)
-        if (since := mail.well_since()) is None or not mail.is_current:
+        if (since := mail.well_since()) is None or not mail.is_current or mail.is_refused():
             return None
+        since = max([since, *self._own.accepted_since(route for route, _ in mail.routes)])
         if (until := mail.rose(now)) is not None:
             heapq.heappush(self._clocked, (until, agency))
             return None

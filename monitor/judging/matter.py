@@ -22,6 +22,11 @@ def matter_of(directions: Mapping[Direction, Health], internal: Iterable[Subject
     return Matter.DEGRADED if Health.DEGRADED in directions.values() else None
 
 
+def with_sign_in(matter: Matter | None, *, is_refused: bool) -> Matter | None:
+    """Return what is wrong where sign-ins are refused, perhaps everybody's, besides *matter*: an outage says more than that."""
+    return Matter.SIGN_IN if is_refused and matter in {None, Matter.DEGRADED} else matter
+
+
 def what_is_down(directions: Mapping[Direction, Health], internal: Iterable[Subject]) -> Matter:
     """Return which part of an agency's mail is down; *internal* are its routes to itself, which tell by where they fail."""
     sending = directions.get(Direction.OUTBOUND) is Health.DOWN
@@ -47,6 +52,7 @@ WAYS: Mapping[Matter, Collection[Direction]] = {
     Matter.SENDING: (Direction.OUTBOUND,),
     Matter.RECEIVING: (Direction.INBOUND,),
     Matter.DEGRADED: (),
+    Matter.SIGN_IN: (),
 }
 #: How a direction is judged in which mail goes, slowly or not always perhaps.
 WORKS = frozenset({Health.UP, Health.DEGRADED})

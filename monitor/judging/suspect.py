@@ -20,6 +20,7 @@ from monitor.judging.evidence import (
     only_party,
     was_taken_well,
 )
+from monitor.judging.sign_in import SignInEvidence, SignInFault
 from monitor.judging.subject import Graded, Streaks, Subject
 from monitor.model.health import IN_TROUBLE, Grade, Health, HealthPolicy
 from monitor.model.route import Direction, WatchedRoute
@@ -74,6 +75,7 @@ class OwnSide:
         """*evidence*: what is known now, whenever it is asked."""
         self._evidence = evidence
         self._policy = policy
+        self._sign_ins = SignInEvidence()
         #: By reference, the control routes around it.
         self._around: dict[str, list[tuple[WatchedRoute, Subject]]] = {}
         #: The names of all mailboxes. Few are suspected, and there are thousands.
@@ -83,6 +85,8 @@ class OwnSide:
         self._parts: dict[Suspect, dict[_Part, Subject]] = {}
         #: Those that are down, among thousands of accounts, by what they are of.
         self._down: dict[Blame, set[_Part]] = {blame: set() for blame in Blame}
+        #: The accounts among them.
+        self._refused = self._down[Blame.CREDENTIALS]
         #: Mailboxes and references that were ever refused by words about them alone: of thousands few.
         self._once_refused: set[_Part] = set()
         self._rejudged: set[_Part] = set()
@@ -96,12 +100,17 @@ class OwnSide:
         controls: Mapping[str, tuple[WatchedRoute, Subject]],
         accounts: Iterable[str],
         exchanged: Collection[str] = (),
+        *,
+        routes: Iterable[WatchedRoute] = (),
     ) -> None:
-        """Judge by *controls* from now on, the control routes and how each is judged; *accounts* are all mailboxes.
+        """Judge by *controls* from now on, the control routes and how each is judged.
+
+        *accounts* are all mailboxes, *routes* all routes.
 
         What has left is forgotten. Of an account among those *exchanged*, which is another one under the same name, the
         streaks are: how it was judged stands until it is known how the other one is.
         """
+        self._sign_ins.follow(routes, exchanged)
         self._around = {}
         for route, subject in controls.values():
             for end in dict.fromkeys((route.route.sender.name, route.route.recipient.name)):
@@ -156,6 +165,8 @@ class OwnSide:
         part = self._known(name)
         if part is not None and part not in self._parts.get(part.suspect, {}):
             self._note(part, self._enter(part, Subject(policy=self._policy, health=health, changed_at=since)))
+            if part.suspect.blame is Blame.CREDENTIALS and part.server is not None and health is Health.DOWN:
+                self._sign_ins.restore_refusal(part.suspect.name, part.server, since)
 
     def restore_streak(self, name: str, streak: Sequence[Graded], now: datetime) -> None:
         """Take up the latest runs that spoke of a part before a restart; not where some have since."""
@@ -196,11 +207,14 @@ class OwnSide:
 
     # -- judging -------------------------------------------------------------------------------------------------
 
-    def hear(self, route: WatchedRoute, result: ProbeResult, verdict: Attribution, now: datetime) -> None:
+    def hear(self, route: WatchedRoute, result: ProbeResult, verdict: Attribution, now: datetime) -> Collection[str]:
         """Take what a run says of our accounts and, if it is a control run, of our network and of ourselves.
 
-        Where there is no control route every run speaks of those.
+        Where there is no control route every run speaks of those. Return the accounts that are refused at the servers where
+        *route* signs in: this run may have decided why.
         """
+        refused = self._sign_ins.record(route, result)
+        self._moved.update(Suspect(Blame.CREDENTIALS, name) for name in refused)
         grades = _account_grades(route, result, verdict)
         if self._once_refused and result.outcome in ARRIVED:
             grades |= {part: Grade.GOOD for part in _proven_well(route) if part in self._once_refused}
@@ -210,12 +224,14 @@ class OwnSide:
             subject = self._subject(part)
             subject.note(result, Attribution(grade=grade))
             self._settle(part, subject, now)
+        return refused
 
     def rewind(self, now: datetime, back: timedelta) -> None:
         """Move by *back* what lies ahead of *now*: the clock was set back."""
         for parts in self._parts.values():
             for subject in parts.values():
                 subject.rewind(now, back)
+        self._sign_ins.rewind(now, back)
 
     def _subject(self, part: _Part) -> Subject:
         found = self._parts.get(part.suspect, {}).get(part)
@@ -243,6 +259,61 @@ class OwnSide:
         """Whether another control run is wanted soon to see what our network is about."""
         return any(subject.is_suspicious() for suspect in (_NETWORK, _OURS) for subject in self._of(suspect))
 
+    # -- sign-in -------------------------------------------------------------------------------------------------
+
+    def restore_arrival(self, route: WatchedRoute, started_at: datetime) -> None:
+        """Add a run from before a restart whose message arrived."""
+        self._sign_ins.restore_arrival(route, started_at)
+
+    def mark_stale(self, route: WatchedRoute) -> None:
+        """Leave undecided why accounts of *route* are refused until they are tried again."""
+        self._sign_ins.mark_stale(route)
+
+    def is_refused(self, route: WatchedRoute) -> bool:
+        """Whether an account that *route* signs in with is judged to be refused."""
+        return bool(self._refused) and any(part in self._refused for part in _sign_in_parts(route))
+
+    def is_undecided(self, route: WatchedRoute, now: datetime) -> bool:
+        """Whether another run of *route* soon says more of one of its accounts.
+
+        Not where the account itself is at fault: who repeats a wrong password locks it.
+        """
+        if not self._refused and not self._sign_ins.is_refused(route):
+            return False
+        for part in _sign_in_parts(route):
+            subject = self._parts.get(part.suspect, {}).get(part)
+            if subject is None or not subject.is_suspicious():
+                continue
+            if subject.recent[-1].grade is Grade.GOOD:
+                if subject.health is Health.DOWN:
+                    return True
+            elif self._fault(part, now) is not SignInFault.ACCOUNT:
+                return True
+        return False
+
+    def refused_since(self, routes: Iterable[WatchedRoute], now: datetime) -> datetime | None:
+        """Return since when accounts on an agency's *routes* are refused that may not be at fault themselves; `None`: none is."""
+        if not self._refused:
+            return None
+        parts = {part for route in routes for part in _sign_in_parts(route) if _is_agencys(part)} & self._refused
+        since = [
+            at
+            for part in parts
+            if self._fault(part, now) in {SignInFault.SUSPECTED, SignInFault.SERVICE}
+            and (at := self._parts[part.suspect][part].trouble_since())
+        ]
+        return min(since, default=None)
+
+    def accepted_since(self, routes: Iterable[WatchedRoute]) -> Iterator[datetime]:
+        """Yield since when accounts on *routes* that were refused are accepted again."""
+        for part in {part for route in routes for part in _sign_in_parts(route)}:
+            subject = self._parts.get(part.suspect, {}).get(part)
+            if subject is not None and subject.health is Health.UP and subject.working_since is not None:
+                yield subject.working_since
+
+    def _fault(self, part: _Part, now: datetime) -> SignInFault:
+        return SignInFault.ACCOUNT if part.server is None else self._sign_ins.fault(part.suspect.name, part.server, now)
+
     # -- how things stand ----------------------------------------------------------------------------------------
 
     def faults(self, now: datetime) -> set[Suspect]:
@@ -253,12 +324,22 @@ class OwnSide:
 
     def trouble(self, suspect: Suspect, now: datetime) -> Trouble | None:
         """Return what is wrong with one of them. While our network is, the references cannot be judged."""
-        began = [at for s in self._of(suspect) if s.health is Health.DOWN and (at := s.trouble_since())]
+        began = [
+            at
+            for part, s in self._parts.get(suspect, {}).items()
+            if s.health is Health.DOWN and self._is_held_against_us(part, now) and (at := s.trouble_since())
+        ]
         if suspect.blame is Blame.REFERENCE and not self._down[Blame.NETWORK]:
             around = self._around.get(suspect.name, ())
             guilty = (s for r, s in around if self._culprit(r, s, now) == suspect.name)
             began += [at for s in guilty if (at := s.trouble_since())]
         return Trouble(matter=Matter.OWN_FAULT, since=min(began)) if began else None
+
+    def _is_held_against_us(self, part: _Part, now: datetime) -> bool:
+        """Whether the NOC is told of an account; the staff of its agency are where the service may be at fault."""
+        if part.suspect.blame is not Blame.CREDENTIALS or not _is_agencys(part):
+            return True
+        return self._fault(part, now) is SignInFault.ACCOUNT
 
     def well_since(self, suspect: Suspect, now: datetime) -> datetime | None:
         """Return since when one of them is proven to work; `None` if it is not."""
@@ -307,6 +388,19 @@ class OwnSide:
         if found is not None:
             self._culprits[route.name] = found
         return found
+
+
+def _sign_in_parts(route: WatchedRoute) -> tuple[_Part, _Part]:
+    ends = route.route
+    return (
+        _Part(Suspect(Blame.CREDENTIALS, ends.sender.name), Party.SENDER),
+        _Part(Suspect(Blame.CREDENTIALS, ends.recipient.name), Party.RECIPIENT),
+    )
+
+
+def _is_agencys(part: _Part) -> bool:
+    """Whether it is of a mailbox at an agency, which is called "CODE/key"."""
+    return "/" in part.suspect.name
 
 
 def _ends(route: WatchedRoute) -> set[str]:

@@ -459,7 +459,8 @@ class Noticeboard:
         probed_by = watch.probed_by(code)
         # Equal objects are compared at a glance, and nearly all are the same as the last time.
         orders = (maintenance, silence, incident, ended)
-        said = (unseen, sites, agreed, disputed, probed_by)
+        sign_in_refused = incident is not None and incident.measured is Matter.SIGN_IN
+        said = (unseen, sign_in_refused, sites, agreed, disputed, probed_by)
         made_of = (agency.name, agency.domains[0], health, shown, inspections, orders, since, said)
         known = self._made.get(code)
         if known is not None and known[0] == made_of:
@@ -479,6 +480,7 @@ class Noticeboard:
             ended=view_incident(ended) if ended else None,
             since=since,
             unseen=unseen,
+            sign_in_refused=sign_in_refused,
             sites=sites,
             agreed=agreed,
             disputed=disputed,

@@ -138,6 +138,8 @@ class _Past:
         ours = {name: judged for name, judged in self.healths.items() if name not in judge.routes}
         judge.restore({name: judged for name, judged in self.healths.items() if name in names} | ours)
         judge.restore_streaks({name: runs for name, runs in self.streaks.items() if name in names}, now)
+        came = {sent.route: sent.at for sent in self.tokens.values() if sent.came and sent.route in names}
+        judge.restore_arrivals(came)
         judge.restore_deferrals({name: since for name, since in self.deferrals.items() if name in names})
         # Beside them what is our own, of which the judge keeps what it knows better.
         falls = {key: at for key, at in self.falls.items() if key in agencies or "/" in key}

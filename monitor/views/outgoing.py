@@ -27,6 +27,7 @@ SUMMARIES: Mapping[Matter, str] = MappingProxyType(
         Matter.SENDING: "Official e-mail cannot be sent.",
         Matter.RECEIVING: "Official e-mail cannot be received.",
         Matter.DEGRADED: "Official e-mail is slow, lands in spam folders or gives errors on sending.",
+        Matter.SIGN_IN: "Nobody may be able to sign in to official e-mail.",
         Matter.OWN_FAULT: "Part of the monitoring of official e-mail fails.",
         Matter.UNREACHED: "A notice was not received, or not confirmed by anybody.",
         Matter.DOUBTFUL: "It is not known whether a notice has arrived.",

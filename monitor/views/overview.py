@@ -92,8 +92,11 @@ class AgencyView:
     ended: IncidentView | None = None
     #: Since when it is as bad as that; `None`: it is not, or nobody knows.
     since: datetime | None = None
-    #: The directions of which, for a fault of ours, nothing is known now; `health` has what was judged last.
+    #: The directions of which, for a fault of ours or because sign-in is refused, nothing is known now; `health` has what was
+    #: judged last.
     unseen: Sequence[Direction] = ()
+    #: People were told that perhaps nobody can sign in: what `unseen` hides may be no fault of ours.
+    sign_in_refused: bool = False
     #: What each site says of it, at a hub that hears several; empty elsewhere.
     sites: Sequence[SiteReport] = ()
     #: What is wrong with it as enough sites say, or have said and not taken back: `health` is what this one measures.
@@ -110,7 +113,9 @@ class AgencyView:
     def __post_init__(self) -> None:
         """Find the state: whoever shows an agency shows the same. What is told of it goes before what this site measures."""
         found = [
-            health
+            Health.UNKNOWN
+            if self.sign_in_refused and direction in self.unseen and health is not Health.DOWN
+            else health
             for direction, health in self.health.items()
             if health is not Health.DOWN or direction not in self.disputed
         ]
@@ -120,7 +125,7 @@ class AgencyView:
         state = standing(
             found,
             is_declared=is_down or self.declared is not None,
-            is_hidden=bool(self.unseen),
+            is_hidden=bool(self.unseen) and not self.sign_in_refused,
             in_maintenance=self.maintenance is not None,
             is_silenced=self.silence is not None,
         )

@@ -15,7 +15,7 @@ class AgencyStanding(StrEnum):
     DOWN = "down"
     #: For a fault of ours nothing is known of a direction now.
     OWN_FAULT = "own_fault"
-    #: Nothing is proven yet of a direction.
+    #: Nothing is proven yet of a direction, or perhaps nobody can sign in.
     UNPROVEN = "unproven"
     #: Mail is slow, in junk, or only on some routes, or is down as fewer sites say than it takes to tell of it.
     DEGRADED = "degraded"

@@ -24,7 +24,7 @@ from monitor.model.health import IN_TROUBLE, Health
 from monitor.model.route import Direction
 
 #: What is wrong with an agency when mail goes in none of these ways.
-_OUT: Mapping[frozenset[Direction], Matter] = {frozenset(ways): matter for matter, ways in WAYS.items()}
+_OUT: Mapping[frozenset[Direction], Matter] = {frozenset(ways): matter for matter, ways in WAYS.items() if ways}
 
 #: That mail does not go one way at all; that a direction is in trouble; `None`: that something is wrong, whatever it is.
 _Claim = Matter | Direction | None
@@ -129,7 +129,7 @@ def _claims(site: SiteStanding) -> Mapping[_Claim, bool | None]:
         # Where a direction fails and it does not say so yet, it waits to see how much is wrong.
         in_trouble = matter is not None and health is not Health.UP
         claims[direction] = True if in_trouble else (False if health is Health.UP else None)
-    if known or matter is Matter.OWN_FAULT or (is_well and not site.directions):
+    if known or matter in {Matter.OWN_FAULT, Matter.SIGN_IN} or (is_well and not site.directions):
         claims[None] = True if matter is not None else (False if is_well else None)
     return claims
 
@@ -183,15 +183,22 @@ class _Vote:
 
 def _joint_trouble(held: Mapping[_Claim, _Vote]) -> Trouble:
     """Return what is wrong by the claims that are held: of each, from when on as many said so as are needed."""
-    own = any(trouble.matter is Matter.OWN_FAULT for vote in held.values() for trouble in vote.troubles)
-    ways = frozenset(way for claim in held if isinstance(claim, Matter) for way in WAYS[claim])
     parts = [(vote.troubles, vote.needed) for vote in held.values()]
     return Trouble(
-        matter=Matter.OWN_FAULT if own else _OUT[ways],
+        matter=_joint_matter(held),
         since=min(sorted(each.since for each in troubles)[needed - 1] for troubles, needed in parts),
         latest=max(sorted(each.latest or each.since for each in troubles)[needed - 1] for troubles, needed in parts),
         unsteady=any(sum(each.unsteady for each in troubles) >= needed for troubles, needed in parts),
     )
+
+
+def _joint_matter(held: Mapping[_Claim, _Vote]) -> Matter:
+    if ways := frozenset(way for claim in held if isinstance(claim, Matter) for way in WAYS[claim]):
+        return _OUT[ways]
+    for matter in (Matter.OWN_FAULT, Matter.SIGN_IN):
+        if any(sum(each.matter is matter for each in vote.troubles) >= vote.needed for vote in held.values()):
+            return matter
+    return Matter.DEGRADED
 
 
 def _joint_cause(sites: Iterable[SiteStanding]) -> Cause | None:

@@ -7,7 +7,7 @@ them: the agencies' first, then the control runs. Time is an argument.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -232,3 +232,16 @@ class World:
 def world(*agencies: str, references: Sequence[str] = ("a", "b")) -> World:
     routes = [r for agency in agencies for r in agency_routes(agency, references)]
     return World([*routes, *controls(references)])
+
+
+def hosted(routes: Iterable[WatchedRoute], hosts: Mapping[str, str]) -> list[WatchedRoute]:
+    """Return *routes* with mailboxes on other servers: *hosts* by the name of the mailbox. The rest stay on one server."""
+
+    def moved(box: Mailbox) -> Mailbox:
+        server = replace(_SERVER, host=hosts.get(box.name, _SERVER.host))
+        return replace(box, smtp=server, imap=server)
+
+    return [
+        replace(r, route=replace(r.route, sender=moved(r.route.sender), recipient=moved(r.route.recipient)))
+        for r in routes
+    ]

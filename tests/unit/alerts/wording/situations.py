@@ -30,7 +30,7 @@ OUTAGE = Facts(
 
 def situations(facts: Facts = OUTAGE) -> list[Facts]:
     """Return *facts* in every plan, purpose and matter that there is, and as what was over before it could be told."""
-    announced = set(Matter) - {Matter.DEGRADED, Matter.OWN_FAULT, Matter.ALERT, *OF_TELLING}
+    announced = set(Matter) - {Matter.DEGRADED, Matter.SIGN_IN, Matter.OWN_FAULT, Matter.ALERT, *OF_TELLING}
     belated = replace(facts, plan=Plan.ESCALATION, purpose=Purpose.RECOVERY, first_noticed_at=None)
     return (
         [replace(belated, matter=matter) for matter in Matter if matter not in OF_TELLING]

@@ -63,7 +63,7 @@ def test_an_sms_names_those_that_fit_and_counts_the_rest() -> None:
     )
 
 
-@pytest.mark.parametrize("matter", [Matter.BOTH, Matter.DEGRADED, Matter.OWN_FAULT, Matter.ALERT])
+@pytest.mark.parametrize("matter", [Matter.BOTH, Matter.DEGRADED, Matter.SIGN_IN, Matter.OWN_FAULT, Matter.ALERT])
 @pytest.mark.parametrize("language", Language)
 def test_what_was_over_before_it_was_told_is_one_sms_that_tells_both_times(matter: Matter, language: Language) -> None:
     kind = Plan.ESCALATION, Purpose.RECOVERY, matter
@@ -107,11 +107,11 @@ def test_several_outages_of_one_agency_are_told_with_every_number_and_time() -> 
 @pytest.mark.parametrize("belated", [False, True])
 @pytest.mark.parametrize("language", Language)
 @pytest.mark.parametrize("plan", Plan)
-@pytest.mark.parametrize("matter", [Matter.BOTH, Matter.DEGRADED])
+@pytest.mark.parametrize("matter", [Matter.BOTH, Matter.DEGRADED, Matter.SIGN_IN])
 def test_they_are_one_sms_that_arrives_however_many(
     matter: Matter, plan: Plan, language: Language, *, belated: bool
 ) -> None:
-    if plan is Plan.ANNOUNCEMENT and (belated or matter is Matter.DEGRADED):
+    if plan is Plan.ANNOUNCEMENT and (belated or matter in {Matter.DEGRADED, Matter.SIGN_IN}):
         return
     late = OUTAGE.began_at.replace(month=12, day=22, hour=4, minute=58)
     facts = [

@@ -65,6 +65,7 @@ def test_every_situation_is_spoken_without_figures_and_warns_of_scams(facts: Fac
         (Matter.SENDING, "E-mel keluar", "Outgoing e-mail"),
         (Matter.RECEIVING, "E-mel masuk", "Incoming e-mail"),
         (Matter.DEGRADED, "lambat", "slow"),
+        (Matter.SIGN_IN, "Mungkin tiada sesiapa dapat log masuk", "Nobody may be able to sign in"),
         (Matter.OWN_FAULT, "Sebahagian sistem pemantauan", "Part of the monitoring"),
         (Matter.ALERT, "Sistem pemantauan pusat operasi", "The monitoring of the operations centre"),
     ],

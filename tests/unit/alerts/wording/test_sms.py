@@ -116,6 +116,7 @@ def test_the_malay_texts_read_as_agreed(plan: Plan, purpose: Purpose, matter: Ma
         (Matter.SENDING, "keluar gagal"),
         (Matter.RECEIVING, "masuk gagal"),
         (Matter.DEGRADED, "lambat"),
+        (Matter.SIGN_IN, "Log masuk e-mel ditolak sejak 24/11, 2.15 ptg, mungkin bagi semua pengguna."),
         (Matter.OWN_FAULT, "Agensi tidak dimaklumkan tentang perkara ini"),
         (Matter.ALERT, "AMARAN pemantauan NOC sejak 24/11, 2.15 ptg. Bukan gangguan e-mel."),
     ],
@@ -158,7 +159,7 @@ def test_no_sms_about_an_alert_of_the_noc_says_that_mail_fails(purpose: Purpose,
 @pytest.mark.parametrize("purpose", [Purpose.CLOSED, Purpose.CORRECTION])
 @pytest.mark.parametrize("by", ["", "Siti Contoh"])
 @pytest.mark.parametrize("language", Language)
-@pytest.mark.parametrize("matter", sorted(set(Matter) - OUTAGES - {Matter.DEGRADED}))
+@pytest.mark.parametrize("matter", sorted(set(Matter) - OUTAGES - {Matter.DEGRADED, Matter.SIGN_IN}))
 def test_who_closes_or_withdraws_what_is_no_trouble_of_mail_is_not_told_to_check_mail(
     matter: Matter, language: Language, by: str, purpose: Purpose
 ) -> None:
@@ -168,7 +169,7 @@ def test_who_closes_or_withdraws_what_is_no_trouble_of_mail_is_not_told_to_check
     assert "NOC-01" in text
 
 
-@pytest.mark.parametrize("matter", [Matter.DEGRADED, Matter.OWN_FAULT, Matter.ALERT])
+@pytest.mark.parametrize("matter", [Matter.DEGRADED, Matter.SIGN_IN, Matter.OWN_FAULT, Matter.ALERT])
 def test_slowness_and_our_own_faults_are_never_announced(matter: Matter) -> None:
     with pytest.raises(ValueError, match="never announced"):
         compose(replace(OUTAGE, matter=matter), MALAY, WORDING)

@@ -45,6 +45,7 @@ from tests.unit.monitor.trial import (
     arrived,
     controls,
     failed,
+    hosted,
     imap,
     slow,
     unanswered,
@@ -495,6 +496,28 @@ async def test_what_is_wrong_with_us_is_shown_though_it_cannot_be_told(account: 
 
     assert service.alerts.told() == []
     assert service.value("own_fault", cause="credentials", reference=account) == 1
+
+
+@pytest.mark.falsegreen
+async def test_pipeline_direction_whose_accounts_are_refused_is_not_shown_as_up() -> None:
+    service = Service("JCM")
+    service.world = World(hosted(service.world.routes, {"JCM/utama": "jcm.contoh.gov.my"}))
+    service.start()
+    await service.rounds(3)
+    service.world.faults["JCM/utama"] = imap(Outcome.AUTH, Phase.AUTH, credentials=True)
+    await service.rounds(8)
+
+    assert service.alerts.told() == ["JCM: sign_in"]
+    up = {each: service.value("mail_up", agency="JCM", direction=each) for each in AGENCY_DIRECTIONS}
+    assert up == {"outbound": 1, "inbound": None, "internal": None}
+    assert service.value("own_fault", cause="credentials", reference="JCM/utama") == 1
+
+    # One that was down before stays down until it is proven otherwise.
+    service.world.faults["JCM/utama"] = REFUSED
+    await service.rounds(4)
+    service.world.faults["JCM/utama"] = WRONG_PASSWORD
+    await service.rounds(8)
+    assert service.value("mail_up", agency="JCM", direction="inbound") == 0
 
 
 async def test_runs_do_not_wait_for_what_is_told_and_what_could_not_be_is_told_by_itself_when_the_store_is_back() -> (

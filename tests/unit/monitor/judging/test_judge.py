@@ -590,7 +590,7 @@ def test_a_run_that_never_came_to_sign_in_says_nothing_of_the_account() -> None:
     for end in (refused, refused, unread, refused):
         here.now += MINUTE
         here.judge.take_in(failed(outbound, here.now, **end), here.now)
-    assert here.own() == {"credentials/JCM/utama"}
+    assert {str(s) for s in here.judge.own_faults(here.now)} == {"credentials/JCM/utama"}
 
 
 def test_recovery_needs_every_direction() -> None:
@@ -628,9 +628,9 @@ def test_after_a_restart_things_stand_as_they_stood() -> None:
 
     assert again.healths() == here.judge.healths()
     assert again.mail("JCM").directions() == here.judge.mail("JCM").directions()
-    assert {str(s) for s in again.own_troubles(here.now)} == {"credentials/JKT/utama"}
+    assert {str(s) for s in again.own_faults(here.now)} == {"credentials/JKT/utama"}
     assert again.trouble("JCM", here.now) is not None
-    assert again.is_well("JKT", T0) is not None  # as last proven
+    assert again.is_well("JKT", T0) is None  # its account is refused
 
 
 def test_what_left_the_configuration_is_not_taken_up_after_a_restart() -> None:

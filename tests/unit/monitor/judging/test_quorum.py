@@ -49,6 +49,8 @@ BOTH, SENDING, RECEIVING, SLOW = Matter.BOTH, Matter.SENDING, Matter.RECEIVING, 
 UNCLEAR = SiteStanding(directions={INTERNAL: UP, OUTBOUND: DOWN, INBOUND: UP})
 #: Its references are dead, whatever it was told before that.
 BLIND = SiteStanding(directions=dict.fromkeys(ALL, UNKNOWN))
+#: Its accounts are refused.
+REFUSED = replace(BLIND, trouble=Trouble(matter=Matter.SIGN_IN, since=T0))
 
 
 #: Two at least must say so.
@@ -100,6 +102,11 @@ def verdict(said: Sequence[SiteStanding], quorum: Quorum = TWO, silent: Sequence
         ("slow at one, and down at another", [wrong(SLOW), wrong(BOTH), well()], "degraded"),
         ("slow at two, and down at one", [wrong(SLOW), wrong(SLOW), wrong(BOTH)], "degraded"),
         ("slow at one, and down at two", [wrong(SLOW), wrong(BOTH), wrong(BOTH)], "both"),
+        ("sign-in is refused to two", [REFUSED, REFUSED, well()], "sign_in"),
+        ("sign-in is refused to one", [REFUSED, well(), well()], "well"),
+        ("sign-in is refused to one of two", [REFUSED, well()], "as it was told"),
+        ("sign-in is refused to one, and mail is slow at another", [REFUSED, wrong(SLOW), well()], "degraded"),
+        ("sign-in is refused to one, and mail is down at two", [REFUSED, wrong(BOTH), wrong(BOTH)], "both"),
     ],
 )
 def test_two_must_say_the_same(case: str, said: Sequence[SiteStanding], together: str) -> None:
@@ -433,6 +440,8 @@ quorums = st.builds(Quorum, at_least=st.integers(1, 6), share=st.sampled_from([0
 def sees(site: SiteStanding, way: Direction | None = None) -> bool:
     """Return whether it knows anything; of that way."""
     known = {each for each, health in site.directions.items() if health is not UNKNOWN}
+    if way is None and site.trouble is not None and site.trouble.matter is Matter.SIGN_IN:
+        return True
     return site == UNTROUBLED or bool(known & (set(ALL) if way is None else {way, INTERNAL}))
 
 

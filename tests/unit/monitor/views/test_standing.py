@@ -72,6 +72,9 @@ def test_an_agency_is_in_the_worst_state_that_holds_of_it(found: list[Health], w
         ({"disputed": [OUT]}, [IN], "well"),
         ({"unseen": [IN]}, [OUT], "well"),
         ({"unseen": [IN]}, [IN, OUT], "own_fault"),
+        ({"unseen": [IN], "sign_in_refused": True}, [OUT], "well"),
+        ({"unseen": [IN], "sign_in_refused": True}, [IN, OUT], "unproven"),
+        ({"unseen": [IN], "sign_in_refused": True, "health": {OUT: UP, IN: DOWN}}, [IN, OUT], "down"),
     ],
 )
 def test_a_direction_has_a_state_of_its_own(more: Any, directions: list[Direction], state: str | None) -> None:
