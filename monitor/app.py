@@ -7,7 +7,6 @@ import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -66,6 +65,7 @@ from monitor.service.gateways import build_lines, close_lines
 from monitor.service.leaver import Leaver
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.oncall import OnCall
+from monitor.service.open_incidents import PresentBriefs
 from monitor.service.paper.letters import Letters, office_hours
 from monitor.service.paper.restorer import Restorer
 from monitor.service.per_configuration import PerConfiguration, pin_book
@@ -196,6 +196,7 @@ class App:
         self._renewals = Renewals()
         self._memory = Memory(rotations=self._renewals.rotation)
         self._pins = PerConfiguration(self._configuration, pin_book)
+        self._briefs = PerConfiguration(self._configuration, PresentBriefs)
         self._stopping = asyncio.Event()
         self._reload_wanted = asyncio.Event()
         #: Why this process ends by itself: another has taken its name on the store.
@@ -493,6 +494,7 @@ class App:
             memory=self._memory,
             manager=self._manager,
             processes=processes if database.is_shared else None,
+            follow=self._duty.follow,
         )
         self._sharing = (
             Sharing(
@@ -802,21 +804,11 @@ class App:
 
     def _brief(self, agency: str) -> Brief:
         """Return whom an incident of an agency tells."""
-        configuration = self._configuration()
-        settings = configuration.settings
-        return settings.heeded(configuration.registry.agencies[agency].brief(settings.shared()))
+        return self._briefs().of_agency(agency)
 
     def _present_brief(self, incident: Incident) -> Brief | None:
         """Return whom an incident would tell if it opened now; `None`: its agency is watched no more."""
-        configuration, before = self._configuration(), incident.brief
-        if not before.agency:
-            brief = configuration.settings.noc_brief(
-                subject=before.subject, subject_en=before.subject_en, told_by=before.told_by
-            )
-            return replace(brief, of_agency=before.of_agency)
-        if before.agency not in configuration.registry.agencies:
-            return None
-        return replace(self._brief(before.agency), cause=before.cause)
+        return self._briefs().of(incident.brief)
 
     def _can_be_silent(self) -> Mapping[str, str]:
         """Return the agencies and the routes that are watched, each with the code of its agency."""

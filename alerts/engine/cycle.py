@@ -22,6 +22,7 @@ from alerts.decide.announcement import (
 )
 from alerts.decide.bundle import GROUP_INTERVAL, REACH, AtOnce, Begin, Covered, Join, bundle, gathering
 from alerts.decide.conclusion import Cancel, GiveUp, TakeBack, Tell, conclude
+from alerts.decide.edit import edited, follow_edit, reached_at
 from alerts.decide.escalation import (
     AtRest,
     Escalation,
@@ -124,16 +125,45 @@ class Cycle:
             await self._put_to_rest(incident)
 
     async def _briefed(self, incident: Incident) -> Incident:
-        """Give an open incident that has nobody to tell those whom it would have if it opened now.
+        """Give an open incident that has nobody to tell those whom it would have if it opened now; else follow an edit.
 
         Its escalation begins at the first step: none has begun. Of many that wait they hear together.
         """
-        if not incident.is_open or not incident.brief.tells_nobody or (brief := self._brief(incident)) is None:
+        if not incident.is_open or (brief := self._brief(incident)) is None:
             return incident
+        if not incident.brief.tells_nobody:
+            return await self._follow_edit(incident, brief)
         incident = replace(incident, brief=brief)
         await self._ledger.save_brief(incident)
         await self._write("told from now on", incident, number=incident.number)
         return incident
+
+    async def _follow_edit(self, incident: Incident, present: Brief) -> Incident:
+        """Let people and numbers of an open incident be those of the configuration."""
+        present = await self._with_stand_ins(incident, present)
+        if edited(incident.brief, present, is_released=incident.released_at is not None) == incident.brief:
+            return incident
+        edit = follow_edit(incident, present, await self._notices(incident), self._now)
+        if edit is None:
+            return incident
+        for notice in edit.withdrawn:
+            await self._withdraw(notice)
+        if edit.incident.position != incident.position:
+            await self._ledger.save_incident(edit.incident)
+        await self._ledger.save_brief(edit.incident)
+        await self._write("contacts updated", incident, number=incident.number)
+        await self._add(edit.incident, edit.drafts, once=True)
+        return edit.incident
+
+    async def _with_stand_ins(self, incident: Incident, present: Brief) -> Brief:
+        """Add those whom the configuration does not have, and an override that stands does: another process has its own."""
+        before, policy = incident.brief.escalation, present.escalation
+        unknown = {each.key: each for each in before.stand_ins if policy.contact(each.key) is None}
+        if not unknown:
+            return present
+        overrides = await self._ledger.overrides({rota.name for rota in policy.rotas}, self._now)
+        standing = {o.contact.key: o.contact for o in overrides if o.contact.key in unknown and self._now < o.ends}
+        return replace(present, escalation=replace(policy, stand_ins=(*policy.stand_ins, *standing.values())))
 
     def _count(self, incident: Incident) -> None:
         self.advance.open = OpenIncident(
@@ -337,6 +367,10 @@ class Cycle:
     async def _add(self, incident: Incident, drafts: Sequence[Draft], *, once: bool = False) -> None:
         """Write notices that were not written before. *once*: nobody will ask for these again."""
         for draft in drafts:
+            if draft.plan is Plan.ESCALATION:
+                # What was decided before an edit may name a number, or somebody, that is no more.
+                addresses = reached_at(incident.brief, draft.person, draft.addresses)
+                draft = replace(draft, addresses=addresses)  # noqa: PLW2901 - the same draft, to where it goes
             if draft.addresses and not await self._is_decided(incident, draft.key):
                 await self._decide(incident, draft, once=once)
 

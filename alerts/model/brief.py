@@ -1,7 +1,7 @@
 """Everything about *whom to tell* that is frozen into an incident when it opens.
 
-An edit of the configuration while an incident runs changes the next incident, not this one. Of a rota the definition is
-frozen; who is on call is decided when a step starts (`alerts.model.oncall`).
+An edit while an incident is open changes its people and numbers (`alerts.decide.edit`), not its steps. Who is on call is
+decided when a step starts (`alerts.model.oncall`).
 """
 
 from __future__ import annotations

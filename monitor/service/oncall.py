@@ -63,6 +63,10 @@ def owner_of(rota: str) -> str:
     return code if slash else OURSELVES
 
 
+#: By whose word an override is taken back whose person is in no file any more.
+_CONFIGURATION = "configuration"
+
+
 class OnCall:
     """The rotas in force and their overrides."""
 
@@ -75,6 +79,8 @@ class OnCall:
         self._clock = clock
         self._configuration = configuration
         self._roster = PerConfiguration(configuration, _DutyRosters().make)
+        #: The roster that overrides have followed.
+        self._followed: _Roster | None = None
         #: The rotas that had nobody on call when they were last counted; `None`: they were not yet.
         self.deserted: Sequence[str] | None = None
 
@@ -167,6 +173,35 @@ class OnCall:
         await self._recount()
         return gone
 
+    async def follow(self) -> bool:
+        """Let overrides follow an edit of contacts; return whether one did.
+
+        Another number is taken over. The override of somebody who was removed, since this process began, is taken back; who
+        was never known here may be in the files of another process.
+        """
+        before, self._followed = self._followed, await asyncio.to_thread(self._roster)
+        if before is self._followed:
+            return False
+        changed = False
+        try:
+            async with self._store.transaction() as ledger:
+                now = self._clock.now()
+                for override in await ledger.duty.standing(now):
+                    contact = self._followed.person(override)
+                    if contact is not None and contact.addresses:
+                        if contact != override.contact:
+                            await ledger.duty.update_contact(override.id, contact)
+                            changed = True
+                    elif before is not None and before.person(override) is not None:
+                        await ledger.duty.remove(override.id, _CONFIGURATION, now)
+                        await ledger.journal(_entry(override, "override taken back", _CONFIGURATION, now))
+                        log.warning("override taken back: the person was removed", rota=override.rota)
+                        changed = True
+        except StoreAway:
+            self._followed = before
+            return False
+        return changed
+
     async def concerned(self, override: Override) -> Sequence[Contact]:
         """Return whose duty an override changes, made or taken back: who takes it over first, and who else would have it.
 
@@ -237,9 +272,7 @@ class OnCall:
         raise NotDone.said("no_rota_among", rota=name, known=", ".join(known) or "none")
 
     def _people(self, rota: Rota) -> Mapping[str, Contact]:
-        agency, slash, _ = rota.name.partition("/")
-        own = self._roster().staff[agency] if slash else ()
-        return {person.key: person for person in (*self._roster().shared, *own)}
+        return self._roster().people(rota.name)
 
     def _moment(self, text: str, showing: Callable[[datetime, ZoneInfo], datetime]) -> datetime:
         return read_moment(text, self._clock.now(), self._configuration().settings.time_zone, showing)
@@ -270,6 +303,16 @@ class _Roster:
     def named(self) -> Mapping[str, Rota]:
         """The rotas by their names."""
         return {rota.name: rota for rotas in self.rotas.values() for rota in rotas}
+
+    def people(self, rota: str) -> Mapping[str, Contact]:
+        """Return who may have the duty of a rota, by key."""
+        agency, slash, _ = rota.partition("/")
+        own = self.staff.get(agency, ()) if slash else ()
+        return {person.key: person for person in (*self.shared, *own)}
+
+    def person(self, override: Override) -> Contact | None:
+        """Return who takes a duty over, as the configuration has them; `None`: it does not."""
+        return self.people(override.rota).get(override.contact.key)
 
 
 class _DutyRosters:

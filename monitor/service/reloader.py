@@ -30,7 +30,9 @@ from monitor.runtime.garbage import spared
 from monitor.runtime.repeat import keep_doing
 from monitor.runtime.systemd import ServiceManager
 from monitor.service.gateways import Retirement, build_lines, close_lines
+from monitor.service.open_incidents import taken_over
 from monitor.service.watch import Watch, WatchSurroundings, abandoned, make_watch, prepare, take_up
+from monitor.store.engine.listing import IncidentFilter
 from monitor.store.probing.processes import Process, Processes
 from monitor.store.probing.records import ConfigurationRecords
 from monitor.store.upkeep.documents import Documents
@@ -39,6 +41,8 @@ log = structlog.get_logger()
 
 #: So many agencies are taken over at one stroke: of thousands the loop would stand still for as long as others hold for dead.
 _AT_ONCE = 1000
+#: Of so many open incidents, the newest, it is said what an edit means for them.
+_LOOKED_AT = 200
 #: A slip in a file must not leave people in the dark in the middle of an outage.
 _NO_QUIET_END = "a reload does not end the telling: people are told as before, and the old configuration stays in force"
 _BY_RESTART = "mode: tell; or stop the service and start it, if nobody is to be told any more"
@@ -73,10 +77,11 @@ class Reloader:
         memory: Memory,
         manager: ServiceManager,
         processes: Processes | None = None,
+        follow: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         """*path*: the settings file. *memory*: of how the configuration was read that `begin` is given.
 
-        *processes*: where other services may be on the store.
+        *processes*: where other services may be on the store. *follow*: what else follows a configuration that was taken up.
         """
         self._path = path
         self._environ = environ
@@ -101,6 +106,7 @@ class Reloader:
         #: What this process has of the agencies.
         self._share = WHOLE
         self._processes = processes
+        self._follow = follow
         #: By which versions of the documents in the store this service goes, and which it has told of; `None`: by files.
         self._level: int | None = None
         self._told_of: int | None = None
@@ -121,6 +127,8 @@ class Reloader:
         await self._say_mode(configuration.settings)
         await self._abandoned(configuration)
         await self._say_no_more(configuration)
+        if self._follow is not None:
+            await self._follow()
         self._metrics.reload_finished(ok=True, now=self._clock.now())
 
     @property
@@ -185,10 +193,31 @@ class Reloader:
         return Problem(file=str(self._path), key="mode", message=_NO_QUIET_END, instead=_BY_RESTART)
 
     async def _taken_up(self, configuration: Configuration, by: str) -> Sequence[Problem]:
+        # Before the engine lets them follow.
+        taken_over = await self._taken_over(configuration)
         await self._take_up(configuration, by)
+        if self._follow is not None and await self._follow():
+            self._dispatcher.poke()
         await self._say_no_more(configuration)
         _say_losses(configuration)
-        return [*configuration.losses, *self._waiting_for_restart(configuration), *await self._abandoned(configuration)]
+        waiting, abandoned = self._waiting_for_restart(configuration), await self._abandoned(configuration)
+        return [*configuration.losses, *waiting, *abandoned, *taken_over]
+
+    async def _taken_over(self, configuration: Configuration) -> Sequence[Problem]:
+        """Return what the incidents that are open take over of an edit, and what they keep."""
+        before = self.watch.configuration
+        known, agencies = before.registry.agencies, configuration.registry.agencies
+        edited = frozenset(code for code, agency in agencies.items() if known.get(code) is not agency)
+        if before.settings == configuration.settings and not edited:
+            return ()
+        wanted = IncidentFilter(agencies=edited if before.settings == configuration.settings else frozenset())
+        try:
+            async with self._around.store.reading() as ledger:
+                ids = await ledger.listing.open_incidents(wanted)
+                incidents = await ledger.incidents(ids[:_LOOKED_AT])
+        except StoreAway:
+            return ()  # They follow all the same.
+        return taken_over([*incidents.values()], configuration)
 
     async def take_share(self, share: Share) -> frozenset[str]:
         """Watch another share of the agencies from now on; return those that have been gained. Raise `StoreAway`.

@@ -75,7 +75,7 @@ from monitor.store.upkeep.offers import Offers
 from monitor.store.upkeep.traces import AgencyTraces
 from probes.model.result import Outcome
 from tests.contracts.test_store import draft
-from tests.unit.alerts.people import MINUTE, OFFICE, SITI, SMS_SITI, T0, incident, trigger
+from tests.unit.alerts.people import MINUTE, OFFICE, RAVI, SITI, SMS_SITI, T0, incident, trigger
 from tests.unit.monitor.store.probing.test_history import ended
 
 DAY = timedelta(days=1)
@@ -390,6 +390,7 @@ async def ask_of_people(ledger: Any, notice: Notice, asked: set[str]) -> None:
     await ledger.overrides(["JCM/duti"], T0)
     await duty.standing(T0)
     await duty.answered()
+    await duty.update_contact(override.id, RAVI)
     await duty.remove(override.id, "x", T0)
 
 

@@ -50,6 +50,11 @@ class SqlOnCall(InTransaction):
         )
         return _to_override((await self._connection.execute(written)).one())
 
+    async def update_contact(self, override_id: int, contact: Contact) -> None:
+        """Write by which numbers whoever takes the duty over is reached."""
+        written = _CONTACT.dump_json(contact).decode()
+        await self._connection.execute(update(override).where(override.c.id == override_id).values(contact=written))
+
     async def remove(self, override_id: int, by: str, now: datetime) -> Override | None:
         """Take an override back and return it; `None` when none with this id stands."""
         taken_back = (

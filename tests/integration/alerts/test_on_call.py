@@ -217,3 +217,24 @@ async def test_outside_of_office_hours_the_mobile_is_rung_before_the_desk(place:
     # desk all the same.
     to_desk = f"outage to {desk.number}"
     assert place.voice.sent == [to_desk, TO_SITI, TO_SITI, to_desk]
+
+
+@pytest.mark.blind
+async def test_stand_in_whom_the_configuration_lacks_is_called_until_the_override_is_taken_back(place: Place) -> None:
+    again = CallAgain(every=5 * MINUTE, times=9)
+    plan = brief(call(NOW, DUTY.name, again=again), call(20 * MINUTE, DUTY.name))
+    place.brief = lambda _: plan
+    place.voice.happens.extend([Progress.FAILED] * 20)
+    stands = await place.override(MEI, NOW, 2 * HOUR)
+    await place.submit(trigger(brief=plan))
+    await place.advance(11 * MINUTE)
+    assert len(place.voice.sent) > 1
+    assert set(place.voice.sent) == {TO_MEI}
+
+    await place.take_back(stands)
+    place.dispatcher.poke()
+    await place.settle()
+    before = len(place.voice.sent)
+    await place.advance(30 * MINUTE)
+    assert TO_SITI in place.voice.sent[before:]
+    assert TO_MEI not in place.voice.sent[before:]

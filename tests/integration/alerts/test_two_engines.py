@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import GatewayPool
+from alerts.model.brief import Brief
 from alerts.model.channel import ON_PAPER
 from alerts.model.delivery import AttemptState, Notice, NoticeState
 from alerts.model.event import Acknowledge, Event, Release, Resolve
 from alerts.model.gateway import ErrorClass, Progress
+from alerts.model.incident import Incident
 from alerts.record.store import StoreAway
 from monitor.service.front import Front
 from monitor.store.backend.database import Database
@@ -41,6 +43,11 @@ from tests.integration.alerts.test_dispatcher import with_a_contact_of_its_own
 from tests.integration.alerts.test_interleaving import all_notices, check_paper
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import BRIEF, MINUTE, SECOND, SMS_RAVI, SMS_SITI, VOICE_RAVI, VOICE_SITI, trigger
+
+
+def present_brief(incident: Incident) -> Brief:
+    """Return the brief as the configuration has it now: nobody has edited it."""
+    return replace(BRIEF, agency=incident.brief.agency) if incident.brief.tells_nobody else incident.brief
 
 
 @dataclass
@@ -66,7 +73,7 @@ class Engine:
             observer=self.watcher,
             owner=self.name,
             rests=lambda: self.rests,
-            brief=lambda incident: replace(BRIEF, agency=incident.brief.agency),
+            brief=present_brief,
         )
 
     async def settle(self) -> None:

@@ -32,6 +32,7 @@ from monitor.model.health import Grade, Health
 from monitor.model.route import Direction
 from monitor.proof.lifecycle import Lifecycle
 from monitor.runtime.systemd import ServiceManager
+from monitor.service.open_incidents import PresentBriefs
 from monitor.service.reloader import Reloader, needs_restart
 from monitor.service.watch import WatchSurroundings, announce, make_watch, retire
 from monitor.store.backend.database import Database
@@ -346,6 +347,40 @@ async def test_people_and_windows_of_an_agency_change_and_no_mailbox_is_opened_a
     assert sound.watch.judge.routes == sound.watch.prober._routes == sound.watch.routes
 
 
+async def opened(reloader: Reloader, agency: str) -> None:
+    async with reloader._around.store.transaction() as ledger:
+        brief = PresentBriefs(reloader.watch.configuration).of_agency(agency)
+        await ledger.add_incidents([replace(trigger(), dedup_key=agency, brief=brief)])
+
+
+@pytest.mark.blind
+async def test_reload_names_what_open_incidents_take_over_of_an_edit_and_what_they_keep(
+    sound: Buggy, office: Office
+) -> None:
+    await opened(sound, "JCONTOH")
+    edit(office, MPCONTOH, "domains:", 'maintenance: [{cron: "0 2 * * sun", for: 2h, why: Sandaran}]\ndomains:')
+    assert await sound.reload("Siti Contoh") == [], "that of another agency"
+    edit(office, JCONTOH, "sms: 010-000 0101\n    voice: 010-000 0101", "sms: 010-000 0177\n    voice: 010-000 0177")
+    edit(office, JCONTOH, "{after: 5m, rotas", "{after: 25m, rotas")
+    (problem,) = await sound.reload("Siti Contoh")
+    assert (problem.key, problem.severity) == ("JCONTOH", Severity.WARNING)
+    assert problem.message == (
+        "JCONT-01 is open: new numbers for Siti binti Contoh, told again there if only an old one was used; "
+        "its steps, times and channels stay as they were when it opened"
+    )
+
+
+@pytest.mark.blind
+async def test_reload_of_settings_names_open_incidents_of_all_agencies_whose_shared_contact_moved(
+    sound: Buggy, office: Office
+) -> None:
+    await opened(sound, "JCONTOH")
+    edit(office, "pantau.yaml", "name: Pegawai Bertugas Pusat Operasi", "name: Pegawai Jaga")
+    edit(office, "pantau.yaml", "- {mobile: 010-000 0001}", "- {mobile: 010-000 0009}")
+    (problem,) = await sound.reload("Siti Contoh")
+    assert problem.message.startswith("JCONT-01 is open: new numbers for Pegawai Jaga")
+
+
 async def test_what_is_open_of_an_agency_that_changed_is_looked_at_again_and_all_of_it_when_the_settings_did(
     sound: Buggy, office: Office
 ) -> None:
@@ -469,7 +504,8 @@ async def test_an_agency_that_leaves_in_the_middle_of_an_outage_and_comes_back_i
     assert left["putrajaya"].keys() == {"MPCONTOH", "ours/network"}
 
     (office.directory / "agencies" / "lain-nama.yaml").write_text(text)
-    assert await sound.reload("Siti Contoh") == []
+    (problem,) = await sound.reload("Siti Contoh")
+    assert "JCONT-01 is open: " in problem.message, "it opened with other people"
     assert set(sound.watch.judge.mail("JCONTOH").directions().values()) == {Health.DOWN}
     assert sound.watch.consensus._told == {"JCONTOH": trigger().matter}
 

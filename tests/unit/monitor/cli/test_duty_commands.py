@@ -242,3 +242,40 @@ async def test_an_hour_that_comes_twice_belongs_to_the_override_whole(office: Of
         datetime(2026, 10, 25, 0, 15, tzinfo=UTC),
         datetime(2026, 10, 25, 1, 45, tzinfo=UTC),
     )
+
+
+def edit(office: Office, before: str, after: str) -> None:
+    path = office.directory / "agencies" / "jabatan-contoh.yaml"
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after))
+
+
+@pytest.mark.blind
+async def test_override_follows_an_edited_number_also_at_a_start_and_ends_with_a_removed_person(
+    office: Office, watch: Watch
+) -> None:
+    with_zara = "  zara:\n    name: Zara binti Contoh\n    sms: 010-000 0144\n\nrotas:\n"
+    edit(office, "rotas:\n", with_zara)
+    watch.configuration = load(office.config, ENVIRON).accepted()
+    await watch.duty.add(rota="JCONTOH/bertugas", person="zara", begins="", ends="2026-12-03 08:00", by="Pegawai")
+    edit(office, "sms: 010-000 0144", "sms: 010-000 0155")
+    watch.configuration = load(office.config, ENVIRON).accepted()
+    assert await watch.duty.follow(), "at a start"
+    assert [a.number for o in await watch.standing() for a in o.contact.addresses] == ["+60100000155"]
+    assert not await watch.duty.follow(), "nothing was edited"
+
+    edit(office, with_zara.replace("0144", "0155"), "rotas:\n")
+    watch.configuration = load(office.config, ENVIRON).accepted()
+    assert await watch.duty.follow()
+    assert await watch.standing() == []
+    assert (await watch.told())[-1] == ("configuration", "override taken back")
+
+
+async def test_override_of_somebody_who_was_never_known_here_stands_at_a_start(office: Office, watch: Watch) -> None:
+    await watch.duty.add(rota="JCONTOH/bertugas", person="siti", begins="", ends="2026-12-03 08:00", by="Pegawai")
+    text = (office.directory / "agencies" / "jabatan-contoh.yaml").read_text()
+    edit(office, text, text.replace("siti", "aminah"))
+    watch.configuration = load(office.config, ENVIRON).accepted()
+    assert not await watch.duty.follow()
+    assert [o.contact.key for o in await watch.standing()] == ["siti"]

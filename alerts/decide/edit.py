@@ -1,0 +1,221 @@
+"""Decide what an open incident takes over of an edited configuration. Pure: the caller passes the time.
+
+People and numbers follow the edit: another number is used from the next message on, whoever was told at the old one is told
+again, and whoever was removed is told no more. What is done when stays as it was when the incident opened: the steps with
+their times and channels, the rounds, when an announcement is offered. Where the steps are the same, those whom each of them
+names are taken over with the rotas; else only who is in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from alerts.decide.escalation import EXPIRY, facts
+from alerts.model.brief import AnnouncementPlan, Brief, EscalationPolicy, Step
+from alerts.model.contact import Address, Contact, Recipient
+from alerts.model.delivery import AttemptState, Draft, Notice, NoticeState
+from alerts.model.incident import Incident, IncidentState, Position
+from alerts.model.notice import Plan, Purpose
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edited:
+    """The incident by the edit, and what follows for its notices."""
+
+    incident: Incident
+    #: To withdraw: they have not left, and would go to whom or where they are not to go any more.
+    withdrawn: tuple[Notice, ...] = ()
+    #: In their place, and to whoever was told at a number that is not theirs.
+    drafts: tuple[Draft, ...] = ()
+
+
+def follow_edit(incident: Incident, present: Brief, notices: Sequence[Notice], now: datetime) -> Edited | None:
+    """Return what an incident takes over; `None`: nothing.
+
+    *present*: whom it would tell if it opened now, with its stand-ins as they are by now.
+    """
+    before = incident.brief
+    brief = edited(before, present, is_released=incident.released_at is not None)
+    if brief == before:
+        return None
+    after = replace(incident, brief=brief)
+    if brief.escalation.steps and not _same_steps(before, brief):
+        # All whom it named are gone, and the whole plan is the present one.
+        after = replace(after, position=Position(wave=incident.position.wave + 1, since=now))
+    waiting = [
+        n
+        for n in notices
+        if n.state is NoticeState.PENDING
+        and not set(n.addresses) <= _reached(brief, n)
+        # A call that is under way ends by itself.
+        and not any(attempt.state is AttemptState.CALLING for attempt in n.attempts)
+    ]
+    drafts = [draft for n in waiting if (draft := _again(after, n, now)) is not None]
+    again = {draft.person for draft in drafts if draft.facts.purpose is Purpose.OUTAGE}
+    left = [n for n in notices if n not in waiting and n.person not in again]
+    drafts += _told_elsewhere(after, left, now)
+    drafts += [draft for n in _failed_elsewhere(brief, notices, now) if (draft := _again(after, n, now)) is not None]
+    return Edited(incident=after, withdrawn=tuple(waiting), drafts=tuple(drafts))
+
+
+def edited(before: Brief, present: Brief, *, is_released: bool = False) -> Brief:
+    """Return a brief with the people and numbers of *present*.
+
+    *is_released*: nobody is added whom the announcement, once released, would go to.
+    """
+    if present.tells_nobody or before.tells_nobody:
+        return before
+    escalation = _edited_escalation(before.escalation, present.escalation)
+    announcement = _edited_announcement(before.announcement, present.announcement, is_released=is_released)
+    return replace(before, escalation=escalation, announcement=announcement)
+
+
+def keeps_plan(before: Brief, present: Brief) -> bool:
+    """Whether an incident goes on by a plan that is another in the configuration by now, whoever its people are."""
+    if before.tells_nobody or present.tells_nobody:
+        return False
+    return _without_people(before) != _without_people(present)
+
+
+def _without_people(brief: Brief) -> tuple[EscalationPolicy, AnnouncementPlan]:
+    policy = replace(
+        brief.escalation, steps=tuple(_shape(brief.escalation.steps)), rotas=(), fallback=None, stand_ins=()
+    )
+    return policy, replace(brief.announcement, recipients=())
+
+
+def _edited_escalation(before: EscalationPolicy, present: EscalationPolicy) -> EscalationPolicy:
+    people = {person.key: person for person in present.people}
+    rotas = {rota.name for rota in present.rotas}
+    if _shape(before.steps) == _shape(present.steps):
+        steps = tuple(
+            replace(step, contacts=now.contacts, rotas=now.rotas)
+            for step, now in zip(before.steps, present.steps, strict=True)
+        )
+    else:
+        steps = tuple(
+            replace(
+                step,
+                contacts=tuple(people[each.key] for each in step.contacts if each.key in people),
+                rotas=tuple(name for name in step.rotas if name in rotas),
+            )
+            for step in before.steps
+        )
+    if not any(step.contacts or step.rotas for step in steps):
+        return present
+    return replace(
+        before,
+        steps=steps,
+        rotas=present.rotas,
+        fallback=present.fallback,
+        stand_ins=present.stand_ins,
+    )
+
+
+def _edited_announcement(before: AnnouncementPlan, present: AnnouncementPlan, *, is_released: bool) -> AnnouncementPlan:
+    known = {recipient.key for recipient in before.recipients}
+    recipients = (each for each in present.recipients if not is_released or each.key in known)
+    return replace(before, recipients=tuple(recipients))
+
+
+def _shape(steps: Iterable[Step]) -> Sequence[Step]:
+    """Return what of steps is not people."""
+    return [replace(step, contacts=(), rotas=()) for step in steps]
+
+
+def _same_steps(before: Brief, after: Brief) -> bool:
+    return _shape(before.escalation.steps) == _shape(after.escalation.steps)
+
+
+def _reached(brief: Brief, notice: Notice) -> AbstractSet[Address]:
+    """Return all addresses of the reader of a notice; nothing for somebody whom the brief does not name."""
+    reader: Contact | Recipient | None
+    if notice.plan is Plan.ESCALATION:
+        reader = brief.escalation.contact(notice.person)
+    else:
+        reader = next((each for each in brief.announcement.recipients if each.key == notice.person), None)
+    return frozenset() if reader is None else frozenset(reader.addresses)
+
+
+def _again(incident: Incident, notice: Notice, now: datetime) -> Draft | None:
+    """Return a notice that has not left, to where whoever it is for is reached now; `None`: nowhere."""
+    part = next((part for part in notice.parts if part.incident_id == incident.id), None)
+    addresses = _addresses(incident.brief, notice)
+    if part is None or not addresses:
+        return None
+    return Draft(
+        incident_id=incident.id,
+        person=notice.person,
+        language=notice.language,
+        facts=part.facts,
+        expires_at=notice.expires_at,
+        addresses=addresses,
+        addressee=notice.addressee,
+        wave=part.wave,
+        round=part.round,
+        step=part.step,
+        once=_once(now),
+    )
+
+
+def _addresses(brief: Brief, notice: Notice) -> tuple[Address, ...]:
+    """Return where the reader of a notice is reached now, by the channels that it names."""
+    if notice.plan is Plan.ESCALATION:
+        return reached_at(brief, notice.person, notice.addresses)
+    channels = {address.channel for address in notice.addresses}
+    return tuple(address for address in _reached(brief, notice) if address.channel in channels)
+
+
+def reached_at(brief: Brief, person: str, addresses: Sequence[Address]) -> tuple[Address, ...]:
+    """Return *addresses* of a member of the staff as they are now; nothing for somebody whom the plan does not name."""
+    contact = brief.escalation.contact(person)
+    if contact is None:
+        return ()
+    if all(address in contact.addresses for address in addresses):
+        return tuple(addresses)
+    once = {address.channel for address in addresses if address.once}
+    found = contact.addresses_on(dict.fromkeys(address.channel for address in addresses)) or contact.addresses
+    return tuple(replace(a, once=True) if a.channel in once else a for a in found)
+
+
+def _told_elsewhere(incident: Incident, notices: Sequence[Notice], now: datetime) -> Iterator[Draft]:
+    """Yield the news for whoever was told of it only at numbers that are not theirs, while nobody has it."""
+    if incident.state is not IncidentState.TRIGGERED:
+        return
+    told: dict[str, list[Notice]] = {}
+    for n in notices:
+        is_news = n.plan is Plan.ESCALATION and n.purpose is Purpose.OUTAGE and n.wave == incident.position.wave
+        if is_news and n.deliveries and n.state is not NoticeState.WITHDRAWN:
+            told.setdefault(n.person, []).append(n)
+    for person, theirs in told.items():
+        contact, used = incident.brief.escalation.contact(person), {d.address for n in theirs for d in n.deliveries}
+        if contact is None or not used.isdisjoint(contact.addresses):
+            continue
+        last = theirs[-1]
+        yield Draft(
+            incident_id=incident.id,
+            person=person,
+            language=contact.language,
+            facts=facts(incident, Plan.ESCALATION, Purpose.OUTAGE, now),
+            expires_at=now + EXPIRY,
+            addresses=reached_at(incident.brief, person, last.addresses),
+            wave=last.wave,
+            round=last.round,
+            step=last.step,
+            once=_once(now),
+        )
+
+
+def _failed_elsewhere(brief: Brief, notices: Sequence[Notice], now: datetime) -> Iterator[Notice]:
+    """Yield the last page to each office that failed, by whatever number, where none of these is the office's any more."""
+    last = {n.person: n for n in notices if n.plan is Plan.ANNOUNCEMENT}
+    for n in last.values():
+        if n.state is NoticeState.FAILED and now < n.expires_at and not set(n.addresses) & _reached(brief, n):
+            yield n
+
+
+def _once(now: datetime) -> str:
+    return f"edited/{now.isoformat(timespec='seconds')}"

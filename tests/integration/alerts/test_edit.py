@@ -1,0 +1,198 @@
+"""An incident is open, and somebody edits whom it tells: people and numbers follow, what is done when does not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from alerts.model.brief import AnnouncementPlan, Brief, CallAgain
+from alerts.model.channel import Channel
+from alerts.model.contact import Address, Contact
+from alerts.model.gateway import ErrorClass, Progress
+from tests.integration.alerts.station import Station, station_at
+from tests.unit.alerts.people import (
+    BRIEF,
+    FAX,
+    MINISTRY,
+    MINUTE,
+    POLICY,
+    RAVI,
+    SECOND,
+    SITI,
+    SMS_RAVI,
+    SMS_SITI,
+    VOICE_RAVI,
+    VOICE_SITI,
+    trigger,
+)
+
+pytestmark = pytest.mark.blind
+
+RIGHT = "+60100000177"
+SITI_NOW = replace(
+    SITI,
+    addresses=(Address(channel=Channel.SMS, number=RIGHT), Address(channel=Channel.VOICE, number=RIGHT)),
+)
+
+
+def plan(*contacts: Contact) -> Brief:
+    """Return the brief whose first step tells *contacts* by SMS, and whose second calls them again and again."""
+    again = CallAgain(every=5 * MINUTE, times=3)
+    steps = (
+        replace(POLICY.steps[0], contacts=contacts),
+        replace(POLICY.steps[1], contacts=contacts, call_again=again),
+    )
+    return replace(BRIEF, escalation=replace(POLICY, steps=steps), announcement=AnnouncementPlan())
+
+
+@pytest.fixture
+async def station(tmp_path: Path) -> AsyncIterator[Station]:
+    async with station_at(tmp_path) as opened:
+        opened.brief = lambda _: opened.present  # type: ignore[attr-defined]
+        for gateway in (opened.sms, opened.fax, opened.tray):
+            gateway.happens.extend([Progress.DELIVERED] * 20)
+        opened.voice.happens.extend([Progress.FAILED] * 20)
+        yield opened
+
+
+async def begin(station: Station, brief: Brief) -> None:
+    edit(station, brief)
+    await station.submit(trigger(brief=brief))
+
+
+def edit(station: Station, brief: Brief) -> None:
+    station.present = brief  # type: ignore[attr-defined]
+    station.dispatcher.poke()
+
+
+async def test_incident_contact_removed_is_not_called_any_more(station: Station) -> None:
+    await begin(station, plan(SITI, RAVI))
+    await station.advance(6 * MINUTE)
+    assert station.voice.sent == [f"outage to {a.number}" for a in (VOICE_SITI, VOICE_RAVI)]
+    edit(station, plan(RAVI))
+    await station.advance(30 * MINUTE)
+    assert set(station.voice.sent[2:]) == {f"outage to {VOICE_RAVI.number}"}
+    await station.resolve()
+    assert station.sms.sent[-1:] == [f"recovery to {SMS_RAVI.number}"]
+    assert f"recovery to {SMS_SITI.number}" not in station.sms.sent
+
+
+async def test_incident_contact_with_another_number_is_told_there_at_once_and_called_there(station: Station) -> None:
+    await begin(station, plan(SITI))
+    assert station.sms.sent == [f"outage to {SMS_SITI.number}"]
+    await station.advance(MINUTE)
+    edit(station, plan(SITI_NOW))
+    await station.settle()
+    assert station.sms.sent[1:] == [f"outage to {RIGHT}"], "told at the wrong number before"
+    await station.advance(20 * MINUTE)
+    assert set(station.voice.sent) == {f"outage to {RIGHT}"}
+    await station.resolve()
+    assert f"outage to {SMS_SITI.number}" not in station.sms.sent[1:]
+    assert station.sms.sent[-1:] == [f"recovery to {RIGHT}"]
+
+
+async def test_incident_contact_edited_while_they_are_called_again_is_called_at_new_number(station: Station) -> None:
+    await begin(station, plan(SITI))
+    await station.advance(6 * MINUTE)
+    assert station.voice.sent == [f"outage to {VOICE_SITI.number}"]
+    edit(station, plan(SITI_NOW))
+    await station.advance(20 * MINUTE)
+    assert set(station.voice.sent[1:]) == {f"outage to {RIGHT}"}
+
+
+async def test_incident_notice_that_waits_goes_to_new_number(station: Station) -> None:
+    station.sms.happens.clear()
+    station.sms.happens.append(ErrorClass.TRANSIENT)
+    await begin(station, plan(SITI))
+    assert [order.address for order in station.sms.orders] == [SMS_SITI.number]
+    edit(station, plan(SITI_NOW))
+    await station.advance(2 * MINUTE)
+    assert (station.sms.sent, station.modem.sent) == ([f"outage to {SMS_SITI.number}"], [f"outage to {RIGHT}"])
+
+
+async def test_incident_acknowledged_nobody_is_told_again_by_an_edit(station: Station) -> None:
+    await begin(station, plan(SITI))
+    await station.acknowledge()
+    edit(station, plan(SITI_NOW))
+    await station.advance(10 * MINUTE)
+    assert station.sms.sent == [f"outage to {SMS_SITI.number}"]
+    await station.resolve()
+    assert station.sms.sent[1:] == [f"recovery to {RIGHT}"]
+
+
+async def test_incident_steps_that_were_edited_are_for_the_next_one(station: Station) -> None:
+    await begin(station, plan(SITI))
+    later = plan(SITI_NOW)
+    slower = tuple(replace(step, after=step.after * 12) for step in later.escalation.steps)
+    edit(station, replace(later, escalation=replace(later.escalation, steps=slower)))
+    await station.advance(5 * MINUTE)
+    assert station.voice.sent == [f"outage to {RIGHT}"], "when it was planned, to whom it is now"
+
+
+async def test_incident_all_of_whose_people_were_exchanged_begins_anew(station: Station) -> None:
+    await begin(station, plan(SITI))
+    await station.advance(6 * MINUTE)
+    exchanged = replace(BRIEF, escalation=replace(POLICY, steps=(replace(POLICY.steps[0], contacts=(RAVI,)),)))
+    edit(station, replace(exchanged, announcement=AnnouncementPlan()))
+    await station.settle()
+    assert station.sms.sent[1:] == [f"outage to {SMS_RAVI.number}"]
+
+
+async def test_incident_edit_that_says_the_same_is_none(station: Station) -> None:
+    await begin(station, plan(SITI, RAVI))
+    for _ in range(3):
+        edit(station, plan(replace(SITI, addresses=SITI.addresses), RAVI))
+        await station.advance(SECOND)
+    assert "contacts updated" not in await station.journal()
+    edit(station, plan(SITI_NOW, RAVI))
+    for _ in range(3):
+        await station.advance(SECOND)
+        station.dispatcher.poke()
+    assert (await station.journal()).count("contacts updated") == 1
+
+
+async def test_announcement_fax_that_failed_at_wrong_number_goes_to_the_right_one(station: Station) -> None:
+    outside = replace(MINISTRY, addresses=(FAX,))
+    told = replace(plan(SITI), announcement=AnnouncementPlan(recipients=(outside,)))
+    await begin(station, told)
+    station.fax.happens.clear()
+    station.fax.happens.extend([ErrorClass.PERMANENT, Progress.DELIVERED])
+    await station.release()
+    assert station.fax.sent == [f"outage to {FAX.number}"]
+    right = replace(outside, addresses=(replace(FAX, number="+60300000299"),))
+    edit(station, replace(told, announcement=AnnouncementPlan(recipients=(right,))))
+    await station.advance(MINUTE)
+    assert station.fax.sent[1:] == ["outage to +60300000299"]
+
+
+async def test_announcement_released_is_sent_to_nobody_who_was_added_since(station: Station) -> None:
+    outside = replace(MINISTRY, addresses=(FAX,))
+    told = replace(plan(SITI), announcement=AnnouncementPlan(recipients=(outside,)))
+    await begin(station, told)
+    await station.release()
+    another = replace(outside, key="lain", addresses=(replace(FAX, number="+60300000299"),))
+    edit(station, replace(told, announcement=AnnouncementPlan(recipients=(outside, another))))
+    await station.advance(MINUTE)
+    assert station.fax.sent == [f"outage to {FAX.number}"]
+
+
+async def test_incident_edited_while_the_service_was_stopped_follows_at_the_start(station: Station) -> None:
+    await begin(station, plan(SITI, RAVI))
+    await station.advance(6 * MINUTE)
+    before = len(station.voice.sent)
+    station.present = plan(SITI_NOW)  # type: ignore[attr-defined]
+    station.restart()
+    await station.advance(20 * MINUTE)
+    assert station.voice.sent[before:]
+    assert set(station.voice.sent[before:]) == {f"outage to {RIGHT}"}
+    assert f"outage to {RIGHT}" in station.sms.sent
+
+
+async def test_incident_edited_to_tell_nobody_keeps_whom_it_had(station: Station) -> None:
+    await begin(station, plan(SITI))
+    edit(station, BRIEF.with_nobody())
+    await station.advance(5 * MINUTE)
+    assert station.voice.sent == [f"outage to {VOICE_SITI.number}"]
