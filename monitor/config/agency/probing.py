@@ -166,8 +166,10 @@ class ProbingOverrides(Section):
     when: tuple[WindowSettings, ...] | None = None
 
     def over(self, defaults: ProbingSettings) -> ProbingSettings:
-        """Return *defaults* with what is set here."""
+        """Return *defaults* with what is set here; a longer interval alone extends the deferral budget to itself."""
         own = {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
+        if self.interval is not None and self.deferred_budget is None:
+            own["deferred_budget"] = max(self.interval, defaults.deferred_budget)
         return defaults.model_copy(update=own)
 
 

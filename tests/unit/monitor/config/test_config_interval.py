@@ -1,0 +1,57 @@
+"""An agency that is probed more seldom than the others."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+import pytest
+
+from monitor.config.agency.probing import ProbingOverrides, ProbingSettings, check_probing
+from monitor.config.files.document import parse_document
+from monitor.config.files.findings import Findings
+from monitor.web.page import Tongue, words
+from pantau_lab.scenery import COUNTRY, DEMO, Timing
+
+MINUTE = timedelta(minutes=1)
+#: Of the hint beside the field of an agency's interval, in both languages.
+EXAMPLES = sorted(
+    {each for tongue in Tongue for each in re.findall(r"\d+[mh]\b", words("edit", tongue)["interval_hint"])}
+)
+
+
+def settings(timing: Timing) -> ProbingSettings:
+    named = ("interval", "session_timeout", "arrival_timeout", "slow_after", "confirmation", "deferred_budget")
+    return ProbingSettings.model_validate({name: getattr(timing, name) for name in named})
+
+
+@pytest.mark.parametrize(
+    "general", [ProbingSettings(), settings(DEMO), settings(COUNTRY)], ids=["usual", "demo", "country"]
+)
+@pytest.mark.parametrize("example", [*EXAMPLES, "1h"])
+def test_interval_each_example_of_the_hint_is_accepted(general: ProbingSettings, example: str) -> None:
+    own = ProbingOverrides.model_validate({"interval": example})
+    findings = Findings(parse_document(f"interval: {example}", "jcm.yaml"))
+    check_probing(own.over(general), own, findings)
+    assert findings.problems == ()
+
+
+def test_interval_hint_has_examples() -> None:
+    assert len(EXAMPLES) >= 3
+
+
+@pytest.mark.parametrize(
+    ("own", "budget"),
+    [
+        ({}, 30 * MINUTE),
+        ({"interval": "10m"}, 30 * MINUTE),
+        ({"interval": "30m"}, 30 * MINUTE),
+        ({"interval": "1h"}, 60 * MINUTE),
+        # What is written is kept, and refused by `check_probing` where it is too short.
+        ({"interval": "1h", "deferred_budget": "40m"}, 40 * MINUTE),
+        ({"interval": "1h", "deferred_budget": "2h"}, 120 * MINUTE),
+        ({"deferred_budget": "10m"}, 10 * MINUTE),
+    ],
+)
+def test_probing_longer_interval_extends_the_deferral_budget(own: dict[str, str], budget: timedelta) -> None:
+    assert ProbingOverrides.model_validate(own).over(ProbingSettings()).deferred_budget == budget
