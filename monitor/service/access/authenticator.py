@@ -281,9 +281,10 @@ class Authenticator:
 
     # -- sessions ------------------------------------------------------------------------------------------------
 
-    async def session(self, key: SessionKey) -> WebSession | None:
+    async def session(self, key: SessionKey, *, is_use: bool = True) -> WebSession | None:
         """Return the session of a browser that shows *key*; `None`: it is over, or never was one.
 
+        *is_use*: whether a person asks, which extends the session.
         While the store is away whoever was known is known still: the page that says so must not be closed to them.
         """
         digest, loop = key.digest, asyncio.get_running_loop()
@@ -300,7 +301,7 @@ class Authenticator:
         if session is None or now >= session.ends_at or now - session.seen_at >= IDLE or session.user.disabled_at:
             return None
         # Also where it was seen by a clock that has been put back since: else nobody would be signed out until it has caught up.
-        if abs(now - session.seen_at) >= _SEEN:
+        if is_use and abs(now - session.seen_at) >= _SEEN:
             session = await self._see(session, now)
         return session
 

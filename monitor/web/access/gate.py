@@ -42,6 +42,11 @@ _WALL: Final = "__Host-pantau-wall"
 _WALL_HERE: Final = "pantau-wall"
 #: What a wall shows, and the part of it that is asked for again and again.
 _OF_A_WALL: Final = frozenset({"/", "/fragment"})
+#: What a page of ours asks for by itself, in a tab that nobody may look at: by its script, or without scripts by a refresh.
+_FRAGMENT: Final = "/fragment"
+_REFRESH: Final = "polled"
+#: By which the script says that somebody has clicked or typed.
+_USED: Final = "x-pantau-used"
 #: Of half a sign-in, which is no sign-in: another cookie, so that neither is ever taken for the other.
 _HALF: Final = "-half"
 #: Of what any database counts.
@@ -122,11 +127,13 @@ class Gate:
         return address.is_loopback or any(address in network for network in self._scrapers)
 
     async def session(self, request: Request) -> WebSession | None:
-        """Return the session of the browser that asks."""
+        """Return the session of the browser that asks. What a page asks by itself does not extend it."""
         key = request.cookies.get(self._cookie)
         if key is None or self.authenticator is None:
             return None
-        return await self.authenticator.session(SessionKey(text=key))
+        is_polled = request.url.path.endswith(_FRAGMENT) or _REFRESH in request.query_params
+        is_use = not is_polled or _USED in request.headers
+        return await self.authenticator.session(SessionKey(text=key), is_use=is_use)
 
     async def own_session(self, request: Request) -> WebSession:
         """Return the session of whoever looks at their own account. Raise as `Needs` does."""

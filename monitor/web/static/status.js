@@ -29,6 +29,8 @@ let stirredAt = provenAt;
 let timer = null;
 let asking = null;
 let typing = null;
+// Whether somebody has clicked or typed since the last answer: a page that asks by itself extends no session.
+let used = false;
 
 function mark(old) {
   if (stale.hidden === !old) return;
@@ -137,10 +139,13 @@ async function refresh(narrowed = false) {
   timer = null;
   if (asking !== null) return;
   const mine = (asking = new AbortController());
+  const headers = { "If-None-Match": etag };
+  if (used) headers["X-Pantau-Used"] = "1";
+  used = false;
   try {
     const answer = await fetch(from, {
       cache: "no-store",
-      headers: { "If-None-Match": etag },
+      headers,
       signal: AbortSignal.any([mine.signal, AbortSignal.timeout(PATIENCE)]),
     });
     if (answer.status === 200) {
@@ -196,6 +201,11 @@ function stir() {
   }
 }
 
+function use() {
+  used = true;
+  stir();
+}
+
 function narrow() {
   const said = new URLSearchParams([...new FormData(filter)].filter(([, value]) => value.trim() !== ""));
   history.replaceState(null, "", said.size > 0 ? `/?${said}` : "/");
@@ -226,8 +236,8 @@ filter?.addEventListener("submit", (event) => {
 });
 document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : stir()));
 window.addEventListener("focus", stir);
-document.addEventListener("pointerdown", stir);
-document.addEventListener("keydown", stir);
+document.addEventListener("pointerdown", use);
+document.addEventListener("keydown", use);
 since.textContent = `${since.dataset.word} ${clock.format(new Date())}`;
 // From here on it is us who say whether the page is old.
 document.documentElement.classList.add("proving");

@@ -640,7 +640,7 @@ async def test_however_many_filters_people_try_few_pages_are_kept() -> None:
 async def test_without_its_script_the_page_asks_again_and_is_old_unless_proven_fresh() -> None:
     async with client(portal(Service(), HOSTS)) as web:
         text = (await web.get("/")).text
-    refresh = re.search(r'<noscript><meta http-equiv="refresh" content="(\d+)"></noscript>', text)
+    refresh = re.search(r'<noscript><meta http-equiv="refresh" content="(\d+);url=[^"]+&amp;polled"></noscript>', text)
     style = (STATIC / "status.css").read_text()
     old = re.search(r"#stale \{[^}]*visibility: hidden; animation: grow-old 0s (\d+)s forwards;", style)
 

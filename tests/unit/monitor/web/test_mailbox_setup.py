@@ -439,7 +439,7 @@ async def test_a_code_is_shown_until_it_is_typed_elsewhere_and_the_provider_is_n
     page = (await officer.get(f"{address}?lang=en")).text
     assert "KAYU-BATU" in page
     assert 'href="https://log-masuk.contoh.my/peranti"' in page
-    assert 'http-equiv="refresh" content="5"' in page
+    assert 'http-equiv="refresh" content="5;url=?polled"' in page
     asked = len(desk.asked)
     for seconds, questions in ((4, 0), (1, 1), (5, 2), (5, 2), (5, 3)):
         place.clock.move(timedelta(seconds=seconds))

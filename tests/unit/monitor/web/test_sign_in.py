@@ -218,6 +218,22 @@ async def test_a_session_ends_when_nobody_uses_it_and_after_a_shift_however_it_i
     assert (await browser.get("/")).status_code == 401
 
 
+@pytest.mark.access
+@pytest.mark.parametrize("path", ["/fragment", "/agencies/JCM/fragment", "/?lang=ms&polled"])
+async def test_session_polls_of_a_visible_tab_do_not_extend_it(place: House, path: str) -> None:
+    browser = await place.signed_in("siti", "viewer")
+    for _ in range(14):
+        place.clock.move(2 * MINUTE)
+        assert (await browser.get(path)).status_code == 200
+    place.clock.move(3 * MINUTE)
+    assert (await browser.get(path)).status_code == 401
+    # Somebody has typed or clicked beside it: its script says so.
+    browser = await place.signed_in("ravi", "viewer")
+    for _ in range(14):
+        place.clock.move(4 * MINUTE)
+        assert (await browser.get(path, headers={"X-Pantau-Used": "1"})).status_code == 200
+
+
 async def test_a_clock_that_was_set_back_lets_no_session_go_on_for_longer(place: House) -> None:
     place.clock.move(60 * MINUTE)
     browser = await place.signed_in("siti", "viewer")

@@ -50,7 +50,7 @@ async def test_an_officer_chooses_a_route_and_sees_what_comes_of_it(place: House
     address = begun.headers["location"]
     assert (begun.status_code, address.rpartition("/")[0]) == (303, "/agencies/JCM/test")
     page = await officer.get(address)
-    assert '<noscript><meta http-equiv="refresh" content="2"></noscript>' in page.text
+    assert '<noscript><meta http-equiv="refresh" content="2;url=?polled"></noscript>' in page.text
     assert "Waiting for its turn" in page.text
 
     (trial,) = place.bench.trials
