@@ -1,7 +1,8 @@
 """How long somebody waits after a wrong password: longer each time, and never for good.
 
-A fixed lock could be set off by a stranger, and then a duty officer could not act at night. So the wait of an account ends
-within minutes, and beside it counts from where the attempts come.
+A fixed lock could be set off by a stranger, and then a duty officer could not act at night. So each address waits for its own
+attempts on an account, for minutes at most. Attempts from all addresses hold the account when there are a hundred in an hour: that
+an administrator lifts, and a code from one opens all the same (docs/adr/0073).
 """
 
 from __future__ import annotations
@@ -10,9 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-#: Typing errors cost nothing; many people may sign in from behind one address.
+#: On an account from one address, from one known browser, in one session, or with one-time codes: typing errors cost nothing.
 OF_ACCOUNT: Final = 3
+#: From an address: many people may sign in from behind one.
 OF_ADDRESS: Final = 20
+#: On an account from all addresses together.
+OF_ALL: Final = 100
+#: For so long somebody whom an administrator has unlocked signs in without waiting.
+UNLOCKED_FOR: Final = timedelta(minutes=10)
 _LONGEST: Final = timedelta(minutes=5)
 #: Who has failed no more for so long starts anew.
 _FORGET: Final = timedelta(hours=1)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from monitor.access.api_token import NEVER_BY_TOKEN, ApiToken
+from monitor.access.lockout import UNLOCKED_FOR
 from monitor.access.role import AgencyScope, Permission, RoleAssignment, scope_of
 
 #: What is open to whoever reaches a portal that has no sign-in: it listens on this machine only.
@@ -30,6 +31,12 @@ class User:
     has_password: bool = False
     #: Whether a one-time code is asked for beside the password.
     has_second_factor: bool = False
+    #: Until when an administrator lets them sign in without waiting for the failures of strangers.
+    unlocked_until: datetime | None = None
+
+    def is_unlocked(self, now: datetime) -> bool:
+        """Whether attempts to sign in wait for nothing now. A clock that was set back meanwhile does not extend it."""
+        return self.unlocked_until is not None and timedelta(0) < self.unlocked_until - now <= UNLOCKED_FOR
 
     @property
     def by(self) -> str:

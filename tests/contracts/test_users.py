@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Literal
 
 import pytest
 from sqlalchemy import select
@@ -13,12 +14,29 @@ from monitor.access.invitation_code import CodeWay
 from monitor.access.lockout import Failures
 from monitor.access.role import parse_assignment
 from monitor.access.visitor import User
+from monitor.service.access.administration import Administration
+from monitor.service.order import NotDone
 from monitor.store.backend.database import Database
 from monitor.store.schema.tables import journal
-from monitor.store.upkeep.users import IdentityTakenError, KeptCode, UserExistsError, Users, WebSession
+from monitor.store.upkeep.users import (
+    FailedAttempt,
+    IdentityTakenError,
+    KeptCode,
+    SecondFactors,
+    UserExistsError,
+    Users,
+    WebSession,
+)
 from tests.unit.alerts.people import T0
 
 HOUR = timedelta(hours=1)
+
+
+class Standing:
+    """A clock that stands."""
+
+    def now(self) -> datetime:
+        return T0
 
 
 def entry(what: str = "said") -> Entry:
@@ -131,22 +149,63 @@ async def test_sessions_and_codes_end_with_what_they_were_given_for(database: Da
 async def test_failures_are_kept_until_somebody_signs_in(database: Database) -> None:
     users = Users(database)
     user = await made(users)
-    await users.fail(user.id, entry(), counts=True)
+    await users.fail(user.id, entry(), counted=FailedAttempt.FIRST_STEP)
     # Of a browser that has a count of its own.
-    await users.fail(user.id, entry(), counts=False)
+    await users.fail(user.id, entry(), counted=None)
+    for _ in range(2):
+        await users.fail(user.id, entry(), counted=FailedAttempt.SECOND_STEP)
     found = await users.find("siti")
     assert found is not None
-    assert found.failures == Failures(count=1, last=T0)
+    assert (found.failures, found.code_failures) == (Failures(count=1, last=T0), Failures(count=2, last=T0))
     await users.begin(session(user), entry())
     found = await users.find("siti")
     assert found is not None
-    assert found.failures == Failures()
+    assert (found.failures, found.code_failures) == (Failures(), Failures())
+
+
+async def test_unlock_forgets_failures_until_somebody_signs_in(database: Database) -> None:
+    users = Users(database)
+    user = await made(users)
+    for counted in FailedAttempt:
+        await users.fail(user.id, entry(), counted=counted)
+    await users.unlock(user.id, T0 + HOUR, entry())
+    found = await users.find("siti")
+    assert found is not None
+    assert (found.failures, found.code_failures) == (Failures(), Failures())
+    assert found.user.unlocked_until == T0 + HOUR
+    await users.begin(session(user), entry())
+    found = await users.find("siti")
+    assert found is not None
+    assert found.user.unlocked_until is None
+
+
+@pytest.mark.access
+@pytest.mark.parametrize("ways", [("disable", "disable"), ("disable", "assign"), ("assign", "assign")])
+async def test_administration_two_administrators_at_once_leave_one(
+    database: Database, ways: tuple[Literal["disable", "assign"], ...]
+) -> None:
+    users = Users(database)
+    administration = Administration(users, Standing(), agencies=tuple, factors=SecondFactors(database))
+    for name in ("ali", "siti"):
+        user = await made(users, name, "admin")
+        await users.choose_password(user.id, "$argon2id$...", entry())
+
+    async def lose(name: str, way: Literal["disable", "assign"]) -> User:
+        if way == "disable":
+            return await administration.disable(name, by="Ujian")
+        return await administration.assign(name, ["viewer"], by="Ujian")
+
+    orders = [lose(name, way) for name, way in zip(("ali", "siti"), ways, strict=True)]
+    done = await asyncio.gather(*orders, return_exceptions=True)
+    assert [type(each) for each in done].count(NotDone) == 1, done
+    left = [each for each in await users.all() if "admin" in map(str, each.assignments) and each.disabled_at is None]
+    assert len(left) == 1
 
 
 async def test_what_fails_at_several_services_at_once_is_counted_each_time(database: Database) -> None:
     users = Users(database)
     user = await made(users)
-    await asyncio.gather(*(users.fail(user.id, entry(), counts=True) for _ in range(5)))
+    await asyncio.gather(*(users.fail(user.id, entry(), counted=FailedAttempt.FIRST_STEP) for _ in range(5)))
     found = await users.find("siti")
     assert found is not None
     assert found.failures.count == 5

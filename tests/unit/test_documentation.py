@@ -29,7 +29,7 @@ from alerts.model.urgency import Urgency
 from monitor.access.api_token import LONGEST_TOKEN
 from monitor.access.device import KNOWN_FOR
 from monitor.access.invitation_code import CodeWay
-from monitor.access.lockout import OF_ACCOUNT, OF_ADDRESS
+from monitor.access.lockout import OF_ACCOUNT, OF_ADDRESS, OF_ALL, UNLOCKED_FOR
 from monitor.access.password import SHORTEST
 from monitor.access.totp import RECOVERY_CODES
 from monitor.cli import COMMANDS, command
@@ -560,13 +560,15 @@ MINUTES = timedelta(minutes=1)
         ("portal", "A code is told by telephone (ten minutes)", CodeWay.TELEPHONE.good_for, 10 * MINUTES),
         ("portal", "or in a letter (`--by-letter`, two weeks)", CodeWay.LETTER.good_for, timedelta(weeks=2)),
         ("portal", "A password has at least fifteen characters", SHORTEST, 15),
-        ("portal", "After three wrong attempts each further one", OF_ACCOUNT, 3),
         (
             "portal",
-            "makes the account wait, from one second to five minutes, and an address after twenty",
-            OF_ADDRESS,
-            20,
+            "After three wrong attempts on an account each further one from the same address waits",
+            OF_ACCOUNT,
+            3,
         ),
+        ("portal", "after twenty on any accounts the address does", OF_ADDRESS, 20),
+        ("portal", "A hundred attempts within an hour, from many addresses", OF_ALL, 100),
+        ("portal", "lets somebody sign in without waiting, for ten minutes", UNLOCKED_FOR, timedelta(minutes=10)),
         ("portal", "It is known by a cookie, for half a year", KNOWN_FOR, timedelta(days=180)),
         ("portal", "an end that is at most a year away", LONGEST_TOKEN, timedelta(days=366)),
         ("portal", "keep the ten recovery codes on paper", RECOVERY_CODES, 10),

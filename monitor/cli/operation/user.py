@@ -97,6 +97,13 @@ def enable(name: _Login, by: By = "", config: Config = DEFAULT_CONFIG, socket: S
     typer.echo(f"{made['name']} may sign in again.")
 
 
+@app.command()
+def unlock(name: _Login, by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
+    """Let a user sign in without waiting, for ten minutes: where strangers guess at the password, new browsers may have to wait."""
+    made = ask(config, socket, "POST", f"/users/{name}/unlock", {"by": by})
+    typer.echo(f"{made['name']} signs in without waiting, for ten minutes.")
+
+
 @app.command("second-factor-off")
 def second_factor_off(name: _Login, by: By = "", config: Config = DEFAULT_CONFIG, socket: Socket = None) -> None:
     """Take a user's second factor away, who has lost the telephone and the recovery codes. Be sure that it is they who ask."""

@@ -12,11 +12,12 @@ from typing import Final
 from alerts.record.clock import Clock
 from alerts.record.store import Entry
 from monitor.access.invitation_code import CodeWay, digest_of_code, typed_code
-from monitor.access.role import ALL_AGENCIES, Role, RoleAssignment, parse_assignment
+from monitor.access.lockout import UNLOCKED_FOR
+from monitor.access.role import ALL_AGENCIES, RoleAssignment, parse_assignment
 from monitor.access.visitor import User
 from monitor.service.access.secret import hash_password, new_code
 from monitor.service.order import NotDone, NotFound
-from monitor.store.upkeep.users import KeptCode, SecondFactors, UserExistsError, Users
+from monitor.store.upkeep.users import KeptCode, LastAdministratorError, SecondFactors, UserExistsError, Users
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?", re.ASCII)
 
@@ -87,8 +88,6 @@ class Administration:
     async def assign(self, name: str, roles: Iterable[str], *, by: str, address: str = "") -> User:
         """Let a user have these roles, and no others."""
         user, assignments = await self.user(name), self._read(roles)
-        if _is_admin(user) and RoleAssignment(role=Role.ADMIN, agency=ALL_AGENCIES) not in assignments:
-            await self._see_that_another_remains(user)
         await self._assign(user, assignments, by, address)
         return await self.user(name)
 
@@ -109,9 +108,11 @@ class Administration:
     async def disable(self, name: str, *, by: str, address: str = "") -> User:
         """Let a user sign in no more; what is begun ends."""
         user = await self.user(name)
-        if _is_admin(user):
-            await self._see_that_another_remains(user)
-        await self._users.disable(user.id, self._clock.now(), self._entry("user disabled", by, address, user=user.name))
+        entry = self._entry("user disabled", by, address, user=user.name)
+        try:
+            await self._users.disable(user.id, self._clock.now(), entry)
+        except LastAdministratorError:
+            raise NotDone.said("last_administrator", name=user.name) from None
         self._changed()
         return await self.user(name)
 
@@ -127,6 +128,19 @@ class Administration:
         await self._users.disable(user.id, None, self._entry("user enabled", by, address, user=user.name))
         return await self.user(name)
 
+    async def unlock(self, name: str, *, by: str, address: str = "") -> User:
+        """Let a user sign in without waiting for what strangers have tried on the account, for `UNLOCKED_FOR`."""
+        user, until = await self.user(name), self._clock.now() + UNLOCKED_FOR
+        if user.disabled_at is not None:
+            raise NotDone.said("user_disabled", name=user.name)
+        entry = self._entry("user unlocked", by, address, user=user.name, until=until.isoformat())
+        await self._users.unlock(user.id, until, entry)
+        return await self.user(name)
+
+    def is_unlocked(self, user: User) -> bool:
+        """Whether a user signs in without waiting now."""
+        return user.is_unlocked(self._clock.now())
+
     async def take_second_factor(self, name: str, *, by: str, address: str = "") -> User:
         """Take somebody's second factor away, who has lost it; what is begun ends."""
         user = await self.user(name)
@@ -139,18 +153,15 @@ class Administration:
 
     async def _assign(self, user: User, assignments: frozenset[RoleAssignment], by: str, address: str) -> None:
         roles = " ".join(str(each) for each in sorted(assignments))
-        await self._users.assign(
-            user.id, assignments, self._entry("roles given", by, address, user=user.name, roles=roles)
-        )
+        entry = self._entry("roles given", by, address, user=user.name, roles=roles)
+        try:
+            await self._users.assign(user.id, assignments, entry)
+        except LastAdministratorError:
+            raise NotDone.said("last_administrator", name=user.name) from None
         self._changed()
 
     def _read(self, roles: Iterable[str]) -> frozenset[RoleAssignment]:
         return read_roles(roles, self._agencies())
-
-    async def _see_that_another_remains(self, user: User) -> None:
-        others = [each for each in await self._users.all() if each.id != user.id and _is_admin(each)]
-        if not any(each.has_password for each in others):
-            raise NotDone.said("last_administrator", name=user.name)
 
     def _entry(self, what: str, by: str, address: str, **detail: str) -> Entry:
         return Entry(
@@ -170,7 +181,3 @@ def read_roles(roles: Iterable[str], known: Collection[str]) -> frozenset[RoleAs
                 "no_agency_among", agency=each.agency[:64], known=", ".join(sorted(known)[:20]) or "none"
             )
     return found
-
-
-def _is_admin(user: User) -> bool:
-    return user.disabled_at is None and any(each.role is Role.ADMIN for each in user.assignments)

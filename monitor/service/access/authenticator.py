@@ -3,8 +3,8 @@
 Whatever is wrong, the answer is the same and takes as long: a stranger learns nothing about who has an account. Attempts on one
 account are looked at one after the other, so that many at once are no way around the wait.
 
-A browser in which somebody has signed in before has a count of its own (`monitor.access.device`): what strangers try on the account
-does not hold it up, nor does what others try from behind the same address.
+What strangers try holds up their own address (`monitor.access.lockout`). A browser in which somebody has signed in before has a count
+of its own (`monitor.access.device`), as has a session: what others try from behind the same address does not hold it up.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from enum import Enum, auto
 from functools import partial
 from typing import Final, TypeVar
 
@@ -26,7 +27,7 @@ from alerts.record.store import Entry, StoreAway
 from monitor.access.device import device_mark, marked_device
 from monitor.access.encryption import Ciphertext, SecretPlace, SecretPurpose
 from monitor.access.invitation_code import CodeWay, digest_of_code, typed_code
-from monitor.access.lockout import OF_ACCOUNT, OF_ADDRESS, Failures
+from monitor.access.lockout import OF_ACCOUNT, OF_ADDRESS, OF_ALL, Failures
 from monitor.access.password import password_problem
 from monitor.access.role import Role
 from monitor.access.totp import HALF_FOR, one_time_digits, step_of
@@ -41,7 +42,16 @@ from monitor.service.access.secret import (
     new_recovery_codes,
 )
 from monitor.store.upkeep.keyring import SecretLockedError
-from monitor.store.upkeep.users import HalfSession, KeptCode, KeptUser, SecondFactors, Users, WebSession, one_time_place
+from monitor.store.upkeep.users import (
+    FailedAttempt,
+    HalfSession,
+    KeptCode,
+    KeptUser,
+    SecondFactors,
+    Users,
+    WebSession,
+    one_time_place,
+)
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -103,6 +113,22 @@ class _Turn:
     wanted: int = 0
 
 
+class _Count(Enum):
+    """Failures that an attempt may have to wait for."""
+
+    ADDRESS = auto()
+    #: Of the account, from the address.
+    ACCOUNT_THERE = auto()
+    #: Of the account, from everywhere.
+    ACCOUNT = auto()
+    ONE_TIME_CODE = auto()
+
+
+_BY_PASSWORD: Final = frozenset({_Count.ADDRESS, _Count.ACCOUNT_THERE, _Count.ACCOUNT})
+_BY_CODE: Final = frozenset({_Count.ADDRESS})
+_SECOND_STEP: Final = frozenset({_Count.ADDRESS, _Count.ACCOUNT_THERE, _Count.ONE_TIME_CODE})
+
+
 def no_device(_name: str) -> str:
     """Return that a browser shows no mark."""
     return ""
@@ -139,7 +165,7 @@ class Authenticator:
         self._waiting = 0
         self._turns: dict[str, _Turn] = {}
         self._addresses: OrderedDict[str, Failures] = OrderedDict()
-        #: Of browsers in which somebody has signed in before.
+        #: Of browsers in which somebody has signed in before, and of sessions.
         self._devices: OrderedDict[str, Failures] = OrderedDict()
         #: By digest, as last read, and when by the loop's clock.
         self._known: OrderedDict[str, tuple[WebSession, float]] = OrderedDict()
@@ -161,7 +187,7 @@ class Authenticator:
                 raise EntryRefused("sign_in_wrong")
             entered = await self._enter(kept.user, address)
             if isinstance(entered, NewSession):
-                self._devices.pop(device or "", None)
+                self._succeeded(name, address, device)
             return entered
 
     async def second_step(
@@ -173,19 +199,20 @@ class Authenticator:
             raise EntryRefused("sign_in_again")
         device = await self._device(half.name, shown)
         async with self._turn(half.name, device):
-            kept = await self._admitted(half.name, address, device)
+            kept = await self._admitted(half.name, address, device, _SECOND_STEP)
             # Once more: while others had their turn it may have been used.
             half = await self._factors.half(key.digest)
             if half is None or half.ends_at <= self._clock.now() or kept is None or kept.user.disabled_at is not None:
                 raise EntryRefused("sign_in_again")
             await self._prove(kept, code, address, device)
-            self._devices.pop(device or "", None)
+            self._succeeded(half.name, address, device)
             return await self._begin(kept.user, address, "signed in with a second factor")
 
     async def choose_password(self, name: str, code: str, password: str, address: str) -> NewSession | NewHalf:
         """Let somebody choose a password by the code that they were given, and sign in with it. Raise `EntryRefused`."""
         async with self._turn(name):
-            kept = await self._admitted(name, address)
+            # Nobody guesses a code that an administrator has given: attempts on the account do not hold it up.
+            kept = await self._admitted(name, address, waits_for=_BY_CODE)
             opening = await self._users.code(kept.user.id) if kept else None
             now = self._clock.now()
             good = opening is not None and opening.ends_at > now
@@ -197,10 +224,10 @@ class Authenticator:
             # Whoever was given a code on the telephone has not shown their own yet.
             return await self._enter(kept.user, address)
 
-    async def change_password(self, user: User, old: str, new: str, address: str) -> NewSession:
+    async def change_password(self, session: WebSession, old: str, new: str, address: str) -> NewSession:
         """Let somebody who is signed in choose another password; all other sessions end. Raise `EntryRefused`."""
-        async with self._turn(user.name):
-            kept = await self._asked_again(user, old, address, "password not changed")
+        async with self._turn(session.user.name, session.digest):
+            kept = await self._asked_again(session, old, address, "password not changed")
             await self._change(kept.user, new, address, "password changed")
             return await self._begin(kept.user, address, "signed in")
 
@@ -243,8 +270,8 @@ class Authenticator:
         `EntryRefused`.
         """
         user = session.user
-        async with self._turn(user.name):
-            kept = await self._asked_again(user, password, address, "second factor not set up")
+        async with self._turn(user.name, session.digest):
+            kept = await self._asked_again(session, password, address, "second factor not set up")
             now, digits = self._clock.now(), one_time_digits(code)
             step = step_of(offer.secret, digits, now) if digits else None
             if step is None:
@@ -260,8 +287,9 @@ class Authenticator:
 
     async def renew_recovery_codes(self, session: WebSession, code: str, address: str) -> Sequence[str]:
         """Return new recovery codes, to be shown once; those before are void. Raise `EntryRefused`."""
-        async with self._turn(session.user.name):
-            await self._prove(await self._admitted(session.user.name, address), code, address)
+        device = session.digest
+        async with self._turn(session.user.name, device):
+            await self._prove(await self._admitted(session.user.name, address, device), code, address, device)
             codes = new_recovery_codes()
             entry = _entry(session.user, "recovery codes made", self._clock.now(), address)
             await self._factors.renew_recovery_codes(session.user.id, [digest_of_code(each) for each in codes], entry)
@@ -269,8 +297,9 @@ class Authenticator:
 
     async def take_off(self, session: WebSession, code: str, address: str) -> None:
         """Let somebody do without their second factor, who shows it once more. Raise `EntryRefused`."""
-        async with self._turn(session.user.name):
-            await self._prove(await self._admitted(session.user.name, address), code, address)
+        device = session.digest
+        async with self._turn(session.user.name, device):
+            await self._prove(await self._admitted(session.user.name, address, device), code, address, device)
             entry = _entry(session.user, "second factor taken off", self._clock.now(), address)
             await self._factors.take_away(session.user.id, entry, ends_sessions=False)
             self.forget()
@@ -343,44 +372,66 @@ class Authenticator:
         kept = await self._users.find(name) if mark else None
         return marked_device(mark, kept.user.id, kept.password) if kept is not None and kept.password else None
 
-    async def _admitted(self, name: str, address: str, device: str | None = None) -> KeptUser | None:
-        """Return the user of this name, unless an attempt is not looked at now."""
+    async def _admitted(
+        self, name: str, address: str, device: str | None = None, waits_for: AbstractSet[_Count] = _BY_PASSWORD
+    ) -> KeptUser | None:
+        """Return the user of this name, unless an attempt is not looked at now. *waits_for*: the counts that hold it up."""
         now = self._clock.now()
         if device is not None:
             if self._devices.get(device, Failures()).until(now, OF_ACCOUNT) is not None:
                 raise EntryRefused("sign_in_wait")
             return await self._users.find(name)
-        if self._addresses.get(address, Failures()).until(now, OF_ADDRESS) is not None:
-            raise EntryRefused("sign_in_wait")
         kept = await self._users.find(name)
-        # A name that nobody has waits as one that somebody has.
-        failures = kept.failures if kept else self._addresses.get(f"name {name}", Failures())
-        if failures.until(now, OF_ACCOUNT) is not None:
+        none = Failures()
+        counts = {
+            _Count.ADDRESS: (self._addresses.get(address, none), OF_ADDRESS),
+            _Count.ACCOUNT_THERE: (self._addresses.get(_account_at(name, address), none), OF_ACCOUNT),
+            # A name that nobody has waits as one that somebody has.
+            _Count.ACCOUNT: (kept.failures if kept else self._addresses.get(f"name {name}", none), OF_ALL),
+            _Count.ONE_TIME_CODE: (kept.code_failures if kept else none, OF_ACCOUNT),
+        }
+        if kept is not None and kept.user.is_unlocked(now):
+            waits_for &= {_Count.ONE_TIME_CODE}
+        if any(counts[each][0].until(now, counts[each][1]) is not None for each in waits_for):
             raise EntryRefused("sign_in_wait")
         return kept
 
-    async def _asked_again(self, user: User, password: str, address: str, failed: str) -> KeptUser:
+    async def _asked_again(self, session: WebSession, password: str, address: str, failed: str) -> KeptUser:
         """Return somebody who is signed in, and has typed their password once more. Raise `EntryRefused`."""
-        kept = await self._admitted(user.name, address)
+        user, device = session.user, session.digest
+        kept = await self._admitted(user.name, address, device)
         right = await self._in_thread(is_password, password, (kept and kept.password) or await self._dummy())
         if kept is None or kept.password is None or not right:
-            await self._failed(kept, user.name, address, failed)
+            await self._failed(kept, user.name, address, failed, device)
             raise EntryRefused("old_password_wrong")
         return kept
 
     async def _failed(
-        self, kept: KeptUser | None, name: str, address: str, what: str, device: str | None = None
+        self,
+        kept: KeptUser | None,
+        name: str,
+        address: str,
+        what: str,
+        device: str | None = None,
+        *,
+        counted: FailedAttempt = FailedAttempt.FIRST_STEP,
     ) -> None:
         now = self._clock.now()
         log.warning(what, user=kept.user.name if kept else None, address=address)
         if device is not None:
             _count(self._devices, device, now, _DEVICES)
         else:
-            _count(self._addresses, address, now, _ADDRESSES)
+            for each in (address, _account_at(name, address)):
+                _count(self._addresses, each, now, _ADDRESSES)
         if kept is None:
             _count(self._addresses, f"name {name}", now, _ADDRESSES)
             return
-        await self._users.fail(kept.user.id, _entry(kept.user, what, now, address), counts=device is None)
+        entry = _entry(kept.user, what, now, address)
+        await self._users.fail(kept.user.id, entry, counted=counted if device is None else None)
+
+    def _succeeded(self, name: str, address: str, device: str | None) -> None:
+        self._devices.pop(device or "", None)
+        self._addresses.pop(_account_at(name, address), None)
 
     async def _enter(self, user: User, address: str, what: str = "signed in") -> NewSession | NewHalf:
         if not user.has_second_factor:
@@ -395,7 +446,8 @@ class Authenticator:
         if kept is None or not kept.user.has_second_factor:
             raise EntryRefused("sign_in_again")
         if not await self._is_good(kept.user, code, address):
-            await self._failed(kept, kept.user.name, address, "one-time code refused", device)
+            what, counted = "one-time code refused", FailedAttempt.SECOND_STEP
+            await self._failed(kept, kept.user.name, address, what, device, counted=counted)
             raise EntryRefused("one_time_wrong")
 
     async def _is_good(self, user: User, code: str, address: str) -> bool:
@@ -460,6 +512,11 @@ class Authenticator:
             self._known[digest] = session, asyncio.get_running_loop().time()
         while len(self._known) > _SESSIONS:
             self._known.popitem(last=False)
+
+
+def _account_at(name: str, address: str) -> str:
+    """Return how attempts on an account from one address are counted. No address has a blank in it."""
+    return f"{address} {name}"
 
 
 def _count(failures: OrderedDict[str, Failures], of: str, now: datetime, most: int) -> None:

@@ -765,6 +765,11 @@ portal_user = Table(
     #: Failed sign-ins in a row, and when the last was (`monitor.access.lockout`).
     Column("failures", Integer, nullable=False),
     Column("failed_at", Moment),
+    #: The same of one-time codes, which only somebody with the password can try.
+    Column("code_failures", Integer, nullable=False, server_default="0"),
+    Column("code_failed_at", Moment),
+    #: Until when attempts do not wait.
+    Column("unlocked_until", Moment),
     Column("made_by", String(200), nullable=False),
     Column("made_at", Moment, nullable=False),
     Column("disabled_at", Moment),

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from enum import StrEnum
+from typing import Any, Final
 
 from sqlalchemy import Column, Row, Select, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -41,6 +42,8 @@ class KeptUser:
     #: A PHC string; `None`: no password was chosen yet.
     password: str | None = field(repr=False)
     failures: Failures
+    #: Of one-time codes.
+    code_failures: Failures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +81,28 @@ class HalfSession:
     ends_at: datetime
 
 
+class FailedAttempt(StrEnum):
+    """What somebody has tried in vain, each with a count of its own."""
+
+    #: A password, or a code that an administrator has given.
+    FIRST_STEP = "first step"
+    #: A one-time code, after the password was right.
+    SECOND_STEP = "second step"
+
+
+_COUNTED: Final[Mapping[FailedAttempt, tuple[Column[int], Column[datetime]]]] = {
+    FailedAttempt.FIRST_STEP: (portal_user.c.failures, portal_user.c.failed_at),
+    FailedAttempt.SECOND_STEP: (portal_user.c.code_failures, portal_user.c.code_failed_at),
+}
+_NO_FAILURES: Final = {
+    "failures": 0,
+    "failed_at": None,
+    "code_failures": 0,
+    "code_failed_at": None,
+    "unlocked_until": None,
+}
+
+
 def one_time_place(user_id: int) -> SecretPlace:
     """Return where the secret of somebody's one-time codes is kept."""
     return SecretPlace(purpose=SecretPurpose.ONE_TIME, owner=str(user_id))
@@ -85,6 +110,10 @@ def one_time_place(user_id: int) -> SecretPlace:
 
 class IdentityTakenError(Exception):
     """Another user is who signs in so already."""
+
+
+class LastAdministratorError(Exception):
+    """No other administrator would be left who can sign in."""
 
 
 class UserExistsError(Exception):
@@ -112,8 +141,12 @@ class Users:
     async def find(self, name: str) -> KeptUser | None:
         """Return the user of this name."""
         for row, user in await self._found(select(portal_user).where(portal_user.c.name == name)):
-            failures = Failures(count=row.failures, last=row.failed_at)
-            return KeptUser(user=user, password=row.password, failures=failures)
+            return KeptUser(
+                user=user,
+                password=row.password,
+                failures=Failures(count=row.failures, last=row.failed_at),
+                code_failures=Failures(count=row.code_failures, last=row.code_failed_at),
+            )
         return None
 
     async def _found(self, query: Select[*tuple[Any, ...]]) -> Sequence[tuple[Row[*tuple[Any, ...]], User]]:
@@ -147,16 +180,20 @@ class Users:
         return made
 
     async def assign(self, user_id: int, assignments: AbstractSet[RoleAssignment], entry: Entry) -> None:
-        """Let a user have these roles, and no others."""
+        """Let a user have these roles, and no others. Raise `LastAdministratorError`."""
         rows = [{"user_id": user_id, "role": str(each.role), "agency": each.agency} for each in sorted(assignments)]
         async with audit.journalled(self._database, entry) as connection:
+            if all(each.role is not Role.ADMIN for each in assignments):
+                await _keep_an_administrator(connection, user_id)
             await connection.execute(delete(role_assignment).where(role_assignment.c.user_id == user_id))
             if rows:
                 await connection.execute(insert(role_assignment), rows)
 
     async def disable(self, user_id: int, at: datetime | None, entry: Entry) -> None:
-        """Let a user sign in no more from *at* on, which ends what is begun; `None`: again."""
+        """Let a user sign in no more from *at* on, which ends what is begun; `None`: again. Raise `LastAdministratorError`."""
         async with audit.journalled(self._database, entry) as connection:
+            if at is not None:
+                await _keep_an_administrator(connection, user_id)
             await connection.execute(update(portal_user).where(portal_user.c.id == user_id).values(disabled_at=at))
             if at is not None:
                 await end_sessions(connection, user_id)
@@ -164,24 +201,33 @@ class Users:
 
     async def choose_password(self, user_id: int, kept: str, entry: Entry) -> None:
         """Keep a new password. What was begun with the old one ends, and the code that allowed it is used up."""
-        values = {"password": kept, "failures": 0, "failed_at": None}
+        values = {"password": kept, **_NO_FAILURES}
         async with audit.journalled(self._database, entry) as connection:
             await connection.execute(update(portal_user).where(portal_user.c.id == user_id).values(**values))
             await end_sessions(connection, user_id)
             await connection.execute(delete(access_code).where(access_code.c.user_id == user_id))
 
-    async def fail(self, user_id: int, entry: Entry, *, counts: bool) -> None:
-        """Keep that a sign-in failed; it *counts* where whoever tries next is to wait.
+    async def fail(self, user_id: int, entry: Entry, *, counted: FailedAttempt | None) -> None:
+        """Keep that a sign-in failed, and count it where whoever tries next is to wait.
 
         It is counted by what the store says: another service may have counted one meanwhile.
         """
         mine = portal_user.c.id == user_id
-        so_far = select(portal_user.c.failures, portal_user.c.failed_at).where(mine).with_for_update()
+        count, last = _COUNTED[counted] if counted is not None else (None, None)
         async with audit.journalled(self._database, entry) as connection:
-            if counts and (row := (await connection.execute(so_far)).one_or_none()) is not None:
-                more = Failures(count=row.failures, last=row.failed_at).more(entry.at)
-                values = {"failures": more.count, "failed_at": more.last}
-                await connection.execute(update(portal_user).where(mine).values(**values))
+            if count is None or last is None:
+                return
+            row = (await connection.execute(select(count, last).where(mine).with_for_update())).one_or_none()
+            if row is not None:
+                more = Failures(count=row[0], last=row[1]).more(entry.at)
+                values = {count: more.count, last: more.last}
+                await connection.execute(update(portal_user).where(mine).values(values))
+
+    async def unlock(self, user_id: int, until: datetime, entry: Entry) -> None:
+        """Forget the failures of a user, and let attempts wait for nothing until then."""
+        values = {**_NO_FAILURES, "unlocked_until": until}
+        async with audit.journalled(self._database, entry) as connection:
+            await connection.execute(update(portal_user).where(portal_user.c.id == user_id).values(**values))
 
     # -- codes ---------------------------------------------------------------------------------------------------
 
@@ -243,7 +289,7 @@ class Users:
         async with audit.journalled(self._database, entry) as connection:
             await connection.execute(delete(web_session).where(web_session.c.ends_at <= session.begun_at))
             await connection.execute(delete(half_session).where(half_session.c.user_id == session.user.id))
-            await connection.execute(update(portal_user).where(mine).values(failures=0, failed_at=None))
+            await connection.execute(update(portal_user).where(mine).values(**_NO_FAILURES))
             await connection.execute(insert(web_session).values(**values))
 
     async def see(self, digest: str, now: datetime) -> None:
@@ -335,6 +381,19 @@ class SecondFactors:
         )
         row = await self._database.row(query)
         return None if row is None else from_row(HalfSession, row)
+
+
+async def _keep_an_administrator(connection: AsyncConnection, user_id: int) -> None:
+    """Raise `LastAdministratorError` if a user is the only administrator who can sign in, in this transaction."""
+    appointed = select(role_assignment.c.user_id).where(role_assignment.c.role == Role.ADMIN)
+    them = select(portal_user.c.id).where(portal_user.c.id.in_(appointed)).order_by(portal_user.c.id)
+    # Whoever takes another one away at the same time waits here; what is read next is read after their commit.
+    await connection.execute(them.with_for_update())
+    able = them.where(portal_user.c.disabled_at.is_(None))
+    others = able.where(portal_user.c.password.is_not(None), portal_user.c.id != user_id)
+    is_one = (await connection.execute(able.where(portal_user.c.id == user_id))).first() is not None
+    if is_one and (await connection.execute(others.limit(1))).first() is None:
+        raise LastAdministratorError
 
 
 async def _put_codes(connection: AsyncConnection, user_id: int, digests: Iterable[str]) -> None:

@@ -66,7 +66,7 @@ def sign_in_pages(
         form, session = await form_of(request), await gate.own_session(request)
         try:
             signed_in = await authenticator.change_password(
-                session.user, form.get("old", ""), form.get("password", ""), from_where(request)
+                session, form.get("old", ""), form.get("password", ""), from_where(request)
             )
         except EntryRefused as refused:
             return await own(request, session, status=403, problem=str(refused))

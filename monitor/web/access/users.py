@@ -92,6 +92,7 @@ def user_pages(administration: Administration, pages: Pages) -> APIRouter:
     offer("disable", administration.disable)
     offer("enable", administration.enable)
     offer("unlink", administration.unlink)
+    offer("unlock", administration.unlock)
     offer("second-factor-off", administration.take_second_factor)
 
     async def after(request: Request, name: str, doing: Awaitable[User]) -> Response:
@@ -109,7 +110,8 @@ def user_pages(administration: Administration, pages: Pages) -> APIRouter:
         return render(request, "users.html", status, {**blank, **facts})
 
     async def shown(request: Request, name: str, *, status: int = 200, **facts: object) -> Response:
-        blank: dict[str, object] = {"invitation": None, "user": await administration.user(name)}
+        user = await administration.user(name)
+        blank: dict[str, object] = {"invitation": None, "user": user, "is_unlocked": administration.is_unlocked(user)}
         # Not that of a form: there is nothing to be got there in another language.
         return render(request, "user.html", status, {**blank, "path": f"/users/{name}", **facts})
 

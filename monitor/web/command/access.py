@@ -122,6 +122,10 @@ def users_of(administration: Administration) -> APIRouter:
     async def disable(name: str, word: Word) -> User:
         return await administration.disable(name, by=word.by)
 
+    @router.post("/users/{name}/unlock", response_model=UserWord)
+    async def unlock(name: str, word: Word) -> User:
+        return await administration.unlock(name, by=word.by)
+
     @router.post("/users/{name}/second-factor-off", response_model=UserWord)
     async def second_factor_off(name: str, word: Word) -> User:
         return await administration.take_second_factor(name, by=word.by)

@@ -104,6 +104,7 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "POST /users/{name}/invite": ("ours", {"admin"}),
     "POST /users/{name}/disable": ("ours", {"admin"}),
     "POST /users/{name}/unlink": ("ours", {"admin"}),
+    "POST /users/{name}/unlock": ("ours", {"admin"}),
     "POST /users/{name}/enable": ("ours", {"admin"}),
     "GET /tokens": ("ours", {"admin"}),
     "POST /tokens": ("ours", {"admin"}),
