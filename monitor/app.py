@@ -63,9 +63,11 @@ from monitor.service.declarer import Declarer
 from monitor.service.front import Front
 from monitor.service.gateways import build_lines, close_lines
 from monitor.service.leaver import Leaver
+from monitor.service.measurement import MailMeasurement
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.oncall import OnCall
 from monitor.service.open_incidents import PresentBriefs
+from monitor.service.order_check import OrderCheck
 from monitor.service.paper.letters import Letters, office_hours
 from monitor.service.paper.restorer import Restorer
 from monitor.service.per_configuration import PerConfiguration, pin_book
@@ -391,6 +393,7 @@ class App:
             manager=self._manager,
             wording=configuration.wording,
         )
+        self._measuring = MailMeasurement(watch=self._watch, history=history, clock=self._clock)
         self._desks = Desks(
             dispatcher=self._dispatcher,
             store=store,
@@ -398,6 +401,7 @@ class App:
             pins=self._pins,
             clock=self._clock,
             drills=self._watchdog.exerciser,
+            measuring=self._measuring,
         )
         self._poller = Poller(store=store, pool=self._pool, desks=self._desks, clock=self._clock, rests=self._rests)
         self._around = WatchSurroundings(
@@ -570,6 +574,7 @@ class App:
             signs=self._signs,
             told=self._told,
         )
+        check = OrderCheck(store=self._around.store, clock=self._clock, measure=self._measuring.measure)
         front = Front(
             store=self._around.store,
             board=board,
@@ -581,6 +586,7 @@ class App:
             clock=self._clock,
             watch=self._watch,
             reload=self._reloader.reload,
+            check=check,
             away=self._watchdog.store_away,
         )
         door = self._configuration().settings.portal
@@ -645,6 +651,7 @@ class App:
             brief=self._brief,
             zone=lambda: self._configuration().settings.time_zone,
             muter=self._muter,
+            check=check,
         )
         writer = DocumentWriter(self._path, self._environ, self._documents, self._clock, safe=safe, memory=self._memory)
         self._taker = (
@@ -710,7 +717,13 @@ class App:
             letters=self._letters.letters,
             drills=Drills(self._database).under_way,
         )
-        worklist = Worklist(store=self._around.store, composer=self._composer, clock=self._clock, muter=self._muter)
+        worklist = Worklist(
+            store=self._around.store,
+            composer=self._composer,
+            clock=self._clock,
+            muter=self._muter,
+            begin=self._measuring.begin,
+        )
         setups = MailboxSetups(self._lifecycle, self._clock, ConfiguredSite(self._configuration))
         pages = [
             partial(user_pages, administration),

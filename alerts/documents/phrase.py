@@ -38,6 +38,7 @@ _KINDS: Mapping[str, Mapping[str, str]] = {
     "brake": BRAKES,
     "declared": MATTERS,
     "printing": _WORDS["printing"],
+    "despite": _WORDS["despite"],
 }
 #: Events that a table of their own tells of.
 TOLD_ELSEWHERE = frozenset({"sites say"})

@@ -365,6 +365,8 @@ async def _journal(ledger: Ledger, incident: Incident, event: Event, what: str) 
             detail["of"] = event.of
         case Expire() if incident.had_by and incident.heard_at:
             detail |= {"had": incident.had_by, "since": incident.heard_at.isoformat()}
+    if isinstance(event, Release | Correct | Close) and event.despite is not None:
+        detail["despite"] = event.despite
     await ledger.journal(Entry(at=event.at, actor=actor, event=what, incident_id=incident.id, detail=detail))
 
 

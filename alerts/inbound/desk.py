@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from alerts.decide.contradiction import Delivered
 from alerts.engine.dispatcher import Dispatcher
 from alerts.inbound.hearing import receive
 from alerts.inbound.pin import PinBook
 from alerts.inbound.releasing import Releasing
-from alerts.model.gateway import AckResult, Content, Heard, ReleaseAnswer, Said, SmsContent
+from alerts.model.gateway import AckResult, Content, Heard, ReleaseAnswer, ReleaseStage, Said, SmsContent
 from alerts.record.clock import Clock
 from alerts.record.store import Store
 from alerts.wording.sms import answer
@@ -25,6 +26,14 @@ class DrillDesk(Protocol):
     async def content(self, reference: str) -> Content | None: ...
 
 
+class SupportsMeasuring(Protocol):
+    """Says what the newest runs of agencies show, and begins new ones."""
+
+    def begin(self, agencies: Collection[str]) -> object: ...
+
+    async def newest(self, agencies: Collection[str]) -> Mapping[str, Delivered]: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desks:
     """Makes the desk of each gateway."""
@@ -36,6 +45,8 @@ class Desks:
     pins: Callable[[], PinBook]
     clock: Clock
     drills: DrillDesk | None = None
+    #: `None`: nothing is measured here.
+    measuring: SupportsMeasuring | None = None
 
     def of(self, gateway: str) -> ServiceDesk:
         """Return the desk of the gateway with this name."""
@@ -75,7 +86,12 @@ class ServiceDesk:
     async def begin_release(self, reference: str) -> ReleaseAnswer:
         desks = self._desks
         async with desks.store.transaction() as ledger:
-            return await self._releasing.begin(ledger, desks.pins(), reference, desks.clock.now())
+            said = await self._releasing.begin(ledger, desks.pins(), reference, desks.clock.now())
+            about = await self._releasing.about(ledger, desks.pins(), reference, desks.clock.now())
+        if desks.measuring is not None and said.stage is ReleaseStage.PIN:
+            # They are over when the PIN was typed and all was read out.
+            desks.measuring.begin(about)
+        return said
 
     async def prove_release(self, reference: str, pin: str) -> ReleaseAnswer:
         desks, pins = self._desks, self._desks.pins()
@@ -87,8 +103,12 @@ class ServiceDesk:
             return await self._releasing.prove(ledger, pins, reference, desks.clock.now(), right=right)
 
     async def release(self, reference: str) -> ReleaseAnswer:
-        desks = self._desks
+        desks, delivered = self._desks, dict[str, Delivered]()
+        if desks.measuring is not None:
+            async with desks.store.transaction() as ledger:
+                about = await self._releasing.about(ledger, desks.pins(), reference, desks.clock.now())
+            delivered |= await desks.measuring.newest(about)
         async with desks.store.transaction() as ledger:
-            said = await self._releasing.confirm(ledger, desks.pins(), reference, desks.clock.now())
+            said = await self._releasing.confirm(ledger, desks.pins(), reference, desks.clock.now(), delivered)
         desks.dispatcher.poke()
         return said

@@ -8,16 +8,19 @@ may lie between a notice and the call about it, and somebody else may have been 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 import structlog
 
+from alerts.decide.contradiction import Delivered, effect
 from alerts.decide.escalation import facts
 from alerts.engine.intake import take_in
 from alerts.hours.elapsed import is_recent
 from alerts.inbound.pin import PinBook
+from alerts.model.brief import AnnouncementPlan
 from alerts.model.event import Release
 from alerts.model.gateway import ReleaseAnswer, ReleaseStage
 from alerts.model.incident import Incident, release_is_offered
@@ -67,6 +70,11 @@ class Releasing:
             return self._end("locked")
         return ReleaseAnswer(stage=ReleaseStage.PIN, words=words.say("pin", self._wording), otherwise=self._cancelled())
 
+    async def about(self, ledger: Ledger, pins: PinBook, reference: str, now: datetime) -> Sequence[str]:
+        """Return the agencies whose announcements a call may release."""
+        case = await self._case(ledger, pins, reference, now)
+        return [] if case is None else [incident.brief.agency for incident in case.incidents]
+
     async def whose(self, ledger: Ledger, pins: PinBook, reference: str, now: datetime) -> tuple[str, str] | None:
         """Return agency and contact whose PIN is asked for in a call; `None`: nobody's."""
         case = await self._case(ledger, pins, reference, now)
@@ -96,19 +104,35 @@ class Releasing:
             stage=ReleaseStage.PIN, words=words.say("wrong", self._wording), otherwise=self._cancelled()
         )
 
-    async def confirm(self, ledger: Ledger, pins: PinBook, reference: str, now: datetime) -> ReleaseAnswer:
-        """Release what was read out, if the PIN was proven in this call just now."""
+    async def confirm(
+        self,
+        ledger: Ledger,
+        pins: PinBook,
+        reference: str,
+        now: datetime,
+        delivered: Mapping[str, Delivered] = MappingProxyType({}),
+    ) -> ReleaseAnswer:
+        """Release what was read out, if the PIN was proven in this call just now.
+
+        *delivered*: what the newest runs show, by agency. What they contradict is not released: there is no key to insist.
+        """
         case = await self._case(ledger, pins, reference, now)
         if case is None:
             return self._end("over")
         entries = await ledger.responses.pin_entries({case.agency}, case.person, now - PROVEN_FOR)
         if not entries or not entries[-1].proven or entries[-1].reference != reference:
             return self._end("cancelled")
-        read_out = [incident for incident in case.incidents if release_is_offered(incident, entries[-1].at)]
-        for incident in read_out:
-            await take_in(ledger, Release(incident_id=incident.id, at=now, by=case.name))
-        done = words.done([incident.brief.announcement for incident in read_out], self._wording)
-        return ReleaseAnswer(stage=ReleaseStage.END, words=done)
+        released, kept = list[AnnouncementPlan](), list[str]()
+        for incident in case.incidents:
+            if not release_is_offered(incident, entries[-1].at):
+                continue  # It was not read out.
+            release = Release(incident_id=incident.id, at=now, by=case.name)
+            if effect(incident, release, (), delivered.get(incident.brief.agency, {}), now).contradiction is None:
+                await take_in(ledger, release)
+                released.append(incident.brief.announcement)
+            else:
+                kept.append(incident.brief.office.name)
+        return ReleaseAnswer(stage=ReleaseStage.END, words=words.done(released, kept, self._wording))
 
     async def _case(self, ledger: Ledger, pins: PinBook, reference: str, now: datetime) -> _Case | None:
         found = await ledger.attempt(reference)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from alerts.model.brief import Brief
+from alerts.model.contradiction import Contradiction
 from alerts.model.notice import Matter
 
 
@@ -107,6 +108,8 @@ class Release:
     incident_id: int
     at: datetime
     by: str
+    #: What the person was shown, and orders it in spite of.
+    despite: Contradiction | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +121,8 @@ class Correct:
     by: str
     #: In the person's words; for the journal, never for a notice.
     why: str
+    #: What the person was shown, and orders it in spite of.
+    despite: Contradiction | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +137,8 @@ class Close:
     #: Whether mail works again, and whoever was told hears so. `None`: it does as far as it was declared, and what is measured
     #: goes on.
     recovered: bool | None = None
+    #: What the person was shown, and orders it in spite of.
+    despite: Contradiction | None = None
 
 
 Event = Trigger | Declare | Resolve | Acknowledge | Remark | HandOn | Expire | Release | Correct | Close

@@ -206,10 +206,14 @@ class Incident:
 
     @property
     def held_since(self) -> datetime | None:
-        """When a person has ended it though it was measured: that opens nothing for a while (`is_held`)."""
+        """When a person has ended it though it was measured: that opens nothing for a while (`is_held`).
+
+        Not when it was corrected after its end: what is measured since is another trouble.
+        """
         by_hand = self.closed.at if self.closed is not None and self.closed.by != AUTOMATIC else None
         at = max(filter(None, (self.corrected_at, by_hand)), default=None)
-        return at if self.measured is not None else None
+        is_ended_by_word = self.resolved_at in {self.corrected_at, by_hand}
+        return at if self.measured is not None and is_ended_by_word else None
 
     @property
     def to_be_told(self) -> Matter:

@@ -155,6 +155,7 @@ def _release() -> Iterator[tuple[str, Need]]:
     for channel in Channel:
         yield f"call.release.count.{channel}", Need(always=frozenset({"count"}))
     yield "call.release.done", Need(always=frozenset({"recipients"}))
+    yield "call.release.works", Need(always=frozenset({"names"}), maybe=frozenset({"more"}))
 
 
 def _lifeline() -> Iterator[tuple[str, Need]]:

@@ -30,7 +30,7 @@ def confirm(waiting: Sequence[tuple[Facts, AnnouncementPlan]], wording: Wording)
             "call.release.confirm.several" if len(told) > 1 else f"call.release.confirm.{told[0].matter}",
             {
                 **values.for_call(told[0], language),
-                **_list(told, language),
+                **_list([facts.office.name for facts in told], language),
                 "recipients": _recipients(plans, language),
                 "counts": _counts(plans, language, wording),
                 "updates": _updates(plans, language, wording),
@@ -40,16 +40,18 @@ def confirm(waiting: Sequence[tuple[Facts, AnnouncementPlan]], wording: Wording)
     }
 
 
-def done(plans: Sequence[AnnouncementPlan], wording: Wording) -> Mapping[str, str]:
-    """Return that they were released, by language."""
-    return {
-        language.value: wording.say(language, "call.release.done", {"recipients": _recipients(plans, language)})
-        for language in Language
-    }
+def done(plans: Sequence[AnnouncementPlan], kept: Sequence[str], wording: Wording) -> Mapping[str, str]:
+    """Return that they were released, and those of the offices *kept* not, because mail works again, by language."""
+    said = dict[str, str]()
+    for language in Language:
+        recipients, names = {"recipients": _recipients(plans, language)}, _list(kept, language)
+        lines = [wording.say(language, "call.release.done", recipients)] if plans or not kept else []
+        lines += [wording.say(language, "call.release.works", names)] if kept else []
+        said[language.value] = " ".join(lines)
+    return said
 
 
-def _list(told: Sequence[Facts], language: Language) -> Mapping[str, str]:
-    names = [facts.office.name for facts in told]
+def _list(names: Sequence[str], language: Language) -> Mapping[str, str]:
     return {
         "count": spoken.number(len(names), language),
         "names": "; ".join(names[:READ_OUT]),

@@ -112,10 +112,11 @@ def ask(
     word: Mapping[str, Any] | None = None,
     *,
     within: float = USUAL,
+    refused: list[str] | None = None,
 ) -> Any:
     """Ask the running service, and return its answer; end the command when it cannot be reached or refuses.
 
-    *given*: its socket, if not found by itself (`control_socket`).
+    *given*: its socket, if not found by itself (`control_socket`). *refused* takes why it refuses instead, and `None` is returned.
     """
     socket = control_socket(config, given)
     try:
@@ -130,6 +131,9 @@ def ask(
         fail(f"the service does not answer at {socket}: {type(error).__name__}")
     if answer.status_code == 422:
         fail(answer.json()["detail"], 2)
+    if refused is not None and answer.status_code in {404, 409}:
+        refused.append(answer.json()["detail"])
+        return None
     if answer.status_code in {404, 409, 503}:
         fail(answer.json()["detail"])
     if answer.status_code >= 500:

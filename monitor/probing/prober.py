@@ -160,7 +160,7 @@ class Prober:
                 del self._routes[route.name]
                 self._schedule.remove(route.name)
                 if (trial := self._trials.pop(route.name, None)) is not None:
-                    trial.ended_at = self._clock.now()
+                    trial.end(self._clock.now())
                 self._expectations.forget(route)
                 self._show_overdue(route.agency)
             await self._follow()
@@ -349,7 +349,7 @@ class Prober:
             log.exception("a probe's result was lost", route=route.name)
         finally:
             if trial is not None:
-                trial.ended_at = self._clock.now()
+                trial.end(self._clock.now())
             self._plan_next(route)
 
     def _may_send(self, route: WatchedRoute, trial: RouteTrial | None) -> bool:

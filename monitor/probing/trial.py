@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -27,6 +28,12 @@ class RouteTrial:
     ended_at: datetime | None = None
     #: The account has sent all that its mail provider allows, and may send again then: no message was sent.
     room_at: datetime | None = None
+    over: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+
+    def end(self, at: datetime) -> None:
+        """Let whoever waits go on: nothing more happens."""
+        self.ended_at = at
+        self.over.set()
 
     @property
     def is_over(self) -> bool:

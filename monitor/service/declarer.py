@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from alerts.decide.silence import Muter, Silence
 from alerts.engine.dispatcher import Dispatcher
 from alerts.model.brief import Brief
+from alerts.model.contradiction import Contradiction
 from alerts.model.event import AUTOMATIC, Close, Declare
 from alerts.model.incident import Incident
 from alerts.model.notice import Matter
 from alerts.record.clock import Clock
 from monitor.service.oncall import read_moment
 from monitor.service.order import NotDone, agency_called, numbered
+from monitor.service.order_check import OrderCheck
 from monitor.store.engine.ledger import SqlStore
 
 #: Notices quote when it began. Longer ago is a slip in the date, or no outage that anybody is still to be told of.
@@ -51,6 +53,7 @@ class Declarer:
         brief: Callable[[str], Brief],
         zone: Callable[[], ZoneInfo],
         muter: Muter,
+        check: OrderCheck,
     ) -> None:
         """*known*: the agencies that are watched now; *brief*: whom to tell about one; *zone*: of times that are typed."""
         self._store = store
@@ -60,6 +63,7 @@ class Declarer:
         self._brief = brief
         self._zone = zone
         self._muter = muter
+        self._check = check
 
     async def declare(self, agency: str, matter: Matter, *, since: str, why: str, by: str) -> Declared:
         """Let an outage be told of as a measured one is. *since* as people write it; "": now. Raise `NotDone`."""
@@ -81,17 +85,26 @@ class Declarer:
             silence = self._muter(incident, await ledger.silences(now), now)
         return Declared(incident=incident, silence=silence)
 
-    async def close(self, number: str, *, why: str, by: str, recovered: bool | None = None) -> Incident:
-        """Let an incident be over, by a person's word. Raise `NotDone`.
+    async def close(
+        self,
+        number: str,
+        *,
+        why: str,
+        by: str,
+        recovered: bool | None = None,
+        despite: Contradiction | None = None,
+    ) -> Incident:
+        """Let an incident be over, by a person's word. Raise `NotDone`, also where it does not work again as measured.
 
         *recovered*: whether mail works again, and whoever was told hears so; `None`: it does as far as it was declared, and
         what is measured goes on.
         """
         async with self._store.reading() as ledger:
             found = await numbered(ledger, number)
+        event = Close(incident_id=found.id, at=self._clock.now(), by=by, why=why, recovered=recovered, despite=despite)
+        await self._check.check(found, event)
         now = self._clock.now()
-        event = Close(incident_id=found.id, at=now, by=by, why=why, recovered=recovered)
-        after = await self._dispatcher.submit(event) or found
+        after = await self._dispatcher.submit(replace(event, at=now)) or found
         said, closing = after.declared, after.closed
         ends = {(said.over_at, said.over_by) if said else None, (closing.at, closing.by) if closing else None}
         if (now, by) not in ends:

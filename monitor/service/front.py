@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -13,6 +14,7 @@ from alerts.engine.gateway_pool import GatewayPool
 from alerts.engine.intake import take_in
 from alerts.engine.settling import Ruling, Settlement
 from alerts.inbound.desk import Desks
+from alerts.model.contradiction import Contradiction
 from alerts.model.event import Acknowledge, Correct, Event, HandOn, Release, Remark
 from alerts.model.gateway import CallbackAnswer, CallbackRefused, Content, Incoming
 from alerts.model.incident import CORRECTABLE_FOR, SAID_TWICE, Incident, may_correct, release_is_offered
@@ -22,6 +24,7 @@ from monitor.metrics import REFUSALS, Metrics
 from monitor.service.gateways import callback_base
 from monitor.service.noticeboard import Noticeboard
 from monitor.service.order import NotDone, no_incident, numbered
+from monitor.service.order_check import OrderCheck
 from monitor.service.watch import Watch
 from monitor.store.engine.ledger import SqlStore
 from monitor.views.overview import IncidentView, NoticeView, view_incident, view_notice
@@ -43,6 +46,7 @@ class Front:
         clock: Clock,
         watch: Callable[[], Watch],
         reload: Callable[[str], Awaitable[Sequence[Problem]]],
+        check: OrderCheck,
         away: Callable[[], tuple[datetime, str] | None] = lambda: None,
     ) -> None:
         """*watch* returns the one in force; *reload* reads the configuration again, by whose word.
@@ -61,6 +65,7 @@ class Front:
         self._clock = clock
         self._watch = watch
         self._reload = reload
+        self._order_check = check
 
     # -- state ---------------------------------------------------------------------------------------------------
 
@@ -144,11 +149,11 @@ class Front:
         """Let the next of the staff be told of an incident at once."""
         return await self._order(number, partial(HandOn, by=by))
 
-    async def release(self, number: str, by: str) -> Incident:
-        """Release an incident's announcement. Raise `NotDone` while nobody is told."""
+    async def release(self, number: str, by: str, *, despite: Contradiction | None = None) -> Incident:
+        """Release an incident's announcement. Raise `NotDone` while nobody is told, or where mail works again as measured."""
         if self.is_watch_only():
             raise NotDone.said("nothing_to_release")
-        return await self._order(number, partial(Release, by=by))
+        return await self._order(number, partial(Release, by=by, despite=despite))
 
     async def releases(self) -> Sequence[IncidentView]:
         """Return the outages whose announcements wait for a release that is offered, oldest first."""
@@ -157,15 +162,15 @@ class Front:
             found = await ledger.open_incidents()
         return [view_incident(incident) for incident in found if release_is_offered(incident, now)]
 
-    async def correct(self, number: str, by: str, why: str) -> Incident:
-        """Declare an incident a false alarm. Raise `NotDone` when it is too late for that, or was done before."""
+    async def correct(self, number: str, by: str, why: str, *, despite: Contradiction | None = None) -> Incident:
+        """Declare an incident a false alarm. Raise `NotDone` when it is too late for that, was done before, or it is measured still."""
         before = await self.numbered(number)
         if before.corrected_at is not None:
             raise NotDone.said("corrected_before", number=before.number, by=before.corrected_by)
         if not may_correct(before, self.now()):
             hours = CORRECTABLE_FOR // timedelta(hours=1)
             raise NotDone.said("correct_too_late", number=before.number, hours=hours)
-        return await self._order(number, partial(Correct, by=by, why=why))
+        return await self._order(number, partial(Correct, by=by, why=why, despite=despite))
 
     async def settle(self, notice_id: int, ruling: Ruling, by: str, why: str) -> None:
         """Take in what a person says became of a notice. Raise `NotDone`."""
@@ -180,7 +185,11 @@ class Front:
 
     async def _order(self, number: str, event: Callable[..., Event]) -> Incident:
         found = await self.numbered(number)
-        after = await self._dispatcher.submit(event(incident_id=found.id, at=self._clock.now()))
+        order = event(incident_id=found.id, at=self._clock.now())
+        if isinstance(order, Release | Correct):
+            await self._order_check.check(found, order)
+            order = replace(order, at=self._clock.now())
+        after = await self._dispatcher.submit(order)
         if after is None:
             raise no_incident(number)
         return after

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -17,6 +18,17 @@ if TYPE_CHECKING:
 REFUSED: Final[Mapping[str, Sequence[str]]] = sections(Path(__file__).with_suffix(".yaml"))["refused"]
 
 
+@dataclass(frozen=True, slots=True)
+class Bilingual:
+    """Words of a refusal that differ by language."""
+
+    english: str
+    malay: str
+
+    def __str__(self) -> str:
+        return self.english
+
+
 class NotDone(Exception):
     """An order cannot be carried out. The message says why, and what to do or write instead.
 
@@ -25,6 +37,8 @@ class NotDone(Exception):
 
     malay: str = ""
     on_page: str = ""
+    #: What the order has to name to be carried out all the same.
+    despite: str = ""
 
     @classmethod
     def said(cls, key: str, **words: object) -> Self:

@@ -306,6 +306,7 @@ def filters_of(tongue: Tongue) -> dict[str, Callable[..., Any]]:
         "channel": among("channels"),
         # For the choices of a form: what is sent, and what is read.
         "refused": partial(_refused, tongue=tongue),
+        "bilingual": lambda said: said.malay if tongue is Tongue.MALAY else said.english,
         "fault": partial(_fault, tongue=tongue),
         "instead": partial(_instead, tongue=tongue),
         "channel_pair": lambda value: (value, among("channels")(value)),

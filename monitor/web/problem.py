@@ -57,6 +57,8 @@ class ProblemDetails(BaseModel):
     detail: str
     #: Of 422: each part that is wrong.
     errors: Sequence[WrongPart] = ()
+    #: Of an order that contradicts what is measured: what its `despite` has to name to be carried out all the same.
+    despite: str | None = None
 
 
 def answer_with_problems(app: FastAPI) -> None:
@@ -159,7 +161,9 @@ def _wrong_part(error: Mapping[str, Any]) -> WrongPart:
 
 async def _not_done(_request: Request, error: Exception) -> Response:
     """Say why an order cannot be carried out."""
-    return problem(HTTPStatus.NOT_FOUND if isinstance(error, NotFound) else HTTPStatus.CONFLICT, str(error))
+    despite = error.despite if isinstance(error, NotDone) else ""
+    status = HTTPStatus.NOT_FOUND if isinstance(error, NotFound) else HTTPStatus.CONFLICT
+    return problem(status, str(error), more={"despite": despite} if despite else None)
 
 
 async def _store_away(_request: Request, error: Exception) -> Response:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -15,6 +15,16 @@ from monitor.cli.service import ask, control_socket, fail
 from monitor.cli.table import Columns, clock, day_and_time, show
 
 Number = Annotated[str, typer.Argument(help="Its number, as in the notices: JKR-07.")]
+#: What an order may contradict: the values of `Contradiction`, which is not imported here, so that commands start quickly.
+Contradicted = Literal["works-again", "still-fails"]
+Despite = Annotated[
+    Contradicted | None,
+    typer.Option(
+        "--despite",
+        help="What the refusal of this order has named: it is carried out in spite of that, and the journal says so.",
+        show_default=False,
+    ),
+]
 HowYouKnow = Annotated[
     str, typer.Option("--why", help="How you know, for the journal and the dossier.", metavar="TEXT")
 ]
@@ -138,17 +148,28 @@ def release(
     confirm: Annotated[
         int | None, typer.Option("--confirm", help="How many that are, as the command says without it.", min=1)
     ] = None,
+    despite: Despite = None,
     by: By = "",
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
-    """Release the announcements of outages: their fax pages and letters go out to the agencies' recipients."""
+    """Release the announcements of outages: their fax pages and letters go out to the agencies' recipients.
+
+    Mail is measured again first, which takes some seconds. Where the newest message arrived nothing goes out, and the command
+    says so.
+    """
     if bool(incidents) == everything:
         raise typer.BadParameter("name the incidents, or say --all")
+    if everything and despite is not None:
+        raise typer.BadParameter("--despite goes with the numbers of incidents, and not with --all")
     socket = control_socket(config, socket)  # Found once, and so said once, for all of them.
-    refused = []
+    refused: list[str] = []
     for number in incidents or _waiting(config, socket, confirm):
-        found = _order(config, socket, number, "release", by)
+        order = {"by": by, "despite": despite}
+        # The others are released all the same.
+        found = ask(config, socket, "POST", f"/incidents/{in_path(number)}/release", order, refused=refused)
+        if found is None:
+            continue
         if found["announcement"] == "released":
             typer.echo(f"{found['number']}: announcement released by {found['released_by']}.")
         else:
@@ -227,6 +248,7 @@ def close(
             show_default=False,
         ),
     ] = None,
+    despite: Despite = None,
     by: By = "",
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
@@ -234,9 +256,10 @@ def close(
     """End an incident by your word. What has not left is withdrawn, and you say whether a recovery is told.
 
     A declared outage is over then, and whoever was told of it is told so; if the probes see an outage, too, it goes on unless
-    you say of that, too. What they go on seeing opens no new incident for a day, unless it is worse, or began later.
+    you say of that, too. What they go on seeing opens no new incident for a day, unless it is worse, or began later. While they
+    see it, nobody is told that mail works again unless you say `--despite still-fails`.
     """
-    found = _order(config, socket, incident, "close", by, why=why, recovered=recovered)
+    found = _order(config, socket, incident, "close", by, why=why, recovered=recovered, despite=despite)
     number = found["number"]
     if found["state"] != "resolved":
         typer.echo(
@@ -250,6 +273,11 @@ def close(
         typer.echo(f"{number} is closed: {hears}.")
         if found["released_by"]:
             typer.echo("Offices outside that were told of it hear nothing more: write to them.")
+    _say_held(found)
+
+
+def _say_held(found: Mapping[str, Any]) -> None:
+    """Say of an incident that a person has ended until when what is measured of it opens none."""
     if found["held_until"]:
         typer.echo(
             f"The probes see it still ({found['measured']}). It opens anew when it gets worse, when it has been well and "
@@ -259,18 +287,22 @@ def close(
 
 def correct(
     incident: Number,
+    *,
     why: Annotated[str, typer.Option("--why", help="What was found, for the journal.", metavar="TEXT")],
+    despite: Despite = None,
     by: By = "",
     config: Config = DEFAULT_CONFIG,
     socket: Socket = None,
 ) -> None:
     """End an incident as a false alarm: whoever was told of it gets a correction, by the same way.
 
-    While it is open, and within 24 hours of its end. It cannot be undone.
+    While it is open, and within 24 hours of its end. It cannot be undone. While the probes see it, nobody is told that nothing
+    was wrong unless you say `--despite still-fails`.
     """
-    found = _order(config, socket, incident, "correct", by, why=why)
+    found = _order(config, socket, incident, "correct", by, why=why, despite=despite)
     hears = _hears(found, "corrections go out")
     typer.echo(f"{found['number']} is declared a false alarm by {found['corrected_by']}; {hears}.")
+    _say_held(found)
 
 
 def _order(config: Path, socket: Path | None, number: str, deed: str, by: str, **said: str | bool | None) -> Any:

@@ -5,25 +5,26 @@ What would go out by a release is decided and composed as a release does it, and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
 from typing import Final
 
-from alerts.decide.announcement import Announce, announce
+from alerts.decide.contradiction import effect
 from alerts.decide.silence import Muter, Silence
 from alerts.engine.composer import Composer
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.delivery import Draft, Notice, NoticeState, Part
-from alerts.model.event import Release
+from alerts.model.event import Close, Correct, Release
 from alerts.model.gateway import Content, PageContent, SmsContent, VoiceContent
-from alerts.model.incident import Incident, apply, release_is_offered
+from alerts.model.incident import Incident, release_is_offered
 from alerts.model.notice import Matter
 from alerts.record.clock import Clock
 from monitor.access.role import AgencyScope, Permission
 from monitor.access.visitor import Visitor
-from monitor.service.order import NotFound, numbered
+from monitor.service.order import Bilingual, NotFound, numbered
+from monitor.service.order_check import readers
 from monitor.store.engine.ledger import SqlLedger, SqlStore
 from monitor.store.engine.listing import DoneEntry, IncidentFilter, NoticeFilter
 from monitor.views.deed import may_release
@@ -87,6 +88,9 @@ class IncidentSheet:
     done: Sequence[DoneEntry]
     #: By whose order nobody is told of it for now.
     silence: Silence | None
+    #: Who would read that it is over, or that nothing was wrong, if a person said so now.
+    told_recovery: Bilingual
+    told_correction: Bilingual
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,12 +133,21 @@ class ReleaseLook:
 class Worklist:
     """Reads what people are to act on."""
 
-    def __init__(self, *, store: SqlStore, composer: Composer, clock: Clock, muter: Muter) -> None:
-        """*muter*: says which silence an incident falls under."""
+    def __init__(
+        self,
+        *,
+        store: SqlStore,
+        composer: Composer,
+        clock: Clock,
+        muter: Muter,
+        begin: Callable[[Collection[str]], object],
+    ) -> None:
+        """*muter*: says which silence an incident falls under; *begin* has agencies measured anew."""
         self._store = store
         self._composer = composer
         self._clock = clock
         self._muter = muter
+        self._begin = begin
 
     async def waiting(self, visitor: Visitor) -> Waiting:
         """Return what waits for somebody, of the agencies for which they may act."""
@@ -162,11 +175,21 @@ class Worklist:
 
     async def sheet(self, number: str) -> IncidentSheet:
         """Return the incident that people quote so. Raise `NotFound`."""
+        now = self._clock.now()
         async with self._store.reading() as ledger:
             found = await numbered(ledger, number)
             done = await ledger.listing.done_about(found.id, _DONE, most=MOST)
             silence = await self._silence(ledger, found)
-        return IncidentSheet(incident=found, done=done, silence=silence)
+            notices = await ledger.notices(found.id)
+        closing = Close(incident_id=found.id, at=now, by="", why="", recovered=True)
+        correction = Correct(incident_id=found.id, at=now, by="", why="")
+        return IncidentSheet(
+            incident=found,
+            done=done,
+            silence=silence,
+            told_recovery=readers(found, effect(found, closing, notices, {}, now).drafts),
+            told_correction=readers(found, effect(found, correction, notices, {}, now).drafts),
+        )
 
     async def look(self, number: str) -> ReleaseLook:
         """Return what a release would let go now. Raise `NotFound`."""
@@ -176,6 +199,9 @@ class Worklist:
             held = await ledger.is_paper_held()
             silence = await self._silence(ledger, found)
         notices = [_unwritten(draft, found, now) for draft in _drafts(found, now)]
+        if notices and found.measured is not None:
+            # They are over when it was looked at.
+            self._begin([found.brief.agency])
         return ReleaseLook(
             incident=found,
             matter=found.to_be_told,
@@ -238,8 +264,8 @@ async def _unsettled(ledger: SqlLedger, scope: AgencyScope) -> Sequence[NoticeVi
 
 def _drafts(incident: Incident, now: datetime) -> Sequence[Draft]:
     """Return what would be decided if the announcement were released now."""
-    decided = announce(apply(incident, Release(incident_id=incident.id, at=now, by="")), (), now)
-    return decided.drafts if isinstance(decided, Announce) and may_release(incident) else ()
+    release = Release(incident_id=incident.id, at=now, by="")
+    return effect(incident, release, (), {}, now).drafts if may_release(incident) else ()
 
 
 def _unwritten(draft: Draft, incident: Incident, now: datetime) -> Notice:

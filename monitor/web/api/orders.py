@@ -24,6 +24,8 @@ from monitor.web.access.gate import Needs, OpenToAll, gate_of, incident_in_path,
 from monitor.web.api.route.order import (
     BEARER,
     ApiClosing,
+    ApiCorrection,
+    ApiDespite,
     ApiReason,
     ApiRemark,
     ApiWord,
@@ -141,10 +143,11 @@ def incident_orders(source: Front, declarer: Declarer) -> APIRouter:
         response_model=IncidentView,
     )
     async def release(
-        number: str, carry_out: Once, word: ApiWord | None = None, visitor: Visitor = releaser
+        number: str, carry_out: Once, word: ApiDespite | None = None, visitor: Visitor = releaser
     ) -> Response:
         name = name_of(visitor, word.by if word else None)
-        return await done(carry_out, visitor, lambda: source.release(number, name))
+        despite = word.despite if word else None
+        return await done(carry_out, visitor, lambda: source.release(number, name, despite=despite))
 
     @router.post(
         "/incidents/{number}/close",
@@ -154,7 +157,9 @@ def incident_orders(source: Front, declarer: Declarer) -> APIRouter:
     async def close(number: str, said: ApiClosing, carry_out: Once, visitor: Visitor = ruler) -> Response:
         name = name_of(visitor, said.by)
         return await done(
-            carry_out, visitor, lambda: declarer.close(number, why=said.why, by=name, recovered=said.recovered)
+            carry_out,
+            visitor,
+            lambda: declarer.close(number, why=said.why, by=name, recovered=said.recovered, despite=said.despite),
         )
 
     @router.post(
@@ -162,9 +167,9 @@ def incident_orders(source: Front, declarer: Declarer) -> APIRouter:
         summary="Declare it a false alarm: whoever was told gets a correction",
         response_model=IncidentView,
     )
-    async def correct(number: str, said: ApiReason, carry_out: Once, visitor: Visitor = ruler) -> Response:
+    async def correct(number: str, said: ApiCorrection, carry_out: Once, visitor: Visitor = ruler) -> Response:
         name = name_of(visitor, said.by)
-        return await done(carry_out, visitor, lambda: source.correct(number, name, said.why))
+        return await done(carry_out, visitor, lambda: source.correct(number, name, said.why, despite=said.despite))
 
     @router.post(
         "/declarations",

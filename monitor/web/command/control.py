@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from alerts.decide.silence import Silence
 from alerts.engine.settling import Ruling
+from alerts.model.contradiction import Contradiction
 from alerts.model.notice import Matter
 from monitor.config.files.duration import NoDuration, parse_duration
 from monitor.runtime.place import MODE_HEADER, WATCH_ONLY
@@ -40,7 +41,17 @@ class ReasonWord(Word):
     why: Why
 
 
-class CloseOrder(ReasonWord):
+class DespiteWord(Word):
+    """Who says so, and in spite of what."""
+
+    despite: Contradiction | None = None
+
+
+class CorrectOrder(DespiteWord, ReasonWord):
+    """Who says so, and why."""
+
+
+class CloseOrder(CorrectOrder):
     """And whether mail works again; not said: as far as it was declared."""
 
     recovered: bool | None = None
@@ -117,12 +128,12 @@ def control(source: Front, *parts: APIRouter) -> FastAPI:
         return view_incident(await source.hand_on(number, word.by))
 
     @app.post("/incidents/{number}/release")
-    async def release(number: str, word: Word) -> IncidentView:
-        return view_incident(await source.release(number, word.by))
+    async def release(number: str, word: DespiteWord) -> IncidentView:
+        return view_incident(await source.release(number, word.by, despite=word.despite))
 
     @app.post("/incidents/{number}/correct")
-    async def correct(number: str, reason: ReasonWord) -> IncidentView:
-        return view_incident(await source.correct(number, reason.by, reason.why))
+    async def correct(number: str, said: CorrectOrder) -> IncidentView:
+        return view_incident(await source.correct(number, said.by, said.why, despite=said.despite))
 
     @app.post("/notices/{notice_id}/settle")
     async def settle(notice_id: Id, found: RulingWord) -> None:
@@ -148,7 +159,8 @@ def declarations(declarer: Declarer) -> APIRouter:
 
     @router.post("/incidents/{number}/close")
     async def close(number: str, said: CloseOrder) -> IncidentView:
-        return view_incident(await declarer.close(number, why=said.why, by=said.by, recovered=said.recovered))
+        closed = declarer.close(number, why=said.why, by=said.by, recovered=said.recovered, despite=said.despite)
+        return view_incident(await closed)
 
     return router
 

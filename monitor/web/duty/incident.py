@@ -26,7 +26,17 @@ from monitor.store.engine.listing import NoticeFilter
 from monitor.views.deed import PERMISSION_FOR, StaffDeed, possible
 from monitor.views.overview import view_incident
 from monitor.web.access.gate import Needs, incident_in_path, notice_in_path, permit
-from monitor.web.duty.sent import FINE, FormAmiss, read_why, refused, said, then_say, to_be_said, unreadable
+from monitor.web.duty.sent import (
+    FINE,
+    FormAmiss,
+    read_despite,
+    read_why,
+    refused,
+    said,
+    then_say,
+    to_be_said,
+    unreadable,
+)
 from monitor.web.form import Pages, fields_of, form_of
 from monitor.web.word import Id
 
@@ -168,7 +178,7 @@ def _offer_releasing(router: APIRouter, front: Front, worklist: Worklist, sheets
             amiss = FormAmiss(status=HTTPStatus.CONFLICT, problem="changed")
             return await sheets.looked_at(request, number, amiss)
         try:
-            after = await front.release(number, visitor.by)
+            after = await front.release(number, visitor.by, despite=read_despite(form))
         except NotDone as wrong:
             amiss = FormAmiss(status=HTTPStatus.CONFLICT, problem="not_done", why=wrong)
             return await sheets.looked_at(request, number, amiss)
@@ -190,7 +200,8 @@ def _offer_ruling(router: APIRouter, front: Front, declarer: Declarer, sheets: I
             problem = "no_text" if why is None else "no_choice"
             return await sheets.shown(request, number, visitor, unreadable(StaffDeed.CLOSE, problem, form))
         try:
-            after = await declarer.close(number, why=why, by=visitor.by, recovered=_RECOVERED[form["recovered"]])
+            recovered, despite = _RECOVERED[form["recovered"]], read_despite(form)
+            after = await declarer.close(number, why=why, by=visitor.by, recovered=recovered, despite=despite)
         except NotDone as wrong:
             return await sheets.shown(request, number, visitor, refused(StaffDeed.CLOSE, wrong, form))
         return then_say(request, _at(after), "goes_on" if after.is_open else "closed")
@@ -204,7 +215,7 @@ def _offer_ruling(router: APIRouter, front: Front, declarer: Declarer, sheets: I
         if why is None:
             return await sheets.shown(request, number, visitor, unreadable(StaffDeed.CORRECT, "no_text", form))
         try:
-            after = await front.correct(number, visitor.by, why)
+            after = await front.correct(number, visitor.by, why, despite=read_despite(form))
         except NotDone as wrong:
             return await sheets.shown(request, number, visitor, refused(StaffDeed.CORRECT, wrong, form))
         return then_say(request, _at(after), "corrected")

@@ -15,6 +15,7 @@ from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import TypeAdapter, ValidationError
 
+from alerts.model.contradiction import Contradiction
 from monitor.service.order import NotDone
 from monitor.web.access.gate import gate_of
 from monitor.web.page import Tongue, words
@@ -60,6 +61,12 @@ def read_why(form: Mapping[str, str], name: str = "why") -> str | None:
         return _WHY.validate_python(form.get(name, ""))
     except ValidationError:
         return None
+
+
+def read_despite(form: Mapping[str, str]) -> Contradiction | None:
+    """Return what a person has ticked that they order it in spite of."""
+    ticked = form.get("despite", "")
+    return Contradiction(ticked) if ticked in set(Contradiction) else None
 
 
 def then_say(request: Request, path: str, saying: str) -> Response:

@@ -43,6 +43,7 @@ from alerts.wording.texts import load
 from tests.hanging import HANGS
 from tests.integration.alerts.station import Scripted, Station, station_at
 from tests.integration.alerts.test_on_call import DUTY
+from tests.unit.alerts.measured import Measured
 from tests.unit.alerts.people import (
     BRIEF,
     FAX,
@@ -92,8 +93,14 @@ class Play(Station):
             self.sms = Answerable()
         super().restart(lines)
         self.heard = 0
+        self.measured = Measured()
         self.desks = Desks(
-            dispatcher=self.dispatcher, store=self.store, wording=WORDING, pins=lambda: self.pins, clock=self.clock
+            dispatcher=self.dispatcher,
+            store=self.store,
+            wording=WORDING,
+            pins=lambda: self.pins,
+            clock=self.clock,
+            measuring=self.measured,
         )
 
     @property
@@ -840,6 +847,32 @@ async def test_a_pin_and_key_one_release_the_announcement(play: Play) -> None:
     assert (await play.incident()).released_by == "Siti Contoh"
     assert (play.fax.sent, play.tray.sent) == ([f"outage to {FAX.number}"], [f"outage to {LETTER.number}"])
     assert "telah dikeluarkan" in (await play.desk.release(reference)).words["ms-MY"], "and once only"
+
+
+async def test_key_one_releases_nothing_that_works_again_and_says_so(play: Play) -> None:
+    escalation = replace(POLICY, steps=POLICY.steps[1:], rounds=3)
+    await play.submit(trigger(brief=replace(BRIEF, agency="MDC", escalation=escalation)))
+    reference = await in_a_call(play)
+    play.pins = PinBook(dict.fromkeys([("JCM", "siti"), ("MDC", "siti")], hashed(PIN)))
+    await play.desk.begin_release(reference)
+    assert sorted(play.measured.begun) == ["JCM", "MDC"], "measured while the PIN is typed"
+    await play.desk.prove_release(reference, PIN)
+    play.measured.delivered["MDC"] = {Matter.RECEIVING: play.clock.now()}
+    said = (await play.desk.release(reference)).words["ms-MY"]
+    assert "sedang dihantar kepada satu penerima" in said
+    assert "tidak dikeluarkan, kerana ujian terkini mendapati e-mel berfungsi semula: Jabatan Contoh" in said
+    await play.settle()
+    released = {each.brief.agency: each.released_by for each in [await play.incident(n) for n in (1, 2)]}
+    assert released == {"MDC": None, "JCM": "Siti Contoh"}
+
+
+async def test_key_one_releases_nothing_at_all_where_all_works_again(play: Play) -> None:
+    reference = await in_a_call(play)
+    await play.desk.prove_release(reference, PIN)
+    play.measured.delivered["JCM"] = {Matter.SENDING: play.clock.now()}
+    said = (await play.desk.release(reference)).words["en-GB"]
+    assert said.startswith("The following outage notices are not released")
+    assert (await play.incident(1)).released_at is None
 
 
 async def test_without_the_pin_key_one_releases_nothing(play: Play) -> None:

@@ -37,6 +37,7 @@ async def closes(town: Town, *, recovered: bool | None, number: str = "JCM-01", 
         brief=lambda _: TOLD_BY_SMS,
         zone=lambda: ZoneInfo("Asia/Kuala_Lumpur"),
         muter=silence_over,
+        check=town.check,
     )
     after = await declarer.close(number, why=WHY, by=by, recovered=recovered)
     await town.settle()
@@ -66,6 +67,7 @@ async def test_a_measured_outage_is_closed_as_recovered_and_everybody_who_was_to
     town.gets_fax("JCM-01")
     assert town.tray_letters(LetterPlace.TRAY) == 1
 
+    town.arrives(Matter.SENDING, Matter.RECEIVING)
     after = await closes(town, recovered=True)
     assert after.state is IncidentState.RESOLVED
     await town.siti.gets("PULIH", "JCM-01")
@@ -150,6 +152,7 @@ async def test_two_who_close_it_at_once_close_it_once(either_town: Town) -> None
     await town.submit(trigger(Matter.BOTH, town.clock.now(), ONLY_STAFF))
     await town.settle()
     await town.siti.gets("JCM-01")
+    town.arrives(Matter.SENDING, Matter.RECEIVING)
     both = [closes(town, recovered=r, by=by) for r, by in ((True, "Siti Contoh"), (False, "Ravi Contoh"))]
     done = await asyncio.gather(*both, return_exceptions=True)
     assert sorted(type(each).__name__ for each in done) == ["Incident", "NotDone"]

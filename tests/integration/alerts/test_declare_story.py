@@ -45,6 +45,7 @@ def declarer(town: Town, brief: Brief = TOLD_BY_SMS) -> Declarer:
         brief=lambda _: brief,
         zone=lambda: ZoneInfo("Asia/Kuala_Lumpur"),
         muter=silence_over,
+        check=town.check,
     )
 
 

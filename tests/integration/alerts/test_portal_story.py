@@ -17,6 +17,7 @@ from alerts.decide.silence import silence_over
 from alerts.engine.composer import WordingComposer
 from alerts.model.brief import Brief, EscalationPolicy, Step
 from alerts.model.channel import Channel
+from alerts.model.notice import Matter
 from alerts.record.store import Entry
 from monitor.service.access.administration import Administration
 from monitor.service.access.authenticator import LONGEST, Authenticator
@@ -75,8 +76,11 @@ async def browser_of(town: Town, *roles: str, name: str = "siti", brief: Brief =
         brief=lambda _: brief,
         zone=lambda: ZoneInfo("Asia/Kuala_Lumpur"),
         muter=silence_over,
+        check=town.check,
     )
-    worklist = Worklist(store=store, composer=WordingComposer(WORDING), clock=clock, muter=silence_over)
+    worklist = Worklist(
+        store=store, composer=WordingComposer(WORDING), clock=clock, muter=silence_over, begin=town.measured.begin
+    )
     silencer = Silencer(store, town.dispatcher, clock, lambda: {code: code for code in codes})
     pages = [
         partial(task_pages, worklist, declarer, silencer),
@@ -143,6 +147,7 @@ async def test_an_outage_is_acknowledged_looked_at_released_and_closed_by_the_pa
         assert f"{BY} Catatan: pembekal menggantikan cakera" in said
         assert "Pantau Insiden dibuka" in said
 
+        town.arrives(Matter.SENDING, Matter.RECEIVING)
         said = await press(town, browser, f"{PAGE}/close", why="diuji dari luar", recovered="yes")
         assert f"ditutup oleh {BY}" in said
         await town.siti.gets("PULIH", "JCM-01")

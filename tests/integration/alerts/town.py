@@ -31,7 +31,7 @@ from alerts.inbound.desk import Desks
 from alerts.inbound.pin import PinBook
 from alerts.inbound.poller import Poller
 from alerts.model.delivery import Notice
-from alerts.model.notice import Office
+from alerts.model.notice import Matter, Office
 from alerts.record.store import StoreAway
 from alerts.wording.texts import load
 from monitor.drills.driller import Driller, Roster
@@ -39,6 +39,7 @@ from monitor.drills.exercise import Exerciser
 from monitor.metrics import Metrics
 from monitor.model.window import Once, Stretch, Window
 from monitor.service.noticeboard import Noticeboard
+from monitor.service.order_check import OrderCheck
 from monitor.service.paper.letters import Letters
 from monitor.service.watch import Watch
 from monitor.store.backend.database import Database
@@ -56,6 +57,7 @@ from tests.integration.alerts.door import Door, TownFront
 from tests.integration.alerts.outside import Outside
 from tests.integration.alerts.station import Station
 from tests.integration.alerts.townsfolk import Person
+from tests.unit.alerts.measured import Measured
 from tests.unit.alerts.people import FAX, SECOND, SMS_RAVI, SMS_SITI, T0
 
 WORDING = load()
@@ -91,6 +93,8 @@ class Town(Station):
         self.drill_hours: Window = NEVER
         self.clerks_hours = OfficeHours(calendar=Calendar(), zone=ZoneInfo("Asia/Kuala_Lumpur"))
         self.muter: Muter = silence_over
+        #: What the probes show.
+        self.measured = Measured()
         self._made: list[Line] = []
         super().__init__(database, policy)
         self.store.trouble = StoreAway("disk full")
@@ -111,6 +115,10 @@ class Town(Station):
         lines = self.outside.lines()
         self._made += lines
         return lines
+
+    @property
+    def check(self) -> OrderCheck:
+        return OrderCheck(store=self.store_itself, clock=self.clock, measure=self.measured.measure)
 
     def restart(self, lines: Iterable[Line] | None = None) -> None:
         """Forget all that was in memory, as a new process has."""
@@ -139,6 +147,7 @@ class Town(Station):
             pins=lambda: self.pins,
             clock=self.clock,
             drills=exerciser,
+            measuring=self.measured,
         )
         self.poller = Poller(store=self.store, pool=self.pool, desks=self.desks, clock=self.clock)
         self.store_itself = SqlStore(self.database)
@@ -153,6 +162,7 @@ class Town(Station):
             clock=self.clock,
             watch=cast("Callable[[], Watch]", _never),
             reload=_never,
+            check=self.check,
         )
         self.front.public = self.outside.public
         self.driller = Driller(
@@ -289,6 +299,10 @@ class Town(Station):
     def tray_letters(self, place: LetterPlace) -> int:
         """Return how many letters lie there."""
         return len(self.outside.letters(place))
+
+    def arrives(self, *ways: Matter) -> None:
+        """Let the newest message in each of these directions arrive, and in no other."""
+        self.measured.delivered["JCM"] = dict.fromkeys(ways, self.clock.now())
 
     def expect_nothing_more(self) -> None:
         """Fail if anything has come to anybody that the story did not expect."""

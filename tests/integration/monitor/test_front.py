@@ -21,9 +21,11 @@ from alerts.model.delivery import AttemptState
 from alerts.model.gateway import PageContent, Progress, SmsContent, Surroundings
 from monitor.service.front import Front
 from monitor.service.order import NotDone
+from monitor.service.order_check import OrderCheck
 from monitor.service.paper.letters import Letters, Noted
 from monitor.service.watch import Watch
 from tests.integration.alerts.station import Station, station_at
+from tests.unit.alerts.measured import Measured
 from tests.unit.alerts.people import trigger
 
 TOKENS = {"papan": "tanda-papan-contoh", "robot": "tanda-robot-contoh"}
@@ -40,8 +42,10 @@ def front(station: Station) -> Front:
     settings = SimpleNamespace(api=api, tells=True)
     watch = cast(Watch, SimpleNamespace(configuration=SimpleNamespace(settings=settings)))
     others = dict.fromkeys(("board", "desks", "composer", "metrics", "reload"), cast(Any, None))
+    store = cast(Any, station.store and station.store._inner)
     return Front(
-        store=cast(Any, station.store and station.store._inner),
+        store=store,
+        check=OrderCheck(store=store, clock=station.clock, measure=Measured().measure),
         dispatcher=station.dispatcher,
         pool=station.pool,
         clock=station.clock,
@@ -77,7 +81,7 @@ async def test_a_letter_that_lies_in_its_tray_is_posted_once_and_nothing_else_is
         return True
 
     station.tray.dispatch = dispatch  # type: ignore[attr-defined]
-    for other in ("tidy", "lying", "directory", "read"):
+    for other in ("tidy", "lying", "directory", "read", "undispatch"):
         setattr(station.tray, other, dispatch)
     await station.submit(trigger())
     await station.release()
@@ -91,6 +95,7 @@ async def test_a_letter_that_lies_in_its_tray_is_posted_once_and_nothing_else_is
             await service.note(sms.id, step, "Devi Contoh")
     assert posted == []
 
+    await service.note(letter.id, LetterStep.PRINTED, "Devi Contoh")
     noted = await service.note(letter.id, LetterStep.POSTED, "Devi Contoh")
     assert noted == Noted(by="Devi Contoh", at=station.clock.now(), anew=True)
     (after,) = [notice for notice in await station.notices() if notice.id == letter.id]

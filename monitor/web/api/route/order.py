@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from alerts.model.contradiction import Contradiction
 from monitor.access.visitor import Visitor
 from monitor.service.portal.idempotency import KeyOfAnotherOrder, OrderAnswer, OrderBook
 from monitor.store.upkeep.idempotency import OrderKey
@@ -105,7 +106,20 @@ class ApiReason(ApiWord):
     why: Why
 
 
-class ApiClosing(ApiReason):
+class ApiDespite(ApiWord):
+    """An order that may contradict what is measured."""
+
+    despite: Annotated[
+        Contradiction | None,
+        Field(description="What a refusal of this order named, where it is to be carried out in spite of that."),
+    ] = None
+
+
+class ApiCorrection(ApiDespite, ApiReason):
+    """That nothing was wrong, and how that is known."""
+
+
+class ApiClosing(ApiCorrection):
     """And whether mail works again; not said: as far as it was declared."""
 
     recovered: bool | None = None

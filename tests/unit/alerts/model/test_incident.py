@@ -248,6 +248,12 @@ def test_only_what_a_person_has_ended_is_kept_quiet(
         assert is_held(ended, replace(trigger(matter, at), began_at=began)) is same
 
 
+def test_correction_after_the_end_holds_no_trouble_that_began_between() -> None:
+    corrected = apply(apply(incident(), RESOLVE), replace(CORRECT, at=T0 + 30 * MINUTE))
+    assert corrected.held_since is None
+    assert not is_held(corrected, replace(trigger(at=T0 + 31 * MINUTE), began_at=T0 + 29 * MINUTE))
+
+
 def test_trouble_that_spread_after_a_false_alarm_was_declared_is_another_matter() -> None:
     corrected = apply(incident(Matter.BOTH), CORRECT)
     measured = trigger(Matter.BOTH, T0 + 3 * MINUTE)

@@ -7,12 +7,15 @@ import json
 import re
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
 
 from alerts.engine.settling import Ruling
+from alerts.model.contradiction import Contradiction
 from monitor.cli import COMMANDS, app, command
+from monitor.cli.duty.incident import Contradicted
 from monitor.cli.duty.notice import DONE
 
 #: They ask the running service, and are typed at night.
@@ -119,6 +122,10 @@ def test_the_list_itself_imports_no_command() -> None:
 
 def test_each_ruling_can_be_given() -> None:
     assert list(DONE) == [ruling.value for ruling in Ruling]
+
+
+def test_each_contradiction_can_be_named() -> None:
+    assert list(get_args(Contradicted)) == [each.value for each in Contradiction]
 
 
 def test_the_version_is_said() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -14,10 +14,12 @@ from structlog.testing import capture_logs
 from alerts.decide.silence import silence_over
 from alerts.model.notice import Matter
 from monitor.service.declarer import Declarer
+from monitor.service.order_check import OrderCheck
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.web.command.control import declarations
 from tests.integration.alerts.station import Station
+from tests.unit.alerts.measured import Measured
 from tests.unit.alerts.people import BRIEF, MINUTE, T0, trigger
 from tests.unit.monitor.cli.office import Office
 from tests.unit.monitor.web.source import Service
@@ -38,6 +40,7 @@ async def place(office: Office, tmp_path: Path) -> AsyncIterator[Station]:
             brief=lambda code: replace(BRIEF, agency=code),
             zone=lambda: ZoneInfo("Asia/Kuala_Lumpur"),
             muter=silence_over,
+            check=OrderCheck(store=SqlStore(database), clock=station.clock, measure=Measured().measure),
         )
         # In a test the service speaks where the command does.
         with capture_logs():
@@ -78,7 +81,7 @@ async def test_what_the_probes_see_too_goes_on(office: Office, place: Station) -
         "Ravi Contoh closed JCM-01 at 24/11 14:15; it goes on because the probes see it (sending). If you know better"
     )
     assert (code, said.startswith(begins)) == (1, True), said
-    code, said = await office.ask(*CLOSE, "--recovered")
+    code, said = await office.ask(*CLOSE, "--recovered", "--despite", "still-fails")
     assert (code, said.splitlines()[0]) == (0, "JCM-01 is over; whoever was told of it is told so.")
 
 
@@ -106,14 +109,18 @@ async def test_what_is_measured_is_closed_by_whoever_says_what_is_told(office: O
 
 
 @pytest.mark.parametrize(
-    ("word", "said"), [("--recovered", "JCM-01 is over; "), ("--not-recovered", "JCM-01 is closed: ")]
+    ("words", "said"),
+    [
+        (("--recovered", "--despite", "still-fails"), "JCM-01 is over; "),
+        (("--not-recovered",), "JCM-01 is closed: "),
+    ],
 )
 async def test_of_what_opened_while_mail_was_only_watched_nobody_hears_the_end(
-    office: Office, place: Station, word: str, said: str
+    office: Office, place: Station, words: Sequence[str], said: str
 ) -> None:
     place.rests = True
     await place.submit(trigger(Matter.BOTH, brief=BRIEF.with_nobody()))
-    code, lines = await office.ask(*CLOSE, word)
+    code, lines = await office.ask(*CLOSE, *words)
     assert (code, lines.splitlines()[0]) == (0, f"{said}nobody was told of it.")
 
 

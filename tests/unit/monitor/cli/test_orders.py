@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import typer
 
+from alerts.model.contradiction import Contradiction
 from alerts.model.delivery import NoticeState
 from alerts.model.event import Acknowledge, Expire, Resolve
 from alerts.model.incident import Declaration, Incident, Position, apply
@@ -233,7 +234,7 @@ async def test_of_what_opened_while_mail_was_only_watched_nobody_is_said_to_hear
     watched = incident()
     async with office.open(Service(incident=replace(watched, brief=watched.brief.with_nobody()))):
         code, said = await office.ask(*words)
-    assert (code, said.endswith("; nobody was told of it.\n")) == (0, True), said
+    assert (code, said.splitlines()[0].endswith("; nobody was told of it.")) == (0, True), said
 
 
 async def test_who_had_it_until_it_expired_is_listed(office: Office) -> None:
@@ -271,7 +272,9 @@ async def test_a_false_alarm_is_declared(office: Office) -> None:
         again = await office.ask("correct", "JCM-01", "--by", "Siti Contoh", "--why", "rujukan silap")
         listed = await office.ask("incidents")
 
-    assert (code, said) == (0, "JCM-01 is declared a false alarm by Siti Contoh; corrections go out.\n")
+    done, held = said.splitlines()
+    assert (code, done) == (0, "JCM-01 is declared a false alarm by Siti Contoh; corrections go out.")
+    assert held.startswith("The probes see it still (both). It opens anew when it gets worse")
     assert service.incident.corrected_why == "rujukan silap"
     assert again == (1, "JCM-01 was declared a false alarm by Siti Contoh before\n")
     assert "false alarm" in listed[1]
@@ -329,6 +332,20 @@ async def test_all_that_wait_are_shown_first_and_released_when_their_number_is_c
     assert (shown[0], "JCM-01 both" in shown[1], "repeat with --confirm 1" in shown[1]) == (0, True, True)
     assert done == (0, "JCM-01: announcement released by Siti Contoh.\n")
     assert again == (1, "No announcement waits for its release.\n")
+
+
+async def test_release_that_contradicts_what_is_measured_is_said_and_done_when_it_is_named(office: Office) -> None:
+    service = Service(contradiction=Contradiction.WORKS_AGAIN)
+    async with office.open(service):
+        refused = await office.ask("release", "JCM-01", "JCM-99", "--by", "Siti Contoh")
+        assert service.incident.released_at is None
+        done = await office.ask("release", "JCM-01", "--despite", "works-again", "--by", "Siti Contoh")
+        wrong = await office.ask("release", "--all", "--despite", "works-again")
+    assert refused[0] == 1
+    assert refused[1].splitlines()[0] == "JCM-01 contradicts what is measured", "and the next is tried all the same"
+    assert "JCM-99" in refused[1]
+    assert done == (0, "JCM-01: announcement released by Siti Contoh.\n")
+    assert (wrong[0], "--despite goes with the numbers" in wrong[1]) == (2, True)
 
 
 @pytest.mark.parametrize("words", [(), ("JCM-01", "--all")], ids=["nothing", "both"])

@@ -43,6 +43,7 @@ from monitor.service.access.walls import Walls
 from monitor.service.days.statements import Statements
 from monitor.service.declarer import Declarer
 from monitor.service.oncall import OnCall
+from monitor.service.order_check import OrderCheck
 from monitor.service.portal.advance_notices import AdvanceNotices
 from monitor.service.portal.agency_editor import AgencyEditor
 from monitor.service.portal.agency_roll import AgencyRoll
@@ -97,6 +98,7 @@ from monitor.web.roll.agencies import roll_pages
 from monitor.web.roll.leaving import leaving_pages
 from tests.integration.alerts.station import Scripted, Station
 from tests.integration.watching import agency, laid_out
+from tests.unit.alerts.measured import Measured
 from tests.unit.alerts.people import BRIEF, T0
 from tests.unit.monitor.cli.office import ENVIRON, Office
 from tests.unit.monitor.web.bench import Bench
@@ -398,6 +400,7 @@ async def house(
             brief=lambda code: replace(BRIEF, agency=code),
             zone=lambda: ZoneInfo("Asia/Kuala_Lumpur"),
             muter=silence_over,
+            check=OrderCheck(store=SqlStore(database), clock=clock, measure=Measured().measure),
         )
         desk: Any = DutyDesk()
         parts = [

@@ -16,8 +16,9 @@ from alerts.decide.paper import WAITING, LetterStep
 from alerts.decide.silence import Silence
 from alerts.engine.settling import Ruling
 from alerts.model.channel import Channel
+from alerts.model.contradiction import Contradiction
 from alerts.model.delivery import Draft, NoticeState
-from alerts.model.event import Close, Event, Release, Remark
+from alerts.model.event import Close, Correct, Event, Release, Remark
 from alerts.model.gateway import CallbackAnswer, Content, Incoming, PageContent, SmsContent
 from alerts.model.incident import Incident, IncidentState, apply
 from alerts.model.notice import Addressee, Matter, Purpose
@@ -34,6 +35,7 @@ from monitor.service.declarer import Declared
 from monitor.service.front import Front
 from monitor.service.noticeboard import Noticeboard, Overview
 from monitor.service.order import NotDone, agency_called, no_incident, no_notice
+from monitor.service.order_check import readers
 from monitor.service.paper.letters import Letters, LetterView, Noted
 from monitor.service.portal.worklist import IncidentSheet, Outgoing, ReleaseLook, Waiting, Worklist
 from monitor.store.engine.listing import DoneEntry, IncidentFilter, NoticeFilter
@@ -81,6 +83,8 @@ class Service(Front, Noticeboard, Letters):
     answer: CallbackAnswer | Exception | None = None
     heard: list[Incoming] = field(default_factory=list)
     wrong: str | None = None
+    #: What every order contradicts.
+    contradiction: Contradiction | None = None
     in_the_tray: Sequence[LetterView] = ()
     #: The PDFs that lie in the tray as they were laid, by notice.
     lies: Mapping[int, bytes] = field(default_factory=dict)
@@ -249,7 +253,12 @@ class Service(Front, Noticeboard, Letters):
         return self.incident
 
     async def _order(self, number: str, event: Callable[..., Event]) -> Incident:
-        self.incident = apply(await self.numbered(number), event(incident_id=1, at=T0))
+        order = event(incident_id=1, at=T0)
+        if isinstance(order, Release | Correct | Close) and self.contradiction not in {None, order.despite}:
+            wrong = NotDone(f"{number} contradicts what is measured")
+            wrong.despite = self.contradiction or ""
+            raise wrong
+        self.incident = apply(await self.numbered(number), order)
         return self.incident
 
     async def remark(self, number: str, by: str, text: str) -> Incident:
@@ -337,7 +346,13 @@ class Orders(Worklist):
         )
 
     async def sheet(self, number: str) -> IncidentSheet:
-        return IncidentSheet(incident=await self.service.numbered(number), done=self.entries, silence=None)
+        return IncidentSheet(
+            incident=await self.service.numbered(number),
+            done=self.entries,
+            silence=None,
+            told_recovery=readers(self.service.incident, ()),
+            told_correction=readers(self.service.incident, ()),
+        )
 
     async def look(self, number: str) -> ReleaseLook:
         found = await self.service.numbered(number)
@@ -353,9 +368,17 @@ class Orders(Worklist):
         self._see(f"declare {agency} {matter} {since}: {why}", by)
         return Declared(incident=self.service.incident)
 
-    async def close(self, number: str, *, why: str, by: str, recovered: bool | None = None) -> Incident:
-        self._see(f"close {number} {recovered}: {why}", by)
-        event = partial(Close, by=by, why=why, recovered=recovered)
+    async def close(
+        self,
+        number: str,
+        *,
+        why: str,
+        by: str,
+        recovered: bool | None = None,
+        despite: Contradiction | None = None,
+    ) -> Incident:
+        self._see(f"close {number} {recovered}: {why}{f' despite {despite}' if despite else ''}", by)
+        event = partial(Close, by=by, why=why, recovered=recovered, despite=despite)
         return await self.service._order(number, event)
 
     def called(self, about: str) -> str:

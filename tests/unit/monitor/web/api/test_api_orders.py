@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from alerts.model.contradiction import Contradiction
 from alerts.record.store import StoreAway
 from monitor.store.schema.tables import incident, journal, silence
 from tests.unit.alerts.people import trigger
@@ -75,6 +76,23 @@ async def test_orders_about_an_incident(place: House) -> None:
     assert answer.json()["corrected_by"] == "program konsol"
     again = await program.post(f"{HERE}/correct", json={"why": "rujukan silap"})
     assert (again.status_code, again.json()["detail"][:32]) == (409, "JCM-01 was declared a false alar")
+
+
+@pytest.mark.parametrize(
+    ("order", "body"),
+    [("release", {}), ("correct", {"why": "silap"})],
+)
+async def test_order_that_contradicts_what_is_measured_says_what_to_name(
+    tmp_path: Path, order: str, body: Mapping[str, object]
+) -> None:
+    async with house(tmp_path, Service(contradiction=Contradiction.STILL_FAILS)) as place:
+        program = await place.program("duty:JCM")
+        refused = await program.post(f"{HERE}/{order}", json=body)
+        done = await program.post(f"{HERE}/{order}", json={**body, "despite": "still-fails"})
+        unknown = await program.post(f"{HERE}/{order}", json={**body, "despite": "ya"})
+    assert (refused.status_code, refused.json()["despite"]) == (409, "still-fails")
+    assert (done.status_code, done.json()["number"]) == (200, "JCM-01")
+    assert (unknown.status_code, unknown.json()["errors"][0]["pointer"]) == (422, "#/despite")
 
 
 async def test_the_journal_tells_where_an_order_came_from_and_no_more_often_than_it_was_carried_out(
@@ -209,10 +227,15 @@ async def test_many_at_once_are_one(place: House) -> None:
 
 async def test_what_was_refused_may_be_sent_again(place: House) -> None:
     program, key = await place.program("duty:JCM"), {"Idempotency-Key": "k"}
-    order = {"why": "sudah pulih"}
+    order: dict[str, object] = {"why": "sudah pulih"}
     assert (await program.post(f"{HERE}/close", json=order, headers=key)).status_code == 404
     await place.station.submit(trigger())
-    assert (await program.post(f"{HERE}/close", json={**order, "recovered": True}, headers=key)).status_code == 200
+    order["recovered"] = True
+    refused = await program.post(f"{HERE}/close", json=order, headers=key)
+    assert (refused.status_code, refused.json()["despite"]) == (409, "still-fails")
+    assert (
+        await program.post(f"{HERE}/close", json={**order, "despite": "still-fails"}, headers=key)
+    ).status_code == 200
 
 
 async def test_who_may_no_longer_is_not_answered_from_before(place: House) -> None:

@@ -1,0 +1,85 @@
+"""Decide who reads what because of a person's order, and whether that contradicts what is measured. Pure.
+
+A release states that mail fails; a recovery and a correction state that it does not. Neither is true because a person says so:
+an order whose notices contradict the newest runs is carried out only when the person repeats it by the name of the contradiction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from alerts.decide.announcement import Announce, announce
+from alerts.decide.conclusion import Tell, conclude
+from alerts.model.contradiction import Contradiction
+from alerts.model.delivery import Draft, Notice
+from alerts.model.event import Close, Correct, Release
+from alerts.model.incident import Incident, apply
+from alerts.model.notice import Matter
+
+Order = Release | Close | Correct
+
+#: When the newest run in each direction (`SENDING`, `RECEIVING`) began, where its message arrived.
+Delivered = Mapping[Matter, datetime]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderEffect:
+    """What an order leads to."""
+
+    #: What people would read because of it.
+    drafts: Sequence[Draft]
+    contradiction: Contradiction | None
+    #: The directions that work, or what is wrong still.
+    found: tuple[Matter, ...] = ()
+
+
+def effect(
+    incident: Incident, order: Order, notices: Sequence[Notice], delivered: Delivered, now: datetime
+) -> OrderEffect:
+    """Return what *order* leads to; *notices*: those of the incident."""
+    after = apply(incident, order)
+    if after is incident:
+        return OrderEffect(drafts=(), contradiction=None)
+    if isinstance(order, Release):
+        decided = announce(after, (), now)
+        drafts = decided.drafts if isinstance(decided, Announce) else ()
+        found = _working(incident, delivered)
+        return OrderEffect(drafts=drafts, contradiction=Contradiction.WORKS_AGAIN if found else None, found=found)
+    drafts = tuple(each.draft for each in conclude(after, notices, now) if isinstance(each, Tell))
+    wrong = None if after.is_open or after.ended_untold else _still_wrong(incident, delivered)
+    if wrong is None:
+        return OrderEffect(drafts=drafts, contradiction=None)
+    return OrderEffect(drafts=drafts, contradiction=Contradiction.STILL_FAILS, found=(wrong,))
+
+
+def ways(matter: Matter | None) -> frozenset[Matter]:
+    """Return the directions that an outage is about."""
+    return _WAYS if matter is Matter.BOTH else _WAYS & {matter}
+
+
+_WAYS: frozenset[Matter] = frozenset({Matter.SENDING, Matter.RECEIVING})
+
+
+def _working(incident: Incident, delivered: Delivered) -> tuple[Matter, ...]:
+    """Return the directions in which a message has arrived since they are said to fail.
+
+    What a person has declared no run contradicts: it is declared because no run shows it.
+    """
+    told = ways(incident.to_be_told) & ways(incident.measured) - ways(incident.standing)
+    return tuple(sorted(way for way in told if _is_delivered(way, incident, delivered)))
+
+
+def _still_wrong(incident: Incident, delivered: Delivered) -> Matter | None:
+    """Return what is measured to be wrong, unless the newest message arrived in each direction of it."""
+    if not incident.is_open or incident.measured is None:
+        return None
+    of_measured = ways(incident.measured)
+    works = bool(of_measured) and all(_is_delivered(way, incident, delivered) for way in of_measured)
+    return None if works else incident.measured
+
+
+def _is_delivered(way: Matter, incident: Incident, delivered: Delivered) -> bool:
+    began_at = delivered.get(way)
+    return began_at is not None and began_at > incident.told_began_at

@@ -1,0 +1,97 @@
+"""Measures an agency's mail for an order that states how it is: what the newest runs show, and new ones where those are old."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Final
+
+from alerts.decide.contradiction import Delivered
+from alerts.model.notice import Matter
+from alerts.record.clock import Clock
+from monitor.judging.evidence import ARRIVED
+from monitor.judging.matter import WAYS, WORKS
+from monitor.model.route import Direction, WatchedRoute
+from monitor.probing.trial import RouteTrial
+from monitor.service.watch import Watch
+from monitor.store.probing.history import History
+from probes.model.result import Outcome, ProbeResult
+
+#: How long an order waits for new runs. One that fails takes longer than one that arrives, and is not waited for.
+PATIENCE: Final = timedelta(seconds=6)
+#: A run that began this recently is not repeated.
+FRESH: Final = timedelta(minutes=1)
+#: Of so many agencies the routes are run for one order.
+MOST: Final = 20
+_OF: Final[Mapping[Matter, Direction]] = {
+    matter: way for matter in (Matter.SENDING, Matter.RECEIVING) for way in WAYS[matter]
+}
+
+
+class MailMeasurement:
+    """Says in which directions the newest message of an agency arrived."""
+
+    def __init__(
+        self, *, watch: Callable[[], Watch], history: History, clock: Clock, patience: timedelta = PATIENCE
+    ) -> None:
+        self._watch = watch
+        self._history = history
+        self._clock = clock
+        self._patience = patience
+        #: The runs that were begun for an order, by route.
+        self._trials: dict[str, RouteTrial] = {}
+
+    def begin(self, agencies: Collection[str]) -> Sequence[RouteTrial]:
+        """Run the routes of *agencies* at once that this process probes, except those with a fresh run."""
+        watch, now = self._watch(), self._clock.now()
+        self._trials = {name: each for name, each in self._trials.items() if not each.is_over}
+        for agency in [each for each in agencies if each in watch.owned][:MOST]:
+            for route in {each.name for routes in self._by_way(agency).values() for each in routes}:
+                newest = self._history.known().get(route)
+                is_fresh = newest is not None and abs(now - newest.started_at) < FRESH
+                if not is_fresh and route not in self._trials:
+                    # One that has just left the configuration is not there.
+                    with suppress(KeyError):
+                        self._trials[route] = watch.prober.run_now(route)
+        return [each for each in self._trials.values() if each.route.agency in agencies]
+
+    async def measure(self, agency: str) -> Delivered:
+        """Run the routes of an agency, wait for a while until they end, and return what the newest runs show."""
+        trials = self.begin([agency])
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._patience.total_seconds()):
+                for each in trials:
+                    await each.over.wait()
+        return (await self.newest([agency]))[agency]
+
+    async def newest(self, agencies: Collection[str]) -> Mapping[str, Delivered]:
+        """Return when the newest run in each direction began, where its message arrived, by agency. Raise `StoreAway`."""
+        # In another process, or before the start.
+        await self._history.look_up(agencies)
+        return {agency: self._delivered(agency) for agency in agencies}
+
+    def _delivered(self, agency: str) -> Delivered:
+        watch, known = self._watch(), self._history.known()
+        if (together := watch.consensus.together(agency)) is not None:
+            # What arrives at one site may not at another.
+            works = [way for way, direction in _OF.items() if together.directions.get(direction) in WORKS]
+            return dict.fromkeys(works, self._clock.now())
+        found: dict[Matter, datetime] = {}
+        for way, routes in self._by_way(agency).items():
+            newest = _newest(known[each.name] for each in routes if each.name in known)
+            if newest is not None and newest.outcome in ARRIVED:
+                found[way] = newest.started_at
+        return found
+
+    def _by_way(self, agency: str) -> Mapping[Matter, Sequence[WatchedRoute]]:
+        """Return the routes that show a direction: those within the agency only where there are no others."""
+        routes = self._watch().configuration.registry.routes_of(agency)
+        inside = [each for each in routes if each.direction is Direction.INTERNAL]
+        return {way: [each for each in routes if each.direction is _OF[way]] or inside for way in _OF}
+
+
+def _newest(runs: Iterable[ProbeResult]) -> ProbeResult | None:
+    told = (run for run in runs if run.outcome is not Outcome.INCONCLUSIVE)
+    return max(told, key=lambda run: run.started_at, default=None)

@@ -1,0 +1,85 @@
+"""Checks an order about an incident against what is measured, before anybody is told anything by it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Final
+
+from alerts.decide.contradiction import Delivered, Order, OrderEffect, effect
+from alerts.documents import phrase
+from alerts.model.contradiction import Contradiction
+from alerts.model.delivery import Draft
+from alerts.model.event import Correct, Release
+from alerts.model.incident import HOLDS_FOR, Incident, apply
+from alerts.model.notice import Matter
+from alerts.record.clock import Clock
+from monitor.service.order import Bilingual, NotDone
+from monitor.store.engine.ledger import SqlStore
+
+#: So many readers are named; the others are counted.
+_NAMED: Final = 8
+_WAYS: Final = {
+    Matter.SENDING: Bilingual("from the agency", malay="daripada agensi"),
+    Matter.RECEIVING: Bilingual("to the agency", malay="kepada agensi"),
+}
+
+
+class OrderCheck:
+    """Refuses what contradicts the newest runs, until it is ordered in spite of that."""
+
+    def __init__(self, *, store: SqlStore, clock: Clock, measure: Callable[[str], Awaitable[Delivered]]) -> None:
+        """*measure* has an agency's mail measured now."""
+        self._store = store
+        self._clock = clock
+        self._measure = measure
+
+    async def check(self, incident: Incident, order: Order) -> None:
+        """Raise `NotDone` with what to name in `despite`. Measuring takes some seconds: nothing is measured for what no run could contradict."""
+        possible = Contradiction.WORKS_AGAIN if isinstance(order, Release) else Contradiction.STILL_FAILS
+        if order.despite is possible or incident.measured is None or apply(incident, order) is incident:
+            return
+        if not isinstance(order, Release) and (await self.effect(incident, order, {})).contradiction is None:
+            return
+        found = await self.effect(incident, order, await self._measure(incident.brief.agency))
+        if found.contradiction is not None:
+            raise _contradicted(incident, order, found, found.contradiction)
+
+    async def effect(self, incident: Incident, order: Order, delivered: Delivered) -> OrderEffect:
+        """Return what an order would lead to."""
+        async with self._store.reading() as ledger:
+            notices = await ledger.notices(incident.id)
+        return effect(incident, order, notices, delivered, self._clock.now())
+
+
+def _contradicted(incident: Incident, order: Order, found: OrderEffect, contradiction: Contradiction) -> NotDone:
+    said: dict[str, object] = {"number": incident.number, "readers": readers(incident, found.drafts)}
+    if contradiction is Contradiction.WORKS_AGAIN:
+        wrong = NotDone.said("works_again", **said, ways=_together([_WAYS[way] for way in found.found]))
+    else:
+        [matter] = found.found
+        said["measured"] = Bilingual(str(matter), malay=phrase.MATTERS[matter])
+        key = "still_fails_false_alarm" if isinstance(order, Correct) else "still_fails_recovered"
+        wrong = NotDone.said(key, **said, hours=HOLDS_FOR // timedelta(hours=1))
+    wrong.despite = contradiction
+    return wrong
+
+
+def readers(incident: Incident, drafts: Sequence[Draft]) -> Bilingual:
+    """Return who would read something: "Siti Contoh (sms), Kementerian Contoh (fax) and 3 more"."""
+    named = [
+        (str(draft.addressee or incident.name_of(draft.person)), draft.addresses[0].channel)
+        for draft in drafts[:_NAMED]
+    ]
+    if not named:
+        return Bilingual("nobody", malay="tiada sesiapa")
+    more = len(drafts) - len(named)
+    return Bilingual(
+        ", ".join(f"{who} ({channel})" for who, channel in named) + (f" and {more} more" if more else ""),
+        malay=", ".join(f"{who} ({phrase.CHANNELS[channel]})" for who, channel in named)
+        + (f" dan {more} lagi" if more else ""),
+    )
+
+
+def _together(words: Sequence[Bilingual]) -> Bilingual:
+    return Bilingual(" and ".join(map(str, words)), malay=" dan ".join(each.malay for each in words))
