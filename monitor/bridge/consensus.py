@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -116,7 +116,7 @@ class Consensus:
         #: Those that have a vote; `None`: all.
         self._fresh: AbstractSet[str] | None = None
         self._told: dict[str, Matter] = {}
-        #: By agency: since when it is as was told, and when that was. Not of what was told before a start.
+        #: By agency: since when it is as was told, and when that was.
         self._outages: dict[str, tuple[datetime, datetime]] = {}
         #: By dedup key: what is wrong by now where more was told, and since when that is so.
         self._less: dict[str, tuple[Matter, datetime]] = {}
@@ -169,6 +169,10 @@ class Consensus:
         for agency in falls.keys() & self._agencies - self._flapping.keys():
             flapping = self._flapping[agency] = Flapping(self._flapping_policy)
             flapping.restore(falls[agency], is_down=agency in self._told, is_unsteady=agency in unsteady)
+
+    def restore_outages(self, outages: Mapping[str, tuple[datetime, datetime]]) -> None:
+        """Restore when what was told of agencies began, and when it was told; after `gain`."""
+        self._outages |= {key: outages[key] for key in outages.keys() & self._told.keys() & self._agencies}
 
     def gain(self, agencies: AbstractSet[str], open_incidents: Mapping[str, Matter]) -> None:
         """Tell of *agencies* from now on, too, of which there are briefs; *open_incidents*: what was told of them."""
@@ -574,6 +578,12 @@ class Consensus:
             self.ended_by_hand[key] = incident
         if not key.startswith(OURS):
             self._metrics.ended_by_hand(key, is_so=incident is not None)
+
+
+def outages_of(incidents: Iterable[Incident]) -> Mapping[str, tuple[datetime, datetime]]:
+    """Return since when each incident that was measured is as was told, and when that was told at the earliest, by dedup key."""
+    measured = {each.dedup_key: each for each in incidents if each.measured is not None}
+    return {key: (each.told_began_at, max(each.told_began_at, each.opened_at)) for key, each in measured.items()}
 
 
 def fault_of(blame: str, name: str) -> tuple[str, str]:

@@ -14,6 +14,7 @@ import structlog
 
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
+from monitor.bridge.consensus import outages_of
 from monitor.config.files.problem import Problem, Severity, nearest
 from monitor.config.loading import BadConfiguration, Configuration
 from monitor.model.renaming import Renamed, Renaming
@@ -84,10 +85,12 @@ class Renamer:
         """Let the new name be known in memory, also where it was watched already before its past came to it."""
         self._history.rename(renaming.route)
         async with self._store.reading() as ledger:
-            still = {i.dedup_key: i.measured for i in await ledger.open_incidents() if i.measured is not None}
+            incidents = await ledger.open_incidents()
+        still = {i.dedup_key: i.measured for i in incidents if i.measured is not None}
         watch = self._reloader.watch
         gained = {renaming.new} & watch.owned
         watch.consensus.gain(gained, still)
+        watch.consensus.restore_outages(outages_of(incidents))
         watch.pipeline.look_again(gained)
 
     async def _check(self, renaming: Renaming, configuration: Configuration) -> None:

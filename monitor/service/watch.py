@@ -21,7 +21,7 @@ from alerts.model.incident import Incident
 from alerts.model.notice import Matter
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
-from monitor.bridge.consensus import OF_HUB, QUORUM, SITES, Alerting, Briefs, Consensus
+from monitor.bridge.consensus import OF_HUB, QUORUM, SITES, Alerting, Briefs, Consensus, outages_of
 from monitor.bridge.noc_brief import agency_of, own_brief
 from monitor.bridge.pipeline import Pipeline
 from monitor.config.files.problem import Problem, Severity
@@ -125,6 +125,8 @@ class _Past:
     #: Agencies whose incident is held open until they are steady.
     unsteady: AbstractSet[str] = frozenset()
     open_incidents: Mapping[str, Matter] = field(default_factory=dict)
+    #: By dedup key: since when each is as was told, and when that was.
+    outages: Mapping[str, tuple[datetime, datetime]] = field(default_factory=dict)
     #: What people have declared and nobody has said to be over, by agency.
     declared: Mapping[str, Matter] = field(default_factory=dict)
     tokens: Mapping[str, SentToken] = field(default_factory=dict)
@@ -179,6 +181,7 @@ async def make_watch(configuration: Configuration, around: WatchSurroundings, sh
         flapping=settings.flapping.build(),
     )
     consensus.restore_falls(past.falls, past.unsteady)
+    consensus.restore_outages(past.outages)
     _let_go_of_sites(consensus, settings, around.clock.now())
     pipeline = Pipeline(
         judge=judge,
@@ -366,6 +369,7 @@ async def take_up(watch: Watch, change: ConfigurationChange, around: WatchSurrou
     consensus.believe(after.settings.flapping.build())
     consensus.gain(new - old, change.past.open_incidents)
     consensus.restore_falls(change.past.falls, change.past.unsteady)
+    consensus.restore_outages(change.past.outages)
     watch.pipeline.look_again(new - old)
     watch.inspector.release(old - new)
     await watch.inspector.assign_in_turn(change.assigned, change.touched)
@@ -423,6 +427,7 @@ async def _past(
         falls=falls,
         unsteady={incident.dedup_key for incident in still if incident.unsteady},
         open_incidents={incident.dedup_key: incident.measured for incident in still if incident.measured},
+        outages=outages_of(still),
         declared={incident.brief.agency: incident.standing for incident in still if incident.standing},
         tokens=await history.tokens(now, among),
         continuous_since=around.continuous_since(),

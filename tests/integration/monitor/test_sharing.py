@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,22 @@ async def test_what_goes_to_another_process_is_probed_judged_told_and_counted_he
     trials = Trials(reloader._lifecycle, reloader._clock, lambda: reloader.watch)
     with pytest.raises(NotFound, match="kuching"):
         await trials.begin("JCONTOH", route.name, by="Siti Contoh")
+
+
+@pytest.mark.parametrize("by", ["share", "start"])
+async def test_gained_outage_is_not_over_by_sites_that_were_well_before_it(reloader: Reloader, by: str) -> None:
+    await opened(reloader, "JCONTOH")
+    if by == "share":
+        await reloader.take_share(beside())
+        await reloader.take_share(WHOLE)
+        consensus = reloader.watch.consensus
+    else:
+        consensus = (await make_watch(reloader.watch.configuration, reloader._around)).consensus
+    well = SiteStanding(well_since=T0 - timedelta(hours=1), directions=dict.fromkeys(Direction, Health.UP))
+    for site in (consensus._site, "kuching"):
+        consensus.hear(site, "JCONTOH", well)
+    await consensus.tell()
+    assert "JCONTOH" in consensus.told
 
 
 async def test_while_a_share_changes_hands_pages_are_read_and_runs_end(

@@ -15,10 +15,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from alerts.model.event import Event, Resolve, Trigger
-from alerts.model.incident import Incident
+from alerts.model.incident import Incident, open_incident
 from alerts.model.notice import Matter
 from alerts.record.store import StoreAway
-from monitor.bridge.consensus import Briefs, Consensus
+from monitor.bridge.consensus import Briefs, Consensus, outages_of
 from monitor.config.model.settings import Settings
 from monitor.judging.flapping import FlappingPolicy
 from monitor.judging.joint.freshness import SiteBeat, SiteClock
@@ -415,6 +415,24 @@ async def test_outage_is_not_over_by_sites_that_were_well_all_along_when_those_t
     (ended_at,) = [e.ended_at for e in nation.alerts.heard if isinstance(e, Resolve)]
     assert ended_at is not None
     assert nation.clock.time - 30 * SECOND < ended_at <= nation.clock.time, "nobody has seen when it ended"
+
+
+@pytest.mark.blind
+async def test_outage_is_not_over_at_a_restart_of_the_hub_by_sites_that_were_well_all_along() -> None:
+    incident = open_incident(
+        Trigger(dedup_key="JCM", at=T0 + MINUTE, matter=Matter.BOTH, began_at=T0 + 30 * SECOND, brief=BRIEF),
+        incident_id=1,
+        number="JCM-01",
+    )
+    nation = Nation({"JCM": Matter.BOTH}, quorum=Quorum())
+    nation.consensus.restore_outages(outages_of([incident]))
+    nation.clock.time = T0 + 2 * MINUTE
+    nation.say("johor", JCM=replace(DOWN, trouble=Trouble(matter=Matter.BOTH, since=T0 + 30 * SECOND)))
+    for site in ("utama", "kuching"):
+        nation.say(site, JCM=WELL)
+    # Johor, which alone has seen it, is lost. Nine minutes after it was told, and ten.
+    assert await nation.live(8 * 60, "johor") == ["ours/site/johor: own_fault"]
+    assert await nation.live(70, "johor") == ["JCM: over"]
 
 
 async def test_agency_that_only_the_hub_probes_is_told_while_other_sites_are_not_heard() -> None:
