@@ -425,7 +425,7 @@ class App:
         )
         self._sites = self._with_other_sites(settings, standings)
         members = _members(settings)
-        self._wires = [Wires(members, self._metrics)] if members else []
+        self._wires = [Wires(members, self._metrics, tells=settings.tells)] if members else []
         self._offering = (
             SiteOffering(members, self._metrics, configuration=self._configuration, is_ours=self._speaks_for_all)
             if members

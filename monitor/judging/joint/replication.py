@@ -40,6 +40,8 @@ class Replication:
     errors: int
     #: Whether the hub has all that the site says; `None`: not known.
     is_whole: bool | None
+    #: The slots of other hubs that read the site.
+    other_hubs: tuple[str, ...] = ()
 
     def state(self, before: Replication | None) -> ReplicationState:
         """Say it in one word: what needs a hand most. *before*: what was seen a while ago."""

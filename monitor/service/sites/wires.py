@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import structlog
+
 from monitor.judging.joint.replication import Replication
 from monitor.metrics import Metrics
 from monitor.service.sites.asking import ask_each
 from monitor.store.sites import joining
 from monitor.store.sites.link import MemberSite, SiteRefusedError
+
+log = structlog.get_logger()
 
 
 class Wires:
@@ -19,10 +23,13 @@ class Wires:
         members: Sequence[MemberSite],
         metrics: Metrics,
         *,
+        tells: bool = True,
         look: Callable[[MemberSite], Replication] = joining.look,
     ) -> None:
+        """*tells*: this hub tells people. Where another one that does reads a site, they are told twice."""
         self._members = members
         self._metrics = metrics
+        self._tells = tells
         self._look = look
         self._seen: dict[str, Replication] = {}
 
@@ -36,6 +43,12 @@ class Wires:
             self._metrics.watchdog.site_replicates(member.site, None)
             return
         before = self._seen.get(member.site)
+        if self._tells and seen.other_hubs and (before is None or before.other_hubs != seen.other_hubs):
+            log.warning(
+                "another hub reads this site, too; where both have `mode: tell`, people are told twice",
+                site=member.site,
+                slots=seen.other_hubs,
+            )
         self._metrics.watchdog.site_replicates(
             member.site, seen.state(before), behind=seen.behind, errors=seen.errors - (before or seen).errors
         )

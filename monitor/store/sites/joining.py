@@ -157,11 +157,11 @@ def look(member: MemberSite) -> Replication:
     with dialled(member.store, "the hub's store") as connection:
         hub = Subscriber(connection, member.site, member.hub)
         subscription = hub.subscription()
-        is_reached, is_whole, slot = False, None, None
+        is_reached, is_whole, slot, other_hubs = False, None, None, list[str]()
         if subscription is not None and subscription.is_enabled:
             with suppress(SiteRefusedError), dialled(member.server, f"site {member.site}") as there:
                 site = Publisher(there, member.site, member.hub)
-                slot, is_reached = site.slot(), True
+                slot, other_hubs, is_reached = site.slot(), site.other_readers(), True
                 if slot is not None and not slot.is_lost and schema_of(hub.connection) == schema_of(site.connection):
                     is_whole = _is_whole(hub, site, _SETTLES)
     is_kept = slot is not None and not slot.is_lost
@@ -173,6 +173,7 @@ def look(member: MemberSite) -> Replication:
         behind=slot.behind if slot is not None and is_kept else None,
         errors=0 if subscription is None else subscription.errors,
         is_whole=is_whole,
+        other_hubs=tuple(other_hubs),
     )
 
 

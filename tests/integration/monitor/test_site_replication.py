@@ -772,6 +772,7 @@ def test_second_hub_is_refused_and_noticed_unless_it_is_meant(
         found = check(one, FRESH_FOR)
         assert found.troubles == ()
         assert any(f"another hub reads it, too ({other})" in each for each in found.advice)
+        assert joining.look(one).other_hubs == (other,)
 
 
 def test_slow_wire_is_not_taken_for_a_clock_that_is_wrong(world: SiteWorld, tmp_path: Path) -> None:

@@ -1213,6 +1213,23 @@ async def test_what_becomes_of_what_sites_say_is_shown_and_a_hub_whose_store_is_
     assert shown("johor") == dict.fromkeys(ReplicationState)
 
 
+@pytest.mark.parametrize(("tells", "warnings"), [(True, 2), (False, 0)])
+async def test_another_hub_that_reads_a_site_is_logged_once_where_this_one_tells(tells: bool, warnings: int) -> None:  # noqa: FBT001
+    nowhere = PostgresServer(host="127.0.0.1", port=1, database="x", user="x", tls=True)
+    alone = Replication(
+        is_joined=True, is_enabled=True, is_reached=True, is_kept=True, behind=0, errors=0, is_whole=True
+    )
+    beside = replace(alone, other_hubs=("pantau_noc",))
+    # It leaves, and comes back.
+    looks = iter([alone, beside, beside, alone, beside])
+    members = [MemberSite(site="johor", server=nowhere, hub="ibu", store=nowhere)]
+    wires = Wires(members, Metrics(version="1", now=lambda: T0), tells=tells, look=lambda _: next(looks))
+    with capture_logs() as logs:
+        for _ in range(5):
+            await wires.look()
+    assert [(each["site"], each["slots"]) for each in logs] == warnings * [("johor", ("pantau_noc",))]
+
+
 async def test_a_hub_that_tells_of_so_many_that_it_takes_long_was_not_away(monkeypatch: pytest.MonkeyPatch) -> None:
     nation = await running()
     assert await nation.live(31, "kuching") == ["ours/site/kuching: own_fault"]
