@@ -17,12 +17,14 @@ from alerts.decide.gateway.move import (
     Wait,
     next_move,
     shown_state,
+    wants_call_instead,
 )
 from alerts.decide.response import printed
 from alerts.engine.advance import Advance, Entered
 from alerts.engine.gateway_call import CallKind, GatewayCall
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.model.channel import ON_PAPER, Channel
+from alerts.model.contact import Address
 from alerts.model.delivery import SETTLED, Attempt, AttemptState, Notice, NoticeState
 from alerts.model.gateway import ErrorClass
 from alerts.model.notice import Plan, Purpose
@@ -72,6 +74,10 @@ class Mover:
                     await self._question(CallKind.ASK, notice, attempt)
                 case AskForReceipt(attempt=attempt):
                     await self._question(CallKind.CHECK, notice, attempt)
+                case Settle(state=NoticeState.FAILED) if (call := await self._call_instead(notice)) is not None:
+                    delivery = await self._ledger.add_delivery(notice.id, call)
+                    notice = replace(notice, deliveries=(*notice.deliveries, delivery))
+                    continue
                 case Settle(state=state):
                     await self.enter(notice, _settled(notice, state))
                     # A step whose contacts all failed makes way for the next at once.
@@ -81,6 +87,14 @@ class Mover:
                     self._advance.wake_at(until)
             await self.enter(notice, shown_state(notice))
             return
+
+    async def _call_instead(self, notice: Notice) -> Address | None:
+        """Return where to call somebody of the staff whom no SMS reaches, because they sent STOP or the number is wrong."""
+        incident = await self._ledger.incident(notice.incident_id) if wants_call_instead(notice, self._now) else None
+        person = incident.brief.escalation.contact(notice.person) if incident is not None else None
+        tried = {delivery.address for delivery in notice.deliveries}
+        numbers = person.addresses_on([Channel.VOICE]) if person is not None else ()
+        return next((number for number in numbers if number not in tried), None)
 
     async def _try(self, notice: Notice, gateway: str) -> None:
         if await self._has_stopped(notice, gateway):

@@ -91,11 +91,9 @@ async def receive(ledger: Ledger, gateway: str, said: Said, now: datetime) -> Re
     known = await ledger.responses.sms_number(said.sender)
     match understand(said.text):
         case Stops():
-            await _note_stop(ledger, said.sender, replace(known, stopped_at=now), alerts, now)
-            return None
+            return await _note_stop(ledger, said.sender, known, alerts, now, stopped=True)
         case Starts():
-            await _note_stop(ledger, said.sender, replace(known, stopped_at=None), alerts, now)
-            return None
+            return await _note_stop(ledger, said.sender, known, alerts, now, stopped=False)
         case Responds() as meaning:
             meant = await _meant(ledger, meaning, alerts)
             if len(meant) > 1:
@@ -225,15 +223,25 @@ async def _puzzled(
     return alert.react(situation, response=printed(alert.code), by=by)
 
 
-async def _note_stop(ledger: Ledger, number: str, known: SmsNumber, alerts: Sequence[_Alert], now: datetime) -> None:
-    """Note that a number wants no SMS, or wants them again. Whose it is stands in the journal, the number does not."""
-    await ledger.responses.save_sms_number(number, replace(known, puzzled=0))
-    event = "SMS wanted again" if known.stopped_at is None else "no more SMS wanted"
-    person, incident_id = "somebody", None
+async def _note_stop(
+    ledger: Ledger, number: str, known: SmsNumber, alerts: Sequence[_Alert], now: datetime, *, stopped: bool
+) -> Reaction | None:
+    """Note that a number wants no SMS, or wants them again. Whose it is stands in the journal, the number does not.
+
+    Answered when it changes something: two machines that send STOP to each other do so once.
+    """
+    await ledger.responses.save_sms_number(number, replace(known, stopped_at=now if stopped else None, puzzled=0))
+    event = "no more SMS wanted" if stopped else "SMS wanted again"
+    person, incident_id, situation = "somebody", None, "stopped_unreached" if stopped else "started"
     if alerts:
         notice = alerts[0].notice
         incident = await ledger.incident(notice.incident_id)
-        person = incident.name_of(notice.person) if incident else notice.person
+        contact = incident.brief.escalation.contact(notice.person) if incident else None
+        person = contact.name if contact else notice.person
+        if stopped and contact is not None and contact.addresses_on([Channel.VOICE]):
+            situation = "stopped"
         incident_id = notice.incident_id
     log.warning(event, person=person)
     await ledger.journal(Entry(at=now, actor=person, event=event, incident_id=incident_id))
+    has_changed = (known.stopped_at is not None) is not stopped
+    return alerts[0].react(situation) if alerts and has_changed else None

@@ -138,7 +138,8 @@ def _responses() -> Iterator[tuple[str, Need]]:
     yield "sms.response.nobody_left", Need(always=about | {"until"})
     for answer in ("unclear", "several"):
         yield f"sms.response.{answer}", Need(always=about | {"response"})
-    yield "sms.response.nothing", Need(always=frozenset({"agency"}))
+    for answer in ("nothing", "stopped", "stopped_unreached", "started"):
+        yield f"sms.response.{answer}", Need(always=frozenset({"agency"}))
 
 
 def _release() -> Iterator[tuple[str, Need]]:

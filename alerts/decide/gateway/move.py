@@ -10,7 +10,7 @@ An address with office hours is not tried outside of them. Staff are told at the
 does, at this one all the same, because silence is worse. An office outside is told when it opens.
 
 A call that ended without a keypress has failed and is tried again like one that nobody took. Of a step that says
-`call_again` it is not: there `alerts.decide.escalation` decides about another call.
+`call_again` it is not: there `alerts.decide.escalation` decides about another call. Nor is one that says that it is over.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from datetime import datetime, timedelta
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.contact import Address
 from alerts.model.delivery import LEFT, Attempt, AttemptState, Delivery, Notice, NoticeState
-from alerts.model.gateway import ErrorClass
-from alerts.model.notice import Plan
+from alerts.model.gateway import NO_KEY, ErrorClass
+from alerts.model.notice import Plan, Purpose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +125,9 @@ class Settle:
 #: Nothing more is expected of an attempt in one of these.
 CAME_TO_NOTHING = frozenset({AttemptState.FAILED, AttemptState.NEVER_SENT, AttemptState.NO_TRACE})
 
+#: Asks nothing of whoever is told.
+_TELLS_THE_END = frozenset({Purpose.RECOVERY, Purpose.CLOSED, Purpose.CORRECTION})
+
 Move = Try | Reconcile | AskForReceipt | Wait | FallBack | Settle
 
 
@@ -203,6 +206,8 @@ def _after_failure(
         return Settle(NoticeState.FAILED)
     if last.error is ErrorClass.PERMANENT:
         return _next_address(notice, now)
+    if last.code == NO_KEY and notice.purpose in _TELLS_THE_END:
+        return _next_address(notice, now)  # Nobody has to do anything about it: heard once is enough.
     if rang_in_vain(last) and _as_decided(notice, delivery).once:
         return _next_address(notice, now)
     passing = last.state is AttemptState.NEVER_SENT or last.error is ErrorClass.TRANSIENT
@@ -218,6 +223,18 @@ def _after_failure(
     if isinstance(following, FallBack) or not redials or not lines or last.look_at >= notice.expires_at:
         return following
     return Try(lines[0]) if now >= last.look_at else Wait(last.look_at)
+
+
+def wants_call_instead(notice: Notice, now: datetime) -> bool:
+    """Return whether a notice that failed by SMS is to go on as a call, although its step names none.
+
+    Where the telephone takes no SMS (STOP, a wrong number) waiting helps nobody. Who has taken something on rings nobody.
+    """
+    last = notice.last_attempt
+    hopeless = last is not None and last.error is ErrorClass.PERMANENT and notice.channel is Channel.SMS
+    return (
+        hopeless and now < notice.expires_at and notice.plan is Plan.ESCALATION and notice.purpose is not Purpose.TAKEN
+    )
 
 
 def rang_in_vain(last: Attempt) -> bool:

@@ -566,7 +566,7 @@ async def test_stop_is_kept_and_the_person_is_called_instead(play: Play) -> None
     )
     await play.submit(trigger(brief=brief))
     with capture_logs() as lines:
-        assert await play.says(SMS_SITI.number, "STOP") is None
+        assert "dihubungi melalui panggilan" in str(await play.says(SMS_SITI.number, "STOP"))
     assert [line["person"] for line in lines if line["event"] == "no more SMS wanted"] == ["Siti Contoh"]
     await play.resolve()
     await play.advance(3 * MINUTE)

@@ -25,13 +25,14 @@ from alerts.decide.gateway.move import (
     next_move,
     retry_at,
     shown_state,
+    wants_call_instead,
 )
 from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.contact import Address
 from alerts.model.delivery import Attempt, AttemptState, Delivery, Draft, Notice, NoticeState
-from alerts.model.gateway import ErrorClass
+from alerts.model.gateway import NO_KEY, ErrorClass
 from alerts.model.notice import Language, Plan, Purpose
 from tests.unit.alerts.people import (
     FAX,
@@ -456,3 +457,38 @@ def test_a_call_that_was_not_made_does_not_count_as_the_one() -> None:
     never = replace(IN_VAIN, state=AttemptState.NEVER_SENT)
     assert move(tried(notice(ONCE, DESK), refused)) == Wait(T0 + MINUTE)
     assert move(tried(notice(ONCE, DESK), never), T0 + MINUTE) == Try("first")
+
+
+def about(purpose: Purpose, address: Address) -> Notice:
+    return replace(notice(address), purpose=purpose)
+
+
+@pytest.mark.parametrize("purpose", Purpose)
+def test_call_without_a_key_is_repeated_unless_it_told_the_end(purpose: Purpose) -> None:
+    unkeyed = replace(failed(ErrorClass.TRANSIENT), code=NO_KEY, provider_id="CA1")
+    of = tried(about(purpose, VOICE_SITI), unkeyed)
+    is_over = purpose in {Purpose.RECOVERY, Purpose.CLOSED, Purpose.CORRECTION}
+    assert move(of) == (Settle(NoticeState.FAILED) if is_over else Try("first"))
+
+
+@pytest.mark.parametrize(
+    ("address", "error", "purpose", "wanted"),
+    [
+        (SMS_SITI, ErrorClass.PERMANENT, Purpose.OUTAGE, True),
+        (SMS_SITI, ErrorClass.PERMANENT, Purpose.RECOVERY, True),
+        # That somebody else has it rings nobody.
+        (SMS_SITI, ErrorClass.PERMANENT, Purpose.TAKEN, False),
+        (SMS_SITI, ErrorClass.TRANSIENT, Purpose.OUTAGE, False),
+        (VOICE_SITI, ErrorClass.PERMANENT, Purpose.OUTAGE, False),
+    ],
+)
+def test_call_instead_of_an_sms_is_wanted_where_none_arrives(
+    address: Address, error: ErrorClass, purpose: Purpose, *, wanted: bool
+) -> None:
+    of = tried(about(purpose, address), failed(error))
+    assert wants_call_instead(of, T0) is wanted
+    assert not wants_call_instead(of, EXPIRES)
+
+
+def test_call_instead_of_an_sms_to_somebody_outside_is_not_wanted() -> None:
+    assert not wants_call_instead(tried(outside(SMS_SITI, T0), failed(ErrorClass.PERMANENT)), T0)
