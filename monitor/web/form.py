@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -34,6 +34,14 @@ _BOUNDARY: Final = re.compile(
 )
 _DISPOSITION: Final = re.compile(rb"^content-disposition:\s*form-data([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 _PARAMETER: Final = re.compile(rb";\s*([a-z]+)\*?=(?:\"([^\"]*)\"|([^\";\s]*))", re.IGNORECASE)
+
+#: What is typed into fields of these names stands in no answer.
+SECRET_FIELDS: Final = ("password", "client_secret")
+#: Forms at these addresses have little but secrets.
+_OF_SECRETS: Final = ("/sign-in", "/sign-out", "/welcome", "/account/")
+_URLENCODED: Final = "application/x-www-form-urlencoded"
+#: Where a request has what was sent, once it was read.
+_BODY: Final = "form_body"
 
 #: Of a page of forms: no script, and the sender's origin, which tells our own page from a stranger's where a browser says no more.
 MAY_SEND_FORMS: Final[Mapping[str, str]] = {
@@ -78,6 +86,36 @@ class Pages:
         }
         text = self.templates[asked(request).tongue].get_template(name).render({**common, **facts})
         return remember(request, HTMLResponse(text, status_code=status, headers=headers))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptForm:
+    """A form that was not taken, to be sent again from the page that says so."""
+
+    action: str
+    fields: Sequence[tuple[str, str]] = field(repr=False)
+    #: Of the fields that no page repeats: they are typed again.
+    secrets: Sequence[str] = ()
+
+
+async def kept_form(request: Request) -> KeptForm | None:
+    """Return what was sent, to be sent again; `None`: no form of ours, or one in which nothing is typed but secrets."""
+    path, kind = request.url.path, request.headers.get("content-type", "")
+    if request.method != "POST" or not kind.startswith(_URLENCODED) or path.startswith(_OF_SECRETS):
+        return None
+    if not hasattr(request.state, _BODY):
+        try:
+            await _body_of(request, largest=LARGEST_TEXT_FORM)
+        except HTTPException:
+            return None
+    body: bytes = getattr(request.state, _BODY)
+    if body.count(b"&") >= _FIELDS:
+        return None
+    found = await asyncio.to_thread(_parsed, body)
+    secrets = [name for name in SECRET_FIELDS if any(found.pop(name, ()))]
+    fields = [(name, each) for name, values in found.items() for each in values]
+    query = f"?{request.url.query}" if request.url.query else ""
+    return KeptForm(action=own_path(path + query), fields=fields, secrets=secrets)
 
 
 def is_from_our_page(request: Request) -> bool:
@@ -166,6 +204,7 @@ async def _body_of(request: Request, *, largest: int) -> bytes:
         )
     if (body := await read_body(request, largest)) is None:
         raise HTTPException(413, said("a form has at most {most} octets", most=largest))
+    setattr(request.state, _BODY, body)
     return body
 
 

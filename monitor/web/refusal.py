@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -11,12 +12,15 @@ from fastapi.exceptions import RequestValidationError
 from monitor.access.visitor import Visitor
 from monitor.model.said import said
 from monitor.service.order import NotDone
-from monitor.web.form import Pages, own_path
+from monitor.web.form import MAY_SEND_FORMS, Pages, kept_form, own_path
 from monitor.web.problem import ProblemAnswer
 
 _Handler = Callable[[Request, Exception], Awaitable[Response]]
 #: Of those that a person can meet; each has its words in words/refusal.yaml.
 _KNOWN = frozenset({400, 401, 403, 404, 405, 409, 413, 422, 500, 503})
+
+#: What was sent may be taken later as it is: after signing in, or when the store is back.
+_FOR_NOW = frozenset({401, 503})
 
 
 def answer_in_pages(app: FastAPI, pages: Pages) -> None:
@@ -38,8 +42,13 @@ def _as_page(handler: _Handler, pages: Pages) -> Callable[..., Any]:
             # The places that they might go to are no part of a refusal.
             "visitor": Visitor(),
         }
-        kept = {name: value for name, value in told.headers.items() if name in {"retry-after", "allow"}}
-        return pages.show(request, "refusal.html", facts, told.status_code, headers=kept)
+        headers = {name: value for name, value in told.headers.items() if name in {"retry-after", "allow"}}
+        kept = await kept_form(request) if told.status_code in _FOR_NOW else None
+        if kept is None:
+            return pages.show(request, "refusal.html", {**facts, "kept": None}, told.status_code, headers=headers)
+        # A large text takes long to be written.
+        facts, headers = {**facts, "kept": kept, "is_shown_once": True}, {**headers, **MAY_SEND_FORMS}
+        return await asyncio.to_thread(pages.show, request, "refusal.html", facts, told.status_code, headers=headers)
 
     return answer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
@@ -22,6 +23,9 @@ _PATH: Final = "/sign-in/openid"
 #: In seconds.
 _GOOD_FOR: Final = 600
 
+#: How a browser is sent to an address elsewhere.
+_Answered = Callable[[Request, str], Response]
+
 
 def openid_pages(door: OpenIdDoor, gate: Gate, pages: Pages) -> APIRouter:
     """Build the routes."""
@@ -30,13 +34,13 @@ def openid_pages(door: OpenIdDoor, gate: Gate, pages: Pages) -> APIRouter:
 
     @router.get(_PATH)
     async def depart(request: Request) -> Response:
-        return await sent(request, own_path(request.query_params.get("next", "/")), None)
+        return await sent(request, own_path(request.query_params.get("next", "/")), None, redirected)
 
     @router.post("/account/openid")
     async def link(request: Request) -> Response:
         await form_of(request)
         session = await gate.own_session(request)
-        return await sent(request, "/account", session.user)
+        return await sent(request, "/account", session.user, leads)
 
     @router.get(ANSWER_PATH)
     async def answer(request: Request) -> Response:
@@ -49,12 +53,12 @@ def openid_pages(door: OpenIdDoor, gate: Gate, pages: Pages) -> APIRouter:
             return forgotten(RedirectResponse(back.next, status_code=303))
         return forgotten(gate.let_on(back.session, back.next))
 
-    async def sent(request: Request, to: str, user: User | None) -> Response:
+    async def sent(request: Request, to: str, user: User | None, answered: _Answered) -> Response:
         try:
             departure = await door.depart(request, to, user)
         except EntryRefused as refused:
             return shown(request, str(refused))
-        response = RedirectResponse(departure.address, status_code=303)
+        response = answered(request, departure.address)
         response.set_cookie(
             _COOKIE,
             departure.key.text,
@@ -65,6 +69,13 @@ def openid_pages(door: OpenIdDoor, gate: Gate, pages: Pages) -> APIRouter:
             samesite="lax",
         )
         return response
+
+    def redirected(_request: Request, address: str) -> Response:
+        return RedirectResponse(address, status_code=303)
+
+    def leads(request: Request, address: str) -> Response:
+        # Chromium applies `form-action` to each redirect of a form, also at the provider. It does not to what a page leads to.
+        return pages.show(request, "openid_link.html", {"address": address, "name": door.name, "path": "/account"})
 
     def forgotten(response: Response) -> Response:
         response.delete_cookie(_COOKIE, path=_PATH, secure=gate.is_secure, httponly=True, samesite="lax")

@@ -9,7 +9,6 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 
 from alerts.record.clock import Clock
-from alerts.record.store import StoreAway
 from monitor.access.role import Permission
 from monitor.config.files.document import document_of
 from monitor.config.files.edit import NotEditable, edit_text
@@ -78,12 +77,6 @@ def settings_pages(editor: AgencyEditor, clock: Clock, pages: Pages) -> APIRoute
             at = {wrong.field: ((str(wrong), ""),)} if isinstance(wrong, BadField) else {}
             latest = await editor.latest(code)
             return await sheet.show(request, page, latest, 422, typed=typed, why=wrong, at_fields=at)
-        except StoreAway:
-            # Of a text there may be an hour in it; what the other forms held, the browser's way back shows again.
-            if typed.name != "text":
-                raise
-            kept = {"text": fields.get("text", ""), "code": code, "started_from": fields.get("started_from", "")}
-            return sheet.render(request, "settings_away.html", kept, 503)
         return await told(request, typed, draft, answer)
 
     async def told(request: Request, typed: TypedForm, draft: AgencyDraft, answer: DraftAnswer) -> Response:

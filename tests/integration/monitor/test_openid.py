@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -41,8 +43,9 @@ class Town:
 
     async def dance(self, browser: httpx.AsyncClient, begin: httpx.Response) -> httpx.Response:
         """Follow a browser to the provider, and back with what it says."""
+        led = re.search(r'<a href="(http[^"]+)"', begin.text)
         async with httpx.AsyncClient(trust_env=False) as outside:
-            there = await outside.get(begin.headers["location"])
+            there = await outside.get(html.unescape(led[1]) if led else begin.headers["location"])
         return await browser.get(there.headers["location"])
 
     async def sign_in(self, browser: httpx.AsyncClient, to: str = "/") -> httpx.Response:

@@ -304,6 +304,7 @@ async def test_a_text_that_the_store_cannot_take_now_is_kept_on_the_page(
     started, typed = digest_of(await place.site.text()), agency("JCM") + "# sejam kerja\n" * 8_000
     async with place.database.exclusive() as connection:
         await connection.execute(text("PRAGMA max_page_count = 1"))
+    officer.headers["Accept"] = "text/html"
     answer = await send(officer, "text", started, text=typed)
     assert answer.status_code == 503
     assert text_in(answer) == typed

@@ -33,7 +33,7 @@ from tests.unit.alerts.inbound.test_alertmanager import ALERT, octets
 from tests.unit.monitor.web.api.test_alertmanager import Door
 from tests.unit.monitor.web.signed import OURS, House, house
 from tests.unit.monitor.web.source import LETTERS, TOKEN, Service
-from tests.unit.monitor.web.steps import Answer, ask, without_collector
+from tests.unit.monitor.web.steps import Answer, ask, measure, without_collector
 from tests.unit.monitor.web.test_gate import NAMES, TABLE
 
 pytestmark = pytest.mark.blind
@@ -342,7 +342,8 @@ class Surgery:
 
     async def send(self, what: str, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
         """Send something odd, and note what is wrong with the answer."""
-        answer = await ask(self.place.app, method, path, body, cookie=self.cookie, **headers)
+        cookie = self.cookie
+        answer = await measure(self.place.app, method, path, body, longest=LONGEST_STEP, cookie=cookie, **headers)
         if answer.step > LONGEST_STEP:
             self.found.append(f"{method} {path}, {what}: a step of {answer.step * 1000:.0f} ms")
         # What is saved is shown with a form for each entry, however many an administrator has written.
@@ -451,7 +452,9 @@ async def test_webhook_odd_input_never_stops_the_loop() -> None:
     steps = {}
     with without_collector():
         for name, body in sent:
-            answer = await ask(app, "POST", "/api/v1/alertmanager", body, authorization=f"Bearer {TOKEN}")
+            bearer = f"Bearer {TOKEN}"
+            path = "/api/v1/alertmanager"
+            answer = await measure(app, "POST", path, body, longest=LONGEST_STEP, authorization=bearer)
             steps[name] = answer.status, answer.step
     del steps["first"]
     assert {status for status, _ in steps.values()} == {200, 400}

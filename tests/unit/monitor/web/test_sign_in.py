@@ -210,7 +210,8 @@ async def test_a_session_ends_when_nobody_uses_it_and_after_a_shift_however_it_i
     assert (await browser.get("/")).status_code == 401
     # A form that was left open meanwhile.
     sent = await browser.post("/users", data={"name": "ravi"}, headers={"Accept": "text/html"})
-    assert (sent.status_code, '<p><a href="/sign-in">Log masuk</a></p>' in sent.text) == (401, True)
+    assert (sent.status_code, '<a href="/sign-in?next=/account" target="_blank"' in sent.text) == (401, True)
+    assert '<input type="hidden" name="name" value="ravi">' in sent.text
 
     browser = await place.signed_in("ravi", "viewer")
     for _ in range(47):
