@@ -588,6 +588,7 @@ class App:
             reload=self._reloader.reload,
             check=check,
             away=self._watchdog.store_away,
+            ailments=self._watchdog.ailments,
         )
         door = self._configuration().settings.portal
         hosts = ["localhost", "127.0.0.1", "[::1]", faces[0].getsockname()[0], *([door.host] if door else [])]

@@ -119,7 +119,7 @@ AGENCY: Final = Board(
                     "As planned · Seperti dirancang",
                     "Whether its mail may fail for a while (maintenance), or it is outside of its hours and not probed.",
                     f"2 * max(pantau_off_hours{{{_ONE}}}) == 2 or max(pantau_maintenance{{{_ONE}}})"
-                    f" or 0 * max(pantau_incidents_open{{{_ONE}}})",
+                    f" or 0 * count(pantau_incidents_open{{{_ONE}}})",
                     size=(4, 5),
                     unit="none",
                     words={
@@ -140,7 +140,7 @@ AGENCY: Final = Board(
                     "Cause · Punca",
                     "How most of the latest runs ended that are held against the agency, and at which end of the route somebody "
                     'must act. "nothing" while all that is watched is well or unknown.',
-                    f"{_CAUSE} or on () label_replace(0 * max(pantau_incidents_open{{{_ONE}}}),"
+                    f"{_CAUSE} or on () label_replace(0 * count(pantau_incidents_open{{{_ONE}}}),"
                     ' "outcome", "nothing · tiada", "", "")',
                     size=(10, 7),
                     columns={

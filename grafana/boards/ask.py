@@ -25,17 +25,24 @@ PLANNED: Final = "max by (agency) (pantau_maintenance) == 1 or max by (agency) (
 _OVERDUE: Final = 'max by (agency) (pantau_probe_overdue_timestamp_seconds{agency!=""}) < time()'
 #: As PantauProbingStopped has it: a route has not been run when it should have been, or none ever.
 SILENT: Final = (
-    f'({_OVERDUE} or max by (agency) (pantau_incidents_open{{agency!=""}})'
+    f'({_OVERDUE} or count by (agency) (pantau_incidents_open{{agency!=""}})'
     " unless on (agency) max by (agency) (pantau_probe_overdue_timestamp_seconds))"
     f" unless on (agency) ({PLANNED})"
 )
-#: As the alert PantauMailUnproven has it: runs end, and prove nothing.
+#: Nothing is known of its mail yet, or of a direction in which runs have ended.
+_NEVER_PROVEN: Final = (
+    'count by (agency) (pantau_incidents_open{agency!=""}) unless on (agency) pantau_mail_up'
+    " or count by (agency) (label_replace("
+    'pantau_probe_last_run_timestamp_seconds{agency!=""}, "direction", "$1", "route", "[^/]+/([^/]+).*")'
+    " unless on (agency, direction) pantau_mail_up)"
+)
+#: Runs end and prove nothing, as the alert PantauMailUnproven has it; or nothing has been proven yet, which it waits for.
 UNPROVEN: Final = (
-    'max by (agency) (pantau_proof_overdue_timestamp_seconds{agency!=""}) < time()'
+    f'(max by (agency) (pantau_proof_overdue_timestamp_seconds{{agency!=""}}) < time() or {_NEVER_PROVEN})'
     f" unless on (agency) ({_OVERDUE} or {DOWN} or max by (agency) (pantau_mail_degraded) == 1 or {PLANNED})"
 )
 
-_DUE: Final = f'max by (agency) (pantau_incidents_open{{agency!=""}}) unless on (agency) ({PLANNED})'
+_DUE: Final = f'count by (agency) (pantau_incidents_open{{agency!=""}}) unless on (agency) ({PLANNED})'
 #: Something is overdue, and no mail at all has been heard to arrive for ten minutes; or none has since the start.
 _DEAF: Final = (
     f"({UNPROVEN} or {SILENT}) unless on () max(pantau_probe_last_success_timestamp_seconds) > time() - 600"

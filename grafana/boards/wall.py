@@ -119,8 +119,8 @@ WALL: Final = Board(
                 ),
                 stat(
                     "Unproven · Belum terbukti",
-                    "Agencies of which a route is probed, and nothing has been proved for half an hour, or for as long as its "
-                    "interval and a run take: what is said of it is old.",
+                    "Agencies of which nothing has been proved since the start, or for half an hour, or for as long as their "
+                    "interval and a run take: what is said of them is old.",
                     number_of(UNPROVEN),
                     size=(4, 6),
                     steps=ORANGE_FROM_ONE,

@@ -6,9 +6,11 @@ for, nobody is left untold, and what is done is kept.
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
 from alerts.hours.elapsed import TOLERANCE
 
@@ -38,6 +40,14 @@ class Ailment(StrEnum):
     OVERDUE = "overdue"
     #: Probes are not started on time: outages would not be seen.
     PROBING = "probing"
+
+
+_STANDS_STILL: Final = {
+    Ailment.ENGINE: "the engine stands still: nobody is told",
+    Ailment.STORE: "nothing can be written into the store",
+    Ailment.AUDIT: "the auditor stands still: nobody knows whether anything is overdue",
+    Ailment.PROBING: "probes are not started on time",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +84,11 @@ def ailments(signs: SignsOfLife, now: datetime) -> frozenset[Ailment]:
         Ailment.PROBING: signs.late > PROBES_WITHIN,
     }
     return frozenset(ailment for ailment, present in found.items() if present)
+
+
+def unready(found: AbstractSet[Ailment]) -> str | None:
+    """Return which part of the work stands still; `None`: none. That somebody is told late may be a gateway's fault."""
+    return next((why for ailment, why in _STANDS_STILL.items() if ailment in found), None)
 
 
 def is_alive(signs: SignsOfLife, now: datetime) -> bool:

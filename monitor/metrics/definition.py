@@ -174,7 +174,9 @@ class Definitions:
 
     def _define_notices(self) -> None:
         gauge, counter = self._gauge, self._counter
-        self.incidents_open = self._many("gauge", "incidents_open", "Incidents that are open.")
+        self.incidents_open = self._many(
+            "gauge", "incidents_open", "Incidents that are open; NaN until the engine has looked."
+        )
         meaning = "When each incident was opened that is open."
         self.incident_opened = self._many("gauge", "incident_opened_timestamp_seconds", meaning, "incident")
         meaning = "Incidents that are open, and whose agencies have left the configuration."

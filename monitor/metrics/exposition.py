@@ -7,6 +7,7 @@ there. What is bounded by closed sets stays with prometheus-client.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
@@ -88,4 +89,4 @@ def _escaped(value: str) -> str:
 
 def _number(value: float) -> str:
     # Milliseconds: more digits of what a network takes are noise, and would be a fifth of a scrape.
-    return f"{round(value, 3):.15g}"
+    return "NaN" if math.isnan(value) else f"{round(value, 3):.15g}"

@@ -437,6 +437,7 @@ class Metrics:
         Incidents about ourselves are `NO_AGENCY`'s. The age is reckoned at each scrape: it goes on growing when the
         engine stands still.
         """
+        is_first = self.watchdog.cycled_at is None
         self._all.cycle_at.set(now.timestamp())
         self.watchdog.cycled_at = now
         self._pending_since = oldest_pending
@@ -445,7 +446,7 @@ class Metrics:
             if incident.agency in self._routes:
                 by_agency.setdefault(incident.agency, []).append(incident)
         for agency, theirs in by_agency.items():
-            if self._open.get(agency) != theirs:
+            if is_first or self._open.get(agency) != theirs:
                 self._show_open(agency, theirs)
 
     @property
@@ -455,7 +456,9 @@ class Metrics:
 
     def _show_open(self, agency: str, incidents: Sequence[OpenIncident]) -> None:
         self._open[agency] = incidents
-        self._all.incidents_open.put(agency, _WHOLE, [((agency,), len(incidents))])
+        # Until the engine has looked, nobody knows how many are open, not even that none is.
+        count = math.nan if self.watchdog.cycled_at is None else len(incidents)
+        self._all.incidents_open.put(agency, _WHOLE, [((agency,), count)])
         opened = [((agency, each.number), each.opened_at.timestamp()) for each in incidents]
         self._all.incident_opened.put(agency, _WHOLE, opened)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -20,6 +21,7 @@ from alerts.model.gateway import CallbackAnswer, CallbackRefused, Content, Incom
 from alerts.model.incident import CORRECTABLE_FOR, SAID_TWICE, Incident, may_correct, release_is_offered
 from alerts.record.clock import Clock
 from monitor.config.files.problem import Problem
+from monitor.judging.liveness import Ailment, unready
 from monitor.metrics import REFUSALS, Metrics
 from monitor.service.gateways import callback_base
 from monitor.service.noticeboard import Noticeboard
@@ -48,15 +50,17 @@ class Front:
         reload: Callable[[str], Awaitable[Sequence[Problem]]],
         check: OrderCheck,
         away: Callable[[], tuple[datetime, str] | None] = lambda: None,
+        ailments: Callable[[], AbstractSet[Ailment]] = frozenset,
     ) -> None:
         """*watch* returns the one in force; *reload* reads the configuration again, by whose word.
 
-        *away* returns since when the store is, and why.
+        *away* returns since when the store is, and why; *ailments* what is wrong with this process.
         """
         self._store = store
         #: How everything stands.
         self.board = board
         self._away = away
+        self._ailments = ailments
         self._dispatcher = dispatcher
         self._desks = desks
         self._pool = pool
@@ -86,13 +90,13 @@ class Front:
         return self._metrics.pieces(open_metrics=open_metrics)
 
     def unready(self) -> str | None:
-        """Return why the service cannot do all of its work (it starts, the store is away); `None`: it can."""
+        """Return why the service does not do all of its work (it starts, the store is away, the engine stands still)."""
         if not self._dispatcher.is_running:
             return "starting"
         if (away := self._away()) is not None:
             since, why = away
             return f"the store is away since {since.isoformat(timespec='seconds')}: {why}"
-        return None
+        return unready(self._ailments())
 
     def is_watch_only(self) -> bool:
         """Return whether mail is only watched, and nobody is told."""

@@ -19,6 +19,7 @@ from alerts.gateways.tray import Tray, TraySettings
 from alerts.model.channel import Channel
 from alerts.model.delivery import AttemptState
 from alerts.model.gateway import PageContent, Progress, SmsContent, Surroundings
+from monitor.judging.liveness import Ailment
 from monitor.service.front import Front
 from monitor.service.order import NotDone
 from monitor.service.order_check import OrderCheck
@@ -59,6 +60,15 @@ def test_a_program_is_known_by_its_whole_token_and_by_nothing_else(tmp_path: Pat
     assert {name: known.program(token) for name, token in TOKENS.items()} == {"papan": "papan", "robot": "robot"}
     for stranger in ("", "tanda", "tanda-papan-conto", "tanda-papan-contohx", "TANDA-PAPAN-CONTOH", "tandå"):
         assert known.program(stranger) is None, stranger
+
+
+@pytest.mark.blind
+async def test_ready_front_with_a_still_engine_says_so(station: Station) -> None:
+    found = front(station)
+    station.dispatcher.is_running = True
+    assert found.unready() is None
+    found._ailments = lambda: frozenset({Ailment.ENGINE})
+    assert found.unready() == "the engine stands still: nobody is told"
 
 
 def letters(station: Station, pool: GatewayPool | None = None) -> Letters:

@@ -105,7 +105,8 @@ def test_variables_ask_only_for_metrics_that_exist_and_again_when_the_time_chang
 def test_only_variables_that_exist_are_used(board: str) -> None:
     mine = {v["name"] for v in BOARDS[board]["templating"]["list"]}
     grafanas = {"__range", "__rate_interval", "__url_time_range", "__data", "__field"}
-    used = set(re.findall(r"\$\{?(\w+)", json.dumps(BOARDS[board])))
+    # Not the groups of label_replace.
+    used = set(re.findall(r"\$\{?([a-zA-Z_]\w*)", json.dumps(BOARDS[board])))
     assert used <= mine | grafanas
     assert mine <= used
 
@@ -440,6 +441,23 @@ def test_a_deaf_pantau_says_of_nothing_that_it_is_zero_and_names_who_is_unproven
         promtool.story("night", night, quiet),
     ]
     assert not promtool.run(tmp_path, stories, UNUSED)
+
+
+@pytest.mark.blind
+def test_wall_of_agencies_never_proven_counts_them_and_names_nobody_well(tmp_path: Path) -> None:
+    """After a start one agency of four is proven; of one, runs of one direction have ended and prove nothing."""
+    series = probed("JCM", "MDC", "PPC", "LKC", run="0+60x60", success="0+60x60", run_by="9999x60", proof_by="9999x60")
+    for code in ("MDC", "PPC"):
+        del series[f'pantau_mail_up{{agency="{code}",direction="inbound",instance="a"}}']
+    route = 'agency="LKC",route="LKC/outbound/rujukan-a",instance="a"'
+    series[f"pantau_probe_last_run_timestamp_seconds{{{route}}}"] = "0+60x60"
+    names = [(f'{{agency="{code}",runbook="mail-unproven"}}', 3) for code in ("LKC", "MDC", "PPC")]
+    told = [
+        promtool.ask(counted()["Unproven"], "29m", [("{}", 3)]),
+        promtool.ask(counted()["Not probed"], "29m", [("{}", 0)]),
+        promtool.ask(f"floor({asked(WALL, 'Worst first')})", "29m", names),
+    ]
+    assert not promtool.run(tmp_path, [promtool.story("started", series, told)], UNUSED)
 
 
 @pytest.mark.blind

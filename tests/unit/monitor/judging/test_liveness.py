@@ -18,6 +18,7 @@ from monitor.judging.liveness import (
     SignsOfLife,
     ailments,
     is_alive,
+    unready,
 )
 
 T0 = datetime(2026, 11, 24, 6, 15, tzinfo=UTC)
@@ -75,6 +76,23 @@ def test_a_start_has_as_long_as_anything_else_and_no_longer() -> None:
     fresh = replace(WELL, started_at=T0, cycled_at=None, written_at=None, audited_at=None)
     assert ailments(fresh, T0 + WRITTEN_WITHIN) == frozenset()
     assert ailments(fresh, T0 + timedelta(hours=1)) == {Ailment.ENGINE, Ailment.STORE, Ailment.AUDIT}
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        ((), None),
+        ((Ailment.ENGINE, Ailment.AUDIT), "the engine stands still: nobody is told"),
+        ((Ailment.STORE,), "nothing can be written into the store"),
+        ((Ailment.AUDIT,), "the auditor stands still: nobody knows whether anything is overdue"),
+        ((Ailment.PROBING, Ailment.OVERDUE), "probes are not started on time"),
+        # A gateway may be the cause: the work goes on.
+        ((Ailment.OVERDUE,), None),
+    ],
+)
+def test_unready_names_the_part_that_stands_still(found: tuple[Ailment, ...], why: str | None) -> None:
+    assert unready(frozenset(found)) == why
 
 
 OLD = T0 - timedelta(hours=1)

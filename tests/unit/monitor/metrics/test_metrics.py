@@ -51,8 +51,16 @@ def test_what_is_counted_starts_at_zero(metrics: Metrics) -> None:
                 assert scrape.value("notices_total", channel=channel, purpose=purpose, state=state) == 0
     for cause in OWN_FAULTS:
         assert scrape.value("own_fault", cause=cause, reference="") == 0
-    assert scrape.value("incidents_open", agency=AGENCY) == 0
-    assert scrape.value("incidents_open", agency=NO_AGENCY) == 0
+
+
+@pytest.mark.blind
+def test_open_incidents_are_not_a_number_before_the_engine_has_looked(metrics: Metrics) -> None:
+    # The series are there all the same: alerts find by them which agencies a Pantau speaks of.
+    for agency in (AGENCY, NO_AGENCY):
+        assert f'pantau_incidents_open{{agency="{agency}"}} NaN' in metrics.render().decode().splitlines()
+    metrics.cycle_finished(NOON, None, [opened(AGENCY)])
+    assert Scrape(metrics).value("incidents_open", agency=AGENCY) == 1
+    assert Scrape(metrics).value("incidents_open", agency=NO_AGENCY) == 0
 
 
 @pytest.mark.blind
@@ -96,6 +104,7 @@ def test_any_other_conclusive_run_ends_the_success(metrics: Metrics, outcome: Ou
 
 @pytest.mark.parametrize("earlier", [Outcome.DELIVERED, Outcome.LOST])
 def test_an_inconclusive_run_changes_nothing_that_was_known(metrics: Metrics, earlier: Outcome) -> None:
+    metrics.cycle_finished(NOON, None, ())
     finish(metrics, run(earlier, connect=0.25))
     before = Scrape(metrics)
     finish(metrics, run(Outcome.INCONCLUSIVE, at=NOON + timedelta(minutes=5)))
