@@ -60,6 +60,19 @@ class _Server:
     #: Within this after a refusal all others are tried as well.
     round: timedelta = timedelta(0)
 
+    def is_refused_together(self, name: str) -> bool:
+        """Whether another account is refused together with *name*, and one of these was accepted before."""
+        refusal, was_accepted = self.refused[name], self.accepted[name] is not None
+        return refusal.is_plain is True and any(
+            other.is_plain and (was_accepted or self.accepted[each]) and abs(other.since - refusal.since) <= _TOGETHER
+            for each, other in self.refused.items()
+            if each != name
+        )
+
+    def refused_alone(self) -> set[str]:
+        """Return the accounts whose `SignInFault` changes with which others are refused."""
+        return {name for name in self.refused if not self.is_refused_together(name)}
+
 
 class SignInEvidence:
     """Which accounts each server accepts and refuses."""
@@ -122,32 +135,44 @@ class SignInEvidence:
     def record(self, route: WatchedRoute, result: ProbeResult) -> Collection[str]:
         """Add the result of a run; return the accounts whose `fault` may be another one by it."""
         sender, recipient, failure = route.route.sender, route.route.recipient, result.failure
-        at_hand = (self._sending.get(sender.name), self._reading.get(recipient.name))
-        affected = [name for server in at_hand if server is not None and server.refused for name in server.refused]
+        affected: set[str] = set()
         if Phase.AUTH in result.phases:
-            self._accept(sender, Party.SENDER, result.started_at)
+            affected |= self._accept(sender, Party.SENDER, result.started_at)
         if result.outcome in ARRIVED or result.outcome in ON_THE_WAY:
-            self._accept(recipient, Party.RECIPIENT, result.started_at)
+            affected |= self._accept(recipient, Party.RECIPIENT, result.started_at)
         if failure is not None and failure.credentials_refused:
             name = end_of(route, failure.party).name
             if (server := self._by(failure.party).get(name)) is not None:
-                known = server.refused.get(name)
-                since = known.since if known is not None else result.started_at
-                server.refused[name] = _Refusal(since, is_plain=failure.cause is None)
-                affected.append(name)
+                affected |= self._refuse(server, name, result.started_at, is_plain=failure.cause is None)
         return affected
 
-    def _accept(self, mailbox: Mailbox, party: Party, at: datetime) -> None:
+    def _refuse(self, server: _Server, name: str, at: datetime, *, is_plain: bool) -> set[str]:
+        known = server.refused.get(name)
+        if known is not None and known.is_plain is is_plain:
+            return {name}
+        before = server.refused_alone()
+        server.refused[name] = _Refusal(at if known is None else known.since, is_plain=is_plain)
+        return before | server.refused_alone() | {name}
+
+    def _accept(self, mailbox: Mailbox, party: Party, at: datetime) -> set[str]:
         name = mailbox.name
         if (server := self._by(party).get(name)) is None:
-            return
-        if (refusal := server.refused.get(name)) is not None and refusal.since <= at:
-            del server.refused[name]
-        if (known := server.accepted[name]) is None or known < at:
+            return set()
+        affected: set[str] = set()
+        refusal, known = server.refused.get(name), server.accepted[name]
+        if known is None or known < at:
             server.accepted[name] = at
+        if refusal is not None:
+            if refusal.since <= at:
+                del server.refused[name]
+            affected = server.refused_alone() | {name}
         for_certain = at - _CONNECTION if party is Party.RECIPIENT and mailbox.imap is not None else at
-        if server.accepted_at is None or server.accepted_at < for_certain:
+        before = server.accepted_at
+        if before is None or before < for_certain:
             server.accepted_at = for_certain
+            begun = ((each, other.since) for each, other in server.refused.items())
+            affected |= {each for each, since in begun if (before is None or before < since) and since <= for_certain}
+        return affected
 
     def is_refused(self, route: WatchedRoute) -> bool:
         """Whether the server refused an account of *route* at its last attempt."""
@@ -165,9 +190,7 @@ class SignInEvidence:
             return SignInFault.UNDECIDED
         if not refusal.is_plain or (server.accepted_at is not None and server.accepted_at >= refusal.since):
             return SignInFault.ACCOUNT
-        plain = {name: r.since for name, r in server.refused.items() if r.is_plain}
-        together = [name for name, since in plain.items() if abs(since - refusal.since) <= _TOGETHER]
-        if len(together) > 1 and any(server.accepted[name] for name in together):
+        if server.is_refused_together(account):
             return SignInFault.SERVICE
         accepted_at = server.accepted[account]
         if accepted_at is None or refusal.since - accepted_at > _LATELY:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from random import Random
 
 import pytest
 
@@ -103,14 +104,53 @@ def test_sign_in_fault_sending_and_reading_are_decided_apart() -> None:
     evidence.follow([*outbound.values(), *inbound.values()], ())
     evidence.record(outbound["JCM"], arrived(outbound["JCM"], T0 - MINUTE))
     affected = evidence.record(outbound["JCM"], refused(outbound["JCM"], 0 * MINUTE, Party.SENDER))
-    assert affected == ["JCM/utama"]
+    assert affected == {"JCM/utama"}
     # Another account is read well, which says nothing of sending, and nothing of the account that was not tried there.
-    assert evidence.record(inbound["JKT"], arrived(inbound["JKT"], T0 + 9 * MINUTE)) == []
+    assert evidence.record(inbound["JKT"], arrived(inbound["JKT"], T0 + 9 * MINUTE)) == set()
     assert evidence.fault("JCM/utama", Party.SENDER, T0 + 60 * MINUTE) is SignInFault.SUSPECTED
     assert evidence.fault("JCM/utama", Party.RECIPIENT, T0 + 60 * MINUTE) is SignInFault.UNDECIDED
     # Who is tried at that server may decide it.
-    assert evidence.record(outbound["JPC"], arrived(outbound["JPC"], T0 + 61 * MINUTE)) == ["JCM/utama"]
+    assert evidence.record(outbound["JPC"], arrived(outbound["JPC"], T0 + 61 * MINUTE)) == {"JCM/utama"}
     assert evidence.fault("JCM/utama", Party.SENDER, T0 + 61 * MINUTE) is SignInFault.ACCOUNT
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_sign_in_evidence_record_returns_every_account_whose_fault_changed(seed: int) -> None:
+    chance, routes, evidence = Random(seed), routes_of(Direction.OUTBOUND), SignInEvidence()
+    evidence.follow(routes.values(), ())
+    at = timedelta(0)
+    for _ in range(60):
+        at += timedelta(minutes=chance.choice((0, 1, 5, 45)))
+        of, ends = routes[chance.choice(SHARED)], ("ok", "no", "no", "locked")
+
+        def faults(now: datetime = T0 + at) -> dict[str, SignInFault]:
+            return {name: evidence.fault(name, Party.SENDER, now) for name in HOSTS}
+
+        before, what = faults(), chance.choice(ends)
+        cause = RefusalCause.ACCOUNT if what == "locked" else None
+        late = at - timedelta(minutes=chance.choice((0, 0, 7)))
+        affected = evidence.record(
+            of, arrived(of, T0 + late) if what == "ok" else refused(of, late, Party.SENDER, cause)
+        )
+        changed = {name for name, fault in faults().items() if fault is not before[name]}
+        assert changed <= set(affected), (what, of.agency)
+
+
+def test_sign_in_evidence_many_accounts_refused_together_are_each_looked_at_a_few_times() -> None:
+    codes = [f"A{number}" for number in range(100)]
+    routes = hosted(
+        [r for code in codes for r in agency_routes(code, ("a",), (Direction.OUTBOUND,))],
+        {f"{code}/utama": "kongsi.contoh.gov.my" for code in codes},
+    )
+    evidence = SignInEvidence()
+    evidence.follow(routes, ())
+    ends = (True, False, False, False, True, True)
+    # Of every run that changes nothing only its own account is decided again: the work grows with the runs, not the square.
+    for turn, ok in enumerate(ends):
+        at = turn * 5 * MINUTE
+        runs = [(of, arrived(of, T0 + at) if ok else refused(of, at, Party.SENDER)) for of in routes]
+        affected = [evidence.record(of, run) for of, run in runs]
+        assert sum(map(len, affected)) <= 3 * len(codes), turn
 
 
 # -- who is told -----------------------------------------------------------------------------------------------
