@@ -11,6 +11,11 @@ KEY_FILE = "token.key"
 _OCTETS = 32
 
 
+def new_key() -> bytes:
+    """Return a key that nobody has yet."""
+    return secrets.token_bytes(_OCTETS)
+
+
 def token_key(state: Path) -> bytes:
     """Return the key, making it if there is none yet.
 
@@ -23,7 +28,7 @@ def token_key(state: Path) -> bytes:
     except FileExistsError:
         return _read(path)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(secrets.token_bytes(_OCTETS))
+        file.write(new_key())
         file.flush()
         os.fsync(file.fileno())
     return _read(path)

@@ -23,6 +23,8 @@ from probes.mail.token import Token
 
 TOKEN_HEADER = "X-Pantau-Token"  # noqa: S105 - a header's name
 DIGEST_HEADER = "X-Pantau-SHA256"
+#: Before the token.
+SUBJECT = "Semakan e-mel"
 #: What we write into the header of a message, in lower case: whatever stands above the first of these in a message that
 #: arrived was added on its way.
 OUR_HEADERS = frozenset(
@@ -109,7 +111,7 @@ def _body(token: Token) -> bytes:
 
 def subject_of(token: Token) -> str:
     """Return the subject of the message that carries *token*."""
-    return f"Semakan e-mel {token.text}"
+    return f"{SUBJECT} {token.text}"
 
 
 def boundary_of(token: Token) -> str:

@@ -54,9 +54,10 @@ _BLOCKED: Final = re.compile(
     _WORDS,
 )
 #: Cyrus SASL says "generic failure" where saslauthd is dead, Courier "Temporary problem, please try again later", Dovecot
-#: "Temporary authentication failure".
+#: "Temporary authentication failure". "(reason unavailable)" is Postfix's word for a plain refusal without a reason.
 _TEMPORARY: Final = re.compile(
-    r"\btemporar(?:y|ily)\b|generic failure|\btry again later\b|internal (?:server )?error|\b(?:un|not )available\b",
+    r"\btemporar(?:y|ily)\b|generic failure|\btry again later\b|internal (?:server )?error"
+    r"|(?<!\(reason )\b(?:un|not )available\b",
     _WORDS,
 )
 #: Said of this account, and of no other.

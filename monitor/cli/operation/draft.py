@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +19,19 @@ from monitor.config.fields.circular import OFFICIAL_SUFFIXES, PRIVATE_PROVIDERS,
 from monitor.config.fields.trust import Trust
 from monitor.config.files.section import Code, MailAddress
 from monitor.model.route import Direction, Probing, WatchedRoute
+from monitor.runtime.token_key import KEY_FILE
 from probes.model.bounds import Bounds
 from probes.model.domain import is_within
 from probes.model.mailbox import Security
 from probes.model.probe import Patience, Route
+from probes.stranger.session import Protocol
+from probes.stranger.whereabouts import usual_at
 
 #: The only mailbox of the draft.
 KEY = "utama"
 SECRET_FILE = f"secrets/{KEY}"
 CA_FILE = "ca.pem"
+STATE_DIRECTORY = "state"
 
 #: The registered ports on which TLS is asked for and not begun with.
 _STARTTLS_PORTS = frozenset({25, 587, 143})
@@ -42,6 +48,21 @@ HOW_SERVERS_ARE_WRITTEN = (
 
 class NoAnswer(ValueError):
     """An answer that cannot be one; the message says why, and what to write instead."""
+
+
+class Change(StrEnum):
+    """What to do after an attempt that failed for a reason that no one answer explains."""
+
+    ADDRESS = "address"
+    SMTP = "smtp"
+    IMAP = "imap"
+    USERNAME = "username"
+    PASSWORD = "password"  # noqa: S105 - a question, not a password
+    CA = "ca"
+    #: None: the same is tried once more.
+    AGAIN = "again"
+    #: None: the command ends, and shows how to go on.
+    END = "end"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +82,26 @@ class FirstMailbox:
     def domain(self) -> str:
         """The domain of the address."""
         return domain_of(self.address)
+
+    @property
+    def other_address(self) -> str | None:
+        """The mail address that the user name is, where that is not the mailbox's own; `None`: there is none."""
+        with suppress(NoAnswer):
+            other = _read(MailAddress, self.username)
+            return None if other.casefold() == self.address.casefold() else str(other)
+        return None
+
+    def with_address(self, address: str) -> FirstMailbox:
+        """Return the draft with another address; a user name that was the address stays so."""
+        username = address if self.username == self.address else self.username
+        return replace(self, address=address, username=username)
+
+
+def ways(written: ServerSettings, protocol: Protocol) -> Sequence[ServerSettings]:
+    """Return how a server may be met, the best first: as it is written, by the other TLS, at the registered ports."""
+    at_port = [written.model_copy(update={"security": each}) for each in Security]
+    usual = [written.model_copy(update={"port": None, "security": each.security}) for each in usual_at(protocol, "")]
+    return list(dict.fromkeys([written, *at_port, *usual]))
 
 
 def read_address(text: str) -> str:
@@ -115,6 +156,15 @@ def _read(kind: Any, written: object) -> Any:
         raise NoAnswer(f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")) from None
 
 
+def read_change(text: str) -> Change:
+    """Return which answer somebody wants to change. Raise `NoAnswer`."""
+    word = text.strip().lower()
+    found = [each for each in Change if word and each.startswith(word)]
+    if len(found) != 1 and word not in [*Change]:
+        raise NoAnswer(f"'{text.strip()}' is none of these; write one of {', '.join(Change)}")
+    return Change(word) if word in [*Change] else found[0]
+
+
 def code_of(domain: str) -> str:
     """Return what an agency with this domain may be called: "jabatan-contoh.gov.my" is JCONTOH."""
     words: list[str] = re.findall(r"[a-z0-9]+", domain.partition(".")[0].lower()) or ["agensi"]
@@ -151,11 +201,14 @@ def route_of(draft: FirstMailbox, patience: Patience, trust: Trust, ca_file: Pat
     )
 
 
-def files_of(draft: FirstMailbox, listen: str, callbacks: str) -> Mapping[str, bytes]:
-    """Return the files of the configuration, by their paths in its directory. What comes last makes it one."""
+def files_of(draft: FirstMailbox, key: bytes, listen: str, callbacks: str) -> Mapping[str, bytes]:
+    """Return the files of the configuration, by their paths in its directory. What comes last makes it one.
+
+    *key*: by which its probe messages are signed.
+    """
     settings: dict[str, Any] = {
         "mode": "watch",
-        "state": "state",
+        "state": STATE_DIRECTORY,
         "agencies": "agencies/",
         "probing": {"interval": "1m", "confirmation": "15s"},
     }
@@ -178,7 +231,7 @@ def files_of(draft: FirstMailbox, listen: str, callbacks: str) -> Mapping[str, b
         "mailboxes": {KEY: mailbox},
         "routes": [{"direction": RouteDirection.INTERNAL.value}],
     }
-    files = {SECRET_FILE: f"{draft.password}\n".encode()}
+    files = {SECRET_FILE: f"{draft.password}\n".encode(), f"{STATE_DIRECTORY}/{KEY_FILE}": key}
     files[f"agencies/{draft.code.lower()}.yaml"] = _yaml(_AGENCY, agency)
     files["pantau.yaml"] = _yaml(_SETTINGS, settings)
     return files

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
+import shlex
 import shutil
 import socket
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -25,11 +25,14 @@ from monitor.cli.operation.draft import (
     CA_FILE,
     HOW_SERVERS_ARE_WRITTEN,
     KEY,
+    STATE_DIRECTORY,
+    Change,
     FirstMailbox,
     NoAnswer,
     code_of,
     files_of,
     read_address,
+    read_change,
     read_code,
     read_password,
     read_server,
@@ -38,7 +41,7 @@ from monitor.cli.operation.draft import (
 )
 from monitor.cli.operation.probe import EXIT_CODES, undisturbed
 from monitor.cli.operation.report import labelled
-from monitor.cli.operation.trip import own_signer, trip
+from monitor.cli.operation.trial import PATIENCE, Trial, Tried, find_way
 from monitor.cli.private import write_private
 from monitor.cli.service import fail, to_run
 from monitor.cli.table import legible
@@ -48,27 +51,24 @@ from monitor.config.fields.trust import NoTrust, Trust
 from monitor.config.files.secret import NoSecret, Vault
 from monitor.config.loading import load
 from monitor.model.route import WatchedRoute
-from monitor.probing.mailbox_sign_in import READING, SENDING, MailboxSignIn
+from monitor.runtime.token_key import new_key
 from probes.domain.x509 import issued_by
+from probes.mail.message import SUBJECT
 from probes.model.domain import is_within
 from probes.model.mailbox import Security, Server
-from probes.model.probe import Patience, ProbeFailure, Unreadable
+from probes.model.probe import ProbeFailure, Unreadable
 from probes.model.reply import Reason
-from probes.model.result import Failure, Outcome, Party, Phase, ProbeResult
-from probes.run.runner import run_probe
-from probes.run.trace import Recorder
+from probes.model.result import Failure, Outcome, Party
 from probes.stranger.callout import blind
 from probes.stranger.session import Protocol, open_session
 from probes.stranger.whereabouts import Candidate, Whereabouts, find_servers
 
 T = TypeVar("T")
 
-#: Somebody waits at the terminal: mail that has not come within a minute is no first success.
-_PATIENCE = Patience(session=timedelta(seconds=20), arrival=timedelta(seconds=60))
 #: Accounts are locked after three to ten refusals, those of the person's own mail program among them.
 _REFUSALS_AT_MOST = 3
 #: What is in the way of a new configuration.
-_TAKEN = ("pantau.yaml", "agencies", "secrets", CA_FILE)
+_TAKEN = ("pantau.yaml", "agencies", "secrets", STATE_DIRECTORY, CA_FILE)
 _PORTS = range(8080, 8180, 2)
 
 _SERVERS_FAULT = frozenset(
@@ -85,6 +85,12 @@ _SERVERS_FAULT = frozenset(
         *(Reason.CERTIFICATE_EXPIRED, Reason.CERTIFICATE_OF_ANOTHER),
     }
 )
+
+_SERVER_QUESTIONS = {
+    Protocol.SMTP: "Server that takes its mail (SMTP submission)",
+    Protocol.IMAP: "Server that it is read at (IMAP)",
+}
+_WHICH_ANSWER = f"Which answer is another ({', '.join(Change)})"
 
 ServerOption = Annotated[str | None, typer.Option(metavar="SERVER", help=f"Written {HOW_SERVERS_ARE_WRITTEN}.")]
 
@@ -107,21 +113,27 @@ def init(
     """Ask for a mailbox, at most six questions, try it at once, and write a configuration that watches it.
 
     Nobody is told by it (`mode: watch`). What is given as an option is not asked, and without a terminal nothing is. Nothing
-    is written before a message has come back, and nothing is overwritten. The exit code of a failure is that of `pantau probe`.
+    is written before a message has come back, and nothing is overwritten. Which TLS a server speaks is found out. The exit
+    code of a failure is that of `pantau probe`.
     """
     _check_room(directory)
-    questions = _Questions(is_alone=sys.stdin is None or not sys.stdin.isatty())
+    key = new_key()
+    questions = _Questions(Trial(key), is_alone=sys.stdin is None or not sys.stdin.isatty())
     given = {"address": address, "smtp": smtp, "imap": imap, "username": username, "code": code}
+    config: Path | None = None
     try:
         if questions.is_alone and (missing := _missing(given, password_file)):
             fail(f"there is no terminal to ask at; pass {', '.join(missing)} too", 2)
         draft = questions.ask_all(given, password_file)
         draft, ca = questions.try_until_it_works(draft, ca)
         draft = replace(draft, code=questions.ask_code(code, draft))
-        config = _write(directory, draft, ca)
+        config = _write(directory, draft, key, ca)
     except (KeyboardInterrupt, EOFError, typer.Abort):
         typer.echo(err=True)
+        questions.keep_answers(directory)
         fail("Ended; nothing was written.", 130)
+    finally:
+        questions.clean_up(is_written=config is not None)
     typer.echo(f"\nWritten: {config}, the agency's file and the password's.")
     if not is_within(draft.domain, OFFICIAL_SUFFIXES):
         typer.echo(
@@ -159,11 +171,14 @@ def _check_room(directory: Path) -> None:
 class _Questions:
     """Asks at the terminal, shows how the trial goes, and asks again for what was wrong."""
 
-    def __init__(self, *, is_alone: bool) -> None:
+    def __init__(self, trial: Trial, *, is_alone: bool) -> None:
         #: There is nobody to ask.
         self.is_alone = is_alone
+        self._trial = trial
         self._trust = Trust()
         self._refusals = 0
+        #: The answers as they stand, once there are all.
+        self._draft: FirstMailbox | None = None
 
     # -- questions -----------------------------------------------------------------------------------------------
 
@@ -176,17 +191,12 @@ class _Questions:
         address = self._answer("E-mail address of the mailbox", given["address"], read_address)
         found = Whereabouts()
         if given["smtp"] is None or given["imap"] is None:
+            typer.echo(f"  Asking the DNS for the servers of {domain_of(address)} ...")
             found = asyncio.run(find_servers(domain_of(address)))
             typer.echo(f"  Servers are written {HOW_SERVERS_ARE_WRITTEN}.")
-        smtp = self._answer(
-            "Server that takes its mail (SMTP submission)",
-            given["smtp"],
-            read_server,
-            _proposed(found.of(Protocol.SMTP)),
-        )
-        imap = self._answer(
-            "Server that it is read at (IMAP)", given["imap"], read_server, _proposed(found.of(Protocol.IMAP))
-        )
+        proposed = {each: _proposed(found.of(each)) for each in (Protocol.SMTP, Protocol.IMAP)}
+        smtp = self._server(Protocol.SMTP, given["smtp"], proposed[Protocol.SMTP])
+        imap = self._server(Protocol.IMAP, given["imap"], proposed[Protocol.IMAP])
         username = given["username"] or (address if self.is_alone else self._answer("User name", None, _line, address))
         return FirstMailbox(
             address=address,
@@ -196,6 +206,18 @@ class _Questions:
             password=self._password(password_file),
             code=code_of(domain_of(address)),
         )
+
+    def _server(self, protocol: Protocol, given: str | None, default: str = "") -> ServerSettings:
+        """Return a server with the TLS that it speaks; where nobody answers, ask again until it is said a second time."""
+        refused: ServerSettings | None = None
+        while True:
+            server = self._answer(_SERVER_QUESTIONS[protocol], given, read_server, default)
+            way = asyncio.run(find_way(protocol, server))
+            typer.echo(f"  {way.said}")
+            if way.server is not None or self.is_alone or given is not None or server == refused:
+                # The trial says at length why a server cannot be used.
+                return way.server or server
+            refused, default = server, written(way.proposed or server)
 
     def ask_code(self, given: str | None, draft: FirstMailbox) -> str:
         """Return what the agency is called."""
@@ -216,7 +238,9 @@ class _Questions:
             try:
                 text = given
                 if text is None:
-                    text = str(typer.prompt(question, default=default or None, hide_input=not is_shown))
+                    text = str(
+                        typer.prompt(question, default=str(default) if default else None, hide_input=not is_shown)
+                    )
                 return read(text)
             except UnicodeDecodeError:  # Its words would hold a part of a password.
                 typer.echo("  is no UTF-8 text, as what comes from elsewhere may be; type it")
@@ -238,34 +262,63 @@ class _Questions:
     def try_until_it_works(self, draft: FirstMailbox, ca: Path | None) -> tuple[FirstMailbox, Path | None]:
         """Try the mailbox, and ask again for the one answer that was wrong; end the command when that cannot be asked."""
         while True:
+            self._draft = draft
             try:
-                route = route_of(draft, _PATIENCE, self._trust, ca)
+                route = route_of(draft, PATIENCE, self._trust, ca)
             except NoTrust as wrong:
                 ca = self._another_ca(str(wrong))
                 continue
             with undisturbed(verbose=False):
-                result = asyncio.run(_try(route))
-            if result.failure is None and result.outcome is Outcome.DELIVERED:
+                tried = asyncio.run(self._trial.run(route, draft.other_address))
+            if tried.result.failure is None and tried.result.outcome is Outcome.DELIVERED:
                 return replace(draft, has_ca=ca is not None), ca
-            self._say(route, result)
+            self._say(draft, route, tried)
             if self.is_alone:
-                fail("Nothing was written.", EXIT_CODES[result.outcome])
-            draft, ca = self._corrected(draft, ca, route, result)
+                fail("Nothing was written.", EXIT_CODES[tried.result.outcome])
+            draft, ca = self._corrected(draft, ca, route, tried)
 
-    def _say(self, route: WatchedRoute, result: ProbeResult) -> None:
+    def keep_answers(self, directory: Path) -> None:
+        """Show how to go on with the answers that were given; a password is typed again."""
+        if self._draft is None or self.is_alone:
+            return
+        draft = self._draft
+        answers = {"address": draft.address, "smtp": written(draft.smtp), "imap": written(draft.imap)}
+        answers["username"] = draft.username
+        options = [word for option, answer in answers.items() for word in (f"--{option}", answer)]
+        typer.echo(
+            f"To go on with the same answers:  {shlex.join(['pantau', 'init', str(directory), *options])}", err=True
+        )
+
+    def clean_up(self, *, is_written: bool) -> None:
+        """Delete what the trials have left in the mailbox, and say what may still come; a service deletes that itself."""
+        with suppress(KeyboardInterrupt), undisturbed(verbose=False):
+            if asyncio.run(self._trial.clean_up()) and not is_written:
+                typer.echo(f"A message of this trial may still come; its subject begins with: {SUBJECT}", err=True)
+
+    def _say(self, draft: FirstMailbox, route: WatchedRoute, tried: Tried) -> None:
         width = min(shutil.get_terminal_size((80, 24)).columns, 100)
+        result = tried.result
         advice = advise(route, result)
+        means, do = advice.what, _to_do(advice.do, result.failure)
+        if tried.reads_another:
+            means = (
+                f"{draft.username} signs in to another mailbox: mail to {draft.username} comes into it, and mail to "
+                f"{draft.address} does not."
+            )
+            do = f"Write the user name of {draft.address}; or watch {draft.username}, as the address."
+        elif draft.other_address and result.failure is not None and result.failure.reason == Reason.NOT_ARRIVED:
+            do = f"Is {draft.address} an address of the mailbox that {draft.username} signs in to? If not, write another user name."
         typer.echo(f"\n{result.outcome.upper()}: {ended(result)}")
         said = result.failure.detail if result.failure else ""
-        for label, text in (("Detail", said), ("Means", advice.what), ("Do", _to_do(advice.do, result.failure))):
+        for label, text in (("Detail", said), ("Means", means), ("Do", do)):
             if text:
                 typer.echo("\n".join(labelled(label, text, width)))
 
     def _corrected(
-        self, draft: FirstMailbox, ca: Path | None, route: WatchedRoute, result: ProbeResult
+        self, draft: FirstMailbox, ca: Path | None, route: WatchedRoute, tried: Tried
     ) -> tuple[FirstMailbox, Path | None]:
         """Ask again for what was wrong, and for nothing else."""
-        failure = result.failure
+        failure = tried.result.failure
         reason = failure.reason if failure else ""
         is_smtp = failure is not None and failure.party is Party.SENDER
         typer.echo()
@@ -275,27 +328,45 @@ class _Questions:
                 fail(
                     f"The servers have refused {_REFUSALS_AT_MOST} times; many lock an account that goes on. "
                     "Sign in by a mail program first. Nothing was written.",
-                    EXIT_CODES[result.outcome],
+                    EXIT_CODES[tried.result.outcome],
                 )
-            username = self._answer("User name", None, _line, draft.username)
-            return replace(draft, username=username, password=self._password(None)), ca
+            return self._changed(draft, ca, Change.USERNAME)
         if reason == Reason.CERTIFICATE_UNTRUSTED:
             server = route.route.sender.smtp if is_smtp else route.route.recipient.imap
             if server is not None:
                 asyncio.run(_show_issuer(Protocol.SMTP if is_smtp else Protocol.IMAP, server))
-            return draft, self._another_ca("")
-        if reason in _SERVERS_FAULT and is_smtp:
-            return replace(draft, smtp=self._another_server("SMTP submission", draft.smtp)), ca
+            return self._changed(draft, ca, Change.CA)
         if reason in _SERVERS_FAULT:
-            return replace(draft, imap=self._another_server("IMAP", draft.imap)), ca
+            return self._changed(draft, ca, Change.SMTP if is_smtp else Change.IMAP)
         if reason in {Reason.SENDER_REFUSED, Reason.RECIPIENT_REFUSED}:
-            return replace(draft, address=self._answer("E-mail address", None, read_address, draft.address)), ca
-        typer.confirm("Try it again?", default=True, abort=True)
-        return draft, ca
+            return self._changed(draft, ca, Change.ADDRESS)
+        suspected = Change.USERNAME if reason == Reason.NOT_ARRIVED and draft.other_address else Change.AGAIN
+        return self._changed(draft, ca, self._answer(_WHICH_ANSWER, None, read_change, suspected))
 
-    def _another_server(self, what: str, server: Any) -> Any:
-        typer.echo(f"  Written {HOW_SERVERS_ARE_WRITTEN}.")
-        return self._answer(f"Server ({what})", None, read_server, written(server))
+    def _changed(self, draft: FirstMailbox, ca: Path | None, change: Change) -> tuple[FirstMailbox, Path | None]:
+        """Return the draft after one answer was asked again; with another user name goes another password."""
+        match change:
+            case Change.ADDRESS:
+                draft = draft.with_address(self._answer("E-mail address", None, read_address, draft.address))
+            case Change.SMTP:
+                typer.echo(f"  Written {HOW_SERVERS_ARE_WRITTEN}.")
+                draft = replace(draft, smtp=self._server(Protocol.SMTP, None, written(draft.smtp)))
+            case Change.IMAP:
+                typer.echo(f"  Written {HOW_SERVERS_ARE_WRITTEN}.")
+                draft = replace(draft, imap=self._server(Protocol.IMAP, None, written(draft.imap)))
+            case Change.USERNAME:
+                proposed = draft.address if draft.other_address else draft.username
+                username = self._answer("User name", None, _line, proposed)
+                draft = replace(draft, username=username, password=self._password(None))
+            case Change.PASSWORD:
+                draft = replace(draft, password=self._password(None))
+            case Change.CA:
+                ca = self._another_ca("")
+            case Change.END:
+                raise typer.Abort
+            case Change.AGAIN:
+                pass
+        return draft, ca
 
     def _another_ca(self, wrong: str) -> Path:
         if wrong:
@@ -332,53 +403,10 @@ def _file(text: str) -> Path:
     return path.resolve()
 
 
-async def _try(route: WatchedRoute) -> ProbeResult:
-    """Sign in to send, sign in to read, send a message and see it arrive: each once, and no further than the first failure.
-
-    A password that is wrong is so said once, not by both servers and again by the round trip.
-    """
-    for title, kind in (("Sign in to send (SMTP)", SENDING), ("Sign in to read (IMAP)", READING)):
-        with _shown(title) as recorder:
-            result = await run_probe(
-                MailboxSignIn(kind, route.route.sender),
-                route=route.name,
-                token_id="",
-                patience=_PATIENCE,
-                recorder=recorder,
-            )
-        if result.failure is not None:
-            return result
-    with _shown("Send a message, and see it arrive") as recorder:
-        return await trip(route, own_signer(secrets.token_bytes(32)), recorder)
-
-
-@contextmanager
-def _shown(title: str) -> Iterator[Recorder]:
-    """Show each phase of a run when it is over."""
-    typer.echo(f"\n{title}")
-    begun: list[Phase] = []
-
-    def show() -> None:
-        for phase in begun:
-            span = recorder.phases.get(phase)
-            took = "failed" if span is None else f"{span.total_seconds() * 1000:10,.1f} ms"
-            typer.echo(f"  {phase:9} {took:>13}")
-        begun.clear()
-
-    def entering(phase: Phase) -> None:
-        if begun != [phase]:  # Some are entered several times, and are told once.
-            show()
-            begun.append(phase)
-
-    recorder = Recorder(entering=entering)
-    yield recorder
-    show()
-
-
 async def _show_issuer(protocol: Protocol, server: Server) -> None:
     """Show who has signed the certificate of a server: nobody should trust an authority whose name they have not seen."""
     try:
-        async with asyncio.timeout(_PATIENCE.session.total_seconds()):
+        async with asyncio.timeout(PATIENCE.session.total_seconds()):
             session = await open_session(protocol, server, Party.SENDER, tls=blind())
             try:
                 if server.security is Security.STARTTLS:
@@ -396,9 +424,9 @@ async def _show_issuer(protocol: Protocol, server: Server) -> None:
 # -- files -------------------------------------------------------------------------------------------------------------
 
 
-def _write(directory: Path, draft: FirstMailbox, ca: Path | None) -> Path:
+def _write(directory: Path, draft: FirstMailbox, key: bytes, ca: Path | None) -> Path:
     """Write the configuration, all of it or nothing, and return the settings file."""
-    files = dict(files_of(draft, *_listeners()))
+    files = dict(files_of(draft, key, *_listeners()))
     made = not directory.exists()
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -169,9 +169,9 @@ def test_the_first_green_route_takes_six_answers_and_the_authority(
     assert are_refused(mail_server, before + 1)
 
     files = {str(file.relative_to(place)): file for file in place.rglob("*") if file.is_file()}
-    assert set(files) == {"pantau.yaml", "agencies/jcontoh.yaml", "secrets/utama", "ca.pem"}
+    assert set(files) == {"pantau.yaml", "agencies/jcontoh.yaml", "secrets/utama", "ca.pem", "state/token.key"}
     assert {stat.S_IMODE(file.stat().st_mode) for file in files.values()} == {0o600}
-    assert [name for name, file in files.items() if SECRET in file.read_text()] == ["secrets/utama"]
+    assert [name for name, file in files.items() if SECRET.encode() in file.read_bytes()] == ["secrets/utama"]
     assert mail_server.mails(ADDRESS) == [], "what was sent is taken away again"
     becomes_green(place)
 

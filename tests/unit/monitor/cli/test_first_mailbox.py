@@ -28,6 +28,7 @@ from monitor.config.loading import load
 from probes.model.mail_platform import MailPlatform
 from probes.stranger.whereabouts import of_platform
 
+KEY = bytes(32)
 PASSWORD = "kata: laluan # 'contoh'"
 DRAFT = FirstMailbox(
     address="pantau@jabatan-contoh.gov.my",
@@ -121,7 +122,7 @@ def test_the_first_server_that_was_found_is_proposed_as_somebody_would_write_it(
     ],
 )
 def test_what_is_written_is_accepted_and_says_what_was_answered(tmp_path: Path, draft: FirstMailbox) -> None:
-    files = files_of(draft, "127.0.0.1:8082", "127.0.0.1:8083")
+    files = files_of(draft, KEY, "127.0.0.1:8082", "127.0.0.1:8083")
     for name, octets in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(octets)
@@ -141,7 +142,7 @@ def test_what_is_written_is_accepted_and_says_what_was_answered(tmp_path: Path, 
 
 
 def test_the_password_stands_in_its_own_file_only() -> None:
-    files = files_of(replace(DRAFT, has_ca=True), "", "")
+    files = files_of(replace(DRAFT, has_ca=True), KEY, "", "")
     assert [name for name, octets in files.items() if PASSWORD.encode() in octets] == ["secrets/utama"]
     assert PASSWORD not in repr(DRAFT)
     assert yaml.safe_load(files["agencies/jcontoh.yaml"])["mailboxes"]["utama"]["ca_file"] == CA_FILE

@@ -136,6 +136,8 @@ def ending(failure: ProbeFailure) -> object:
         # Sendmail says no more of a dead saslauthd than of a wrong password.
         ("535", "5.7.0 authentication failed", PLAIN),
         ("535", "5.7.8 Error: authentication failed: authentication failure", PLAIN),
+        # Postfix, where Dovecot names no reason.
+        ("535", "5.7.8 Error: authentication failed: (reason unavailable)", PLAIN),
         ("imap", "[AUTHENTICATIONFAILED] Authentication failed.", PLAIN),
         ("imap", "LOGIN failed.", PLAIN),
         ("pop3", "[AUTH] Authentication failed.", PLAIN),
