@@ -89,7 +89,7 @@ class Mover:
             return
 
     async def _call_instead(self, notice: Notice) -> Address | None:
-        """Return where to call somebody of the staff whom no SMS reaches, because they sent STOP or the number is wrong."""
+        """Return where to call somebody of the staff who sent STOP."""
         incident = await self._ledger.incident(notice.incident_id) if wants_call_instead(notice, self._now) else None
         person = incident.brief.escalation.contact(notice.person) if incident is not None else None
         tried = {delivery.address for delivery in notice.deliveries}

@@ -125,6 +125,8 @@ class Settle:
 #: Nothing more is expected of an attempt in one of these.
 CAME_TO_NOTHING = frozenset({AttemptState.FAILED, AttemptState.NEVER_SENT, AttemptState.NO_TRACE})
 
+#: Why an SMS is not taken: its reader sent STOP to us, or to Twilio.
+STOPPED = frozenset({"STOP", "21610"})
 #: Asks nothing of whoever is told.
 _TELLS_THE_END = frozenset({Purpose.RECOVERY, Purpose.CLOSED, Purpose.CORRECTION})
 
@@ -228,12 +230,12 @@ def _after_failure(
 def wants_call_instead(notice: Notice, now: datetime) -> bool:
     """Return whether a notice that failed by SMS is to go on as a call, although its step names none.
 
-    Where the telephone takes no SMS (STOP, a wrong number) waiting helps nobody. Who has taken something on rings nobody.
+    Its reader sent STOP. Where a number is wrong the next step begins at once. Who has taken something on rings nobody.
     """
     last = notice.last_attempt
-    hopeless = last is not None and last.error is ErrorClass.PERMANENT and notice.channel is Channel.SMS
+    stopped = last is not None and last.code in STOPPED and notice.channel is Channel.SMS
     return (
-        hopeless and now < notice.expires_at and notice.plan is Plan.ESCALATION and notice.purpose is not Purpose.TAKEN
+        stopped and now < notice.expires_at and notice.plan is Plan.ESCALATION and notice.purpose is not Purpose.TAKEN
     )
 
 

@@ -472,23 +472,23 @@ def test_call_without_a_key_is_repeated_unless_it_told_the_end(purpose: Purpose)
 
 
 @pytest.mark.parametrize(
-    ("address", "error", "purpose", "wanted"),
+    ("address", "code", "purpose", "wanted"),
     [
-        (SMS_SITI, ErrorClass.PERMANENT, Purpose.OUTAGE, True),
-        (SMS_SITI, ErrorClass.PERMANENT, Purpose.RECOVERY, True),
+        (SMS_SITI, "STOP", Purpose.OUTAGE, True),
+        (SMS_SITI, "21610", Purpose.RECOVERY, True),
         # That somebody else has it rings nobody.
-        (SMS_SITI, ErrorClass.PERMANENT, Purpose.TAKEN, False),
-        (SMS_SITI, ErrorClass.TRANSIENT, Purpose.OUTAGE, False),
-        (VOICE_SITI, ErrorClass.PERMANENT, Purpose.OUTAGE, False),
+        (SMS_SITI, "STOP", Purpose.TAKEN, False),
+        (SMS_SITI, "21211", Purpose.OUTAGE, False),
+        (VOICE_SITI, "STOP", Purpose.OUTAGE, False),
     ],
 )
-def test_call_instead_of_an_sms_is_wanted_where_none_arrives(
-    address: Address, error: ErrorClass, purpose: Purpose, *, wanted: bool
+def test_call_instead_of_an_sms_is_wanted_after_stop(
+    address: Address, code: str, purpose: Purpose, *, wanted: bool
 ) -> None:
-    of = tried(about(purpose, address), failed(error))
+    of = tried(about(purpose, address), replace(failed(ErrorClass.PERMANENT), code=code))
     assert wants_call_instead(of, T0) is wanted
     assert not wants_call_instead(of, EXPIRES)
 
 
 def test_call_instead_of_an_sms_to_somebody_outside_is_not_wanted() -> None:
-    assert not wants_call_instead(tried(outside(SMS_SITI, T0), failed(ErrorClass.PERMANENT)), T0)
+    assert not wants_call_instead(tried(outside(SMS_SITI, T0), replace(failed(ErrorClass.PERMANENT), code="STOP")), T0)
