@@ -222,8 +222,7 @@ async def acknowledge(ledger: Ledger, notice: Notice, now: datetime) -> AckResul
         for part in notice.parts if notice.purpose is Purpose.RELEASE else ():
             before = await ledger.incident(part.incident_id)
             # What nobody has is theirs, and what is theirs is theirs for longer.
-            if before and before.acknowledged_by in {None, before.name_of(part.person)}:
-                by = before.name_of(part.person)
+            if before and before.acknowledged_by in {None, by := before.holder_name(part.person)}:
                 await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=by))
         return AckResult.OVER if await _is_past(ledger, notice) else AckResult.TAKEN
     results = [await _acknowledge(ledger, notice, part, now) for part in notice.parts]
@@ -242,7 +241,7 @@ async def _hand_on(ledger: Ledger, part: Part, now: datetime) -> AckResult:
     before = await ledger.incident(part.incident_id)
     if before is None or not before.is_open:
         return AckResult.OVER
-    name = before.name_of(part.person)
+    name = before.holder_name(part.person)
     # What another has is theirs to hand on.
     if before.acknowledged_by not in {None, name}:
         return AckResult.ALREADY
@@ -281,7 +280,7 @@ async def _acknowledge(ledger: Ledger, notice: Notice, part: Part, now: datetime
         # A notice about what it was before it got worse: this person has not heard yet what it is now.
         await ledger.journal(_confirmed(notice, now, part))
         return AckResult.WORSE
-    name = before.name_of(part.person)
+    name = before.holder_name(part.person)
     if before.state is IncidentState.TRIGGERED:
         await take_in(ledger, Acknowledge(incident_id=before.id, at=now, by=name))
         return AckResult.TAKEN

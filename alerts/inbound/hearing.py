@@ -148,7 +148,7 @@ async def _waits(ledger: Ledger, alert: _Alert, *, had: bool = False) -> bool:
             continue
         # Whoever has it was asked to say so again.
         asked = had or incident.reminded_at is not None
-        theirs = asked and incident.acknowledged_by == incident.name_of(part.person)
+        theirs = asked and incident.acknowledged_by == incident.holder_name(part.person)
         if incident.acknowledged_at is not None and not theirs:
             continue
         if not has_got_worse(incident, part.facts.matter):
@@ -188,7 +188,9 @@ async def _hand_on(ledger: Ledger, number: str, alert: _Alert, known: SmsNumber,
     told = [(part, await ledger.incident(part.incident_id)) for part in alert.notice.parts]
     result = await hand_on(ledger, alert.notice, now)
     if result in {AckResult.HANDED_ON, AckResult.NOBODY_LEFT}:
-        mine = [p for p, i in told if i is not None and i.is_open and i.acknowledged_by in {None, i.name_of(p.person)}]
+        mine = [
+            p for p, i in told if i is not None and i.is_open and i.acknowledged_by in {None, i.holder_name(p.person)}
+        ]
         await ledger.responses.save_sms_number(number, replace(known, puzzled=0))
         after = [await ledger.incident(part.incident_id) for part in mine]
         again = min((told_again_at(each) for each in after if each is not None), default=None)
@@ -204,7 +206,7 @@ def _holds(result: AckResult, part: Part, incident: Incident) -> bool:
     """Whether an answer holds for one of the incidents that a notice tells of."""
     match result:
         case AckResult.TAKEN | AckResult.PROLONGED | AckResult.AGAIN:
-            return incident.is_open and incident.acknowledged_by == incident.name_of(part.person)
+            return incident.is_open and incident.acknowledged_by == incident.holder_name(part.person)
         case AckResult.ALREADY:
             return incident.is_open and incident.acknowledged_by is not None
         case AckResult.WORSE:

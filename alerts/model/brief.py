@@ -98,9 +98,14 @@ class EscalationPolicy:
         return next((contact for contact in self.people if contact.key == key), None)
 
     def named(self, by: str) -> Contact | None:
-        """Return the member of staff in whose name something was done: at the console also by key, or by a program."""
-        called = {by, by.partition(" (")[0]}
-        return next((contact for contact in self.people if called & {contact.name, contact.key}), None)
+        """Return the member of staff in whose name something was done: at the console also by key, or by a program.
+
+        Who did it in the portal is "Full Name (user)", and is whoever names that user, however their name is written.
+        """
+        name, _, user = by.removesuffix(")").partition(" (")
+        signed_in = (contact for contact in self.people if user and contact.user == user)
+        called = (contact for contact in self.people if {by, name} & {contact.name, contact.key})
+        return next(signed_in, None) or next(called, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

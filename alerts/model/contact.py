@@ -44,6 +44,8 @@ class Contact:
     name: str
     language: Language
     addresses: tuple[Address, ...]
+    #: What they sign in to the portal with; empty: nothing, or not known.
+    user: str = ""
 
     def addresses_on(self, channels: Iterable[Channel]) -> tuple[Address, ...]:
         """Return the addresses to try, in the order of *channels* and then of the contact's own list."""

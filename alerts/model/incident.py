@@ -6,6 +6,7 @@ specification: the tests read it, and so does the table in docs/how-it-works/inc
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -257,6 +258,19 @@ class Incident:
         """Return the name of a contact of the frozen plan, by its key; the key itself when there is none."""
         contact = self.brief.escalation.contact(person)
         return contact.name if contact else person
+
+    def holder_name(self, person: str) -> str:
+        """Return by what name a contact acts: the one by which they have the incident already, or their own."""
+        by = self.acknowledged_by
+        return by if by is not None and self.is_had_by({self.name_of(person)}) else self.name_of(person)
+
+    def is_had_by(self, names: AbstractSet[str]) -> bool:
+        """Whether one of *names* is that of whoever has it, or of the same contact (`EscalationPolicy.named`)."""
+        by, named = self.acknowledged_by, self.brief.escalation.named
+        if by is None or by in names:
+            return by is not None
+        holder = named(by)
+        return holder is not None and any(named(name) == holder for name in names)
 
     def reader(self, notice: Notice) -> str:
         """Return whom a notice is for, as people know them."""

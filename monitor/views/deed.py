@@ -50,7 +50,7 @@ def possible(incident: Incident, names: AbstractSet[str], now: datetime) -> Abst
     found = {StaffDeed.REMARK}
     if incident.is_open:
         found |= {StaffDeed.HAND_ON, StaffDeed.CLOSE}
-        is_anothers = incident.acknowledged_by not in {None, *names}
+        is_anothers = incident.acknowledged_by is not None and not incident.is_had_by(names)
         found.add(StaffDeed.TAKE_OVER if is_anothers else StaffDeed.ACKNOWLEDGE)
     if may_release(incident):
         found.add(StaffDeed.RELEASE)

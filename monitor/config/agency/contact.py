@@ -51,6 +51,8 @@ class ContactSettings(Section):
     """A fax machine beside this person."""
     verified: Day | None = None
     """When this person last answered at these numbers."""
+    user: Line | None = None
+    """What this person signs in to the portal with: by it, and not by how their name is written, the portal knows who they are."""
     pin: Pin | None = None
     """With it this person may release an announcement in a call. In the file: 6 to 12 digits."""
     addresses: tuple[AddressSettings, ...] | None = None
@@ -69,7 +71,9 @@ class ContactSettings(Section):
 
     def build(self, key: str, hours: OfficeHours) -> Contact:
         """Return the contact as notices are addressed; *hours* are those of the office."""
-        return Contact(key=key, name=self.name, language=self.language, addresses=tuple(self._lines(hours)))
+        return Contact(
+            key=key, name=self.name, language=self.language, addresses=tuple(self._lines(hours)), user=self.user or ""
+        )
 
     def _lines(self, hours: OfficeHours) -> Iterator[Address]:
         for address in self.addresses or ():

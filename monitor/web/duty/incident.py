@@ -115,10 +115,11 @@ def _offer_taking_on(router: APIRouter, front: Front, sheets: IncidentPages) -> 
     @router.post("/incidents/{number}/acknowledge")
     async def acknowledge(request: Request, number: str, visitor: Visitor = officer) -> Response:
         await form_of(request)
-        had_by = (await front.numbered(number)).acknowledged_by or ""
+        before = await front.numbered(number)
+        had_by = before.acknowledged_by if before.is_had_by(visitor.names) else None
         # What they have by telephone they keep by that name: by another it would be taken over, and all would hear of it.
-        after = await front.acknowledge(number, had_by if had_by in visitor.names else visitor.by)
-        is_theirs = after.acknowledged_by in visitor.names
+        after = await front.acknowledge(number, had_by or visitor.by)
+        is_theirs = after.is_had_by(visitor.names)
         return then_say(request, _at(after), _unless_over(after, "acknowledged" if is_theirs else "has_another"))
 
     @router.post("/duty/acknowledge")
