@@ -139,7 +139,7 @@ class Pulse:
         self._metrics.ailing(ailing)
         if ailing != self._ailing:
             what = "the heartbeat is held back" if ailing else "the heartbeat may be sent"
-            log.warning(what, ailments=sorted(ailing)) if ailing else log.info(what)
+            log.warning(what, ailments=", ".join(sorted(ailing))) if ailing else log.info(what)
         self._ailing = ailing
 
     async def _send(self, now: datetime) -> None:

@@ -278,6 +278,7 @@ async def test_a_store_that_cannot_be_written_holds_it_back_and_is_told_once(out
         # The first minute is forgiven: a group of commits on a slow disk.
         assert len(outside.switch.beats) == 2
         assert [line["event"] for line in logged] == ["the store cannot be written", "the heartbeat is held back"]
+        assert logged[-1]["ailments"] == "store", "words, and no repr of an enumeration"
         broken.raises = None
         with structlog.testing.capture_logs() as logged:
             await at.beat(MINUTE)
