@@ -63,7 +63,7 @@ _DRILLS = select(drill.c.id).where(drill.c.ended_at.is_(None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Instants:
+class Instants:
     """Which columns of which rows are instants of the engine."""
 
     table: Table
@@ -80,29 +80,30 @@ class _Instants:
         return (*self.past, *self.following, *self.due)
 
 
-_TABLES = (
-    _Instants(
+TABLES = (
+    Instants(
         table=incident,
         rows=_INCIDENTS,
         past=(
-            *("opened_at", "began_at", "since", "present_since", "step_since", "acknowledged_at", "heard_at"),
+            *("opened_at", "began_at", "matter_began_at", "present_began_at", "outage_began_at"),
+            *("since", "present_since", "step_since", "acknowledged_at", "heard_at"),
             *("reminded_at", "released_at", "resolved_at", "ended_at", "corrected_at", "declared_at"),
             *("declared_over_at", "closed_at"),
         ),
     ),
-    _Instants(
+    Instants(
         table=notice,
         rows=notice.c.id.in_(_NOTICES),
         past=("created_at",),
         following=("expires_at",),
         due=("not_before",),
     ),
-    _Instants(
+    Instants(
         table=attempt, rows=attempt.c.delivery_id.in_(_DELIVERIES), past=("started_at", "ended_at"), due=("look_at",)
     ),
-    _Instants(table=silence, rows=silence.c.ends > _AHEAD, past=("begins",), following=("ends",)),
-    _Instants(table=drill, rows=drill.c.ended_at.is_(None), past=("begins_at",), following=("ends_at",)),
-    _Instants(
+    Instants(table=silence, rows=silence.c.ends > _AHEAD, past=("begins",), following=("ends",)),
+    Instants(table=drill, rows=drill.c.ended_at.is_(None), past=("begins_at",), following=("ends_at",)),
+    Instants(
         table=exercise,
         rows=exercise.c.drill_id.in_(_DRILLS),
         past=("begun_at", "delivered_at", "confirmed_at"),
@@ -136,13 +137,13 @@ class SqlSetBack(InTransaction):
         if latest is None or latest - now <= TOLERANCE:
             return timedelta(0)
         back = _as_zones_differ(latest - now)
-        for instants in _TABLES:
+        for instants in TABLES:
             moved = await self._move(instants, now, back)
             if instants.table is notice:
                 await self._move_keys(moved, now, back)
         return back
 
-    async def _move(self, instants: _Instants, now: datetime, back: timedelta) -> Sequence[int]:
+    async def _move(self, instants: Instants, now: datetime, back: timedelta) -> Sequence[int]:
         """Move the instants of a table; return the ids of the rows that have changed."""
         table, columns = instants.table, instants.columns
         found = await self._connection.execute(
@@ -176,7 +177,7 @@ def _as_zones_differ(back: timedelta) -> timedelta:
     return whole if whole and abs(whole - back) <= TOLERANCE else back
 
 
-def _moved(row: Row[Any], instants: _Instants, now: datetime, back: timedelta) -> dict[str, datetime | None]:
+def _moved(row: Row[Any], instants: Instants, now: datetime, back: timedelta) -> dict[str, datetime | None]:
     """Return the columns of a row as they are from now on, by the name of the parameter; nothing where none lies ahead."""
     before: dict[str, datetime | None] = {name: getattr(row, name) for name in instants.columns}
     anew = dict(before)

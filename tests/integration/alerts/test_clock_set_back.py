@@ -20,6 +20,8 @@ from alerts.model.event import Acknowledge, Event, Release, Resolve
 from alerts.model.gateway import Progress
 from alerts.record.store import Entry
 from monitor.store.backend.database import Database
+from monitor.store.engine.clock_set_back import TABLES, Instants
+from monitor.store.schema.tables import Moment
 from tests.integration.alerts.station import Station, station_at
 from tests.unit.alerts.people import BRIEF, MINISTRY, MINUTE, POLICY, RAVI, T0, trigger
 
@@ -132,6 +134,14 @@ async def test_outage_clock_set_back_and_acknowledged_at_once_did_not_begin_in_t
         await station.submit(event("acknowledge", station.clock.now()))
         incident = await station.incident()
         assert (incident.opened_at, incident.began_at) == (T0 - BACK, T0 - BACK - MINUTE)
+        assert incident.told_began_at == incident.began_at
+
+
+@pytest.mark.parametrize("instants", TABLES, ids=lambda each: each.table.name)
+def test_clock_set_back_moves_every_instant_of_a_table(instants: Instants) -> None:
+    columns = {column.name for column in instants.table.c if isinstance(column.type, Moment)}
+    elsewhere = {"incident": {"owned_until"}, "drill": {"ended_at"}}.get(instants.table.name, set())
+    assert columns - elsewhere == {*instants.columns}
 
 
 async def test_outage_clock_set_back_before_restart_delays_by_no_more_than_time_since_last_entry(
