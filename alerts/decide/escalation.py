@@ -410,6 +410,7 @@ def facts(
         noticed_at=now,
         first_noticed_at=first_noticed_at,
         ended_at=incident.ended_at,
+        followed_up=plan is Plan.ANNOUNCEMENT and incident.brief.announcement.is_followed_up,
         subject=incident.brief.subject,
         subject_en=incident.brief.subject_en,
         cause=incident.brief.cause if tells_staff else None,

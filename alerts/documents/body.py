@@ -64,6 +64,7 @@ def notice_body(kind: str, facts: Facts, addressee: Addressee, language: Languag
         **for_page(facts, language),
         "you": form_of_address(addressee, language),
         "reference": cited_reference(facts),
+        "follow_ups": wording.say(language, "letter.follow_ups") if facts.followed_up else "",
     }
     if kind == "letter":
         values["enquiries"] = wording.say(language, "letter.enquiries", values)

@@ -13,7 +13,6 @@ from enum import StrEnum
 
 from alerts.documents import phrase
 from alerts.documents.dossier import cells
-from alerts.documents.phrase import stamp
 from alerts.documents.printable import Json
 from alerts.documents.sender import letterhead
 from alerts.model.delivery import Notice
@@ -88,7 +87,6 @@ class MonthlyStatement:
     #: Whether the checks have looked.
     was_checked: bool
     made_at: datetime
-    made_by: str
     #: The process that has looked, where it is another than the one that makes the statement and does not know what was found.
     checked_by: str = ""
 
@@ -145,7 +143,7 @@ def _summary(statement: MonthlyStatement) -> list[Json]:
         ("Penyelenggaraan atau di luar waktu ujian", _length(minutes[DayKind.MAINTENANCE])),
         ("Tidak dipantau", _length(minutes[DayKind.UNWATCHED])),
         ("Gangguan", f"{len(outages)}"),
-        ("Penyata dijana", f"{_long(statement.made_at)}, oleh {statement.made_by}"),
+        ("Penyata dijana", _long(statement.made_at)),
     ]
     return [{"label": label, "value": value} for label, value in rows if value]
 
@@ -162,8 +160,8 @@ def _incidents(statement: MonthlyStatement, wording: Wording) -> dict[str, Json]
         cells(
             incident.number,
             _matter(incident, wording),
-            stamp(incident.told_began_at),
-            stamp(incident.ended_at) if incident.ended_at else "masih berlaku",
+            _minute(incident.told_began_at),
+            _minute(incident.ended_at) if incident.ended_at else "masih berlaku",
             moment.lasted(incident.told_began_at, incident.ended_at or statement.until, MALAY),
             incident.acknowledged_by or "",
         )
@@ -173,7 +171,7 @@ def _incidents(statement: MonthlyStatement, wording: Wording) -> dict[str, Json]
         "heading": "GANGGUAN DAN KEJADIAN",
         "notes": [] if rows else ["Tiada."],
         "columns": ["No. notis", "Perkara dan punca", "Bermula", "Berakhir", "Tempoh", "Disahkan oleh"],
-        "widths": [18, 0, 27, 27, 24, 28],
+        "widths": [18, 0, 28, 28, 24, 28],
         "rows": rows,
     }
 
@@ -197,7 +195,7 @@ def _notices(statement: MonthlyStatement) -> dict[str, Json]:
     )
     rows = [
         cells(
-            stamp(notice.created_at),
+            _minute(notice.created_at),
             incident.number,
             incident.reader(notice),
             f"{phrase.CHANNELS[notice.channel]}, {phrase.PURPOSES[notice.purpose]}",
@@ -211,24 +209,24 @@ def _notices(statement: MonthlyStatement) -> dict[str, Json]:
         "heading": "SIAPA YANG DIMAKLUMKAN",
         "notes": [*notes, *_more(rows)],
         "columns": ["Masa", "No. notis", "Kepada", "Melalui", "Keadaan"],
-        "widths": [27, 18, 0, 42, 30],
+        "widths": [28, 18, 0, 42, 30],
         "rows": rows[:_SHOWN],
     }
 
 
 def _exercises(statement: MonthlyStatement) -> dict[str, Json]:
-    rows = [cells(stamp(each.at), each.what, each.how, each.result) for each in statement.exercises]
+    rows = [cells(_minute(each.at), each.what, each.how, each.result) for each in statement.exercises]
     return {
         "heading": "LATIHAN PEGAWAI BERTUGAS",
         "notes": _more(rows) if rows else ["Tiada latihan dalam bulan ini."],
         "columns": ["Masa", "Pegawai", "Melalui", "Hasil"],
-        "widths": [27, 0, 30, 50],
+        "widths": [28, 0, 30, 50],
         "rows": rows[:_SHOWN],
     }
 
 
 def _checks(statement: MonthlyStatement) -> dict[str, Json]:
-    rows = [cells(stamp(each.at), each.what, each.how, each.result) for each in statement.checks]
+    rows = [cells(_minute(each.at), each.what, each.how, each.result) for each in statement.checks]
     well = "Semua pemeriksaan lulus." if statement.was_checked else "Belum dilihat."
     if statement.checked_by:
         well = f"Hasil pemeriksaan ada pada proses {statement.checked_by}: jana penyata di sana untuk mendapatkannya."
@@ -236,7 +234,7 @@ def _checks(statement: MonthlyStatement) -> dict[str, Json]:
         "heading": "PEMERIKSAAN PELAYAN DAN DOMAIN",
         "notes": ["Ketika penyata ini dijana."] if rows else [well],
         "columns": ["Masa", "Perkara", "Pemeriksaan", "Hasil"],
-        "widths": [27, 0, 40, 34],
+        "widths": [28, 0, 40, 34],
         "rows": rows[:_SHOWN],
     }
 
@@ -267,3 +265,8 @@ def _day(on: date) -> str:
 
 def _long(at: datetime) -> str:
     return f"{moment.date(at, MALAY)}, pukul {moment.clock(at, MALAY)}"
+
+
+def _minute(at: datetime) -> str:
+    """Return the minute, in Malaysian time: "24/11/2026 14:15"."""
+    return moment.local(at).strftime("%d/%m/%Y %H:%M")

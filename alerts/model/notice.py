@@ -203,6 +203,8 @@ class Facts:
     declared_by: str = ""
     #: It has gone down and up again and again, and is told only once until it is steady.
     unsteady: bool = False
+    #: Whoever is told of it outside gets a follow-up on each working day on which it lasts.
+    followed_up: bool = False
     #: When this notice was decided on, a duty officer could release the announcement: key 5 in a call.
     may_release: bool = False
     #: Who has taken it on (`Purpose.TAKEN`) or closed it (`Purpose.CLOSED`), or had when that expired, or has handed it on (`Purpose.OUTAGE`); "" where it is

@@ -185,7 +185,7 @@ def _bodies(kind: str) -> Iterator[tuple[str, Need]]:
             always |= {"warning"} if kind == "letter" else frozenset()
         if news == "recovery":
             always |= _moments("ended") | {"lasted"}
-        maybe = _PAGE_MAYBE | {"enquiries"}
+        maybe = _PAGE_MAYBE | {"enquiries", "follow_ups"}
         yield f"{kind}.{news}.title", Need(always=_PAGE)
         yield f"{kind}.{news}.paragraphs", Need(several=True, always=always, maybe=maybe)
     yield f"{kind}.staff.title", Need(always=_PAGE)
@@ -218,6 +218,7 @@ def _letter() -> Iterator[tuple[str, Need]]:
         yield f"letter.{news}.opening", Need(always=_PAGE, maybe=_PAGE_MAYBE)
     yield "letter.staff.opening", Need(always=_PAGE)
     yield "letter.enquiries", Need(maybe=_PAGE_MAYBE)
+    yield "letter.follow_ups", Need()
     for label in (
         *("reference", "date", "fax", "attention", "telephone", "office_fax", "website"),
         *("on_behalf", "copies", "notice", "attachment", "drill"),

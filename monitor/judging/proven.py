@@ -86,7 +86,8 @@ class Continuity:
             Marked(state=state, begins=max(at, self._began), until=proven.until) for state, at in proven.since.items()
         ]
         if last.until < turned <= last.until + within:
-            marks += _marks(last.since, last.until, turned)
+            # The minute in which it turned is what it turned to, as in a length that is told: from 14.15 to 17.40 are 3 h 25 min.
+            marks += _marks(last.since, last.until, max(last.until, turned - timedelta(minutes=1)))
         return marks
 
 

@@ -140,7 +140,7 @@ async def test_an_outage_is_in_the_day_from_its_first_failing_run_to_its_first_g
     await service.minutes(30)
     service.world.faults.clear()
     await service.minutes(21)
-    assert await service.kept() == [(WELL, 5, 20), (OUT, 20, 51), (WELL, 51, 71)]
+    assert await service.kept() == [(WELL, 5, 20), (OUT, 20, 50), (WELL, 50, 71)]
 
 
 async def test_of_an_agency_that_only_another_process_judges_no_minute_is_known_here(database: Database) -> None:

@@ -78,7 +78,7 @@ class Statements:
 
     async def statement(self, quoted: str, written_month: str, by: str) -> Mapping[str, bytes]:
         """Return the files by name, the PDF first. Raise `NotDone`, or `StoreAway`."""
-        told = await self.gathered(quoted, written_month, by)
+        told = await self.gathered(quoted, written_month)
         statement = told.statement
         files = await asyncio.to_thread(statement_files, statement, told.days, self._configuration().wording)
         sha256_of_page = sha256(next(iter(files.values()))).hexdigest()
@@ -86,7 +86,7 @@ class Statements:
         await self._lifecycle.told(by, "statement made", detail)
         return files
 
-    async def gathered(self, quoted: str, written_month: str, by: str) -> MonthGathered:
+    async def gathered(self, quoted: str, written_month: str) -> MonthGathered:
         """Return what a statement tells, and journal nothing: it is looked at. Raise as `statement` does."""
         configuration, now = self._configuration(), self._clock.now()
         agency = agency_called(quoted, configuration.registry.agencies)
@@ -114,7 +114,6 @@ class Statements:
             checks=checks,
             was_checked=was_checked,
             made_at=now,
-            made_by=by,
             checked_by=self._probed_by(agency),
         )
         return MonthGathered(statement=statement, days=days)

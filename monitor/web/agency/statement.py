@@ -68,8 +68,8 @@ def statement_pages(statements: Statements, pages: Pages) -> APIRouter:
         return remember(request, there)
 
     @router.get("/agencies/{code}/statement/{month}")
-    async def page(request: Request, code: str, month: str, visitor: ItsReader) -> Response:
-        told = (await statements.gathered(code, month, visitor.by)).statement
+    async def page(request: Request, code: str, month: str, _: ItsReader) -> Response:
+        told = (await statements.gathered(code, month)).statement
         facts = {
             "told": told,
             "months": statements.months(),

@@ -42,7 +42,7 @@ MINISTRY = Addressee(
 )
 FACTS = replace(OUTAGE, office=OFFICE)
 #: Nothing but what an office must have.
-BARE = replace(OUTAGE, office=JCM)
+BARE = replace(OUTAGE, office=JCM, followed_up=False)
 
 LONG_OFFICE = replace(
     OFFICE,

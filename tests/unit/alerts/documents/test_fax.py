@@ -54,7 +54,10 @@ def test_an_outage_fax_reads_as_agreed() -> None:
             "Telefon : 03-0000 3000 (8.00 pagi - 5.00 petang, Isnin - Jumaat)"
         ),
         "3. Penggunaan alamat e-mel persendirian bagi urusan rasmi tidak dibenarkan.",
-        "4. Notis susulan akan dikeluarkan sebaik sahaja perkhidmatan pulih. Segala kesulitan amat dikesali.",
+        (
+            "4. Notis susulan akan dikeluarkan pada setiap hari bekerja selagi gangguan berterusan, dan sebaik sahaja "
+            "perkhidmatan pulih. Segala kesulitan amat dikesali."
+        ),
         "SUBJECT: DISRUPTION OF THE OFFICIAL E-MAIL SERVICE OF JABATAN CONTOH MALAYSIA",
         "has been disrupted since 24 November 2026 (Tuesday), 2.15 pm.",
         "(AMINAH BINTI CONTOH) Setiausaha Bahagian Teknologi Maklumat, b.p. Ketua Pengarah",

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,9 +72,9 @@ def test_an_outage_letter_reads_as_agreed() -> None:
             "memerlukan tindakan segera hendaklah dihantar melalui saluran di perenggan 3."
         ),
         (
-            "5. JCM sedang mengambil tindakan pemulihan dan akan memaklumkan tuan/puan sebaik sahaja perkhidmatan e-mel rasmi "
-            "pulih. Sebarang pertanyaan boleh diajukan kepada Encik Ramli bin Contoh, Penolong Pegawai Teknologi Maklumat, di "
-            "talian 03-0000 3010."
+            "5. JCM sedang mengambil tindakan pemulihan dan akan memaklumkan tuan/puan perkembangannya pada setiap hari bekerja "
+            "selagi gangguan berterusan, dan sebaik sahaja perkhidmatan e-mel rasmi pulih. Sebarang pertanyaan boleh diajukan "
+            "kepada Encik Ramli bin Contoh, Penolong Pegawai Teknologi Maklumat, di talian 03-0000 3010."
         ),
         (
             "6. Segala kesulitan amat dikesali. Perhatian dan kerjasama tuan/puan dalam perkara ini amat dihargai dan didahului "
@@ -115,6 +116,22 @@ def test_a_letter_promises_only_what_the_broken_side_leaves(matter: Matter, sent
     said = text(letter(replace(FACTS, matter=matter), MINISTRY, WORDING))
     for sentence in sentences:
         assert sentence in said
+
+
+@pytest.mark.parametrize("make", [letter, fax])
+def test_page_promises_follow_ups_where_the_agency_has_any(make: Callable[..., PageContent]) -> None:
+    """A fax promised a notice as soon as mail works again, and follow-ups came each day."""
+    office = replace(OFFICE, english_attachment=True)
+    for also in (dict[str, Any](), {"purpose": Purpose.UPDATE}, {"purpose": Purpose.UPDATE, "was": Matter.SENDING}):
+        if make is fax and also:
+            continue  # It promises nothing more.
+        said = text(make(replace(FACTS, office=office, **also), MINISTRY, WORDING))
+        assert re.search(r"pada setiap hari bekerja selagi gangguan berterusan, dan sebaik sahaja perkhidmatan", said)
+        assert re.search(r"on each working day while the disruption lasts, and as soon as (it|the service)", said)
+        said = text(make(replace(FACTS, office=office, followed_up=False, **also), MINISTRY, WORDING))
+        assert "setiap hari bekerja" not in said
+        assert "each working day" not in said
+        assert re.search(r"(memaklumkan tuan/puan|akan dikeluarkan) sebaik sahaja perkhidmatan", said)
 
 
 def test_a_recovery_letter_tells_how_long_it_lasted() -> None:

@@ -25,6 +25,7 @@ OUTAGE = Facts(
     ended_at=BEGAN + timedelta(hours=3, minutes=25),
     heard_at=BEGAN + timedelta(minutes=40),
     until=BEGAN + timedelta(minutes=100),
+    followed_up=True,
 )
 
 

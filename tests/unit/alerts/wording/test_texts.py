@@ -174,7 +174,7 @@ def test_every_placeholder_a_text_may_use_has_a_value(plan: Plan) -> None:
             *bundle.for_sms([each], Language.MALAY, ["JCM"], 1),
             *bundle.for_call([each], Language.MALAY),
         }
-    phrases = {"change", "scope", "instruction", "warning", "enquiries", "channels", "you", "reference"}
+    phrases = {"change", "scope", "instruction", "warning", "enquiries", "channels", "you", "reference", "follow_ups"}
     advance = set(page(CHANGED).values(Language.MALAY))
     for key, need in NEEDS.items():
         kind = key.partition(".")[0]

@@ -64,7 +64,6 @@ def statement(
         checks=(),
         was_checked=True,
         made_at=NOW,
-        made_by="Puan Arkib Contoh",
     )
     return replace(made, **given)
 
