@@ -6,7 +6,7 @@ whose password file is gone AUTHENTICATIONFAILED. What tells the two apart is wh
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -80,12 +80,11 @@ class SignInEvidence:
     def __init__(self) -> None:
         self._servers: dict[tuple[Party, str, int], _Server] = {}
         #: By account: the server that it sends by, and the one that it is read from.
-        self._sending: dict[str, _Server] = {}
-        self._reading: dict[str, _Server] = {}
+        self._by: Mapping[Party, dict[str, _Server]] = {party: {} for party in Party}
 
     def follow(self, routes: Iterable[WatchedRoute], exchanged: Collection[str]) -> None:
         """Replace the accounts by those of *routes*; *exchanged* are those with a new secret, whose history is dropped."""
-        before, self._servers, self._sending, self._reading = self._servers, {}, {}, {}
+        before, self._servers, self._by = self._servers, {}, {party: {} for party in Party}
         for route in routes:
             probing = route.probing
             for party in Party:
@@ -94,14 +93,11 @@ class SignInEvidence:
                     continue
                 name, known = mailbox.name, before.get(at, _Server())
                 server = self._servers.setdefault(at, _Server(accepted_at=known.accepted_at))
-                self._by(party)[name] = server
+                self._by[party][name] = server
                 server.round = max(server.round, probing.interval + probing.patience.whole + _CONNECTION)
                 server.accepted[name] = None if name in exchanged else known.accepted.get(name)
                 if name in known.refused and name not in exchanged:
                     server.refused[name] = known.refused[name]
-
-    def _by(self, party: Party) -> dict[str, _Server]:
-        return self._sending if party is Party.SENDER else self._reading
 
     def restore_arrival(self, route: WatchedRoute, started_at: datetime) -> None:
         """Add a run from before a restart whose message arrived: both its accounts were accepted."""
@@ -110,14 +106,14 @@ class SignInEvidence:
 
     def restore_refusal(self, account: str, party: Party, since: datetime) -> None:
         """Add an account that was refused before a restart; the reason is not known until it is tried again."""
-        if (server := self._by(party).get(account)) is not None:
+        if (server := self._by[party].get(account)) is not None:
             server.refused.setdefault(account, _Refusal(since, is_plain=None))
 
     def mark_stale(self, route: WatchedRoute) -> None:
         """Forget why accounts of *route* were refused before the site was silent."""
         for party in Party:
             name = end_of(route, party).name
-            server = self._by(party).get(name)
+            server = self._by[party].get(name)
             if server is not None and (known := server.refused.get(name)) is not None:
                 server.refused[name] = _Refusal(known.since, is_plain=None)
 
@@ -142,7 +138,7 @@ class SignInEvidence:
             affected |= self._accept(recipient, Party.RECIPIENT, result.started_at)
         if failure is not None and failure.credentials_refused:
             name = end_of(route, failure.party).name
-            if (server := self._by(failure.party).get(name)) is not None:
+            if (server := self._by[failure.party].get(name)) is not None:
                 affected |= self._refuse(server, name, result.started_at, is_plain=failure.cause is None)
         return affected
 
@@ -156,7 +152,7 @@ class SignInEvidence:
 
     def _accept(self, mailbox: Mailbox, party: Party, at: datetime) -> set[str]:
         name = mailbox.name
-        if (server := self._by(party).get(name)) is None:
+        if (server := self._by[party].get(name)) is None:
             return set()
         affected: set[str] = set()
         refusal, known = server.refused.get(name), server.accepted[name]
@@ -177,14 +173,14 @@ class SignInEvidence:
     def is_refused(self, route: WatchedRoute) -> bool:
         """Whether the server refused an account of *route* at its last attempt."""
         sender, recipient = route.route.sender.name, route.route.recipient.name
-        sending, reading = self._sending.get(sender), self._reading.get(recipient)
+        sending, reading = self._by[Party.SENDER].get(sender), self._by[Party.RECIPIENT].get(recipient)
         return (sending is not None and sender in sending.refused) or (
             reading is not None and recipient in reading.refused
         )
 
     def fault(self, account: str, party: Party, now: datetime) -> SignInFault:
         """Return why *account* is refused; *party*: at the server it sends by, or at the one it is read from."""
-        server = self._by(party).get(account)
+        server = self._by[party].get(account)
         refusal = server.refused.get(account) if server is not None else None
         if server is None or refusal is None or refusal.is_plain is None:
             return SignInFault.UNDECIDED

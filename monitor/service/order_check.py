@@ -53,14 +53,22 @@ class OrderCheck:
 
 
 def _contradicted(incident: Incident, order: Order, found: OrderEffect, contradiction: Contradiction) -> NotDone:
-    said: dict[str, object] = {"number": incident.number, "readers": readers(incident, found.drafts)}
+    number, reading = incident.number, readers(incident, found.drafts)
     if contradiction is Contradiction.WORKS_AGAIN:
-        wrong = NotDone.said("works_again", **said, ways=_together([_WAYS[way] for way in found.found]))
+        ways = _together([_WAYS[way] for way in found.found])
+        wrong = NotDone.said("works_again", number=number, readers=reading, ways=ways)
     else:
         [matter] = found.found
-        said["measured"] = Bilingual(str(matter), malay=phrase.MATTERS[matter])
-        key = "still_fails_false_alarm" if isinstance(order, Correct) else "still_fails_recovered"
-        wrong = NotDone.said(key, **said, hours=HOLDS_FOR // timedelta(hours=1))
+        measured = Bilingual(str(matter), malay=phrase.MATTERS[matter])
+        hours = HOLDS_FOR // timedelta(hours=1)
+        if isinstance(order, Correct):
+            wrong = NotDone.said(
+                "still_fails_false_alarm", number=number, readers=reading, measured=measured, hours=hours
+            )
+        else:
+            wrong = NotDone.said(
+                "still_fails_recovered", number=number, readers=reading, measured=measured, hours=hours
+            )
     wrong.despite = contradiction
     return wrong
 

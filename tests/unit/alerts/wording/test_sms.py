@@ -117,7 +117,7 @@ def test_the_malay_texts_read_as_agreed(plan: Plan, purpose: Purpose, matter: Ma
         (Matter.RECEIVING, "masuk gagal"),
         (Matter.DEGRADED, "lambat"),
         (Matter.SIGN_IN, "Log masuk e-mel ditolak sejak 24/11, 2.15 ptg, mungkin bagi semua pengguna."),
-        (Matter.OWN_FAULT, "Agensi tidak dimaklumkan tentang perkara ini"),
+        (Matter.OWN_FAULT, "Agensi tidak dimaklumkan"),
         (Matter.ALERT, "AMARAN pemantauan NOC sejak 24/11, 2.15 ptg. Bukan gangguan e-mel."),
     ],
 )
