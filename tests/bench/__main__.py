@@ -1,4 +1,7 @@
-"""Run the bench: all of it, or the parts that are named. Writes `bench.json` at the top of the repository."""
+"""Run the bench: all of it, or the parts that are named. Writes `bench.json` at the top of the repository.
+
+A part that fails or runs out of time is named in `bench.json`, which keeps the figures of the others; the exit code is 1.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,12 @@ import logging
 import os
 import platform
 import pstats
+import signal
 import sys
 import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -37,6 +44,8 @@ PARTS = {
     "memory": memory,
 }
 _ROUNDS = 5
+#: Seconds that one part may take. The longest takes two minutes where nothing else runs.
+_LIMIT = 600.0
 _TOP = 25
 
 
@@ -45,6 +54,8 @@ def main() -> None:
     asked = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     asked.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; default: all")
     asked.add_argument("--rounds", type=int, default=_ROUNDS)
+    asked.add_argument("--limit", type=float, default=_LIMIT, help="seconds that a part may take; default: %(default)g")
+    asked.add_argument("--output", type=Path, default=ROOT / "bench.json", help="where to write the figures")
     asked.add_argument("--profile", action="store_true", help="show where the time goes, whatever comes out")
     wanted = asked.parse_args()
     if unknown := set(wanted.parts) - PARTS.keys():
@@ -52,19 +63,49 @@ def main() -> None:
     _be_quiet()
     found: dict[str, float] = {}
     notes: dict[str, float] = {}
+    failed: dict[str, str] = {}
     profiles: list[str] = []
     for part in wanted.parts or PARTS:
         began = time.perf_counter()
-        measured = PARTS[part].measure(wanted.rounds)
-        medians = measured.medians()
-        found |= medians
-        notes |= measured.notes
-        _say(f"{part}: {time.perf_counter() - began:.0f} s", to=sys.stderr)
-        if wanted.profile or missed(medians):
-            # In a process of its own, or its leavings would be found by the parts that measure memory.
-            profiles.append(apart(partial(_profile, part)))
-    _write(found, notes, wanted.rounds, complete=not wanted.parts)
+        try:
+            with _time_limit(wanted.limit):
+                measured = PARTS[part].measure(wanted.rounds)
+            medians = measured.medians()
+            found |= medians
+            notes |= measured.notes
+            if wanted.profile or missed(medians):
+                # In a process of its own, or its leavings would be found by the parts that measure memory.
+                profiles.append(apart(partial(_profile, part)))
+        except (Exception, _OutOfTimeError) as error:  # noqa: BLE001 - whatever a part fails of, the others are measured
+            failed[part] = f"{type(error).__name__.lstrip('_')}: {error}"
+            traceback.print_exception(error)
+        _say(f"{part}: {time.perf_counter() - began:.0f} s{', failed' if part in failed else ''}", to=sys.stderr)
+        measured_all = not wanted.parts and not failed and part == [*PARTS][-1]
+        about = {"rounds": wanted.rounds, "complete": measured_all}
+        wanted.output.write_text(_document(found, notes, failed, about))
     _say(table(found), *(f"  {name}: {value:,.4g}" for name, value in notes.items()), *profiles)
+    if failed:
+        sys.exit("\n".join(f"{part} failed: {why.splitlines()[0]}" for part, why in failed.items()))
+
+
+class _OutOfTimeError(BaseException):
+    """A part took too long. No `Exception`, so that nothing on the way takes it for a failure of its own."""
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise `_OutOfTimeError` in the block once *seconds* have passed."""
+
+    def expire(*_: object) -> None:
+        raise _OutOfTimeError(f"took longer than {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _say(*lines: str, to: TextIO = sys.stdout) -> None:
@@ -77,11 +118,13 @@ def _be_quiet() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
 
 
-def _write(found: dict[str, float], notes: dict[str, float], rounds: int, *, complete: bool) -> None:
-    about = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "rounds": rounds, "complete": complete}
-    about |= {"python": platform.python_version(), "cores": os.cpu_count()}
-    document = found | {"notes": {name: round(value, 4) for name, value in notes.items()}, "about": about}
-    (ROOT / "bench.json").write_text(json.dumps(document, indent=2) + "\n")
+def _document(
+    found: dict[str, float], notes: dict[str, float], failed: dict[str, str], about: dict[str, object]
+) -> str:
+    about |= {"at": datetime.now(UTC).isoformat(timespec="seconds"), "cores": os.cpu_count()}
+    about |= {"python": platform.python_version()}
+    rounded = {name: round(value, 4) for name, value in notes.items()}
+    return json.dumps({**found, "notes": rounded, "failed": failed, "about": about}, indent=2) + "\n"
 
 
 def _profile(part: str) -> str:
