@@ -47,7 +47,7 @@ async def test_the_side_that_is_named_is_the_one_that_is_broken(tmp_path: Path, 
     async with Line() as line:
         agency, reference_a, reference_b = [await line.to(mailbox) for mailbox in systems.mailboxes()]
         async with watchpost(tmp_path, agency, reference_a, reference_b) as post:
-            await post.is_well()
+            await post.is_warm()
             for breakage in _breakages(systems):
                 await asyncio.to_thread(breakage.breaks)
                 await post.is_told(breakage.told, breakage.down)

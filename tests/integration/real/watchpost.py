@@ -53,17 +53,17 @@ class Ear:
 
     def __init__(self) -> None:
         self.heard: list[str] = []
-        self._open: set[str] = set()
+        self.open: set[str] = set()
 
     async def open_keys(self, _: SqlStore) -> Collection[str]:
         """Return what is open, as the store would know: the watch asks once a minute, and tells again what is not."""
-        return {*self._open}
+        return {*self.open}
 
     async def submit(self, event: Event) -> Incident | None:
         assert isinstance(event, Trigger | Resolve)
         what = event.matter if isinstance(event, Trigger) else "over"
         self.heard.append(f"{event.dedup_key}: {what}")
-        (self._open.add if isinstance(event, Trigger) else self._open.discard)(event.dedup_key)
+        (self.open.add if isinstance(event, Trigger) else self.open.discard)(event.dedup_key)
         return None
 
 
@@ -87,6 +87,11 @@ class Watchpost:
         *before, last = self.ear.heard
         assert last == expected, await self.report()
         assert {*before} <= _BEFORE.get(expected, set()), await self.report()
+        self.ear.heard.clear()
+
+    async def is_warm(self) -> None:
+        """Wait until everything is proven to work. Servers are late with their first messages; what that led to is over."""
+        await self._until(lambda: self._all_up() and not self.ear.open, "everything is up")
         self.ear.heard.clear()
 
     async def is_well(self, *expected: str) -> None:
