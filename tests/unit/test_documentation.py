@@ -424,11 +424,9 @@ def test_the_lines_of_the_log_that_a_runbook_names_are_written_by_the_code() -> 
     assert {event for event in named if f'"{event}"' not in code} == set()
 
 
-def test_decisions_have_numbers_of_their_own_and_their_three_parts() -> None:
+def test_decisions_are_numbered_in_a_row_and_have_their_three_parts() -> None:
     pages = sorted((ROOT / "docs" / "adr").glob("*.md"))
-    # Several are written at a time, each with a number that was set apart for it: there may be gaps.
-    assert all(re.fullmatch(r"\d{4}-[a-z0-9-]+\.md", path.name) for path in pages)
-    assert len({path.name[:4] for path in pages}) == len(pages)
+    assert [path.name[:5] for path in pages] == [f"{number:04}-" for number in range(1, len(pages) + 1)]
     for path in pages:
         headings = re.findall(r"^#+ .*$", path.read_text(encoding="utf-8"), re.MULTILINE)
         assert headings[0].startswith(f"# {path.name[:4]}: "), path.name
