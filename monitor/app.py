@@ -19,6 +19,7 @@ from alerts.documents.crest import BadCrest, Crest
 from alerts.engine.composer import WordingComposer
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import GatewayPool
+from alerts.engine.gateway_verifier import GatewayVerifier
 from alerts.inbound.desk import Desks
 from alerts.inbound.poller import Poller
 from alerts.model.brief import Brief
@@ -257,6 +258,7 @@ class App:
         return (
             self._dispatcher.run(),
             self._poller.run(),
+            self._verifier.run(),
             # All that probes and checks: the prober, the inspector, and who tells what they found.
             self._reloader.keep_watching(),
             self._reloader.keep_reloading(self._reload_wanted),
@@ -404,6 +406,7 @@ class App:
             measuring=self._measuring,
         )
         self._poller = Poller(store=store, pool=self._pool, desks=self._desks, clock=self._clock, rests=self._rests)
+        self._verifier = GatewayVerifier(pool=self._pool, clock=self._clock, observer=self._metrics, rests=self._rests)
         self._around = WatchSurroundings(
             signer=TokenSigner(token_key(settings.state), _prober(settings), began=self._clock.now()),
             store=store,

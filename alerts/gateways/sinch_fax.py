@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from email import message_from_bytes
 from email.message import Message
 from typing import Annotated, Any
@@ -128,19 +128,16 @@ class SinchFax:
     async def find(self, order: Order) -> Report | Absent:
         # By number, and the label compared here: how the label filter is written on the wire is nowhere documented, and
         # a filter that matches nothing would have us send the pages twice.
-        page = await self._provider.ask(
-            self._faxes, params={"to": order.address, "direction": "OUTBOUND", "pageSize": "1000"}
-        )
-        faxes = page.get("faxes")
-        if not isinstance(faxes, list):
-            raise DeliveryError(ErrorClass.TRANSIENT, "the list was not understood")
-        for fax in faxes:
+        for fax in await self._listed({"to": order.address, "direction": "OUTBOUND", "pageSize": "1000"}):
             if isinstance(fax, dict) and _reference(fax) == order.reference:
                 return _report(fax, ErrorClass.TRANSIENT)
         return Absent(certain=False)
 
     async def check(self, order: Order, provider_id: str) -> Report:  # noqa: ARG002 - Sinch asks by its own id
         return _report(await self._provider.ask(f"{self._faxes}/{provider_id}"), ErrorClass.TRANSIENT)
+
+    async def verify(self) -> None:
+        await self._listed({"pageSize": "1"})
 
     async def hear(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:
         self._authenticate(incoming)
@@ -170,6 +167,12 @@ class SinchFax:
 
     async def close(self) -> None:
         await self._provider.close()
+
+    async def _listed(self, params: Mapping[str, str]) -> Sequence[Any]:
+        faxes = (await self._provider.ask(self._faxes, params=params)).get("faxes")
+        if not isinstance(faxes, list):
+            raise DeliveryError(ErrorClass.TRANSIENT, "the list was not understood")
+        return faxes
 
     def _authenticate(self, incoming: Incoming) -> None:
         given = incoming.header("authorization")

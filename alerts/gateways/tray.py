@@ -84,6 +84,9 @@ class Tray:
     async def withdraw(self, order: Order, provider_id: str) -> bool:  # noqa: ARG002 - both are the reference
         return await asyncio.to_thread(self._move, order.reference, LetterPlace.WITHDRAWN)
 
+    async def verify(self) -> None:
+        await asyncio.to_thread(self._verify)
+
     async def dispatch(self, reference: str, *, after_all: bool = False) -> bool:
         found_in = (LetterPlace.TRAY, LetterPlace.WITHDRAWN) if after_all else (LetterPlace.TRAY,)
         return await asyncio.to_thread(self._move, reference, LetterPlace.DISPATCHED, found_in)
@@ -119,6 +122,14 @@ class Tray:
         except OSError as error:
             raise _unusable(error) from None
         return _report(order.reference, LetterPlace.TRAY)
+
+    def _verify(self) -> None:
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.directory) as file:
+                file.write(b" ")
+        except OSError as error:
+            raise _unusable(error) from None
 
     def _clear(self) -> None:
         try:

@@ -383,6 +383,14 @@ class Listens(Protocol):
         """
 
 
+@runtime_checkable
+class Verifiable(Protocol):
+    """A gateway that can be tested without sending anything."""
+
+    async def verify(self) -> None:
+        """Make a request that sends nothing, with the credentials that `send` uses. Raise `DeliveryError` if it fails."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """What every gateway is built with beside its own configuration."""

@@ -5,7 +5,7 @@ What is not known is unknown here, too, and never well.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -41,7 +41,7 @@ class OwnPart(StrEnum):
 
 
 class Ill(StrEnum):
-    """What can be wrong with a part."""
+    """What can be wrong with a part, or keeps it unproven."""
 
     STORE_AWAY = "store_away"
     #: The store may be an older copy; letters and faxes wait until somebody has looked.
@@ -84,6 +84,13 @@ class Ill(StrEnum):
     DEPARTED = "departed"
     #: A rota without anybody, now.
     NOBODY_ON_CALL = "nobody_on_call"
+    # Unproven: what is to be waited for.
+    NO_PROBE_YET = "no_probe_yet"
+    REFERENCE_UNPROVEN = "reference_unproven"
+    ENGINE_STARTING = "engine_starting"
+    #: No gateway of a channel has been used or tested since the start.
+    GATEWAY_UNUSED = "gateway_unused"
+    DUTY_UNREAD = "duty_unread"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +98,8 @@ class Complaint:
     """One thing that is wrong."""
 
     ill: Ill
-    #: `DOWN`, or `DEGRADED` where the part still does its work; `UP` of what is only to be known.
+    #: `DOWN`, or `DEGRADED` where the part still does its work; `UNKNOWN` of what is waited for; `UP` of what is only to
+    #: be known.
     health: Health
     #: Name of the mailbox, route, site, gateway, setting, rota.
     about: str = ""
@@ -184,17 +192,24 @@ def own_health(
 ) -> Sequence[PartView]:
     """Return how each part stands. *routes*: how many there are; *troubles*: what the judge holds against us."""
     blamed = list(_blamed(troubles))
-    known = {
-        OwnPart.STORE: (True, list(_of_store(signs))),
+    # What is wrong with a part, and what it waits for while it is unproven.
+    known: dict[OwnPart, tuple[Iterable[Complaint], Iterable[Complaint]]] = {
+        OwnPart.STORE: (_of_store(signs), ()),
         OwnPart.PROBING: (
-            any(control.last for control in controls),
             [*_of_probing(signs, routes), *_only(blamed, False)],
+            _unless(any(control.last for control in controls), Ill.NO_PROBE_YET),
         ),
-        OwnPart.REFERENCE: (_is_proven(controls), [*_only(blamed, True), *_of_controls(controls)]),
-        OwnPart.ENGINE: (signs.is_under_way, list(_of_engine(signs))),
-        OwnPart.GATEWAY: (_all_reachable(gateways) or (signs.for_hub and not gateways), list(_of_gateways(gateways))),
-        OwnPart.CONFIGURATION: (True, list(_of_configuration(signs))),
-        OwnPart.DUTY: (signs.deserted is not None, list(_of_duty(signs))),
+        OwnPart.REFERENCE: (
+            [*_only(blamed, True), *_of_controls(controls)],
+            _unless(_is_proven(controls), Ill.REFERENCE_UNPROVEN),
+        ),
+        OwnPart.ENGINE: (_of_engine(signs), _unless(signs.is_under_way, Ill.ENGINE_STARTING)),
+        OwnPart.GATEWAY: (
+            _of_gateways(gateways),
+            _unless(bool(gateways) or signs.for_hub, Ill.GATEWAY_UNUSED) or _unused(gateways),
+        ),
+        OwnPart.CONFIGURATION: (_of_configuration(signs), ()),
+        OwnPart.DUTY: (_of_duty(signs), _unless(signs.deserted is not None, Ill.DUTY_UNREAD)),
     }
     return [_view(part, *known[part]) for part in OwnPart]
 
@@ -214,18 +229,22 @@ def view_reference(name: str, controls: Sequence[RouteView], troubles: Mapping[S
     return ReferenceView(name=name, health=health, controls=controls)
 
 
-def worst(parts: Sequence[PartView]) -> Health:
-    """Return the health of the part that is worst off."""
+def worst(parts: Iterable[PartView | Complaint]) -> Health:
+    """Return the health of whichever is worst off."""
     found = {each.health for each in parts}
     return next((h for h in (Health.DOWN, Health.DEGRADED, Health.UNKNOWN) if h in found), Health.UP)
 
 
-def _view(part: OwnPart, proven: bool, complaints: Sequence[Complaint]) -> PartView:  # noqa: FBT001 - a pair of a table
-    health = Health.UP if proven else Health.UNKNOWN
-    found = {each.health for each in complaints}
-    health = next((each for each in (Health.DOWN, Health.DEGRADED) if each in found), health)
+def _view(part: OwnPart, wrong: Iterable[Complaint], awaited: Iterable[Complaint]) -> PartView:
+    complaints = list(wrong)
+    if worst(complaints) is Health.UP:
+        complaints += awaited
     in_order = sorted(complaints, key=lambda c: (c.health is not Health.DOWN, c.ill, c.about))
-    return PartView(part=part, health=health, complaints=tuple(in_order))
+    return PartView(part=part, health=worst(complaints), complaints=tuple(in_order))
+
+
+def _unless(proven: bool, ill: Ill) -> Sequence[Complaint]:  # noqa: FBT001 - a pair of a table
+    return () if proven else (Complaint(ill=ill, health=Health.UNKNOWN),)
 
 
 def _of_store(signs: Signs) -> Iterator[Complaint]:
@@ -318,9 +337,12 @@ def _of_gateways(gateways: Sequence[GatewayStanding]) -> Iterator[Complaint]:
             yield Complaint(ill=Ill.GATEWAY_DOUBTED, health=Health.DEGRADED, about=about, since=each.doubted_since)
 
 
-def _all_reachable(gateways: Sequence[GatewayStanding]) -> bool:
-    """Whether some gateway of every channel is known to work."""
-    return {each.channel for each in gateways} == {each.channel for each in gateways if each.up} and bool(gateways)
+def _unused(gateways: Sequence[GatewayStanding]) -> Iterator[Complaint]:
+    proven = {each.channel for each in gateways if each.up}
+    for each in gateways:
+        if each.channel not in proven:
+            about = f"{each.channel}: {each.gateway}"
+            yield Complaint(ill=Ill.GATEWAY_UNUSED, health=Health.UNKNOWN, about=about)
 
 
 def _of_configuration(signs: Signs) -> Iterator[Complaint]:

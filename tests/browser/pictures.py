@@ -95,6 +95,7 @@ async def shoot(directory: Path, names: Sequence[str]) -> None:
             await site.outage()
             for agency in (JCM, MDC):
                 await site.proven(agency.code)
+            await site.own_health_known()
             for each in _CALM:
                 await take(each)
             for each in _busy(await _something_to_do(site, door)):

@@ -91,6 +91,14 @@ class RunningSite:
 
         await self.play.until(known, f"the mail of {agency} is proven")
 
+    async def own_health_known(self) -> None:
+        """Wait until every part of Pantau itself is proven or known to be in trouble: up to two minutes after a start."""
+
+        async def known() -> bool:
+            return all(part["health"] != "unknown" for part in await self.ask("/own-health"))
+
+        await self.play.until(known, "every part of Pantau itself is proven")
+
     async def declared(self, agency: str) -> str:
         """Declare that an agency's mail fails; return the number of the incident."""
         said = await self.order("/declarations", agency=agency, matter="both", why="Pengguna menelefon")

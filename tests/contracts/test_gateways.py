@@ -39,6 +39,7 @@ from alerts.model.gateway import (
     Script,
     SmsContent,
     Surroundings,
+    Verifiable,
     VoiceContent,
 )
 from monitor.config.service.gateway import gateway_kinds
@@ -313,6 +314,23 @@ async def test_an_earlier_submission_to_the_same_person_is_not_taken_for_this_on
         expires_at=now + timedelta(minutes=5),
     )
     assert isinstance(await gateway.find(later), Absent)
+
+
+@pytest.mark.parametrize("name", ["twilio_sms", "twilio_voice", "sinch_fax", "tray"])
+async def test_verify_sends_nothing_and_wrong_credentials_or_an_odd_answer_raise(name: str, tmp_path: Path) -> None:
+    async with BENCHES[name](name, tmp_path) as bench, serve(answering(200)) as odd:
+        gateway = bench.build()
+        assert isinstance(gateway, Verifiable)
+        await gateway.verify()
+        await bench.settled()
+        assert bench.arrived() == 0
+        if name != "tray":
+            for wrong in (bench.build(**{PROOF[name]: "salah"}), OVER_HTTP[name](name, tmp_path, base_url=odd)):
+                assert isinstance(wrong, Verifiable)
+                with pytest.raises(DeliveryError):
+                    await wrong.verify()
+                await wrong.close()
+        await gateway.close()
 
 
 async def test_the_receipt_can_be_asked_for(bench: Bench, gateway: Gateway, order: Order) -> None:

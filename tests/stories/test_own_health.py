@@ -89,6 +89,12 @@ async def test_a_reference_that_refuses_is_seen_on_the_page_at_its_first_refusal
 @pytest.mark.blind
 async def test_a_configuration_that_was_refused_or_waits_for_a_restart_is_on_the_page(tmp_path: Path) -> None:
     async with theatre(tmp_path) as play:
+
+        async def tested() -> bool:
+            return "gateway" not in await ills(play)
+
+        await play.until(tested, "each gateway is tested without a message")
+        assert not any(phone.inbox or phone.calls for phone in play.world.carrier.phones.values())
         settings = play.world.settings
         before = settings.read_text()
         settings.write_text(yaml.safe_dump(yaml.safe_load(before) | {"prober": "lain"}))

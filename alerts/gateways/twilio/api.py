@@ -113,6 +113,10 @@ class Twilio:
         answer = await self._provider.ask(f"{self._root}/{resource}.json")
         return _with_sid(answer, ErrorClass.TRANSIENT)
 
+    async def verify(self, resource: str) -> None:
+        """GET one entry of "Messages" or "Calls"; raise `DeliveryError`."""
+        _listed(await self._provider.ask(f"{self._root}/{resource}.json", params={"PageSize": "1"}), resource.lower())
+
     async def sent_to(
         self, number: str, resource: str, since: datetime, until: datetime | None = None
     ) -> Sequence[Mapping[str, Any]]:

@@ -120,6 +120,9 @@ class TwilioSms:
     async def check(self, order: Order, provider_id: str) -> Report:  # noqa: ARG002 - Twilio asks by its own id
         return _report(await self._twilio.read(f"Messages/{provider_id}"))
 
+    async def verify(self) -> None:
+        await self._twilio.verify("Messages")
+
     async def hear(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:
         self._twilio.authenticate(incoming)
         match incoming.path.split("/"):

@@ -127,6 +127,9 @@ class TwilioVoice:
     async def check(self, order: Order, provider_id: str) -> Report:  # noqa: ARG002 - Twilio asks by its own id
         return self._read(await self._twilio.read(f"Calls/{provider_id}"))
 
+    async def verify(self) -> None:
+        await self._twilio.verify("Calls")
+
     async def hear(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:
         self._twilio.authenticate(incoming)
         match incoming.path.split("/"):

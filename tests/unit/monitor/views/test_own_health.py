@@ -56,6 +56,34 @@ def test_all_is_well_only_when_all_of_it_is_proven() -> None:
     assert parts(controls=[], gateways=[])[OwnPart.REFERENCE].health is Health.UNKNOWN
 
 
+@pytest.mark.parametrize(
+    ("part", "ill", "about", "signs", "facts"),
+    [
+        (OwnPart.PROBING, Ill.NO_PROBE_YET, "", WELL, {"controls": [replace(PASSED, last=None)]}),
+        (OwnPart.REFERENCE, Ill.REFERENCE_UNPROVEN, "", WELL, {"controls": [replace(PASSED, health=Health.UNKNOWN)]}),
+        (OwnPart.ENGINE, Ill.ENGINE_STARTING, "", replace(WELL, is_under_way=False), {}),
+        (OwnPart.GATEWAY, Ill.GATEWAY_UNUSED, "sms: satu", WELL, {"gateways": [replace(SMS, up=None)]}),
+        (OwnPart.GATEWAY, Ill.GATEWAY_UNUSED, "", WELL, {"gateways": []}),
+        (OwnPart.DUTY, Ill.DUTY_UNREAD, "", replace(WELL, deserted=None), {}),
+    ],
+)
+def test_own_health_unproven_part_names_what_it_waits_for(
+    part: OwnPart, ill: Ill, about: str, signs: Signs, facts: Mapping[str, Any]
+) -> None:
+    found = parts(signs, **facts)
+    assert {view.part for view in found.values() if view.health is not Health.UP} == {part}
+    assert [(each.ill, each.about, each.health) for each in found[part].complaints] == [(ill, about, Health.UNKNOWN)]
+
+
+def test_own_health_unused_second_gateway_of_a_proven_channel_is_up() -> None:
+    assert parts(gateways=[SMS, replace(SMS_TWO, up=None)])[OwnPart.GATEWAY].complaints == ()
+
+
+def test_own_health_broken_part_does_not_name_what_it_waits_for() -> None:
+    starting = replace(WELL, is_under_way=False, ailments={Ailment.ENGINE})
+    assert [each.ill for each in parts(starting)[OwnPart.ENGINE].complaints] == [Ill.ENGINE_STOPPED]
+
+
 @pytest.mark.blind
 @pytest.mark.parametrize(
     ("part", "health", "ill", "signs", "facts"),

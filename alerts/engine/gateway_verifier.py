@@ -1,0 +1,79 @@
+"""Test the gateways that have not been used since the start, without sending anything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+
+import structlog
+
+from alerts.engine.gateway_pool import GatewayPool, Line
+from alerts.engine.observer import Observer
+from alerts.model.gateway import DeliveryError, Verifiable
+from alerts.record.clock import Clock
+
+log = structlog.get_logger()
+
+
+class GatewayVerifier:
+    """Tests each unused gateway until one request succeeds.
+
+    A failed test leaves the gateway unused: credentials that may not read may still send.
+    """
+
+    EVERY = timedelta(minutes=1)
+    #: Every gateway has a shorter deadline of its own.
+    DEADLINE = timedelta(seconds=90)
+
+    def __init__(
+        self, *, pool: GatewayPool, clock: Clock, observer: Observer, rests: Callable[[], bool] = lambda: False
+    ) -> None:
+        """While it *rests*, it tests nothing."""
+        self._pool = pool
+        self._clock = clock
+        self._observer = observer
+        self._rests = rests
+        #: Gateway -> why its last test failed.
+        self._failed: dict[str, str] = {}
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        while True:
+            await self.verify()
+            await asyncio.sleep(self.EVERY.total_seconds())
+
+    async def verify(self) -> None:
+        """Test every unused gateway once."""
+        if self._rests():
+            return
+        async with asyncio.TaskGroup() as tests:
+            for line in self._pool:
+                if self._pool.is_up(line.name) is None:
+                    tests.create_task(self._verify(line))
+
+    async def _verify(self, line: Line) -> None:
+        gateway: object = line.gateway
+        if not isinstance(gateway, Verifiable):
+            return
+        try:
+            async with asyncio.timeout(self.DEADLINE.total_seconds()):
+                await gateway.verify()
+        except (DeliveryError, TimeoutError) as error:
+            self._fail(line, str(error) or "no answer in time")
+        # A bug in one gateway must not end the tests of the others.
+        except Exception:
+            if line.name not in self._failed:
+                log.exception("a gateway could not be tested", gateway=line.name)
+            self._failed[line.name] = "a bug"
+        else:
+            self._failed.pop(line.name, None)
+            # A message sent meanwhile says more than a request that sends nothing.
+            if line.name in self._pool and self._pool.is_up(line.name) is None:
+                self._pool.judge(line.name, up=True, now=self._clock.now())
+                self._observer.gateway_judged(line.channel, line.name, up=True)
+
+    def _fail(self, line: Line, why: str) -> None:
+        if self._failed.get(line.name) != why:
+            log.warning("a gateway could not be tested", gateway=line.name, why=why)
+        self._failed[line.name] = why
