@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import time
 from collections.abc import Hashable, Mapping
 from enum import StrEnum
 from typing import TextIO
+
+from monitor.runtime.log_throttle import LogThrottle
 
 
 class Level(StrEnum):
@@ -89,24 +90,15 @@ class _Repeated(logging.Filter):
     Lines are the same that have the same logger, the same first line before anything is filled in, and the same exception.
     """
 
-    _EVERY_SECONDS = 60.0
-    _MOST_KINDS = 500
-
     def __init__(self) -> None:
         super().__init__()
-        #: By kind: when it was written last, and how many were left out since.
-        self._written: dict[Hashable, tuple[float, int]] = {}
+        self._throttle = LogThrottle()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        kind, now = _kind_of(record), time.monotonic()
-        at, left_out = self._written.pop(kind, (now - self._EVERY_SECONDS, 0))
-        is_due = now - at >= self._EVERY_SECONDS
-        self._written[kind] = (now, 0) if is_due else (at, left_out + 1)
-        if len(self._written) > self._MOST_KINDS:
-            self._written.pop(next(iter(self._written)))
-        if is_due and left_out:
-            record.msg = f"{record.msg} ({left_out} more of these in between)"
-        return is_due
+        suppressed = self._throttle.admit(_kind_of(record))
+        if suppressed:
+            record.msg = f"{record.msg} ({suppressed} more of these in between)"
+        return suppressed is not None
 
 
 def _kind_of(record: logging.LogRecord) -> Hashable:

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from datetime import datetime, timedelta
+import time
+from collections.abc import Callable, Hashable
 
 _MOST_KINDS = 1000
 
 
 class LogThrottle:
-    """Lets one line of a kind pass in each interval."""
+    """Admits one line of a kind a minute."""
 
-    def __init__(self, every: timedelta) -> None:
-        self._every = every
-        self._written: dict[Hashable, datetime] = {}
+    EVERY_SECONDS = 60.0
 
-    def is_due(self, kind: Hashable, now: datetime) -> bool:
-        """Return whether a line of *kind* is to be written *now*; it counts as written then."""
-        at = self._written.get(kind)
-        # Also after the clock was set back.
-        if at is not None and timedelta(0) <= now - at < self._every:
-            return False
-        self._written.pop(kind, None)
-        self._written[kind] = now
-        if len(self._written) > _MOST_KINDS:
-            del self._written[next(iter(self._written))]
-        return True
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        #: Kind -> when a line was admitted last, and how many were suppressed since.
+        self._admitted: dict[Hashable, tuple[float, int]] = {}
+
+    def admit(self, kind: Hashable) -> int | None:
+        """Return how many lines of *kind* were suppressed since the last one; `None`: suppress this one, too."""
+        now = self._monotonic()
+        at, suppressed = self._admitted.pop(kind, (now - self.EVERY_SECONDS, 0))
+        is_due = now - at >= self.EVERY_SECONDS
+        self._admitted[kind] = (now, 0) if is_due else (at, suppressed + 1)
+        if len(self._admitted) > _MOST_KINDS:
+            del self._admitted[next(iter(self._admitted))]
+        return suppressed if is_due else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import nullcontext
-from datetime import timedelta
 from urllib.parse import parse_qsl
 
 import structlog
@@ -29,15 +28,12 @@ MOST_FIELDS = 200
 #: So many bodies that are no form are held at a time: a stranger may send them as well, and has been heard before it is
 #: known that it is one. Keys and SMS come in forms, and wait for nobody.
 MOST_LARGE = 8
-#: Refusals of a kind are logged this often. Strangers may knock a thousand times a second, and where the machine's log
-#: takes only so many lines of a service, they would keep ours out; the metric counts each.
-LOGGED_EVERY = timedelta(minutes=1)
 
 
 def callbacks(source: Front) -> Starlette:
     """Build the callback listener."""
     places = asyncio.Semaphore(MOST_LARGE)
-    throttle = LogThrottle(LOGGED_EVERY)
+    throttle = LogThrottle()
 
     async def hear(request: Request) -> Response:
         base = source.callback_base(request.path_params["gateway"])
@@ -72,7 +68,8 @@ def callbacks(source: Front) -> Starlette:
         try:
             answer = await source.hear(gateway, incoming)
         except CallbackRefused as refusal:
-            if throttle.is_due((gateway, refusal.status, refusal.reason), source.now()):
+            # Strangers may knock a thousand times a second; the metric counts each.
+            if throttle.admit((gateway, refusal.status, refusal.reason)) is not None:
                 log.warning("callback refused", gateway=gateway, status=refusal.status, why=refusal.reason)
             return PlainTextResponse("", status_code=refusal.status)
         if answer is None:

@@ -22,6 +22,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from monitor.runtime.descriptors import open_files_limit
+from monitor.runtime.log_throttle import LogThrottle
 from monitor.runtime.unix_socket import reachable
 from monitor.web.connection import Connection, ConnectionLimits, Connections, connection_limits
 from monitor.web.problem import problem
@@ -153,7 +154,7 @@ class _Acceptor:
         self._connections = connections
         self._beginning = set[asyncio.Task[None]]()
         self._logged = 0
-        self._refused_at = -_LOGGED_EVERY
+        self._throttle = LogThrottle()
         self._report: asyncio.TimerHandle | None = None
 
     async def keep_accepting(self) -> None:
@@ -223,9 +224,7 @@ class _Acceptor:
                 raise
 
     def _note_refusal(self, error: OSError) -> None:
-        now = asyncio.get_running_loop().time()
-        if now - self._refused_at >= _LOGGED_EVERY:
-            self._refused_at = now
+        if self._throttle.admit(error.errno) is not None:
             log.warning("connections cannot be accepted; trying again each second", why=str(error), listener=self._name)
 
     def _log_cut(self) -> None:

@@ -34,8 +34,6 @@ log = structlog.get_logger()
 _GOOD_FOR: Final = timedelta(minutes=10)
 #: So many may be there at once; the oldest begins anew.
 _AT_ONCE: Final = 1_000
-#: What goes wrong there is logged so often, each kind.
-_LOGGED_EVERY: Final = timedelta(minutes=1)
 #: In seconds, for each answer of the provider.
 _PATIENCE: Final = 10.0
 #: Signatures that need the provider's private key; "none" and shared secrets are not among them.
@@ -85,7 +83,7 @@ class OpenIdDoor:
         self._authenticator = authenticator
         self._users = users
         self._clock = clock
-        self._throttle = LogThrottle(_LOGGED_EVERY)
+        self._throttle = LogThrottle()
         self._errands: OrderedDict[str, _Errand] = OrderedDict()
         self._provider = OAuth().register(
             "openid",
@@ -176,5 +174,5 @@ class OpenIdDoor:
 
     def _warn(self, what: str, why: str) -> None:
         # Anybody may come back from the provider, or pretend to.
-        if self._throttle.is_due((what, why), self._clock.now()):
+        if self._throttle.admit((what, why)) is not None:
             log.warning(what, issuer=self._issuer, why=why)

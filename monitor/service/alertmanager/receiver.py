@@ -7,7 +7,6 @@ import hmac
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from datetime import timedelta
 
 import structlog
 
@@ -26,8 +25,6 @@ log = structlog.get_logger()
 
 #: Alerts that are stored in one transaction: others write meanwhile.
 _AT_ONCE = 250
-#: What is wrong is logged this often, each kind: it is sent again every few minutes, or by somebody who knocks.
-_LOGGED_EVERY = timedelta(minutes=10)
 
 
 class AlertReceiver:
@@ -48,7 +45,7 @@ class AlertReceiver:
         self._clock = clock
         self._settings = settings
         self._intake = intake or AlertIntake()
-        self._throttle = LogThrottle(_LOGGED_EVERY)
+        self._throttle = LogThrottle()
 
     def admits(self, token: str) -> bool | None:
         """Whether this is the token of the Alertmanager; `None`: nobody is admitted, as none is configured."""
@@ -108,5 +105,5 @@ class AlertReceiver:
         return brief
 
     def _say(self, what: str, **fields: object) -> None:
-        if self._throttle.is_due((what, fields.get("why")), self._clock.now()):
+        if self._throttle.admit((what, fields.get("why"))) is not None:
             log.warning(what, **fields)

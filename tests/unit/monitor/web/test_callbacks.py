@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from alerts.model.gateway import CallbackAnswer, CallbackRefused
+from monitor.runtime.log_throttle import LogThrottle
 from monitor.web.callbacks import LARGEST_BODY, LARGEST_FORM, MOST_FIELDS, MOST_LARGE, callbacks
-from tests.unit.alerts.people import T0
 from tests.unit.monitor.web.source import BASE, Service, client
 
 PATH = "/callbacks/sms-contoh/status/d42-1"
@@ -142,12 +141,13 @@ async def test_who_hangs_up_while_sending_is_no_error_of_ours(kind: bytes) -> No
     assert service.heard == []
 
 
-async def test_what_is_refused_again_and_again_is_logged_once_a_minute() -> None:
+async def test_what_is_refused_again_and_again_is_logged_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     service = Service(answer=CallbackRefused(403, "no signature"))
+    seconds = iter([0.0, 0.0, 0.0, 60.0, 60.0, 60.0])
+    monkeypatch.setattr("monitor.web.callbacks.LogThrottle", lambda: LogThrottle(seconds.__next__))
     with capture_logs() as lines:
         async with client(callbacks(service)) as web:
-            for minutes in (0, 0, 0, 1, 1):
-                service.moment = T0 + timedelta(minutes=minutes)
+            for _ in range(5):
                 assert (await web.post(PATH)).status_code == 403
             service.answer = CallbackRefused(400, "not a status of a call")
             await web.post(PATH)
