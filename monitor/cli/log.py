@@ -9,8 +9,6 @@ from collections.abc import Hashable, Mapping
 from enum import StrEnum
 from typing import TextIO
 
-from monitor.runtime.log_throttle import LogThrottle
-
 
 class Level(StrEnum):
     """From which level on something is said. Nothing of ours is below info: there is no more to see."""
@@ -33,11 +31,11 @@ def log_to_stderr(level: Level = Level.INFO) -> None:
         level=max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]),
         handlers=[handler := logging.StreamHandler(sys.stderr)],
     )
-    handler.addFilter(_Repeated())
     words = "%(levelname)s %(name)s %(message)s"
     handler.setFormatter(_Prioritised(words) if to_journal(sys.stderr, os.environ) else logging.Formatter(words))
     # Most commands have none, and it is a quarter of their time.
     if "structlog" in sys.modules:
+        handler.addFilter(_Repeated())
         _write_events(level)
 
 
@@ -91,6 +89,8 @@ class _Repeated(logging.Filter):
     """
 
     def __init__(self) -> None:
+        from monitor.runtime.log_throttle import LogThrottle  # noqa: PLC0415 - a short command needs none
+
         super().__init__()
         self._throttle = LogThrottle()
 

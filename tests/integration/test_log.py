@@ -75,7 +75,7 @@ def test_only_what_is_as_bad_as_the_level_is_said(level: str, first: str) -> Non
 
 def test_what_a_library_says_again_and_again_is_written_once_a_minute(capfd: pytest.CaptureFixture[str]) -> None:
     program = """
-import logging, time
+import logging, structlog, time
 moment = [0.0]
 time.monotonic = lambda: moment[0]
 from monitor.cli.log import log_to_stderr
