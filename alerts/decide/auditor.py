@@ -7,7 +7,7 @@ opening hours of an office, a gateway that is tried again later) is not overdue.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -19,6 +19,7 @@ from alerts.decide.followup import follow_up
 from alerts.decide.gateway.move import DeliveryPolicy, Wait, decisive, next_move
 from alerts.decide.release_result import releaser, undelivered
 from alerts.model.channel import ON_PAPER, Channel
+from alerts.model.contact import Address
 from alerts.model.delivery import Notice, NoticeState
 from alerts.model.incident import Incident, IncidentState, release_is_offered
 from alerts.model.notice import OF_TELLING, Matter, Plan, Purpose
@@ -99,18 +100,21 @@ def examine(
     *,
     held: bool = False,
     paper_held: bool = False,
+    busy: Collection[Address] = (),
 ) -> Examination:
     """Return what is overdue about *incident*, and in what way its notices came to nothing.
 
     *gateways* as for `alerts.decide.gateway.move.next_move`. *held*: nothing of it may leave now, because somebody wants it so;
-    *paper_held*: nothing on paper, until somebody has confirmed that the store is an older copy.
+    *paper_held*: nothing on paper, until somebody has confirmed that the store is an older copy. *busy*: telephones that another
+    call of ours occupies.
     """
     doubtful = tuple(n.id for n in notices if n.plan is Plan.ANNOUNCEMENT and n.state is NoticeState.UNKNOWN)
     if held:
         return Examination(held=True, doubtful=doubtful)
+    waiting = [n for n in notices if not (paper_held and n.channel in ON_PAPER) and _address(n) not in busy]
     found = (
         _step(incident, notices, now),
-        *_stuck(incident, [n for n in notices if not (paper_held and n.channel in ON_PAPER)], gateways, policy, now),
+        *_stuck(incident, waiting, gateways, policy, now),
         _announcement(incident, notices, now),
         _recovery(incident, notices, now),
     )
@@ -205,6 +209,11 @@ def _stuck(
         moves = (next_move(notice, gateways, policy, at) for at in (now - GRACE, now))
         if not any(isinstance(move, Wait) for move in moves):
             yield Overdue(incident=incident, lapse=Lapse.NOTICE, since=since, notice_id=notice.id)
+
+
+def _address(notice: Notice) -> Address:
+    """Return where a notice goes now."""
+    return notice.deliveries[-1].address if notice.deliveries else notice.addresses[0]
 
 
 def _last_event(notice: Notice) -> datetime:

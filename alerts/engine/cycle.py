@@ -107,7 +107,8 @@ class Cycle:
         if self._mover.has_moved:
             self._known = None
         notices = await self._notices(incident)
-        waiting = [n for n in notices if n.state is NoticeState.PENDING and n.due_at <= self._now]
+        waiting = [n for n in notices if n.state is NoticeState.PENDING and n.due_at <= self._now and n.leads]
+        waiting = [n for n in waiting if n.id not in self._mover.waiting]
         if any(n.channel in ON_PAPER for n in waiting) and await self._ledger.is_paper_held():
             # A person is told of that by itself.
             waiting = [n for n in waiting if n.channel not in ON_PAPER]

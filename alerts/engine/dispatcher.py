@@ -29,7 +29,7 @@ from alerts.engine.gateway_call import CallKind, CallResult, GatewayCall, told_b
 from alerts.engine.gateway_caller import GatewayCaller, NotePage, no_notes
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.engine.group_commit import with_ledger
-from alerts.engine.intake import ReportResult, come_to, take_report, take_word
+from alerts.engine.intake import ReportResult, come_to, freed_by, take_report, take_word
 from alerts.engine.mover import Mover
 from alerts.engine.observer import Observer
 from alerts.engine.settling import Settlement, settle
@@ -171,7 +171,7 @@ class Dispatcher:
         if not outcome.is_news(call) and now < call.attempt.look_at:
             return False
 
-        async def answer(ledger: Ledger) -> Sequence[Telling]:
+        async def answer(ledger: Ledger) -> tuple[Sequence[Telling], Sequence[int]]:
             has_changed = attempt.state is not call.attempt.state
             # A callback may have been quicker than the answer to the call.
             before = await ledger.attempt_state(attempt.id) if has_changed else attempt.state
@@ -180,9 +180,12 @@ class Dispatcher:
             if call.kind is not CallKind.CHECK or has_changed:
                 told = told_by(attempt.gateway, call.notice, attempt, call.kind, now)
                 await ledger.journal(replace(told, detail={**told.detail, "sha256": outcome.sha256}))
-            return await come_to(ledger, call.notice, attempt, before, now) if written else ()
+            tellings = await come_to(ledger, call.notice, attempt, before, now) if written else ()
+            return tellings, await freed_by(ledger, call.notice, attempt)
 
-        self.note_told(await self._answers.write(answer))
+        tellings, freed = await self._answers.write(answer)
+        self.note_told(tellings)
+        self.stir(*freed)
         return True
 
     async def note_letter(

@@ -190,6 +190,8 @@ def reported(delivery: Delivery, attempt: Attempt, report: Report, policy: Deliv
     channel = delivery.address.channel
     look_at = now + policy.check_every[channel]
     ended_at = None if state in LEFT and state is not AttemptState.DELIVERED else now
+    if report.in_call:
+        ended_at = attempt.ended_at
     if channel is Channel.LETTER and state is AttemptState.SENT:
         # Posted: nothing more is heard of it.
         ended_at = attempt.ended_at or now

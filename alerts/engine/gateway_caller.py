@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import timedelta
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -13,7 +15,8 @@ from alerts.engine.composer import Composer
 from alerts.engine.gateway_call import CallKind, CallResult, GatewayCall, make_call
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.engine.observer import Observer
-from alerts.model.channel import ON_PAPER
+from alerts.model.channel import ON_PAPER, Channel
+from alerts.model.contact import Address
 from alerts.model.notice import Facts
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
@@ -63,16 +66,22 @@ class GatewayCaller:
         #: Ids of the attempts whose gateway is being called, or whose answer is not written down yet. Each with whether
         #: somebody waits for its end, to make another call about it.
         self.under_way: dict[int, bool] = {}
+        #: Of SMS to one number each is handed over before the next.
+        self._turns = WeakValueDictionary[Address, asyncio.Lock]()
 
     def begin(self, call: GatewayCall, calls: asyncio.TaskGroup) -> None:
         """Make a call, as a task of the group *calls*. About its attempt none may be under way."""
         self.under_way[call.attempt.id] = False
-        calls.create_task(self._make(call))
+        in_turn = call.kind is CallKind.SEND and call.address.channel is Channel.SMS
+        turn = self._turns.setdefault(call.address, asyncio.Lock()) if in_turn else nullcontext()
+        calls.create_task(self._make(call, turn))
 
-    async def _make(self, call: GatewayCall) -> None:
+    async def _make(self, call: GatewayCall, turn: AbstractAsyncContextManager[None]) -> None:
         gateway, is_news = call.attempt.gateway, True
         try:
-            if (outcome := await self._call(call)) is not None:
+            async with turn:
+                outcome = await self._call(call)
+            if outcome is not None:
                 is_news = await self._write_down_for_sure(call, outcome)
         # What cannot be written down stays CALLING in the store; a notice is asked about when its lease ends.
         except Exception:

@@ -161,21 +161,33 @@ async def take_report(
     if found is None or found[1].gateway != gateway:
         return ReportResult(result=AckResult.OVER)
     notice, attempt = found
-    tellings: list[Telling] = []
+    tellings, freed = list[Telling](), tuple[int, ...]()
     if heard.report and await ledger.first_heard(gateway, heard.event_id, now):
         told = reported(notice.delivery_of(attempt), attempt, heard.report, policy, now)
-        if await ledger.save_attempt(told) and told.state is not attempt.state:
+        if not await ledger.save_attempt(told):
+            if told.ended_at is not None:
+                await ledger.end_call(attempt.id, now)
+        elif told.state is not attempt.state:
             await ledger.journal(told_by(gateway, notice, told, "reported", now))
             tellings += await come_to(ledger, notice, told, attempt.state, now)
+        freed = await freed_by(ledger, notice, told)
     if heard.handed_on:
         result = await hand_on(ledger, notice, now)
-        return ReportResult(result=result, concerned=notice.incident_ids, tellings=tellings)
+        return ReportResult(result=result, concerned=(*notice.incident_ids, *freed), tellings=tellings)
     if not heard.acknowledged:
-        return ReportResult(result=AckResult.NONE, concerned=notice.incident_ids[:1], tellings=tellings)
+        return ReportResult(result=AckResult.NONE, concerned=(*notice.incident_ids[:1], *freed), tellings=tellings)
     result = await acknowledge(ledger, notice, now)
     channel = notice.delivery_of(attempt).address.channel
     tellings += await taken_on(ledger, notice, result, now, channel=channel, gateway=gateway)
-    return ReportResult(result=result, concerned=notice.incident_ids, tellings=tellings)
+    return ReportResult(result=result, concerned=(*notice.incident_ids, *freed), tellings=tellings)
+
+
+async def freed_by(ledger: Ledger, notice: Notice, attempt: Attempt) -> tuple[int, ...]:
+    """Return the incidents that have a call to make to the telephone of *attempt*, if its call has ended."""
+    address = notice.delivery_of(attempt).address
+    if address.channel is not Channel.VOICE or attempt.ended_at is None:
+        return ()
+    return tuple(await ledger.waiting_for(address))
 
 
 async def come_to(

@@ -6,7 +6,7 @@ from collections.abc import MutableMapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from alerts.decide.gateway.brake import CONTACT_LIMITS, Brake, free_at, minute_limit
+from alerts.decide.gateway.brake import CONTACT_LIMITS, Brake, free_at, minute_limit, telephone_free_at
 from alerts.decide.gateway.move import (
     AskForReceipt,
     DeliveryPolicy,
@@ -23,10 +23,11 @@ from alerts.decide.response import printed
 from alerts.engine.advance import Advance, Entered
 from alerts.engine.gateway_call import CallKind, GatewayCall
 from alerts.engine.gateway_pool import GatewayPool
+from alerts.engine.intake import freed_by
 from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.contact import Address
 from alerts.model.delivery import SETTLED, Attempt, AttemptState, Notice, NoticeState
-from alerts.model.gateway import ErrorClass
+from alerts.model.gateway import CALL_LASTS, ErrorClass
 from alerts.model.notice import Plan, Purpose
 from alerts.model.urgency import ALWAYS_GOES, NEVER_TOO_MANY, RANK, Priority, priority
 from alerts.record.store import Entry, Ledger
@@ -57,6 +58,8 @@ class Mover:
         self._incident_id = incident_id
         #: Whether the notices are not any more as they were read.
         self.has_moved = False
+        #: Ids of notices that wait for other notices: no gateway and no decision of ours delays them.
+        self.waiting = set[int]()
 
     async def deliver(self, notice: Notice) -> None:
         """Make the moves of one notice until it has to wait for something."""
@@ -105,6 +108,8 @@ class Mover:
         if notice.channel in ON_PAPER and await self._ledger.is_paper_held():
             return  # Whoever lets it go has everything looked at again.
         if notice.urgency not in ALWAYS_GOES and await self._is_held(notice, gateway):
+            return
+        if await self._is_telephone_busy(notice):
             return
         if not self._take(gateway, f"notice {notice.id}", priority(notice.urgency, notice.due_at, notice.id)):
             return  # It is looked at again when its turn comes.
@@ -159,6 +164,24 @@ class Mover:
         """Return a notice with all that it tells of."""
         return notice if notice.tells_of == len(notice.parts) else await self._ledger.notice(notice.id)
 
+    async def _is_telephone_busy(self, notice: Notice) -> bool:
+        """Whether another call of ours occupies the telephone. Its end makes this one due, and meanwhile it cannot expire.
+
+        The transaction excludes those of other engines, so that no two calls to a telephone begin.
+        """
+        address = notice.deliveries[-1].address
+        if address.channel is not Channel.VOICE:
+            return False
+        under_way = await self._ledger.calls_under_way(self._now - CALL_LASTS, address)
+        free = telephone_free_at([began for _, began in under_way], self._now)
+        if free <= self._now:
+            return False
+        self.waiting.add(notice.id)
+        if notice.expires_at <= free:
+            await self._ledger.reopen_notice(notice.id, free + CALL_LASTS)
+        self._advance.wake_at(free)
+        return True
+
     async def _is_held(self, notice: Notice, gateway: str) -> bool:
         """Whether a brake holds a notice back. Counted is what the store says was taken: nothing in memory."""
         address, now = notice.deliveries[-1].address, self._now
@@ -183,7 +206,9 @@ class Mover:
     async def _question(self, kind: CallKind, notice: Notice, attempt: Attempt) -> None:
         if kind is CallKind.ASK and attempt.gateway not in self._pool and attempt.id not in self._under_way:
             # It was taken out of the configuration: nobody is left to ask.
-            await self._ledger.save_attempt(replace(attempt, state=AttemptState.NO_TRACE, ended_at=self._now))
+            lost = replace(attempt, state=AttemptState.NO_TRACE, ended_at=self._now)
+            await self._ledger.save_attempt(lost)
+            self._advance.stirred.update(await freed_by(self._ledger, notice, lost))
             gone = {"reference": attempt.reference, "why": f"{attempt.gateway} is not configured any more"}
             await self._write(notice, "ask: no_trace", **gone)
             self._advance.wake_at(self._now)

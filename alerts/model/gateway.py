@@ -137,6 +137,10 @@ class ErrorClass(StrEnum):
     UNKNOWN = "unknown"
 
 
+#: The longest that a call of ours occupies a telephone, from the request to its end: three menus of 100 s and a PIN. A voice
+#: gateway limits its calls to this.
+CALL_LASTS = timedelta(minutes=7)
+
 #: The code of a call that was answered, perhaps by a voicemail, and in which nobody pressed a key. It reached nobody as
 #: far as is known, and yet somebody may have heard it.
 NO_KEY = "no-key"
@@ -153,6 +157,8 @@ class Report:
     #: The provider's own code, e.g. "30003" or "busy".
     code: str = ""
     detail: str = ""
+    #: The call goes on: its end is reported apart.
+    in_call: bool = False
 
 
 class DeliveryError(Exception):

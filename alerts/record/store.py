@@ -204,6 +204,17 @@ class Ledger(Protocol):
         *address*: to it alone, by whatever gateway; *gateway*: by it alone. What a gateway refused counts for nothing.
         """
 
+    async def calls_under_way(
+        self, since: datetime, telephone: Address | None = None
+    ) -> Sequence[tuple[Address, datetime]]:
+        """Return the calls, to one telephone or to all, that began after *since* and whose end is not known."""
+
+    async def end_call(self, attempt_id: int, now: datetime) -> None:
+        """Write that a call has ended, if that is not written: its outcome was known before."""
+
+    async def waiting_for(self, telephone: Address) -> Sequence[int]:
+        """Return the incidents that look after notices pending to a telephone, the most urgent first."""
+
     async def answered(self, gateways: Sequence[str], at_most: int) -> Mapping[str, Sequence[Answered]]:
         """Return the latest messages that arrived by each of these gateways, notices and exercises of drills."""
 

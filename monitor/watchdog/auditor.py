@@ -20,6 +20,7 @@ from alerts.decide.silence import Muter, silence_over
 from alerts.engine.gateway_pool import GatewayPool
 from alerts.model.brief import Brief
 from alerts.model.event import Resolve, Trigger
+from alerts.model.gateway import CALL_LASTS
 from alerts.model.incident import Incident
 from alerts.model.notice import Matter
 from alerts.record.clock import Clock
@@ -111,6 +112,7 @@ class EscalationAuditor:
             # Also those that have just ended: what they held back is begun by the next cycle.
             silences = await ledger.silences(now - GRACE)
             restoration = await ledger.restorations.waiting()
+            busy = {telephone for telephone, _ in await ledger.calls_under_way(now - CALL_LASTS)}
         found = []
         for incident_id in active:
             # One at a time: nobody is to wait for the auditor.
@@ -119,8 +121,16 @@ class EscalationAuditor:
                 notices = await ledger.notices(incident_id)
             if incident is not None:
                 held = any(self._muter(incident, silences, at) for at in (now - GRACE, now))
-                paper_held = restoration is not None
-                examination = examine(incident, notices, gateways, self._policy, now, held=held, paper_held=paper_held)
+                examination = examine(
+                    incident,
+                    notices,
+                    gateways,
+                    self._policy,
+                    now,
+                    held=held,
+                    paper_held=restoration is not None,
+                    busy=busy,
+                )
                 found.append((incident, examination))
         return found, restoration
 

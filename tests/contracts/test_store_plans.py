@@ -75,7 +75,7 @@ from monitor.store.upkeep.offers import Offers
 from monitor.store.upkeep.traces import AgencyTraces
 from probes.model.result import Outcome
 from tests.contracts.test_store import draft
-from tests.unit.alerts.people import MINUTE, OFFICE, RAVI, SITI, SMS_SITI, T0, incident, trigger
+from tests.unit.alerts.people import MINUTE, OFFICE, RAVI, SITI, SMS_SITI, T0, VOICE_SITI, incident, trigger
 from tests.unit.monitor.store.probing.test_history import ended
 
 DAY = timedelta(days=1)
@@ -302,6 +302,13 @@ async def ask_of_alerting(store: SqlStore, asked: set[str]) -> tuple[list[Incide
     return incidents, [whole]
 
 
+async def ask_of_calls(ledger: Any, attempt_id: int) -> None:
+    for telephone in (None, VOICE_SITI):
+        await ledger.calls_under_way(T0, telephone)
+    await ledger.end_call(attempt_id, T0)
+    await ledger.waiting_for(VOICE_SITI)
+
+
 async def ask_of_silences(ledger: Any) -> None:
     silence = await ledger.add_silence("a", T0, T0 + DAY, "x", "Siti Contoh")
     await ledger.silences(T0)
@@ -377,6 +384,7 @@ async def ask_about_restorations(restorations: Any) -> None:
 
 
 async def ask_of_people(ledger: Any, notice: Notice, asked: set[str]) -> None:
+    await ask_of_calls(ledger, notice.attempts[0].id)
     responses, duty = Noted(ledger.responses, asked), Noted(ledger.duty, asked)
     for _ in range(2):
         await responses.code_for(SMS_SITI.number, notice, T0)

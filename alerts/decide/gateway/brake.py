@@ -14,6 +14,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from alerts.model.channel import Channel
+from alerts.model.gateway import CALL_LASTS
 
 
 class Brake(StrEnum):
@@ -47,6 +48,16 @@ CONTACT_LIMITS: Mapping[Channel, Sequence[Limit]] = MappingProxyType(
         Channel.SMS: _limits((5, 15 * _MINUTE), (11, 60 * _MINUTE), (21, 180 * _MINUTE)),
     }
 )
+
+
+def telephone_free_at(began: Sequence[datetime], now: datetime) -> datetime:
+    """Return when the next call to a telephone may begin: it takes one call of ours at a time, whatever each is about.
+
+    *began*: when the calls to it began whose end is not known. A call that began in the future (a clock that was set back) is
+    over.
+    """
+    under_way = [at for at in began if at <= now < at + CALL_LASTS]
+    return max(under_way) + CALL_LASTS if under_way else now
 
 
 def minute_limit(count: int) -> tuple[Limit, ...]:

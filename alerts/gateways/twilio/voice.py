@@ -18,6 +18,7 @@ from alerts.gateways.twilio import twiml
 from alerts.gateways.twilio.api import Twilio, TwilioSettings, count, sid_in
 from alerts.model.channel import Channel
 from alerts.model.gateway import (
+    CALL_LASTS,
     NO_KEY,
     Absent,
     AckResult,
@@ -57,8 +58,6 @@ PROGRESS = {
 
 #: A menu that nobody answers is repeated this often, then the call says goodbye.
 SILENT_REPEATS = 2
-#: However a switchboard behaves, no call runs longer.
-LONGEST_CALL_SECONDS = 600
 
 #: The number of a call is not ours to choose and its text cannot be asked for. It was created within the deadline of
 #: our POST, so what began later is another attempt's.
@@ -110,7 +109,8 @@ class TwilioVoice:
             "To": order.address,
             "From": self._from,
             "Timeout": str(self._ring_seconds),
-            "TimeLimit": str(LONGEST_CALL_SECONDS),
+            # However a switchboard behaves, no call runs longer.
+            "TimeLimit": str(max(60, int(CALL_LASTS.total_seconds()) - self._ring_seconds)),
         }
         if order.extension:
             form["SendDigits"] = _digits(order.extension)
@@ -219,7 +219,7 @@ class TwilioVoice:
         heard = Heard(
             reference=reference,
             event_id=f"{sid}/key/{HAND_ON if hands_on else ACKNOWLEDGE}",
-            report=Report(progress=Progress.DELIVERED, provider_id=sid),
+            report=Report(progress=Progress.DELIVERED, provider_id=sid, in_call=True),
             acknowledged=not hands_on,
             handed_on=hands_on,
         )
@@ -301,7 +301,7 @@ def _whatever_it_was(call: Mapping[str, Any]) -> Report:
 async def _note_person(reference: str, incoming: Incoming, desk: Desk) -> None:
     """Record that somebody is there: a voicemail presses no key."""
     sid = sid_in(incoming, "CallSid")
-    report = Report(progress=Progress.DELIVERED, provider_id=sid)
+    report = Report(progress=Progress.DELIVERED, provider_id=sid, in_call=True)
     await desk.record(Heard(reference=reference, event_id=f"{sid}/key", report=report))
 
 

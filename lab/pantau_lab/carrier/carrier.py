@@ -194,7 +194,10 @@ class Carrier:
         await asyncio.sleep(self.step.total_seconds())
         call.status = "ringing"
         await tell("ringing", "ringing")
-        final = await self._outcome(call, phone)
+        is_free = phone is None or not phone.ringing or bool(phone.extension)
+        if phone is not None and is_free:
+            phone.ringing.append(call)
+        final = await self._outcome(call, phone) if is_free else "busy"
         if final == "completed" and phone is not None:
             call.status, call.started_at = "in-progress", self.now()
             await tell("answered", "in-progress")
@@ -202,6 +205,8 @@ class Carrier:
         call.status = final
         call.ended_at = self.now()
         if phone is not None:
+            if is_free:
+                phone.ringing.remove(call)
             phone.rang(call)
             self.on_call(phone, call.text, call.keys)
         more = {"CallDuration": str(len(call.spoken))} if call.status == "completed" else {}

@@ -106,6 +106,8 @@ class Phone:
     landline: bool = False
     #: Its owner has answered STOP to an SMS (21610).
     stopped: bool = False
+    #: Calls that it takes part in now, or that ring it: a further one finds it busy.
+    ringing: list[Call] = field(default_factory=list)
     #: An office line: without these digits the caller reaches the switchboard, where nobody presses keys.
     extension: str = ""
     inbox: list[Sms] = field(default_factory=list)

@@ -7,12 +7,14 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import ColumnElement, and_, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from alerts.decide.gateway.receipt import Answered, Unanswered
+from alerts.model.channel import Channel
 from alerts.model.contact import Address
-from alerts.model.delivery import LEFT, RANK, Attempt, AttemptState, Delivery, Notice
+from alerts.model.delivery import LEFT, RANK, Attempt, AttemptState, Delivery, Notice, NoticeState
+from alerts.model.urgency import priority
 from monitor.store.engine.notices import SqlNotices
 from monitor.store.engine.statements import (
     ADD_ATTEMPT,
@@ -23,7 +25,7 @@ from monitor.store.engine.statements import (
     answered_by,
 )
 from monitor.store.schema.rows import from_row, named, new_id, portions
-from monitor.store.schema.tables import attempt, clean, delivery, heard
+from monitor.store.schema.tables import attempt, clean, delivery, heard, notice, notice_incident
 
 #: Of each gateway it is three questions, and SQLite joins no more than 500.
 _GATEWAYS_AT_ONCE = 50
@@ -112,13 +114,41 @@ class SqlAttempts(SqlNotices):
         if gateway is not None:
             query = query.where(attempt.c.gateway == gateway)
         if address is not None:
-            query = query.join(delivery, delivery.c.id == attempt.c.delivery_id).where(
-                delivery.c.channel == address.channel,
-                delivery.c.number == address.number,
-                # One switchboard, and many people behind it.
-                delivery.c.extension == address.extension,
-            )
+            query = query.join(delivery, delivery.c.id == attempt.c.delivery_id).where(_is_to(address))
         return (await self._connection.execute(query)).scalars().all()
+
+    async def calls_under_way(
+        self, since: datetime, telephone: Address | None = None
+    ) -> Sequence[tuple[Address, datetime]]:
+        """Return the calls, to one telephone or to all, that began after *since* and whose end is not known."""
+        query = (
+            select(delivery.c.number, delivery.c.extension, attempt.c.started_at)
+            .join(delivery, delivery.c.id == attempt.c.delivery_id)
+            .where(attempt.c.started_at > since, attempt.c.ended_at.is_(None))
+        )
+        query = query.where(delivery.c.channel == Channel.VOICE if telephone is None else _is_to(telephone))
+        return [
+            (Address(channel=Channel.VOICE, number=row.number, extension=row.extension), row.started_at)
+            for row in await self._connection.execute(query)
+        ]
+
+    async def end_call(self, attempt_id: int, now: datetime) -> None:
+        """Write that a call has ended, if that is not written: its outcome was known before."""
+        this = (attempt.c.id == attempt_id) & attempt.c.ended_at.is_(None)
+        await self._connection.execute(update(attempt).where(this).values(ended_at=now))
+
+    async def waiting_for(self, telephone: Address) -> Sequence[int]:
+        """Return the incidents that look after notices pending to a telephone, the most urgent first."""
+        lead = func.min(notice_incident.c.incident_id).label("lead")
+        query = (
+            select(lead, notice.c.urgency, notice.c.created_at, notice.c.id)
+            .join_from(notice, delivery, delivery.c.notice_id == notice.c.id)
+            .join(notice_incident, notice_incident.c.notice_id == notice.c.id)
+            .where(notice.c.state == NoticeState.PENDING, notice_incident.c.left_at.is_(None), _is_to(telephone))
+            .group_by(notice.c.id)
+        )
+        found = (await self._connection.execute(query)).all()
+        return [row.lead for row in sorted(found, key=lambda row: priority(row.urgency, row.created_at, row.id))]
 
     async def answered(self, gateways: Sequence[str], at_most: int) -> Mapping[str, Sequence[Answered]]:
         """Return the latest messages that arrived by each of these gateways, notices and exercises of drills."""
@@ -147,3 +177,12 @@ class SqlAttempts(SqlNotices):
         except IntegrityError:
             return False
         return True
+
+
+def _is_to(address: Address) -> ColumnElement[bool]:
+    return and_(
+        delivery.c.channel == address.channel,
+        delivery.c.number == address.number,
+        # One switchboard, and many people behind it.
+        delivery.c.extension == address.extension,
+    )

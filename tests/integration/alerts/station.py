@@ -133,6 +133,8 @@ class Scripted:
     #: Whether it knows for certain what it never got.
     certain: bool = False
     happens: deque[Happening] = field(default_factory=deque)
+    #: Whether what it took has ended when it is asked: a carrier's calls do, and a telephone takes one call at a time.
+    ends: bool = False
     #: Whether it can be asked at all.
     reachable: bool = True
     #: What it took, with how that stands.
@@ -171,6 +173,8 @@ class Scripted:
 
     async def check(self, order: Order, provider_id: str) -> Report:
         self._called("check", order)
+        if self.ends and self.taken[order.reference] is Progress.ACCEPTED:
+            self.taken[order.reference] = Progress.DELIVERED
         return self._report(order.reference)
 
     async def withdraw(self, order: Order, provider_id: str) -> bool:
@@ -310,7 +314,7 @@ class Station:
         self.database = database
         self.clock = Clock()
         self.store = BreakableStore(SqlStore(database))
-        self.sms, self.voice, self.fax = Scripted(), Scripted(), Scripted()
+        self.sms, self.voice, self.fax = Scripted(), Scripted(ends=True), Scripted()
         self.modem = Scripted()
         self.tray = Scripted(certain=True)
         self.words = Words()

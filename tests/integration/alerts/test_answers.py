@@ -1111,6 +1111,7 @@ async def test_what_a_prober_still_measures_does_not_open_the_false_alarm_again_
 
 async def test_a_call_that_a_voicemail_answered_is_made_again_and_reaches_nobody(play: Play) -> None:
     by_call = replace(BRIEF, escalation=replace(POLICY, steps=(replace(POLICY.steps[1], contacts=(SITI,)),), rounds=1))
+    play.voice.ends = False
     await play.submit(trigger(brief=by_call))
     await play.advance(5 * MINUTE)
     no_key = Report(progress=Progress.FAILED, error=ErrorClass.TRANSIENT, code=NO_KEY)

@@ -349,6 +349,24 @@ async def test_who_opted_in_is_released_when_its_time_comes_though_somebody_ackn
     assert (await station.incident()).released_by == "automatic"
 
 
+class _SlowAtFirst(Scripted):
+    async def send(self, order: Order) -> Report:
+        for _ in range(50 if order.reference.startswith("p1-") else 0):
+            await asyncio.sleep(0)
+        return await super().send(order)
+
+
+async def test_sms_to_one_number_are_handed_over_in_their_order(station: Station) -> None:
+    station.sms = _SlowAtFirst()
+    station.restart()
+    for agency, language in (("JCM", Language.MALAY), ("MDC", Language.ENGLISH)):
+        step = only(replace(SITI, language=language))
+        brief = replace(ONLY_SITI, agency=agency, escalation=replace(POLICY, steps=(step,), rounds=1))
+        await station.dispatcher.submit(trigger(brief=brief))
+    await station.settle()
+    assert [order.reference.split("-")[0] for order in station.sms.orders] == ["p1", "p2"]
+
+
 async def test_a_letter_still_in_the_tray_at_recovery_is_taken_back(station: Station) -> None:
     await station.submit(trigger())
     await station.release()
@@ -547,15 +565,16 @@ async def test_a_gateway_that_says_for_certain_that_it_never_got_anything_is_not
 
 
 async def test_a_gateway_that_is_taken_out_while_something_is_unknown_is_not_waited_for(station: Station) -> None:
-    station.sms.happens.append(NOT_REACHED)
     station.fax.happens.append(LOST_ANSWER)
     station.sms.reachable = station.fax.reachable = False
     await station.submit(trigger(brief=ONLY_SITI))
     await station.release()
+    station.sms.happens.append(NOT_REACHED)
+    await station.submit(trigger(brief=with_a_contact_of_its_own("MDC", 1)))
     station.pool.replace([line for line in station.lines() if line.name not in {"sms", "fax"}])
     await station.advance(MINUTE)
 
-    assert station.modem.sent == [OUTAGE_BY_SMS]
+    assert station.modem.sent == ["outage to +60100010001"]
     assert len(station.fax.sent) == 1
     assert "outage fax unknown" in await states(station)
 

@@ -21,7 +21,7 @@ from alerts.model.brief import Brief
 from alerts.model.channel import ON_PAPER
 from alerts.model.delivery import AttemptState, Notice, NoticeState
 from alerts.model.event import Acknowledge, Event, Release, Resolve
-from alerts.model.gateway import ErrorClass, Progress
+from alerts.model.gateway import ErrorClass, Heard, Progress, Report
 from alerts.model.incident import Incident
 from alerts.record.store import StoreAway
 from monitor.service.front import Front
@@ -41,8 +41,18 @@ from tests.integration.alerts.station import (
 )
 from tests.integration.alerts.test_dispatcher import with_a_contact_of_its_own
 from tests.integration.alerts.test_interleaving import all_notices, check_paper
+from tests.integration.alerts.test_one_telephone_story import NAMES, PEOPLE, brief
 from tests.real.postgres import Postgres
-from tests.unit.alerts.people import BRIEF, MINUTE, SECOND, SMS_RAVI, SMS_SITI, VOICE_RAVI, VOICE_SITI, trigger
+from tests.unit.alerts.people import (
+    BRIEF,
+    MINUTE,
+    SECOND,
+    SMS_RAVI,
+    SMS_SITI,
+    VOICE_RAVI,
+    VOICE_SITI,
+    trigger,
+)
 
 
 def present_brief(incident: Incident) -> Brief:
@@ -366,6 +376,25 @@ async def test_while_an_engine_lives_its_incidents_are_left_to_it(pair: Pair) ->
 
     await pair.first.settle()
     assert len(pair.station.voice.orders) == 2
+
+
+@pytest.mark.parametrize("hears", ["first", "second"])
+async def test_telephone_in_use_holds_the_call_of_another_process(pair: Pair, hears: str) -> None:
+    pair.station.voice.ends = False
+    for engine, agency, contact in zip((pair.first, pair.second), NAMES, PEOPLE, strict=False):
+        await engine.dispatcher.submit(trigger(brief=brief(agency, contact)))
+    await pair.settle()
+    voice = pair.station.voice
+    assert len(voice.sent) == 1
+    await pair.pass_time(MINUTE)
+    assert len(voice.sent) == 1
+
+    report = Report(progress=Progress.FAILED, error=ErrorClass.PERMANENT, provider_id="1")
+    heard = Heard(reference=voice.orders[0].reference, event_id="1", report=report)
+    await getattr(pair, hears).dispatcher.record("voice", heard)
+    await pair.settle()  # The one that hears it pokes its cycle, and nudges the other.
+    await pair.pass_time(Dispatcher.CLAIMS_EVERY)
+    assert voice.sent == [f"outage to {VOICE_SITI.number}"] * 2
 
 
 async def test_an_acknowledgement_that_the_other_engine_hears_stops_the_escalation(pair: Pair) -> None:

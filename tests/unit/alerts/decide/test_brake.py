@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.decide.gateway.brake import CONTACT_LIMITS, free_at, minute_limit
+from alerts.decide.gateway.brake import CONTACT_LIMITS, free_at, minute_limit, telephone_free_at
 from alerts.model.channel import Channel
+from alerts.model.gateway import CALL_LASTS
 from tests.unit.alerts.people import MINUTE, SECOND, T0
 
 SMS, VOICE = CONTACT_LIMITS[Channel.SMS], CONTACT_LIMITS[Channel.VOICE]
@@ -62,3 +63,19 @@ def test_whoever_waits_until_then_keeps_every_limit(seconds: list[int]) -> None:
     assert T0 <= free <= T0 + timedelta(hours=3)
     for limit in SMS:
         assert sum(free - limit.within < at for at in taken) < limit.count
+
+
+@pytest.mark.parametrize(
+    ("began", "wait"),
+    [
+        ([], timedelta(0)),
+        ([T0], CALL_LASTS),
+        (ago(5, 3), CALL_LASTS - 3 * MINUTE),
+        # Nothing was heard of its end.
+        ([T0 - CALL_LASTS], timedelta(0)),
+        # The clock was set back.
+        ([T0 + SECOND], timedelta(0)),
+    ],
+)
+def test_telephone_free_at_waits_for_the_end_of_a_call(began: list[datetime], wait: timedelta) -> None:
+    assert telephone_free_at(began, T0) == T0 + wait
