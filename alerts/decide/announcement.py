@@ -16,7 +16,7 @@ from alerts.decide.escalation import facts, people_of, staff_know
 from alerts.model.brief import AnnouncementPlan
 from alerts.model.channel import Channel
 from alerts.model.contact import Address, Contact, Recipient
-from alerts.model.delivery import Draft, Notice, NoticeState
+from alerts.model.delivery import AttemptState, Draft, Notice, NoticeState
 from alerts.model.incident import OUTAGES, Incident
 from alerts.model.notice import Plan, Purpose
 from alerts.model.oncall import Override
@@ -28,6 +28,9 @@ EXPIRY: dict[Channel, timedelta] = {
     Channel.FAX: timedelta(hours=12),
     Channel.LETTER: timedelta(days=7),
 }
+
+#: Whether a gateway has got it is not known, or it has not.
+_NOT_ATTEMPTED = frozenset({AttemptState.CALLING, AttemptState.UNKNOWN, AttemptState.NO_TRACE, AttemptState.NEVER_SENT})
 
 #: In its first hour an offer goes to others after so long: time to be called three times, think, and find the PIN.
 OFFERED_ANEW_AFTER = timedelta(minutes=15)
@@ -102,6 +105,25 @@ def announce(
     if now < lasted:
         return NotBefore(lasted)
     return ReleaseNow() if staff_know(incident, notices) else AwaitStaff()
+
+
+def waits_for_staff(notice: Notice, notices: Sequence[Notice]) -> bool:
+    """Return whether a notice to somebody outside must wait: one to staff that was due no later has not been attempted yet.
+
+    Attempted is what a gateway took or refused. What it may not have got at all (the process died while it called) is not, and is
+    sent again. Each notice to staff leaves, fails or expires, and then nothing waits for it.
+
+    *notices*: those of one incident that *notice* tells of.
+    """
+    if notice.plan is not Plan.ANNOUNCEMENT or notice.attempts:
+        return False
+    return any(
+        n.plan is Plan.ESCALATION
+        and n.state is NoticeState.PENDING
+        and n.due_at <= notice.due_at
+        and all(a.state in _NOT_ATTEMPTED for a in n.attempts)
+        for n in notices
+    )
 
 
 def offered_from(incident: Incident) -> datetime:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from alerts.decide.announcement import OFFERED_ANEW_AFTER, Announce, ReleaseNow, announce, offered_from
+from alerts.decide.announcement import OFFERED_ANEW_AFTER, Announce, ReleaseNow, announce, offered_from, waits_for_staff
 from alerts.decide.bundle import GROUP_INTERVAL
 from alerts.decide.escalation import calls_again, is_left_to_nobody
 from alerts.decide.followup import follow_up
@@ -111,7 +111,11 @@ def examine(
     doubtful = tuple(n.id for n in notices if n.plan is Plan.ANNOUNCEMENT and n.state is NoticeState.UNKNOWN)
     if held:
         return Examination(held=True, doubtful=doubtful)
-    waiting = [n for n in notices if not (paper_held and n.channel in ON_PAPER) and _address(n) not in busy]
+    waiting = [
+        n
+        for n in notices
+        if not (paper_held and n.channel in ON_PAPER) and _address(n) not in busy and not waits_for_staff(n, notices)
+    ]
     found = (
         _step(incident, notices, now),
         *_stuck(incident, waiting, gateways, policy, now),

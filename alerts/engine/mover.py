@@ -6,6 +6,7 @@ from collections.abc import MutableMapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from alerts.decide.announcement import waits_for_staff
 from alerts.decide.gateway.brake import CONTACT_LIMITS, Brake, free_at, minute_limit, telephone_free_at
 from alerts.decide.gateway.move import (
     AskForReceipt,
@@ -109,7 +110,7 @@ class Mover:
             return  # Whoever lets it go has everything looked at again.
         if notice.urgency not in ALWAYS_GOES and await self._is_held(notice, gateway):
             return
-        if await self._is_telephone_busy(notice):
+        if await self._is_telephone_busy(notice) or await self._waits_for_staff(notice):
             return
         if not self._take(gateway, f"notice {notice.id}", priority(notice.urgency, notice.due_at, notice.id)):
             return  # It is looked at again when its turn comes.
@@ -181,6 +182,18 @@ class Mover:
             await self._ledger.reopen_notice(notice.id, free + CALL_LASTS)
         self._advance.wake_at(free)
         return True
+
+    async def _waits_for_staff(self, notice: Notice) -> bool:
+        """Whether staff are told first, in each of the incidents that a notice to somebody outside tells of."""
+        if notice.plan is not Plan.ANNOUNCEMENT or notice.attempts:
+            return False
+        for incident_id in (await self._whole(notice)).incident_ids:
+            if waits_for_staff(notice, await self._ledger.notices(incident_id)):
+                self.waiting.add(notice.id)
+                # Where another incident looks after the notice to staff, nothing tells this one that it has left.
+                self._advance.wake_at(self._now + self._policy.lease / 2)
+                return True
+        return False
 
     async def _is_held(self, notice: Notice, gateway: str) -> bool:
         """Whether a brake holds a notice back. Counted is what the store says was taken: nothing in memory."""

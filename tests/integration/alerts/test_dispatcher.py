@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from alerts.decide.announcement import EXPIRY
+from alerts.decide.escalation import EXPIRY as STAFF_EXPIRY
 from alerts.decide.gateway.move import DeliveryPolicy
 from alerts.decide.paper import LetterStep
 from alerts.engine.gateway_pool import Line
 from alerts.model.brief import AnnouncementPlan, Brief, Step
-from alerts.model.channel import Channel
+from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.contact import Address, Contact
 from alerts.model.delivery import AttemptState, NoticeState
 from alerts.model.event import Acknowledge, Release, Resolve
@@ -34,6 +35,7 @@ from tests.unit.alerts.people import (
     SITI,
     SMS_RAVI,
     SMS_SITI,
+    T0,
     VOICE_RAVI,
     VOICE_SITI,
     trigger,
@@ -347,6 +349,44 @@ async def test_who_opted_in_is_released_when_its_time_comes_though_somebody_ackn
     await station.advance(SECOND)
     assert (len(station.fax.sent), len(station.tray.sent)) == (1, 1)
     assert (await station.incident()).released_by == "automatic"
+
+
+async def test_announcement_leaves_after_a_gateway_has_answered_about_staff(station: Station) -> None:
+    station.sms.happens.append(NOT_REACHED)
+    await station.submit(trigger(brief=ONLY_SITI))
+    await station.release()
+    # The SMS may not have left: it is asked about, and sent by the other gateway.
+    while not station.modem.sent:
+        assert station.fax.sent == station.tray.sent == []
+        await station.advance(5 * SECOND)
+    assert (len(station.fax.sent), len(station.tray.sent)) == (1, 1)
+
+
+@pytest.mark.parametrize("happens", [ErrorClass.TRANSIENT, ErrorClass.PERMANENT, ErrorClass.CONFIGURATION])
+async def test_announcement_leaves_when_a_notice_to_staff_was_refused(station: Station, happens: ErrorClass) -> None:
+    station.sms.happens.append(happens)
+    await station.submit(trigger(brief=ONLY_SITI))
+    await station.release()
+    assert (len(station.fax.sent), len(station.tray.sent)) == (1, 1)
+
+
+async def test_announcement_leaves_when_a_notice_to_staff_has_expired(station: Station) -> None:
+    for line in station.lines():
+        for _ in range(line.slots if line.channel is Channel.SMS else 0):
+            assert station.pool.take(line.name, incident_id=0, what="busy", priority=(-1, T0, 0))
+    await station.submit(trigger(brief=ONLY_SITI))
+    await station.release()
+    await station.advance(STAFF_EXPIRY - SECOND)
+    assert station.fax.sent == station.tray.sent == []
+    await station.advance(SECOND)
+    assert (len(station.fax.sent), len(station.tray.sent)) == (1, 1)
+
+
+async def test_announcement_leaves_where_no_gateway_carries_notices_to_staff(station: Station) -> None:
+    station.pool.replace([line for line in station.lines() if line.channel in ON_PAPER])
+    await station.submit(trigger(brief=ONLY_SITI))
+    await station.release()
+    assert (len(station.fax.sent), len(station.tray.sent)) == (1, 1)
 
 
 class _SlowAtFirst(Scripted):

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from alerts.engine.dispatcher import Dispatcher
 from alerts.engine.gateway_pool import GatewayPool
-from alerts.model.brief import Brief
-from alerts.model.channel import ON_PAPER
+from alerts.model.brief import Brief, Step
+from alerts.model.channel import ON_PAPER, Channel
 from alerts.model.delivery import AttemptState, Notice, NoticeState
 from alerts.model.event import Acknowledge, Event, Release, Resolve
 from alerts.model.gateway import ErrorClass, Heard, Progress, Report
@@ -45,10 +45,15 @@ from tests.integration.alerts.test_one_telephone_story import NAMES, PEOPLE, bri
 from tests.real.postgres import Postgres
 from tests.unit.alerts.people import (
     BRIEF,
+    FAX,
+    LETTER,
     MINUTE,
+    RAVI,
     SECOND,
+    SITI,
     SMS_RAVI,
     SMS_SITI,
+    T0,
     VOICE_RAVI,
     VOICE_SITI,
     trigger,
@@ -376,6 +381,27 @@ async def test_while_an_engine_lives_its_incidents_are_left_to_it(pair: Pair) ->
 
     await pair.first.settle()
     assert len(pair.station.voice.orders) == 2
+
+
+async def test_announcement_waits_for_the_sms_that_a_dead_process_has_claimed(pair: Pair) -> None:
+    steps = tuple(
+        Step(after=n * MINUTE, contacts=(who,), channels=(Channel.SMS,)) for n, who in enumerate((SITI, RAVI))
+    )
+    policy = replace(BRIEF.escalation, steps=steps, rounds=1)
+    await pair.first.dispatcher.submit(trigger(brief=replace(BRIEF, escalation=policy)))
+    await pair.first.die_while_calling(pair.station.sms)
+    pair.station.sms.taken.clear()
+    await pair.second.dispatcher.submit(Release(incident_id=1, at=pair.clock.now(), by="Siti Contoh"))
+
+    told: list[str] = []
+    while len(told) < 4:
+        pair.clock.moment += 5 * SECOND
+        await pair.second.settle()
+        sent = [text for gateway in pair.station.gateways for text in gateway.sent[gateway is pair.station.sms :]]
+        told += [text for text in sent if text not in told]
+        assert pair.clock.moment < T0 + 10 * MINUTE
+    # Hers again by the other gateway, and then what was released meanwhile.
+    assert told == [f"outage to {each}" for each in (SMS_SITI.number, FAX.number, LETTER.number, SMS_RAVI.number)]
 
 
 @pytest.mark.parametrize("hears", ["first", "second"])

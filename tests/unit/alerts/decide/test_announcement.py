@@ -19,6 +19,7 @@ from alerts.decide.announcement import (
     announce,
     expiry,
     offered_from,
+    waits_for_staff,
 )
 from alerts.decide.escalation import StartStep, escalate, facts
 from alerts.hours.calendar import Calendar
@@ -317,3 +318,48 @@ def test_whoever_is_asked_because_of_an_override_is_named_as_somebody_new() -> N
     assert (people(decision), decision.stand_ins) == ("mei", (mei,))
     on_call = asked(waits, T0 + 30 * MINUTE)
     assert (people(on_call), on_call.stand_ins) == ("siti", ())
+
+
+# -- staff first -----------------------------------------------------------------------------------------------------
+
+
+def page(due: datetime = T0) -> Notice:
+    decision = announce(replace(incident(), released_at=T0), [], T0)
+    assert isinstance(decision, Announce)
+    return replace(written(decision.drafts[0], 9), created_at=due)
+
+
+@pytest.mark.parametrize(
+    ("states", "waits"),
+    [
+        ((), True),
+        ((AttemptState.CALLING,), True),
+        ((AttemptState.UNKNOWN,), True),
+        ((AttemptState.NO_TRACE,), True),
+        ((AttemptState.NEVER_SENT, AttemptState.CALLING), True),
+        ((AttemptState.FAILED,), False),
+        ((AttemptState.FAILED, AttemptState.CALLING), False),
+        ((AttemptState.NO_TRACE, AttemptState.ACCEPTED), False),
+    ],
+)
+def test_waits_for_staff_until_a_gateway_took_or_refused_the_notice(
+    states: Sequence[AttemptState], *, waits: bool
+) -> None:
+    (notice,) = told(BRIEF)
+    notice = replace(notice, deliveries=())
+    notice = tried(notice, *(attempt(state) for state in states)) if states else notice
+    assert waits_for_staff(page(), [notice]) is waits
+    # Nor for what came to its end.
+    for state in NoticeState:
+        assert waits_for_staff(page(), [replace(notice, state=state)]) is (waits and state is NoticeState.PENDING)
+
+
+def test_waits_for_staff_of_a_notice_due_later_or_to_others_does_not() -> None:
+    (notice,) = told(BRIEF)
+    pending = replace(notice, deliveries=())
+    assert waits_for_staff(page(), [pending])
+    assert not waits_for_staff(page(), [replace(pending, created_at=T0 + SECOND)])
+    assert not waits_for_staff(page(), [replace(pending, not_before=T0 + SECOND)])
+    assert not waits_for_staff(page(), [replace(page(), id=8)])
+    assert not waits_for_staff(pending, [replace(pending, id=8)])
+    assert not waits_for_staff(tried(page(), attempt(AttemptState.FAILED)), [pending])
