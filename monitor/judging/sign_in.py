@@ -1,13 +1,13 @@
 """Decide why an account is refused at sign-in: because of the account, or of the service that checks passwords. No clock, no I/O.
 
 A server that cannot look passwords up often answers as for a wrong one: Sendmail whose saslauthd is dead says 535, and Dovecot
-whose password file is gone AUTHENTICATIONFAILED. What tells the two apart is whether other accounts are accepted there.
+whose password file is gone AUTHENTICATIONFAILED. What tells the two apart is how many other accounts are accepted there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -20,8 +20,11 @@ from probes.model.result import Party, Phase, ProbeResult
 
 #: An account that was last accepted longer ago than this may have been locked meanwhile, or its password changed.
 _LATELY: Final = timedelta(days=1)
-#: Accounts whose refusals began within this of each other were refused together.
+#: Refusals of which each began at most this long after the one before are of one cause.
 _TOGETHER: Final = timedelta(minutes=30)
+#: An account that is accepted this soon after it was refused proves nothing: Dovecot without its password file accepts
+#: the second attempt of each second.
+_MIXED: Final = timedelta(seconds=10)
 #: A mailbox is read over a connection that was opened at most this long ago.
 _CONNECTION: Final = Pace().renewal
 
@@ -29,49 +32,103 @@ _CONNECTION: Final = Pace().renewal
 class SignInFault(StrEnum):
     """Why an account is refused."""
 
-    #: The account: the server says so, or accepts others, or never accepted this one with its present secret.
+    #: The account: the server says so, or accepts more others than it refuses, or never accepted this one with its present
+    #: secret.
     ACCOUNT = "account"
-    #: Not decided: no other account has been tried there since, or it was accepted at the last attempt, or has not been tried
-    #: since a restart or a silence of the site.
+    #: Not decided: others have not been tried since, or are accepted and this one has not been tried since, or it has not been
+    #: tried since a restart or a silence of the site.
     UNDECIDED = "undecided"
     #: Perhaps the service: the account was accepted lately with the same secret, and there is no other to compare with.
     SUSPECTED = "suspected"
-    #: The service, as far as can be seen: several accounts are refused together.
+    #: The service, as far as can be seen: several accounts are refused together, and no more others are accepted since.
     SERVICE = "service"
 
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    #: Start of the first of the runs that were refused in a row.
+    #: Start of the first and of the latest of the runs that were refused in a row.
     since: datetime
+    latest: datetime
     #: The server gives no reason that concerns this account only; `None`: not tried since a restart or a silence of the site.
     is_plain: bool | None
+    #: When it was tried last, more others were accepted than refused.
+    is_outvoted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Accounts that are refused together."""
+
+    size: int
+    #: When the last of them began to be refused.
+    since: datetime
+    #: One of them was accepted before.
+    has_worked: bool
+    #: How many others were accepted since then, and how many have not been tried.
+    accepted: int
+    untried: int
+
+    @property
+    def is_service(self) -> bool:
+        """Whether it is more likely the service than these accounts."""
+        return self.size > 1 and self.has_worked and self.size >= self.accepted
+
+    def is_outvoted(self, at: datetime, within: timedelta) -> bool:
+        """Whether it is these accounts: others are accepted, and those not yet tried cannot change that or should have been."""
+        refused = self.size + self.untried
+        is_final = not self.untried or self.accepted > refused or at >= self.since + within
+        return bool(self.accepted) and not self.is_service and is_final
 
 
 @dataclass(slots=True)
 class _Server:
     """The accounts that sign in to one server for one purpose."""
 
-    #: When each was last accepted with its present secret; `None`: never.
+    #: When each was last accepted for certain with its present secret; `None`: never.
     accepted: dict[str, datetime | None] = field(default_factory=dict)
     refused: dict[str, _Refusal] = field(default_factory=dict)
-    #: When any of them was last accepted for certain.
-    accepted_at: datetime | None = None
     #: Within this after a refusal all others are tried as well.
     round: timedelta = timedelta(0)
 
-    def is_refused_together(self, name: str) -> bool:
-        """Whether another account is refused together with *name*, and one of these was accepted before."""
-        refusal, was_accepted = self.refused[name], self.accepted[name] is not None
-        return refusal.is_plain is True and any(
-            other.is_plain and (was_accepted or self.accepted[each]) and abs(other.since - refusal.since) <= _TOGETHER
-            for each, other in self.refused.items()
-            if each != name
+    def groups(self) -> dict[str, _Group]:
+        """Return of each account that is plainly refused the group it is refused with."""
+        plain = sorted((refusal.since, name) for name, refusal in self.refused.items() if refusal.is_plain)
+        runs: list[list[tuple[datetime, str]]] = []
+        for since, name in plain:
+            if runs and since - runs[-1][-1][0] <= _TOGETHER:
+                runs[-1].append((since, name))
+            else:
+                runs.append([(since, name)])
+        return {name: group for run in runs for group in [self._group(run)] for _, name in run}
+
+    def _group(self, run: Sequence[tuple[datetime, str]]) -> _Group:
+        since, names = run[-1][0], {name for _, name in run}
+        others = [(name, at) for name, at in self.accepted.items() if name not in names]
+        accepted = sum(at is not None and at >= since for _, at in others)
+        return _Group(
+            size=len(names),
+            since=since,
+            has_worked=any(self.accepted[name] for name in names),
+            accepted=accepted,
+            untried=sum((at is None or at < since) and name not in self.refused for name, at in others),
         )
 
-    def refused_alone(self) -> set[str]:
-        """Return the accounts whose `SignInFault` changes with which others are refused."""
-        return {name for name in self.refused if not self.is_refused_together(name)}
+    def faults(self) -> dict[str, SignInFault | None]:
+        """Return why each account is refused; `None`: undecided until the others have been tried, and suspected from then on."""
+        groups = self.groups()
+        return {name: self._fault(name, groups.get(name)) for name in self.refused}
+
+    def _fault(self, name: str, group: _Group | None) -> SignInFault | None:
+        refusal, accepted_at = self.refused[name], self.accepted[name]
+        if group is None:
+            return SignInFault.UNDECIDED if refusal.is_plain is None else SignInFault.ACCOUNT
+        if group.is_service:
+            return SignInFault.SERVICE
+        if accepted_at is None or refusal.since - accepted_at > _LATELY:
+            return SignInFault.ACCOUNT
+        if group.accepted:
+            return SignInFault.ACCOUNT if refusal.is_outvoted else SignInFault.UNDECIDED
+        return None if len(self.accepted) > len(self.refused) else SignInFault.SUSPECTED
 
 
 class SignInEvidence:
@@ -92,7 +149,7 @@ class SignInEvidence:
                 if (at := _server_of(mailbox, party)) is None:
                     continue
                 name, known = mailbox.name, before.get(at, _Server())
-                server = self._servers.setdefault(at, _Server(accepted_at=known.accepted_at))
+                server = self._servers.setdefault(at, _Server())
                 self._by[party][name] = server
                 server.round = max(server.round, probing.interval + probing.patience.whole + _CONNECTION)
                 server.accepted[name] = None if name in exchanged else known.accepted.get(name)
@@ -107,7 +164,7 @@ class SignInEvidence:
     def restore_refusal(self, account: str, party: Party, since: datetime) -> None:
         """Add an account that was refused before a restart; the reason is not known until it is tried again."""
         if (server := self._by[party].get(account)) is not None:
-            server.refused.setdefault(account, _Refusal(since, is_plain=None))
+            server.refused.setdefault(account, _Refusal(since, since, is_plain=None))
 
     def mark_stale(self, route: WatchedRoute) -> None:
         """Forget why accounts of *route* were refused before the site was silent."""
@@ -115,7 +172,7 @@ class SignInEvidence:
             name = end_of(route, party).name
             server = self._by[party].get(name)
             if server is not None and (known := server.refused.get(name)) is not None:
-                server.refused[name] = _Refusal(known.since, is_plain=None)
+                server.refused[name] = replace(known, is_plain=None, is_outvoted=False)
 
     def rewind(self, now: datetime, back: timedelta) -> None:
         """Move by *back* what lies ahead of *now*: the clock was set back."""
@@ -124,9 +181,10 @@ class SignInEvidence:
             return at if at <= now else min(at - back, now)
 
         for server in self._servers.values():
-            server.accepted_at = server.accepted_at and moved(server.accepted_at)
             server.accepted = {name: at and moved(at) for name, at in server.accepted.items()}
-            server.refused = {name: _Refusal(moved(r.since), r.is_plain) for name, r in server.refused.items()}
+            server.refused = {
+                name: replace(r, since=moved(r.since), latest=moved(r.latest)) for name, r in server.refused.items()
+            }
 
     def record(self, route: WatchedRoute, result: ProbeResult) -> Collection[str]:
         """Add the result of a run; return the accounts whose `fault` may be another one by it."""
@@ -143,32 +201,37 @@ class SignInEvidence:
         return affected
 
     def _refuse(self, server: _Server, name: str, at: datetime, *, is_plain: bool) -> set[str]:
-        known = server.refused.get(name)
-        if known is not None and known.is_plain is is_plain:
-            return {name}
-        before = server.refused_alone()
-        server.refused[name] = _Refusal(at if known is None else known.since, is_plain=is_plain)
-        return before | server.refused_alone() | {name}
+        known, before = server.refused.get(name), server.faults()
+        refusal = _Refusal(known.since if known is not None else at, at, is_plain=is_plain)
+        server.refused[name] = refusal
+        if is_plain and server.groups()[name].is_outvoted(at, server.round):
+            server.refused[name] = replace(refusal, is_outvoted=True)
+        return {name, *_changed(before, server.faults())}
 
     def _accept(self, mailbox: Mailbox, party: Party, at: datetime) -> set[str]:
         name = mailbox.name
         if (server := self._by[party].get(name)) is None:
             return set()
-        affected: set[str] = set()
         refusal, known = server.refused.get(name), server.accepted[name]
-        if known is None or known < at:
-            server.accepted[name] = at
-        if refusal is not None:
-            if refusal.since <= at:
-                del server.refused[name]
-            affected = server.refused_alone() | {name}
-        for_certain = at - _CONNECTION if party is Party.RECIPIENT and mailbox.imap is not None else at
-        before = server.accepted_at
-        if before is None or before < for_certain:
-            server.accepted_at = for_certain
-            begun = ((each, other.since) for each, other in server.refused.items())
-            affected |= {each for each, since in begun if (before is None or before < since) and since <= for_certain}
-        return affected
+        if refusal is not None and self.is_contradicted(name, party, at):
+            return {name}
+        before = server.faults() if server.refused else {}
+        certain = at - _CONNECTION if party is Party.RECIPIENT and mailbox.imap is not None else at
+        if refusal is not None and refusal.since <= at:
+            del server.refused[name]
+            # What is read since a refusal is read over a later connection.
+            certain = max(certain, min(refusal.latest, at))
+        if known is None or known < certain:
+            server.accepted[name] = certain
+        if not before:
+            return set()
+        return {*([name] if refusal is not None else []), *_changed(before, server.faults())}
+
+    def is_contradicted(self, account: str, party: Party, at: datetime) -> bool:
+        """Whether a sign-in that was accepted then proves nothing, because *account* was refused a moment before."""
+        server = self._by[party].get(account)
+        refusal = server.refused.get(account) if server is not None else None
+        return refusal is not None and refusal.is_plain is not None and abs(at - refusal.latest) < _MIXED
 
     def is_refused(self, route: WatchedRoute) -> bool:
         """Whether the server refused an account of *route* at its last attempt."""
@@ -182,17 +245,15 @@ class SignInEvidence:
         """Return why *account* is refused; *party*: at the server it sends by, or at the one it is read from."""
         server = self._by[party].get(account)
         refusal = server.refused.get(account) if server is not None else None
-        if server is None or refusal is None or refusal.is_plain is None:
+        if server is None or refusal is None:
             return SignInFault.UNDECIDED
-        if not refusal.is_plain or (server.accepted_at is not None and server.accepted_at >= refusal.since):
-            return SignInFault.ACCOUNT
-        if server.is_refused_together(account):
-            return SignInFault.SERVICE
-        accepted_at = server.accepted[account]
-        if accepted_at is None or refusal.since - accepted_at > _LATELY:
-            return SignInFault.ACCOUNT
-        has_others = len(server.accepted) > len(server.refused)
-        return SignInFault.UNDECIDED if has_others and now < refusal.since + server.round else SignInFault.SUSPECTED
+        if (fault := server.faults()[account]) is not None:
+            return fault
+        return SignInFault.UNDECIDED if now < refusal.since + server.round else SignInFault.SUSPECTED
+
+
+def _changed(before: Mapping[str, SignInFault | None], after: Mapping[str, SignInFault | None]) -> set[str]:
+    return {name for name, fault in after.items() if name not in before or before[name] is not fault}
 
 
 def _server_of(mailbox: Mailbox, party: Party) -> tuple[Party, str, int] | None:

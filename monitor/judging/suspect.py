@@ -220,6 +220,10 @@ class OwnSide:
             grades |= {part: Grade.GOOD for part in _proven_well(route) if part in self._once_refused}
         if route.direction is Direction.CONTROL or not self._around:
             grades |= _control_grades(result, verdict)
+        if refused:
+            grades = {
+                part: g for part, g in grades.items() if g is not Grade.GOOD or not self._is_contradicted(part, result)
+            }
         for part, grade in grades.items():
             subject = self._subject(part)
             subject.note(result, Attribution(grade=grade))
@@ -310,6 +314,11 @@ class OwnSide:
             subject = self._parts.get(part.suspect, {}).get(part)
             if subject is not None and subject.health is Health.UP and subject.working_since is not None:
                 yield subject.working_since
+
+    def _is_contradicted(self, part: _Part, result: ProbeResult) -> bool:
+        if part.suspect.blame is not Blame.CREDENTIALS or part.server is None:
+            return False
+        return self._sign_ins.is_contradicted(part.suspect.name, part.server, result.started_at)
 
     def _fault(self, part: _Part, now: datetime) -> SignInFault:
         return SignInFault.ACCOUNT if part.server is None else self._sign_ins.fault(part.suspect.name, part.server, now)
