@@ -155,7 +155,7 @@ def _offer(incident: Incident, notices: Sequence[Notice], now: datetime, overrid
         people = [person for person in people if not _has_listened(person, notices)]
     return AwaitOfficer(
         at=ends,
-        drafts=tuple(_call(incident, person, now, ends) for person in people),
+        drafts=tuple(_call(incident, person, number, now, ends) for person in people),
         stand_ins=tuple(person for person in people if policy.contact(person.key) is None),
     )
 
@@ -198,7 +198,7 @@ def _has_listened(person: Contact, notices: Sequence[Notice]) -> bool:
     )
 
 
-def _call(incident: Incident, person: Contact, now: datetime, ends: datetime) -> Draft:
+def _call(incident: Incident, person: Contact, turn: int, now: datetime, ends: datetime) -> Draft:
     return Draft(
         incident_id=incident.id,
         person=person.key,
@@ -207,6 +207,7 @@ def _call(incident: Incident, person: Contact, now: datetime, ends: datetime) ->
         expires_at=ends,
         addresses=person.addresses_on([Channel.VOICE, Channel.SMS]),
         wave=incident.position.wave,
+        round=turn,
         once=ends.isoformat(timespec="seconds"),  # One a turn.
     )
 

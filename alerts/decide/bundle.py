@@ -24,6 +24,10 @@ GROUP_INTERVAL = timedelta(seconds=120)
 #: For how long results of releases are gathered before the first is told: it presses nobody, and an officer may have released
 #: the announcements of forty agencies.
 RESULT_INTERVAL = timedelta(minutes=15)
+#: For how long further offers of a release are gathered after one: each call about one asks for a PIN.
+OFFER_INTERVAL = timedelta(minutes=10)
+#: For how long offers to others than the first are gathered: their turns begin at the same moment, those of a mass outage as well.
+TURN_DELAY = timedelta(seconds=30)
 #: How far back to look: a brake holds a notice for three hours at most.
 REACH = timedelta(hours=4)
 
@@ -100,8 +104,13 @@ def gathering(draft: Draft, urgency: Urgency) -> str | None:
     return f"{draft.plan}/{news}/{urgency}/{kind}/{digest}"
 
 
-def bundle(recent: Sequence[Gathered], now: datetime, purpose: Purpose = Purpose.OUTAGE) -> Bundling:
-    """Decide about a notice, given those with the same key that were decided on within `REACH`."""
+def bundle(
+    recent: Sequence[Gathered], now: datetime, purpose: Purpose = Purpose.OUTAGE, *, is_turn: bool = False
+) -> Bundling:
+    """Decide about a notice, given those with the same key that were decided on within `REACH`.
+
+    *is_turn*: it offers a release that was offered before.
+    """
     recent = [g for g in recent if not g.was_of_this]
     waiting = [g for g in recent if g.state is NoticeState.PENDING and not g.begun]
     if any(g.of_this for g in waiting):
@@ -113,9 +122,10 @@ def bundle(recent: Sequence[Gathered], now: datetime, purpose: Purpose = Purpose
     if purpose is Purpose.RESULT:
         return Begin(now + RESULT_INTERVAL)
     told = [min(g.due_at, now) for g in recent if g.state not in _CAME_TO_NOTHING and not g.of_this]
-    if not told or now - max(told) >= GROUP_INTERVAL:
-        return AtOnce()
-    return Begin(max(told) + GROUP_INTERVAL)
+    interval = OFFER_INTERVAL if purpose is Purpose.RELEASE else GROUP_INTERVAL
+    if told and now - max(told) < interval:
+        return Begin(max(told) + interval)
+    return Begin(now + TURN_DELAY) if is_turn else AtOnce()
 
 
 _CAME_TO_NOTHING = frozenset({NoticeState.FAILED, NoticeState.WITHDRAWN})

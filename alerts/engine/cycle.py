@@ -392,7 +392,8 @@ class Cycle:
         recent = await self._ledger.gathered(key, self._now - REACH, incident.id) if key else ()
         channel = draft.addresses[0].channel
         not_before: datetime | None = None
-        match bundle(recent, self._now, draft.purpose):
+        is_turn = draft.purpose is Purpose.RELEASE and draft.round > 0
+        match bundle(recent, self._now, draft.purpose, is_turn=is_turn):
             case Join(notice_id=notice_id) if await self._ledger.join_notice(notice_id, incident, draft):
                 self._known = None
                 self.advance.bundled[channel] += 1

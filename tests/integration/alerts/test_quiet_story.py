@@ -138,7 +138,7 @@ async def test_a_call_about_releases_that_nobody_takes_is_made_again_and_ends_wh
     town.siti.presses("5", f"{PIN}#", "1")
     await town.advance(2 * MINUTE)
 
-    await town.siti.is_called("Agensi MDC; Agensi JCM", keys=f"5{PIN}1")
+    await town.siti.is_called("Agensi JCM; Agensi MDC", keys=f"5{PIN}1")
     for agency in ("JCM", "MDC"):
         town.gets_letter(f"{agency}-01")
     await town.later(HOUR)

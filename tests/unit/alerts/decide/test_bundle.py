@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
 from alerts.decide.bundle import (
     GROUP_INTERVAL,
+    OFFER_INTERVAL,
     REACH,
     RESULT_INTERVAL,
+    TURN_DELAY,
     AtOnce,
     Begin,
     Bundling,
@@ -78,6 +81,17 @@ def test_the_first_is_told_at_once_and_those_that_follow_wait_for_each_other(
 def test_bundle_result_of_a_release_waits_for_others_from_the_first_on(recent: list[Gathered]) -> None:
     assert bundle(recent, T0, Purpose.RESULT) == Begin(T0 + RESULT_INTERVAL)
     assert bundle([*recent, WAITS], T0 + MINUTE, Purpose.RESULT) == Join(WAITS.notice_id)
+
+
+def test_bundle_offers_of_a_release_are_two_calls_and_each_further_turn_is_one() -> None:
+    bundled = partial(bundle, purpose=Purpose.RELEASE)
+    assert bundled([], T0) == AtOnce()
+    assert bundled([SENT], T0 + MINUTE) == Begin(T0 + OFFER_INTERVAL)
+    assert bundled([SENT, WAITS], T0 + MINUTE) == Join(WAITS.notice_id)
+    assert bundled([SENT], T0 + OFFER_INTERVAL) == AtOnce()
+    # All begin at the same moment.
+    assert bundled([], T0, is_turn=True) == Begin(T0 + TURN_DELAY)
+    assert bundled([SENT], T0 + OFFER_INTERVAL, is_turn=True) == Begin(T0 + OFFER_INTERVAL + TURN_DELAY)
 
 
 def telling(**facts: Any) -> Draft:
