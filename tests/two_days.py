@@ -206,10 +206,11 @@ def _telephoned(town: Town) -> Iterator[Line]:
     names = {each.addresses[0].number: each.name for each in (SITI, RAVI, MEI, OPERATIONS)}
     for sms in town.carrier.received:
         yield Line(at=sms.created_at, who=names[sms.sender], what="answers by SMS", words=sms.body)
-    for sms in town.carrier.messages:
-        yield Line(at=sms.created_at, who=names[sms.to], what="SMS", words=sms.body)
+    # Of what came in the same moment an SMS follows from a call.
     for call in town.carrier.calls:
         yield Line(at=call.created_at, who=names[call.to], what=_of(call), words=_heard(call))
+    for sms in town.carrier.messages:
+        yield Line(at=sms.created_at, who=names[sms.to], what="SMS", words=sms.body)
 
 
 def _of(call: Call) -> str:
