@@ -5,6 +5,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # What is imported is compiled when it first is: to compile all of it beforehand is half the work of an installation.
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
+OFFLINE = "Setting up needs a package index. Without a network: where there is one, 'pip download -d wheels --require-hashes -r requirements/lab.txt && pip download -d wheels setuptools wheel' \
+  (same Python and architecture); copy wheels here; then PIP_NO_INDEX=1 PIP_FIND_LINKS=$$PWD/wheels make setup"
 # Whatever the environment says: without it each of hundreds of processes compiles all libraries for itself.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -21,12 +23,12 @@ setup: $(VENV)/.lab
 $(VENV)/.lab: requirements/lab.txt pyproject.toml lab/pyproject.toml
 	@deploy/newcomer-check $(PYTHON)
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) --require-hashes -r requirements/lab.txt
+	@$(PIP) --require-hashes -r requirements/lab.txt || { echo $(OFFLINE) >&2; exit 1; }
 	$(PIP) --no-deps --no-build-isolation -e . -e lab
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.lab
-	$(PIP) --require-hashes -r requirements/dev.txt
+	@$(PIP) --require-hashes -r requirements/dev.txt || { echo $(subst lab.txt,dev.txt,$(OFFLINE)) >&2; exit 1; }
 	@touch $@
 
 test:
@@ -146,7 +148,7 @@ lock: $(VENV)/.dev
 
 # The wheels, what they are made of, and their sums, of the commit that is checked out: docs/releasing.md.
 release: $(VENV)/.dev
-	$(PIP) --require-hashes -r requirements/release.txt
+	@$(PIP) --require-hashes -r requirements/release.txt
 	$(BIN)/python deploy/release.py
 
 clean:

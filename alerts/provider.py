@@ -43,9 +43,9 @@ def _safe(url: str) -> str:
         loopback = host == "localhost"
     if not host or (parts.scheme != "https" and not (parts.scheme == "http" and loopback)):
         # The credentials travel in a header of every request.
-        raise ValueError("must be https (plain http only to this machine)")
+        raise ValueError("must be https (plain http only to this machine); write instead: https://...")
     if parts.username is not None:
-        raise ValueError("holds a login, and an address is no place for a secret")
+        raise ValueError("holds a login; write instead: the address without it, and the login under the keys for it")
     return url
 
 

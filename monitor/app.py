@@ -30,6 +30,7 @@ from alerts.model.number import number_prefix
 from alerts.record.clock import Clock
 from alerts.record.store import StoreAway
 from monitor.config.agency.letterhead import load_crest
+from monitor.config.fields.listen import Listen
 from monitor.config.loading import BadConfiguration, Configuration, Memory
 from monitor.config.model.settings import Settings
 from monitor.config.service.portal import PortalSettings
@@ -95,6 +96,7 @@ from monitor.service.sites.site_runs import SiteRunTeller
 from monitor.service.sites.taking import OfferTaker
 from monitor.service.sites.wires import Wires
 from monitor.service.sites.witness import SiteWitness
+from monitor.service.start_problem import port_problem, state_problem, store_problem
 from monitor.service.watch import Watch, WatchSurroundings, keep_showing_mailboxes
 from monitor.store.backend.database import Database, StoreInUseError, StoreUnusableError
 from monitor.store.engine.drills import Drills
@@ -298,16 +300,20 @@ class App:
             opening = partial(store_opening, configuration, self._path.parent, self._metrics.watchdog, self._clock)
             self._manager.status("Opening the store; one of an older version is brought up to date first")
             async with opening():
-                database = await stack.enter_async_context(
-                    Database.open(settings.state, server, name=_prober(settings))
-                )
+                if (problem := state_problem(self._path, settings.state)) is not None:
+                    raise StoreUnusableError(str(problem))
+                try:
+                    opened = Database.open(settings.state, server, name=_prober(settings))
+                    database = await stack.enter_async_context(opened)
+                except StoreUnusableError as error:
+                    raise StoreUnusableError(str(store_problem(self._path, error))) from None
             self._clock = database.clock
             database.presence.on_change = lambda there: self._metrics.store_judged(there=there)
             self._metrics.store_judged(there=True)
             # Ports before work: whoever cannot be seen should not probe.
-            faces = [open_port(settings.listen.host, settings.listen.port)]
+            faces = [self._opened(("listen",), settings.listen)]
             stack.callback(faces[0].close)
-            faces.append(open_port(settings.callbacks.listen.host, settings.callbacks.listen.port))
+            faces.append(self._opened(("callbacks", "listen"), settings.callbacks.listen))
             stack.callback(faces[1].close)
             socket_file = settings.state / CONTROL_SOCKET
             stack.callback(socket_file.unlink, missing_ok=True)
@@ -326,6 +332,12 @@ class App:
             await self._serve(stack, faces)
             log.info("started", portal=url_of(faces[0]), callbacks=url_of(faces[1]), state=str(settings.state))
             yield
+
+    def _opened(self, key: tuple[str, ...], listen: Listen) -> socket.socket:
+        try:
+            return open_port(listen.host, listen.port)
+        except OSError as error:
+            raise OSError(str(port_problem(self._path, key, listen, error, self._environ))) from error
 
     def _leave_signpost(self, stack: AsyncExitStack, socket_file: Path) -> None:
         """Let the command line find the control socket while the configuration cannot be read."""

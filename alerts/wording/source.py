@@ -36,18 +36,26 @@ def read(path: Path) -> tuple[TextEntry, ...]:
     try:
         if not path.is_file() or path.stat().st_size > _LARGEST:
             # A pipe or a device would keep the reader, and every later reload behind it, waiting for ever.
-            raise SourceError(f"{path.name}: is no file of texts")
+            raise SourceError(f"{path.name}: is no file of texts; write keys and texts in it, or remove it")
         root = tree(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SourceError(f"{path.name}: cannot be read: {error.strerror}") from error
+        raise SourceError(
+            f"{path.name}: cannot be read: {error.strerror}; write a file that this user may read"
+        ) from error
     except UnicodeDecodeError as error:
-        raise SourceError(f"{path.name}: is not UTF-8; save it as UTF-8") from error
+        raise SourceError(f"{path.name}: is not UTF-8; write the same, saved as UTF-8") from error
     except yaml.YAMLError as error:
-        raise SourceError(f"{path.name}: is not YAML: {error}") from error
+        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+        # What the parser says otherwise is six lines with a drawing of the place.
+        place = f"{path.name}:{mark.line + 1}" if mark else path.name
+        what = getattr(error, "problem", "") or getattr(error, "reason", "")
+        raise SourceError(f"{place}: is not YAML ({what}); write a key, a colon, a blank and the text") from error
     except RecursionError:
-        raise SourceError(f"{path.name}: is nested too deeply") from None
+        raise SourceError(f"{path.name}: is nested too deeply; write fewer levels") from None
     except (ValueError, OverflowError):  # Which of them, hangs on the version of Python.
-        raise SourceError(f"{path.name}: is not YAML: it holds an escape that is not allowed") from None
+        raise SourceError(
+            f"{path.name}: is not YAML: it holds an escape that is not allowed; write the character itself"
+        ) from None
     if root is None:
         return ()
     if not isinstance(root, yaml.MappingNode):

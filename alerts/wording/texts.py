@@ -66,7 +66,7 @@ def _shipped() -> Wording:
 
 def _load(directory: Path | None) -> Wording:
     if directory is not None and not directory.is_dir():
-        raise WordingError((f"{directory}: is no directory; name the one that holds {' or '.join(FILES.values())}",))
+        raise WordingError((f"{directory}: is no directory; write the one that holds {' or '.join(FILES.values())}",))
     texts: dict[Language, Texts] = {}
     problems: list[str] = []
     for language, file in FILES.items():
@@ -100,7 +100,7 @@ def _strangers(directory: Path) -> Iterator[str]:
     """Yield files that would be silently ignored: "my.yaml" changes nothing, and its author should know."""
     for path in sorted(directory.glob("*.y*ml")):
         if path.name not in FILES.values():
-            yield f"{path.name}: is not read; name it {' or '.join(FILES.values())}"
+            yield f"{path.name}: is not read; write its name as {' or '.join(FILES.values())}"
 
 
 def _sendable(entry: TextEntry, template: Template) -> None:

@@ -373,7 +373,13 @@ def _with_gazette(
     """Return the settings with the days of the gazette's file, and what was found in that file."""
     if settings is None or settings.calendar.file is None or findings["calendar"].is_broken:
         return settings, ()
-    found = Findings(read_document(settings.calendar.file))
+    document = read_document(settings.calendar.file)
+    if not document.readable and not document.problems[0].line:
+        # Nothing in the file can be pointed at; the line that names it can.
+        problem = document.problems[0]
+        findings["calendar", "file"].error(f"{settings.calendar.file} {problem.message}", problem.instead)
+        return settings, ()
+    found = Findings(document)
     gazette = read_gazette(found, vault)
     if gazette is not None:
         check_gazette(gazette, found)

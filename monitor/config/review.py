@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from pydantic import BaseModel
 
@@ -46,6 +49,8 @@ from monitor.config.service.store import check_keep, check_store
 from monitor.model.said import said
 from probes.model.check import CheckKind
 
+#: File systems in which the kernel shows itself.
+_KERNELS: Final = (Path("/proc"), Path("/sys"))
 _LOOPBACK = "127.0.0.1:8080; another address is written into the settings, with `portal`"
 
 
@@ -100,7 +105,7 @@ def check_settings(
     settings: Settings, provision: Provision, findings: Findings, claims: list[Claim], trust: Trust
 ) -> None:
     """Note what does not make sense in the settings file by itself."""
-    _check_directory(settings.state, findings["state"], "a directory of the service's own: /var/lib/pantau")
+    _check_state(settings.state, findings["state"])
     _check_trays(settings, findings)
     _check_listeners(settings, findings, trust)
     _check_mode(settings, findings)
@@ -190,6 +195,22 @@ def _check_directory(place: Path, findings: Findings, instead: str) -> None:
         return
     if not is_directory:
         findings.error("is no directory", instead)
+
+
+def _check_state(state: Path, findings: Findings) -> None:
+    """Note where the service could keep nothing, whoever runs it."""
+    instead = "a directory of the service's own: /var/lib/pantau"
+    _check_directory(state, findings, instead)
+    if (kernels := next((each for each in _KERNELS if state.is_relative_to(each)), None)) is not None:
+        findings.error(said("{place} belongs to the kernel: no files are kept there", place=kernels), instead)
+        return
+    for place in (state, *state.parents):
+        with suppress(OSError, ValueError):
+            if os.statvfs(place).f_flag & os.ST_RDONLY:
+                # Only a warning: somebody may check it in a container, where the state is not mounted.
+                message = said("{place} is on a file system that is mounted read-only", place=place)
+                findings.warning(message, instead)
+            return
 
 
 def _check_trays(settings: Settings, findings: Findings) -> None:

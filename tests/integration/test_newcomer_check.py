@@ -84,3 +84,15 @@ def test_another_python_can_be_chosen(machine: Machine) -> None:
     machine.install("python3", "exit 1")
     machine.install_python("python3.13")
     assert machine.check("python3.13") == (0, "")
+
+
+def test_setup_without_a_package_index_names_the_way_in_one_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["make", f"VENV={tmp_path}", "PYTHON=true", "PIP=false", f"{tmp_path}/.lab"],
+        cwd=CHECK.parents[1], capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert done.returncode == 2
+    told = done.stderr.splitlines()[0]
+    assert told.startswith("Setting up needs a package index. Without a network: ")
+    assert "pip download -d wheels --require-hashes -r requirements/lab.txt &&" in told
+    assert told.endswith(f"PIP_NO_INDEX=1 PIP_FIND_LINKS={CHECK.parents[1]}/wheels make setup")

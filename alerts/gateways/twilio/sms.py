@@ -55,7 +55,9 @@ _SENDER = re.compile(r"\+[1-9]\d{6,14}|\d{4,6}|(?=.*[A-Za-z])[A-Za-z0-9 ]{2,11}"
 
 def _sender(written: str) -> str:
     if not _SENDER.fullmatch(written):
-        raise ValueError("no number (+60312345678), short code (4 to 6 digits) or name (2 to 11 letters and digits)")
+        raise ValueError(
+            "is no sender; write instead: +60312345678, a short code (4 to 6 digits) or a name (2 to 11 letters and digits)"
+        )
     return written
 
 

@@ -15,13 +15,13 @@ from alerts.model.notice import Language
 from monitor.config.fields.phone import AddressSettings, check_addresses, check_extension, check_number, e164, line
 from monitor.config.fields.window import Day
 from monitor.config.files.findings import Findings
-from monitor.config.files.section import Extension, Line, Section, Slug
+from monitor.config.files.section import Extension, Line, Section, Slug, wrong
 
 
 def _kept(pin: SecretStr) -> SecretStr:
     """Return the hash of a PIN. Raise `ValueError`, which does not repeat it, for one that will not do."""
-    if (wrong := objection(pin.get_secret_value())) is not None:
-        raise ValueError(wrong)
+    if (why := objection(pin.get_secret_value())) is not None:
+        raise wrong(why, "another PIN, alone in the file")
     return SecretStr(hashed(pin.get_secret_value()))
 
 

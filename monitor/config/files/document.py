@@ -19,7 +19,7 @@ import yaml
 
 from alerts.wording.source import tree
 from monitor.config.files.problem import Path, Problem, ProblemList, Severity, dotted
-from monitor.config.files.regular import NotRegular, read_regular, why
+from monitor.config.files.regular import NotRegular, read_regular, unreadable
 from monitor.config.files.syntax import called, fault, is_curly
 from monitor.model.said import said
 
@@ -31,7 +31,8 @@ _PLAIN = frozenset(
     for kind in ("bool", "float", "int", "map", "merge", "null", "seq", "str", "timestamp", "value")
 )
 _COLON = re.compile(r"\s*:")
-_TOO_DEEP = "is nested too deeply"
+#: What PyYAML does not report with a place: a directive, or an escape beyond the last character.
+_UNPLACED = re.compile(r"^%YAML|\\U(?!000|0010)[0-9A-Fa-f]{8}", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,8 @@ def read_document(file: FilePath, known: Document | None = None) -> Document:
     except NotRegular as error:
         return _unreadable(name, str(error), instead="a file of text")
     except (OSError, ValueError) as error:
-        return _unreadable(name, said("cannot be read: {error}", error=why(error)))
+        message, instead = unreadable(file, error)
+        return _unreadable(name, message, instead=instead or said("a file of text, or another path where it is named"))
     return replace(parse_document(text, name), digest=digest, text=text)
 
 
@@ -170,14 +172,26 @@ def parse_tree(text: str, name: str) -> tuple[Document, yaml.MappingNode | None]
     except yaml.YAMLError as error:
         return Document(file=name, problems=(fault(error, text, name),), readable=False), None
     except RecursionError:
-        return _unreadable(name, _TOO_DEEP), None
+        # The parser says no place; the line that opens the most levels is the one to look at.
+        lines = text.splitlines()
+        deepest = max(range(len(lines)), key=lambda n: lines[n].count("[") + lines[n].count("{") + _indent(lines[n]))
+        return _unreadable(name, "is nested too deeply", instead="fewer levels", line=deepest + 1), None
     except (ValueError, OverflowError):
         # PyYAML lets a bad escape ("\\UFFFFFFFF") or %YAML directive through as Python's own error.
-        return _unreadable(name, "is no YAML: it holds an escape or a directive that is not allowed"), None
+        found = _UNPLACED.search(text)
+        line = text.count("\n", 0, found.start()) + 1 if found else 1
+        message = "is no YAML: it holds an escape or a directive that is not allowed"
+        return _unreadable(
+            name, message, instead="the character itself, and no line that begins with %", line=line
+        ), None
     document = Document(
         file=name, data=data, places=walk.places, problems=walk.problems.in_order(), broken=frozenset(walk.broken)
     )
     return document, root
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def _unreadable(name: str, message: str, *, instead: str = "", line: int = 0) -> Document:

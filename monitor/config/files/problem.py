@@ -113,6 +113,12 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return matches[0] if matches else None
 
 
+def split_remedy(text: str) -> tuple[str, str]:
+    """Return the message and the remedy of a text that holds both, as `Problem` prints them."""
+    message, _, instead = text.partition("; write instead: ")
+    return message, instead
+
+
 def one_of(word: str, known: Collection[str], otherwise: str = "") -> str:
     """Return what to write instead of *word*: what was probably meant, or all that is *known*; *otherwise* for nothing."""
     return nearest(word, known) or (said("one of {known}", known=", ".join(known)) if known else otherwise)

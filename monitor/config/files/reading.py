@@ -20,7 +20,7 @@ from pydantic_core import ErrorDetails
 
 from alerts.model.channel import Channel
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Path, nearest, one_of
+from monitor.config.files.problem import Path, nearest, one_of, split_remedy
 from monitor.config.files.secret import NoSecret, Vault
 from monitor.config.files.section import Blank, Spared
 from monitor.model.document import SECRET_NAME
@@ -321,6 +321,11 @@ class Reader:
         if is_file and (can := self._vault.others_can(name)):
             instead = f"chmod o-rwx {name} (in a shell)"
             self.findings[path].warning(said(_OTHERS_CAN[can], name=name), instead)
+        if is_file and self._vault.is_tracked(name):
+            instead = said(
+                "a file outside the tree, or: git rm --cached {name} (in a shell); and change the secret", name=name
+            )
+            self.findings[path].warning(said("git keeps {name}, and every clone has the secret", name=name), instead)
         return secret
 
     def _unusable(self, asked: Any, path: Path, message: str, instead: str) -> None:
@@ -365,13 +370,12 @@ def _words(asked: Any, detail: ErrorDetails, key: str) -> tuple[str, str]:
     if kind in _KINDS:
         return said("must be {kind}", kind=said(_KINDS[kind])), example(asked)
     if kind in ("greater_than_equal", "less_than_equal", "greater_than", "less_than"):
-        return said(
-            "must be {limits}", limits=both(said(_LIMITS[each], value=value) for each, value in context.items())
-        ), ""
+        limits = both(said(_LIMITS[each], value=value) for each, value in context.items())
+        return said("must be {limits}", limits=limits), said("a number that is {limits}", limits=limits)
     if kind == "string_pattern_mismatch":
         return "does not have the right form", said("text that matches {pattern}", pattern=context["pattern"])
-    # A gateway's own check: its author words it, and keeps secrets out of it.
-    return detail["msg"].removeprefix("Value error, "), ""
+    # A check of a field or a gateway: its author words it, and keeps secrets out of it.
+    return split_remedy(detail["msg"].removeprefix("Value error, "))
 
 
 def _choice(wanted: Any, detail: ErrorDetails) -> tuple[str, str]:

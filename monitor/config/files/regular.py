@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import stat
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -79,6 +82,40 @@ def may_be_path(file: Path, directory: Path) -> bool:
         return file.exists() or (file.parent.is_dir() and file.parent not in {directory, Path("/")})
     except (OSError, ValueError):
         return False
+
+
+def unreadable(file: Path, error: Exception) -> tuple[str, str]:
+    """Return why *file* cannot be read, and what to do; "" where only the caller can say what belongs there."""
+    reason = said("cannot be read: {error}", error=why(error))
+    if isinstance(error, PermissionError):
+        user = own_user()
+        try:
+            at = file.stat()
+        except OSError:
+            instead = "chmod o+x, or chgrp and chmod g+x, on the directories above it, so that user {user} can enter them (in a shell)"
+            return reason, said(instead, user=user)
+        reason = said(
+            "cannot be read by user {user}: it belongs to {owner}, mode {mode}",
+            user=user,
+            owner=_name(pwd.getpwuid, at.st_uid),
+            mode=f"{stat.S_IMODE(at.st_mode):03o}",
+        )
+        group = _name(grp.getgrgid, os.getegid())
+        return reason, said("chgrp {group} {file} && chmod g+r {file} (in a shell)", group=group, file=file)
+    return reason, ""
+
+
+def own_user() -> str:
+    """Return the user as whom this process reads and writes files."""
+    return _name(pwd.getpwuid, os.geteuid())
+
+
+def _name(entry: Callable[[int], Sequence[str]], number: int) -> str:
+    """Return the name of a user or group; its number where it has none."""
+    try:
+        return entry(number)[0]
+    except KeyError:
+        return str(number)
 
 
 def why(error: Exception) -> str:

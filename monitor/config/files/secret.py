@@ -11,7 +11,8 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from monitor.config.files.regular import FileStamp, NotRegular, may_be_path, read_regular, why
+from monitor.config.files.regular import FileStamp, NotRegular, may_be_path, read_regular, unreadable
+from monitor.config.files.tracked import is_tracked
 from monitor.model.said import said
 
 #: A token may have some KiB, and a line end.
@@ -143,6 +144,10 @@ class Vault:
             return ()
         return tuple(what for what, bit in (("read", stat.S_IROTH), ("change", stat.S_IWOTH)) if mode & bit)
 
+    def is_tracked(self, name: str) -> bool:
+        """Return whether git keeps the file."""
+        return is_tracked(self.directory / name)
+
     def _note(self, source: _Source, name: str) -> SecretStr:
         seen = self._look(source, name)
         self.seen.append(seen)
@@ -183,7 +188,8 @@ class Vault:
         except FileNotFoundError:
             return _Absent(said("{name} does not exist", name=self._shown(name)), alone)
         except (OSError, ValueError) as error:
-            return _Absent(said("{name} cannot be read: {error}", name=self._shown(name), error=why(error)), alone)
+            reason, instead = unreadable(self.directory / name, error)
+            return _Absent(said("{name} {reason}", name=self._shown(name), reason=reason), instead or alone)
         return _whole(_in_a_line(text).removesuffix("\n").removesuffix("\r"), said("the file {name}", name=name))
 
 

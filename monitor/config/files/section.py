@@ -143,6 +143,13 @@ def _percent(written: object) -> int:
     return int(found[1])
 
 
+def _some_path(written: object) -> object:
+    """Return what was *written*: an empty text would be the directory of the settings file."""
+    if written == "":
+        raise wrong("is empty", "a path, or leave the key out")
+    return written
+
+
 def _placed(file: Path, info: ValidationInfo) -> Path:
     """Return where a relative path leads: it starts at the directory of the settings file."""
     return file if info.context is None else info.context / file
@@ -164,8 +171,8 @@ def _meant(file: Path, info: ValidationInfo) -> Path:
 
 def _long_enough(token: SecretStr) -> SecretStr:
     if len(token.get_secret_value()) < _SHORTEST_TOKEN:
-        told = "a token has at least {shortest} characters; make one with: openssl rand -hex 32"
-        raise ValueError(said(told, shortest=_SHORTEST_TOKEN))
+        message = said("a token has at least {shortest} characters", shortest=_SHORTEST_TOKEN)
+        raise wrong(message, "a new one: openssl rand -hex 32 (in a shell)")
     return token
 
 
@@ -228,7 +235,7 @@ Duration = Annotated[timedelta, as_text(_duration), Blank(timedelta(minutes=1))]
 Span = Annotated[Duration, AfterValidator(_positive)]
 
 #: A file or a directory.
-File = Annotated[Path, AfterValidator(_placed)]
+File = Annotated[Path, BeforeValidator(_some_path), AfterValidator(_placed)]
 
 #: What is written in the place of a directory where the documents in the store are meant.
 IN_THE_STORE: Final = Path("in the store")

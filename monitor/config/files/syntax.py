@@ -14,6 +14,12 @@ import yaml
 from monitor.config.files.problem import Problem
 from monitor.model.said import said
 
+_NO_COLON = (
+    "could not find expected ':'",
+    True,
+    "is no key and value: it has no colon with a space behind it",
+    "key: value",
+)
 #: By a part of what the parser says. True: where it began to read what it could not end, and not where it stopped.
 _WORDS = (
     (
@@ -24,7 +30,7 @@ _WORDS = (
     ),
     ("'}', but got", True, "a { is opened here and not closed", "the closing }"),
     ("']', but got", True, "a [ is opened here and not closed", "the closing ]"),
-    ("could not find expected ':'", True, "is no key and value: it has no colon with a space behind it", "key: value"),
+    _NO_COLON,
     (
         "but found '<scalar>'",
         False,
@@ -97,6 +103,12 @@ def fault(error: yaml.YAMLError, text: str, name: str) -> Problem:
     problem = f"{error.problem or error.context}"
     if "mapping values" in problem:
         column = error.problem_mark.column if error.problem_mark else 0
+        before = stopped - 1
+        while before >= 0 and not lines[before].strip():
+            before -= 1
+        if before >= 0 and ":" not in lines[before] and not lines[before].lstrip().startswith(("- ", "#")):
+            _, _, message, instead = _NO_COLON
+            return Problem(file=name, line=before + 1, message=message, instead=instead)
         return _colon(lines[stopped][:column] if stopped < len(lines) else "", stopped, name)
     if "but got ':'" in problem and stopped == began:
         return Problem(file=name, line=stopped + 1, message="a comma is missing before a key", instead="a comma")
@@ -125,6 +137,8 @@ def _odd_line(lines: list[str], at: set[int], name: str) -> Problem | None:
             message, instead = "is a mark of two changes that git could not join", "one of the two"
         elif "\t" in line[: len(line) - len(line.lstrip())]:
             message, instead = "is indented with a tab", "spaces, two for each level"
+        elif "${" in line:
+            message, instead = "holds a variable ($), and none is filled in here", "the value itself"
         elif odd := [c for c in line if c != " " and unicodedata.category(c) == "Zs"]:
             message, instead = said("holds {character}", character=called(odd[0])), "ordinary spaces"
         else:

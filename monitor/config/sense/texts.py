@@ -23,7 +23,8 @@ def read_texts(settings: Settings | None, findings: Findings) -> Wording | None:
         return load(settings.wording if settings is not None else None)
     except WordingError as error:
         for problem in error.problems:
-            findings["wording"].error(problem)
+            message, _, remedy = problem.partition("; ")
+            findings["wording"].error(message, remedy.removeprefix("write ") or "the text as our own file has it")
         return None
 
 
@@ -35,4 +36,5 @@ def check_texts(office: Office, prefix: str, texts: WorstCase, findings: Finding
         note = findings.error if finding.problem.severity is TextSeverity.ERROR else findings.warning
         if str(finding.problem.rule) not in seen:
             seen.add(str(finding.problem.rule))
-            note(said("an SMS of this office would be refused or split: {finding}", finding=finding))
+            instead = said("another name or short code, or another text (wording)")
+            note(said("an SMS of this office would be refused or split: {finding}", finding=finding), instead)

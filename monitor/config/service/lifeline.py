@@ -12,7 +12,7 @@ from pydantic import Field
 from alerts.model.channel import Channel
 from monitor.config.fields.phone import e164, objection
 from monitor.config.files.findings import Findings
-from monitor.config.files.problem import Severity, one_of
+from monitor.config.files.problem import Severity, one_of, split_remedy
 from monitor.config.files.regular import NotRegular, read_regular
 from monitor.config.files.section import File, Section, Slug, Span
 from monitor.config.service.gateway import GatewaySettings
@@ -69,23 +69,25 @@ def read_numbers(path: Path) -> tuple[Number, ...]:
     try:
         lines = read_regular(path, _NUMBERS_AT_MOST).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        raise BadNumbers([f"{path.name} is not UTF-8 text"]) from None
+        raise BadNumbers([f"{path.name} is not UTF-8 text; write instead: one number a line: 010-000 0900"]) from None
     except NotRegular as error:
-        raise BadNumbers([f"{path.name} {error}"]) from None
+        raise BadNumbers([f"{path.name} {error}; write instead: a file with one number a line"]) from None
     for place, line in enumerate(lines, 1):
         text = line.partition("#")[0].strip()
         if not text:
             continue
         found = objection(text, Channel.VOICE)
         if found is not None and found.severity is Severity.ERROR:
-            problems.append(f"{path.name}:{place}: is no telephone number that can be rung; write 010-000 0900")
+            problems.append(
+                f"{path.name}:{place}: is no telephone number that can be rung; write instead: 010-000 0900"
+            )
             continue
         by_sms = objection(text, Channel.SMS)
         numbers.append(Number(number=e164(text), is_mobile=by_sms is None or by_sms.severity is not Severity.ERROR))
     if problems:
         raise BadNumbers(problems)
     if not numbers:
-        raise BadNumbers([f"{path.name} holds no number; write one a line: 010-000 0900"])
+        raise BadNumbers([f"{path.name} holds no number; write instead: one a line: 010-000 0900"])
     return tuple(dict.fromkeys(numbers))
 
 
@@ -110,6 +112,6 @@ def check_lifeline(
         read_numbers(settings.numbers_file)
     except BadNumbers as bad:
         for problem in bad.problems:
-            findings["numbers_file"].error(problem)
+            findings["numbers_file"].error(*split_remedy(problem))
     except OSError as error:
         findings["numbers_file"].error(f"cannot be read: {error.strerror}", "the path of a file with one number a line")

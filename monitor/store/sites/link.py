@@ -48,7 +48,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
     ("Connection refused", "nothing listens there: is PostgreSQL running, and listen_addresses right?"),
     (
         "timeout expired|timed out|No route|unreachable",
-        "it cannot be reached: is the wire up, or a firewall in the way?",
+        "nothing answers: is the wire up, or a firewall in the way?",
     ),
     ("could not translate host name", "its name is not found"),
     (

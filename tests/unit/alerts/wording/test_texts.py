@@ -75,7 +75,7 @@ def test_a_directory_without_texts_changes_nothing(tmp_path: Path) -> None:
         ("letter:\n  closing: a\n  closing: b\n", "ms.yaml:3: closing stands twice; keep one"),
         ("? [a]\n: b\n", "ms.yaml:1: a key must be a plain word"),
         ("- a\n", "ms.yaml:1: must hold keys and texts"),
-        ("a: [\n", "ms.yaml: is not YAML"),
+        ("a: [\n", "ms.yaml:2: is not YAML"),
         (
             "sms:\n  announcement:\n    drill: '{agency}: LATIHAN'\n",
             "ms.yaml:3: sms.announcement.drill: prefix: the text must begin with 'RM0 '",
@@ -106,7 +106,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
 
 
 def test_a_file_that_would_be_ignored_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(WordingError, match=r"my\.yaml: is not read; name it ms\.yaml or en\.yaml"):
+    with pytest.raises(WordingError, match=r"my\.yaml: is not read; write its name as ms\.yaml or en\.yaml"):
         load(site(tmp_path, "", file="my.yaml"))
 
 
@@ -125,10 +125,16 @@ _BILLIONS = "a: &a {x: y, z: w}\n" + "".join(
     [
         ("a: &a {b: *a}\n", "ms.yaml:1: aliases (*) are not read here; write the texts out"),
         (_BILLIONS, "ms.yaml:1: aliases (*) are not read here; write the texts out"),
-        ("a: " + "[" * 5000, "ms.yaml: is nested too deeply"),
-        ('a: "\\UFFFFFFFF"\n', "ms.yaml: is not YAML: it holds an escape that is not allowed"),
-        ('a: "\\U00110000"\n', "ms.yaml: is not YAML: it holds an escape that is not allowed"),
-        ("x: " + "y" * 600_000, "ms.yaml: is no file of texts"),
+        ("a: " + "[" * 5000, "ms.yaml: is nested too deeply; write fewer levels"),
+        (
+            'a: "\\UFFFFFFFF"\n',
+            "ms.yaml: is not YAML: it holds an escape that is not allowed; write the character itself",
+        ),
+        (
+            'a: "\\U00110000"\n',
+            "ms.yaml: is not YAML: it holds an escape that is not allowed; write the character itself",
+        ),
+        ("x: " + "y" * 600_000, "ms.yaml: is no file of texts; write keys and texts in it, or remove it"),
     ],
     ids=["an alias of itself", "billions", "nested", "an escape", "another escape", "a large one"],
 )
@@ -146,7 +152,7 @@ def test_texts_in_a_pipe_are_not_waited_for(tmp_path: Path) -> None:
 
 def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
     (tmp_path / "ms.yaml").write_bytes("letter:\n  closing: café\n".encode("latin-1"))
-    with pytest.raises(WordingError, match="save it as UTF-8"):
+    with pytest.raises(WordingError, match="saved as UTF-8"):
         load(tmp_path)
 
 

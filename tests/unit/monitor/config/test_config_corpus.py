@@ -53,6 +53,9 @@ def test_an_odd_configuration_is_told_where_and_what_to_write_and_shows_no_secre
     assert said == case.says
     assert (loaded.configuration is None) is case.is_refused
     assert all(_LINE.fullmatch(line) for line in said)
+    assert [str(each) for each in loaded.problems if not each.instead] == []
+    unplaced = [each for each in loaded.problems if not each.line]
+    assert [str(each) for each in unplaced if not _WHOLE_FILE.match(each.message)] == []
     assert CANARY not in f"{loaded!r} {said}"
     of_agencies = {problem.message for problem in loaded.problems if "/agencies/" in problem.file}
     assert {text for text in of_agencies if in_other_words(text, FAULTS) is None} <= _OPERATORS
@@ -78,6 +81,10 @@ def test_the_command_says_the_same_and_ends_with_2_where_it_is_refused_and_1_whe
     # Today numbers that had been verified when the corpus was written may not be any more.
     assert [line for line in shortened(result.output, config).splitlines() if line in case.says] == case.says
     assert CANARY not in result.output
+
+
+#: What is said of a file as a whole: none of it could be read, or it holds nothing to point at.
+_WHOLE_FILE = re.compile(r"cannot be read|is no regular file|is larger than|is empty")
 
 
 def test_there_are_enough_of_them() -> None:

@@ -391,7 +391,9 @@ def test_a_mistake_in_the_gazette_is_named_in_its_own_file(ministry: Ministry, t
 
 def test_a_gazette_that_is_not_there_stops_the_start(ministry: Ministry) -> None:
     ministry.edit("pantau", "state: state", "state: state\ncalendar: {file: hari.yaml}")
-    assert ministry.problems() == ["hari.yaml: cannot be read: No such file or directory"]
+    why = "calendar.file: hari.yaml cannot be read: No such file or directory"
+    remedy = "a file of text, or another path where it is named"
+    assert ministry.problems() == [f"pantau.yaml:3: {why}; write instead: {remedy}"]
 
 
 def test_office_hours_that_are_none_are_refused(ministry: Ministry) -> None:

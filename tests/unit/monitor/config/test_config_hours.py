@@ -297,7 +297,7 @@ MISTAKES = [
     ),
     (
         ("pantau", "providers: {google: {messages_per_day: 0}}"),
-        "pantau.yaml:24: providers.google.messages_per_day: must be at least 1",
+        "pantau.yaml:24: providers.google.messages_per_day: must be at least 1; write instead: a number that is at least 1",
     ),
 ]
 

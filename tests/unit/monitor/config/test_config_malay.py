@@ -50,7 +50,16 @@ _TYPED = frozenset(
 #: What no form shows: a part of what commands print, how much the store holds, and what is read instead of said.
 _NOT_SHOWN = frozenset(
     {
-        *("f'; write instead: {self.instead}'", "f'{octets} octets'", "in the store", "is no secret", "Value error, "),
+        *(
+            "f'; write instead: {self.instead}'",
+            "; write instead: ",
+            "write ",
+            "the text as our own file has it",
+            "f'{octets} octets'",
+            "in the store",
+            "is no secret",
+            "Value error, ",
+        ),
         "f'about {amount(self.octets)}: {self.runs:,} runs, {self.hours:,} hours of routes'",
         *(" or ", "control character"),
         *("found unexpected end of stream", "'}', but got", "']', but got", "could not find expected ':'"),

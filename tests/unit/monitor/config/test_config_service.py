@@ -143,7 +143,7 @@ MISTAKES = [
     ),
     (
         ("pantau", "state: state", "wording: kata"),
-        "pantau.yaml:2: wording: kata: is no directory; name the one that holds ms.yaml or en.yaml",
+        "pantau.yaml:2: wording: kata: is no directory; write instead: the one that holds ms.yaml or en.yaml",
     ),
     (
         ("jabatan", "smtp: {host", "ca_file: tiada.pem\n    smtp: {host"),

@@ -60,7 +60,8 @@ def test_a_settings_file_that_is_no_yaml_does_not_hide_what_is_wrong_with_agenci
 
 def test_a_file_that_is_not_there_is_a_problem_and_no_crash(ministry: Ministry) -> None:
     ministry.path("pantau").unlink()
-    assert ministry.problems() == ["pantau.yaml: cannot be read: No such file or directory"]
+    remedy = "a file of text, or another path where it is named"
+    assert ministry.problems() == [f"pantau.yaml: cannot be read: No such file or directory; write instead: {remedy}"]
 
 
 @pytest.mark.parametrize(

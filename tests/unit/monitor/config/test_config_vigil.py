@@ -132,13 +132,13 @@ def test_the_numbers_are_one_a_line_and_each_counts_once(ministry: Ministry) -> 
 @pytest.mark.parametrize(
     ("text", "problems"),
     [
-        ("", ("nombor holds no number; write one a line: 010-000 0900",)),
-        ("# hanya ulasan\n", ("nombor holds no number; write one a line: 010-000 0900",)),
+        ("", ("nombor holds no number; write instead: one a line: 010-000 0900",)),
+        ("# hanya ulasan\n", ("nombor holds no number; write instead: one a line: 010-000 0900",)),
         (
             f"{MOBILE}\n999\nsiti\n",
             (
-                "nombor:2: is no telephone number that can be rung; write 010-000 0900",
-                "nombor:3: is no telephone number that can be rung; write 010-000 0900",
+                "nombor:2: is no telephone number that can be rung; write instead: 010-000 0900",
+                "nombor:3: is no telephone number that can be rung; write instead: 010-000 0900",
             ),
         ),
     ],

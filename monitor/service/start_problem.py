@@ -1,0 +1,66 @@
+"""What keeps the service from starting on this machine, told as a problem of the setting that asked for it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from monitor.config.fields.listen import Listen
+from monitor.config.files.document import read_document
+from monitor.config.files.problem import Path as KeyPath
+from monitor.config.files.problem import Problem
+from monitor.config.files.regular import own_user
+from monitor.config.model.settings import LISTEN_VARIABLE
+from monitor.store.backend.database import StoreUnusableError
+
+
+def port_problem(
+    settings_file: Path, key: KeyPath, listen: Listen, error: OSError, environ: Mapping[str, str]
+) -> Problem:
+    """Return why nothing can listen at *listen*, which *key* asks for (or the environment, for the portal)."""
+    free = Listen(listen.host, min(listen.port + 10, 65535))
+    match error.errno:
+        case errno.EADDRINUSE:
+            message = f"another program listens at {listen}"
+            instead = f"{free}, or end that program; to see it: ss -ltnp 'sport = :{listen.port}' (in a shell)"
+        case errno.EACCES:
+            message = f"user {own_user()} may not listen at port {listen.port}, which is below 1024"
+            instead = f"{Listen(listen.host, 8080)}, with a proxy in front where browsers need port {listen.port}"
+        case errno.EADDRNOTAVAIL:
+            message, instead = f"{listen.host} is no address of this machine", "one that `ip address` lists"
+        case _:
+            message, instead = f"nothing can listen at {listen}: {error.strerror or error}", "127.0.0.1:8080"
+    if key == ("listen",) and LISTEN_VARIABLE in environ:
+        return Problem(file="environment", key=LISTEN_VARIABLE, message=message, instead=instead)
+    return read_document(settings_file).problem(key, message, instead)
+
+
+def state_problem(settings_file: Path, state: Path) -> Problem | None:
+    """Make the directory of the state where there is none; return why it cannot be used, `None` where it can."""
+    reason = ""
+    try:
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        reason = f"cannot be made: {error.strerror}"
+    if not reason and os.access(state, os.R_OK | os.W_OK | os.X_OK):
+        return None
+    reason = reason or (
+        "is on a file system that is mounted read-only" if _is_read_only(state) else "cannot be written"
+    )
+    message = f"{state} {reason} (by user {own_user()}, as whom the service runs)"
+    instead = (
+        f"a directory that user {own_user()} may write: install -d -o {own_user()} -m 700 {state} (in a shell, as root)"
+    )
+    return read_document(settings_file).problem(("state",), message, instead)
+
+
+def store_problem(settings_file: Path, error: StoreUnusableError) -> Problem:
+    """Return why the store cannot be opened, at the setting that names it; the error says what to do."""
+    document = read_document(settings_file)
+    return document.problem(("store",) if "store" in document.data else ("state",), str(error), "")
+
+
+def _is_read_only(state: Path) -> bool:
+    return bool(os.statvfs(state).f_flag & os.ST_RDONLY)
