@@ -72,7 +72,7 @@ from monitor.service.open_incidents import PresentBriefs
 from monitor.service.order_check import OrderCheck
 from monitor.service.paper.letters import Letters, office_hours
 from monitor.service.paper.restorer import Restorer
-from monitor.service.per_configuration import PerConfiguration, pin_book
+from monitor.service.per_configuration import PerConfiguration, contact_names, pin_book
 from monitor.service.portal.advance_notices import AdvanceNotices
 from monitor.service.portal.agency_editor import AgencyEditor
 from monitor.service.portal.agency_roll import AgencyRoll
@@ -733,12 +733,14 @@ class App:
             letters=self._letters.letters,
             drills=Drills(self._database).under_way,
         )
+        names = PerConfiguration(self._configuration, contact_names)
         worklist = Worklist(
             store=self._around.store,
             composer=self._composer,
             clock=self._clock,
             muter=self._muter,
             begin=self._measuring.begin,
+            called=lambda user: names().get(user, frozenset()),
         )
         setups = MailboxSetups(self._lifecycle, self._clock, ConfiguredSite(self._configuration))
         pages = [

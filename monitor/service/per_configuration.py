@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
 from alerts.inbound.pin import PinBook
@@ -25,6 +26,19 @@ class PerConfiguration(Generic[T]):
         if self._made is None or self._made[0] is not configuration:
             self._made = configuration, self._make(configuration)
         return self._made[1]
+
+
+def contact_names(configuration: Configuration) -> Mapping[str, frozenset[str]]:
+    """Return the names of the contacts that name a user, by that user."""
+    settings, names = configuration.settings, defaultdict[str, set[str]](set)
+    groups = (
+        settings.contacts,
+        settings.noc.contacts,
+        *(each.contacts for each in configuration.registry.agencies.values()),
+    )
+    for contact in (contact for group in groups for contact in group.values() if contact.user):
+        names[contact.user or ""].add(contact.name)
+    return {user: frozenset(each) for user, each in names.items()}
 
 
 def pin_book(configuration: Configuration) -> PinBook:

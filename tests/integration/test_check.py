@@ -112,6 +112,6 @@ def test_the_command_answers_from_a_shell(tmp_path: Path) -> None:
     )
     assert done.returncode == 2, done.stderr
     assert done.stdout.splitlines() == [
-        "tiada.yaml: cannot be read: No such file or directory",
+        "tiada.yaml: cannot be read: No such file or directory; write instead: a file of text, or another path where it is named",
         "tiada.yaml: refused: 1 error, 0 warnings in 1 file",
     ]

@@ -18,17 +18,20 @@ from sqlalchemy import select
 
 from monitor.cli.option import DEFAULT_CONFIG, Config
 from monitor.cli.service import request
-from monitor.config.files.document import read_document
+from monitor.config.agency.contact import unknown_users
+from monitor.config.files.document import parse_document, read_document
 from monitor.config.files.problem import Problem, Severity
-from monitor.config.loading import Loaded, load
+from monitor.config.files.section import IN_THE_STORE
+from monitor.config.loading import Configuration, Loaded, called_in_store, load
 from monitor.config.model.settings import Settings
 from monitor.config.sense.capacity import size_of
 from monitor.config.sense.duplicate import perhaps_renamed
+from monitor.model.document import WrittenDocument
 from monitor.runtime.place import CONTROL_SOCKET
-from monitor.store.schema.tables import record
+from monitor.store.schema.tables import portal_user, record
 from monitor.store.upkeep.connections import connection_budget
 from monitor.store.upkeep.duty import DutyRecords, read_duty
-from monitor.store.upkeep.unopened import DocumentsAwayError, read_unopened
+from monitor.store.upkeep.unopened import DocumentsAwayError, has_store, read_unopened
 
 _RECORDS: Final = TypeAdapter(DutyRecords)
 #: In seconds, how long the service may take to answer.
@@ -55,13 +58,14 @@ def check(
 
     A warning is also of what is going to be wrong: days in the next week on which nobody is on call, numbers where nobody has
     answered, a store that becomes larger than its disk, a server with too few connections for its processes, and an agency
-    that would lose its history with its code. Overrides and drills count as the service, or its store, has them.
+    that would lose its history with its code, and a contact whose `user` may not sign in. Overrides and drills count as the service, or its store, has them.
     """
     now = datetime.now(UTC)
     loaded = load(config, os.environ, now=now, duty=partial(duty_records, now=now))
     if (found := loaded.configuration) is not None:
         renamed = perhaps_renamed(in_force(found.settings), found.registry.agencies, str(found.settings.agencies))
-        loaded = replace(loaded, problems=(*loaded.problems, *renamed, *crowded(config, found.settings)))
+        also = (*renamed, *crowded(config, found.settings), *without_user(config, found))
+        loaded = replace(loaded, problems=(*loaded.problems, *also))
     grave = _GRAVITY[: _GRAVITY.index(severity) + 1]
     counted = [each for each in loaded.problems if each.severity in grave]
     if as_json:
@@ -114,6 +118,29 @@ def in_force(settings: Settings) -> Mapping[str, Collection[str]]:
     except DocumentsAwayError:
         return {}
     return {row.key: json.loads(row.document).get("domains", ()) for row in rows}
+
+
+def without_user(config: Path, found: Configuration) -> Sequence[Problem]:
+    """Return a warning for each contact whose `user` may not sign in; nothing where the store's users cannot be read."""
+    settings = found.settings
+    server = None if settings.store is None else settings.store.build()
+    named = [each for each in found.documents if "user:" in each.text]
+    documents = [read_document(config), *(parse_document(each.text, _called(each, settings)) for each in named)]
+    if server is None and not has_store(settings.state):
+        return ()
+    enabled = select(portal_user.c.name).where(portal_user.c.disabled_at.is_(None))
+    try:
+        users = {row.name for row in read_unopened(settings.state, server, enabled, portal_user.name)}
+    except DocumentsAwayError:
+        return ()
+    return [problem for document in documents for problem in unknown_users(document, users)]
+
+
+def _called(document: WrittenDocument, settings: Settings) -> str:
+    """Return what problems call an agency's document."""
+    if settings.agencies == IN_THE_STORE:
+        return called_in_store(document.agency)
+    return str(settings.agencies / document.name)
 
 
 def crowded(config: Path, settings: Settings) -> Sequence[Problem]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
@@ -14,8 +14,11 @@ from alerts.model.contact import Address, Contact
 from alerts.model.notice import Language
 from monitor.config.fields.phone import AddressSettings, check_addresses, check_extension, check_number, e164, line
 from monitor.config.fields.window import Day
+from monitor.config.files.document import Document
 from monitor.config.files.findings import Findings
+from monitor.config.files.problem import Problem, Severity, nearest
 from monitor.config.files.section import Extension, Line, Section, Slug, wrong
+from monitor.model.said import said
 
 
 def _kept(pin: SecretStr) -> SecretStr:
@@ -89,6 +92,23 @@ Contacts = Mapping[Slug, ContactSettings]
 def lines_of(contacts: Contacts) -> Sequence[tuple[str, Channel]]:
     """Return the keys of contacts, each with a channel that they answer on."""
     return [(key, channel) for key, each in contacts.items() for channel in Channel if each.answers_on(channel)]
+
+
+def unknown_users(document: Document, known: Collection[str]) -> Iterator[Problem]:
+    """Yield a warning for each contact of *document* whose `user` is none of the *known*, who may sign in."""
+    for section in (("contacts",), ("noc", "contacts")):
+        contacts: object = document.data
+        for key in section:
+            contacts = contacts.get(key) if isinstance(contacts, Mapping) else None
+        for key, contact in contacts.items() if isinstance(contacts, Mapping) else ():
+            user = contact.get("user") if isinstance(contact, Mapping) else None
+            if isinstance(user, str) and user not in known:
+                yield document.problem(
+                    (*section, key, "user"),
+                    said("'{user}' is no user who may sign in to the portal", user=user),
+                    nearest(user, known) or said("a name that `pantau user list` shows, or leave the key out"),
+                    Severity.WARNING,
+                )
 
 
 def check_contacts(contacts: Mapping[str, ContactSettings], findings: Findings) -> None:

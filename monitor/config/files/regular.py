@@ -7,7 +7,6 @@ import os
 import pwd
 import stat
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -97,23 +96,26 @@ def unreadable(file: Path, error: Exception) -> tuple[str, str]:
         reason = said(
             "cannot be read by user {user}: it belongs to {owner}, mode {mode}",
             user=user,
-            owner=_name(pwd.getpwuid, at.st_uid),
+            owner=_user(at.st_uid),
             mode=f"{stat.S_IMODE(at.st_mode):03o}",
         )
-        group = _name(grp.getgrgid, os.getegid())
+        try:
+            group = grp.getgrgid(os.getegid()).gr_name
+        except KeyError:
+            group = str(os.getegid())
         return reason, said("chgrp {group} {file} && chmod g+r {file} (in a shell)", group=group, file=file)
     return reason, ""
 
 
 def own_user() -> str:
     """Return the user as whom this process reads and writes files."""
-    return _name(pwd.getpwuid, os.geteuid())
+    return _user(os.geteuid())
 
 
-def _name(entry: Callable[[int], Sequence[str]], number: int) -> str:
-    """Return the name of a user or group; its number where it has none."""
+def _user(number: int) -> str:
+    """Return the name of a user; the number where there is none."""
     try:
-        return entry(number)[0]
+        return pwd.getpwuid(number).pw_name
     except KeyError:
         return str(number)
 

@@ -6,6 +6,7 @@ What would go out by a release is decided and composed as a release does it, and
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
@@ -141,13 +142,18 @@ class Worklist:
         clock: Clock,
         muter: Muter,
         begin: Callable[[Collection[str]], object],
+        called: Callable[[str], AbstractSet[str]],
     ) -> None:
-        """*muter*: says which silence an incident falls under; *begin* has agencies measured anew."""
+        """*muter*: says which silence an incident falls under; *begin* has agencies measured anew.
+
+        *called*: the names of the contacts that name a user: an answer by telephone is recorded under one of them.
+        """
         self._store = store
         self._composer = composer
         self._clock = clock
         self._muter = muter
         self._begin = begin
+        self._called = called
 
     async def waiting(self, visitor: Visitor) -> Waiting:
         """Return what waits for somebody, of the agencies for which they may act."""
@@ -156,16 +162,19 @@ class Worklist:
         async with self._store.reading() as ledger:
             listing, theirs = ledger.listing, _of(takes)
             untaken, count = await listing.untaken(theirs, most=MOST) if takes else ((), 0)
-            taken = await listing.taken_by(visitor.names, theirs, most=MOST + 1) if takes else ()
+            names = visitor.names | (self._called(visitor.user.name) if visitor.user else frozenset())
+            taken = await listing.taken_by(names, theirs, most=MOST + 1) if takes else ()
             # Whether it is offered its brief says, and a brief is large: of a mass outage the oldest are looked at.
             waiting = await listing.unreleased_outages(_of(releases), most=_LOOKED_AT) if releases else ()
             found = await ledger.incidents({*untaken, *taken, *waiting})
             unsettled = await _unsettled(ledger, visitor.scope(Permission.RULE))
+        # Of another agency a contact of that name may be somebody else.
+        had = [found[each] for each in taken if found[each].is_had_by(visitor.names)]
         offered = [found[each] for each in waiting if release_is_offered(found[each], now)]
         return Waiting(
             untaken=[found[each] for each in untaken],
             untaken_count=count,
-            theirs=[found[each] for each in taken[:MOST]],
+            theirs=had[:MOST],
             has_more_theirs=len(taken) > MOST,
             releases=offered[:MOST],
             has_more_releases=len(offered) > MOST or len(waiting) == _LOOKED_AT,

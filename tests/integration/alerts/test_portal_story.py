@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -57,8 +57,15 @@ TOLD_BY_SMS = replace(
 
 
 @asynccontextmanager
-async def browser_of(town: Town, *roles: str, name: str = "siti", brief: Brief = TOLD_BY_SMS) -> AsyncIterator[Any]:
-    """Open a browser in which somebody has signed in to a town's portal."""
+async def browser_of(
+    town: Town,
+    *roles: str,
+    name: str = "siti",
+    full_name: str = "",
+    called: Collection[str] = (),
+    brief: Brief = TOLD_BY_SMS,
+) -> AsyncIterator[Any]:
+    """Open a browser in which somebody has signed in to a town's portal; *called*: the contacts that name this user."""
     store, clock = town.store_itself, town.clock
     town.front.board = cast(Any, Noticeboard)(
         store=store, history=None, days=None, pool=town.pool, clock=clock, watch=None, signs=None
@@ -79,7 +86,12 @@ async def browser_of(town: Town, *roles: str, name: str = "siti", brief: Brief =
         check=town.check,
     )
     worklist = Worklist(
-        store=store, composer=WordingComposer(WORDING), clock=clock, muter=silence_over, begin=town.measured.begin
+        store=store,
+        composer=WordingComposer(WORDING),
+        clock=clock,
+        muter=silence_over,
+        begin=town.measured.begin,
+        called=lambda user: frozenset(called if user == name else ()),
     )
     silencer = Silencer(store, town.dispatcher, clock, lambda: {code: code for code in codes})
     pages = [
@@ -87,7 +99,7 @@ async def browser_of(town: Town, *roles: str, name: str = "siti", brief: Brief =
         partial(incident_pages, town.front, worklist, declarer),
     ]
     app = portal(town.front, ["localhost"], gate=Gate(authenticator), pages=pages)
-    user = await administration.add(name, f"{name.capitalize()} Contoh", roles, by="Ujian")
+    user = await administration.add(name, full_name or f"{name.capitalize()} Contoh", roles, by="Ujian")
     key, now = SessionKey.new(), clock.now()
     session = WebSession(
         digest=key.digest, user=user, begun_at=now, seen_at=now, ends_at=now + LONGEST, address="127.0.0.1"
@@ -156,6 +168,24 @@ async def test_an_outage_is_acknowledged_looked_at_released_and_closed_by_the_pa
         assert "Insiden ini telah berakhir" in await press(
             town, browser, f"{PAGE}/close", why="diuji dari luar", recovered="yes"
         )
+
+
+async def test_duty_page_lists_what_was_taken_on_by_telephone_under_another_spelling(town: Town) -> None:
+    policy = TOLD_BY_SMS.escalation
+    steps = (replace(policy.steps[0], contacts=(replace(SITI, user="siti"),)), *policy.steps[1:])
+    brief = replace(TOLD_BY_SMS, escalation=replace(policy, steps=steps))
+    async with (
+        browser_of(town, "duty:JCM", full_name="Siti binti Contoh", called=["Siti Contoh"], brief=brief) as browser,
+        browser_of(town, "duty:JCM", name="siti2", full_name="Siti binti Contoh", called=["Siti Contoh"]) as stranger,
+    ):
+        await town.submit(trigger(brief=brief))
+        await town.siti.gets("Balas 1A", "JCM-01")
+        await town.siti.replies("1A")
+        assert "Di bawah anda 1 JCM-01" in words_of(await browser.get("/duty"))
+        assert "Ambil alih" not in words_of(await browser.get(PAGE))
+        # A contact of that name who names another user is somebody else.
+        assert "Di bawah anda 1" not in words_of(await stranger.get("/duty"))
+        assert "Ambil alih" in words_of(await stranger.get(PAGE))
 
 
 async def test_all_that_the_page_lists_is_taken_on_at_once_and_nothing_else(town: Town) -> None:

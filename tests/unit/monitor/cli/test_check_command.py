@@ -15,10 +15,12 @@ from monitor.config.files.problem import Problem, Severity
 from monitor.config.loading import load
 from monitor.metrics import Metrics
 from monitor.runtime.clock import MachineClock
+from monitor.service.access.administration import Administration
 from monitor.service.oncall import OnCall
 from monitor.store.backend.database import Database
 from monitor.store.engine.ledger import SqlStore
 from monitor.store.schema.tables import drill, exercise
+from monitor.store.upkeep.users import SecondFactors, Users
 from monitor.web.command.oncall import duties
 from tests.unit.monitor.cli.office import ENVIRON, Office
 from tests.unit.monitor.web.source import Service
@@ -184,3 +186,29 @@ def test_check_json_problem_without_line_has_null(office: Office) -> None:
     assert code == 2
     first = json.loads(said)[0]
     assert (first["file"], first["line"], first["column"]) == (str(office.config), None, None)
+
+
+async def test_check_contact_whose_user_may_not_sign_in_is_a_warning(office: Office, database: Database) -> None:
+    edit(office, "  ali:\n", "  ali:\n    user: Ali\n")
+    line = (office.directory / "agencies" / "jabatan-contoh.yaml").read_text().splitlines().index("    user: Ali") + 1
+
+    async def warnings() -> list[str]:
+        return [each for each in (await office.ask("check"))[1].splitlines() if "may sign in" in each]
+
+    place = f"{office.directory}/agencies/jabatan-contoh.yaml:{line}: warning: contacts.ali.user"
+    message = "'Ali' is no user who may sign in to the portal; write instead: "
+    assert await warnings() == [f"{place}: {message}a name that `pantau user list` shows, or leave the key out"]
+    clock = MachineClock()
+    users = Administration(Users(database), clock, agencies=list, factors=SecondFactors(database), changed=lambda: None)
+    await users.add("ali", "Ali bin Contoh", [], by="Ujian")
+    assert await warnings() == [f"{place}: {message}ali"]
+    edit(office, "user: Ali\n", "user: ali\n")
+    assert await warnings() == []
+    await users.add("siti", "Siti Contoh", ["admin"], by="Ujian")
+    await users.disable("ali", by="Ujian")
+    assert len(await warnings()) == 1
+
+
+def test_check_without_a_store_does_not_judge_users(office: Office) -> None:
+    edit(office, "  ali:\n", "  ali:\n    user: Ali\n")
+    assert "may sign in" not in office.run("check")[1]

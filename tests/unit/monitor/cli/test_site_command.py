@@ -13,10 +13,13 @@ STORE = "store: {url: 'postgresql://pantau@/pantau?host=/nowhere'}\n"
 HUB = "hub: {sites: {johor: {url: 'postgresql://pantau_hub@johor/pantau', cert_file: a, key_file: b, ca_file: c}}}\n"
 
 
+_A_FILE = "a file of text, or another path where it is named"
+
+
 @pytest.mark.parametrize(
     ("settings", "words", "said"),
     [
-        (None, ["check"], "{config}: cannot be read: No such file or directory"),
+        (None, ["check"], f"{{config}}: cannot be read: No such file or directory; write instead: {_A_FILE}"),
         ("site: [noc", ["add", "johor"], "{config}:1: a [ is opened here and not closed; write instead: the closing ]"),
         (
             f"mode: watch\nsite: johor\n{STORE}",
