@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 
@@ -13,6 +14,7 @@ from alerts.model.incident import open_incident
 from alerts.model.notice import Language, Matter, Plan, Purpose
 from alerts.wording.call import compose as compose_call
 from alerts.wording.lint import errors, lint
+from alerts.wording.moment import stamp
 from alerts.wording.sms import compose as compose_sms
 from monitor.judging.flapping import Flapping, FlappingPolicy
 from tests.unit.alerts.people import trigger
@@ -210,6 +212,16 @@ def test_staff_are_told_that_it_comes_and_goes_in_words_that_arrive(language: La
         assert response in text
     blocks = compose_call(told, language, WORDING).scripts[0].blocks
     assert any("berulang kali" in block or "again and again" in block for block in blocks)
+
+
+@pytest.mark.parametrize(("language", "last"), [(Language.MALAY, "terakhir"), (Language.ENGLISH, "last")])
+def test_compose_sms_unsteady_outage_states_its_last_fall_and_no_beginning(language: Language, last: str) -> None:
+    """It said "again and again since 2.15 pm", which is when mail failed for the third time."""
+    opened = open_incident(replace(trigger(), unsteady=True), incident_id=1, number="JCM-01")
+    told = facts(opened, Plan.ESCALATION, Purpose.OUTAGE, T0)
+    text = compose_sms(told, language, WORDING).text
+    assert f"{last} {stamp(opened.began_at, language)}" in text
+    assert not re.search("sejak|since", text)
 
 
 def test_slowness_that_comes_and_goes_is_called_slowness() -> None:
