@@ -31,12 +31,25 @@ from alerts.hours.calendar import Calendar
 from alerts.hours.office_hours import OfficeHours
 from alerts.model.brief import AnnouncementPlan
 from alerts.model.channel import Channel
+from alerts.model.contact import Address
 from alerts.model.delivery import AttemptState, Notice, NoticeState
 from alerts.model.event import AUTOMATIC, Acknowledge, HandOn, Release, Resolve
 from alerts.model.gateway import NO_KEY, ErrorClass
 from alerts.model.incident import Incident, Position, apply
 from alerts.model.notice import OF_TELLING, Matter, Plan, Purpose
-from tests.unit.alerts.people import BRIEF, FAX, MINISTRY, MINUTE, SECOND, T0, attempt, incident, tried, written
+from tests.unit.alerts.people import (
+    BRIEF,
+    FAX,
+    MINISTRY,
+    MINUTE,
+    SECOND,
+    T0,
+    VOICE_SITI,
+    attempt,
+    incident,
+    tried,
+    written,
+)
 
 GATEWAYS = {channel: (str(channel),) for channel in Channel}
 POLICY = DeliveryPolicy()
@@ -253,6 +266,24 @@ def test_what_waits_on_paper_until_an_older_store_is_confirmed_is_not_overdue_an
         return [o.notice_id for o in examine(told, [sms, fax], GATEWAYS, POLICY, late, paper_held=paper_held).overdue]
 
     assert (overdue(paper_held=False), overdue(paper_held=True)) == ([1, 2], [1])
+
+
+def test_examine_notice_to_a_telephone_in_use_or_behind_one_to_staff_is_not_overdue() -> None:
+    told, sms = pending()
+    late = T0 + GRACE + SECOND
+    call = replace(sms, id=2, addresses=(VOICE_SITI,))
+
+    def overdue(*notices: Notice, busy: Address | None = None) -> list[int | None]:
+        found = examine(told, notices, GATEWAYS, POLICY, late, busy=() if busy is None else (busy,))
+        return [o.notice_id for o in found.overdue if o.lapse is Lapse.NOTICE]
+
+    assert overdue(call) == [2]
+    assert overdue(call, busy=VOICE_SITI) == []
+    assert overdue(call, busy=replace(VOICE_SITI, extension="12")) == [2]
+    fax = replace(sms, id=3, addresses=(FAX,), plan=Plan.ANNOUNCEMENT)
+    assert overdue(fax) == [3]
+    # Only what stands still, and not what waits for it.
+    assert overdue(sms, fax) == [1]
 
 
 def test_a_notice_of_several_incidents_is_overdue_once() -> None:
