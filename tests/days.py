@@ -163,6 +163,8 @@ class Message:
     is_call: bool
     text: str
     keys: str = ""
+    #: Not where the telephone was off.
+    arrived: bool = True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -208,12 +210,12 @@ class Played:
                     yield before, after - before
 
     def busiest(self, *, is_call: bool) -> Sequence[Message]:
-        """Return the most calls, or SMS, that one person got within an hour."""
+        """Return the most calls, or SMS, that one person got within an hour, less what a telephone that was off did not get."""
         found: list[Message] = []
-        for first in self.messages:
-            if first.is_call is is_call:
-                theirs = [m for m in self.messages if m.to == first.to and m.is_call is is_call]
-                found = max(found, [m for m in theirs if first.at <= m.at < first.at + HOUR], key=len)
+        arrived = [m for m in self.messages if m.arrived and m.is_call is is_call]
+        for first in arrived:
+            theirs = [m for m in arrived if m.to == first.to]
+            found = max(found, [m for m in theirs if first.at <= m.at < first.at + HOUR], key=len)
         return found
 
 
@@ -289,7 +291,14 @@ def _messages(town: Town, scene: Scenario) -> Iterator[Message]:
         # What answers an SMS has no callback, and is no message of an escalation.
         if thing.to in scene.habits and thing.callback:
             keys = thing.keys if isinstance(thing, Call) else ""
-            yield Message(at=thing.created_at, to=thing.to, is_call=isinstance(thing, Call), text=thing.text, keys=keys)
+            yield Message(
+                at=thing.created_at,
+                to=thing.to,
+                is_call=isinstance(thing, Call),
+                text=thing.text,
+                keys=keys,
+                arrived=thing.status not in {"failed", "undelivered"},
+            )
 
 
 async def played(seed: int, days: float) -> Played:
