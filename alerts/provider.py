@@ -14,7 +14,8 @@ import re
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -195,6 +196,8 @@ class JsonApi:
         self._headers = {"Authorization": f"Basic {credentials}", "Accept": "application/json"}
         self._read_error = read_error
         self._client = HttpClient(proxy=proxy, deadline=deadline)
+        #: What the provider's clock showed when it last answered; `None`: it has not said.
+        self.date: datetime | None = None
 
     async def submit(
         self,
@@ -226,6 +229,7 @@ class JsonApi:
         await self._client.close()
 
     def _read(self, received: Received, *, ambiguous: ErrorClass) -> Mapping[str, Any]:
+        self.date = _date_of(received)
         try:
             body = read_json(received.body)
         except ValueError:
@@ -255,6 +259,14 @@ class Polled:
                 self._handed_in.add(one.event_id)
                 owed += [] if answer is None else [(one.sender, answer)]
         return owed
+
+
+def _date_of(received: Received) -> datetime | None:
+    try:
+        at = parsedate_to_datetime(received.headers.get("Date", ""))
+    except (ValueError, OverflowError):
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 async def _body(response: httpx.Response) -> bytes:

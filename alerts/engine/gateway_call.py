@@ -90,7 +90,7 @@ async def make_call(
 ) -> CallResult:
     """Make the call and read its answer. A bug in a gateway is logged and counts as an unknown fate."""
     try:
-        order = await _order(call, composer)
+        order = await _order(call, composer, clock.now())
     # Our bug, or an edited wording. Nothing was sent, and the words for another channel may be sound.
     except Exception:
         log.exception("a notice could not be put into words", reference=call.attempt.reference)
@@ -129,7 +129,7 @@ def content_digest(content: Content) -> str:
     return hashlib.sha256(octets).hexdigest()
 
 
-async def _order(call: GatewayCall, composer: Composer) -> Order:
+async def _order(call: GatewayCall, composer: Composer, now: datetime) -> Order:
     channel = call.address.channel
     # See `Order.content`. In a mass outage hundreds of letters lie in the tray, and each is looked for every minute.
     has_content = call.kind is CallKind.SEND or (call.kind is CallKind.ASK and channel not in ON_PAPER)
@@ -140,6 +140,7 @@ async def _order(call: GatewayCall, composer: Composer) -> Order:
         content=await composer.compose(call.notice, channel, response=call.attempt.response) if has_content else None,
         expires_at=call.notice.expires_at,
         created_at=call.attempt.started_at,
+        asked_at=now,
     )
 
 

@@ -103,6 +103,8 @@ class Order:
     expires_at: datetime
     #: When the attempt row was written: the start of the window to search in when reconciling.
     created_at: datetime
+    #: When the gateway is asked, by the clock of `created_at`: a provider's may show another time. `None`: they agree.
+    asked_at: datetime | None = None
 
     def carried(self, kind: type[C]) -> C:
         """Return the content, which is of the *kind* that its gateway sends. Raise `TypeError` if it is not: a bug of ours."""

@@ -14,7 +14,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, SecretStr, StringConstraints
 from twilio.request_validator import RequestValidator
 
-from alerts.model.gateway import CallbackRefused, DeliveryError, ErrorClass, Incoming
+from alerts.hours.elapsed import TOLERANCE
+from alerts.model.gateway import CallbackRefused, DeliveryError, ErrorClass, Incoming, Order
 from alerts.provider import DEADLINE_SECONDS, Deadline, ErrorMeaning, JsonApi, ProviderUrl, is_id
 
 _T, _P, _C = ErrorClass.TRANSIENT, ErrorClass.PERMANENT, ErrorClass.CONFIGURATION
@@ -118,16 +119,20 @@ class Twilio:
         _listed(await self._provider.ask(f"{self._root}/{resource}.json", params={"PageSize": "1"}), resource.lower())
 
     async def sent_to(
-        self, number: str, resource: str, since: datetime, until: datetime | None = None
+        self, order: Order, resource: str, within: timedelta | None = None
     ) -> Sequence[Mapping[str, Any]]:
-        """Return what was created for *number* in that time (give or take the clocks' `SKEW`), oldest first.
+        """Return what was created for the address of *order* since it was, *within* that time, oldest first.
 
+        Give or take the clocks' `SKEW`; where Twilio's shows another time than ours, by Twilio's.
         Not filtered by DateSent or StartTime: both are empty while a message or call waits in Twilio's queue, which is
         when we look for it. The newest hundred to one number reach back far enough.
         """
-        page = await self._provider.ask(f"{self._root}/{resource}.json", params={"To": number, "PageSize": "100"})
+        page = await self._provider.ask(
+            f"{self._root}/{resource}.json", params={"To": order.address, "PageSize": "100"}
+        )
         found = _listed(page, resource.lower())
-        latest = datetime.max.replace(tzinfo=UTC) if until is None else until + SKEW
+        since = order.created_at + _ahead(self._provider.date, order.asked_at)
+        latest = datetime.max.replace(tzinfo=UTC) if within is None else since + within + SKEW
         return [item for item in reversed(found) if since - SKEW <= _created_at(item) <= latest]
 
     async def received_by(self, number: str, since: datetime) -> Sequence[Mapping[str, Any]]:
@@ -212,6 +217,12 @@ def _listed(page: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
     if not isinstance(found, list):
         raise DeliveryError(ErrorClass.TRANSIENT, "the list was not understood")
     return [item for item in found if isinstance(item, Mapping) and is_id(item.get("sid"))]
+
+
+def _ahead(theirs: datetime | None, ours: datetime | None) -> timedelta:
+    """Return how far a provider's clock is ahead of ours, where it is by hours and not by the time of an answer."""
+    ahead = theirs - ours if theirs is not None and ours is not None else timedelta(0)
+    return ahead if abs(ahead) > TOLERANCE else timedelta(0)
 
 
 def _created_at(item: Mapping[str, Any]) -> datetime:

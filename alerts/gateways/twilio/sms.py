@@ -114,7 +114,7 @@ class TwilioSms:
 
     async def find(self, order: Order) -> Report | Absent:
         text = order.carried(SmsContent).text
-        for message in await self._twilio.sent_to(order.address, "Messages", order.created_at):
+        for message in await self._twilio.sent_to(order, "Messages"):
             if message.get("body") == text:
                 return _report(message)
         return Absent(certain=False)

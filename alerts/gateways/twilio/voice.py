@@ -118,8 +118,7 @@ class TwilioVoice:
         return self._read(await self._twilio.create("Calls", form))
 
     async def find(self, order: Order) -> Report | Absent:
-        until = order.created_at + _CREATED_WITHIN
-        for call in await self._twilio.sent_to(order.address, "Calls", order.created_at, until):
+        for call in await self._twilio.sent_to(order, "Calls", _CREATED_WITHIN):
             if call.get("from") == self._from:
                 return self._read(call)
         return Absent(certain=False)

@@ -6,6 +6,7 @@ import gzip
 import json
 import ssl
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -129,6 +130,30 @@ async def test_one_thing_in_a_list_that_is_no_message_keeps_no_other_from_being_
     assert found.progress is Progress.DELIVERED
     page = {"faxes": [odd, {"id": "1", "status": "COMPLETED", "labels": {"pantau": "d1-1"}}]}
     assert isinstance(await fax(Line(json.dumps(page).encode())).find(PAGE), Report)
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize(
+    ("date", "asked", "found"),
+    [
+        # Ours was eight hours ahead when it was sent, and still is. Then an hour behind.
+        ("Fri, 27 Nov 2026 00:00:20 GMT", 20, True),
+        ("Fri, 27 Nov 2026 09:00:20 GMT", 20, False),
+        # What was created nine minutes before the attempt is another's.
+        ("Fri, 27 Nov 2026 00:10:00 GMT", 20, False),
+        # A clock that shows the same but for the time that an answer takes.
+        ("Fri, 27 Nov 2026 08:00:50 GMT", 20, False),
+        ("", 20, False),
+        ("Fri, 99 Nov 2026", 20, False),
+    ],
+)
+async def test_twilio_find_where_its_clock_differs_from_ours_searches_by_its_clock(
+    date: str, asked: int, *, found: bool
+) -> None:
+    message = MESSAGE | {"date_created": "Fri, 27 Nov 2026 00:00:01 +0000"}
+    line = Line(json.dumps({"messages": [message]}).encode(), headers={"Date": date})
+    answer = await sms(line).find(replace(SMS, asked_at=AT + timedelta(seconds=asked)))
+    assert isinstance(answer, Report) is found
 
 
 @pytest.mark.parametrize("at", ["Fri, 27 Nov 2026 08:00:01 +99999999999999", "9" * 5000, ""])
