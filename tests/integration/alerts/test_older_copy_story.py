@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from alerts.decide.bundle import TURN_DELAY
 from alerts.decide.silence import silence_over
 from alerts.engine.settling import Ruling
 from alerts.model.channel import ON_PAPER, Channel
@@ -122,7 +123,8 @@ async def test_restored_copy_tells_staff_after_the_first_verdict_and_after_ten_m
     probes.is_unseen = after == 10
     await town.advance((after - 2) * MINUTE - SECOND)
     town.expect_nothing_more()
-    await town.advance(MINUTE)
+    # It was offered before the copy was made: offers of other agencies are gathered with it.
+    await town.advance(MINUTE + TURN_DELAY)
     await town.siti.is_called("menunggu kebenaran", keys="1")
 
 
