@@ -85,10 +85,14 @@ class FirstMailbox:
 
     @property
     def other_address(self) -> str | None:
-        """The mail address that the user name is, where that is not the mailbox's own; `None`: there is none."""
+        """The mail address of the user name, where that is not the mailbox's own; `None`: there is none.
+
+        A user name without a domain is one of the mailbox's domain.
+        """
+        whole = self.username if "@" in self.username else f"{self.username}@{self.domain}"
         with suppress(NoAnswer):
-            other = _read(MailAddress, self.username)
-            return None if other.casefold() == self.address.casefold() else str(other)
+            other: str = _read(MailAddress, whole)
+            return None if other.casefold() == self.address.casefold() else other
         return None
 
     def with_address(self, address: str) -> FirstMailbox:
@@ -160,9 +164,9 @@ def read_change(text: str) -> Change:
     """Return which answer somebody wants to change. Raise `NoAnswer`."""
     word = text.strip().lower()
     found = [each for each in Change if word and each.startswith(word)]
-    if len(found) != 1 and word not in [*Change]:
+    if len(found) != 1:
         raise NoAnswer(f"'{text.strip()}' is none of these; write one of {', '.join(Change)}")
-    return Change(word) if word in [*Change] else found[0]
+    return found[0]
 
 
 def code_of(domain: str) -> str:

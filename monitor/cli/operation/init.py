@@ -75,14 +75,8 @@ _SERVERS_FAULT = frozenset(
     {
         *(Reason.NAME_UNKNOWN, Reason.NAME_SERVER_SILENT, Reason.PORT_REFUSED, Reason.UNREACHABLE, Reason.NO_ANSWER),
         *(Reason.CONNECTION_CLOSED, Reason.UNEXPECTED_ANSWER, Reason.SERVICE_REFUSED, Reason.SIGN_IN_NOT_OFFERED),
-        *(
-            Reason.TLS_NOT_OFFERED,
-            Reason.TLS_UNAVAILABLE,
-            Reason.TLS_REFUSED,
-            Reason.TLS_NOT_SPOKEN,
-            Reason.TLS_TAMPERED,
-        ),
-        *(Reason.CERTIFICATE_EXPIRED, Reason.CERTIFICATE_OF_ANOTHER),
+        *(Reason.TLS_NOT_OFFERED, Reason.TLS_UNAVAILABLE, Reason.TLS_REFUSED, Reason.TLS_NOT_SPOKEN),
+        *(Reason.TLS_TAMPERED, Reason.CERTIFICATE_EXPIRED, Reason.CERTIFICATE_OF_ANOTHER),
     }
 )
 
@@ -348,12 +342,11 @@ class _Questions:
         match change:
             case Change.ADDRESS:
                 draft = draft.with_address(self._answer("E-mail address", None, read_address, draft.address))
-            case Change.SMTP:
+            case Change.SMTP | Change.IMAP:
                 typer.echo(f"  Written {HOW_SERVERS_ARE_WRITTEN}.")
-                draft = replace(draft, smtp=self._server(Protocol.SMTP, None, written(draft.smtp)))
-            case Change.IMAP:
-                typer.echo(f"  Written {HOW_SERVERS_ARE_WRITTEN}.")
-                draft = replace(draft, imap=self._server(Protocol.IMAP, None, written(draft.imap)))
+                protocol = Protocol(change)
+                server = self._server(protocol, None, written(draft.smtp if protocol is Protocol.SMTP else draft.imap))
+                draft = replace(draft, smtp=server) if protocol is Protocol.SMTP else replace(draft, imap=server)
             case Change.USERNAME:
                 proposed = draft.address if draft.other_address else draft.username
                 username = self._answer("User name", None, _line, proposed)

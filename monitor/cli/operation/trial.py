@@ -103,9 +103,10 @@ class Trial:
     With one signer throughout: what an earlier attempt sent is recognised, and taken away, whenever it arrives.
     """
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, patience: Patience = PATIENCE) -> None:
         """*key*: by which the service that comes of it signs, too, so that nothing of this counts as forged there."""
         self._signer = own_signer(key)
+        self._patience = patience
         #: Messages that were sent and have not come.
         self._missing = 0
         #: By which the mailbox was last read.
@@ -123,16 +124,16 @@ class Trial:
                     MailboxSignIn(kind, route.route.sender),
                     route=route.name,
                     token_id="",
-                    patience=PATIENCE,
+                    patience=self._patience,
                     recorder=recorder,
                 )
             if result.failure is not None:
                 return Tried(result=result)
         self._read = route
         came = other is not None and await self._arrives_at(route, other)
-        within = _SOON if came else PATIENCE.arrival
+        within = min(_SOON, self._patience.arrival) if came else self._patience.arrival
         title = f"Send a message to {route.route.address}, and see it arrive within {within.total_seconds():.0f} s"
-        result = await self._trip(title, _patient(route, within))
+        result = await self._trip(title, self._within(route, within))
         lost = result.failure is not None and result.failure.reason == Reason.NOT_ARRIVED
         return Tried(result=result, reads_another=lost and came)
 
@@ -140,7 +141,8 @@ class Trial:
         """Whether mail to the *other* address comes into the mailbox that *route* reads."""
         to = replace(route, route=replace(route.route, to=other))
         title = f"Send a message to {other} first, which is the user name, and see whether it comes into this mailbox"
-        return (await self._trip(title, _patient(to, _SOON))).failure is None
+        within = min(_SOON, self._patience.arrival)
+        return (await self._trip(title, self._within(to, within))).failure is None
 
     async def _trip(self, title: str, route: WatchedRoute) -> ProbeResult:
         async with shown(title) as recorder:
@@ -153,23 +155,25 @@ class Trial:
         self._missing += was_sent and recorder.content is None and result.outcome is not Outcome.BOUNCED
         return result
 
+    def _within(self, route: WatchedRoute, arrival: timedelta) -> WatchedRoute:
+        return replace(route, probing=replace(route.probing, patience=replace(self._patience, arrival=arrival)))
+
     async def clean_up(self) -> bool:
         """Delete what has come too late for its attempt. Return whether something may still come."""
         if not self._missing or self._read is None:
             return bool(self._missing)
         found: list[Arrival] = []
         watcher = MailboxWatcher(
-            self._read.route.recipient, self._signer, on_arrival=lambda each, *_: found.append(each), patience=PATIENCE
+            self._read.route.recipient,
+            self._signer,
+            on_arrival=lambda each, *_: found.append(each),
+            patience=self._patience,
         )
         with suppress(ProbeFailure, TimeoutError):
             async with asyncio.timeout(_CLEANING_SECONDS):
                 await watcher.look_once()
         self._missing -= found.count(Arrival.LATE)
         return self._missing > 0
-
-
-def _patient(route: WatchedRoute, arrival: timedelta) -> WatchedRoute:
-    return replace(route, probing=replace(route.probing, patience=replace(PATIENCE, arrival=arrival)))
 
 
 @asynccontextmanager

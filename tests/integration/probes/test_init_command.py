@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pty
 import select
@@ -12,8 +13,9 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -22,13 +24,24 @@ import yaml
 from typer.testing import CliRunner
 
 from monitor.cli import app
-from tests.real.mailserver import DOMAIN, HOST, SECRET, Door, MailServer
+from monitor.cli.operation.draft import FirstMailbox, read_server, route_of
+from monitor.cli.operation.trial import Trial, find_way
+from monitor.config.fields.trust import Trust
+from monitor.model.route import WatchedRoute
+from probes.arrival.watcher import MailboxWatcher
+from probes.mail.token import TokenSigner
+from probes.model.probe import Patience
+from probes.model.result import Arrival, Outcome
+from probes.stranger.session import Protocol
+from tests.real.mailserver import DOMAIN, HOST, SECRET, Door, Fate, MailServer
 
 pytestmark = pytest.mark.real
 
 #: In seconds; a machine that is busy with other things may need many.
 PATIENCE = 180.0
 ADDRESS = f"pantau@{DOMAIN}"
+#: For a trial in which a message does not come.
+QUICK = Patience(session=timedelta(seconds=20), arrival=timedelta(seconds=3))
 
 
 class Terminal:
@@ -297,3 +310,109 @@ def test_a_script_passes_all_of_it_and_secrets_by_file(
     code, said = alone(place, *words)
     assert (code, "nothing is overwritten" in said) == (2, True)
     assert (place / "pantau.yaml").read_bytes() == before
+
+
+def draft_of(server: MailServer, name: str, username: str) -> FirstMailbox:
+    return FirstMailbox(
+        address=server.address(name),
+        smtp=read_server(smtp(server)),
+        imap=read_server(imap(server)),
+        username=username,
+        password=SECRET,
+    )
+
+
+def route_in(draft: FirstMailbox, authority: Path) -> WatchedRoute:
+    return route_of(draft, QUICK, Trust(), authority)
+
+
+async def test_trial_with_the_user_name_of_another_mailbox_says_so(mail_server: MailServer, authority: Path) -> None:
+    draft = draft_of(mail_server, "petugas", f"siti@{DOMAIN}")
+    tried = await Trial(bytes(32), QUICK).run(route_in(draft, authority), draft.other_address)
+    assert (tried.reads_another, tried.result.outcome) == (True, Outcome.LOST)
+    assert mail_server.mails(f"siti@{DOMAIN}") == [], "the message for comparison is taken away"
+
+
+async def test_trial_with_an_address_that_leads_to_the_user_names_mailbox_arrives(
+    mail_server: MailServer, authority: Path
+) -> None:
+    draft = draft_of(mail_server, "pantau-lain", f"siti@{DOMAIN}")
+    mail_server.alias(draft.address, f"siti@{DOMAIN}")
+    try:
+        tried = await Trial(bytes(32), QUICK).run(route_in(draft, authority), draft.other_address)
+    finally:
+        mail_server.alias(draft.address)
+    assert (tried.reads_another, tried.result.outcome) == (False, Outcome.DELIVERED)
+
+
+async def test_trial_message_that_comes_late_is_deleted_and_is_not_forged(
+    mail_server: MailServer, authority: Path
+) -> None:
+    key, draft = bytes(range(32)), draft_of(mail_server, Fate.HELD, f"{Fate.HELD}@{DOMAIN}")
+    route, trial = route_in(draft, authority), Trial(key, QUICK)
+    tried = await trial.run(route, draft.other_address)
+    assert tried.result.outcome is Outcome.LOST
+    assert await trial.clean_up() is True, "it may still come"
+    mail_server.release()
+    await until(lambda: len(mail_server.mails(draft.address)) == 1)
+
+    # The service that is written signs with the same key; one with another key would take it for forged.
+    assert Arrival.FORGED not in await seen_by(TokenSigner(key, "perkhidmatan"), route)
+    assert Arrival.FORGED in await seen_by(TokenSigner(bytes(32), "perkhidmatan"), route)
+    assert len(mail_server.mails(draft.address)) == 1
+
+    assert await trial.clean_up() is False
+    assert mail_server.mails(draft.address) == []
+
+
+async def seen_by(signer: TokenSigner, route: WatchedRoute) -> list[Arrival]:
+    """Return what somebody who signs so sees in the mailbox."""
+    seen: list[Arrival] = []
+    watcher = MailboxWatcher(
+        route.route.recipient, signer, on_arrival=lambda each, *_: seen.append(each), patience=QUICK
+    )
+    await watcher.look_once()
+    return seen
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+
+
+async def test_find_way_at_a_port_of_its_own_finds_the_tls_that_is_spoken(mail_server: MailServer) -> None:
+    port = mail_server.ports[Door.SUBMISSION]
+    way = await find_way(Protocol.SMTP, read_server(f"localhost:{port} implicit as {HOST}"))
+    assert way.server == read_server(f"localhost:{port} starttls as {HOST}")
+    assert way.said == f"localhost:{port} answers with STARTTLS, and not TLS from the start."
+
+
+def test_starttls_at_a_port_of_its_own_needs_no_second_answer_and_another_user_name_asks_for_it_alone(
+    mail_server: MailServer, authority: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "ministry"
+    with terminal(str(place), "--ca", str(authority)) as person:
+        person.answer("E-mail address", ADDRESS)
+        port = mail_server.ports[Door.SUBMISSION]
+        person.answer("SMTP submission)", f"localhost:{port} as {HOST}")
+        person.expect(f"localhost:{port} answers with STARTTLS, and not TLS from the start.")
+        person.answer("(IMAP)", imap(mail_server))
+        person.answer("User name", f"siti@{DOMAIN}")
+        begun = time.monotonic()
+        person.answer("Password", SECRET, hidden=True)
+        person.expect(f"Send a message to siti@{DOMAIN} first, which is the user name")
+        person.expect(f"siti@{DOMAIN} signs in to another mailbox")
+        (tmp_path / "took").write_text(f"{time.monotonic() - begun:.1f}")
+        person.answer("Which answer is another", "")
+        person.answer("User name", "")
+        person.answer("Password", SECRET, hidden=True)
+        person.expect("Short code")
+        person.interrupt()
+        person.expect(f"--address {ADDRESS} --smtp 'localhost:{port} starttls as {HOST}'")
+        person.expect("Ended; nothing was written.")
+        assert person.end() == 130
+    assert person.asked == 5 + 3
+    assert SECRET not in person.text
+    assert [mail_server.mails(each) for each in (ADDRESS, f"siti@{DOMAIN}")] == [[], []], "also what came to the other"
