@@ -9,7 +9,6 @@ names are taken over with the rotas; else only who is in both.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -40,25 +39,32 @@ def follow_edit(incident: Incident, present: Brief, notices: Sequence[Notice], n
     before = incident.brief
     brief = edited(before, present, is_released=incident.released_at is not None)
     if brief == before:
-        return None
+        return _follow_late(incident, notices, now)
     after = replace(incident, brief=brief)
     if brief.escalation.steps and not _same_steps(before, brief):
         # All whom it named are gone, and the whole plan is the present one.
         after = replace(after, position=Position(wave=incident.position.wave + 1, since=now))
-    waiting = [
-        n
-        for n in notices
-        if n.state is NoticeState.PENDING
-        and not set(n.addresses) <= _reached(brief, n)
-        # A call that is under way ends by itself.
-        and not any(attempt.state is AttemptState.CALLING for attempt in n.attempts)
-    ]
+    waiting = [n for n in notices if _is_left(brief, n)]
     drafts = [draft for n in waiting if (draft := _again(after, n, now)) is not None]
     again = {draft.person for draft in drafts if draft.facts.purpose is Purpose.OUTAGE}
     left = [n for n in notices if n not in waiting and n.person not in again]
     drafts += _told_elsewhere(after, left, now)
     drafts += [draft for n in _failed_elsewhere(brief, notices, now) if (draft := _again(after, n, now)) is not None]
     return Edited(incident=after, withdrawn=tuple(waiting), drafts=tuple(drafts))
+
+
+def _follow_late(incident: Incident, notices: Sequence[Notice], now: datetime) -> Edited | None:
+    """Return what follows for notices that an earlier edit left alone, because a message was under way, and that failed since."""
+    brief = incident.brief
+    # What has no attempt was written by this brief. Of an end hears also who is not named any more.
+    waiting = [
+        n for n in notices if n.attempts and _is_left(brief, n) and (n.purpose is Purpose.OUTAGE or _reached(brief, n))
+    ]
+    failed = [n for n in _failed_elsewhere(brief, notices, now) if n not in waiting]
+    # Staff were told of the outage at the new number when the edit was followed.
+    again = [n for n in (*waiting, *failed) if n.plan is Plan.ANNOUNCEMENT or n.purpose is not Purpose.OUTAGE]
+    drafts = [draft for n in again if (draft := _again(incident, n, now)) is not None]
+    return Edited(incident=incident, withdrawn=tuple(waiting), drafts=tuple(drafts)) if waiting or drafts else None
 
 
 def edited(before: Brief, present: Brief, *, is_released: bool = False) -> Brief:
@@ -130,14 +136,23 @@ def _same_steps(before: Brief, after: Brief) -> bool:
     return _shape(before.escalation.steps) == _shape(after.escalation.steps)
 
 
-def _reached(brief: Brief, notice: Notice) -> AbstractSet[Address]:
-    """Return all addresses of the reader of a notice; nothing for somebody whom the brief does not name."""
+def _is_left(brief: Brief, notice: Notice) -> bool:
+    """Whether a notice waits to go to whom or where it is not to go any more. A call that is under way ends by itself."""
+    return (
+        notice.state is NoticeState.PENDING
+        and not set(notice.addresses) <= set(_reached(brief, notice))
+        and not any(attempt.state is AttemptState.CALLING for attempt in notice.attempts)
+    )
+
+
+def _reached(brief: Brief, notice: Notice) -> Sequence[Address]:
+    """Return all addresses of the reader of a notice, in their order; nothing for somebody whom the brief does not name."""
     reader: Contact | Recipient | None
     if notice.plan is Plan.ESCALATION:
         reader = brief.escalation.contact(notice.person)
     else:
         reader = next((each for each in brief.announcement.recipients if each.key == notice.person), None)
-    return frozenset() if reader is None else frozenset(reader.addresses)
+    return () if reader is None else reader.addresses
 
 
 def _again(incident: Incident, notice: Notice, now: datetime) -> Draft | None:
@@ -210,12 +225,13 @@ def _told_elsewhere(incident: Incident, notices: Sequence[Notice], now: datetime
 
 
 def _failed_elsewhere(brief: Brief, notices: Sequence[Notice], now: datetime) -> Iterator[Notice]:
-    """Yield the last page to each office that failed, by whatever number, where none of these is the office's any more."""
-    last = {n.person: n for n in notices if n.plan is Plan.ANNOUNCEMENT}
+    """Yield the last page to each office on a channel that failed, where none of its numbers is the office's any more."""
+    last = {(n.person, n.addresses[0].channel): n for n in notices if n.plan is Plan.ANNOUNCEMENT}
     for n in last.values():
-        if n.state is NoticeState.FAILED and now < n.expires_at and not set(n.addresses) & _reached(brief, n):
+        if n.state is NoticeState.FAILED and now < n.expires_at and set(n.addresses).isdisjoint(_reached(brief, n)):
             yield n
 
 
 def _once(now: datetime) -> str:
-    return f"edited/{now.isoformat(timespec='seconds')}"
+    # To the microsecond: two edits within a second are two.
+    return f"edited/{now.isoformat()}"

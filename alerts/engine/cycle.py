@@ -22,7 +22,7 @@ from alerts.decide.announcement import (
 )
 from alerts.decide.bundle import GROUP_INTERVAL, REACH, AtOnce, Begin, Covered, Join, bundle, gathering
 from alerts.decide.conclusion import Cancel, GiveUp, TakeBack, Tell, conclude
-from alerts.decide.edit import edited, follow_edit, reached_at
+from alerts.decide.edit import follow_edit, reached_at
 from alerts.decide.escalation import (
     AtRest,
     Escalation,
@@ -142,8 +142,6 @@ class Cycle:
     async def _follow_edit(self, incident: Incident, present: Brief) -> Incident:
         """Let people and numbers of an open incident be those of the configuration."""
         present = await self._with_stand_ins(incident, present)
-        if edited(incident.brief, present, is_released=incident.released_at is not None) == incident.brief:
-            return incident
         edit = follow_edit(incident, present, await self._notices(incident), self._now)
         if edit is None:
             return incident
@@ -151,8 +149,9 @@ class Cycle:
             await self._withdraw(notice)
         if edit.incident.position != incident.position:
             await self._ledger.save_incident(edit.incident)
-        await self._ledger.save_brief(edit.incident)
-        await self._write("contacts updated", incident, number=incident.number)
+        if edit.incident.brief != incident.brief:
+            await self._ledger.save_brief(edit.incident)
+            await self._write("contacts updated", incident, number=incident.number)
         await self._add(edit.incident, edit.drafts, once=True)
         return edit.incident
 

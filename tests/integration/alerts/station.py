@@ -143,6 +143,8 @@ class Scripted:
     #: "send p1-1-...", "find ...", in order.
     calls: list[str] = field(default_factory=list)
     called: asyncio.Event = field(default_factory=asyncio.Event)
+    #: How what failed is reported.
+    fails_by: ErrorClass = ErrorClass.TRANSIENT
 
     @property
     def sent(self) -> list[str]:
@@ -177,6 +179,11 @@ class Scripted:
             self.taken[order.reference] = Progress.DELIVERED
         return self._report(order.reference)
 
+    def fails(self, error: ErrorClass) -> None:
+        """Let everything that is under way fail."""
+        self.taken |= {each: Progress.FAILED for each, how in self.taken.items() if how is Progress.ACCEPTED}
+        self.fails_by = error
+
     async def withdraw(self, order: Order, provider_id: str) -> bool:
         self._called("withdraw", order)
         return self.taken.get(order.reference) is Progress.ACCEPTED and self.taken.pop(order.reference) is not None
@@ -195,7 +202,7 @@ class Scripted:
 
     def _report(self, reference: str) -> Report:
         progress = self.taken[reference]
-        error = ErrorClass.TRANSIENT if progress is Progress.FAILED else None
+        error = self.fails_by if progress is Progress.FAILED else None
         return Report(progress=progress, provider_id=f"id-{reference}", error=error)
 
 

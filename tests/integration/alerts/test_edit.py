@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,9 @@ from tests.unit.alerts.people import (
 pytestmark = pytest.mark.blind
 
 RIGHT = "+60100000177"
+RIGHT_FAX = "+60300000299"
+#: Another recipient, so that there is one where the first is removed.
+OTHER = replace(MINISTRY, key="lain", addresses=(replace(FAX, number="+60300000277"),))
 SITI_NOW = replace(
     SITI,
     addresses=(Address(channel=Channel.SMS, number=RIGHT), Address(channel=Channel.VOICE, number=RIGHT)),
@@ -196,3 +200,62 @@ async def test_incident_edited_to_tell_nobody_keeps_whom_it_had(station: Station
     edit(station, BRIEF.with_nobody())
     await station.advance(5 * MINUTE)
     assert station.voice.sent == [f"outage to {VOICE_SITI.number}"]
+
+
+@pytest.mark.parametrize("mended", ["other number", "removed"])
+@pytest.mark.parametrize("ends", [ErrorClass.TRANSIENT, ErrorClass.PERMANENT])
+async def test_announcement_fax_dialling_while_its_number_is_edited_is_not_redialled_there(
+    station: Station, ends: ErrorClass, mended: str
+) -> None:
+    outside = replace(MINISTRY, addresses=(FAX,))
+    told = replace(plan(SITI), announcement=AnnouncementPlan(recipients=(outside, OTHER)))
+    await begin(station, told)
+    station.fax.happens.clear()
+    station.fax.happens.extend([Progress.ACCEPTED, Progress.DELIVERED, Progress.DELIVERED])
+    await station.release()
+    right = (replace(outside, addresses=(replace(FAX, number=RIGHT_FAX),)),) if mended == "other number" else ()
+    edit(station, replace(told, announcement=AnnouncementPlan(recipients=(*right, OTHER))))
+    await station.advance(MINUTE)
+    station.fax.fails(ends)
+    await station.advance(2 * 60 * MINUTE)
+    sent = [each for each in station.fax.sent if OTHER.addresses[0].number not in each]
+    assert sent == [f"outage to {FAX.number}", *([f"outage to {RIGHT_FAX}"] if right else ())]
+
+
+async def test_announcement_fax_failed_beside_a_letter_goes_to_edited_number(station: Station) -> None:
+    outside = replace(MINISTRY, addresses=(FAX, replace(FAX, channel=Channel.LETTER, number="KCM")))
+    told = replace(plan(SITI), announcement=AnnouncementPlan(recipients=(outside,)))
+    await begin(station, told)
+    station.fax.happens.clear()
+    station.fax.happens.extend([ErrorClass.PERMANENT, Progress.DELIVERED])
+    await station.release()
+    assert (len(station.fax.sent), len(station.tray.sent)) == (1, 1)
+    right = replace(outside, addresses=(replace(FAX, number=RIGHT_FAX), outside.addresses[1]))
+    edit(station, replace(told, announcement=AnnouncementPlan(recipients=(right,))))
+    await station.advance(MINUTE)
+    assert (station.fax.sent[1:], len(station.tray.sent)) == ([f"outage to {RIGHT_FAX}"], 1)
+
+
+async def test_incident_edited_twice_within_a_second_is_told_at_the_last_number(station: Station) -> None:
+    station.sms.happens.clear()
+    station.sms.happens.append(ErrorClass.TRANSIENT)
+    await begin(station, plan(SITI))
+    typo = tuple(replace(each, number="+60100000170") for each in SITI_NOW.addresses)
+    edit(station, plan(replace(SITI_NOW, addresses=typo)))
+    station.modem.happens.append(ErrorClass.TRANSIENT)
+    await station.settle()
+    await station.advance(timedelta(milliseconds=300))
+    edit(station, plan(SITI_NOW))
+    await station.advance(2 * MINUTE)
+    assert f"outage to {RIGHT}" in station.sms.sent + station.modem.sent
+
+
+async def test_incident_contact_removed_while_being_told_is_not_told_again(station: Station) -> None:
+    station.sms.happens.clear()
+    await begin(station, plan(SITI, RAVI))
+    edit(station, plan(RAVI))
+    await station.settle()
+    station.sms.fails(ErrorClass.TRANSIENT)
+    await station.advance(4 * MINUTE)
+    sent = [each for gateway in (station.sms, station.modem) for each in gateway.sent]
+    assert (sent.count(f"outage to {SMS_SITI.number}"), sent.count(f"outage to {SMS_RAVI.number}") > 1) == (1, True)
