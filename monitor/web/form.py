@@ -40,6 +40,10 @@ SECRET_FIELDS: Final = ("password", "client_secret")
 #: Forms at these addresses have little but secrets.
 _OF_SECRETS: Final = ("/sign-in", "/sign-out", "/welcome", "/account/")
 _URLENCODED: Final = "application/x-www-form-urlencoded"
+#: The field that says in whose page a form stood. Every form that is posted has it.
+_OWNER: Final = "form_owner"
+_LONGEST_NAME: Final = 64
+_POSTED: Final = re.compile(r'<form method="post"[^>]*>')
 #: Where a request has what was sent, once it was read.
 _BODY: Final = "form_body"
 
@@ -73,7 +77,7 @@ class Pages:
         """Return a page, and remember a language that was chosen with its address.
 
         It has who asks as *visitor*, its address as *path*, and what else that asks for as *query*, unless *facts* have others;
-        and nothing was wrong unless they say so. *headers*: of a page without forms.
+        and nothing was wrong unless they say so. *headers*: of a page without forms. Its forms are taken from *visitor* alone.
         """
         path = request.url.path
         # What answers a form, or another address, is got in another language where *path* leads. Codes are typed in any case.
@@ -84,7 +88,11 @@ class Pages:
             "path": path,
             "query": others_asked(request) if is_its_own else "",
         }
-        text = self.templates[asked(request).tongue].get_template(name).render({**common, **facts})
+        facts = {**common, **facts}
+        text = self.templates[asked(request).tongue].get_template(name).render(facts)
+        if isinstance(visitor := facts["visitor"], Visitor) and visitor.user is not None:
+            # Names have nothing that HTML would read.
+            text = _POSTED.sub(rf'\g<0><input type="hidden" name="{_OWNER}" value="{visitor.user.name}">', text)
         return remember(request, HTMLResponse(text, status_code=status, headers=headers))
 
 
@@ -144,7 +152,19 @@ async def fields_of(request: Request, *, largest: int = LARGEST_FORM, most: int 
     if body.count(b"&") >= most:
         raise HTTPException(413, said("a form has at most {most} fields", most=most))
     # A megabyte of escapes takes a quarter of a second.
-    return await asyncio.to_thread(_parsed, body) if len(body) > LARGEST_FORM else _parsed(body)
+    found = await asyncio.to_thread(_parsed, body) if len(body) > LARGEST_FORM else _parsed(body)
+    _check_owner(request, found.pop(_OWNER, ()))
+    return found
+
+
+def _check_owner(request: Request, owners: Sequence[str]) -> None:
+    """Raise `HTTPException` for a form of somebody else: another user has signed in since, in the same browser."""
+    user = getattr(request.state, "visitor", Visitor()).user
+    owner = next((each for each in owners if user is not None and each != user.name), None)
+    if user is None or owner is None:
+        return
+    pattern = "{owner} filled in this form, and {user} has signed in since; sign in as {owner} to send it"
+    raise HTTPException(401, said(pattern, owner=owner[:_LONGEST_NAME], user=user.name))
 
 
 def _parsed(body: bytes) -> dict[str, list[str]]:
@@ -186,6 +206,7 @@ async def file_of(request: Request, *, largest: int) -> tuple[Mapping[str, str],
             fields[told[b"name"].decode("utf-8", "replace")] = content.decode("utf-8", "replace")
     if len(found) > largest:
         raise HTTPException(413, said("the file has more than {size} KiB", size=largest // 1024))
+    _check_owner(request, [fields.pop(_OWNER)] if _OWNER in fields else ())
     return fields, found
 
 

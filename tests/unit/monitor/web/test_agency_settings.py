@@ -284,7 +284,8 @@ async def test_a_form_that_came_too_late_is_sent_again_for_the_other_version_by_
         :1
     ]
     fields = dict(re.findall(r'name="(\w+)" value="(\w+)"', form))
-    assert fields == {"form": "interval", "interval": "10m", "started_from": digest_of(theirs)}
+    sent = {"form": "interval", "interval": "10m", "started_from": digest_of(theirs)}
+    assert fields == {**sent, "form_owner": "siti"}
     assert (await officer.post(SETTINGS, data=fields)).status_code == 303
     assert await place.site.text() == theirs + "probing:\n  interval: 10m\n"
 

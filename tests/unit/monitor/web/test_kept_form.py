@@ -134,3 +134,27 @@ def test_secret_fields_are_those_that_pages_hide() -> None:
     names = {name for each in inputs for name in re.findall(r' name="(\w+)"', each)}
     # The old password is asked for on the page of one's own account only.
     assert names - {"old"} == set(SECRET_FIELDS)
+
+
+@pytest.mark.parametrize("way", ["page left open", "kept form"])
+async def test_form_of_one_user_is_not_taken_from_another(place: House, way: str) -> None:
+    siti, ali = await place.admitted("siti", "officer:JCM"), await place.admitted("ali", "officer:JCM")
+    before = await place.site.text()
+    page = await siti.get("/agencies/JCM/settings", headers=AS_A_BROWSER)
+    [form] = [
+        each
+        for each in re.findall(r'<form method="post"[^>]*>.*?</form>', page.text, re.DOTALL)
+        if 'value="text"' in each
+    ]
+    typed = f"{before}# oleh Siti\n"
+    fields = {**dict(re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', form)), "text": typed}
+    if way == "kept form":
+        async with place.browser(place.app, **AS_A_BROWSER) as nobody:
+            action, fields = kept(await nobody.post("/agencies/JCM/settings", data=fields))
+    answer = await ali.post("/agencies/JCM/settings", data=fields, headers=AS_A_BROWSER)
+    assert answer.status_code == 401
+    assert await place.site.text() == before
+    assert "siti" in answer.text
+    action, fields = kept(answer)
+    assert (await siti.post(action, data=fields, headers=AS_A_BROWSER)).status_code == 303
+    assert await place.site.text() == typed
