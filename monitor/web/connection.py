@@ -59,11 +59,15 @@ class Connections:
         self.cut = 0
 
     def admit(self, connection: Connection) -> bool:
-        """Return whether there is room for *connection*; the oldest that has not finished asking may be closed for it."""
+        """Return whether there is room for *connection*; one that has not finished asking may be closed for it.
+
+        That is the oldest of those whose address has the most: a flood closes its own.
+        """
         has_share = bool(connection.origin) and self._of[connection.origin] >= self._limits.of_address
         if has_share or len(self._open) >= self._limits.in_all:
             self.cut += 1
-            oldest = next((each for each in self._asking if not has_share or each.origin == connection.origin), None)
+            candidates = (each for each in self._asking if not has_share or each.origin == connection.origin)
+            oldest = max(candidates, key=lambda each: self._weight(each, connection), default=None)
             if oldest is None:
                 return False
             self.leave(oldest)
@@ -72,6 +76,10 @@ class Connections:
         self._of[connection.origin] += 1
         self.note(connection, is_asking=True)
         return True
+
+    def _weight(self, candidate: Connection, newcomer: Connection) -> int:
+        """Return how many connections the address of *candidate* would have; 0: proxies and this machine, who are many."""
+        return self._of[candidate.origin] + (candidate.origin == newcomer.origin) if candidate.origin else 0
 
     def note(self, connection: Connection, *, is_asking: bool) -> None:
         """Note whether somebody is still asking, or is being answered."""

@@ -88,3 +88,14 @@ def test_connections_of_proxies_and_this_machine_have_no_share_of_their_own() ->
     door = Door()
     assert [door.come(each) for each in ("1", "2", "3", "4")] == [True] * 4
     assert door.closed == []
+
+
+@pytest.mark.blind
+def test_connections_of_a_flood_from_several_addresses_are_closed_before_others() -> None:
+    door = Door()
+    for each in ("honest1", "1", "a1", "a2"):
+        door.come(each)
+    for number in range(3, 30):
+        assert door.come(f"{'ab'[number % 2]}{number}")
+    assert "honest1" not in door.closed, "it may take its seconds to ask"
+    assert "1" not in door.closed, "nor may who comes through the proxy"
