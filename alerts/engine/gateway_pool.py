@@ -52,9 +52,13 @@ class GatewayPool:
         self.on_free: Callable[[], object] = lambda: None
 
     def replace(self, lines: Iterable[Line]) -> list[Line]:
-        """Use *lines* from now on; return those that are no longer used. Standings of the same name are kept."""
-        retired = list(self._lines.values())
+        """Use *lines* from now on; return those that were used before. The standing of a gateway that is kept is kept."""
+        before, retired = self._lines, list(self._lines.values())
         self._lines = {line.name: line for line in lines}
+        for name, line in self._lines.items():
+            if name in before and line.gateway is not before[name].gateway:
+                # With other credentials, say: whether these work is not known.
+                self._standing[name].up = self._standing[name].since = None
         # Those taken out are kept too: calls of theirs may be under way, and they may be put back.
         self._standing |= {name: _Standing() for name in self._lines if name not in self._standing}
         return retired

@@ -13,11 +13,13 @@ import os
 import re
 import tempfile
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta, timezone
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -38,11 +40,16 @@ from alerts.model.gateway import (
     Surroundings,
 )
 
+T = TypeVar("T")
+
 #: The date in a file's name is the clerk's. Malaysia has no summer time.
 _MALAYSIA = timezone(timedelta(hours=8))
 
 #: A reference is part of a file's name, and `dispatch` is called with what a browser sent.
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
+#: As many calls as a line makes at a time, and the lists and pages of clerks beside them.
+_AT_ONCE = 6
+
 #: In octets: a letter of ours, with a crest, is smaller by far.
 _LARGEST = 4 * 1024 * 1024
 
@@ -63,53 +70,60 @@ class TraySettings(BaseModel):
 
 
 class Tray:
-    """Lays letters in a directory. File work runs in threads: the directory may be on a network share that hangs."""
+    """Lays letters in a directory. File work runs in threads: the directory may be on a network share that hangs.
+
+    They are the tray's own: one that hangs cannot be ended, and `asyncio.to_thread` has six for the whole service on two cores.
+    """
 
     def __init__(self, settings: TraySettings, surroundings: Surroundings) -> None:
         self.directory = Path(surroundings.directory) / settings.directory
+        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="tray")
 
     async def send(self, order: Order) -> Report:
-        return await asyncio.to_thread(self._lay, order, order.carried(PageContent))
+        return await self._in_thread(self._lay, order, order.carried(PageContent))
 
     async def find(self, order: Order) -> Report | Absent:
-        found = await asyncio.to_thread(self._look, order.reference)
+        found = await self._in_thread(self._look, order.reference)
         return Absent(certain=True) if found is None else _report(order.reference, found[0])
 
     async def check(self, order: Order, provider_id: str) -> Report:
-        found = await asyncio.to_thread(self._look, provider_id)
+        found = await self._in_thread(self._look, provider_id)
         if found is None:
             raise DeliveryError(ErrorClass.UNKNOWN, "the letter is no longer in the tray", code="missing")
         return _report(order.reference, found[0])
 
     async def withdraw(self, order: Order, provider_id: str) -> bool:  # noqa: ARG002 - both are the reference
-        return await asyncio.to_thread(self._move, order.reference, LetterPlace.WITHDRAWN)
+        return await self._in_thread(self._move, order.reference, LetterPlace.WITHDRAWN)
 
     async def verify(self) -> None:
-        await asyncio.to_thread(self._verify)
+        await self._in_thread(self._verify)
 
     async def dispatch(self, reference: str, *, after_all: bool = False) -> bool:
         found_in = (LetterPlace.TRAY, LetterPlace.WITHDRAWN) if after_all else (LetterPlace.TRAY,)
-        return await asyncio.to_thread(self._move, reference, LetterPlace.DISPATCHED, found_in)
+        return await self._in_thread(self._move, reference, LetterPlace.DISPATCHED, found_in)
 
     async def undispatch(self, reference: str) -> bool:
-        return await asyncio.to_thread(self._move, reference, LetterPlace.TRAY, (LetterPlace.DISPATCHED,))
+        return await self._in_thread(self._move, reference, LetterPlace.TRAY, (LetterPlace.DISPATCHED,))
 
     async def lying(self) -> Sequence[tuple[str, str]]:
         """Return the reference of each letter that lies here or was dispatched, and where, the oldest first."""
-        return await asyncio.to_thread(self._list)
+        return await self._in_thread(self._list)
 
     async def read(self, references: Collection[str]) -> Mapping[str, bytes]:
         """Return the letters of these that lie in the tray, each by its reference; what has left it is not printed again."""
-        return await asyncio.to_thread(self._read, set(references))
+        return await self._in_thread(self._read, set(references))
 
     async def tidy(self) -> None:
-        await asyncio.to_thread(self._clear)
+        await self._in_thread(self._clear)
 
     async def hear(self, incoming: Incoming, desk: Desk) -> CallbackAnswer:  # noqa: ARG002 - a directory calls nobody
         raise CallbackRefused(404, "a tray has no callbacks")
 
     async def close(self) -> None:
         pass
+
+    async def _in_thread(self, work: Callable[..., T], *args: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
 
     def _lay(self, order: Order, content: PageContent) -> Report:
         found = self._look(order.reference)

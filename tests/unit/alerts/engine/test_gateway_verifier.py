@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -102,3 +105,44 @@ async def test_tray_verify_unwritable_directory_raises_and_leaves_nothing_behind
     (tmp_path / "file").touch()
     with pytest.raises(DeliveryError):
         await Tray(TraySettings(directory=Path("file/surat")), around).verify()
+
+
+async def test_verify_gateway_replaced_during_the_test_leaves_its_successor_unproven() -> None:
+    class Replaced(Verified):
+        async def verify(self) -> None:
+            pool.replace([Line(name="g0", channel=Channel.SMS, gateway=successor)])
+
+    successor: Any = Verified(DeliveryError(ErrorClass.CONFIGURATION, "HTTP 401"))
+    verify, pool, judged = verifier(Replaced())
+    await verify.verify()
+    assert (pool.is_up("g0"), judged.found) == (None, [])
+    await verify.verify()
+    assert (pool.is_up("g0"), successor.tests) == (None, 1)
+
+
+@pytest.mark.parametrize("up", [True, False])
+async def test_replace_gateway_by_another_of_its_name_forgets_how_it_stood(*, up: bool) -> None:
+    kept, other = Verified(), Verified()
+    _, pool, _ = verifier(kept, Verified())
+    for name in ("g0", "g1"):
+        pool.judge(name, up=up, now=NOW)
+    gateways: list[Any] = [kept, other]
+    pool.replace(Line(name=f"g{i}", channel=Channel.SMS, gateway=each) for i, each in enumerate(gateways))
+    assert (pool.is_up("g0"), pool.is_up("g1")) == (up, None)
+
+
+async def test_tray_share_that_hangs_leaves_the_threads_of_others_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = threading.Event()
+    monkeypatch.setattr(Tray, "_verify", lambda _: goes_on.wait())
+    tray = Tray(TraySettings(directory=Path("surat")), Surroundings(callback_base=None, directory=str(tmp_path)))
+    asyncio.get_running_loop().set_default_executor(threads := ThreadPoolExecutor(2))
+    try:
+        for _ in range(10):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.001):
+                    await tray.verify()
+        assert threads.submit(int).result(timeout=10) == 0
+    finally:
+        goes_on.set()
