@@ -51,7 +51,7 @@ class Connections:
         """*proxies*: the networks of proxies, whose connections are those of many."""
         self._limits = limits
         self._proxies = [ip_network(each) for each in (*proxies, "127.0.0.0/8", "::1")]
-        #: Those that have not finished asking, the oldest first.
+        #: Those that have not finished asking, or do not read their answer, the oldest first.
         self._asking: dict[Connection, None] = {}
         self._open: set[Connection] = set()
         self._of = Counter[str]()
@@ -59,7 +59,7 @@ class Connections:
         self.cut = 0
 
     def admit(self, connection: Connection) -> bool:
-        """Return whether there is room for *connection*; one that has not finished asking may be closed for it.
+        """Return whether there is room for *connection*; one that has not finished asking, or does not read its answer, may be closed for it.
 
         That is the oldest of those whose address has the most: a flood closes its own.
         """
@@ -82,7 +82,7 @@ class Connections:
         return self._of[candidate.origin] + (candidate.origin == newcomer.origin) if candidate.origin else 0
 
     def note(self, connection: Connection, *, is_asking: bool) -> None:
-        """Note whether somebody is still asking, or is being answered."""
+        """Note whether somebody is still asking or does not read, or is being answered."""
         self._asking.pop(connection, None)
         if is_asking and connection in self._open:
             self._asking[connection] = None

@@ -309,6 +309,20 @@ class _Prompt(H11Protocol):
         super().handle_events()
         self._wait()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._note(is_asking=True)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._note(is_asking=self._awaited is not h11.DONE)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing():
+            # All that is left is for the caller to read.
+            self._note(is_asking=True)
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._connections.leave(self._connection)
@@ -326,9 +340,12 @@ class _Prompt(H11Protocol):
             return
         self._stop_waiting()
         self._awaited = stage
-        self._connections.note(self._connection, is_asking=stage is not h11.DONE)
+        self._note(is_asking=stage is not h11.DONE)
         within = {h11.IDLE: self._headers, h11.SEND_BODY: self._asking}.get(stage, self._answering)
         self._deadline = self.loop.call_later(within, self.transport.abort)
+
+    def _note(self, *, is_asking: bool) -> None:
+        self._connections.note(self._connection, is_asking=is_asking)
 
     def _stop_waiting(self) -> None:
         if self._deadline is not None:

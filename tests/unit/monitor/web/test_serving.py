@@ -229,6 +229,36 @@ async def test_serve_with_all_connections_idle_answers_a_new_one_and_closes_the_
             writer.close()
 
 
+async def _whole(_: Request) -> PlainTextResponse:
+    return PlainTextResponse("x" * 8_000_000)
+
+
+async def _in_parts(_: Request) -> StreamingResponse:
+    async def parts() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * 8_000_000
+            await asyncio.sleep(0)
+
+    return StreamingResponse(parts())
+
+
+@pytest.mark.blind
+@pytest.mark.parametrize("path", ["/whole", "/parts"])
+@pytest.mark.parametrize("closing", ["", "Connection: close\r\n"])
+async def test_serve_with_all_connections_unread_answers_a_new_one(path: str, closing: str) -> None:
+    routes = [Route("/", _length, methods=["POST"]), Route("/whole", _whole), Route("/parts", _in_parts)]
+    listener = open_port("127.0.0.1", 0)
+    async with serve(Starlette(routes=routes), listener, limits=FEW), asyncio.timeout(HANGS):
+        unread = [await asyncio.open_connection(*listener.getsockname(), limit=1024) for _ in range(FEW.in_all)]
+        for reader, writer in unread:
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{closing}\r\n".encode())
+            await reader.readexactly(4096)
+        async with httpx.AsyncClient(trust_env=False) as client:
+            assert (await client.post(url_of(listener), content=b"fives")).text == "5"
+        for _, writer in unread:
+            writer.close()
+
+
 async def test_serve_counts_no_connection_that_is_over() -> None:
     app = Starlette(routes=[Route("/", _length, methods=["POST"])])
     listener = open_port("127.0.0.1", 0)
