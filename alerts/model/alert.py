@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from alerts.hours.elapsed import TOLERANCE
+
 #: What our own incidents are called where they are told to an Alertmanager: if it brings them back, they are no news.
 OWN_ALERT = "PantauIncident"
 
@@ -194,8 +196,8 @@ def heed(alert: ReceivedAlert, known: KnownAlert | None, now: datetime) -> tuple
     if alert.ended_at is None:
         is_same = alert.starts_at <= known.starts_at and timedelta(0) <= now - known.heard_at < HEARD_EVERY
         return News.GOES_ON, known if is_same else replace(heard, starts_at=max(alert.starts_at, known.starts_at))
-    if alert.starts_at < known.starts_at and alert.ended_at < known.starts_at:
-        # That was the time before.
+    if max(alert.starts_at, alert.ended_at) < known.starts_at <= now + TOLERANCE:
+        # That was the time before. A beginning that lies ahead was written by a clock that has been set back since.
         return News.LATE, known
     return News.IS_OVER, replace(heard, starts_at=max(alert.starts_at, known.starts_at))
 

@@ -34,6 +34,7 @@ FIRES = ReceivedAlert(
     ended_at=None,
     labels={"alertname": "CakeraPenuh", "instance": "web01:9100"},
 )
+AHEAD = replace(FIRES, starts_at=T0 + 8 * 60 * MINUTE)
 OVER = replace(FIRES, ended_at=T0 + 10 * MINUTE)
 AGAIN = replace(FIRES, starts_at=T0 + 20 * MINUTE)
 AGAIN_OVER = replace(AGAIN, ended_at=T0 + 30 * MINUTE)
@@ -55,6 +56,8 @@ def known(alert: ReceivedAlert, heard_at: datetime = T0) -> KnownAlert:
         (FIRES, EARLIER, MINUTE, News.GOES_ON),
         (FIRES, OVER, MINUTE, News.IS_OVER),
         (FIRES, EARLIER_OVER, MINUTE, News.IS_OVER),
+        # The clock of Prometheus was eight hours ahead when it began, and has been set back since.
+        (AHEAD, OVER, 11 * MINUTE, News.IS_OVER),
         # Its end was lost, or Prometheus has started anew: told once.
         (FIRES, AGAIN, 20 * MINUTE, News.GOES_ON),
         (FIRES, AGAIN_OVER, 30 * MINUTE, News.IS_OVER),
