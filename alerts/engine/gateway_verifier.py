@@ -69,7 +69,7 @@ class GatewayVerifier:
         else:
             self._failed.pop(line.name, None)
             # A message sent meanwhile says more than a request that sends nothing, and another gateway may have the name by now.
-            is_its_own = line.name in self._pool and self._pool[line.name].gateway is gateway
+            is_its_own = line.name in self._pool and self._pool[line.name].gateway is line.gateway
             if is_its_own and self._pool.is_up(line.name) is None:
                 self._pool.judge(line.name, up=True, now=self._clock.now())
                 self._observer.gateway_judged(line.channel, line.name, up=True)

@@ -147,7 +147,10 @@ async def test_form_of_one_user_is_not_taken_from_another(place: House, way: str
         if 'value="text"' in each
     ]
     typed = f"{before}# oleh Siti\n"
-    fields = {**dict(re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', form)), "text": typed}
+    fields: Mapping[str, str] = {
+        **dict(re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', form)),
+        "text": typed,
+    }
     if way == "kept form":
         async with place.browser(place.app, **AS_A_BROWSER) as nobody:
             action, fields = kept(await nobody.post("/agencies/JCM/settings", data=fields))
