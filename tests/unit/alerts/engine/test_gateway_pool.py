@@ -185,7 +185,7 @@ def test_a_reload_keeps_standings_and_slots_and_returns_what_is_to_be_closed() -
     pool.judge("cloud", up=False, now=T0)
     take(pool, "cloud")
 
-    assert pool.replace([line("cloud", slots=1), line("other")]) == old
+    assert pool.replace([replace(old[0], slots=1), line("other")]) == old
     assert order(pool) == ["other", "cloud"]
     assert not take(pool, "cloud")
     assert [one.name for one in pool] == ["cloud", "other"]
