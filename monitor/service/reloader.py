@@ -290,6 +290,9 @@ class Reloader:
         self.watch = await take_up(self.watch, change, self._around)
         self._level = level
         self._memory.in_force = configuration.registry
+        for line in self._pool:
+            # One whose configuration was edited is unproven.
+            self._metrics.gateway_judged(line.channel, line.name, up=self._pool.is_up(line.name))
         self._metrics.watch_only(on=not configuration.settings.tells)
         self._let_look(before, configuration, change.difference.agencies)
         self._metrics.reload_finished(ok=True, now=self._clock.now())

@@ -292,6 +292,22 @@ async def test_what_left_the_configuration_is_shown_no_more(office: Office) -> N
     assert {labels["agency"] for labels in scrape.labels("incidents_open")} == {"", "JCONTOH"}
 
 
+async def test_reload_edited_gateway_is_shown_as_unproven(reloader: Buggy, office: Office) -> None:
+    reloader.tries = 1
+    await reloader.reload("Siti Contoh")
+    metrics, pool = reloader._around.metrics, reloader._pool
+    now = SystemClock().now()
+    for line in pool:
+        pool.judge(line.name, up=True, now=now)
+        metrics.gateway_judged(line.channel, line.name, up=True)
+    office.config.write_text(office.config.read_text().replace("+15005550006", "+15005550007", 1))
+    await reloader.reload("Siti Contoh")
+    edited = {line.name for line in pool if pool.is_up(line.name) is None}
+    shown = {labels["gateway"] for labels in Scrape(metrics).labels("gateway_up")}
+    assert edited
+    assert shown == {line.name for line in pool} - edited
+
+
 # -- a change touches only what changed -----------------------------------------------------------------------------
 
 
