@@ -268,11 +268,13 @@ class _Chronicle:
     # -- how the engine hears of it ------------------------------------------------------------------------------
 
     async def _look(self) -> None:
-        """Let the engine do what is due, and tell it of what has arrived then."""
-        async with asyncio.TaskGroup() as calls:
-            advance = await self._dispatcher.cycle(calls)
-        if advance.calls:
-            await self._tell_receipts()
+        """Let the engine do what is due, and tell it of what has arrived then, until nothing is: staff come before others."""
+        has_called = True
+        while has_called:
+            async with asyncio.TaskGroup() as calls:
+                has_called = bool((await self._dispatcher.cycle(calls)).calls)
+            if has_called:
+                await self._tell_receipts()
 
     async def _tell_receipts(self) -> None:
         """Tell of what was sent that it arrived, but for letters."""

@@ -233,7 +233,7 @@ async def test_the_numbers_are_read_again_when_the_file_changes_and_a_bad_file_c
         await room.look(30 * MINUTE, AWAY)
         assert sorted(room.told()[0]) == [MOBILE, OTHER]
     assert [line["why"] for line in logged if line["event"] == "the lifeline's numbers cannot be read"] == [
-        "nombor:1: is no telephone number that can be rung; write 010-000 0900",
+        "nombor:1: is no telephone number that can be rung; write instead: 010-000 0900",
         "No such file or directory",
     ]
     assert all(number[3:] not in str(logged) for number in (MOBILE, OTHER))
