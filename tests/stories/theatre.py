@@ -212,8 +212,9 @@ class Theatre:
 
 async def settled(play: Theatre, number: str = "JCM-01") -> bool:
     """Whether the call was acknowledged and nothing is under way: what was decided is told, or laid before a person."""
-    # The SMS comes before the call, unless the machine stands still.
-    if not any("gagal" in sms.text for sms in play.duty.inbox):
+    # The SMS comes before the call, unless the machine stands still. One that a killed process had claimed is not sent again
+    # once somebody has pressed a key.
+    if not any("gagal" in sms.text for sms in play.duty.inbox) and await stands(play, "sms", number) != "unknown":
         return False
     if (number, "acknowledged") not in [(i["number"], i["state"]) for i in await play.get("/incidents")]:
         return False
