@@ -56,7 +56,7 @@ def follow_edit(incident: Incident, present: Brief, notices: Sequence[Notice], n
 def _follow_late(incident: Incident, notices: Sequence[Notice], now: datetime) -> Edited | None:
     """Return what follows for notices that an earlier edit left alone, because a message was under way, and that failed since."""
     brief = incident.brief
-    # What has no attempt was written by this brief. Of an end hears also who is not named any more.
+    # A notice without an attempt was written by this brief. A recovery also goes to people who are no longer named.
     waiting = [
         n for n in notices if n.attempts and _is_left(brief, n) and (n.purpose is Purpose.OUTAGE or _reached(brief, n))
     ]

@@ -184,13 +184,13 @@ class Mover:
         return True
 
     async def _waits_for_staff(self, notice: Notice) -> bool:
-        """Whether staff are told first, in each of the incidents that a notice to somebody outside tells of."""
+        """Whether a notice to somebody outside waits for one to staff, in any of its incidents."""
         if notice.plan is not Plan.ANNOUNCEMENT or notice.attempts:
             return False
         for incident_id in (await self._whole(notice)).incident_ids:
             if waits_for_staff(notice, await self._ledger.notices(incident_id)):
                 self.waiting.add(notice.id)
-                # Where another incident looks after the notice to staff, nothing tells this one that it has left.
+                # Another incident may send the notice to staff, and its end does not make this incident due.
                 self._advance.wake_at(self._now + self._policy.lease / 2)
                 return True
         return False

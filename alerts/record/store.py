@@ -213,7 +213,7 @@ class Ledger(Protocol):
         """Write that a call has ended, if that is not written: its outcome was known before."""
 
     async def waiting_for(self, telephone: Address) -> Sequence[int]:
-        """Return the incidents that look after notices pending to a telephone, the most urgent first."""
+        """Return the incidents that send the notices pending to a telephone, the most urgent first."""
 
     async def answered(self, gateways: Sequence[str], at_most: int) -> Mapping[str, Sequence[Answered]]:
         """Return the latest messages that arrived by each of these gateways, notices and exercises of drills."""

@@ -22,8 +22,8 @@ from probes.model.result import Party, Phase, ProbeResult
 _LATELY: Final = timedelta(days=1)
 #: Refusals of which each began at most this long after the one before are of one cause.
 _TOGETHER: Final = timedelta(minutes=30)
-#: An account that is accepted this soon after it was refused proves nothing: Dovecot without its password file accepts
-#: the second attempt of each second.
+#: An account that is accepted this soon after it was refused proves nothing: Dovecot without its password file was seen to
+#: refuse and accept one account within a second.
 _MIXED: Final = timedelta(seconds=10)
 #: A mailbox is read over a connection that was opened at most this long ago.
 _CONNECTION: Final = Pace().renewal

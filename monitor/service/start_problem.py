@@ -1,4 +1,4 @@
-"""What keeps the service from starting on this machine, told as a problem of the setting that asked for it."""
+"""Why the service cannot start on this machine, as a problem of the setting that asked for it."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from fastapi import HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment
+from markupsafe import escape
 
 from monitor.access.visitor import Visitor
 from monitor.config.files.document import LARGEST
@@ -91,8 +92,9 @@ class Pages:
         facts = {**common, **facts}
         text = self.templates[asked(request).tongue].get_template(name).render(facts)
         if isinstance(visitor := facts["visitor"], Visitor) and visitor.user is not None:
-            # Names have nothing that HTML would read.
-            text = _POSTED.sub(rf'\g<0><input type="hidden" name="{_OWNER}" value="{visitor.user.name}">', text)
+            # Here, and not in each template: a form that is added cannot lack it.
+            field = f'<input type="hidden" name="{_OWNER}" value="{escape(visitor.user.name)}">'
+            text = _POSTED.sub(lambda form: form[0] + field, text)
         return remember(request, HTMLResponse(text, status_code=status, headers=headers))
 
 
